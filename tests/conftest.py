@@ -1,0 +1,16 @@
+"""Fixtures that every room shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def movielens_folder() -> Path:
+    """The folder that holds `ml-100k` and `ml-1m` as GroupLens ships them."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("TFRECALL_MOVIELENS", beside))
+    if not (folder / "ml-100k" / "u.data").exists():
+        pytest.skip("MovieLens is not here; set TFRECALL_MOVIELENS to a folder with ml-100k/.")
+    return folder
