@@ -16,8 +16,8 @@ class Interactions:
 
     Attributes:
         log: one row an event, in file order. `user_id` and `item_id` are `String`, `timestamp` is
-            `Float64`, seconds since 1970 in UTC; optional `rating` and `weight` are `Float64`; further
-            columns are context of the event.
+            `Float64`, seconds since 1970 in UTC; optional `rating` and `weight` are `Float64`;
+            further columns are context of the event.
         users: one row a user, `user_id` first.
         items: one row an item, `item_id` first: the catalogue, in the order of all item arrays.
         name: what tables and reports call this data.

@@ -16,8 +16,8 @@ FIRST = 2  # the index of row 0
 class Vocabulary:
     """The ids of a table in table order.
 
-    In NumPy and Polars an id is its *row* in the table, 0 to n - 1, -1 if it is not there. In tensors
-    it is its *index*, row + 2, because 0 is padding and 1 is the unknown id.
+    In NumPy and Polars an id is its *row* in the table, 0 to n - 1, -1 if it is not there. In
+    tensors it is its *index*, row + 2, because 0 is padding and 1 is the unknown id.
 
     Args:
         ids: distinct strings.
