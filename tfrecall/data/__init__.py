@@ -1,1 +1,44 @@
+"""Interaction logs: reading, validating, splitting. TensorFlow stays out until `examples`."""
 
+from typing import Any
+
+# Not lazy: the functions must be bound after the modules of the same name.
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.movielens import movielens
+from tfrecall.data.splits import (
+    Split,
+    ValidatedSplit,
+    split_by_time,
+    split_leave_last_out,
+    split_random,
+)
+from tfrecall.data.synthetic import synthetic
+from tfrecall.data.tables import read
+
+from_frame = Interactions.from_frame
+
+__all__ = [
+    "Interactions",
+    "Split",
+    "ValidatedSplit",
+    "examples",
+    "from_frame",
+    "movielens",
+    "read",
+    "split_by_time",
+    "split_leave_last_out",
+    "split_random",
+    "synthetic",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "examples":  # the one that needs TensorFlow
+        from tfrecall.data.pipelines import examples
+
+        return examples
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

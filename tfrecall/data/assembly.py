@@ -1,0 +1,151 @@
+"""From raw frames to the validated log, user table and item table."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from tfrecall.data import checks
+from tfrecall.data.frames import first_true, rename, require, to_polars
+from tfrecall.data.timestamps import to_seconds
+from tfrecall.errors import ConfigError, DataError, nearest
+
+MISSING_ITEMS = ("refuse", "add", "drop")
+
+logger = logging.getLogger("tfrecall")
+
+
+class Columns(NamedTuple):
+    """The names that the columns of the log have before they get their canonical names."""
+
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    timestamp: str = "timestamp"
+    rating: str | None = None
+    weight: str | None = None
+
+
+@dataclass
+class Tables:
+    """What `Interactions` is made of, under construction."""
+
+    log: pl.DataFrame
+    users: pl.DataFrame
+    items: pl.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Keeps what was filtered, repaired or recognised, and tells the log of the program."""
+        self.notes.append(text)
+        logger.info(text)
+
+
+def assemble(
+    frame: Any, users: Any, items: Any, columns: Columns, missing_items: str, unit: str | None
+) -> Tables:
+    """Does what `Interactions.from_frame` says."""
+    if missing_items not in MISSING_ITEMS:
+        raise ConfigError(
+            f'There is no way "{missing_items}" to treat missing items.'
+            f"{nearest(missing_items, MISSING_ITEMS)} Choose of {list(MISSING_ITEMS)}."
+        )
+    log, kind = canonical_log(to_polars(frame, "log"), columns, unit)
+    tables = Tables(
+        log,
+        _table(users, "user_id", columns.user_id, log),
+        _table(items, "item_id", columns.item_id, log),
+    )
+    tables.note(f"timestamps read as {kind}")
+    checks.refuse_shared_columns(tables.log, tables.users, tables.items)
+    if users is not None:
+        _add_missing_users(tables)
+    if items is not None:
+        _treat_missing_items(tables, missing_items)
+    return tables
+
+
+def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tuple[pl.DataFrame, str]:
+    """The log with canonical names, types and values, keys first; and the kind of timestamps."""
+    given = {key: name for key, name in columns._asdict().items() if name is not None}
+    for key, name in given.items():
+        hint = f'Say which column it is: {key}="..." (on the command line --{_option(key)}).'
+        require(frame.columns, name, "log", hint)
+    log = rename(frame, given, "log")
+    if not log.height:
+        checks.refuse_too_small(log)
+    seconds, kind = to_seconds(log["timestamp"], unit)
+    series = [
+        checks.as_ids(log["user_id"], "log"),
+        checks.as_ids(log["item_id"], "log"),
+        seconds,
+    ]
+    if "rating" in log.columns:
+        series.append(checks.as_number(log["rating"], "log"))
+    if "weight" in log.columns:
+        series.append(checks.as_number(log["weight"], "log", at_least=0.0))
+    names = [one.name for one in series]
+    context = checks.plain(log.drop(names))
+    checks.refuse_not_finite(context, "log")
+    log = pl.DataFrame([*series, *context.get_columns()])
+    checks.refuse_too_small(log)
+    return log, kind
+
+
+def _option(key: str) -> str:
+    return f"{key.removesuffix('_id')}-column"
+
+
+def _table(frame: Any, key: str, given: str, log: pl.DataFrame) -> pl.DataFrame:
+    """A user or item table, validated, its key first; made of the log if there is none."""
+    if frame is None:
+        return pl.DataFrame({key: log[key].unique(maintain_order=True)})
+    what = f"{key.removesuffix('_id')}s table"
+    table = to_polars(frame, what)
+    # A table may come with the canonical name already, out of another `Interactions`.
+    name = key if given not in table.columns and key in table.columns else given
+    require(table.columns, name, what, f'It must name the same column as the log: {key}="...".')
+    table = rename(table, {key: name}, what)
+    ids = checks.as_ids(table[key], what)
+    rest = checks.plain(table.drop(key))
+    checks.refuse_not_finite(rest, what)
+    table = pl.DataFrame([ids, *rest.get_columns()])
+    checks.refuse_duplicates(table, key, what)
+    return table
+
+
+def _missing(log: pl.DataFrame, table: pl.DataFrame, key: str) -> pl.DataFrame:
+    """The distinct ids of the log that the table lacks, in order of first appearance."""
+    ids = log.select(pl.col(key).unique(maintain_order=True))
+    return ids.join(table, on=key, how="anti", maintain_order="left")
+
+
+def _add_missing_users(tables: Tables) -> None:
+    missing = _missing(tables.log, tables.users, "user_id")
+    if missing.height:
+        tables.users = pl.concat([tables.users, missing], how="diagonal")
+        tables.note(
+            f"{missing.height:,} users of the log were not in the users table and were added "
+            "without features"
+        )
+
+
+def _treat_missing_items(tables: Tables, policy: str) -> None:
+    missing = _missing(tables.log, tables.items, "item_id")
+    if not missing.height:
+        return
+    absent = tables.log["item_id"].is_in(missing["item_id"].implode())
+    count = f"{missing.height:,} items of the log ({absent.sum():,} of {len(absent):,} events)"
+    if policy == "refuse":
+        raise DataError(
+            f"{count} are not in the items table, the first in row {first_true(absent):,}: "
+            f'"{missing["item_id"][0]}". Choose what to do with them: missing_items="add" keeps '
+            'them without features, missing_items="drop" removes their events.'
+        )
+    if policy == "add":
+        tables.items = pl.concat([tables.items, missing], how="diagonal")
+        tables.note(f"{count} were not in the items table and were added without features")
+        return
+    tables.log = tables.log.filter(~absent)
+    tables.note(f"{count} were not in the items table; these events were dropped")
+    checks.refuse_too_small(tables.log, " after the events of missing items were dropped")

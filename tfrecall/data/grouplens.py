@@ -1,0 +1,172 @@
+"""MovieLens 100K and 1M in the files that GroupLens ships."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import ConfigError, DataError, nearest
+
+# The files' text is latin-1.
+ENCODING = "latin-1"
+
+# As the README of ml-1m lists them, in the spelling of TFDS.
+OCCUPATIONS_1M = (
+    "other/not specified",
+    "academic/educator",
+    "artist",
+    "clerical/admin",
+    "college/grad student",
+    "customer service",
+    "doctor/health care",
+    "executive/managerial",
+    "farmer",
+    "homemaker",
+    "K-12 student",
+    "lawyer",
+    "programmer",
+    "retired",
+    "sales/marketing",
+    "scientist",
+    "self-employed",
+    "technician/engineer",
+    "tradesman/craftsman",
+    "unemployed",
+    "writer",
+)
+
+
+class Size(NamedTuple):
+    """One of the MovieLens data sets: its files and how much is in them."""
+
+    folder: str
+    files: tuple[str, ...]
+    rows: int
+    users: int
+    items: int
+
+
+SIZES = {
+    "100k": Size(
+        "ml-100k", ("u.data", "u.item", "u.user", "u.genre"), rows=100_000, users=943, items=1_682
+    ),
+    "1m": Size(
+        "ml-1m", ("ratings.dat", "movies.dat", "users.dat"), rows=1_000_209, users=6_040, items=3_883
+    ),
+}
+
+
+def check_size(size: str) -> Size:
+    """What is known about a size, or a refusal that names the sizes there are."""
+    if size not in SIZES:
+        raise ConfigError(
+            f'There is no MovieLens "{size}" here.{nearest(size, SIZES)} Choose of {list(SIZES)}.'
+        )
+    return SIZES[size]
+
+
+def read_folder(path: str | Path, size: str) -> Interactions:
+    """Reads a folder in GroupLens' format.
+
+    The order of the ratings and of the movies is that of the files. The year of a movie is the one
+    in its title, in both sizes; the release date of 100k is a string beside it.
+
+    Args:
+        path: the folder, or the one that holds it (`ml-100k`, `ml-1m`).
+        size: "100k" or "1m".
+
+    Raises:
+        DataError: if a file is not there or does not hold what it should.
+    """
+    folder = find_folder(Path(path), size)
+    read = _read_100k if size == "100k" else _read_1m
+    try:
+        log, users, items = read(folder)
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise DataError(
+            f"{folder} does not hold MovieLens {size} as GroupLens ships it: {error} "
+            "Unpack the original zip file again."
+        ) from error
+    return Interactions.from_frame(log, users=users, items=items, name=f"movielens-{size}")
+
+
+def find_folder(path: Path, size: str) -> Path:
+    """The folder of that size: `path` itself or the one in it."""
+    known = check_size(size)
+    candidates = (path, path / known.folder)
+    for folder in candidates:
+        if all((folder / name).is_file() for name in known.files):
+            return folder
+    missing = [name for name in known.files if not (candidates[0] / name).is_file()]
+    raise DataError(
+        f"{path} is not a folder with MovieLens {size}: neither it nor {candidates[1]} has all of "
+        f"{', '.join(known.files)} (missing in the first: {', '.join(missing)}). "
+        f"Give the folder that the zip file {known.folder}.zip unpacks to."
+    )
+
+
+def _read(file: Path, columns: list[str], separator: str) -> pl.DataFrame:
+    """A file as a table of strings."""
+    data = file.read_bytes()
+    if len(separator) > 1:  # Polars wants one byte; this one is not in the files
+        data, separator = data.replace(separator.encode(), b"\x01"), "\x01"
+    if not data.isascii():
+        data = data.decode(ENCODING).encode("utf-8")
+    return pl.read_csv(
+        data,
+        has_header=False,
+        new_columns=columns,
+        separator=separator,
+        quote_char=None,
+        infer_schema=False,
+    )
+
+
+def _read_100k(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    log = _read(folder / "u.data", ["user_id", "item_id", "rating", "timestamp"], "\t")
+    genres = [
+        line.split("|")[0]
+        for line in (folder / "u.genre").read_text(ENCODING).splitlines()
+        if "|" in line
+    ]
+    head = ["item_id", "movie_title", "release_date", "video_release_date", "imdb_url"]
+    movies = _read(folder / "u.item", head + genres, "|")
+    flags = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in genres]
+    items = movies.select(
+        "item_id",
+        "movie_title",
+        pl.concat_list(flags).list.drop_nulls().alias("movie_genres"),
+        _year(),
+        "release_date",
+        "imdb_url",
+    )
+    people = ["user_id", "raw_user_age", "user_gender", "user_occupation_text", "user_zip_code"]
+    users = _read(folder / "u.user", people, "|")
+    return _numbers(log), users.with_columns(pl.col("raw_user_age").cast(pl.Float64)), items
+
+
+def _read_1m(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    log = _read(folder / "ratings.dat", ["user_id", "item_id", "rating", "timestamp"], "::")
+    movies = _read(folder / "movies.dat", ["item_id", "movie_title", "movie_genres"], "::")
+    items = movies.select("item_id", "movie_title", pl.col("movie_genres").str.split("|"), _year())
+    people = ["user_id", "user_gender", "raw_user_age", "occupation", "user_zip_code"]
+    occupations = {str(number): text for number, text in enumerate(OCCUPATIONS_1M)}
+    users = _read(folder / "users.dat", people, "::").select(
+        "user_id",
+        pl.col("raw_user_age").cast(pl.Float64),
+        "user_gender",
+        pl.col("occupation").replace_strict(occupations).alias("user_occupation_text"),
+        "user_zip_code",
+    )
+    return _numbers(log), users, items
+
+
+def _numbers(log: pl.DataFrame) -> pl.DataFrame:
+    return log.with_columns(pl.col("rating").cast(pl.Float64), pl.col("timestamp").cast(pl.Int64))
+
+
+def _year() -> pl.Expr:
+    """The last year in parentheses in the title; null if there is none."""
+    year = pl.col("movie_title").str.extract(r".*\((\d{4})\)", 1)
+    return year.cast(pl.Int32).alias("release_year")
