@@ -1,0 +1,253 @@
+"""Approximate search with Annoy: trees propose candidates, exact scores order them.
+
+Annoy compares angles, we want inner products. Where all vectors are equally long that is the same
+order. Otherwise each vector x gets one more number, sqrt(M^2 - |x|^2) with M the longest length,
+which makes all equally long; a query gets 0 there, so that its inner products stay what they were:
+Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for
+Inner-Product Spaces", RecSys 2014. Annoy's own metric `dot` is defective in 1.17.3.
+
+Annoy is compiled for the machine it is installed on (`-march=native`). A wheel, container image or
+virtual environment moved to another CPU can stop the process with SIGILL, which no Python code
+can catch. Install it where it runs, or compile for what all machines have:
+`ANNOY_COMPILER_ARGS=-O3,-march=x86-64-v2,-std=c++14,-DANNOYLIB_MULTITHREADED_BUILD,-fpermissive`
+(it replaces all of Annoy's own flags). The file of an index is not affected; it loads on any
+little-endian machine. The same seed gives the same trees on the same kind of CPU only.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from annoy import AnnoyIndex as Forest
+
+from tfrecall.errors import ConfigError
+from tfrecall.index.exact import SLACK, Exact, ExactIndex
+from tfrecall.index.search import Exclusions, Hits, Request
+from tfrecall.index.tuning import TuningTable, sample_queries, tune
+
+# Relative. The order by angle and the order by inner product then differ by no more than this.
+EQUAL_LENGTHS = 1e-5
+# Annoy takes search_k as a C int.
+LARGEST_SEARCH_K = 2**31 - 1
+# Vectors converted to Python lists at a time.
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Annoy:
+    """The configuration of an Annoy index.
+
+    Args:
+        n_trees: more trees find more with the same effort, and take more disk and memory.
+        target_recall: share of the true best `tune_k` to find, in (0, 1].
+        tune_k: the `k` that the effort is tuned for; larger ones get proportionally more.
+        search_k: the effort, in candidates looked at over all trees; None to tune it.
+        seed: of the trees and of the sample of queries.
+
+    >>> vectors = np.random.default_rng(0).normal(size=(300, 8))
+    >>> index = Annoy(n_trees=10, tune_k=10).build(vectors, [str(i) for i in range(300)])
+    >>> index.table.chosen.recall >= 0.95
+    True
+    """
+
+    n_trees: int = 50
+    target_recall: float = 0.95
+    tune_k: int = 100
+    search_k: int | None = None
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("n_trees", 1), ("tune_k", 1), ("search_k", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is None and name == "search_k":
+                continue
+            if not isinstance(value, int) or not lowest <= value <= LARGEST_SEARCH_K:
+                raise ConfigError(
+                    f"Annoy's `{name}` must be an integer from {lowest} to {LARGEST_SEARCH_K}. "
+                    f"Received {name}={value!r}."
+                )
+        if not 0 < self.target_recall <= 1:
+            raise ConfigError(
+                "Annoy's `target_recall` must be above 0 and at most 1. "
+                f"Received target_recall={self.target_recall!r}."
+            )
+
+    def build(
+        self,
+        vectors: np.ndarray,
+        ids: Sequence[str] | np.ndarray | pl.Series,
+        tuning_queries: np.ndarray | None = None,
+    ) -> "AnnoyIndex":
+        """Checks a catalogue as `Exact.build` does, plants the trees and tunes the effort.
+
+        Args:
+            vectors: number `[n, d]`.
+            ids: `n` distinct strings.
+            tuning_queries: query vectors `[n_queries, d]` as the index will be asked, of which at
+                most 500 are used; None for a sample of the catalogue.
+        """
+        return self.build_over(Exact().build(vectors, ids), tuning_queries)
+
+    def build_over(self, exact: ExactIndex, tuning_queries: np.ndarray | None = None) -> "AnnoyIndex":
+        """Does the same beside an exact index that is already there, sharing its vectors."""
+        norms = np.linalg.norm(exact.vectors, axis=1)
+        augmented = bool(norms.min() < exact.max_norm * (1 - EQUAL_LENGTHS))
+        forest = _plant(exact, augmented, self.n_trees, self.seed)
+        untuned = AnnoyIndex(exact, forest, augmented, self.search_k or 1, self.tune_k)
+        table = tune(
+            untuned,
+            exact,
+            sample_queries(exact, tuning_queries, self.seed),
+            self.tune_k,
+            self.target_recall,
+            efforts=None if self.search_k is None else iter([self.search_k]),
+        )
+        return AnnoyIndex(
+            exact, forest, augmented, table.chosen.search_k, self.tune_k, self.seed, table
+        )
+
+
+class AnnoyIndex:
+    """Finds most of the candidates with the largest inner product.
+
+    Scores are those of `ExactIndex`, and so is the order of what was found. What may not be
+    returned is left out as there: the search is widened until `k` are left or everything was seen.
+    When `search_k` reaches `exhaustive`, the answers are those of `ExactIndex`.
+
+    Made by `Annoy.build` or `load_bundle`.
+
+    Args:
+        exact: the same catalogue, for scores and for requests that exact search answers faster.
+        forest: Annoy's index over the (augmented) vectors.
+        augmented: whether the forest has one more dimension than the vectors.
+        search_k: the effort of a search, in candidates looked at over all trees.
+        tune_k: the `k` that `search_k` is meant for.
+        seed: that the trees were planted with.
+        table: how `search_k` was found.
+    """
+
+    def __init__(
+        self,
+        exact: ExactIndex,
+        forest: Forest,
+        augmented: bool,
+        search_k: int,
+        tune_k: int,
+        seed: int | None = None,
+        table: TuningTable | None = None,
+    ) -> None:
+        self.exact = exact
+        self.forest = forest
+        self.augmented = augmented
+        self.search_k = search_k
+        self.tune_k = tune_k
+        self.seed = seed
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Object array of `str` `[n]` in catalogue order."""
+        return self.exact.ids
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a query vector has."""
+        return self.exact.dimension
+
+    @property
+    def n_trees(self) -> int:
+        """How many trees there are."""
+        return self.forest.get_n_trees()
+
+    @property
+    def exhaustive(self) -> int:
+        """The `search_k` from which every candidate is looked at in every tree."""
+        return min(len(self) * self.n_trees, LARGEST_SEARCH_K)
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        exclude: Exclusions | None = None,
+        allow: np.ndarray | None = None,
+        *,
+        search_k: int | None = None,
+    ) -> Hits:
+        """Finds the `k` best candidates of each query; see `Index.search`.
+
+        Args:
+            queries: number `[n_queries, dimension]`.
+            k: from 1 to the size of the catalogue.
+            exclude: for each query the rows that it must not get.
+            allow: the only rows that any query may get.
+            search_k: an effort for this search alone.
+        """
+        request = Request.check(queries, k, exclude, allow, dimension=self.dimension, count=len(self))
+        effort = min(search_k or self.search_k, self.exhaustive)
+        # For equal recall the trees must look at effort * count / allowed candidates; exact search
+        # looks at the allowed ones.
+        few = request.allowed is not None and len(request.allowed) ** 2 <= effort * len(self)
+        if few or not len(request):
+            return self.exact.answer(request)
+        parts = [self._answer_one(request.part(i, i + 1), effort) for i in range(len(request))]
+        return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _answer_one(self, request: Request, effort: int) -> Hits:
+        if not request.norms[0]:  # without a direction there is no way through the trees
+            return self.exact.answer(request)
+        count = len(self)
+        kept = 1.0 if request.allowed is None else len(request.allowed) / count
+        needed = (request.k + len(request.rows)) / kept
+        least = stretch = max(1.0, needed / self.tune_k)
+        # Past one look at each candidate the matrix product is cheaper than more of the trees.
+        while stretch == 1.0 or effort * stretch < count:
+            stretched = min(math.ceil(effort * stretch), self.exhaustive)
+            n = math.ceil(needed * stretch / least) + SLACK
+            rows = self._candidates(request, n, stretched)
+            if len(rows) >= request.k or stretched == self.exhaustive:
+                return self.exact.rank(request.queries, rows[np.newaxis], request.k)
+            stretch *= 2
+        return self.exact.answer(request)
+
+    def _candidates(self, request: Request, n: int, effort: int) -> np.ndarray:
+        """What the trees propose for one query, without what may not be returned."""
+        # Annoy works in float32: of unit length nothing overflows or vanishes.
+        query = request.queries[0].astype(np.float64) / request.norms[0]
+        if self.augmented:
+            query = np.append(query, 0.0)
+        n = len(self) if effort == self.exhaustive else min(n, len(self))
+        rows = np.array(self.forest.get_nns_by_vector(query, n, effort), dtype=np.int64)
+        if request.allowed is not None:
+            rows = rows[np.isin(rows, request.allowed)]
+        if len(request.rows):
+            rows = rows[~np.isin(rows, request.rows)]
+        return rows
+
+
+def _plant(exact: ExactIndex, augmented: bool, n_trees: int, seed: int) -> Forest:
+    """Builds the trees; on one thread, because more would not give the same trees twice."""
+    forest = Forest(exact.dimension + augmented, "angular")
+    forest.set_seed(seed)
+    scale = exact.max_norm or 1.0
+    for start in range(0, len(exact), CHUNK):
+        points = exact.vectors[start : start + CHUNK].astype(np.float64) / scale
+        if augmented:
+            rest = 1.0 - np.einsum("nd,nd->n", points, points)
+            points = np.column_stack([points, np.sqrt(np.maximum(rest, 0.0))])
+        for row, point in enumerate(points.tolist(), start):
+            forest.add_item(row, point)
+    forest.build(n_trees, n_jobs=1)
+    return forest
+
+
+def open_forest(path: Path, dimension: int, augmented: bool) -> Forest:
+    """Maps a forest into memory. Annoy takes any file: check size and checksum before."""
+    forest = Forest(dimension + augmented, "angular")
+    forest.load(str(path), prefault=False)
+    return forest

@@ -1,0 +1,253 @@
+"""An index on disk: vectors, ids, trees, and a manifest that vouches for each of them.
+
+    index.ann      Annoy's trees (left out when the bundle has none)
+    vectors.npy    float32, C order, one row per candidate
+    ids.parquet    column `item_id`, in row order
+    manifest.json  format, sizes and SHA-256 of the files, metric, tuning table, model fingerprint
+
+The manifest carries a checksum of itself. A bundle appears whole or not at all: it is written into
+a temporary directory beside its place and renamed.
+"""
+
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall.errors import ConfigError, ExportError, ReleaseError, nearest
+from tfrecall.index.annoy import Annoy, AnnoyIndex, open_forest
+from tfrecall.index.exact import Exact, ExactIndex
+from tfrecall.index.manifest import MANIFEST, check_file, read_manifest, write_manifest
+from tfrecall.index.tuning import TuningTable
+
+FOREST, VECTORS, IDS = "index.ann", "vectors.npy", "ids.parquet"
+ID_COLUMN = "item_id"
+# From about here on the trees are faster than the matrix product at recall .95.
+EXACT_BELOW = 50_000
+CPU_NOTE = (
+    "The file loads on any little-endian machine. The annoy package itself is compiled for the CPU "
+    "it is installed on (-march=native); moved to another it can stop with SIGILL. "
+    "Compile it there, or set ANNOY_COMPILER_ARGS."
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The indexes over one catalogue.
+
+    Attributes:
+        exact: exact search.
+        annoy: approximate search; None if the bundle was written without.
+        manifest: what `manifest.json` says.
+    """
+
+    exact: ExactIndex
+    annoy: AnnoyIndex | None
+    manifest: dict[str, Any]
+
+    @property
+    def default(self) -> str:
+        """The faster index: `exact` below 50,000 items or without trees, else `annoy`."""
+        return "exact" if self.annoy is None or len(self.exact) < EXACT_BELOW else "annoy"
+
+    def index(self, name: str | None = None) -> ExactIndex | AnnoyIndex:
+        """The index called `exact` or `annoy`; None for the default.
+
+        Raises:
+            ConfigError: if the bundle has no index of that name.
+        """
+        indexes = {"exact": self.exact, "annoy": self.annoy}
+        there = {key: index for key, index in indexes.items() if index is not None}
+        name = self.default if name is None else name
+        if name not in there:
+            raise ConfigError(
+                f'This bundle has no index "{name}".{nearest(name, there)} '
+                f"Choose one of: {', '.join(there)}."
+            )
+        return there[name]
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """What was measured of the approximate index, as in `metrics.json`; empty without one."""
+        if self.annoy is None or self.annoy.table is None:
+            return {}
+        chosen, k = self.annoy.table.chosen, self.annoy.table.k
+        return {
+            "annoy": {
+                f"recall@{k}": chosen.recall,
+                "search_k": chosen.search_k,
+                "n_trees": self.annoy.n_trees,
+                "p50_us": chosen.p50_us,
+            }
+        }
+
+
+def write_bundle(
+    directory: str | Path,
+    vectors: np.ndarray,
+    ids: Sequence[str] | np.ndarray | pl.Series,
+    annoy: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
+    tuning_queries: np.ndarray | None = None,
+    model: str | None = None,
+) -> Bundle:
+    """Builds the indexes, writes them and opens them from where they were written.
+
+    Args:
+        directory: must not exist yet, so that a bundle in use is never changed.
+        vectors: number `[n, d]`.
+        ids: `n` distinct strings.
+        annoy: the approximate index to build beside the exact one; None for none.
+        tuning_queries: see `Annoy.build`.
+        model: fingerprint of the model that made the vectors; `load_bundle` can ask for it.
+
+    Raises:
+        ConfigError: if the directory exists.
+        DataError: if a vector or id cannot be used; see `Exact.build`.
+        ExportError: if it cannot be written, on a full disk for example. Nothing is left behind.
+    """
+    directory = Path(directory)
+    if directory.exists():
+        raise ConfigError(
+            f"{directory} exists already, and an index bundle is never changed in place. "
+            "Write the next version into a new directory, or remove this one first."
+        )
+    exact = Exact().build(vectors, ids)
+    index = None if annoy is None else annoy.build_over(exact, tuning_queries)
+    with _renamed_when_done(directory) as unfinished:
+        np.save(unfinished / VECTORS, exact.vectors)
+        pl.DataFrame({ID_COLUMN: pl.Series(exact.ids.tolist(), dtype=pl.String)}).write_parquet(
+            unfinished / IDS
+        )
+        if index is not None:
+            index.forest.save(str(unfinished / FOREST))
+            index.forest.unload()  # `save` maps the file, and a mapped file pins its directory
+        files = [VECTORS, IDS] + ([] if index is None else [FOREST])
+        write_manifest(unfinished, _facts(exact, index, model), files)
+    return load_bundle(directory, verify=False, model=model)
+
+
+def load_bundle(
+    directory: str | Path, verify: bool = True, mmap: bool = True, model: str | None = None
+) -> Bundle:
+    """Opens a bundle.
+
+    Args:
+        directory: that `write_bundle` wrote.
+        verify: whether to compare the checksum of every file, which reads all of them. Without,
+            only their sizes are compared: Annoy takes any file of the right size and then answers
+            nonsense or crashes, so leave it on for files that came over a network.
+        mmap: whether to map the vectors into memory instead of reading them, so that processes on
+            one machine share them.
+        model: the fingerprint that the bundle must have been written with; None to accept any.
+
+    Raises:
+        ReleaseError: naming the file that is missing, truncated, altered, of another model or of a
+            format this version does not know.
+    """
+    directory = Path(directory)
+    manifest = read_manifest(directory, model)
+    for name, facts in manifest["files"].items():
+        check_file(directory / name, facts, verify)
+    exact = _open_exact(directory, manifest, mmap)
+    annoy = None if manifest["annoy"] is None else _open_annoy(directory, manifest["annoy"], exact)
+    return Bundle(exact, annoy, manifest)
+
+
+@contextmanager
+def _renamed_when_done(directory: Path) -> Iterator[Path]:
+    """A new directory beside `directory` that takes its place, or vanishes after any failure."""
+    unfinished = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        os.rename(unfinished, directory)
+    except OSError as error:
+        raise ExportError(
+            f"The index bundle {directory} could not be written: {error}. "
+            "Check the permissions and the free space there."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _facts(exact: ExactIndex, index: AnnoyIndex | None, model: str | None) -> dict[str, Any]:
+    return {
+        "metric": "inner_product",
+        "dimension": exact.dimension,
+        "count": len(exact),
+        "normalized": exact.normalized,
+        "max_norm": exact.max_norm,
+        "model": model,
+        "annoy": None if index is None else _describe(index),
+    }
+
+
+def _describe(index: AnnoyIndex) -> dict[str, Any]:
+    """What is needed to open the trees, and what was measured of them."""
+    if index.table is None:
+        raise ConfigError("Only a tuned index can be written. Make it with `Annoy.build`.")
+    return {
+        "metric": "augmented_angular" if index.augmented else "angular",
+        "n_trees": index.n_trees,
+        "seed": index.seed,
+        "search_k": index.search_k,
+        "tune_k": index.tune_k,
+        "recall": index.table.chosen.recall,
+        "p50_us": index.table.chosen.p50_us,
+        "tuning": index.table.to_dict(),
+        "annoy_version": version("annoy"),
+        "cpu": {"machine": platform.machine(), "note": CPU_NOTE},
+    }
+
+
+def _open_exact(directory: Path, manifest: dict[str, Any], mmap: bool) -> ExactIndex:
+    expected = (manifest["count"], manifest["dimension"])
+    try:
+        vectors = np.load(directory / VECTORS, mmap_mode="r" if mmap else None, allow_pickle=False)
+        ids = pl.read_parquet(directory / IDS)[ID_COLUMN]
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise ReleaseError(
+            f"{VECTORS} or {IDS} in {directory} cannot be read: {error}. Export again."
+        ) from error
+    if vectors.shape != expected or vectors.dtype != np.float32:
+        raise ReleaseError(
+            f"{directory / VECTORS} is foreign: it holds {vectors.dtype} {vectors.shape}, "
+            f"{MANIFEST} says float32 {expected}. Export again."
+        )
+    if len(ids) != expected[0]:
+        raise ReleaseError(
+            f"{directory / IDS} is foreign: it holds {len(ids)} ids, {MANIFEST} says "
+            f"{expected[0]}. Export again."
+        )
+    names = np.array(ids.to_list(), dtype=object)
+    return ExactIndex(vectors, names, manifest["max_norm"], manifest["normalized"])
+
+
+def _open_annoy(directory: Path, facts: dict[str, Any], exact: ExactIndex) -> AnnoyIndex:
+    augmented = facts["metric"] == "augmented_angular"
+    try:
+        forest = open_forest(directory / FOREST, exact.dimension, augmented)
+    except OSError as error:
+        raise ReleaseError(f"{directory / FOREST} cannot be opened: {error}.") from error
+    if (forest.get_n_items(), forest.get_n_trees()) != (len(exact), facts["n_trees"]):
+        raise ReleaseError(
+            f"{directory / FOREST} is foreign: it holds {forest.get_n_items()} items in "
+            f"{forest.get_n_trees()} trees, {MANIFEST} says {len(exact)} in {facts['n_trees']}."
+        )
+    return AnnoyIndex(
+        exact,
+        forest,
+        augmented,
+        facts["search_k"],
+        facts["tune_k"],
+        facts["seed"],
+        TuningTable.from_dict(facts["tuning"]),
+    )

@@ -1,0 +1,229 @@
+"""Exact search: one matrix product, and the oracle that approximate indexes are held against."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+
+import numpy as np
+import polars as pl
+
+from tfrecall.errors import ConfigError, DataError
+from tfrecall.index.search import Exclusions, Hits, Request, checked_norms, checked_vectors
+
+# Numbers in the largest temporary array: 64 MB of float64, whatever the batch and the catalogue.
+BLOCK = 2**23
+# Candidates looked at beyond k, so that rounding at the border rarely needs the slow way.
+SLACK = 16
+# Float32 training leaves unit vectors about 1e-7 off; the order is the same within this.
+UNIT_TOLERANCE = 1e-5
+
+
+class Exact:
+    """The configuration of an exact index. There is nothing to set.
+
+    >>> index = Exact().build(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]), ["a", "b", "c"])
+    >>> hits = index.search(np.array([[1.0, 0.5]]), k=2)
+    >>> index.ids[hits.rows].tolist(), hits.scores.tolist()
+    ([['c', 'a']], [[2.0, 1.0]])
+    """
+
+    def build(
+        self,
+        vectors: np.ndarray,
+        ids: Sequence[str] | np.ndarray | pl.Series,
+        normalized: bool | None = None,
+    ) -> "ExactIndex":
+        """Checks a catalogue and makes it searchable.
+
+        Args:
+            vectors: number `[n, d]`, computed with as float32. A zero vector is a candidate like
+                any other: it scores 0.
+            ids: `n` distinct strings.
+            normalized: whether all vectors have length 1; None to find out. True is checked.
+
+        Raises:
+            ConfigError: if the shape is wrong or `normalized=True` is not so.
+            DataError: if the catalogue is empty, a number is not finite, or an id is null, empty
+                or there twice.
+        """
+        vectors = checked_vectors(vectors, "candidate vectors")
+        names = checked_ids(ids, len(vectors))
+        norms = checked_norms(vectors, "candidate vectors", names)
+        unit = bool(np.all(np.abs(norms - 1.0) <= UNIT_TOLERANCE))
+        if normalized and not unit:
+            row = int(np.argmax(np.abs(norms - 1.0)))
+            raise ConfigError(
+                f"The candidate vectors are not normalised, though normalized=True says so. "
+                f'Received length {norms[row]:.6g} in row {row} (id "{names[row]}"). '
+                "Divide each vector by its length, or leave `normalized` out."
+            )
+        return ExactIndex(
+            vectors, names, float(norms.max()), unit if normalized is None else normalized
+        )
+
+
+class ExactIndex:
+    """Finds the candidates with the largest inner product, without error.
+
+    A matrix product in float32 picks the candidates that rounding leaves in doubt; these are scored
+    once more in float64 and rounded once. So the score of a query and a candidate is the same
+    number in every batch, at every row and in every index, and equal vectors tie.
+
+    Made by `Exact.build`. Nothing here looks at the whole catalogue before a search.
+
+    Args:
+        vectors: float32 `[n, d]`, checked; may be memory-mapped.
+        ids: object array of `str` `[n]`.
+        max_norm: length of the longest vector.
+        normalized: whether all vectors have length 1.
+    """
+
+    def __init__(self, vectors: np.ndarray, ids: np.ndarray, max_norm: float, normalized: bool) -> None:
+        # A plain view: each slice of np.memmap costs Python time.
+        self.vectors = np.asarray(vectors)
+        self.ids = ids
+        self.max_norm = max_norm
+        self.normalized = normalized
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a query vector has."""
+        return self.vectors.shape[1]
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.ids)}
+
+    def rows(self, ids: Sequence[str] | np.ndarray | pl.Series) -> np.ndarray:
+        """Rows of the ids: int32 `[n]`, -1 for an id that is not in the catalogue."""
+        return np.fromiter((self._row_of.get(name, -1) for name in ids), np.int32, len(ids))
+
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        exclude: Exclusions | None = None,
+        allow: np.ndarray | None = None,
+    ) -> Hits:
+        """Finds the `k` best candidates of each query; see `Index.search`."""
+        return self.answer(
+            Request.check(queries, k, exclude, allow, dimension=self.dimension, count=len(self.vectors))
+        )
+
+    def answer(self, request: Request) -> Hits:
+        """Answers a request that was checked against this catalogue."""
+        count, dimension, allowed = len(self), self.dimension, request.allowed
+        if allowed is not None and len(allowed) <= count // 8:
+            # Scoring the allowed rows alone is cheaper than the product with the whole catalogue.
+            few = partial(self._answer_few, allowed)
+            return _in_blocks(few, request, max(len(allowed), request.k) * dimension)
+        width = min(request.k + SLACK, count)
+        return _in_blocks(self._answer_block, request, max(count, width * dimension))
+
+    def _answer_few(self, allowed: np.ndarray, request: Request) -> Hits:
+        places = np.full(len(self), -1)
+        places[allowed] = np.arange(len(allowed))
+        columns = places[request.rows]
+        candidates = np.tile(allowed, (len(request), 1))
+        candidates[request.positions[columns >= 0], columns[columns >= 0]] = -1
+        return self.rank(request.queries, candidates, request.k)
+
+    def _answer_block(self, request: Request) -> Hits:
+        count, k = len(self.vectors), request.k
+        scores = request.queries @ self.vectors.T
+        request.hide(scores)
+        width = min(k + SLACK, count)
+        rows = np.argpartition(scores, count - width, axis=1)[:, count - width :]
+        picked = np.take_along_axis(scores, rows, axis=1)
+        hits = self.rank(request.queries, np.where(np.isneginf(picked), -1, rows), k)
+        if width == count:
+            return hits
+        floor = np.partition(picked, width - k, axis=1)[:, width - k] - self._doubt(request.norms)
+        lowest = picked.min(axis=1)
+        # Crowded: even the last one picked may belong to the best k, so others left out may too.
+        for i in np.flatnonzero((lowest >= floor) & ~np.isneginf(lowest)):
+            doubtful = np.flatnonzero(scores[i] >= floor[i])
+            one = self.rank(request.queries[i : i + 1], doubtful[np.newaxis], k)
+            hits.rows[i], hits.scores[i] = one.rows[0], one.scores[0]
+        return hits
+
+    def _doubt(self, norms: np.ndarray) -> np.ndarray:
+        """How far two float32 inner products can be apart that are equal without rounding.
+
+        Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1: one of them errs by
+        at most d * eps * |q| * |x|. `tiny` stands for what is lost by underflow.
+        """
+        limits = np.finfo(np.float32)
+        return 2 * self.dimension * limits.eps * norms * self.max_norm + limits.tiny
+
+    def rank(self, queries: np.ndarray, rows: np.ndarray, k: int) -> Hits:
+        """Orders given candidates by their exact score, equal ones by row.
+
+        Args:
+            queries: float32 `[n, d]`.
+            rows: int `[n, n_candidates]`, distinct within a query; -1 for none.
+            k: length of the answer.
+        """
+        scores = self._scores(queries, rows)
+        scores[rows < 0] = -np.inf
+        order = np.lexsort((rows, -scores))[:, :k]
+        rows = np.take_along_axis(rows, order, axis=1).astype(np.int32)
+        scores = np.take_along_axis(scores, order, axis=1)
+        rows[np.isneginf(scores)] = -1
+        missing = ((0, 0), (0, k - rows.shape[1]))
+        if missing[1][1] > 0:
+            rows = np.pad(rows, missing, constant_values=-1)
+            scores = np.pad(scores, missing, constant_values=-np.inf)
+        return Hits(rows, scores)
+
+    def _scores(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Inner products summed in float64 and rounded once: float32 `[n, n_candidates]`."""
+        step = max(1, BLOCK // (len(queries) * self.dimension))
+        wide = queries.astype(np.float64)
+        blocks = [
+            np.einsum("ncd,nd->nc", self.vectors[rows[:, at : at + step]].astype(np.float64), wide)
+            for at in range(0, rows.shape[1], step)
+        ]
+        scores = np.concatenate(blocks, axis=1) if blocks else np.empty(rows.shape)
+        return scores.astype(np.float32)
+
+
+def _in_blocks(answer: Callable[[Request], Hits], request: Request, numbers: int) -> Hits:
+    """Answers so many queries at a time that `numbers` for each of them fit into a block."""
+    step = max(1, BLOCK // numbers)
+    parts = [answer(request.part(start, start + step)) for start in range(0, len(request), step)]
+    if len(parts) == 1:
+        return parts[0]
+    empty = (0, request.k)
+    parts.append(Hits(np.empty(empty, np.int32), np.empty(empty, np.float32)))
+    return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def checked_ids(ids: Sequence[str] | np.ndarray | pl.Series, count: int) -> np.ndarray:
+    """Object array of `str`, or a refusal of anything but `count` distinct, filled strings."""
+    values = ids.to_list() if isinstance(ids, pl.Series) else list(ids)
+    if len(values) != count:
+        raise DataError(
+            f"Each candidate vector needs one id. Received {count} vectors and {len(values)} ids."
+        )
+    if not values:
+        raise DataError(
+            "An index needs at least one candidate. Received an empty catalogue. "
+            "Check the item table that was embedded."
+        )
+    odd = next((row for row, name in enumerate(values) if not isinstance(name, str) or not name), -1)
+    if odd >= 0:
+        raise DataError(
+            f"Ids must be strings that are not empty. Received {values[odd]!r} in row {odd}. "
+            "Cast the id column to strings and drop or fill nulls."
+        )
+    if len(set(values)) != count:
+        seen: set[str] = set()
+        twice = next(name for name in values if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise DataError(
+            f'Ids must be distinct. Received "{twice}" more than once. '
+            "Embed each item of the catalogue once."
+        )
+    return np.array([str(name) for name in values], dtype=object)
