@@ -137,7 +137,7 @@ def _read_100k(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         "item_id",
         "movie_title",
         pl.concat_list(flags).list.drop_nulls().alias("movie_genres"),
-        _year(),
+        release_year(),
         "release_date",
         "imdb_url",
     )
@@ -149,7 +149,9 @@ def _read_100k(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
 def _read_1m(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     log = _read(folder / "ratings.dat", ["user_id", "item_id", "rating", "timestamp"], "::")
     movies = _read(folder / "movies.dat", ["item_id", "movie_title", "movie_genres"], "::")
-    items = movies.select("item_id", "movie_title", pl.col("movie_genres").str.split("|"), _year())
+    items = movies.select(
+        "item_id", "movie_title", pl.col("movie_genres").str.split("|"), release_year()
+    )
     people = ["user_id", "user_gender", "raw_user_age", "occupation", "user_zip_code"]
     occupations = {str(number): text for number, text in enumerate(OCCUPATIONS_1M)}
     users = _read(folder / "users.dat", people, "::").select(
@@ -166,7 +168,7 @@ def _numbers(log: pl.DataFrame) -> pl.DataFrame:
     return log.with_columns(pl.col("rating").cast(pl.Float64), pl.col("timestamp").cast(pl.Int64))
 
 
-def _year() -> pl.Expr:
+def release_year() -> pl.Expr:
     """The last year in parentheses in the title; null if there is none."""
     year = pl.col("movie_title").str.extract(r".*\((\d{4})\)", 1)
     return year.cast(pl.Int32).alias("release_year")

@@ -98,16 +98,16 @@ def _files(path: Path, what: str) -> list[Path]:
         inside = (file for file in path.rglob("*") if file.is_file())
         # Spark, Hadoop and macOS leave such files beside the data: _SUCCESS, .part.crc, ._part.
         files = sorted(file for file in inside if not file.name.startswith(("_", ".")))
-        found = f"there are no files in the folder {path}"
+        found = f"there are no files in the folder {path}."
     elif path.exists():
         files, found = [path], ""
     else:
         names = glob.glob(str(path), recursive=True)
         files = sorted(Path(name) for name in names if Path(name).is_file())
-        found = f"there is no file {path}{_nearest_file(path)}"
+        found = f"there is no file {path}.{_nearest_file(path)}"
     if not files:
         raise DataError(
-            f"The {what} was not found: {found}. Give a file, a folder or a pattern of "
+            f"The {what} was not found: {found} Give a file, a folder or a pattern of "
             f"{', '.join(SUFFIXES)}."
         )
     return files
@@ -115,15 +115,16 @@ def _files(path: Path, what: str) -> list[Path]:
 
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
-        return f" (there is no folder {path.parent} either)"
-    return nearest(path.name, (file.name for file in path.parent.iterdir())).rstrip("?")
+        return f" There is no folder {path.parent} either."
+    return nearest(path.name, (file.name for file in path.parent.iterdir()))
 
 
 def _one_kind(files: list[Path], path: Path, what: str) -> str:
     """The suffix that all files share, without the one of compression."""
     examples = {_kind(file): file.name for file in reversed(files)}
     if len(examples) > 1:
-        listed = ", ".join(f"{kind or 'no suffix'} ({name})" for kind, name in examples.items())
+        shown = list(examples.items())[:5]
+        listed = ", ".join(f"{kind or 'no suffix'} ({name})" for kind, name in shown)
         raise DataError(
             f"The {what} {path} mixes kinds of files: {listed}. "
             "Give a folder with one kind, or a pattern such as folder/*.parquet."
