@@ -1,0 +1,28 @@
+"""The one place that chooses Keras 2 and imports TensorFlow Recommenders.
+
+TFRS 0.7.7 works with Keras 2 only, which lives on as `tf-keras`; TensorFlow picks it when
+`TF_USE_LEGACY_KERAS` is set before `tf.keras` is first touched. Everyone else in the package writes
+`from tfrecall._keras import keras, tfrs`.
+"""
+
+import os
+
+from tfrecall.errors import KerasVersionError
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+# Import notes about CUDA and oneDNN are no news to a user; warnings and errors still show.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+import tensorflow as tf
+
+keras = tf.keras
+if not keras.layers.Layer.__module__.startswith("tf_keras"):
+    raise KerasVersionError(
+        "tfrecall needs Keras 2 (tf-keras), but Keras 3 was already in use when it was imported: "
+        f"`tf.keras.layers.Layer` comes from {keras.layers.Layer.__module__}. Import tfrecall before "
+        "anything that uses `tf.keras`, or start Python with TF_USE_LEGACY_KERAS=1."
+    )
+
+import tensorflow_recommenders as tfrs  # noqa: E402
+
+__all__ = ["keras", "tf", "tfrs"]

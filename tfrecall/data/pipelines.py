@@ -1,0 +1,104 @@
+"""Batches for training: from an interaction log to `tf.data`."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import tf
+from tfrecall.data.interactions import Interactions
+from tfrecall.raw import Form, raw_features
+
+# Rows converted at a time: bounds the memory that strings take.
+CHUNK_ROWS = 65_536
+
+Encoder = Callable[[dict[str, tf.Tensor]], dict[str, Any]]
+
+
+def examples(
+    data: Interactions,
+    batch_size: int = 2048,
+    *,
+    shuffle: bool = True,
+    seed: int = 42,
+    encode: Encoder | None = None,
+    forms: dict[str, Form] | None = None,
+) -> tf.data.Dataset:
+    """Batches of training examples, one an event.
+
+    Args:
+        data: the log; user and item columns are joined for you.
+        batch_size: rows a batch; the last one may be shorter.
+        shuffle: whether to shuffle all rows anew in each epoch.
+        seed: of the shuffling. The same seed gives the same batches.
+        encode: encodes a raw batch, such as `TwoTower.encode`. All rows are encoded once, before the
+            first epoch, and only integers and floats are shuffled; without it the batches are raw.
+        forms: the columns wanted and their raw form (`tfrecall.raw`); by default every column of the
+            log, the user table and the item table, in the form that fits its type.
+
+    Returns:
+        A dataset of dictionaries. Raw: a tensor a column, `sample_weight` where the log has `weight`.
+        Encoded: what `encode` gives.
+    """
+    frame = data.queries
+    if encode is None or not set(forms or {}) <= set(frame.columns):
+        frame = frame.join(data.items, on="item_id", how="left", maintain_order="left")
+    forms = dict(forms) if forms else natural_forms(frame)
+    if "weight" in frame.columns:
+        frame = frame.with_columns(sample_weight=pl.col("weight"))
+        forms["sample_weight"] = "number"
+    columns = _columns(frame, forms, encode)
+    rows = tf.data.Dataset.range(len(frame))
+    if shuffle:
+        rows = rows.shuffle(len(frame), seed=seed, reshuffle_each_iteration=True)
+    # Shuffling row numbers and gathering by batch is far cheaper than moving rows one by one.
+    batches = rows.batch(batch_size).map(
+        lambda batch: tf.nest.map_structure(lambda values: tf.gather(values, batch), columns),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Dataset:
+    """The batches of one raw column, for `adapt`."""
+
+    def batches() -> Iterator[np.ndarray]:
+        for chunk in frame.select(column).iter_slices(CHUNK_ROWS):
+            yield raw_features(chunk, {column: form})[column]
+
+    shape = [None, None] if form == "strings" else [None]
+    dtype = tf.float64 if form == "number" else tf.string
+    return tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec(shape=shape, dtype=dtype)
+    )
+
+
+def natural_forms(frame: pl.DataFrame) -> dict[str, Form]:
+    """The raw form that fits the type of each column; a number with nulls is left out."""
+    forms: dict[str, Form] = {}
+    for column in frame.iter_columns():
+        if isinstance(column.dtype, pl.List):
+            forms[column.name] = "strings"
+        elif not column.dtype.is_numeric():
+            forms[column.name] = "string"
+        elif not column.null_count():
+            forms[column.name] = "number"
+    return forms
+
+
+def _columns(frame: pl.DataFrame, forms: dict[str, Form], encode: Encoder | None) -> dict[str, Any]:
+    """All rows as tensors, converted and encoded chunk by chunk."""
+    chunks = []
+    for chunk in frame.select(list(forms)).iter_slices(CHUNK_ROWS):
+        raw = {name: tf.constant(values) for name, values in raw_features(chunk, forms).items()}
+        chunks.append(encode(raw) if encode else raw)
+    return tf.nest.map_structure(lambda *parts: _concat(parts), *chunks)
+
+
+def _concat(parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """Concatenates rows; lists are padded to the longest of all chunks."""
+    if parts[0].shape.rank == 1:
+        return tf.concat(parts, axis=0)
+    width = max(part.shape[1] for part in parts)
+    return tf.concat([tf.pad(part, [[0, 0], [0, width - part.shape[1]]]) for part in parts], axis=0)

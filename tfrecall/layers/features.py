@@ -1,0 +1,258 @@
+"""One layer a feature: from a raw column to a vector.
+
+Each layer has the two halves of the way. `preprocess` turns raw values into integers or floats with
+the Keras preprocessing layers and runs in the input pipeline; `call` turns those into vectors and runs
+in the training step. What `adapt` learned is part of `get_config`, so a layer made from the
+configuration of another encodes alike.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tfrecall import schema
+from tfrecall._keras import keras, tf
+from tfrecall.errors import DataError
+from tfrecall.layers.pooling import MaskedMeanPooling
+from tfrecall.layers.unknown import RandomUnknown
+from tfrecall.raw import UNKNOWN_TOKEN, Form
+
+
+class FeatureLayer(keras.layers.Layer):
+    """Base of the feature layers.
+
+    Args:
+        spec: the specification from `tfrecall.schema`, or its plain form.
+        embedding_regularization: weight of the squared length of the embeddings used in a step,
+            summed over the batch. Rows that are not used are not touched.
+        state: what `adapt` learned, when the layer is made from a configuration.
+
+    Attributes:
+        form: the raw form that `preprocess` takes (see `tfrecall.raw`).
+        unknown: the raw value that stands for "not known".
+    """
+
+    form: Form = "string"
+    unknown: Any = UNKNOWN_TOKEN
+
+    def __init__(
+        self,
+        spec: schema.Feature | dict[str, Any],
+        embedding_regularization: float = 0.0,
+        state: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self.spec = schema.feature_from_dict(spec) if isinstance(spec, dict) else spec
+        super().__init__(name=kwargs.pop("name", f"{self.spec.column}_{self.spec.type}"), **kwargs)
+        self.embedding_regularization = embedding_regularization
+        self.state = None
+        if state is not None:
+            self._set_state(state)
+
+    def adapt(self, values: tf.data.Dataset) -> None:
+        """Learns vocabulary, boundaries or moments.
+
+        Args:
+            values: batches of the raw column, each `[batch_size]` or `[batch_size, any]`.
+        """
+        self._set_state(self._learn(values))
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        """Raw values to encoded values, both with the batch in front."""
+        raise NotImplementedError
+
+    def _learn(self, values: tf.data.Dataset) -> Any:
+        raise NotImplementedError
+
+    def _set_state(self, state: Any) -> None:
+        raise NotImplementedError
+
+    def _embedding(self, size: int, mask_zero: bool = False) -> keras.layers.Embedding:
+        return keras.layers.Embedding(size, self.spec.embedding_dim, mask_zero=mask_zero)
+
+    def _regularize(self, vectors: tf.Tensor) -> tf.Tensor:
+        if self.embedding_regularization:
+            self.add_loss(self.embedding_regularization * tf.reduce_sum(tf.square(vectors)))
+        return vectors
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "spec": schema.feature_to_dict(self.spec),
+            "embedding_regularization": self.embedding_regularization,
+            "state": self.state,
+        }
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class CategoricalFeature(FeatureLayer):
+    """Raw string `[batch]` -> int64 `[batch]` -> float `[batch, embedding_dim]`.
+
+    Index 0 is the empty string, 1 the unknown value, the most frequent value is 2.
+    """
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        return self._lookup(_as_string(values))
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self._regularize(self._table(self._random_unknown(inputs, training=training)))
+
+    def _learn(self, values: tf.data.Dataset) -> list[str]:
+        return _learn_vocabulary(values, self.spec.max_tokens)
+
+    def _set_state(self, state: list[str]) -> None:
+        self.state = list(state)
+        self._lookup = _string_lookup(self.state)
+        self._random_unknown = RandomUnknown(self.spec.unknown_rate)
+        self._table = self._embedding(self._lookup.vocabulary_size())
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class MultiCategoricalFeature(FeatureLayer):
+    """Raw strings `[batch, any]` -> int64 `[batch, any]` -> float `[batch, embedding_dim]`.
+
+    The empty string pads. Ragged batches are padded.
+    """
+
+    form: Form = "strings"
+    unknown = ""
+
+    def preprocess(self, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+        if isinstance(values, tf.RaggedTensor):
+            values = _as_string(values).to_tensor("")
+        return self._lookup(_as_string(values))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self._pooling(self._regularize(self._table(inputs)), mask=tf.not_equal(inputs, 0))
+
+    def _learn(self, values: tf.data.Dataset) -> list[str]:
+        return _learn_vocabulary(values, self.spec.max_tokens)
+
+    def _set_state(self, state: list[str]) -> None:
+        self.state = list(state)
+        self._lookup = _string_lookup(self.state)
+        self._table = self._embedding(self._lookup.vocabulary_size())
+        self._pooling = MaskedMeanPooling()
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class TextFeature(FeatureLayer):
+    """Raw string `[batch]` -> int64 `[batch, words]` -> float `[batch, embedding_dim]`.
+
+    Words are lower-cased and stripped of punctuation; an empty text gives the zero vector.
+    """
+
+    unknown = ""
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        return self._vectorization(values)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self._pooling(self._regularize(self._table(inputs)), mask=tf.not_equal(inputs, 0))
+
+    def _learn(self, values: tf.data.Dataset) -> list[str]:
+        vectorization = keras.layers.TextVectorization(max_tokens=self.spec.max_tokens)
+        vectorization.adapt(values)
+        return vectorization.get_vocabulary(include_special_tokens=False)
+
+    def _set_state(self, state: list[str]) -> None:
+        self.state = list(state)
+        self._vectorization = keras.layers.TextVectorization(vocabulary=self.state)
+        self._table = self._embedding(self._vectorization.vocabulary_size())
+        self._pooling = MaskedMeanPooling()
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class NumericFeature(FeatureLayer):
+    """Raw number `[batch]` -> float32 `[batch, 1]`, which is its own vector."""
+
+    form: Form = "number"
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        # In float64: a time stamp in seconds has more digits than a float32.
+        normalized = self._normalization(tf.cast(values, tf.float64)[:, tf.newaxis])
+        return tf.cast(normalized, tf.float32)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs
+
+    def _learn(self, values: tf.data.Dataset) -> list[float]:
+        column = _collect(values, self.spec.column)
+        return [float(column.mean()), float(column.var())]
+
+    def _set_state(self, state: list[float]) -> None:
+        self.state = list(state)
+        self.unknown, variance = self.state
+        self._normalization = keras.layers.Normalization(
+            axis=None, mean=self.unknown, variance=variance, dtype="float64"
+        )
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class BucketizedFeature(FeatureLayer):
+    """Raw number `[batch]` -> int64 `[batch]` -> float `[batch, embedding_dim]`."""
+
+    form: Form = "number"
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        return self._discretization(tf.cast(values, tf.float64))
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self._regularize(self._table(inputs))
+
+    def _learn(self, values: tf.data.Dataset) -> dict[str, Any]:
+        column = _collect(values, self.spec.column)
+        count = self.spec.num_buckets
+        if self.spec.method == "equal_width":
+            boundaries = np.linspace(column.min(), column.max(), num=count)
+        else:
+            boundaries = np.quantile(column, np.linspace(0, 1, count + 1)[1:-1])
+        # The kernel compares with float32 boundaries: what coincides there is one boundary.
+        distinct = np.unique(boundaries.astype(np.float32)).astype(float)
+        return {"boundaries": distinct.tolist(), "median": float(np.median(column))}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        self.state = state
+        self.unknown = state["median"]
+        self._discretization = keras.layers.Discretization(bin_boundaries=state["boundaries"])
+        self._table = self._embedding(len(state["boundaries"]) + 1)
+
+
+LAYERS: dict[type, type[FeatureLayer]] = {
+    schema.Categorical: CategoricalFeature,
+    schema.MultiCategorical: MultiCategoricalFeature,
+    schema.Numeric: NumericFeature,
+    schema.Bucketized: BucketizedFeature,
+    schema.Text: TextFeature,
+}
+
+
+def _as_string(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
+    return values if values.dtype == tf.string else tf.strings.as_string(values)
+
+
+def _string_lookup(vocabulary: list[str]) -> keras.layers.StringLookup:
+    return keras.layers.StringLookup(
+        vocabulary=vocabulary, mask_token="", oov_token=UNKNOWN_TOKEN, num_oov_indices=1
+    )
+
+
+def _learn_vocabulary(values: tf.data.Dataset, max_tokens: int | None) -> list[str]:
+    # Two more places than asked for: the mask and the unknown value count as tokens in Keras.
+    lookup = keras.layers.StringLookup(
+        mask_token="", oov_token=UNKNOWN_TOKEN, max_tokens=max_tokens and max_tokens + 2
+    )
+    lookup.adapt(values.map(_as_string))
+    return lookup.get_vocabulary(include_special_tokens=False)
+
+
+def _collect(values: tf.data.Dataset, column: str) -> np.ndarray:
+    """All values of a numeric column, 8 bytes a row."""
+    collected = np.concatenate([np.asarray(v, np.float64).ravel() for v in values])
+    bad = np.flatnonzero(~np.isfinite(collected))
+    if bad.size:
+        raise DataError(
+            f'Column "{column}" has {bad.size} values that are NaN or infinite, the first in row '
+            f"{bad[0]}. Fill or drop them."
+        )
+    return collected

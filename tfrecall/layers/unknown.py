@@ -1,0 +1,46 @@
+"""Training of the row that stands for every unknown value."""
+
+from typing import Any
+
+from tfrecall._keras import keras, tf
+from tfrecall.data.vocabulary import UNKNOWN
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class RandomUnknown(keras.layers.Layer):
+    """Replaces a share of the indexes by the unknown index, in training only.
+
+    Without it the embedding of unknown values would keep its random start, because no value is
+    unknown in the data that the vocabulary came from. With it the row learns what is true of values
+    in general, so a new user or item gets a sensible vector.
+
+    Args:
+        rate: share of the indexes to replace, in [0, 1).
+
+    Call arguments:
+        inputs: int tensor of any shape. Padding (0) stays padding.
+        training: whether to replace at all.
+
+    Returns:
+        Int tensor of the same shape and dtype.
+
+    Example:
+
+    >>> RandomUnknown(0.5)(tf.constant([5, 6, 0]), training=False).numpy().tolist()
+    [5, 6, 0]
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
+        self.rate = rate
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not training or not self.rate:
+            return inputs
+        replaced = (tf.random.uniform(tf.shape(inputs)) < self.rate) & (inputs > UNKNOWN)
+        return tf.where(replaced, tf.cast(UNKNOWN, inputs.dtype), inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate}

@@ -1,0 +1,103 @@
+"""The candidates that a model knows: their ids, encoded features and training frequencies."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import keras, tf
+from tfrecall.data.vocabulary import FIRST
+from tfrecall.errors import DataError
+from tfrecall.models.towers import CandidateTower
+from tfrecall.raw import UNKNOWN_TOKEN, raw_features
+
+
+@dataclass(eq=False)
+class Catalogue:
+    """All candidates, encoded once.
+
+    Position 0 of the encoded table is padding and 1 the unknown candidate, so a `candidate_index`
+    is its position; row r of the item table has index r + 2. Training gathers candidate features here,
+    so batches carry one integer a candidate.
+
+    Attributes:
+        ids: object array of `str` `[n]`, in the order of the item table.
+        encoded: encoded features, each with `n + 2` rows.
+        probability: float32 `[n + 2]`, the share of the training rows that hold the candidate.
+        vectors: float32 `[n, embedding_dim]`, of the last `refresh`.
+    """
+
+    ids: np.ndarray
+    encoded: dict[str, tf.Tensor]
+    probability: tf.Tensor
+    vectors: tf.Variable | None = field(default=None)
+
+    @classmethod
+    def build(
+        cls, items: pl.DataFrame, candidate_id: str, tower: CandidateTower, counts: np.ndarray
+    ) -> "Catalogue":
+        """Encodes an item table with an adapted tower.
+
+        Args:
+            items: one row a candidate.
+            candidate_id: the column that names it.
+            tower: the adapted tower.
+            counts: int `[n]`, training rows of each candidate.
+        """
+        ids = items[candidate_id].cast(pl.String)
+        if ids.n_unique() != len(ids) or ids.null_count():
+            raise DataError(
+                f'The column "{candidate_id}" of the item table must name each candidate once. '
+                f"Received {len(ids)} rows with {ids.n_unique()} different values and "
+                f"{ids.null_count()} nulls. Remove the duplicates, or set `candidate_id`."
+            )
+        raw = raw_features(items, tower.forms)
+        padded = {name: _with_specials(raw[name], tower.unknowns[name]) for name in raw}
+        encoded = tower.preprocess({name: tf.constant(values) for name, values in padded.items()})
+        # A candidate without training rows counts as one row: log 0 has no place in a correction.
+        share = np.maximum(np.concatenate([[1, 1], counts]), 1) / max(counts.sum(), 1)
+        return cls(np.array(ids.to_list(), dtype=object), encoded, tf.constant(share, tf.float32))
+
+    def __post_init__(self) -> None:
+        self._lookup = keras.layers.StringLookup(
+            vocabulary=list(self.ids), mask_token="", oov_token=UNKNOWN_TOKEN
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def index(self, candidate_ids: tf.Tensor) -> tf.Tensor:
+        """`candidate_index` of each outside id, int32; 1 for one that is not in the catalogue."""
+        if candidate_ids.dtype != tf.string:
+            candidate_ids = tf.strings.as_string(candidate_ids)
+        return tf.cast(self._lookup(candidate_ids), tf.int32)
+
+    def features(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Encoded features of some candidates."""
+        return {name: tf.gather(values, index) for name, values in self.encoded.items()}
+
+    def embed(self, tower: CandidateTower, training: bool = False) -> tf.Tensor:
+        """Vectors of all candidates, float `[n, embedding_dim]`, in one pass with gradients."""
+        encoded = {name: values[FIRST:] for name, values in self.encoded.items()}
+        return tower(encoded, training=training)
+
+    def refresh(self, tower: CandidateTower, batch_size: int = 8192) -> tf.Tensor:
+        """Embeds all candidates in batches and keeps the vectors until the next refresh."""
+        indexes = range(FIRST, len(self) + FIRST, batch_size)
+        parts = [
+            tower(self.features(tf.range(i, min(i + batch_size, len(self) + FIRST))), training=False)
+            for i in indexes
+        ]
+        vectors = tf.concat(parts, axis=0)
+        if self.vectors is None:
+            self.vectors = tf.Variable(vectors, trainable=False)
+        self.vectors.assign(vectors)
+        return self.vectors
+
+
+def _with_specials(values: np.ndarray, unknown: Any) -> np.ndarray:
+    """Two rows in front: padding and the unknown candidate, both with unknown features."""
+    front = np.empty((FIRST, *values.shape[1:]), dtype=values.dtype)
+    front[:] = unknown
+    return np.concatenate([front, values])

@@ -1,0 +1,176 @@
+"""Query and candidate towers: from raw features to one vector."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrecall import schema
+from tfrecall._keras import keras, tf
+from tfrecall.errors import DataError, MissingColumnError, nearest
+from tfrecall.layers.features import LAYERS
+from tfrecall.layers.normalization import L2Normalization
+from tfrecall.raw import Form
+
+# Gives the batches of one raw column, as `FeatureLayer.adapt` takes them.
+ColumnReader = Callable[[str, Form], tf.data.Dataset]
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Tower(keras.Model):
+    """Embeds each feature, concatenates the vectors and passes them through dense layers.
+
+    Args:
+        features: specifications from `tfrecall.schema`, or their plain forms.
+        layer_sizes: units of the dense layers, ReLU on all but the last. Empty for the concatenated
+            features themselves.
+        dropout: share of the concatenated values dropped in training.
+        normalize: whether to scale the output to length one.
+        embedding_regularization: weight of the squared length of the embeddings used in a step.
+        states: what the features learned from data, when the tower is made from a configuration.
+
+    Call arguments:
+        inputs: encoded features, as `preprocess` gives them.
+
+    Returns:
+        Float tensor `[batch_size, layer_sizes[-1]]`.
+
+    Raises:
+        ConfigError: from `preprocess` and the call, if the tower has not been adapted.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[schema.Feature | dict[str, Any]],
+        layer_sizes: Sequence[int] = (),
+        *,
+        dropout: float = 0.0,
+        normalize: bool = False,
+        embedding_regularization: float = 0.0,
+        states: Sequence[Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        specs = [schema.feature_from_dict(f) if isinstance(f, dict) else f for f in features]
+        states = states or [None] * len(specs)
+        self.features = tuple(
+            LAYERS[type(spec)](spec, embedding_regularization, state, name=name)
+            for spec, state, name in zip(specs, states, _names(specs), strict=True)
+        )
+        self.layer_sizes = tuple(layer_sizes)
+        self.dropout = dropout
+        self.normalize = normalize
+        self.embedding_regularization = embedding_regularization
+        self._dropout = keras.layers.Dropout(dropout)
+        self._dense = [keras.layers.Dense(units, activation="relu") for units in self.layer_sizes[:-1]]
+        self._dense += [keras.layers.Dense(units) for units in self.layer_sizes[-1:]]
+        self._scale = L2Normalization() if normalize else None
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """The raw columns that the tower reads and the form of each."""
+        return {layer.spec.column: layer.form for layer in self.features}
+
+    @property
+    def unknowns(self) -> dict[str, Any]:
+        """For each raw column the value that stands for "not known"."""
+        return {layer.spec.column: layer.unknown for layer in self.features}
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """The tensors of one raw batch, for an exported signature."""
+        specs = {
+            "string": ([None], tf.string),
+            "strings": ([None, None], tf.string),
+            "number": ([None], tf.float64),
+        }
+        return {column: tf.TensorSpec(*specs[form], name=column) for column, form in self.forms.items()}
+
+    def adapt(self, read_column: ColumnReader) -> None:
+        """Lets each feature learn its vocabulary, boundaries or moments from the data."""
+        for layer in self.features:
+            layer.adapt(read_column(layer.spec.column, layer.form))
+
+    def preprocess(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Encodes raw features; belongs in `Dataset.map` and in exported graphs.
+
+        Args:
+            raw: a tensor for each column of `forms`, the batch in front; more are ignored.
+
+        Returns:
+            One encoded tensor a feature, the batch in front.
+        """
+        for column in self.forms:
+            if column not in raw:
+                raise MissingColumnError(
+                    f'{type(self).__name__} needs the feature "{column}". Received: '
+                    f"{', '.join(raw)}.{nearest(column, raw)}"
+                )
+        self._check_adapted()
+        return {layer.name: layer.preprocess(raw[layer.spec.column]) for layer in self.features}
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        self._check_adapted()
+        vectors = [
+            layer(inputs[layer.name], training=training)
+            if layer.spec.type == "categorical"
+            else layer(inputs[layer.name])
+            for layer in self.features
+        ]
+        vector = self._dropout(tf.concat(vectors, axis=-1), training=training)
+        for dense in self._dense:
+            vector = dense(vector)
+        return self._scale(vector) if self._scale else vector
+
+    def embed(self, raw: dict[str, np.ndarray], batch_size: int = 4096) -> np.ndarray:
+        """Raw features to vectors, in batches: float32 `[n, embedding_dim]`."""
+        rows = len(next(iter(raw.values())))
+        batches = (
+            {column: tf.constant(values[start : start + batch_size]) for column, values in raw.items()}
+            for start in range(0, rows, batch_size)
+        )
+        return np.concatenate([self.embed_batch(batch).numpy() for batch in batches])
+
+    @tf.function(reduce_retracing=True)
+    def embed_batch(self, raw: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Raw features to vectors in one graph, as a release does it."""
+        return self(self.preprocess(raw), training=False)
+
+    def _check_adapted(self) -> None:
+        waiting = [layer.name for layer in self.features if layer.state is None]
+        if waiting:
+            raise DataError(
+                f"{type(self).__name__} has not seen data yet, so these features know no values: "
+                f"{', '.join(waiting)}. Call `adapt` first."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "features": [schema.feature_to_dict(layer.spec) for layer in self.features],
+            "layer_sizes": list(self.layer_sizes),
+            "dropout": self.dropout,
+            "normalize": self.normalize,
+            "embedding_regularization": self.embedding_regularization,
+            "states": [layer.state for layer in self.features],
+        }
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class QueryTower(Tower):
+    """Embeds who asks and in which context; see `Tower`."""
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class CandidateTower(Tower):
+    """Embeds what can be recommended; see `Tower`."""
+
+
+def _names(specs: Sequence[schema.Feature]) -> list[str]:
+    """A layer name a feature; the same column may be bucketized twice."""
+    names: list[str] = []
+    for spec in specs:
+        name = f"{spec.column}_{spec.type}"
+        taken = sum(n == name or n.startswith(f"{name}__") for n in names)
+        names.append(f"{name}__{taken + 1}" if taken else name)
+    return names

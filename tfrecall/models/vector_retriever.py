@@ -1,0 +1,28 @@
+"""A retriever made of candidate vectors and a way to embed queries."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+
+@dataclass(frozen=True, eq=False)
+class VectorRetriever:
+    """Scores are inner products of query and candidate vectors, as they were when it was made.
+
+    Attributes:
+        name: what tables call the model.
+        item_ids: object array of `str` `[n]`.
+        vectors: float32 `[n, embedding_dim]`.
+        embed: gives the vectors of queries, float32 `[n_queries, embedding_dim]`.
+    """
+
+    name: str
+    item_ids: np.ndarray
+    vectors: np.ndarray
+    embed: Callable[[pl.DataFrame], np.ndarray]
+
+    def scores(self, queries: pl.DataFrame) -> np.ndarray:
+        """See `Retriever.scores`."""
+        return self.embed(queries) @ self.vectors.T

@@ -1,0 +1,88 @@
+"""Raw features: columns of a table as the NumPy arrays that a tower or a SavedModel takes.
+
+The one place where a table meets a signature, so training and serving cannot differ. There are three
+forms of a column, each with its null:
+
+    string   object array of `str` [n]       null is the unknown value
+    strings  object array of `str` [n, any]  null is the empty list; "" pads
+    number   float64 array [n]               null is refused: no number stands for "not known"
+"""
+
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from tfrecall.errors import DataError, MissingColumnError, nearest
+
+Form = Literal["string", "strings", "number"]
+
+# The out-of-vocabulary token of Keras' StringLookup: always encoded as the unknown value.
+UNKNOWN_TOKEN = "[UNK]"
+
+
+def raw_features(frame: pl.DataFrame, forms: dict[str, Form]) -> dict[str, np.ndarray]:
+    """Converts the columns of a table.
+
+    Args:
+        frame: a table.
+        forms: the columns wanted and the form of each.
+
+    Returns:
+        One array a column, all with `frame.height` rows.
+
+    Raises:
+        MissingColumnError: if a column is not there.
+        DataError: if a number is null, NaN or infinite, or a column cannot take its form.
+    """
+    arrays = {}
+    for column, form in forms.items():
+        if column not in frame.columns:
+            raise MissingColumnError(
+                f'Column "{column}" is needed as a feature, but the table has only: '
+                f"{', '.join(frame.columns)}.{nearest(column, frame.columns)}"
+            )
+        arrays[column] = _CONVERTERS[form](frame[column])
+    return arrays
+
+
+def _string(column: pl.Series) -> np.ndarray:
+    if isinstance(column.dtype, pl.List):
+        raise DataError(
+            f'Column "{column.name}" holds lists, but its feature takes one value a row. '
+            "Use a MultiCategorical feature for it."
+        )
+    values = column.cast(pl.String).fill_null(UNKNOWN_TOKEN)
+    return np.array(values.to_list(), dtype=object)
+
+
+def _strings(column: pl.Series) -> np.ndarray:
+    if not isinstance(column.dtype, pl.List):
+        raise DataError(
+            f'Column "{column.name}" holds {column.dtype}, but a MultiCategorical feature takes a '
+            "list of strings. Split it first, or use a Categorical feature."
+        )
+    lists = column.cast(pl.List(pl.String)).fill_null([]).list.drop_nulls()
+    lengths = lists.list.len().to_numpy()
+    padded = np.full((len(column), max(1, lengths.max(initial=0))), "", dtype=object)
+    padded[np.arange(padded.shape[1]) < lengths[:, np.newaxis]] = lists.explode().drop_nulls()
+    return padded
+
+
+def _number(column: pl.Series) -> np.ndarray:
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        raise DataError(
+            f'Column "{column.name}" holds {column.dtype}, but its feature takes a number. '
+            "Cast it first, or use a Categorical feature."
+        )
+    values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise DataError(
+            f'Column "{column.name}" has {bad.size} values that are null, NaN or infinite, the first '
+            f"in row {bad[0]}. Fill or drop them, or use a Categorical feature, where null is unknown."
+        )
+    return values
+
+
+_CONVERTERS = {"string": _string, "strings": _strings, "number": _number}

@@ -1,0 +1,117 @@
+"""Softmax over the whole catalogue."""
+
+from typing import Any
+
+from tfrecall._keras import keras, tf
+from tfrecall.errors import ConfigError
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class FullSoftmax(keras.layers.Layer):
+    """Each query has to find its candidate among all candidates: nothing is sampled, nothing biased.
+
+    The step embeds the catalogue once and needs `batch_size x candidates` multiplications, which up to
+    some ten thousand candidates costs less than the quality that sampling loses. A catalogue larger
+    than `block_size` is scored block by block, and again in the gradient, so memory stays at
+    `batch_size x block_size` floats.
+
+    Args:
+        temperature: scores are divided by it.
+        block_size: candidates scored at a time.
+
+    Call arguments:
+        query_embeddings: float `[batch_size, embedding_dim]`.
+        candidate_embeddings: float `[candidates, embedding_dim]`, the whole catalogue.
+        sample_weight: float `[batch_size]`, optional.
+        candidate_rows: int `[batch_size]`, the row of each positive in the catalogue; -1 for a
+            candidate that is not in it, whose loss is 0.
+
+    Returns:
+        The weighted cross entropy of each example, float `[batch_size]`.
+    """
+
+    needs_catalogue = True
+
+    def __init__(self, temperature: float = 1.0, block_size: int = 16_384, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if temperature <= 0:
+            raise ConfigError(f"`temperature` must be above 0. Received: {temperature}.")
+        if block_size < 1:
+            raise ConfigError(f"`block_size` must be 1 or more. Received: {block_size}.")
+        self.temperature = temperature
+        self.block_size = block_size
+
+    def call(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        *,
+        candidate_rows: tf.Tensor,
+    ) -> tf.Tensor:
+        queries = query_embeddings / self.temperature
+        rows = tf.maximum(candidate_rows, 0)
+        positives = tf.reduce_sum(queries * tf.gather(candidate_embeddings, rows), axis=1)
+        losses = log_sum_exp(queries, candidate_embeddings, self.block_size) - positives
+        losses *= tf.cast(candidate_rows >= 0, losses.dtype)
+        return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {**config, "temperature": self.temperature, "block_size": self.block_size}
+
+
+@tf.custom_gradient
+def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> Any:
+    """log sum_j exp(q_i . c_j) of each query, without holding all the scores at once.
+
+    Args:
+        queries: float `[n, embedding_dim]`.
+        candidates: float `[m, embedding_dim]`.
+        block_size: columns held at a time, in the value and in the gradient.
+
+    Returns:
+        Float `[n]`.
+    """
+    count = tf.shape(candidates)[0]
+    blocks = -(-count // block_size)
+
+    def logits(block: tf.Tensor) -> tf.Tensor:
+        columns = candidates[block * block_size : (block + 1) * block_size]
+        return tf.matmul(queries, columns, transpose_b=True)
+
+    def add(block: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # log(exp(a) + exp(b)) without overflow; the first total is log 0 = -inf.
+        both = tf.stack([total, tf.reduce_logsumexp(logits(block), axis=1)])
+        return block + 1, tf.reduce_logsumexp(both, axis=0)
+
+    start = tf.fill(tf.shape(queries)[:1], tf.constant(float("-inf"), queries.dtype))
+    _, total = tf.while_loop(
+        lambda block, _: block < blocks,
+        add,
+        (0, start),
+        shape_invariants=(tf.TensorShape([]), tf.TensorShape([None])),
+        parallel_iterations=1,
+    )
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
+        def block_gradient(
+            block: tf.Tensor, for_queries: tf.Tensor, for_candidates: tf.TensorArray
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+            softmax = tf.exp(logits(block) - total[:, tf.newaxis]) * upstream[:, tf.newaxis]
+            columns = candidates[block * block_size : (block + 1) * block_size]
+            for_candidates = for_candidates.write(block, tf.matmul(softmax, queries, transpose_a=True))
+            return block + 1, for_queries + tf.matmul(softmax, columns), for_candidates
+
+        pieces = tf.TensorArray(
+            queries.dtype, size=blocks, infer_shape=False, element_shape=[None, queries.shape[1]]
+        )
+        _, for_queries, pieces = tf.while_loop(
+            lambda block, *_: block < blocks,
+            block_gradient,
+            (0, tf.zeros_like(queries), pieces),
+            parallel_iterations=1,
+        )
+        return for_queries, pieces.concat(), None
+
+    return total, gradient

@@ -1,0 +1,66 @@
+"""Exact top-K accuracy for `fit` and `evaluate`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfrecall._keras import keras, tf
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class ExactTopK(keras.metrics.Metric):
+    """Share of the queries whose candidate is among the best k of the whole catalogue.
+
+    Reports under the names of `tfrs.metrics.FactorizedTopK`
+    (`factorized_top_k/top_100_categorical_accuracy`), but a candidate is known by its row and its score
+    is taken out of the same matrix product as all others; candidates with an equal score count against
+    it, and so does a positive that is not in the catalogue. Seen items are kept, as in TFRS;
+    `tfrecall.evaluate` judges both ways.
+
+    Args:
+        ks: the list lengths.
+    """
+
+    def __init__(
+        self, ks: Sequence[int] = (1, 5, 10, 50, 100), name: str = "factorized_top_k", **kwargs: Any
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.ks = tuple(ks)
+        self._hits = self.add_weight("hits", shape=[len(self.ks)], initializer="zeros")
+        self._count = self.add_weight("count", initializer="zeros")
+
+    def update_state(
+        self,
+        query_embeddings: tf.Tensor,
+        catalogue: tf.Tensor,
+        candidate_rows: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+    ) -> None:
+        """Ranks a batch.
+
+        Args:
+            query_embeddings: float `[batch_size, embedding_dim]`.
+            catalogue: float `[candidates, embedding_dim]`.
+            candidate_rows: int `[batch_size]`, -1 for a candidate that is not in the catalogue.
+            sample_weight: float `[batch_size]`, optional.
+        """
+        scores = tf.matmul(query_embeddings, catalogue, transpose_b=True)
+        positive = tf.gather(scores, tf.maximum(candidate_rows, 0), batch_dims=1)
+        # Not `>=`: a NaN compares false, and a model that scores NaN must not win.
+        better = tf.reduce_sum(tf.cast(~(scores < positive[:, tf.newaxis]), tf.int32), axis=1) - 1
+        found = (better[:, tf.newaxis] < tf.constant(self.ks)) & (candidate_rows >= 0)[:, tf.newaxis]
+        weights = (
+            tf.ones_like(positive) if sample_weight is None else tf.cast(sample_weight, tf.float32)
+        )
+        self._hits.assign_add(tf.linalg.matvec(tf.cast(found, tf.float32), weights, transpose_a=True))
+        self._count.assign_add(tf.reduce_sum(weights))
+
+    def reset_state(self) -> None:
+        for variable in self.variables:  # Keras assigns a scalar 0, which does not fit a vector
+            variable.assign(tf.zeros_like(variable))
+
+    def result(self) -> dict[str, tf.Tensor]:
+        shares = tf.math.divide_no_nan(self._hits, self._count)
+        return {f"{self.name}/top_{k}_categorical_accuracy": shares[i] for i, k in enumerate(self.ks)}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "ks": list(self.ks)}
