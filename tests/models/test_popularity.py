@@ -1,0 +1,43 @@
+"""Popularity counts rows."""
+
+import polars as pl
+import pytest
+from retriever_contract import check_retriever
+
+from tfrecall.data import synthetic
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import ConfigError
+from tfrecall.models.popularity import Popularity
+
+
+def test_it_keeps_the_contract() -> None:
+    check_retriever(lambda train: Popularity().fit(train))
+
+
+def test_an_item_scores_the_number_of_its_rows_repeats_included() -> None:
+    train = Interactions(
+        log=pl.DataFrame(
+            {
+                "user_id": ["u", "u", "v", "u"],
+                "item_id": ["b", "b", "b", "a"],
+                "timestamp": [0.0, 1.0, 2.0, 3.0],
+            }
+        ),
+        users=pl.DataFrame({"user_id": ["u", "v"]}),
+        items=pl.DataFrame({"item_id": ["a", "b", "c"]}),
+    )
+    scores = Popularity().fit(train).scores(pl.DataFrame({"user_id": ["v", "stranger"]}))
+    assert scores.tolist() == [[1, 3, 0], [1, 3, 0]]
+
+
+def test_changing_the_answer_does_not_change_the_model() -> None:
+    queries = pl.DataFrame({"user_id": ["u0"]})
+    model = Popularity().fit(synthetic())
+    first = model.scores(queries)
+    first[:] = -1
+    assert (model.scores(queries) >= 0).all()
+
+
+def test_unfitted_it_says_what_to_do() -> None:
+    with pytest.raises(ConfigError, match=r"Call `fit\(train\)` first"):
+        Popularity().scores(pl.DataFrame({"user_id": ["u"]}))

@@ -1,0 +1,74 @@
+"""A model beside popularity and ItemCF on the same test rows."""
+
+from collections.abc import Sequence
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation.ranks import Progress, Ranking, rank
+from tfrecall.evaluation.report import Evaluation
+from tfrecall.evaluation.slices import slice_masks
+from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
+from tfrecall.models.item_cf import ItemCF
+from tfrecall.models.popularity import Popularity
+from tfrecall.models.retriever import Retriever
+
+
+def evaluate(
+    retriever: Retriever,
+    test: Interactions,
+    *,
+    seen: Interactions,
+    ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
+    baselines: bool | Sequence[Retriever] = True,
+    block_size: int = 2048,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Computes every metric over the whole catalogue, seen items kept and removed, in one pass.
+
+    See `rank` for what a rank is, and `tfrecall.metrics` for the metrics. Row metrics (hit_rate,
+    ndcg, mrr) are means over test rows; user metrics (user_recall, user_precision, user_ndcg,
+    user_map) are means over the users of the test rows, of one list each; coverage, novelty,
+    popularity_share and gini describe those lists.
+
+    Args:
+        retriever: the fitted model.
+        test: rows to find; targets outside the model's catalogue count as misses.
+        seen: what users have seen before: the training log, or training and validation together.
+        ks: lengths of lists.
+        baselines: True fits `Popularity` and `ItemCF` on `seen`; fitted retrievers are taken as
+            they are; False or an empty sequence leaves baselines out.
+        block_size: most queries scored at once; fewer where a block would exceed 512 MB.
+        progress: called as `progress(model_name, rows_done, rows)` after each block.
+
+    Raises:
+        DataError: if `test` is empty.
+        ConfigError: if an argument makes no sense or a model's scores are unusable.
+    """
+
+    def ranked(model: Retriever) -> Ranking:
+        return rank(model, test, seen=seen, ks=ks, block_size=block_size, progress=progress)
+
+    def figures(model: Retriever) -> dict[str, Figures]:
+        return summarize(ranked(model), seen, model.item_ids, ks)
+
+    ranking = ranked(retriever)
+    return Evaluation(
+        model=retriever.name,
+        rows=len(test),
+        users=test.log["user_id"].n_unique(),
+        unknown_targets=ranking.unknown_targets,
+        test=summarize(ranking, seen, retriever.item_ids, ks),
+        slices=summarize_slices(ranking, slice_masks(test, seen), ks),
+        baselines={model.name: figures(model) for model in _fitted(baselines, seen)},
+    )
+
+
+def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequence[Retriever]:
+    if isinstance(baselines, bool):
+        return [Popularity().fit(seen), ItemCF().fit(seen)] if baselines else []
+    names = [model.name for model in baselines]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"Baselines are told apart by name, and two have the same. Received: {names}."
+        )
+    return baselines

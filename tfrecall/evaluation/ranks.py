@@ -1,0 +1,216 @@
+"""Exact ranks of the true items over the whole catalogue, in one pass over the scores."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import ConfigError, DataError
+from tfrecall.evaluation.blocks import (
+    CHUNK_ROWS,
+    count_among,
+    count_at_least,
+    places_within,
+    top_k,
+)
+from tfrecall.evaluation.truth import Truth
+from tfrecall.metrics import MISS, UserTargets
+from tfrecall.models.retriever import Retriever
+
+# 512 MB of float32: with many items a block has fewer rows than `block_size`.
+_MAX_SCORES = 2**27
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class RuleRanks:
+    """What one rule gives, seen items kept or removed.
+
+    Attributes:
+        rows: int64 `[n_rows]`, the rank of each test row's item, in the order of the test log;
+            `MISS` for an item that is outside the catalogue or scored -inf.
+        targets: the ranks of each user's distinct test items in the user's one list.
+        exposure: k -> int64 `[n_items]`, how many users' lists of length k show each item.
+    """
+
+    rows: np.ndarray
+    targets: UserTargets
+    exposure: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The ranks of one model under both rules, and how many targets it could not know."""
+
+    model: str
+    kept: RuleRanks
+    removed: RuleRanks
+    unknown_targets: int
+
+
+def rank(
+    retriever: Retriever,
+    test: Interactions,
+    *,
+    seen: Interactions,
+    ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
+    block_size: int = 2048,
+    progress: Progress | None = None,
+) -> Ranking:
+    """Ranks every test row's item among all items of the retriever's catalogue.
+
+    The rank of a row is the number of other candidates that score at least as much: ties count
+    against the model. Removing takes the user's seen items out of the candidates, except the row's
+    own item. A user's one list is asked with the user's earliest test row (ties by file order) and
+    judged against all the user's distinct test items, none of which counts as seen; within equal
+    scores they come last. Exposure is taken from `top_k` of the same queries, ties by lower row,
+    with all seen items removed: what the user would be shown.
+
+    Args:
+        retriever: asked for the scores of each test row once.
+        test: at least one row.
+        seen: what users have seen; mapped by ids, so catalogues and orders may differ.
+        ks: lengths of the lists for exposure.
+        block_size: most queries scored at once; fewer where a block would exceed 512 MB.
+        progress: called with the model's name, rows done and all rows after each block.
+
+    Raises:
+        DataError: if `test` is empty.
+        ConfigError: if an argument makes no sense or the scores are unusable, naming the model.
+    """
+    check_ks(ks)
+    if block_size < 1:
+        raise ConfigError(f"`block_size` must be 1 or more rows. Received: {block_size}.")
+    if len(test) == 0:
+        raise DataError("There are no test rows to evaluate. Received an empty log as `test`.")
+    if len(retriever.item_ids) == 0:
+        raise ConfigError(
+            f'The catalogue of "{retriever.name}" is empty, so nothing can be ranked. '
+            "Fit the model before it is evaluated."
+        )
+    ranker = _Ranker(Truth.build(test, seen, retriever.item_ids), len(retriever.item_ids), ks)
+    step = max(1, min(block_size, _MAX_SCORES // len(retriever.item_ids)))
+    for start in range(0, len(test), step):
+        queries = ranker.truth.queries[start : start + step]
+        ranker.add(start, _checked_scores(retriever, queries))
+        if progress is not None:
+            progress(retriever.name, min(start + step, len(test)), len(test))
+    return ranker.result(retriever.name)
+
+
+def check_ks(ks: Sequence[int]) -> None:
+    """Refuses cut-offs that are not distinct whole numbers from 1.
+
+    Raises:
+        ConfigError: naming what was received.
+    """
+    whole = all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in ks)
+    if not ks or not whole or min(ks) < 1 or len(set(ks)) < len(ks):
+        raise ConfigError(
+            f"`ks` are the lengths of lists: distinct whole numbers from 1. Received: {ks!r}."
+        )
+
+
+class _Ranker:
+    """Collects ranks and exposure block by block; rows come in the order of `truth`."""
+
+    def __init__(self, truth: Truth, n_items: int, ks: Sequence[int]) -> None:
+        self.truth = truth
+        self.ks = ks
+        # Index 0 of each first axis: seen items kept; 1: removed.
+        self._rows = np.empty((2, len(truth)), dtype=np.int64)
+        self._targets: list[np.ndarray] = []
+        self._exposure = np.zeros((2, len(ks), n_items), dtype=np.int64)
+
+    def add(self, start: int, scores: np.ndarray) -> None:
+        for offset in range(0, len(scores), CHUNK_ROWS):
+            chunk = scores[offset : offset + CHUNK_ROWS]
+            rows = slice(start + offset, start + offset + len(chunk))
+            users, leads = self.truth.users[rows], self.truth.leads[rows]
+            self._rows[:, rows] = self._row_ranks(chunk, users, self.truth.items[rows])
+            if leads.any():
+                self._targets.append(self._target_ranks(chunk[leads], users[leads]))
+                self._expose(chunk[leads], users[leads])
+
+    def result(self, model: str) -> Ranking:
+        targets = np.concatenate(self._targets, axis=1)
+        users = np.repeat(np.arange(len(self.truth.targets)), self.truth.targets.lengths)
+        rows = np.empty_like(self._rows)
+        rows[:, self.truth.order] = self._rows
+        kept, removed = (
+            RuleRanks(
+                rows[rule],
+                UserTargets(users, targets[rule]),
+                {int(k): self._exposure[rule, i] for i, k in enumerate(self.ks)},
+            )
+            for rule in (0, 1)
+        )
+        return Ranking(model, kept, removed, int(np.count_nonzero(self.truth.items < 0)))
+
+    def _row_ranks(self, scores: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Ranks of one item for each row of scores, kept and removed: int64 `[2, n_rows]`."""
+        rows = np.arange(len(scores))
+        own = _scores_of(scores, rows, items)
+        kept = count_at_least(scores, rows, own) - 1
+        positions, seen = self.truth.seen.flat(users)
+        others = seen != items[positions]
+        removed = kept - count_among(scores, rows, own, (positions[others], seen[others]))
+        return np.where(own == -np.inf, MISS, np.stack([kept, removed]))
+
+    def _target_ranks(self, scores: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """Ranks of all targets of each row's user, kept and removed: int64 `[2, n_targets]`."""
+        rows, items = self.truth.targets.flat(users)
+        own = _scores_of(scores, rows, items)
+        before = np.stack([places_within(rows, own)] * 2)
+        # A user may have more targets than a block has rows: hence parts here as well.
+        for start in range(0, len(rows), CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
+            before[:, part] += self._others_before(scores, rows[part], users, own[part])
+        return np.where(own == -np.inf, MISS, before)
+
+    def _others_before(
+        self, scores: np.ndarray, rows: np.ndarray, users: np.ndarray, own: np.ndarray
+    ) -> np.ndarray:
+        """Candidates that are no targets and score at least `own`, kept and removed."""
+        everything = count_at_least(scores, rows, own)
+        positions, targets = self.truth.targets.flat(users[rows])
+        inside = targets >= 0
+        among_targets = count_among(scores, rows, own, (positions[inside], targets[inside]))
+        among_shielded = count_among(scores, rows, own, self.truth.shielded.flat(users[rows]))
+        return np.stack([everything - among_targets, everything - among_shielded])
+
+    def _expose(self, scores: np.ndarray, users: np.ndarray) -> None:
+        longest = max(self.ks)
+        for rule, excluded in enumerate((None, self.truth.seen.flat(users))):
+            lists = top_k(scores, longest, excluded)
+            for i, k in enumerate(self.ks):
+                shown = lists[:, :k]
+                self._exposure[rule, i] += np.bincount(shown[shown >= 0], minlength=scores.shape[1])
+
+
+def _scores_of(scores: np.ndarray, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The score of each item in its row, -inf for item -1.
+
+    Read from the block itself: a score computed apart differs in its last bit and loses to itself.
+    """
+    return np.where(items < 0, scores.dtype.type(-np.inf), scores[rows, items])
+
+
+def _checked_scores(retriever: Retriever, queries: pl.DataFrame) -> np.ndarray:
+    scores = np.asarray(retriever.scores(queries))
+    expected = (queries.height, len(retriever.item_ids))
+    if scores.shape != expected or not np.issubdtype(scores.dtype, np.floating):
+        raise ConfigError(
+            f'The scores of "{retriever.name}" must be floats of shape {expected}: one row '
+            f"a query, one column an item. Received: {scores.dtype} of shape {scores.shape}."
+        )
+    n_nan = np.count_nonzero(np.isnan(scores))
+    if n_nan:
+        raise ConfigError(
+            f'"{retriever.name}" gave NaN for {n_nan} of {scores.size} scores; NaN has no rank. '
+            "Look for a diverged loss or NaN features; use -inf to take an item out of the list."
+        )
+    return scores

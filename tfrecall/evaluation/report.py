@@ -1,0 +1,107 @@
+"""The result of an evaluation: figures by rule, slice and baseline."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import polars as pl
+
+from tfrecall.errors import ConfigError, nearest
+
+_HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model ranks the test rows, beside its baselines.
+
+    Attributes:
+        model: the model's name.
+        rows: test rows.
+        users: distinct users of the test rows.
+        unknown_targets: test rows whose item is not in the model's catalogue; they count as misses.
+        test: rule -> metric -> value; the rules are `seen_removed` and `seen_kept`.
+        slices: slice -> `rows`, and rule -> metric -> value, empty where the slice has no rows.
+        baselines: name -> rule -> metric -> value, on the same rows.
+    """
+
+    model: str
+    rows: int
+    users: int
+    unknown_targets: int
+    test: dict[str, dict[str, float]]
+    slices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    baselines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as nested plain Python types, ready for `json.dumps`."""
+        return asdict(self)
+
+    def table(self, metrics: Sequence[str] | None = None) -> pl.DataFrame:
+        """One row a model, the evaluated one first, then the baselines.
+
+        Args:
+            metrics: names as in `test`; by default those of hit_rate@10, hit_rate@100, ndcg@10 and
+                mrr that were computed.
+
+        Returns:
+            `model`, then for each metric `NAME kept` and `NAME removed`.
+
+        Raises:
+            ConfigError: if a metric was not computed.
+        """
+        if metrics is None:
+            metrics = [name for name in _HEADLINE if name in self.test["seen_kept"]]
+        for name in metrics:
+            if name not in self.test["seen_kept"]:
+                raise ConfigError(
+                    f'This evaluation has no metric "{name}".'
+                    f"{nearest(name, self.test['seen_kept'])} "
+                    "Cut-offs are chosen with `ks` when the model is evaluated."
+                )
+        models = [(self.model, self.test), *self.baselines.items()]
+        return pl.DataFrame([_table_row(model, rules, metrics) for model, rules in models])
+
+    def __str__(self) -> str:
+        """The default table and the slices with hit rates at the largest k, as aligned text."""
+        table = self.table()
+        lines = [f"{self.model}: {self.rows:,} test rows of {self.users:,} users"]
+        if self.unknown_targets:
+            lines.append(f"{self.unknown_targets:,} targets outside the catalogue, all misses")
+        lines += ["", *_aligned([table.columns, *(_texts(row) for row in table.iter_rows())])]
+        slices = {name: part for name, part in self.slices.items() if part["rows"]}
+        if slices:
+            metric = [m for m in next(iter(slices.values()))["seen_kept"] if "hit_rate" in m][-1]
+            cells = [["slice", "rows", f"{metric} kept", f"{metric} removed"]]
+            for name, part in slices.items():
+                rates = part["seen_kept"][metric], part["seen_removed"][metric]
+                cells.append(_texts((name, part["rows"], *rates)))
+            lines += ["", *_aligned(cells)]
+        return "\n".join(lines)
+
+
+def _table_row(
+    model: str, rules: dict[str, dict[str, float]], metrics: Sequence[str]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": model}
+    for name in metrics:
+        row[f"{name} kept"] = rules["seen_kept"][name]
+        row[f"{name} removed"] = rules["seen_removed"][name]
+    return row
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    formats = {float: ".4f", int: ","}
+    return [format(value, formats.get(type(value), "")) for value in values]
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text: the first column flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            text.rjust(width) if i else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]

@@ -1,0 +1,51 @@
+"""Parts of the test rows that an average hides."""
+
+import numpy as np
+import polars as pl
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.metrics import most_popular
+
+# The Pareto cut that most papers on the long tail use.
+HEAD_SHARE = 0.2
+# Lower ends of the bins of history length; the last one is open.
+HISTORY_BINS = (0, 1, 10, 50, 200)
+
+
+def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
+    """Names the slices and marks their test rows: bool `[n_rows]` each.
+
+    By item, three parts that make up all rows: `head_items`, the most popular 20 % of the items of
+    `seen` by number of rows; `tail_items`, the other items with rows; `new_items`, those without.
+    By user, five parts that make up all rows: `history_0`, `history_1_9`, `history_10_49`,
+    `history_50_199`, `history_200_plus`, by the user's rows in `seen`. `new_users` are the users
+    without any, so the same rows as `history_0` under the name that people look for.
+    """
+    lengths = _history_lengths(test, seen)
+    masks = _item_masks(test, seen)
+    for low, high in zip(HISTORY_BINS, (*HISTORY_BINS[1:], None), strict=True):
+        masks[_bin_name(low, high)] = (lengths >= low) & (high is None or lengths < high)
+    masks["new_users"] = lengths == 0
+    return masks
+
+
+def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
+    known = seen.item_rows[seen.item_rows >= 0]
+    counts = np.bincount(known, minlength=seen.items.height)
+    rows = seen.item_vocabulary.rows(test.log["item_id"])
+    head = most_popular(counts, HEAD_SHARE)[rows] & (rows >= 0)
+    new = (counts[rows] == 0) | (rows < 0)
+    return {"head_items": head, "tail_items": ~head & ~new, "new_items": new}
+
+
+def _history_lengths(test: Interactions, seen: Interactions) -> np.ndarray:
+    lengths = seen.log.group_by("user_id").len("length")
+    users = test.log.select("user_id")
+    joined = users.join(lengths, on="user_id", how="left", maintain_order="left")
+    return joined["length"].cast(pl.Int64).fill_null(0).to_numpy()
+
+
+def _bin_name(low: int, high: int | None) -> str:
+    if high is None:
+        return f"history_{low}_plus"
+    return f"history_{low}" if high == low + 1 else f"history_{low}_{high - 1}"

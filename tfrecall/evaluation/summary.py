@@ -1,0 +1,110 @@
+"""From ranks to named figures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from tfrecall import metrics
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.vocabulary import Vocabulary
+from tfrecall.evaluation.ranks import Ranking, RuleRanks
+
+# "Popular" in popularity_share: the most chosen tenth of the catalogue.
+POPULAR_SHARE = 0.1
+
+Figures = dict[str, float]
+
+
+def summarize(
+    ranking: Ranking, seen: Interactions, item_ids: np.ndarray, ks: Sequence[int]
+) -> dict[str, Figures]:
+    """All metrics under both rules: `{"seen_removed": {...}, "seen_kept": {...}}`.
+
+    Args:
+        ranking: from `rank` with the same `ks`.
+        seen: whose rows and users say how popular an item is.
+        item_ids: the catalogue of the ranked model.
+        ks: lengths of lists.
+    """
+    popularity = _ItemPopularity(seen, item_ids)
+    return {
+        rule: {
+            **row_figures(ranks.rows, ks),
+            **_user_figures(ranks.targets, ks),
+            **_catalogue_figures(ranks, popularity),
+        }
+        for rule, ranks in (("seen_removed", ranking.removed), ("seen_kept", ranking.kept))
+    }
+
+
+def summarize_slices(
+    ranking: Ranking, masks: dict[str, np.ndarray], ks: Sequence[int]
+) -> dict[str, dict]:
+    """Rows, hit_rate@k and ndcg@10 of each slice under both rules.
+
+    A slice without rows has no means: its figures are empty.
+    """
+    return {
+        name: {
+            "rows": int(mask.sum()),
+            "seen_removed": _slice_figures(ranking.removed.rows[mask], ks),
+            "seen_kept": _slice_figures(ranking.kept.rows[mask], ks),
+        }
+        for name, mask in masks.items()
+    }
+
+
+def row_figures(ranks: np.ndarray, ks: Sequence[int]) -> Figures:
+    """Means over test rows: hit_rate@k, ndcg@k, mrr."""
+    hits = {f"hit_rate@{k}": _mean(metrics.hit_rate(ranks, k)) for k in ks}
+    gains = {f"ndcg@{k}": _mean(metrics.ndcg(ranks, k)) for k in ks}
+    return {**hits, **gains, "mrr": _mean(metrics.mrr(ranks))}
+
+
+def _slice_figures(ranks: np.ndarray, ks: Sequence[int]) -> Figures:
+    if len(ranks) == 0:
+        return {}
+    hits = {f"hit_rate@{k}": _mean(metrics.hit_rate(ranks, k)) for k in ks}
+    return {**hits, "ndcg@10": _mean(metrics.ndcg(ranks, 10))}
+
+
+def _user_figures(targets: metrics.UserTargets, ks: Sequence[int]) -> Figures:
+    named = {
+        "user_recall": metrics.user_recall,
+        "user_precision": metrics.user_precision,
+        "user_ndcg": metrics.user_ndcg,
+        "user_map": metrics.user_map,
+    }
+    return {f"{name}@{k}": _mean(f(targets, k)) for name, f in named.items() for k in ks}
+
+
+class _ItemPopularity:
+    """How often the items of a catalogue were chosen, by rows and by distinct users."""
+
+    def __init__(self, seen: Interactions, item_ids: np.ndarray) -> None:
+        counted = seen.log.group_by("item_id").agg(
+            pl.len().alias("rows"), pl.col("user_id").n_unique().alias("users")
+        )
+        places = Vocabulary(item_ids).rows(counted["item_id"])
+        inside = places >= 0
+        rows = np.zeros(len(item_ids), dtype=np.int64)
+        rows[places[inside]] = counted["rows"].to_numpy()[inside]
+        self.popular = metrics.most_popular(rows, POPULAR_SHARE)
+        self.users = np.zeros(len(item_ids), dtype=np.int64)
+        self.users[places[inside]] = counted["users"].to_numpy()[inside]
+        self.n_users = seen.log["user_id"].n_unique()
+
+
+def _catalogue_figures(ranks: RuleRanks, popularity: _ItemPopularity) -> Figures:
+    figures: Figures = {}
+    for k, exposure in ranks.exposure.items():
+        figures[f"coverage@{k}"] = metrics.coverage(exposure)
+        figures[f"novelty@{k}"] = metrics.novelty(exposure, popularity.users, popularity.n_users)
+        figures[f"popularity_share@{k}"] = metrics.popularity_share(exposure, popularity.popular)
+        figures[f"gini@{k}"] = metrics.gini(exposure)
+    return figures
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean())

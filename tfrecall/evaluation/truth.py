@@ -1,0 +1,86 @@
+"""Test rows and seen items as one model's catalogue numbers them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tfrecall.data.histories import Histories
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.vocabulary import Vocabulary
+
+# What is known only after the event. A query without them cannot give its answer away.
+_OUTCOMES = ("item_id", "rating", "weight")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The test rows sorted by user, with ids mapped to rows of a catalogue.
+
+    Sorted, because neighbouring queries of one user let a model share work. Users are numbered by
+    first appearance among the test rows; the model's and the logs' own numbers may all differ.
+
+    Attributes:
+        order: int64 `[n_rows]`, where in the test log each sorted row comes from.
+        queries: the sorted rows as a model is asked, without item, rating and weight.
+        users: int `[n_rows]`, ascending; within a user the order of the file stands.
+        items: int `[n_rows]`, rows of the catalogue, -1 for a target that is not in it.
+        leads: bool `[n_rows]`, the user's earliest row: the query of the user's one list.
+        seen: the distinct catalogue items each user has seen.
+        targets: the distinct items of each user's test rows, -1 for each one outside the catalogue.
+        shielded: seen items and targets together: what cannot push a target down its user's list.
+    """
+
+    order: np.ndarray
+    queries: pl.DataFrame
+    users: np.ndarray
+    items: np.ndarray
+    leads: np.ndarray
+    seen: Histories
+    targets: Histories
+    shielded: Histories
+
+    @classmethod
+    def build(cls, test: Interactions, seen: Interactions, item_ids: np.ndarray) -> "Truth":
+        """Maps everything by id; rows of `seen` by users or of items that do not occur are left."""
+        people = Vocabulary(test.log["user_id"].unique(maintain_order=True))
+        catalogue = Vocabulary(item_ids)
+        users = people.rows(test.log["user_id"])
+        order = np.argsort(users, kind="stable")
+        items = catalogue.rows(test.log["item_id"])
+        by_time = Histories.build(users, items, test.log["timestamp"].to_numpy(), len(people))
+        leads = np.zeros(len(users), dtype=bool)
+        leads[by_time.order[by_time.offsets[:-1]]] = True
+        seen_pairs = _pairs(seen, people, catalogue)
+        seen_pairs = seen_pairs[:, (seen_pairs >= 0).all(axis=0)]
+        target_pairs = _pairs(test, people, catalogue)
+        known_pairs = target_pairs[:, target_pairs[1] >= 0]
+        return cls(
+            order=order,
+            queries=test.queries.drop(_OUTCOMES, strict=False)[order],
+            users=users[order],
+            items=items[order],
+            leads=leads[order],
+            seen=_grouped(seen_pairs, len(people)),
+            targets=_grouped(target_pairs, len(people)),
+            shielded=_grouped(_union(seen_pairs, known_pairs, len(catalogue)), len(people)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def _pairs(data: Interactions, people: Vocabulary, catalogue: Vocabulary) -> np.ndarray:
+    """The distinct (user, item) ids of a log as rows, -1 where unknown: int32 `[2, n_pairs]`."""
+    ids = data.log.select("user_id", "item_id").unique(maintain_order=True)
+    return np.stack([people.rows(ids["user_id"]), catalogue.rows(ids["item_id"])])
+
+
+def _union(first: np.ndarray, second: np.ndarray, n_items: int) -> np.ndarray:
+    users, items = np.concatenate([first, second], axis=1).astype(np.int64)
+    return np.stack(np.divmod(np.unique(users * n_items + items), n_items))
+
+
+def _grouped(pairs: np.ndarray, n_users: int) -> Histories:
+    users, items = pairs
+    return Histories.build(users, items, np.zeros(len(users)), n_users)
