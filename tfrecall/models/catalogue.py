@@ -22,12 +22,14 @@ class Catalogue:
     so batches carry one integer a candidate.
 
     Attributes:
+        items: the item table.
         ids: object array of `str` `[n]`, in the order of the item table.
         encoded: encoded features, each with `n + 2` rows.
         probability: float32 `[n + 2]`, the share of the training rows that hold the candidate.
         vectors: float32 `[n, embedding_dim]`, of the last `refresh`.
     """
 
+    items: pl.DataFrame
     ids: np.ndarray
     encoded: dict[str, tf.Tensor]
     probability: tf.Tensor
@@ -57,7 +59,8 @@ class Catalogue:
         encoded = tower.preprocess({name: tf.constant(values) for name, values in padded.items()})
         # A candidate without training rows counts as one row: log 0 has no place in a correction.
         share = np.maximum(np.concatenate([[1, 1], counts]), 1) / max(counts.sum(), 1)
-        return cls(np.array(ids.to_list(), dtype=object), encoded, tf.constant(share, tf.float32))
+        names = np.array(ids.to_list(), dtype=object)
+        return cls(items, names, encoded, tf.constant(share, tf.float32))
 
     def __post_init__(self) -> None:
         self._lookup = keras.layers.StringLookup(

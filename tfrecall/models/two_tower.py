@@ -46,6 +46,9 @@ class TwoTower(tfrs.Model):
         ks: list lengths of the exact top-K metric of `evaluate`; it is left out if the task brings
             `tfrs.metrics.FactorizedTopK`.
 
+    Attributes:
+        interactions: the log that the model was adapted to; None if it was a dataset.
+
     Raises:
         MissingColumnError: from `adapt`, if the data lack a column of the schema.
         DataError: if used before `adapt`.
@@ -83,6 +86,7 @@ class TwoTower(tfrs.Model):
         self.top_k = None if brings_metric else ExactTopK(self.ks)
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
         self._catalogue: Catalogue | None = None
+        self.interactions: Interactions | None = None
 
     # Data
 
@@ -100,6 +104,7 @@ class TwoTower(tfrs.Model):
             queries, items = examples.queries, examples.items
             self.schema.check_query(queries.columns)
             counts = np.bincount(examples.item_rows, minlength=items.height)
+            self.interactions = examples
             self._adapt(lambda c, f: column_batches(queries, c, f), items, counts)
         else:
             self._adapt_to_datasets(examples, candidates)
@@ -124,6 +129,11 @@ class TwoTower(tfrs.Model):
         self.query_tower.adapt(read_query)
         self.candidate_tower.adapt(lambda column, form: column_batches(items, column, form))
         self._catalogue = Catalogue.build(items, self.schema.candidate_id, self.candidate_tower, counts)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether the model has seen data."""
+        return self._catalogue is not None
 
     @property
     def catalogue(self) -> Catalogue:

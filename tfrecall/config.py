@@ -1,0 +1,367 @@
+"""One run, described: a TOML file, checked before any work starts.
+
+A recipe is such a file that ships with the package (`tfrecall recipes list`). Everything that a run
+does follows from its configuration and its data; the configuration is kept in the release.
+"""
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from tfrecall import schema
+from tfrecall.errors import ConfigError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_STRICT = ConfigDict(extra="forbid")
+_Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DataConfig:
+    """Where the log comes from.
+
+    Attributes:
+        source: `movielens-100k` or `movielens-1m` (fetched if they are not there), or the path of a
+            log: CSV, Parquet, JSON lines.
+        folder: with MovieLens, a folder in GroupLens' format to read instead of fetching.
+        users: path of the user table.
+        items: path of the item table.
+        user_column, item_column, timestamp_column, rating_column, weight_column: their names in the
+            files.
+        missing_items: what to do with rows whose item the item table lacks.
+    """
+
+    source: str = "movielens-100k"
+    folder: str | None = None
+    users: str | None = None
+    items: str | None = None
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    timestamp_column: str = "timestamp"
+    rating_column: str | None = None
+    weight_column: str | None = None
+    missing_items: Literal["refuse", "add", "drop"] = "refuse"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SplitConfig:
+    """What is trained on and what is tested on.
+
+    Attributes:
+        method: `random`, `leave_last_out` (each user's last event) or `by_time`.
+        test_fraction: share of the rows, with `random`.
+        seed: with `random`.
+        at: with `by_time`, the moment that the test rows begin, as ISO date or date-time.
+        known_users, known_items: with `by_time`, keep only test rows of users, items seen before.
+        validation_fraction: share of the training rows held out to stop by: with `random` drawn at
+            random, with `by_time` the latest, with `leave_last_out` each user's second-last event
+            whatever the share. 0 holds out nothing.
+    """
+
+    method: Literal["random", "leave_last_out", "by_time"] = "random"
+    test_fraction: _Fraction = 0.2
+    seed: int = 42
+    at: str | None = None
+    known_users: bool = False
+    known_items: bool = False
+    validation_fraction: _Rate = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ModelConfig:
+    """The model; see `TwoTower`."""
+
+    type: Literal["two_tower"] = "two_tower"
+    layer_sizes: tuple[PositiveInt, ...] = (64, 32)
+    dropout: _Rate = 0.0
+    normalize: bool = False
+    embedding_regularization: Annotated[float, Field(ge=0)] = 0.0
+    correct_sampling_bias: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class InBatchConfig:
+    """See `InBatchSoftmax`."""
+
+    type: Literal["in_batch"] = "in_batch"
+    temperature: PositiveFloat = 1.0
+    num_hard_negatives: PositiveInt | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FullSoftmaxConfig:
+    """See `FullSoftmax`."""
+
+    type: Literal["full_softmax"] = "full_softmax"
+    temperature: PositiveFloat = 1.0
+    block_size: PositiveInt = 16_384
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TfrsRetrievalConfig:
+    """`tfrs.tasks.Retrieval` as it is."""
+
+    type: Literal["tfrs_retrieval"] = "tfrs_retrieval"
+    temperature: PositiveFloat | None = None
+    num_hard_negatives: PositiveInt | None = None
+    remove_accidental_hits: bool = False
+
+
+TaskConfig = Annotated[
+    InBatchConfig | FullSoftmaxConfig | TfrsRetrievalConfig, Field(discriminator="type")
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TrainingConfig:
+    """How the model is fitted.
+
+    Attributes:
+        optimizer: with `learning_rate`, of Keras.
+        batch_size: rows a step.
+        epochs: at most.
+        monitor: the validation metric that decides, as Keras names it, without `val_`.
+        patience: epochs without improvement before training stops; None never stops early.
+        validate_every: epochs between two looks at the validation rows.
+        refit: after the best epoch is known, train a fresh model on training and validation rows
+            together for that many epochs. Without, the best weights are kept.
+        seed: of initial weights, shuffling and dropout.
+    """
+
+    optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
+    learning_rate: PositiveFloat = 0.1
+    batch_size: PositiveInt = 2048
+    epochs: PositiveInt = 20
+    monitor: str = "factorized_top_k/top_100_categorical_accuracy"
+    patience: PositiveInt | None = 3
+    validate_every: PositiveInt = 1
+    refit: bool = False
+    seed: int = 42
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EvaluationConfig:
+    """Lengths of the lists that are judged."""
+
+    ks: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class IndexConfig:
+    """See `tfrecall.index.Annoy`."""
+
+    n_trees: PositiveInt = 50
+    target_recall: Annotated[float, Field(gt=0, le=1)] = 0.95
+    tune_k: PositiveInt = 100
+    seed: Annotated[int, Field(ge=0)] = 42
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ExportConfig:
+    """What the release answers by default.
+
+    Attributes:
+        k: length of the lists that the `serving_default` signature gives.
+    """
+
+    k: PositiveInt = 10
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RunConfig:
+    """All of a run.
+
+    Attributes:
+        recipe: its name, and the name of the release directory.
+        description: one or two sentences for people.
+    """
+
+    recipe: str
+    description: str = ""
+    schema: schema.Schema
+    data: DataConfig = DataConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    task: TaskConfig = InBatchConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    index: IndexConfig = IndexConfig()
+    export: ExportConfig = ExportConfig()
+
+    def __post_init__(self) -> None:
+        if self.split.method == "by_time" and self.split.at is None:
+            raise ValueError('`split.method = "by_time"` needs `split.at`, the date the test begins')
+        if self.training.refit and not (self.split.validation_fraction and self.training.patience):
+            raise ValueError(
+                "`training.refit` needs validation rows (`split.validation_fraction`) and "
+                "`training.patience` to find the number of epochs"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form, without what is None."""
+        return _without_none(TypeAdapter(RunConfig).dump_python(self, mode="json"))
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.to_dict())
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package, in alphabetical order."""
+    files = resources.files("tfrecall.recipes").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def recipe_text(name: str) -> str:
+    """The TOML of a shipped recipe.
+
+    Raises:
+        ConfigError: if there is no recipe of that name.
+    """
+    if name not in recipe_names():
+        raise ConfigError(
+            f'There is no recipe "{name}".{nearest(name, recipe_names())} Shipped recipes: '
+            f"{', '.join(recipe_names())}. A recipe of your own is given by the path of its file."
+        )
+    return resources.files("tfrecall.recipes").joinpath(f"{name}.toml").read_text("utf-8")
+
+
+def load_config(recipe: str = "two_tower_ml100k", overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a recipe by name or a TOML file by path.
+
+    Args:
+        recipe: the name of a shipped recipe, or a path that ends in `.toml`.
+        overrides: settings that take precedence, each `section.key=value` with the value as in TOML;
+            quotes around text may be left out. A number counts in a list: `schema.query.0.column`.
+
+    Raises:
+        ConfigError: if there is no such recipe or file, or it says something that makes no sense.
+    """
+    values = _parse(_text(recipe), recipe)
+    if not recipe.endswith(".toml"):
+        values.setdefault("recipe", recipe)
+    values.setdefault("recipe", Path(recipe).stem)
+    for override in overrides:
+        _override(values, override)
+    return config_from_dict(values, recipe)
+
+
+def config_from_dict(values: dict[str, Any], where: str = "configuration") -> RunConfig:
+    """Checks the plain form of a configuration, as `RunConfig.to_dict` gives it.
+
+    Raises:
+        ConfigError: naming each setting that is wrong, and the nearest valid name for an unknown one.
+    """
+    try:
+        return TypeAdapter(RunConfig).validate_python(values)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise ConfigError(f"{where} cannot be used:\n{problems}") from error
+
+
+def _text(recipe: str) -> str:
+    if not recipe.endswith(".toml"):
+        return recipe_text(recipe)
+    try:
+        return Path(recipe).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The recipe {recipe} cannot be read: {error}. Give the path of a TOML file in UTF-8, or "
+            f"one of the shipped recipes: {', '.join(recipe_names())}."
+        ) from error
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where} is not valid TOML: {error}.") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(
+            f'"{override}" is no setting. Write section.key=value, for example training.epochs=2.'
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # text without quotes
+    target: Any = values
+    for key in keys[:-1]:
+        target = _step(target, key, override)
+    if isinstance(target, list):
+        _step(target, keys[-1], override)
+        target[int(keys[-1])] = value
+    else:
+        target[keys[-1]] = value
+
+
+def _step(target: Any, key: str, override: str) -> Any:
+    if isinstance(target, dict):
+        inner = target.setdefault(key, {})
+    elif key.isdigit() and int(key) < len(target):
+        inner = target[int(key)]
+    else:
+        raise ConfigError(
+            f'"{override}" counts to {key} in a list of {len(target)}. Numbers start at 0.'
+        )
+    if not isinstance(inner, dict | list) and isinstance(target, dict):
+        raise ConfigError(f'"{override}": {key} is a single value and has no settings inside.')
+    return inner
+
+
+def _explain(problem: Any) -> str:
+    """One of pydantic's findings in the words of the file."""
+    path = [part for part in problem["loc"] if part not in _tags()]
+    name = ".".join(map(str, path))
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        valid = _valid_names(problem["loc"][:-1])
+        return (
+            f"{name}: there is no such setting.{nearest(str(path[-1]), valid)} "
+            f"Valid here: {', '.join(valid)}."
+        )
+    if problem["type"] == "missing":
+        return f"{name}: this setting is missing."
+    received = f" Received: {problem['input']!r}." if name else ""
+    return f"{name or 'settings'}: {problem['msg'].removeprefix('Value error, ')}.{received}"
+
+
+def _valid_names(path: Iterable[Any]) -> list[str]:
+    """The settings of the section that a path of pydantic leads to."""
+    section: Any = RunConfig
+    for part in path:
+        if part in _tags():
+            section = _tags()[part]
+        elif isinstance(part, str):
+            section = typing.get_type_hints(section, include_extras=True)[part]
+    return [field.name for field in dataclasses.fields(section) if field.init]
+
+
+def _tags() -> dict[Any, type]:
+    """The classes behind each value of `type`."""
+    unions = (schema.Feature, TaskConfig)
+    members = [cls for union in unions for cls in typing.get_args(typing.get_args(union)[0])]
+    return {cls.__dataclass_fields__["type"].default: cls for cls in members}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_none(inner) for inner in value]
+    return value
