@@ -16,7 +16,7 @@ little-endian machine. The same seed gives the same trees on the same kind of CP
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,18 +96,16 @@ class Annoy:
         norms = np.linalg.norm(exact.vectors, axis=1)
         augmented = bool(norms.min() < exact.max_norm * (1 - EQUAL_LENGTHS))
         forest = _plant(exact, augmented, self.n_trees, self.seed)
-        untuned = AnnoyIndex(exact, forest, augmented, self.search_k or 1, self.tune_k)
         table = tune(
-            untuned,
+            AnnoyIndex(exact, forest, augmented, replace(self, search_k=1)),
             exact,
             sample_queries(exact, tuning_queries, self.seed),
             self.tune_k,
             self.target_recall,
             efforts=None if self.search_k is None else iter([self.search_k]),
         )
-        return AnnoyIndex(
-            exact, forest, augmented, table.chosen.search_k, self.tune_k, self.seed, table
-        )
+        tuned = replace(self, search_k=table.chosen.search_k)
+        return AnnoyIndex(exact, forest, augmented, tuned, table)
 
 
 class AnnoyIndex:
@@ -123,9 +121,7 @@ class AnnoyIndex:
         exact: the same catalogue, for scores and for requests that exact search answers faster.
         forest: Annoy's index over the (augmented) vectors.
         augmented: whether the forest has one more dimension than the vectors.
-        search_k: the effort of a search, in candidates looked at over all trees.
-        tune_k: the `k` that `search_k` is meant for.
-        seed: that the trees were planted with.
+        settings: how it was built; its `search_k` is the effort of a search.
         table: how `search_k` was found.
     """
 
@@ -134,17 +130,16 @@ class AnnoyIndex:
         exact: ExactIndex,
         forest: Forest,
         augmented: bool,
-        search_k: int,
-        tune_k: int,
-        seed: int | None = None,
+        settings: Annoy,
         table: TuningTable | None = None,
     ) -> None:
+        if settings.search_k is None:
+            raise ConfigError("An AnnoyIndex needs a `search_k`. Let `Annoy.build` tune one.")
         self.exact = exact
         self.forest = forest
         self.augmented = augmented
-        self.search_k = search_k
-        self.tune_k = tune_k
-        self.seed = seed
+        self.settings = settings
+        self.search_k = settings.search_k
         self.table = table
 
     def __len__(self) -> int:
@@ -161,14 +156,9 @@ class AnnoyIndex:
         return self.exact.dimension
 
     @property
-    def n_trees(self) -> int:
-        """How many trees there are."""
-        return self.forest.get_n_trees()
-
-    @property
     def exhaustive(self) -> int:
         """The `search_k` from which every candidate is looked at in every tree."""
-        return min(len(self) * self.n_trees, LARGEST_SEARCH_K)
+        return min(len(self) * self.settings.n_trees, LARGEST_SEARCH_K)
 
     def search(
         self,
@@ -204,7 +194,7 @@ class AnnoyIndex:
         count = len(self)
         kept = 1.0 if request.allowed is None else len(request.allowed) / count
         needed = (request.k + len(request.rows)) / kept
-        least = stretch = max(1.0, needed / self.tune_k)
+        least = stretch = max(1.0, needed / self.settings.tune_k)
         # Past one look at each candidate the matrix product is cheaper than more of the trees.
         while stretch == 1.0 or effort * stretch < count:
             stretched = min(math.ceil(effort * stretch), self.exhaustive)

@@ -15,7 +15,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tfrecall.index.tuning import TuningTable
 
 FOREST, VECTORS, IDS = "index.ann", "vectors.npy", "ids.parquet"
 ID_COLUMN = "item_id"
-# From about here on the trees are faster than the matrix product at recall .95.
+# Below, the matrix product beats the trees at recall .95; above, it depends on the vectors.
 EXACT_BELOW = 50_000
 CPU_NOTE = (
     "The file loads on any little-endian machine. The annoy package itself is compiled for the CPU "
@@ -56,8 +56,11 @@ class Bundle:
 
     @property
     def default(self) -> str:
-        """The faster index: `exact` below 50,000 items or without trees, else `annoy`."""
-        return "exact" if self.annoy is None or len(self.exact) < EXACT_BELOW else "annoy"
+        """`annoy` from 50,000 items on if it was measured to be faster, else `exact`."""
+        if self.annoy is None or self.annoy.table is None or len(self.exact) < EXACT_BELOW:
+            return "exact"
+        table = self.annoy.table
+        return "annoy" if table.chosen.p50_us < table.exact_p50_us else "exact"
 
     def index(self, name: str | None = None) -> ExactIndex | AnnoyIndex:
         """The index called `exact` or `annoy`; None for the default.
@@ -84,7 +87,7 @@ class Bundle:
             "annoy": {
                 f"recall@{k}": chosen.recall,
                 "search_k": chosen.search_k,
-                "n_trees": self.annoy.n_trees,
+                "n_trees": self.annoy.settings.n_trees,
                 "p50_us": chosen.p50_us,
             }
         }
@@ -121,6 +124,7 @@ def write_bundle(
         )
     exact = Exact().build(vectors, ids)
     index = None if annoy is None else annoy.build_over(exact, tuning_queries)
+    facts = _facts(exact, index, model)
     with _renamed_when_done(directory) as unfinished:
         np.save(unfinished / VECTORS, exact.vectors)
         pl.DataFrame({ID_COLUMN: pl.Series(exact.ids.tolist(), dtype=pl.String)}).write_parquet(
@@ -130,7 +134,7 @@ def write_bundle(
             index.forest.save(str(unfinished / FOREST))
             index.forest.unload()  # `save` maps the file, and a mapped file pins its directory
         files = [VECTORS, IDS] + ([] if index is None else [FOREST])
-        write_manifest(unfinished, _facts(exact, index, model), files)
+        write_manifest(unfinished, facts, files)
     return load_bundle(directory, verify=False, model=model)
 
 
@@ -196,10 +200,7 @@ def _describe(index: AnnoyIndex) -> dict[str, Any]:
         raise ConfigError("Only a tuned index can be written. Make it with `Annoy.build`.")
     return {
         "metric": "augmented_angular" if index.augmented else "angular",
-        "n_trees": index.n_trees,
-        "seed": index.seed,
-        "search_k": index.search_k,
-        "tune_k": index.tune_k,
+        **asdict(index.settings),
         "recall": index.table.chosen.recall,
         "p50_us": index.table.chosen.p50_us,
         "tuning": index.table.to_dict(),
@@ -237,17 +238,10 @@ def _open_annoy(directory: Path, facts: dict[str, Any], exact: ExactIndex) -> An
         forest = open_forest(directory / FOREST, exact.dimension, augmented)
     except OSError as error:
         raise ReleaseError(f"{directory / FOREST} cannot be opened: {error}.") from error
-    if (forest.get_n_items(), forest.get_n_trees()) != (len(exact), facts["n_trees"]):
+    if forest.get_n_items() != len(exact):
         raise ReleaseError(
-            f"{directory / FOREST} is foreign: it holds {forest.get_n_items()} items in "
-            f"{forest.get_n_trees()} trees, {MANIFEST} says {len(exact)} in {facts['n_trees']}."
+            f"{directory / FOREST} is foreign: it holds {forest.get_n_items()} items, {MANIFEST} "
+            f"says {len(exact)}. Export again."
         )
-    return AnnoyIndex(
-        exact,
-        forest,
-        augmented,
-        facts["search_k"],
-        facts["tune_k"],
-        facts["seed"],
-        TuningTable.from_dict(facts["tuning"]),
-    )
+    settings = Annoy(**{field.name: facts[field.name] for field in fields(Annoy)})
+    return AnnoyIndex(exact, forest, augmented, settings, TuningTable.from_dict(facts["tuning"]))

@@ -9,8 +9,8 @@ import polars as pl
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.search import Exclusions, Hits, Request, checked_norms, checked_vectors
 
-# Numbers in the largest temporary array: 64 MB of float64, whatever the batch and the catalogue.
-BLOCK = 2**23
+# Numbers in the largest temporary array: 16 MB of float64, whatever the batch. Larger was no faster.
+BLOCK = 2**21
 # Candidates looked at beyond k, so that rounding at the border rarely needs the slow way.
 SLACK = 16
 # Float32 training leaves unit vectors about 1e-7 off; the order is the same within this.
