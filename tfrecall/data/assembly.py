@@ -53,15 +53,20 @@ def assemble(
     log, kind = canonical_log(to_polars(frame, "log"), columns, unit)
     tables = Tables(
         log,
-        _table(users, "user_id", columns.user_id, log),
-        _table(items, "item_id", columns.item_id, log),
+        _table(users, "user_id", columns.user_id),
+        _table(items, "item_id", columns.item_id),
     )
     tables.note(f"timestamps read as {kind}")
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)
-    if users is not None:
-        _add_missing_users(tables)
+    # Items first: dropped events leave no user behind.
     if items is not None:
         _treat_missing_items(tables, missing_items)
+    else:
+        tables.items = _missing(tables.log, tables.items, "item_id")
+    if users is not None:
+        _add_missing_users(tables)
+    else:
+        tables.users = _missing(tables.log, tables.users, "user_id")
     return tables
 
 
@@ -96,10 +101,10 @@ def _option(key: str) -> str:
     return f"{key.removesuffix('_id')}-column"
 
 
-def _table(frame: Any, key: str, given: str, log: pl.DataFrame) -> pl.DataFrame:
-    """A user or item table, validated, its key first; made of the log if there is none."""
+def _table(frame: Any, key: str, given: str) -> pl.DataFrame:
+    """A user or item table, validated, its key first; without rows if there is none."""
     if frame is None:
-        return pl.DataFrame({key: log[key].unique(maintain_order=True)})
+        return pl.DataFrame(schema={key: pl.String})
     what = f"{key.removesuffix('_id')}s table"
     table = to_polars(frame, what)
     # A table may come with the canonical name already, out of another `Interactions`.

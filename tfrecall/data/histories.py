@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfrecall.errors import DataError
+
 
 @dataclass(frozen=True)
 class Histories:
@@ -33,8 +35,15 @@ class Histories:
             item_rows: int `[n_rows]`.
             timestamps: number `[n_rows]`.
             n_users: how many users there are, with or without rows.
+
+        Raises:
+            DataError: if the arrays differ in length, or if a user row is out of bounds.
         """
-        order = np.lexsort((timestamps, user_rows))  # stable: ties keep the order of the log
+        _check(user_rows, item_rows, timestamps, n_users)
+        # Stable, so ties keep the order of the log. By time first: most logs come sorted by time,
+        # and a sort of sorted numbers is one pass.
+        by_time = np.argsort(timestamps, kind="stable")
+        order = by_time[np.argsort(user_rows[by_time], kind="stable")]
         offsets = np.zeros(n_users + 1, dtype=np.int64)
         np.cumsum(np.bincount(user_rows, minlength=n_users), out=offsets[1:])
         return cls(offsets, item_rows[order].astype(np.int32), order)
@@ -65,3 +74,16 @@ class Histories:
         positions = np.repeat(np.arange(len(users)), lengths)
         starts = np.repeat(self.offsets[known] - np.cumsum(lengths) + lengths, lengths)
         return positions, self.items[starts + np.arange(len(positions))]
+
+
+def _check(users: np.ndarray, items: np.ndarray, timestamps: np.ndarray, n_users: int) -> None:
+    if not len(users) == len(items) == len(timestamps):
+        raise DataError(
+            "Users, items and timestamps of a log must be equally many. "
+            f"Received: {len(users):,}, {len(items):,}, {len(timestamps):,}."
+        )
+    if len(users) and (users.min() < 0 or users.max() >= n_users):
+        raise DataError(
+            f"User rows must be from 0 to {n_users - 1:,}; look unknown users up in the user table "
+            f"first. Received rows from {users.min():,} to {users.max():,}."
+        )

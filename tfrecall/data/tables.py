@@ -149,6 +149,8 @@ def _read_csv(files: list[Path], separator: str, keys: list[str]) -> pl.DataFram
     parts = []
     for file in files:
         names = pl.read_csv(file, separator=separator, n_rows=0, infer_schema=False).columns
+        if any("\N{REPLACEMENT CHARACTER}" in name for name in names):
+            _refuse_other_encodings([file], "table")
         _refuse_other_separators(names, file, separator)
         strings = {name: pl.String for name in keys if name in names}
         try:

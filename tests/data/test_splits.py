@@ -1,0 +1,227 @@
+"""Splits lose nothing, invent nothing and let no future into the past."""
+
+from datetime import date, datetime, timedelta, timezone
+
+import polars as pl
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from tfrecall.data import Interactions, split_by_time, split_leave_last_out, split_random
+from tfrecall.errors import ConfigError, DataError
+
+
+@st.composite
+def logs(draw, min_size=4):
+    """Up to 40 events of up to 6 users in any order, with many ties in time.
+
+    `row` is the place in the file; the first two rows make sure of two users and two items.
+    """
+    events = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 6))
+    rows = [(0, 0, draw(st.integers(0, 6))), (1, 1, draw(st.integers(0, 6)))]
+    rows += draw(st.lists(events, min_size=min_size - 2, max_size=38))
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    return Interactions.from_frame(log.with_row_index("row"))
+
+
+def rows(part):
+    return part.log["row"].to_list()
+
+
+def assert_partition(data, *parts):
+    """Each row of the log is in exactly one part, unchanged, and each part is in file order."""
+    together = pl.concat([part.log for part in parts])
+    assert together.sort("row").equals(data.log)
+    assert all(rows(part) == sorted(rows(part)) for part in parts)
+    assert all(part.items is data.items and part.users is data.users for part in parts)
+
+
+@given(logs(), st.floats(0.01, 0.99), st.integers(0, 5))
+def test_a_random_split_is_a_partition(data, fraction, seed):
+    assume(0 < round(len(data) * fraction) < len(data))
+    train, test = split_random(data, fraction, seed)
+    assert_partition(data, train, test)
+    assert len(test) == round(len(data) * fraction)
+
+
+def simple(users, times=None):
+    """Each user's events at the given times, items in turn."""
+    n = len(users)
+    times = list(range(n)) if times is None else times
+    log = {"user_id": list(users), "item_id": [f"i{k % 3}" for k in range(n)], "timestamp": times}
+    return Interactions.from_frame(pl.DataFrame(log).with_row_index("row"))
+
+
+def test_a_random_split_depends_on_the_seed_only():
+    data = simple("ab" * 50)
+    assert rows(split_random(data, seed=1).test) == rows(split_random(data, seed=1).test)
+    assert rows(split_random(data, seed=1).test) != rows(split_random(data, seed=2).test)
+
+
+def test_a_random_split_reaches_every_part_of_the_file():
+    test = split_random(simple("ab" * 500), 0.5).test
+    # 500 of 1,000 rows: a fifth of the file holds 100 of them, +-45 is five deviations.
+    counts = [sum(low <= row < low + 200 for row in rows(test)) for low in range(0, 1000, 200)]
+    assert all(55 < count < 145 for count in counts)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_fractions_outside_0_and_1_are_refused(fraction):
+    with pytest.raises(ConfigError, match=f"Received: {fraction}"):
+        split_random(simple("abab"), fraction)
+
+
+@pytest.mark.parametrize(("fraction", "part"), [(0.01, "test"), (0.99, "train")])
+def test_a_split_that_leaves_a_part_empty_is_refused(fraction, part):
+    with pytest.raises(DataError, match=f"The {part} part has no rows"):
+        split_random(simple("abab"), fraction)
+
+
+def leave_out_by_hand(data, validation):
+    """Row numbers of train, validation and test by a sort user by user."""
+    users, times = data.log["user_id"].to_list(), data.log["timestamp"].to_list()
+    train, held, test = [], [], []
+    for user in set(users):
+        mine = sorted((k for k in range(len(users)) if users[k] == user), key=lambda k: times[k])
+        test += mine[-1:] if len(mine) > 1 else []
+        held += mine[-2:-1] if validation and len(mine) > 2 else []
+        train += [k for k in mine if k not in test and k not in held]
+    return sorted(train), sorted(held), sorted(test)
+
+
+@given(logs())
+def test_leave_last_out_agrees_with_a_sort_user_by_user(data):
+    expected = leave_out_by_hand(data, validation=True)
+    assume(expected[1] and expected[2])
+    parts = split_leave_last_out(data)
+    assert_partition(data, *parts)
+    assert tuple(rows(part) for part in parts) == expected
+
+
+@given(logs())
+def test_leave_last_out_without_validation(data):
+    train, _, test = leave_out_by_hand(data, validation=False)
+    assume(test)
+    parts = split_leave_last_out(data, validation=False)
+    assert_partition(data, *parts)
+    assert (rows(parts.train), rows(parts.test)) == (train, test)
+
+
+@given(logs())
+def test_leave_last_out_lets_no_future_into_the_past(data):
+    expected = leave_out_by_hand(data, validation=True)
+    assume(expected[1] and expected[2])
+    train, validation, test = split_leave_last_out(data)
+    for earlier, later in [(train, validation), (train, test), (validation, test)]:
+        pairs = earlier.log.join(later.log, on="user_id", suffix="_later")
+        moment, moment_later = pl.struct("timestamp", "row"), pl.struct("timestamp_later", "row_later")
+        before = [
+            tuple(pair["past"].values()) < tuple(pair["future"].values())
+            for pair in pairs.select(past=moment, future=moment_later).to_dicts()
+        ]
+        assert all(before)
+
+
+@given(logs())
+def test_every_user_keeps_an_event_in_train(data):
+    expected = leave_out_by_hand(data, validation=True)
+    assume(expected[1] and expected[2])
+    train = split_leave_last_out(data).train
+    assert set(train.log["user_id"]) == set(data.log["user_id"])
+
+
+def test_ties_in_time_are_broken_by_file_order():
+    train, validation, test = split_leave_last_out(simple("aabaab", times=[5] * 6))
+    # a has rows 0, 1, 3, 4; b has rows 2 and 5 and so none in the validation.
+    assert (rows(train), rows(validation), rows(test)) == ([0, 1, 2], [3], [4, 5])
+
+
+def test_users_with_one_or_two_events_are_counted():
+    train, validation, test = split_leave_last_out(simple("aaabbc"))
+    assert (rows(train), rows(validation), rows(test)) == ([0, 3, 5], [1], [2, 4])
+    assert any("1 users with a single event are in train only" in note for note in test.notes)
+    assert any("1 users with two events have none" in note for note in validation.notes)
+
+
+def test_leave_last_out_of_single_events_is_refused():
+    with pytest.raises(DataError, match="The test part has no rows.*3 users with a single event"):
+        split_leave_last_out(simple("abc"))
+
+
+def test_a_validation_without_rows_is_refused():
+    with pytest.raises(DataError, match=r"The validation part has no rows"):
+        split_leave_last_out(simple("aabb"))
+
+
+@given(logs(), st.integers(1, 6))
+def test_a_split_by_time_is_a_partition_with_the_future_in_the_test(data, at):
+    times = data.log["timestamp"]
+    assume(times.min() < at <= times.max())
+    train, test = split_by_time(data, at)
+    assert_partition(data, train, test)
+    assert train.log["timestamp"].max() < at <= test.log["timestamp"].min()
+
+
+@given(logs(), st.integers(1, 6), st.booleans(), st.booleans())
+def test_known_only_options_leave_out_just_what_they_say_and_count_it(data, at, users, items):
+    times = data.log["timestamp"]
+    assume(times.min() < at <= times.max())
+    train, everything = split_by_time(data, at)
+    expected, left_out = [], 0
+    for event in everything.log.to_dicts():
+        known_user = event["user_id"] in set(train.log["user_id"])
+        known_item = event["item_id"] in set(train.log["item_id"])
+        if (users and not known_user) or (items and not known_item):
+            left_out += 1
+        else:
+            expected.append(event["row"])
+    assume(expected)
+    test = split_by_time(data, at, known_users=users, known_items=items).test
+    assert rows(test) == expected
+    counts = [int(note.split()[1]) for note in test.notes if "left out" in note]
+    assert sum(counts) == left_out
+
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        date(1970, 1, 3),
+        datetime(1970, 1, 3),
+        datetime(1970, 1, 3, tzinfo=timezone.utc),
+        datetime(1970, 1, 3, 2, tzinfo=timezone(timedelta(hours=2))),
+        "1970-01-03",
+        "1970-01-03T00:00:00Z",
+        2 * DAY,
+        2.0 * DAY,
+    ],
+)
+def test_the_moment_can_be_written_in_many_ways(at):
+    data = simple("abab", times=[0, 2 * DAY - 1, 2 * DAY, 3 * DAY])
+    train, test = split_by_time(data, at)
+    assert (rows(train), rows(test)) == ([0, 1], [2, 3])
+
+
+@pytest.mark.parametrize("at", ["next week", None, True, float("nan"), [1]])
+def test_what_is_no_moment_is_refused(at):
+    with pytest.raises(ConfigError, match="Received"):
+        split_by_time(simple("abab"), at)
+
+
+@pytest.mark.parametrize(("at", "part"), [("1960-01-01", "train"), ("2030-01-01", "test")])
+def test_a_moment_outside_the_log_is_refused_with_the_span(at, part):
+    data = simple("abab", times=[0, DAY, DAY, 2 * DAY])
+    with pytest.raises(DataError, match=f"The {part} part has no rows.*1970-01-01.*1970-01-03"):
+        split_by_time(data, at)
+
+
+def test_movielens_1m_split_at_2003(movielens_folder):
+    from tfrecall.data import movielens
+
+    if not (movielens_folder / "ml-1m").exists():
+        pytest.skip("MovieLens 1M is not here.")
+    train, test = split_by_time(movielens("1m", movielens_folder), "2003-01-01")
+    # The figures of the published DSSM comparison.
+    assert (len(train), len(test), test.log["user_id"].n_unique()) == (996_861, 3_348, 178)
