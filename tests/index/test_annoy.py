@@ -1,0 +1,139 @@
+"""What is particular to Annoy: inner products by angle, equal trees twice, widening."""
+
+import numpy as np
+import pytest
+
+from tfrecall.errors import ConfigError
+from tfrecall.index import Annoy, AnnoyIndex, Exact, Hits
+from tfrecall.index.tuning import recall_of
+
+COUNT, DIMENSION = 2000, 16
+IDS = [str(row) for row in range(COUNT)]
+
+
+def vectors_of(lengths, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(COUNT, DIMENSION))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) * lengths
+
+
+VARIED = vectors_of(np.random.default_rng(5).gamma(2.0, size=(COUNT, 1)))
+QUERIES = vectors_of(1.0, seed=1)[:50]
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return Exact().build(VARIED, IDS)
+
+
+@pytest.fixture(scope="module")
+def annoy():
+    return Annoy(n_trees=10, tune_k=20).build(VARIED, IDS, tuning_queries=QUERIES)
+
+
+def test_vectors_of_equal_length_are_compared_by_angle_as_they_are():
+    index = Annoy(n_trees=1).build(vectors_of(3.0), IDS)
+    assert (index.augmented, index.forest.f) == (False, DIMENSION)
+
+
+def test_vectors_of_other_lengths_get_one_more_number(annoy):
+    assert (annoy.augmented, annoy.forest.f) == (True, DIMENSION + 1)
+    # All are equally long then, so that the angle alone decides.
+    lengths = [np.linalg.norm(annoy.forest.get_item_vector(row)) for row in range(0, COUNT, 100)]
+    np.testing.assert_allclose(lengths, 1.0, rtol=1e-6)
+
+
+def test_tuning_reaches_the_target_for_inner_products(annoy, exact):
+    assert annoy.table.chosen.recall >= 0.95
+    assert annoy.search_k < annoy.exhaustive
+    others = vectors_of(1.0, seed=2)[:200]
+    assert recall_of(annoy.search(others, 20), exact.search(others, 20)).mean() > 0.93
+
+
+def test_what_is_found_has_exact_scores_in_exact_order(annoy, exact):
+    hits, everything = annoy.search(QUERIES, 20), exact.search(QUERIES, COUNT)
+    for i in range(len(QUERIES)):
+        places = [everything.rows[i].tolist().index(row) for row in hits.rows[i]]
+        assert places == sorted(places)
+        np.testing.assert_array_equal(hits.scores[i], everything.scores[i, places])
+
+
+def test_the_same_seed_plants_the_same_trees(tmp_path):
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        Annoy(n_trees=5, seed=seed).build(VARIED, IDS).forest.save(str(tmp_path / name))
+    first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
+    assert first == second != other
+
+
+def test_long_exclusions_still_leave_k_good_answers(annoy, exact):
+    # The best 300 are excluded: the trees have to be asked for far more than k.
+    exclude = exact.search(QUERIES, 300).rows
+    hits, truth = annoy.search(QUERIES, 20, exclude), exact.search(QUERIES, 20, exclude)
+    assert (hits.rows >= 0).all()
+    assert not any(set(hits.rows[i]) & set(exclude[i]) for i in range(len(QUERIES)))
+    assert recall_of(hits, truth).mean() > 0.93
+
+
+@pytest.mark.parametrize("allowed", [3, 300, 1500, COUNT])
+def test_allowed_rows_alone_come_back_as_many_as_asked(annoy, exact, allowed):
+    allow = np.random.default_rng(3).permutation(COUNT)[:allowed]
+    hits, truth = annoy.search(QUERIES, 20, allow=allow), exact.search(QUERIES, 20, allow=allow)
+    np.testing.assert_array_equal(hits.rows >= 0, truth.rows >= 0)
+    assert set(hits.rows.ravel()) <= {-1, *allow}
+    k = min(20, allowed)
+    found = recall_of(Hits(*(x[:, :k] for x in hits)), Hits(*(x[:, :k] for x in truth)))
+    assert found.mean() > 0.93
+
+
+def test_a_few_allowed_rows_are_answered_without_the_trees(annoy, exact, monkeypatch):
+    monkeypatch.setattr(AnnoyIndex, "_candidates", None)
+    hits, truth = (x.search(QUERIES, 5, allow=np.arange(30)) for x in (annoy, exact))
+    np.testing.assert_array_equal(hits.rows, truth.rows)
+
+
+@pytest.mark.parametrize("k", [1, 100, 1999, COUNT])
+def test_no_answer_is_shorter_than_it_has_to_be(exact, k):
+    lazy = Annoy(n_trees=1, search_k=1).build_over(exact)
+    hits = lazy.search(QUERIES, k, exclude=[[5]] * len(QUERIES))
+    assert (hits.rows >= 0).sum(axis=1).tolist() == [min(k, COUNT - 1)] * len(QUERIES)
+
+
+def test_more_effort_for_one_search_finds_more(exact):
+    index = Annoy(n_trees=10, search_k=50).build_over(exact)
+    truth = exact.search(QUERIES, 20)
+    recalls = [
+        recall_of(index.search(QUERIES, 20, search_k=effort), truth).mean()
+        for effort in (50, 800, index.exhaustive)
+    ]
+    assert recalls[0] < recalls[1] < recalls[2] == 1.0
+
+
+def test_a_given_search_k_is_kept_and_measured(exact):
+    index = Annoy(n_trees=10, tune_k=20, search_k=60).build_over(exact, QUERIES)
+    assert index.search_k == 60
+    assert [row.search_k for row in index.table.rows] == [60]
+    assert 0 < index.table.chosen.recall < 0.9
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"n_trees": 0},
+        {"n_trees": 1.5},
+        {"tune_k": 0},
+        {"search_k": 0},
+        {"search_k": 2**31},
+        {"seed": -1},
+        {"target_recall": 0},
+        {"target_recall": 1.01},
+        {"target_recall": float("nan")},
+    ],
+)
+def test_impossible_settings_are_refused_by_name(setting):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=f"`{name}`.*Received {name}="):
+        Annoy(**setting)
+
+
+def test_an_index_without_effort_is_refused(annoy):
+    with pytest.raises(ConfigError, match="needs a `search_k`"):
+        AnnoyIndex(annoy.exact, annoy.forest, True, Annoy())
