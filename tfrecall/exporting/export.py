@@ -1,0 +1,223 @@
+"""Writing a release: SavedModels, index, context and manifest, checked and published as one."""
+
+import hashlib
+import json
+import platform
+import shutil
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import tf
+from tfrecall.errors import ConfigError, ExportError
+from tfrecall.exporting.context import last_queries, write_context
+from tfrecall.exporting.round_trip import check_round_trip
+from tfrecall.exporting.signatures import CANDIDATE_OUTPUT, QUERY_OUTPUT, save_retrieval, save_tower
+from tfrecall.exporting.warmup import write_warmup
+from tfrecall.index.annoy import Annoy
+from tfrecall.index.bundle import write_bundle
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.raw import raw_features
+from tfrecall.release.layout import publish, read_manifest, unfinished
+from tfrecall.release.release import Release, load
+
+SAMPLE_ROWS = 32
+TUNING_ROWS = 500
+
+
+def export(
+    model: TwoTower,
+    path: str | Path,
+    *,
+    index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
+    k: int = 10,
+    facts: dict[str, Any] | None = None,
+) -> Release:
+    """Writes the next version of a release and opens it.
+
+    The version is complete and compared with the live model in a fresh process before it is published;
+    if anything fails before, nothing changes. Versions before stay as they are.
+
+    Args:
+        model: an adapted, trained model.
+        path: the release directory; made if it is not there.
+        index: the Annoy index to build and tune; None for exact search only.
+        k: length of the lists that the `serving_default` signature of `retrieval` gives.
+        facts: what else the manifest shall say: metrics, configuration, data.
+
+    Raises:
+        ExportError: if the directory cannot be written, or an exported model answers unlike the live
+            one.
+        ConfigError: if `k` does not lie between 1 and the size of the catalogue.
+    """
+    root = Path(path)
+    if not 1 <= k <= len(model.catalogue):
+        raise ConfigError(
+            f"`k` must lie between 1 and the {len(model.catalogue)} candidates. Received: {k}."
+        )
+    vectors = model.embed_candidates()
+    if not np.isfinite(vectors).all():
+        raise ExportError(
+            f"{int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} candidate vectors hold "
+            "NaN or infinity: the training diverged. Lower the learning rate and train again."
+        )
+    fingerprint = _fingerprint(model)
+    with unfinished(root) as directory:
+        try:
+            _save_models(model, vectors, k, directory)
+            difference = _write_index(model, vectors, index, fingerprint, k, directory)
+            write_context(
+                directory / "context",
+                model.catalogue.items.rename({model.schema.candidate_id: "item_id"}),
+                model.interactions,
+                model.query_tower.forms,
+            )
+        except (OSError, tf.errors.OpError) as error:
+            raise ExportError(
+                f"The release could not be written to {root}: {error}. Check the permissions and the free "
+                "space there. The version before is untouched."
+            ) from error
+        manifest = publish(root, directory, _manifest(model, fingerprint, k, difference, facts or {}))
+    return load(root, manifest["version"], verify=False)
+
+
+def reindex(path: str | Path, index: Annoy) -> Release:
+    """Publishes a version that differs from the current one in its Annoy index only.
+
+    Raises:
+        ReleaseError: if there is no release or it is damaged.
+        ExportError: if it cannot be written.
+    """
+    release = load(path)
+    root, current = release.root, str(release.version)
+    with unfinished(root) as directory:
+        for part in ("query", "candidate", "retrieval", "context"):
+            shutil.copytree(root / part / current, directory / part)
+        users = {name: values[:TUNING_ROWS] for name, values in release.people.features.items()}
+        queries = release.embed(users) if len(release.people.rows) else None
+        write_bundle(
+            directory / "index",
+            np.asarray(release.bundle.exact.vectors),
+            release.item_ids,
+            annoy=index,
+            tuning_queries=queries,
+            model=release.manifest["model"]["fingerprint"],
+        )
+        kept = {
+            key: value
+            for key, value in read_manifest(root).items()
+            if key not in ("format", "version", "files")
+        }
+        manifest = publish(root, directory, {**kept, "created_at": _now()})
+    return load(root, manifest["version"], verify=False)
+
+
+def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) -> None:
+    query, candidate = model.query_tower, model.candidate_tower
+    save_tower(query, QUERY_OUTPUT, str(directory / "query"))
+    save_tower(candidate, CANDIDATE_OUTPUT, str(directory / "candidate"))
+    save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"))
+    one_query = {name: values[:1] for name, values in sample_queries(model, 1).items()}
+    one_candidate = raw_features(model.catalogue.items[:1], candidate.forms)
+    everyone = {**one_query, "k": np.int32(k), "exclude": np.array([[""]], object)}
+    write_warmup(directory / "query", "query", [("serving_default", one_query)])
+    write_warmup(directory / "candidate", "candidate", [("serving_default", one_candidate)])
+    write_warmup(
+        directory / "retrieval",
+        "retrieval",
+        [("serving_default", one_query), ("recommend", everyone)],
+    )
+
+
+def _write_index(
+    model: TwoTower,
+    vectors: np.ndarray,
+    index: Annoy | None,
+    fingerprint: str,
+    k: int,
+    directory: Path,
+) -> float:
+    """Writes the bundle; returns the largest difference of the round trip, which needs its search."""
+    tuning = model.query_tower.embed(sample_queries(model, TUNING_ROWS))
+    bundle = write_bundle(
+        directory / "index", vectors, model.catalogue.ids, index, tuning, model=fingerprint
+    )
+    queries = sample_queries(model, SAMPLE_ROWS)
+    items = model.catalogue.items[:SAMPLE_ROWS]
+    return check_round_trip(
+        directory,
+        queries,
+        model.query_tower.embed(queries),
+        raw_features(items, model.candidate_tower.forms),
+        vectors[:SAMPLE_ROWS],
+        bundle.exact,
+        k,
+    )
+
+
+def sample_queries(model: TwoTower, rows: int) -> dict[str, np.ndarray]:
+    """Raw features of an unknown query and of up to `rows` known users' last queries."""
+    forms, unknowns = model.query_tower.forms, model.query_tower.unknowns
+    unknown = {
+        name: np.full((1, 1) if forms[name] == "strings" else 1, unknowns[name]) for name in forms
+    }
+    unknown = {name: v if forms[name] == "number" else v.astype(object) for name, v in unknown.items()}
+    if model.interactions is None:
+        return unknown
+    queries = last_queries(model.interactions)
+    known = raw_features(queries.sample(min(rows, len(queries)), seed=0), forms)
+    return {name: _stack(known[name], unknown[name]) for name in forms}
+
+
+def _stack(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+    if known.ndim == 2:
+        unknown = np.pad(unknown, [(0, 0), (0, known.shape[1] - 1)], constant_values="")
+    return np.concatenate([known, unknown])
+
+
+def _manifest(
+    model: TwoTower, fingerprint: str, k: int, difference: float, facts: dict[str, Any]
+) -> dict[str, Any]:
+    defaults = dict(model.query_tower.unknowns)
+    if model.interactions is not None and "timestamp" in defaults:
+        # An unknown user asks now; the latest moment that the model knows is the end of training.
+        defaults["timestamp"] = model.interactions.log["timestamp"].max()
+    config = model.get_config()
+    return {
+        "created_at": _now(),
+        "model": {
+            "name": model.name,
+            "type": type(model).__name__,
+            "fingerprint": fingerprint,
+            "dimension": int(model.catalogue.vectors.shape[1]),
+            "candidates": len(model.catalogue),
+            "normalize": config["normalize"],
+        },
+        "schema": config["schema"],
+        "query": {"forms": model.query_tower.forms, "defaults": defaults},
+        "candidate": {"forms": model.candidate_tower.forms},
+        "k": k,
+        "round_trip": {"largest_relative_difference": difference},
+        "made_with": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tfrecall", "tensorflow", "tf-keras", "annoy")},
+        },
+        **facts,
+    }
+
+
+def _fingerprint(model: TwoTower) -> str:
+    """SHA-256 of the weights and of what the towers learned from data."""
+    digest = hashlib.sha256()
+    for tower in (model.query_tower, model.candidate_tower):
+        digest.update(json.dumps(tower.get_config(), sort_keys=True).encode())
+        for weights in tower.get_weights():
+            digest.update(weights.tobytes())
+    return digest.hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,46 @@
+"""Asks exported SavedModels as TF Serving does, in a process that has never seen the live model.
+
+    python -m tfrecall.exporting.replay CASES.json ANSWERS.json
+
+Each case names a SavedModel, a signature and its inputs. The model is loaded into a session of the v1
+runtime and fed by the tensor names that the signature lists.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def replay(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The outputs of each case, as lists; bytes as text.
+
+    Args:
+        cases: dictionaries with `model` (a path), `signature` and `inputs`.
+    """
+    import tensorflow as tf
+
+    answers = []
+    for path in dict.fromkeys(case["model"] for case in cases):
+        with tf.compat.v1.Session(graph=tf.Graph()) as session:
+            loaded = tf.compat.v1.saved_model.load(session, ["serve"], path)
+            for case in (case for case in cases if case["model"] == path):
+                signature = loaded.signature_def[case["signature"]]
+                feed = {signature.inputs[name].name: v for name, v in case["inputs"].items()}
+                fetch = {name: tensor.name for name, tensor in signature.outputs.items()}
+                answers.append({n: _plain(v) for n, v in session.run(fetch, feed).items()})
+    return answers
+
+
+def _plain(values: Any) -> Any:
+    if values.dtype.kind == "O":
+        return [[item.decode() for item in row] for row in values]
+    return values.tolist()
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    target.write_text(json.dumps(replay(json.loads(source.read_text("utf-8")))), "utf-8")

@@ -1,0 +1,127 @@
+"""The SavedModels of a release: raw features in, vectors or candidates out.
+
+Each is a plain `tf.Module` that tracks nothing but variables and lookup tables. The towers are the ones
+that were trained, so there is one path from a raw feature to a vector; Keras itself is not exported,
+and neither Keras nor tfrecall is needed to load what is.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import keras, tf
+from tfrecall.data.vocabulary import FIRST
+from tfrecall.models.catalogue import Catalogue
+from tfrecall.models.towers import Tower
+
+QUERY_OUTPUT = "query_embedding"
+CANDIDATE_OUTPUT = "candidate_embedding"
+
+
+def save_tower(tower: Tower, output: str, path: str) -> None:
+    """Writes a tower with one signature, `serving_default`: raw features -> `[batch, embedding_dim]`.
+
+    Args:
+        tower: an adapted tower.
+        output: name of the output tensor.
+        path: directory to write.
+    """
+    module = tf.Module()
+    embed = tf.function(lambda **raw: {output: _embed(tower, raw)})
+    signature = embed.get_concrete_function(**tower.signature)
+    module.tracked = _resources(tower)  # after the first trace, which makes missing variables
+    tf.saved_model.save(module, path, signatures={"serving_default": signature})
+
+
+def save_retrieval(tower: Tower, catalogue: Catalogue, vectors: np.ndarray, k: int, path: str) -> None:
+    """Writes query tower and candidate vectors as one model: raw query -> the best candidates.
+
+    All signatures score the whole catalogue exactly and give `candidate_ids` (string
+    `[batch, k]`) and `scores` (float `[batch, k]`), best first, the earlier candidate first where
+    scores are equal. Where fewer than `k` candidates are left, the id is empty and the score -inf.
+
+    - `serving_default`: raw query features; `k` is fixed, as batching in TF Serving needs it.
+    - `recommend`: also `k` (int32 scalar) and `exclude` (string `[batch, any]`, ids not wanted; ids
+      that are not in the catalogue, such as the padding "", are ignored).
+    - `recommend_allowed`: also `allow` (string `[any]`), the only ids wanted.
+
+    Args:
+        tower: the adapted query tower.
+        catalogue: the candidates.
+        vectors: float32 `[n, embedding_dim]`, of all candidates.
+        k: length of the lists of `serving_default`.
+        path: directory to write.
+    """
+    search = _ExactSearch(tower, catalogue, vectors)
+    string_lists = tf.TensorSpec([None, None], tf.string, name="exclude")
+    number = tf.TensorSpec([], tf.int32, name="k")
+    allowed = tf.TensorSpec([None], tf.string, name="allow")
+    fixed = tf.function(lambda **raw: search.best(raw, tf.constant(k)))
+    free = tf.function(lambda k, exclude, **raw: search.best(raw, k, exclude))
+    among = tf.function(lambda k, exclude, allow, **raw: search.best(raw, k, exclude, allow))
+    query = tower.signature
+    signatures = {
+        "serving_default": fixed.get_concrete_function(**query),
+        "recommend": free.get_concrete_function(k=number, exclude=string_lists, **query),
+        "recommend_allowed": among.get_concrete_function(
+            k=number, exclude=string_lists, allow=allowed, **query
+        ),
+    }
+    search.tracked = [*_resources(tower), catalogue.lookup.lookup_table]
+    tf.saved_model.save(search, path, signatures=signatures)
+
+
+class _ExactSearch(tf.Module):
+    """Scores all candidates and takes the best."""
+
+    def __init__(self, tower: Tower, catalogue: Catalogue, vectors: np.ndarray) -> None:
+        super().__init__()
+        self.vectors = tf.Variable(vectors, trainable=False, name="candidate_vectors")
+        self.ids = tf.Variable(list(catalogue.ids), trainable=False, name="candidate_ids")
+        # In a tuple, so that tf.Module does not track the Keras objects.
+        self._untracked = (lambda: (tower, catalogue),)
+
+    def best(
+        self,
+        raw: dict[str, tf.Tensor],
+        k: tf.Tensor,
+        exclude: tf.Tensor | None = None,
+        allow: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        tower, catalogue = self._untracked[0]()
+        scores = tf.matmul(_embed(tower, raw), self.vectors, transpose_b=True)
+        if allow is not None:
+            wanted = tf.scatter_nd(
+                catalogue.index(allow)[:, tf.newaxis], tf.ones_like(allow, tf.int32), [self._width]
+            )
+            scores = tf.where(wanted[FIRST:] > 0, scores, -np.inf)
+        if exclude is not None:
+            scores = self._without(scores, catalogue.index(exclude))
+        positive = tf.debugging.assert_positive(k, message="`k` must be 1 or more.")
+        with tf.control_dependencies([positive] if positive is not None else []):
+            best = tf.math.top_k(scores, tf.minimum(k, self._width - FIRST))
+        left = best.values > -np.inf
+        ids = tf.where(left, tf.gather(self.ids, best.indices), "")
+        return {"candidate_ids": ids, "scores": best.values}
+
+    @property
+    def _width(self) -> int:
+        return self.vectors.shape[0] + FIRST
+
+    def _without(self, scores: tf.Tensor, excluded: tf.Tensor) -> tf.Tensor:
+        """Scores with -inf at the excluded indexes of each row."""
+        rows = tf.repeat(tf.range(tf.shape(excluded)[0]), tf.shape(excluded)[1])
+        where = tf.stack([rows, tf.reshape(excluded, [-1])], axis=1)
+        # Two columns in front take what is padding or unknown.
+        padded = tf.pad(scores, [[0, 0], [FIRST, 0]])
+        barred = tf.fill(tf.shape(rows), tf.constant(-np.inf, scores.dtype))
+        return tf.tensor_scatter_nd_update(padded, where, barred)[:, FIRST:]
+
+
+def _embed(tower: Tower, raw: dict[str, tf.Tensor]) -> tf.Tensor:
+    return tower(tower.preprocess(raw), training=False)
+
+
+def _resources(tower: Tower) -> list[Any]:
+    lookups = [part for part in tower.submodules if isinstance(part, keras.layers.StringLookup)]
+    return [*tower.variables, *(lookup.lookup_table for lookup in lookups)]

@@ -1,0 +1,238 @@
+"""Answers from a release: recommendations for users, similar items for items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
+from tfrecall.index.bundle import Bundle, load_bundle
+from tfrecall.index.search import Hits
+from tfrecall.raw import raw_features
+from tfrecall.release.layout import check_files, read_manifest
+from tfrecall.release.people import People, Query
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer to one query.
+
+    Attributes:
+        user_id: who was asked for; None if the query named nobody.
+        known: whether the user was in the training data. An unknown one is answered from the features
+            given and from what the model learned of unknown users.
+        item_ids: best first; fewer than `k` if no more are left.
+        scores: of the items, higher is better.
+        items: for each item the columns asked for.
+        defaulted: features of an unknown user that the query did not give.
+    """
+
+    user_id: str | None
+    known: bool
+    item_ids: list[str]
+    scores: list[float]
+    items: list[dict[str, Any]]
+    defaulted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SimilarItems:
+    """The answer to one item; as `Recommendation`."""
+
+    item_id: str
+    item_ids: list[str]
+    scores: list[float]
+    items: list[dict[str, Any]]
+
+
+class Release:
+    """A loaded release. Made by `load`.
+
+    Attributes:
+        root: the release directory.
+        manifest: what the release says of itself.
+        bundle: its indexes.
+        people: its users.
+    """
+
+    def __init__(self, root: Path, manifest: dict[str, Any], bundle: Bundle) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.bundle = bundle
+        query = manifest["query"]
+        self.people = People.load(self._part("context"), query["forms"], query["defaults"])
+        self._query_model = _SavedTower(self._part("query"))
+        self._rows = {item: row for row, item in enumerate(self.item_ids)}
+
+    @property
+    def name(self) -> str:
+        """The name of the model, as tables call it."""
+        return self.manifest["model"]["name"]
+
+    @property
+    def version(self) -> int:
+        return self.manifest["version"]
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        """Object array of `str` `[n]`, in catalogue order."""
+        return self.bundle.exact.ids
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """The item table, in catalogue order, `item_id` first."""
+        return pl.read_parquet(self._part("context") / "items.parquet")
+
+    def recommend(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool = True,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
+    ) -> list[Recommendation]:
+        """The best `k` items for each query.
+
+        A known user is answered as of the user's last event in the training data, unless the query
+        says otherwise.
+
+        Args:
+            queries: user ids, or dictionaries of features (see `forms` in the manifest).
+            k: from 1 to the size of the catalogue.
+            exclude: ids that nobody shall get; ids that are not in the catalogue are ignored.
+            exclude_seen: whether users do not get what they had in the training data.
+            allow: the only ids that anybody may get, of which those outside the catalogue are ignored;
+                None for all.
+            index: `exact` or `annoy`; None for the bundle's default, which is exact search below
+                50,000 items.
+            columns: columns of the item table wanted with each item.
+
+        Raises:
+            ConfigError: if `k`, the index or a column is impossible.
+            DataError: if a query cannot be used.
+        """
+        if isinstance(queries, str | dict):
+            raise DataError(f"`queries` is a list of queries. Received one alone: {queries!r}.")
+        search = self.bundle.index(index)
+        self._check_columns(columns)
+        if not len(queries):
+            return []
+        asked = self.people.ask(queries)
+        barred = self._known_rows(exclude)
+        rows = [
+            np.concatenate([barred, self.people.seen(user)]) if exclude_seen else barred
+            for user in asked.users
+        ]
+        allowed = None if allow is None else self._known_rows(allow)
+        hits = search.search(self.embed(asked.features), k, exclude=rows, allow=allowed)
+        return [
+            Recommendation(user_id, bool(user >= 0), *self._items(hits, i, columns), missing)
+            for i, (user_id, user, missing) in enumerate(
+                zip(asked.user_ids, asked.users, asked.defaulted, strict=True)
+            )
+        ]
+
+    def similar_items(
+        self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
+    ) -> SimilarItems:
+        """The items whose vectors have the largest inner product with the item's, without itself.
+
+        Raises:
+            DataError: if the item is not in the catalogue.
+        """
+        row = self._row(item_id)
+        self._check_columns(columns)
+        vector = np.asarray(self.bundle.exact.vectors[row : row + 1])
+        hits = self.bundle.index(index).search(vector, k, exclude=[np.array([row])])
+        return SimilarItems(item_id, *self._items(hits, 0, columns))
+
+    def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
+        """Raw features to query vectors, by the exported model: float32 `[n, embedding_dim]`."""
+        return self._query_model(features)
+
+    def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
+        """A table of queries (`Interactions.queries`) to vectors: float32 `[n, embedding_dim]`."""
+        return self.embed(raw_features(queries, self.people.forms))
+
+    def scores(self, queries: pl.DataFrame) -> np.ndarray:
+        """Scores of the whole catalogue, so that a release can be evaluated like a model."""
+        return self.embed_queries(queries) @ np.asarray(self.bundle.exact.vectors).T
+
+    def _part(self, part: str) -> Path:
+        return self.root / part / str(self.version)
+
+    def _row(self, item_id: str) -> int:
+        if item_id not in self._rows:
+            raise DataError(
+                f'There is no item "{item_id}" in the catalogue of {len(self._rows)} items.'
+                f"{nearest(str(item_id), self._rows)}"
+            )
+        return self._rows[item_id]
+
+    def _known_rows(self, item_ids: Sequence[str]) -> np.ndarray:
+        if isinstance(item_ids, str):
+            raise DataError(f'A list of item ids is wanted. Received the text "{item_ids}".')
+        return np.array([self._rows.get(item, -1) for item in item_ids], dtype=np.int64)
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        for column in columns:
+            if column not in self.items.columns:
+                raise MissingColumnError(
+                    f'The item table has no column "{column}".{nearest(column, self.items.columns)} '
+                    f"It has: {', '.join(self.items.columns)}."
+                )
+
+    def _items(
+        self, hits: Hits, i: int, columns: Sequence[str]
+    ) -> tuple[list[str], list[float], list[dict[str, Any]]]:
+        there = hits.rows[i] >= 0
+        rows, scores = hits.rows[i][there], hits.scores[i][there]
+        items = self.items[rows.tolist()].select(columns).to_dicts() if len(columns) else []
+        return self.item_ids[rows].tolist(), scores.tolist(), items
+
+
+def load(path: str | Path, version: int | None = None, *, verify: bool = True) -> Release:
+    """Opens a release.
+
+    Args:
+        path: the release directory, as `export` and `tfrecall run` write it.
+        version: None for the current one.
+        verify: whether to compare the checksum of every file first.
+
+    Raises:
+        ReleaseError: naming the file that is missing, truncated, altered or foreign.
+    """
+    root = Path(path)
+    manifest = read_manifest(root, version)
+    check_files(root, manifest, contents=verify)
+    index = root / "index" / str(manifest["version"])
+    bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])
+    return Release(root, manifest, bundle)
+
+
+class _SavedTower:
+    """The one signature of a tower's SavedModel, from arrays to an array."""
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf  # seconds, which only what asks a model has to spend
+
+        self._constant = tf.constant
+        try:
+            self._model = tf.saved_model.load(str(path))
+            self._signature = self._model.signatures["serving_default"]
+        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            raise ReleaseError(
+                f"The SavedModel {path} cannot be loaded: {error}. Export again."
+            ) from error
+        (self._output,) = self._signature.structured_outputs
+
+    def __call__(self, features: dict[str, np.ndarray]) -> np.ndarray:
+        tensors = {name: self._constant(values) for name, values in features.items()}
+        return self._signature(**tensors)[self._output].numpy()
