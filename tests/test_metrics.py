@@ -97,6 +97,10 @@ def test_a_tenth_of_the_items_is_rounded_up(n_items: int, marked: int) -> None:
     )
 
 
+def test_a_share_that_gives_a_whole_number_is_not_rounded_up() -> None:
+    assert metrics.most_popular(np.ones(100), share=0.07).sum() == 7
+
+
 def test_an_item_without_interactions_is_not_popular() -> None:
     assert metrics.most_popular(np.array([0, 0, 5, 0]), share=0.5).tolist() == [
         False,

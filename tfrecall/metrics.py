@@ -186,7 +186,7 @@ def most_popular(counts: np.ndarray, share: float) -> np.ndarray:
     Returns:
         Bool `[n_items]`.
     """
-    # The round takes away the error that would make ceil(0.1 * 30) four.
+    # 0.07 * 100 is 7.000000000000001, and would be rounded up to 8.
     n_marked = int(np.ceil(np.round(share * len(counts), 9)))
     marked = np.zeros(len(counts), dtype=bool)
     marked[np.argsort(-counts, kind="stable")[:n_marked]] = True

@@ -9,8 +9,9 @@ HISTORY_SLICES = ("history_0", "history_1_9", "history_10_49", "history_50_199",
 
 
 def test_head_is_the_most_popular_fifth_of_the_items() -> None:
-    # Ten items, a most popular, then b; the head is two items. k has no rows, x is in no table.
-    catalogue = list("abcdefghij")
+    # Ten items, a most popular, then b; the head is two items. j has no rows, x is in no table.
+    # a stands last: row -1, which an unknown item gets, must not be read as the last row.
+    catalogue = list("bcdefghija")
     seen = make_log(
         [("u", "a", 0)] * 3 + [("u", "b", 0)] * 2 + [("u", item, 0) for item in "cdefghi"],
         items=catalogue,

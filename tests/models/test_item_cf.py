@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from retriever_contract import check_learning, check_retriever
 
+from tfrecall.data import synthetic
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.models import item_cf
@@ -58,6 +59,15 @@ def test_a_repeated_row_counts_once() -> None:
     twice = make_train([("u", "a"), ("u", "a"), ("u", "b"), ("v", "a"), ("u", "b")])
     found = [ItemCF().fit(train).scores(asked("u", "v")) for train in (once, twice)]
     assert (found[0] == found[1]).all()
+
+
+def test_dense_and_sparse_products_agree() -> None:
+    train = synthetic(n_users=30, n_items=40, n_rows=600)
+    dense = ItemCF().fit(train)
+    with patch.object(item_cf, "_DENSE_ITEMS", 0):
+        sparse = ItemCF().fit(train)
+    queries = train.queries
+    np.testing.assert_allclose(dense.scores(queries), sparse.scores(queries), rtol=1e-5)
 
 
 def test_users_without_training_rows_get_zeros() -> None:

@@ -78,7 +78,8 @@ def _pairs(data: Interactions, people: Vocabulary, catalogue: Vocabulary) -> np.
 
 def _union(first: np.ndarray, second: np.ndarray, n_items: int) -> np.ndarray:
     users, items = np.concatenate([first, second], axis=1).astype(np.int64)
-    return np.stack(np.divmod(np.unique(users * n_items + items), n_items))
+    distinct = pl.Series(users * n_items + items).unique().to_numpy()
+    return np.stack(np.divmod(distinct, n_items))
 
 
 def _grouped(pairs: np.ndarray, n_users: int) -> Histories:
