@@ -12,6 +12,7 @@ import numpy as np
 
 from tfrecall import schema
 from tfrecall._keras import keras, tf
+from tfrecall.data.vocabulary import UNKNOWN
 from tfrecall.errors import DataError
 from tfrecall.layers.pooling import MaskedMeanPooling
 from tfrecall.layers.unknown import RandomUnknown
@@ -28,11 +29,9 @@ class FeatureLayer(keras.layers.Layer):
         state: what `adapt` learned, when the layer is made from a configuration.
 
     Attributes:
-        form: the raw form that `preprocess` takes (see `tfrecall.raw`).
         unknown: the raw value that stands for "not known".
     """
 
-    form: Form = "string"
     unknown: Any = UNKNOWN_TOKEN
 
     def __init__(
@@ -49,11 +48,19 @@ class FeatureLayer(keras.layers.Layer):
         if state is not None:
             self._set_state(state)
 
+    @property
+    def form(self) -> Form:
+        """The raw form that `preprocess` takes (see `tfrecall.raw`)."""
+        return self.spec.form
+
     def adapt(self, values: tf.data.Dataset) -> None:
         """Learns vocabulary, boundaries or moments.
 
         Args:
             values: batches of the raw column, each `[batch_size]` or `[batch_size, any]`.
+
+        Raises:
+            DataError: if no row has a value, or a number is NaN or infinite.
         """
         self._set_state(self._learn(values))
 
@@ -66,6 +73,33 @@ class FeatureLayer(keras.layers.Layer):
 
     def _set_state(self, state: Any) -> None:
         raise NotImplementedError
+
+    def _as_string(self, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
+        if values.dtype == tf.string:
+            return values
+        if values.dtype.is_floating:
+            raise DataError(
+                f'The column "{self.spec.column}" comes as {values.dtype.name}, but '
+                f"{type(self.spec).__name__} takes strings or whole numbers, because 7 and 7.0 would "
+                "be two values. Cast it to strings first."
+            )
+        return tf.strings.as_string(values)
+
+    def _learn_vocabulary(self, values: tf.data.Dataset, max_tokens: int | None) -> list[str]:
+        # Two more places than asked for: the mask and the unknown value count as tokens in Keras.
+        lookup = keras.layers.StringLookup(
+            mask_token="", oov_token=UNKNOWN_TOKEN, max_tokens=max_tokens and max_tokens + 2
+        )
+        lookup.adapt(values.map(self._as_string))
+        return self._checked(lookup.get_vocabulary(include_special_tokens=False))
+
+    def _checked(self, vocabulary: list[str]) -> list[str]:
+        if not vocabulary:
+            raise DataError(
+                f'The column "{self.spec.column}" holds no value at all, so {type(self.spec).__name__} '
+                "has nothing to learn. Fill it, or take the feature out of the schema."
+            )
+        return [str(value) for value in vocabulary]
 
     def _embedding(self, size: int, mask_zero: bool = False) -> keras.layers.Embedding:
         return keras.layers.Embedding(size, self.spec.embedding_dim, mask_zero=mask_zero)
@@ -88,17 +122,19 @@ class FeatureLayer(keras.layers.Layer):
 class CategoricalFeature(FeatureLayer):
     """Raw string `[batch]` -> int64 `[batch]` -> float `[batch, embedding_dim]`.
 
-    Index 0 is the empty string, 1 the unknown value, the most frequent value is 2.
+    Index 1 is the unknown value and the empty string, the most frequent value is 2. Whole numbers are
+    taken as their digits.
     """
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
-        return self._lookup(_as_string(values))
+        # The lookup gives 0 for the empty string, a row that nothing trains.
+        return tf.maximum(self._lookup(self._as_string(values)), UNKNOWN)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self._regularize(self._table(self._random_unknown(inputs, training=training)))
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        return _learn_vocabulary(values, self.spec.max_tokens)
+        return self._learn_vocabulary(values, self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
         self.state = list(state)
@@ -114,19 +150,19 @@ class MultiCategoricalFeature(FeatureLayer):
     The empty string pads. Ragged batches are padded.
     """
 
-    form: Form = "strings"
     unknown = ""
 
     def preprocess(self, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+        values = self._as_string(values)
         if isinstance(values, tf.RaggedTensor):
-            values = _as_string(values).to_tensor("")
-        return self._lookup(_as_string(values))
+            values = values.to_tensor("")
+        return self._lookup(values)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self._pooling(self._regularize(self._table(inputs)), mask=tf.not_equal(inputs, 0))
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        return _learn_vocabulary(values, self.spec.max_tokens)
+        return self._learn_vocabulary(values, self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
         self.state = list(state)
@@ -145,15 +181,20 @@ class TextFeature(FeatureLayer):
     unknown = ""
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
-        return self._vectorization(values)
+        return self._vectorization(self._known_text(values))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self._pooling(self._regularize(self._table(inputs)), mask=tf.not_equal(inputs, 0))
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
         vectorization = keras.layers.TextVectorization(max_tokens=self.spec.max_tokens)
-        vectorization.adapt(values)
-        return vectorization.get_vocabulary(include_special_tokens=False)
+        vectorization.adapt(values.map(self._known_text))
+        return self._checked(vectorization.get_vocabulary(include_special_tokens=False))
+
+    def _known_text(self, values: tf.Tensor) -> tf.Tensor:
+        """Without the token of unknown values, which would read as the word "unk"."""
+        values = self._as_string(values)
+        return tf.where(values == UNKNOWN_TOKEN, "", values)
 
     def _set_state(self, state: list[str]) -> None:
         self.state = list(state)
@@ -164,9 +205,10 @@ class TextFeature(FeatureLayer):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class NumericFeature(FeatureLayer):
-    """Raw number `[batch]` -> float32 `[batch, 1]`, which is its own vector."""
+    """Raw number `[batch]` -> float32 `[batch, 1]`, which is its own vector.
 
-    form: Form = "number"
+    A column that holds a single value is shifted to 0 and not scaled.
+    """
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         # In float64: a time stamp in seconds has more digits than a float32.
@@ -178,7 +220,8 @@ class NumericFeature(FeatureLayer):
 
     def _learn(self, values: tf.data.Dataset) -> list[float]:
         column = _collect(values, self.spec.column)
-        return [float(column.mean()), float(column.var())]
+        # A variance of 0 would blow up the first other value that comes.
+        return [float(column.mean()), float(column.var()) or 1.0]
 
     def _set_state(self, state: list[float]) -> None:
         self.state = list(state)
@@ -192,15 +235,13 @@ class NumericFeature(FeatureLayer):
 class BucketizedFeature(FeatureLayer):
     """Raw number `[batch]` -> int64 `[batch]` -> float `[batch, embedding_dim]`."""
 
-    form: Form = "number"
-
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         return self._discretization(tf.cast(values, tf.float64))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self._regularize(self._table(inputs))
 
-    def _learn(self, values: tf.data.Dataset) -> dict[str, Any]:
+    def _learn(self, values: tf.data.Dataset) -> list[float]:
         column = _collect(values, self.spec.column)
         count = self.spec.num_buckets
         if self.spec.method == "equal_width":
@@ -209,13 +250,13 @@ class BucketizedFeature(FeatureLayer):
             boundaries = np.quantile(column, np.linspace(0, 1, count + 1)[1:-1])
         # The kernel compares with float32 boundaries: what coincides there is one boundary.
         distinct = np.unique(boundaries.astype(np.float32)).astype(float)
-        return {"boundaries": distinct.tolist(), "median": float(np.median(column))}
+        return [float(np.median(column)), *distinct.tolist()]
 
-    def _set_state(self, state: dict[str, Any]) -> None:
-        self.state = state
-        self.unknown = state["median"]
-        self._discretization = keras.layers.Discretization(bin_boundaries=state["boundaries"])
-        self._table = self._embedding(len(state["boundaries"]) + 1)
+    def _set_state(self, state: list[float]) -> None:
+        self.state = list(state)
+        self.unknown, *boundaries = self.state
+        self._discretization = keras.layers.Discretization(bin_boundaries=boundaries)
+        self._table = self._embedding(len(boundaries) + 1)
 
 
 LAYERS: dict[type, type[FeatureLayer]] = {
@@ -227,28 +268,18 @@ LAYERS: dict[type, type[FeatureLayer]] = {
 }
 
 
-def _as_string(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor | tf.RaggedTensor:
-    return values if values.dtype == tf.string else tf.strings.as_string(values)
-
-
 def _string_lookup(vocabulary: list[str]) -> keras.layers.StringLookup:
     return keras.layers.StringLookup(
         vocabulary=vocabulary, mask_token="", oov_token=UNKNOWN_TOKEN, num_oov_indices=1
     )
 
 
-def _learn_vocabulary(values: tf.data.Dataset, max_tokens: int | None) -> list[str]:
-    # Two more places than asked for: the mask and the unknown value count as tokens in Keras.
-    lookup = keras.layers.StringLookup(
-        mask_token="", oov_token=UNKNOWN_TOKEN, max_tokens=max_tokens and max_tokens + 2
-    )
-    lookup.adapt(values.map(_as_string))
-    return lookup.get_vocabulary(include_special_tokens=False)
-
-
 def _collect(values: tf.data.Dataset, column: str) -> np.ndarray:
     """All values of a numeric column, 8 bytes a row."""
-    collected = np.concatenate([np.asarray(v, np.float64).ravel() for v in values])
+    batches = [np.asarray(batch, np.float64).ravel() for batch in values]
+    if not batches:
+        raise DataError(f'There are no rows to learn the column "{column}" from. Received none.')
+    collected = np.concatenate(batches)
     bad = np.flatnonzero(~np.isfinite(collected))
     if bad.size:
         raise DataError(
