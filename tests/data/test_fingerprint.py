@@ -65,7 +65,7 @@ CHANGES = {
     "null made an empty list": lambda t: t.with_columns(pl.col("tags").fill_null([])),
     "a flag": lambda t: t.with_columns(~pl.col("flag")),
     "a date": lambda t: t.with_columns(pl.col("day").dt.offset_by("1d")),
-    "a field": lambda t: t.with_columns(pl.col("pair").struct.with_fields(a=7)),
+    "a field": lambda t: t.with_columns(pl.col("pair").struct.with_fields(a=pl.field("a") + 7)),
 }
 
 
@@ -76,6 +76,11 @@ def test_any_other_content_gives_another_fingerprint(change):
 
 def test_text_cannot_move_from_one_value_to_the_next():
     one, other = (pl.DataFrame({"id": ids}) for ids in (["ab", "c"], ["a", "bc"]))
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_null_cannot_move_from_one_value_to_the_next():
+    one, other = (pl.DataFrame({"id": ids}) for ids in (["a", None], [None, "a"]))
     assert fingerprint(one) != fingerprint(other)
 
 

@@ -67,7 +67,9 @@ def test_a_pattern_names_some_files_of_a_folder(tmp_path, suffix):
     write(LOG.head(2), tmp_path / f"day-1{suffix}")
     write(LOG.tail(2), tmp_path / f"day-2{suffix}")
     (tmp_path / "README.md").write_text("hello")
-    assert read(tmp_path / f"day-*{suffix}").log.equals(EXPECTED.log)
+    data = read(tmp_path / f"day-*{suffix}")
+    assert data.log.equals(EXPECTED.log)
+    assert data.name == "day"
 
 
 def test_a_folder_partitioned_by_a_column_gets_that_column(tmp_path):

@@ -9,6 +9,7 @@ import polars as pl
 from tfrecall.data import checks
 from tfrecall.data.frames import first_true, rename, require, to_polars
 from tfrecall.data.timestamps import to_seconds
+from tfrecall.data.vocabulary import Vocabulary
 from tfrecall.errors import ConfigError, DataError, nearest
 
 MISSING_ITEMS = ("refuse", "add", "drop")
@@ -139,7 +140,7 @@ def _treat_missing_items(tables: Tables, policy: str) -> None:
     missing = _missing(tables.log, tables.items, "item_id")
     if not missing.height:
         return
-    absent = tables.log["item_id"].is_in(missing["item_id"].implode())
+    absent = pl.Series(Vocabulary(tables.items["item_id"]).rows(tables.log["item_id"]) < 0)
     count = f"{missing.height:,} items of the log ({absent.sum():,} of {len(absent):,} events)"
     if policy == "refuse":
         raise DataError(

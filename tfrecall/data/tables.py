@@ -44,7 +44,7 @@ def read(
     Raises:
         DataError: if a file cannot be read or its content cannot be used.
     """
-    options.setdefault("name", Path(path).stem.strip("*") or "log")
+    options.setdefault("name", Path(path).name.split(".")[0].strip("*?-_") or "log")
     keys = (user_id, item_id)
     return Interactions.from_frame(
         read_table(path, "log", keys),
