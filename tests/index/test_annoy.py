@@ -64,6 +64,27 @@ def test_the_same_seed_plants_the_same_trees(tmp_path):
     assert first == second != other
 
 
+@pytest.mark.parametrize("power", [-100, 50])
+def test_the_length_of_a_query_scales_its_scores_and_nothing_else(annoy, power):
+    factor = np.float32(2.0**power)  # the square of the shorter one vanishes in float32
+    queries = QUERIES.astype(np.float32)
+    plain, scaled = annoy.search(queries, 20), annoy.search(queries * factor, 20)
+    np.testing.assert_array_equal(plain.rows, scaled.rows)
+    np.testing.assert_array_equal(plain.scores * factor, scaled.scores)
+
+
+def test_a_query_without_direction_gets_the_first_rows(annoy):
+    hits = annoy.search(np.zeros((1, DIMENSION)), 3, exclude=[[1]], search_k=100)
+    assert (hits.rows.tolist(), hits.scores.tolist()) == ([[0, 2, 3]], [[0.0, 0.0, 0.0]])
+
+
+def test_a_short_answer_is_widened_in_the_trees_first(exact, monkeypatch):
+    # 20 looks in 10 trees meet the same candidates again, so they give fewer than 20 of them.
+    index = Annoy(n_trees=10, search_k=20).build_over(exact)
+    monkeypatch.setattr(type(exact), "answer", None)
+    assert (index.search(QUERIES, 20).rows >= 0).all()
+
+
 def test_long_exclusions_still_leave_k_good_answers(annoy, exact):
     # The best 300 are excluded: the trees have to be asked for far more than k.
     exclude = exact.search(QUERIES, 300).rows

@@ -49,6 +49,17 @@ def test_order_survives_cancellation_that_float32_sums_cannot_see():
     assert short.rows[0].tolist() == [*range(60, 90), 0]
 
 
+def test_candidates_closer_than_rounding_are_still_ordered():
+    # All 600 lie within 1e-7 of each other, which is below what a float32 sum of 256 can tell.
+    rng = np.random.default_rng(0)
+    near = rng.normal(size=256) * (1 + rng.normal(size=(600, 256)) * 1e-7)
+    vectors, queries = near.astype(np.float32), rng.normal(size=(30, 256)).astype(np.float32)
+    scores = (queries.astype(np.float64) @ vectors.astype(np.float64).T).astype(np.float32)
+    for k in (1, 3, 50):
+        expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(index_over(vectors).search(queries, k).rows, expected)
+
+
 def test_rows_of_ids_give_minus_one_for_an_unknown_id():
     index = Exact().build(np.eye(3), pl.Series(["a", "b", "c"]))
     assert index.rows(["c", "x", "a"]).tolist() == [2, -1, 0]

@@ -173,7 +173,7 @@ def _renamed_when_done(directory: Path) -> Iterator[Path]:
         unfinished.mkdir(parents=True)
         yield unfinished
         os.rename(unfinished, directory)
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
         raise ExportError(
             f"The index bundle {directory} could not be written: {error}. "
             "Check the permissions and the free space there."
