@@ -256,7 +256,7 @@ def test_nothing_is_left_of_a_bundle_that_could_not_be_finished(tmp_path, monkey
     # vectors.npy takes 128 + 300 x 8 x 4 = 9,728 bytes, or 1,328 with one dimension; 300 random ids
     # of 64 hex digits between 9,600 and 20,000; the 30 trees more than 40,000.
     ("dimension", "limit", "cause"),
-    [(8, 9_000, "requested and"), (1, 2_000, "parquet"), (8, 40_000, "Unable to write")],
+    [(8, 9_000, "too large|requested and"), (1, 2_000, "parquet"), (8, 40_000, "Unable to write")],
 )
 def test_a_disk_that_fills_up_at_any_file_leaves_nothing(tmp_path, dimension, limit, cause):
     resource = pytest.importorskip("resource", reason="limits the size of a file as POSIX can")
@@ -264,11 +264,10 @@ def test_a_disk_that_fills_up_at_any_file_leaves_nothing(tmp_path, dimension, li
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(ExportError, match="could not be written") as refusal:
+        with pytest.raises(ExportError, match=f"could not be written: .*({cause})"):
             write_bundle(tmp_path / "1", VECTORS[:, :dimension], ids, Annoy(30, search_k=100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert cause in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
 
 
