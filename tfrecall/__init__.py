@@ -1,1 +1,49 @@
+"""The recall stage of recommenders for Keras: from an interaction log to a served top-K.
 
+Public names are loaded when they are first used: importing tfrecall does not import TensorFlow.
+"""
+
+import importlib
+from typing import Any
+
+_MODULE_OF = {
+    "Bucketized": "tfrecall.schema",
+    "CandidateTower": "tfrecall.models.towers",
+    "Categorical": "tfrecall.schema",
+    "ExactTopK": "tfrecall.tasks.top_k",
+    "FullSoftmax": "tfrecall.tasks.full_softmax",
+    "InBatchSoftmax": "tfrecall.tasks.in_batch",
+    "ItemCF": "tfrecall.models.item_cf",
+    "MultiCategorical": "tfrecall.schema",
+    "Numeric": "tfrecall.schema",
+    "Popularity": "tfrecall.models.popularity",
+    "QueryTower": "tfrecall.models.towers",
+    "Schema": "tfrecall.schema",
+    "Text": "tfrecall.schema",
+    "TfrecallError": "tfrecall.errors",
+    "TwoTower": "tfrecall.models.two_tower",
+    "evaluate": "tfrecall.evaluation",
+    "export": "tfrecall.exporting.export",
+    "fit": "tfrecall.training",
+    "load": "tfrecall.release",
+    "load_config": "tfrecall.config",
+}
+_MODULES = ("data", "index")
+
+__all__ = ["__version__", *_MODULE_OF, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"tfrecall.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tfrecall")
+    raise AttributeError(f"module 'tfrecall' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

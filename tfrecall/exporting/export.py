@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import shutil
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,7 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import write_bundle
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.raw import raw_features
-from tfrecall.release.layout import publish, read_manifest, unfinished
+from tfrecall.release.layout import publish, unfinished
 from tfrecall.release.release import Release, load
 
 SAMPLE_ROWS = 32
@@ -81,37 +80,6 @@ def export(
                 "space there. The version before is untouched."
             ) from error
         manifest = publish(root, directory, _manifest(model, fingerprint, k, difference, facts or {}))
-    return load(root, manifest["version"], verify=False)
-
-
-def reindex(path: str | Path, index: Annoy) -> Release:
-    """Publishes a version that differs from the current one in its Annoy index only.
-
-    Raises:
-        ReleaseError: if there is no release or it is damaged.
-        ExportError: if it cannot be written.
-    """
-    release = load(path)
-    root, current = release.root, str(release.version)
-    with unfinished(root) as directory:
-        for part in ("query", "candidate", "retrieval", "context"):
-            shutil.copytree(root / part / current, directory / part)
-        users = {name: values[:TUNING_ROWS] for name, values in release.people.features.items()}
-        queries = release.embed(users) if len(release.people.rows) else None
-        write_bundle(
-            directory / "index",
-            np.asarray(release.bundle.exact.vectors),
-            release.item_ids,
-            annoy=index,
-            tuning_queries=queries,
-            model=release.manifest["model"]["fingerprint"],
-        )
-        kept = {
-            key: value
-            for key, value in read_manifest(root).items()
-            if key not in ("format", "version", "files")
-        }
-        manifest = publish(root, directory, {**kept, "created_at": _now()})
     return load(root, manifest["version"], verify=False)
 
 

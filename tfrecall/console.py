@@ -1,0 +1,84 @@
+"""What the command line shows: steps and tables on standard error, answers on standard output."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+stderr = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False)
+
+# Progress is reported this often at most; shorter steps need none.
+SECONDS_BETWEEN_REPORTS = 2.0
+
+
+class Narrator:
+    """Tells the steps of a run on standard error; a `Listener` of `tfrecall.run`."""
+
+    def __init__(self) -> None:
+        self._last_report = 0.0
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        started = time.perf_counter()
+        stderr.print(f"[bold]{title}[/bold] ...")
+        yield
+        stderr.print(f"  done in {time.perf_counter() - started:.1f} s")
+
+    def note(self, text: str) -> None:
+        stderr.print(f"  {text}", markup=False)
+
+    def progress(self, title: str, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if now - self._last_report > SECONDS_BETWEEN_REPORTS:
+            self._last_report = now
+            stderr.print(f"  {title}: {done:,} of {total:,} rows")
+
+
+def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
+    """Prints an answer: as one JSON object, or as tables for people."""
+    if as_json:
+        print(json.dumps(answer))
+        return
+    for table in tables:
+        stdout.print(table)
+
+
+def metric_table(metrics: dict[str, Any], names: Sequence[str] | None = None) -> Table:
+    """The model beside its baselines, seen items kept and removed."""
+    kept = metrics["test"]["seen_kept"]
+    wanted = names or ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr", "user_recall@20")
+    names = [name for name in wanted if name in kept]
+    table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
+    table.add_column("")
+    for rule in ("seen removed", "seen kept"):
+        for name in names:
+            table.add_column(f"{name}\n{rule}", justify="right")
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    for i, (model, rules) in enumerate(models.items()):
+        cells = [rules[rule][name] for rule in ("seen_removed", "seen_kept") for name in names]
+        table.add_row(model, *(f"{cell:.3f}" for cell in cells), style="bold" if i == 0 else "")
+    return table
+
+
+def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """Items with their scores and columns."""
+    table = Table(title=title, title_justify="left")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for column in columns:
+        table.add_column(column, justify="right" if column == "score" else "left")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)

@@ -1,0 +1,275 @@
+"""The main job: prepare, fit, evaluate, export, index, and write down how it went."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from tfrecall._keras import keras, tfrs
+from tfrecall.config import DataConfig, RunConfig
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.movielens import movielens
+from tfrecall.data.splits import split_by_time, split_leave_last_out, split_random
+from tfrecall.data.tables import read
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation import Evaluation, evaluate
+from tfrecall.exporting.export import export
+from tfrecall.index.annoy import Annoy
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.layout import unfinished, write_atomically
+from tfrecall.release.release import Release
+from tfrecall.tasks.full_softmax import FullSoftmax
+from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.training import Fitted, fit, seed_everything
+
+MOVIELENS = {"movielens-100k": "100k", "movielens-1m": "1m"}
+
+
+class Listener(Protocol):
+    """Hears what a run is doing."""
+
+    def step(self, title: str) -> AbstractContextManager[None]:
+        """Entered when a step begins and left when it ends."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+
+    def progress(self, title: str, done: int, total: int) -> None:
+        """How far a long step has come."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        yield
+
+    def note(self, text: str) -> None:
+        pass
+
+    def progress(self, title: str, done: int, total: int) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A log, split.
+
+    Attributes:
+        train: rows to fit on while the number of epochs is sought.
+        validation: rows to stop by; None if none were asked for.
+        known: everything that may be learned from: training and validation rows.
+        test: rows to judge by, once.
+    """
+
+    train: Interactions
+    validation: Interactions | None
+    known: Interactions
+    test: Interactions
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves behind; `metrics` is what it writes to `metrics.json`."""
+
+    metrics: dict[str, Any]
+    evaluation: Evaluation
+    release: Release
+    prepared: Prepared
+
+
+def run(config: RunConfig, out: str | Path | None = None, listener: Listener | None = None) -> Outcome:
+    """Does everything that a configuration describes.
+
+    What cannot work is found out before training: data, schema and the release directory are checked
+    first. A run that fails or is interrupted publishes nothing.
+
+    Args:
+        config: see `tfrecall.config`.
+        out: the release directory; `saved_models/<recipe>` by default.
+        listener: hears of steps and progress.
+
+    Raises:
+        TfrecallError: if something cannot be done, saying what to do.
+    """
+    listener = listener or Silent()
+    root = Path(out or Path("saved_models") / config.recipe)
+    with unfinished(root):  # refuses a directory that cannot be written, before any work
+        pass
+    clock = Stopwatch()
+    with listener.step("Prepare the data"), clock.time("prepare"):
+        prepared = prepare(config, listener.note)
+    with listener.step("Fit the model"), clock.time("fit"):
+        model, fitted = train(config, prepared, listener.note)
+    with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
+        evaluation = evaluate(
+            model.retriever(),
+            prepared.test,
+            seen=prepared.known,
+            ks=config.evaluation.ks,
+            progress=listener.progress,
+        )
+    with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
+        annoy = Annoy(**vars(config.index))
+        facts = {"config": config.to_dict(), "test": evaluation.test}
+        release = export(model, root, index=annoy, k=config.export.k, facts=facts)
+    metrics = _metrics(config, prepared, fitted, evaluation, release, clock)
+    write_atomically(root / "config.toml", config.to_toml())
+    write_atomically(root / "metrics.json", json.dumps(metrics, indent=2))
+    return Outcome(metrics, evaluation, release, prepared)
+
+
+def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Interactions:
+    """Reads or fetches the log of a configuration."""
+    if config.source in MOVIELENS:
+        return movielens(MOVIELENS[config.source], config.folder, report=note)
+    return read(
+        config.source,
+        users=config.users,
+        items=config.items,
+        user_id=config.user_column,
+        item_id=config.item_column,
+        timestamp=config.timestamp_column,
+        rating=config.rating_column,
+        weight=config.weight_column,
+        missing_items=config.missing_items,
+    )
+
+
+def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
+    """Reads the data, checks that they hold what the schema names, and splits them."""
+    data = load_data(config.data, note)
+    for text in data.notes:
+        note(text)
+    config.schema.check_query(data.queries.columns)
+    config.schema.check_candidate(data.items.columns)
+    if config.export.k > data.items.height:
+        raise ConfigError(
+            f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items."
+        )
+    prepared = split(config, data)
+    for text in prepared.test.notes[len(data.notes) :]:
+        note(text)
+    return prepared
+
+
+def split(config: RunConfig, data: Interactions) -> Prepared:
+    """Sets test and validation rows aside as the configuration says."""
+    how, fraction = config.split, config.split.validation_fraction
+    if how.method == "leave_last_out":
+        if not fraction:
+            known, test = split_leave_last_out(data, validation=False)
+            return Prepared(known, None, known, test)
+        train, validation, test = split_leave_last_out(data, validation=True)
+        known, _ = split_leave_last_out(data, validation=False)
+        return Prepared(train, validation, known, test)
+    if how.method == "random":
+        known, test = split_random(data, how.test_fraction, how.seed)
+    else:
+        known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
+    if not fraction:
+        return Prepared(known, None, known, test)
+    if how.method == "random":
+        train, validation = split_random(known, fraction, how.seed)
+    else:
+        at = known.log["timestamp"].quantile(1 - fraction, "higher")
+        train, validation = split_by_time(known, at, how.known_users, how.known_items)
+    return Prepared(train, validation, known, test)
+
+
+def make_model(config: RunConfig) -> TwoTower:
+    """An untrained model of a configuration."""
+    task = vars(config.task).copy()
+    makers = {
+        "in_batch": InBatchSoftmax,
+        "full_softmax": FullSoftmax,
+        "tfrs_retrieval": tfrs.tasks.Retrieval,
+    }
+    task = makers[task.pop("type")](**task)
+    settings = {name: value for name, value in vars(config.model).items() if name != "type"}
+    return TwoTower(config.schema, task=task, name=config.recipe, **settings)
+
+
+def train(
+    config: RunConfig, prepared: Prepared, note: Callable[[str], None] = print
+) -> tuple[TwoTower, Fitted]:
+    """Fits a model, and once more on all that is known if the configuration asks for it.
+
+    The fit returned is the one that judged by validation rows, except for its time, which is that of
+    both.
+    """
+    settings = {name: value for name, value in vars(config.training).items() if name != "refit"}
+    seed_everything(config.training.seed)
+    model = make_model(config)
+    fitted = fit(model, prepared.train, prepared.validation, **settings)
+    if prepared.validation is not None and config.training.patience:
+        note(f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}.")
+    if not config.training.refit:
+        return model, fitted
+    note(f"Fitting again on all {len(prepared.known):,} known rows for {fitted.best_epoch} epochs.")
+    keras.backend.clear_session()
+    seed_everything(config.training.seed)
+    model = make_model(config)
+    again = fit(model, prepared.known, **{**settings, "epochs": fitted.best_epoch})
+    return model, replace(fitted, seconds=fitted.seconds + again.seconds)
+
+
+class Stopwatch:
+    """Seconds of named steps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def _metrics(
+    config: RunConfig,
+    prepared: Prepared,
+    fitted: Fitted,
+    evaluation: Evaluation,
+    release: Release,
+    clock: Stopwatch,
+) -> dict[str, Any]:
+    judged = evaluation.to_dict()
+    return {
+        "recipe": config.recipe,
+        "model": config.model.type,
+        "version": release.version,
+        "data": {
+            "name": prepared.known.name,
+            "users": prepared.known.users.height,
+            "items": prepared.known.items.height,
+            "train_rows": len(prepared.known),
+            "test_rows": len(prepared.test),
+            "fingerprint": prepared.known.fingerprint,
+        },
+        "test": judged["test"],
+        "baselines": judged["baselines"],
+        "slices": judged["slices"],
+        "unknown_targets": judged["unknown_targets"],
+        "training": {"best_epoch": fitted.best_epoch, "history": fitted.history},
+        "timings": {
+            **{f"{name}_seconds": seconds for name, seconds in clock.seconds.items()},
+            "epochs": fitted.epochs,
+            "examples_per_second": round(fitted.examples_per_second),
+            "peak_rss_mb": round(_peak_rss_mb()),
+        },
+        "index": release.bundle.summary(),
+        "notes": [*prepared.known.notes, *prepared.test.notes[len(prepared.known.notes) :]],
+    }
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
