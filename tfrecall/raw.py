@@ -6,6 +6,9 @@ forms of a column, each with its null:
     string   object array of `str` [n]       null is the unknown value
     strings  object array of `str` [n, any]  null is the empty list; "" pads
     number   float64 array [n]               null is refused: no number stands for "not known"
+
+A fourth, `integer` (int64 [n], null is refused), serves batches whose features are not known yet: it
+still can become a string or a number, and exactly.
 """
 
 from typing import Literal
@@ -15,7 +18,7 @@ import polars as pl
 
 from tfrecall.errors import DataError, MissingColumnError, nearest
 
-Form = Literal["string", "strings", "number"]
+Form = Literal["string", "strings", "number", "integer"]
 
 # The out-of-vocabulary token of Keras' StringLookup: always encoded as the unknown value.
 UNKNOWN_TOKEN = "[UNK]"
@@ -47,7 +50,7 @@ def raw_features(frame: pl.DataFrame, forms: dict[str, Form]) -> dict[str, np.nd
 
 
 def _string(column: pl.Series) -> np.ndarray:
-    if isinstance(column.dtype, pl.List):
+    if column.dtype.is_nested():
         raise DataError(
             f'Column "{column.name}" holds lists, but its feature takes one value a row. '
             "Use a MultiCategorical feature for it."
@@ -57,6 +60,10 @@ def _string(column: pl.Series) -> np.ndarray:
 
 
 def _strings(column: pl.Series) -> np.ndarray:
+    if column.dtype == pl.Null:  # nobody has a value
+        return np.full((len(column), 1), "", dtype=object)
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
     if not isinstance(column.dtype, pl.List):
         raise DataError(
             f'Column "{column.name}" holds {column.dtype}, but a MultiCategorical feature takes a '
@@ -85,4 +92,13 @@ def _number(column: pl.Series) -> np.ndarray:
     return values
 
 
-_CONVERTERS = {"string": _string, "strings": _strings, "number": _number}
+def _integer(column: pl.Series) -> np.ndarray:
+    if column.null_count() or not column.dtype.is_integer():
+        raise DataError(
+            f'Column "{column.name}" holds {column.dtype} with {column.null_count()} nulls, but whole '
+            "numbers are asked for. Fill or drop the nulls."
+        )
+    return column.cast(pl.Int64).to_numpy()
+
+
+_CONVERTERS = {"string": _string, "strings": _strings, "number": _number, "integer": _integer}

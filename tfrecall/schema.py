@@ -4,19 +4,38 @@ A specification names a column and says how it becomes a vector. It holds no Ten
 the same name in `tfrecall.layers.features` does the work.
 """
 
+import functools
 from collections.abc import Iterable
-from dataclasses import KW_ONLY
-from typing import Annotated, Any, ClassVar, Literal
+from dataclasses import KW_ONLY, fields
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
+from tfrecall.raw import Form
 
 _STRICT = ConfigDict(extra="forbid")
 _Rate = Annotated[float, Field(ge=0, lt=1)]
+_Class = TypeVar("_Class", bound=type)
 
 
+def _readable(cls: _Class) -> _Class:
+    """Lets a class raise `ConfigError` in plain words where pydantic refuses an argument."""
+    original = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(original)
+    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            original(self, *args, **kwargs)
+        except ValidationError as error:
+            raise _config_error(cls, error) from error
+
+    cls.__init__ = construct  # type: ignore[misc]
+    return cls
+
+
+@_readable
 @dataclass(frozen=True, config=_STRICT)
 class Categorical:
     """One string a row, as an embedding (`StringLookup` + `Embedding`).
@@ -35,9 +54,10 @@ class Categorical:
     unknown_rate: _Rate = 0.01
     max_tokens: PositiveInt | None = None
     type: Literal["categorical"] = "categorical"
-    numeric: ClassVar[bool] = False
+    form: ClassVar[Form] = "string"
 
 
+@_readable
 @dataclass(frozen=True, config=_STRICT)
 class MultiCategorical:
     """A list of strings a row, as the masked mean of their embeddings: genres, tags.
@@ -50,9 +70,10 @@ class MultiCategorical:
     _: KW_ONLY
     max_tokens: PositiveInt | None = None
     type: Literal["multi_categorical"] = "multi_categorical"
-    numeric: ClassVar[bool] = False
+    form: ClassVar[Form] = "strings"
 
 
+@_readable
 @dataclass(frozen=True, config=_STRICT)
 class Numeric:
     """A number a row, shifted and scaled to mean 0 and variance 1 (`Normalization`)."""
@@ -60,9 +81,10 @@ class Numeric:
     column: str
     _: KW_ONLY
     type: Literal["numeric"] = "numeric"
-    numeric: ClassVar[bool] = True
+    form: ClassVar[Form] = "number"
 
 
+@_readable
 @dataclass(frozen=True, config=_STRICT)
 class Bucketized:
     """A number a row, as the embedding of the bucket it falls in (`Discretization`).
@@ -82,9 +104,10 @@ class Bucketized:
     _: KW_ONLY
     method: Literal["quantile", "equal_width"] = "quantile"
     type: Literal["bucketized"] = "bucketized"
-    numeric: ClassVar[bool] = True
+    form: ClassVar[Form] = "number"
 
 
+@_readable
 @dataclass(frozen=True, config=_STRICT)
 class Text:
     """Free text, as the masked mean of the embeddings of its words (`TextVectorization`).
@@ -100,7 +123,7 @@ class Text:
     embedding_dim: PositiveInt = 32
     _: KW_ONLY
     type: Literal["text"] = "text"
-    numeric: ClassVar[bool] = False
+    form: ClassVar[Form] = "string"
 
 
 Feature = Annotated[
@@ -108,6 +131,7 @@ Feature = Annotated[
 ]
 
 
+@_readable
 @dataclass(frozen=True, config=_STRICT)
 class Schema:
     """The features of both towers.
@@ -119,7 +143,8 @@ class Schema:
         candidate_id: the column that names a candidate, in the item table and in raw batches.
 
     Raises:
-        ConfigError: if a tower has no feature, or has the same feature twice.
+        ConfigError: if a tower has no feature, has the same feature twice, or reads one column both as
+            a number and as text.
 
     >>> schema = Schema(query=[Categorical("user_id")], candidate=[Categorical("item_id")])
     >>> schema.query_columns
@@ -139,6 +164,7 @@ class Schema:
             twice = [f for i, f in enumerate(features) if f in features[:i]]
             if twice:
                 raise ConfigError(f"The {side} features name {twice[0]} twice. Remove one of them.")
+            check_forms(features)
         return self
 
     @property
@@ -159,14 +185,85 @@ class Schema:
         _check_columns(needed, available, "candidate", "the item table")
 
 
+def check_forms(features: Iterable[Feature]) -> None:
+    """Refuses features that want one column in two raw forms, because a batch holds it once.
+
+    Raises:
+        ConfigError: naming the column.
+    """
+    first: dict[str, Feature] = {}
+    for feature in features:
+        other = first.setdefault(feature.column, feature)
+        if other.form != feature.form:
+            raise ConfigError(
+                f'The column "{feature.column}" is read as a {other.form} by {type(other).__name__} and '
+                f"as a {feature.form} by {type(feature).__name__}, but a batch holds it once. Copy it "
+                "under a second name, or use Bucketized beside Numeric."
+            )
+
+
 def feature_from_dict(values: dict[str, Any]) -> Feature:
-    """Reads one specification from its plain form, as `feature_to_dict` writes it."""
-    return TypeAdapter(Feature).validate_python(values)
+    """Reads one specification from its plain form, as `feature_to_dict` writes it.
+
+    Raises:
+        ConfigError: if it makes no sense.
+    """
+    try:
+        return TypeAdapter(Feature).validate_python(values)
+    except ValidationError as error:
+        raise _config_error(_KINDS.get(values.get("type", ""), Schema), error) from error
+
+
+def schema_from_dict(values: Schema | dict[str, Any]) -> Schema:
+    """Reads a schema from its plain form, as `schema_to_dict` writes it.
+
+    Raises:
+        ConfigError: if it makes no sense.
+    """
+    try:
+        return TypeAdapter(Schema).validate_python(values)
+    except ValidationError as error:
+        raise _config_error(Schema, error) from error
+
+
+def schema_to_dict(schema: Schema) -> dict[str, Any]:
+    """The plain form of a schema."""
+    return TypeAdapter(Schema).dump_python(schema)
 
 
 def feature_to_dict(feature: Feature) -> dict[str, Any]:
     """The plain form of a specification, for configurations and manifests."""
     return TypeAdapter(Feature).dump_python(feature)
+
+
+_KINDS: dict[str, type] = {
+    "categorical": Categorical,
+    "multi_categorical": MultiCategorical,
+    "numeric": Numeric,
+    "bucketized": Bucketized,
+    "text": Text,
+}
+
+
+def _config_error(cls: type, error: ValidationError) -> ConfigError:
+    """The first thing that pydantic found, in the words of the class."""
+    problem = error.errors()[-1]
+    path = [str(part) for part in problem["loc"] if part not in _KINDS]
+    name = ".".join(path)
+    if problem["type"] == "unexpected_keyword_argument":
+        inner = next((_KINDS[part] for part in problem["loc"] if part in _KINDS), cls)
+        valid = [field.name for field in fields(inner)]
+        return ConfigError(
+            f'{inner.__name__} has no setting "{path[-1]}".{nearest(path[-1], valid)} '
+            f"It has: {', '.join(valid)}."
+        )
+    where = f"{cls.__name__}: `{name}`" if name else cls.__name__
+    if problem["type"] == "missing":
+        return ConfigError(f"{where} is missing.")
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return ConfigError(reason)
+    return ConfigError(f"{where}: {reason}. Received: {problem['input']!r}.")
 
 
 def _columns(features: Iterable[Feature]) -> list[str]:
