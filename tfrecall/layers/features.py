@@ -6,6 +6,7 @@ in the training step. What `adapt` learned is part of `get_config`, so a layer m
 configuration of another encodes alike.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,10 @@ class FeatureLayer(keras.layers.Layer):
         state: Any = None,
         **kwargs: Any,
     ) -> None:
-        self.spec = schema.feature_from_dict(spec) if isinstance(spec, dict) else spec
+        self.spec: Any = schema.feature_from_dict(spec) if isinstance(spec, dict) else spec
         super().__init__(name=kwargs.pop("name", f"{self.spec.column}_{self.spec.type}"), **kwargs)
         self.embedding_regularization = embedding_regularization
-        self.state = None
+        self.state: Any = None
         if state is not None:
             self._set_state(state)
 
@@ -90,10 +91,20 @@ class FeatureLayer(keras.layers.Layer):
         lookup = keras.layers.StringLookup(
             mask_token="", oov_token=UNKNOWN_TOKEN, max_tokens=max_tokens and max_tokens + 2
         )
-        lookup.adapt(values.map(self._as_string))
-        return self._checked(lookup.get_vocabulary(include_special_tokens=False))
+        return self._vocabulary_of(lookup, values.map(self._as_string))
 
-    def _checked(self, vocabulary: list[str]) -> list[str]:
+    def _vocabulary_of(
+        self,
+        layer: keras.layers.StringLookup | keras.layers.TextVectorization,
+        values: tf.data.Dataset,
+    ) -> list[str]:
+        vocabulary = []
+        try:
+            layer.adapt(values)
+            vocabulary = layer.get_vocabulary(include_special_tokens=False)
+        except tf.errors.InvalidArgumentError as error:
+            if "cannot be empty" not in error.message:
+                raise
         if not vocabulary:
             raise DataError(
                 f'The column "{self.spec.column}" holds no value at all, so {type(self.spec).__name__} '
@@ -137,7 +148,7 @@ class CategoricalFeature(FeatureLayer):
         return self._learn_vocabulary(values, self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
-        self.state = list(state)
+        self.state = tuple(state)  # Keras would track each entry of a list
         self._lookup = _string_lookup(self.state)
         self._random_unknown = RandomUnknown(self.spec.unknown_rate)
         self._table = self._embedding(self._lookup.vocabulary_size())
@@ -165,7 +176,7 @@ class MultiCategoricalFeature(FeatureLayer):
         return self._learn_vocabulary(values, self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
-        self.state = list(state)
+        self.state = tuple(state)
         self._lookup = _string_lookup(self.state)
         self._table = self._embedding(self._lookup.vocabulary_size())
         self._pooling = MaskedMeanPooling()
@@ -188,8 +199,7 @@ class TextFeature(FeatureLayer):
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
         vectorization = keras.layers.TextVectorization(max_tokens=self.spec.max_tokens)
-        vectorization.adapt(values.map(self._known_text))
-        return self._checked(vectorization.get_vocabulary(include_special_tokens=False))
+        return self._vocabulary_of(vectorization, values.map(self._known_text))
 
     def _known_text(self, values: tf.Tensor) -> tf.Tensor:
         """Without the token of unknown values, which would read as the word "unk"."""
@@ -197,8 +207,8 @@ class TextFeature(FeatureLayer):
         return tf.where(values == UNKNOWN_TOKEN, "", values)
 
     def _set_state(self, state: list[str]) -> None:
-        self.state = list(state)
-        self._vectorization = keras.layers.TextVectorization(vocabulary=self.state)
+        self.state = tuple(state)
+        self._vectorization = keras.layers.TextVectorization(vocabulary=list(self.state))
         self._table = self._embedding(self._vectorization.vocabulary_size())
         self._pooling = MaskedMeanPooling()
 
@@ -224,7 +234,7 @@ class NumericFeature(FeatureLayer):
         return [float(column.mean()), float(column.var()) or 1.0]
 
     def _set_state(self, state: list[float]) -> None:
-        self.state = list(state)
+        self.state = tuple(state)
         self.unknown, variance = self.state
         self._normalization = keras.layers.Normalization(
             axis=None, mean=self.unknown, variance=variance, dtype="float64"
@@ -253,7 +263,7 @@ class BucketizedFeature(FeatureLayer):
         return [float(np.median(column)), *distinct.tolist()]
 
     def _set_state(self, state: list[float]) -> None:
-        self.state = list(state)
+        self.state = tuple(state)
         self.unknown, *boundaries = self.state
         self._discretization = keras.layers.Discretization(bin_boundaries=boundaries)
         self._table = self._embedding(len(boundaries) + 1)
@@ -268,9 +278,9 @@ LAYERS: dict[type, type[FeatureLayer]] = {
 }
 
 
-def _string_lookup(vocabulary: list[str]) -> keras.layers.StringLookup:
+def _string_lookup(vocabulary: Sequence[str]) -> keras.layers.StringLookup:
     return keras.layers.StringLookup(
-        vocabulary=vocabulary, mask_token="", oov_token=UNKNOWN_TOKEN, num_oov_indices=1
+        vocabulary=list(vocabulary), mask_token="", oov_token=UNKNOWN_TOKEN, num_oov_indices=1
     )
 
 

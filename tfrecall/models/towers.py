@@ -1,6 +1,7 @@
 """Query and candidate towers: from raw features to one vector."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ class Tower(keras.Model):
         Float tensor `[batch_size, layer_sizes[-1]]`.
 
     Raises:
-        ConfigError: from `preprocess` and the call, if the tower has not been adapted.
+        ConfigError: if two features read one column in different raw forms.
+        DataError: from `preprocess` and the call, if the tower has not been adapted.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Tower(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         specs = [schema.feature_from_dict(f) if isinstance(f, dict) else f for f in features]
+        schema.check_forms(specs)
         states = states or [None] * len(specs)
         self.features = tuple(
             LAYERS[type(spec)](spec, embedding_regularization, state, name=name)
@@ -87,7 +90,16 @@ class Tower(keras.Model):
         return {column: tf.TensorSpec(*specs[form], name=column) for column, form in self.forms.items()}
 
     def adapt(self, read_column: ColumnReader) -> None:
-        """Lets each feature learn its vocabulary, boundaries or moments from the data."""
+        """Lets each feature learn its vocabulary, boundaries or moments from the data.
+
+        Raises:
+            DataError: if the tower has weights, which belong to what it learned before.
+        """
+        if self.weights:
+            raise DataError(
+                f"{type(self).__name__} has weights already, which fit the values that it learned "
+                "before. Make a new model for new data."
+            )
         for layer in self.features:
             layer.adapt(read_column(layer.spec.column, layer.form))
 
@@ -100,13 +112,7 @@ class Tower(keras.Model):
         Returns:
             One encoded tensor a feature, the batch in front.
         """
-        for column in self.forms:
-            if column not in raw:
-                raise MissingColumnError(
-                    f'{type(self).__name__} needs the feature "{column}". Received: '
-                    f"{', '.join(raw)}.{nearest(column, raw)}"
-                )
-        self._check_adapted()
+        self._check(raw)
         return {layer.name: layer.preprocess(raw[layer.spec.column]) for layer in self.features}
 
     def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
@@ -124,17 +130,36 @@ class Tower(keras.Model):
 
     def embed(self, raw: dict[str, np.ndarray], batch_size: int = 4096) -> np.ndarray:
         """Raw features to vectors, in batches: float32 `[n, embedding_dim]`."""
+        self._check(raw)
         rows = len(next(iter(raw.values())))
+        dtypes = {column: spec.dtype for column, spec in self.signature.items()}
         batches = (
-            {column: tf.constant(values[start : start + batch_size]) for column, values in raw.items()}
-            for start in range(0, rows, batch_size)
+            {c: tf.constant(raw[c][start : start + batch_size], dtypes[c]) for c in dtypes}
+            for start in range(0, max(rows, 1), batch_size)
         )
         return np.concatenate([self.embed_batch(batch).numpy() for batch in batches])
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def embed_batch(self, raw: dict[str, tf.Tensor]) -> tf.Tensor:
         """Raw features to vectors in one graph, as a release does it."""
         return self(self.preprocess(raw), training=False)
+
+    def create_weights(self) -> None:
+        """Makes the weights that are not there yet, as the first call would."""
+        row = {
+            column: tf.constant([[value]] if self.forms[column] == "strings" else [value])
+            for column, value in self.unknowns.items()
+        }
+        self(self.preprocess(row))
+
+    def _check(self, raw: Iterable[str]) -> None:
+        self._check_adapted()
+        for column in self.forms:
+            if column not in raw:
+                raise MissingColumnError(
+                    f'{type(self).__name__} needs the feature "{column}". Received: '
+                    f"{', '.join(raw)}.{nearest(column, raw)}"
+                )
 
     def _check_adapted(self) -> None:
         waiting = [layer.name for layer in self.features if layer.state is None]
@@ -170,7 +195,9 @@ def _names(specs: Sequence[schema.Feature]) -> list[str]:
     """A layer name a feature; the same column may be bucketized twice."""
     names: list[str] = []
     for spec in specs:
-        name = f"{spec.column}_{spec.type}"
+        # TensorFlow takes these characters only, and a letter or digit first.
+        name = re.sub("[^A-Za-z0-9_.-]", "_", f"{spec.column}_{spec.type}")
+        name = name if name[0].isalnum() else f"x{name}"
         taken = sum(n == name or n.startswith(f"{name}__") for n in names)
         names.append(f"{name}__{taken + 1}" if taken else name)
     return names
