@@ -1,6 +1,6 @@
 """Batches for training: from an interaction log to `tf.data`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import polars as pl
 
 from tfrecall._keras import tf
 from tfrecall.data.interactions import Interactions
+from tfrecall.errors import DataError
 from tfrecall.raw import Form, raw_features
 
 # Rows converted at a time: bounds the memory that strings take.
@@ -31,18 +32,20 @@ def examples(
         data: the log; user and item columns are joined for you.
         batch_size: rows a batch; the last one may be shorter.
         shuffle: whether to shuffle all rows anew in each epoch.
-        seed: of the shuffling. The same seed gives the same batches.
+        seed: of the shuffling. The same seed gives the same batches, if TensorFlow's global seed is
+            the same, too.
         encode: encodes a raw batch, such as `TwoTower.encode`. All rows are encoded once, before the
             first epoch, and only integers and floats are shuffled; without it the batches are raw.
-        forms: the columns wanted and their raw form (`tfrecall.raw`); by default every column of the
-            log, the user table and the item table, in the form that fits its type.
+        forms: the columns wanted and their raw form (`tfrecall.raw`), such as `TwoTower.forms`; by
+            default every column of the log, the user table and the item table, in the form that fits
+            its type. Numbers with nulls are left out then.
 
     Returns:
         A dataset of dictionaries. Raw: a tensor a column, `sample_weight` where the log has `weight`.
         Encoded: what `encode` gives.
     """
     frame = data.queries
-    if encode is None or not set(forms or {}) <= set(frame.columns):
+    if forms is None or not set(forms) <= set(frame.columns):
         frame = frame.join(data.items, on="item_id", how="left", maintain_order="left")
     forms = dict(forms) if forms else natural_forms(frame)
     if "weight" in frame.columns:
@@ -78,13 +81,56 @@ def natural_forms(frame: pl.DataFrame) -> dict[str, Form]:
     """The raw form that fits the type of each column; a number with nulls is left out."""
     forms: dict[str, Form] = {}
     for column in frame.iter_columns():
-        if isinstance(column.dtype, pl.List):
+        if isinstance(column.dtype, pl.List | pl.Array):
             forms[column.name] = "strings"
         elif not column.dtype.is_numeric():
             forms[column.name] = "string"
         elif not column.null_count():
-            forms[column.name] = "number"
+            forms[column.name] = "integer" if column.dtype.is_integer() else "number"
     return forms
+
+
+def as_batches(dataset: tf.data.Dataset, column: str) -> tf.data.Dataset:
+    """A dataset as tutorials write it, as batches of dictionaries.
+
+    Single examples are batched, bare values become the column given. Lists of several lengths become
+    ragged.
+    """
+    if not isinstance(getattr(dataset, "element_spec", None), dict):
+        dataset = dataset.map(lambda values: {column: values})
+    if any(spec.shape.rank == 0 for spec in dataset.element_spec.values()):
+        return dataset.ragged_batch(CHUNK_ROWS)
+    return dataset
+
+
+def to_frame(batches: tf.data.Dataset, columns: Iterable[str]) -> pl.DataFrame:
+    """Columns of batches of dictionaries as a table.
+
+    Raises:
+        DataError: if a string is not UTF-8, or there are no rows.
+    """
+    columns = list(dict.fromkeys(columns))
+    frames = [
+        pl.DataFrame([_series(column, values[column]) for column in columns])
+        for values in batches.map(lambda raw: {column: raw[column] for column in columns})
+    ]
+    if not frames:
+        raise DataError(f"The dataset with the columns {', '.join(columns)} has no rows.")
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _series(column: str, values: tf.Tensor | tf.RaggedTensor) -> pl.Series:
+    rows = values.to_list() if isinstance(values, tf.RaggedTensor) else values.numpy().tolist()
+    try:
+        if values.shape.rank > 1:  # "" pads
+            return pl.Series(column, [[_text(v) for v in row if v != b""] for row in rows])
+        return pl.Series(column, [_text(value) for value in rows])
+    except UnicodeDecodeError as error:
+        raise DataError(f'The column "{column}" holds text that is not UTF-8: {error}.') from error
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _columns(frame: pl.DataFrame, forms: dict[str, Form], encode: Encoder | None) -> dict[str, Any]:

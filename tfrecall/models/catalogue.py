@@ -46,6 +46,9 @@ class Catalogue:
             candidate_id: the column that names it.
             tower: the adapted tower.
             counts: int `[n]`, training rows of each candidate.
+
+        Raises:
+            DataError: if an id is null, empty, repeated or `[UNK]`.
         """
         ids = items[candidate_id].cast(pl.String)
         if ids.n_unique() != len(ids) or ids.null_count():
@@ -53,6 +56,12 @@ class Catalogue:
                 f'The column "{candidate_id}" of the item table must name each candidate once. '
                 f"Received {len(ids)} rows with {ids.n_unique()} different values and "
                 f"{ids.null_count()} nulls. Remove the duplicates, or set `candidate_id`."
+            )
+        reserved = ids.filter(ids.is_in(["", UNKNOWN_TOKEN]))
+        if len(reserved):
+            raise DataError(
+                f'The column "{candidate_id}" of the item table names a candidate "{reserved[0]}", '
+                "which stands for padding or for what is unknown. Rename it or take it out."
             )
         raw = raw_features(items, tower.forms)
         padded = {name: _with_specials(raw[name], tower.unknowns[name]) for name in raw}
@@ -63,7 +72,7 @@ class Catalogue:
         return cls(items, names, encoded, tf.constant(share, tf.float32))
 
     def __post_init__(self) -> None:
-        self._lookup = keras.layers.StringLookup(
+        self.lookup = keras.layers.StringLookup(
             vocabulary=list(self.ids), mask_token="", oov_token=UNKNOWN_TOKEN
         )
 
@@ -74,7 +83,7 @@ class Catalogue:
         """`candidate_index` of each outside id, int32; 1 for one that is not in the catalogue."""
         if candidate_ids.dtype != tf.string:
             candidate_ids = tf.strings.as_string(candidate_ids)
-        return tf.cast(self._lookup(candidate_ids), tf.int32)
+        return tf.cast(self.lookup(candidate_ids), tf.int32)
 
     def features(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded features of some candidates."""

@@ -1,22 +1,21 @@
 """The two-tower retrieval model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import TypeAdapter
 
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.pipelines import CHUNK_ROWS, column_batches
+from tfrecall.data.pipelines import as_batches, column_batches, to_frame
 from tfrecall.data.vocabulary import FIRST
-from tfrecall.errors import DataError
+from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import CandidateTower, ColumnReader, QueryTower
 from tfrecall.models.vector_retriever import VectorRetriever
 from tfrecall.raw import Form, raw_features
-from tfrecall.schema import Schema
+from tfrecall.schema import Schema, schema_from_dict, schema_to_dict
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.top_k import ExactTopK
 
@@ -43,8 +42,8 @@ class TwoTower(tfrs.Model):
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         correct_sampling_bias: whether tasks that take negatives from the batch are told how often each
             candidate is sampled (logQ correction). The shares are counted from the training data.
-        ks: list lengths of the exact top-K metric of `evaluate`; it is left out if the task brings
-            `tfrs.metrics.FactorizedTopK`.
+        ks: list lengths of the exact top-K metric of `evaluate`; it is left out while the task has
+            factorized metrics of its own, such as `tfrs.metrics.FactorizedTopK`.
 
     Attributes:
         interactions: the log that the model was adapted to; None if it was a dataset.
@@ -68,8 +67,8 @@ class TwoTower(tfrs.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.schema = TypeAdapter(Schema).validate_python(schema)
-        self._settings = {
+        self.schema = schema_from_dict(schema)
+        self._settings: dict[str, Any] = {
             "layer_sizes": tuple(layer_sizes),
             "dropout": dropout,
             "normalize": normalize,
@@ -82,8 +81,7 @@ class TwoTower(tfrs.Model):
         self.task = task if task is not None else InBatchSoftmax()
         self.correct_sampling_bias = correct_sampling_bias
         self.ks = tuple(ks)
-        brings_metric = bool(getattr(self.task, "factorized_metrics", None))
-        self.top_k = None if brings_metric else ExactTopK(self.ks)
+        self.top_k = ExactTopK(self.ks)
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
         self._catalogue: Catalogue | None = None
         self.interactions: Interactions | None = None
@@ -97,8 +95,15 @@ class TwoTower(tfrs.Model):
 
         Args:
             examples: the training data: a log, or a dataset of dictionaries of raw features.
-            candidates: only with a dataset: dictionaries with the features of each candidate. Of rows
-                with the same id the first is kept.
+            candidates: only with a dataset: dictionaries with the features of each candidate, or the
+                bare ids. Of rows with the same id the first is kept.
+
+        What no training row holds is not learned: the id of a candidate without one is unknown, and
+        has the trained row of unknown values instead of a random one.
+
+        Raises:
+            MissingColumnError: if the data lack a column of the schema.
+            DataError: if the data cannot be learned from, or the model has weights already.
         """
         if isinstance(examples, Interactions):
             queries, items = examples.queries, examples.items
@@ -115,19 +120,27 @@ class TwoTower(tfrs.Model):
                 "A dataset of examples does not hold the catalogue. Pass `candidates=`, a dataset with "
                 f"the features {self.schema.candidate_columns} of each candidate."
             )
-        examples, items = _batched(examples), _to_frame(_batched(candidates))
-        self.schema.check_query(examples.element_spec)
-        self.schema.check_candidate(items.columns)
-        items = items.unique(self.schema.candidate_id, keep="first", maintain_order=True)
         name = self.schema.candidate_id
-        seen = _to_frame(examples.map(lambda raw: {name: raw[name]})).group_by(name).len()
+        examples, candidates = as_batches(examples, name), as_batches(candidates, name)
+        self.schema.check_query(examples.element_spec)
+        self.schema.check_candidate(candidates.element_spec)
+        self._check_names_candidates(examples.element_spec)
+        items = to_frame(candidates, [name, *self.schema.candidate_columns])
+        items = items.unique(name, keep="first", maintain_order=True)
+        seen = to_frame(examples, [name]).group_by(name).len()
         counts = items.join(seen, on=name, how="left", maintain_order="left")["len"].fill_null(0)
         self._adapt(lambda c, _: examples.map(lambda raw: raw[c]), items, counts.to_numpy())
 
     def _adapt(self, read_query: ColumnReader, items: pl.DataFrame, counts: np.ndarray) -> None:
         self.schema.check_candidate(items.columns)
+        if not counts.any():
+            raise DataError(
+                f"None of the {items.height:,} candidates occurs in the examples, so nothing can be "
+                f'learned. Look whether "{self.schema.candidate_id}" means the same in both.'
+            )
+        seen = items.filter(pl.Series(counts > 0))
         self.query_tower.adapt(read_query)
-        self.candidate_tower.adapt(lambda column, form: column_batches(items, column, form))
+        self.candidate_tower.adapt(lambda column, form: column_batches(seen, column, form))
         self._catalogue = Catalogue.build(items, self.schema.candidate_id, self.candidate_tower, counts)
 
     @property
@@ -147,13 +160,10 @@ class TwoTower(tfrs.Model):
         """The raw columns that `encode` needs and the form of each."""
         return {**self.query_tower.forms, self.schema.candidate_id: "string"}
 
+    @tf.autograph.experimental.do_not_convert  # errors keep their type
     def encode(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
         """One raw batch to integers and floats, for `Dataset.map`."""
-        if self.schema.candidate_id not in raw:
-            raise DataError(
-                f'A batch has to name its candidates in "{self.schema.candidate_id}". Received: '
-                f"{', '.join(raw)}. Set `candidate_id` in the schema to the column that names them."
-            )
+        self._check_names_candidates(raw)
         encoded = {
             "query": self.query_tower.preprocess(raw),
             "candidate_index": self.catalogue.index(raw[self.schema.candidate_id]),
@@ -162,22 +172,42 @@ class TwoTower(tfrs.Model):
             encoded["sample_weight"] = tf.cast(raw["sample_weight"], tf.float32)
         return encoded
 
+    def _check_names_candidates(self, columns: Iterable[str]) -> None:
+        if self.schema.candidate_id not in columns:
+            raise MissingColumnError(
+                f'A batch has to name its candidates in "{self.schema.candidate_id}". Received: '
+                f"{', '.join(columns)}. Set `candidate_id` in the schema to the column that names them."
+            )
+
     def _encoded(self, dataset: Any) -> Any:
         spec = getattr(dataset, "element_spec", None)
-        if not isinstance(spec, dict) or "candidate_index" in spec:
+        if not isinstance(spec, dict):
+            raise DataError(
+                "The model takes a `tf.data.Dataset` of dictionaries of features, such as "
+                f"`tfrecall.data.examples` gives. Received: {type(dataset).__name__}"
+                f"{'' if spec is None else f' of {spec}'}."
+            )
+        if "candidate_index" in spec:
             return dataset
+        if any(column.shape.rank == 0 for column in spec.values()):
+            raise DataError(
+                f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
+            )
         return dataset.map(self.encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
     # Keras
 
     def fit(self, x: Any = None, *, validation_data: Any = None, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`, on datasets of raw or of encoded features."""
+        """As `keras.Model.fit`, on datasets of raw or of encoded features.
+
+        Validation data are encoded once and kept in memory.
+        """
         validation = None if validation_data is None else self._encoded(validation_data).cache()
         return super().fit(self._encoded(x), validation_data=validation, **kwargs)
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`; embeds the catalogue once, before the first batch."""
-        self.catalogue.refresh(self.candidate_tower)
+        self.embed_candidates()
         return super().evaluate(self._encoded(x), **kwargs)
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> tf.Tensor:
@@ -188,6 +218,8 @@ class TwoTower(tfrs.Model):
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
         """The loss summed over the batch; updates the metrics."""
+        if isinstance(inputs, tuple):  # so wraps Keras what `train_on_batch` is given
+            (inputs,) = inputs
         index = inputs["candidate_index"]
         queries = self.query_tower(inputs["query"], training=training)
         weights = inputs.get("sample_weight", tf.ones_like(index, tf.float32))
@@ -196,17 +228,29 @@ class TwoTower(tfrs.Model):
         loss = tf.reduce_sum(self._task_loss(queries, index, loss_weights, training))
         count = tf.reduce_sum(loss_weights)
         self._mean_loss.update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
-        if self.top_k is not None and not training:
-            self.top_k.update_state(queries, self.catalogue.vectors, index - FIRST, weights)
+        if not training and not self._task_has_top_k:
+            self.top_k.update_state(queries, self._candidate_vectors, index - FIRST, weights)
         return loss
+
+    @property
+    def _task_has_top_k(self) -> bool:
+        return bool(getattr(self.task, "factorized_metrics", None))
+
+    @property
+    def _candidate_vectors(self) -> tf.Variable:
+        if self.catalogue.vectors is None:
+            raise DataError("The catalogue has no vectors yet. Call `embed_candidates` or `evaluate`.")
+        return self.catalogue.vectors
 
     def _task_loss(
         self, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
     ) -> tf.Tensor:
         if getattr(self.task, "needs_catalogue", False):
-            candidates = self.catalogue.vectors
-            if training:
-                candidates = self.catalogue.embed(self.candidate_tower, training=True)
+            candidates = (
+                self.catalogue.embed(self.candidate_tower, training=True)
+                if training
+                else self._candidate_vectors
+            )
             return self.task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
         distinct, positions = tf.unique(index)
         candidates = self.candidate_tower(self.catalogue.features(distinct), training=training)
@@ -225,23 +269,30 @@ class TwoTower(tfrs.Model):
         return tf.gather(tf.constant(["", "", *self.catalogue.ids]), index)
 
     def train_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
-        return self._logs(super().train_step(inputs), training=True)
+        logs = super().train_step(inputs)
+        loss = logs.pop("mean_loss")
+        # Top-K is not measured in training, but its metrics are listed with the value 0.
+        silent = ("factorized_top_k", "total_loss")
+        return {**{k: v for k, v in logs.items() if not k.startswith(silent)}, "loss": loss}
 
     def test_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
-        return self._logs(super().test_step(inputs), training=False)
+        self.compute_loss(inputs, training=False)
+        logs = {metric.name: metric.result() for metric in self.metrics}
+        top_k = logs.pop(self.top_k.name)
+        loss = logs.pop("mean_loss")
+        return {**logs, **({} if self._task_has_top_k else top_k), "loss": loss}
 
-    def _logs(self, logs: dict[str, Any], training: bool) -> dict[str, tf.Tensor]:
-        """TFRS' logs with the mean loss, and without what says nothing in training."""
-        top_k = logs.pop("factorized_top_k", {})
-        for name in ("mean_loss", "total_loss"):
-            logs.pop(name, None)
-        logs = {**logs, "loss": self._mean_loss.result()}
-        return logs if training or not isinstance(top_k, dict) else {**top_k, **logs}
+    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
+        self.query_tower.create_weights()
+        self.candidate_tower.create_weights()
+        self.built = True  # HDF5 asks
+        return super().load_weights(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "schema": TypeAdapter(Schema).dump_python(self.schema),
+            "schema": schema_to_dict(self.schema),
             "task": keras.layers.serialize(self.task),
             "correct_sampling_bias": self.correct_sampling_bias,
             "ks": list(self.ks),
@@ -257,7 +308,8 @@ class TwoTower(tfrs.Model):
 
     def embed_candidates(self) -> np.ndarray:
         """Vectors of the catalogue: float32 `[n, embedding_dim]`, in the order of the item table."""
-        return self.catalogue.refresh(self.candidate_tower).numpy()
+        with self.distribute_strategy.scope():
+            return self.catalogue.refresh(self.candidate_tower).numpy()
 
     def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
         """Vectors of queries: float32 `[n, embedding_dim]`.
@@ -268,31 +320,7 @@ class TwoTower(tfrs.Model):
         return self.query_tower.embed(raw_features(queries, self.query_tower.forms))
 
     def retriever(self) -> VectorRetriever:
-        """The model as it is now, behind the protocol that evaluation and serving use."""
+        """The model behind the protocol that evaluation and serving use; anew after more training."""
         return VectorRetriever(
             self.name, self.catalogue.ids, self.embed_candidates(), self.embed_queries
         )
-
-
-def _batched(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    ranks = {spec.shape.rank for spec in tf.nest.flatten(dataset.element_spec)}
-    return dataset.batch(CHUNK_ROWS) if 0 in ranks else dataset
-
-
-def _to_frame(batches: tf.data.Dataset) -> pl.DataFrame:
-    """A dataset of dictionaries as a table, bytes as text."""
-    frames = [
-        pl.DataFrame({name: _to_series(values) for name, values in batch.items()})
-        for batch in batches.as_numpy_iterator()
-    ]
-    return pl.concat(frames)
-
-
-def _to_series(values: np.ndarray) -> pl.Series:
-    if values.ndim > 1:
-        return pl.Series([[_text(v) for v in row if v != b""] for row in values.tolist()])
-    return pl.Series([_text(value) for value in values.tolist()])
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value

@@ -9,7 +9,10 @@ import polars as pl
 
 @dataclass(frozen=True, eq=False)
 class VectorRetriever:
-    """Scores are inner products of query and candidate vectors, as they were when it was made.
+    """Scores are inner products of query and candidate vectors.
+
+    The candidate vectors are those of the moment it was made, the queries are embedded when it is
+    asked: make a new one after more training.
 
     Attributes:
         name: what tables call the model.
