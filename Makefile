@@ -1,0 +1,56 @@
+# make demo   environment, install, the main job on MovieLens-100K, recommendations
+# make test   environment, install, all tests
+# make check  what CI runs: format, lint, types, import direction, README, tests
+# make bench  the benchmarks, one JSON line each
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Keras 2 and quiet start-up for every tool that imports TensorFlow on its own.
+export TF_USE_LEGACY_KERAS = 1
+export TF_CPP_MIN_LOG_LEVEL = 3
+
+.PHONY: demo test check format lint types imports readme notebooks bench clean
+
+demo: $(STAMP)
+	$(BIN)/tfrecall run $(if $(DATA),--data $(DATA))
+
+test: $(STAMP)
+	$(BIN)/pytest $(PYTEST)
+
+check: $(STAMP) format lint types imports readme test notebooks
+
+format: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy tfrecall
+
+imports: $(STAMP)
+	$(BIN)/lint-imports --config setup.cfg
+
+readme: $(STAMP)
+	$(BIN)/python -m tests.readme --check
+
+notebooks: $(STAMP)
+	$(BIN)/pytest --nbmake --nbmake-timeout=900 -p no:doctest notebooks
+
+bench: $(STAMP)
+	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# Annoy compiles from source; a wheel of it in the cache spares that the next time.
+$(STAMP): setup.cfg setup.py
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
+	  "tfrecall needs Python 3.10 to 3.13, and this is " + sys.version.split()[0] + \
+	  ". Name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
