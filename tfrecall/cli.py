@@ -270,7 +270,7 @@ def index_release(
         loaded = reindex(
             release,
             Annoy(
-                n_trees=n_trees or (now.n_trees if now else 50),
+                n_trees=n_trees or (now.settings.n_trees if now else 50),
                 target_recall=target_recall or 0.95,
             ),
         )
@@ -283,7 +283,7 @@ def index_release(
         "index": loaded.bundle.summary(),
         "tuning": tuning,
     }
-    show(answer, as_json, item_table(f"Annoy index of {release}", tuning.get("efforts", [])))
+    show(answer, as_json, item_table(f"Annoy index of {release}", tuning.get("rows", [])))
 
 
 @recipes_app.command("list")

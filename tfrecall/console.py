@@ -12,6 +12,7 @@ from rich.table import Table
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
 
+HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr", "user_recall@20")
 # Progress is reported this often at most; shorter steps need none.
 SECONDS_BETWEEN_REPORTS = 2.0
 
@@ -49,19 +50,21 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
 
 
 def metric_table(metrics: dict[str, Any], names: Sequence[str] | None = None) -> Table:
-    """The model beside its baselines, seen items kept and removed."""
-    kept = metrics["test"]["seen_kept"]
-    wanted = names or ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr", "user_recall@20")
-    names = [name for name in wanted if name in kept]
+    """The model beside its baselines, seen items removed and kept."""
+    there = metrics["test"]["seen_kept"]
+    names = [name for name in names or HEADLINE if name in there]
     table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
-    table.add_column("")
-    for rule in ("seen removed", "seen kept"):
-        for name in names:
-            table.add_column(f"{name}\n{rule}", justify="right")
+    table.add_column("model")
+    table.add_column("seen items")
+    for name in names:
+        table.add_column(name, justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
-    for i, (model, rules) in enumerate(models.items()):
-        cells = [rules[rule][name] for rule in ("seen_removed", "seen_kept") for name in names]
-        table.add_row(model, *(f"{cell:.3f}" for cell in cells), style="bold" if i == 0 else "")
+    for rule in ("seen_removed", "seen_kept"):
+        for i, (model, rules) in enumerate(models.items()):
+            cells = [f"{rules[rule][name]:.3f}" for name in names]
+            last = i == len(models) - 1
+            style = "bold" if i == 0 else ""
+            table.add_row(model, rule.removeprefix("seen_"), *cells, style=style, end_section=last)
     return table
 
 

@@ -205,6 +205,8 @@ def train(
     both.
     """
     settings = {name: value for name, value in vars(config.training).items() if name != "refit"}
+    # A bar that redraws itself is for terminals; a log gets one line an epoch.
+    settings["verbose"] = 1 if sys.stderr.isatty() else 2
     seed_everything(config.training.seed)
     model = make_model(config)
     fitted = fit(model, prepared.train, prepared.validation, **settings)
