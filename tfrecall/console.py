@@ -12,7 +12,7 @@ from rich.table import Table
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
 
-HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr", "user_recall@20")
+HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr")
 # Progress is reported this often at most; shorter steps need none.
 SECONDS_BETWEEN_REPORTS = 2.0
 
@@ -55,7 +55,7 @@ def metric_table(metrics: dict[str, Any], names: Sequence[str] | None = None) ->
     names = [name for name in names or HEADLINE if name in there]
     table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
     table.add_column("model")
-    table.add_column("seen items")
+    table.add_column("seen")
     for name in names:
         table.add_column(name, justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
