@@ -13,7 +13,7 @@ import numpy as np
 
 from tfrecall import schema
 from tfrecall._keras import keras, tf
-from tfrecall.data.vocabulary import UNKNOWN
+from tfrecall.data.vocabulary import PADDING, UNKNOWN
 from tfrecall.errors import DataError
 from tfrecall.layers.pooling import MaskedMeanPooling
 from tfrecall.layers.unknown import RandomUnknown
@@ -34,6 +34,9 @@ class FeatureLayer(keras.layers.Layer):
     """
 
     unknown: Any = UNKNOWN_TOKEN
+
+    _table: keras.layers.Embedding
+    _pooling: MaskedMeanPooling
 
     def __init__(
         self,
@@ -120,6 +123,14 @@ class FeatureLayer(keras.layers.Layer):
             self.add_loss(self.embedding_regularization * tf.reduce_sum(tf.square(vectors)))
         return vectors
 
+    def _mean(self, indexes: tf.Tensor) -> tf.Tensor:
+        """The mean of the embeddings of each row; padding is neither counted nor regularised."""
+        mask = tf.not_equal(indexes, PADDING)
+        vectors = self._table(indexes)
+        if self.embedding_regularization:
+            self._regularize(tf.boolean_mask(vectors, mask))
+        return self._pooling(vectors, mask=mask)
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -170,7 +181,7 @@ class MultiCategoricalFeature(FeatureLayer):
         return self._lookup(values)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self._pooling(self._regularize(self._table(inputs)), mask=tf.not_equal(inputs, 0))
+        return self._mean(inputs)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
         return self._learn_vocabulary(values, self.spec.max_tokens)
@@ -195,7 +206,7 @@ class TextFeature(FeatureLayer):
         return self._vectorization(self._known_text(values))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self._pooling(self._regularize(self._table(inputs)), mask=tf.not_equal(inputs, 0))
+        return self._mean(inputs)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
         vectorization = keras.layers.TextVectorization(max_tokens=self.spec.max_tokens)

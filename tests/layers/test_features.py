@@ -1,0 +1,281 @@
+"""Feature layers: what every one of them promises, then each alone."""
+
+import numpy as np
+import pytest
+
+from tfrecall import schema
+from tfrecall._keras import keras, tf
+from tfrecall.errors import DataError
+from tfrecall.layers.features import LAYERS
+
+WORDS = np.array(["b", "a", "b", "c", "a", "b"])
+LISTS = np.array([["x", "y"], ["y", ""], ["", ""], ["y", "z"]])
+TEXTS = np.array(["Toy Story", "The Story, again", "toy!", ""])
+NUMBERS = np.array([3.0, -1.0, 4.0, 1.5, 9.0, 2.6])
+
+# One of each kind: specification, training values, values never seen.
+KINDS = {
+    "categorical": (schema.Categorical("c", 3), WORDS, np.array(["?", ""])),
+    "multi_categorical": (schema.MultiCategorical("c", 3), LISTS, np.array([["?", "x"]])),
+    "text": (schema.Text("c", 10, 3), TEXTS, np.array(["Jumanji toy", "[UNK]"])),
+    "numeric": (schema.Numeric("c"), NUMBERS, np.array([-1e6, 1e6])),
+    "quantile": (schema.Bucketized("c", 3, 3), NUMBERS, np.array([-1e6, 1e6])),
+    "equal_width": (
+        schema.Bucketized("c", 3, 3, method="equal_width"),
+        NUMBERS,
+        np.array([-1e6, 1e6]),
+    ),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def batches(values, size=2) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(values).batch(size)
+
+
+def adapted(spec, values, **options):
+    layer = LAYERS[type(spec)](spec, **options)
+    layer.adapt(batches(values))
+    return layer
+
+
+def of_kind(kind, **options):
+    spec, seen, unseen = KINDS[kind]
+    return adapted(spec, seen, **options), tf.constant(seen), tf.constant(unseen)
+
+
+@every_kind
+def test_encodes_and_embeds_rows(kind):
+    layer, seen, _ = of_kind(kind)
+    vectors = layer(layer.preprocess(seen))
+    width = 1 if kind == "numeric" else 3
+    assert vectors.shape == (len(seen), width)
+    assert vectors.dtype == tf.float32
+
+
+@every_kind
+def test_the_size_of_batches_does_not_change_what_is_learned(kind):
+    spec, seen, _ = KINDS[kind]
+    whole = LAYERS[type(spec)](spec)
+    whole.adapt(batches(seen, len(seen)))
+    assert whole.state == adapted(spec, seen).state
+
+
+@every_kind
+def test_a_layer_from_the_configuration_encodes_and_embeds_alike(kind):
+    layer, seen, unseen = of_kind(kind)
+    vectors = layer(layer.preprocess(seen))
+    copy = keras.layers.deserialize(keras.layers.serialize(layer))
+    for values in (seen, unseen):
+        np.testing.assert_array_equal(copy.preprocess(values), layer.preprocess(values))
+    copy(copy.preprocess(seen))
+    copy.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(copy(copy.preprocess(seen)), vectors)
+
+
+@every_kind
+def test_a_graph_gives_what_eager_gives(kind):
+    layer, seen, _ = of_kind(kind)
+    eager = layer(layer.preprocess(seen))
+    np.testing.assert_array_equal(tf.function(lambda v: layer(layer.preprocess(v)))(seen), eager)
+
+
+@every_kind
+def test_the_input_pipeline_gives_what_a_call_gives(kind):
+    layer, seen, _ = of_kind(kind)
+    (mapped,) = batches(seen, len(seen)).map(layer.preprocess)
+    np.testing.assert_array_equal(mapped, layer.preprocess(seen))
+
+
+@every_kind
+def test_values_never_seen_get_finite_vectors(kind):
+    layer, _, unseen = of_kind(kind)
+    assert np.isfinite(layer(layer.preprocess(unseen))).all()
+
+
+@every_kind
+def test_the_unknown_value_can_be_encoded(kind):
+    layer, _, _ = of_kind(kind)
+    value = [[layer.unknown]] if layer.form == "strings" else [layer.unknown]
+    assert np.isfinite(layer(layer.preprocess(tf.constant(value)))).all()
+
+
+@every_kind
+def test_a_saved_layer_gives_what_the_live_one_gives(kind, tmp_path):
+    layer, seen, unseen = of_kind(kind)
+    shape = [None, *seen.shape[1:]]
+    module = tf.Module()
+    module.embed = tf.function(
+        lambda values: layer(layer.preprocess(values)),
+        input_signature=[tf.TensorSpec(shape, seen.dtype)],
+    )
+    module.embed.get_concrete_function()
+    module.layer = layer
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    for values in (seen, unseen):
+        np.testing.assert_array_equal(loaded.embed(values), module.embed(values))
+
+
+@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "text"])
+def test_a_column_without_a_single_value_is_refused(kind):
+    spec, seen, _ = KINDS[kind]
+    with pytest.raises(DataError, match=f'"c" holds no value at all, so {type(spec).__name__}'):
+        adapted(spec, np.full_like(seen, ""))
+
+
+@pytest.mark.parametrize("kind", ["numeric", "quantile"])
+def test_numbers_that_are_none_are_refused_with_count_and_row(kind):
+    spec, _, _ = KINDS[kind]
+    with pytest.raises(DataError, match=r'"c" has 2 values .* first in row 1'):
+        adapted(spec, np.array([1.0, np.nan, 2.0, np.inf]))
+
+
+def test_categorical_counts_from_two_by_frequency():
+    layer = adapted(schema.Categorical("c"), WORDS)
+    # b three times, a twice, c once; what was never seen, null and the empty string are unknown.
+    encoded = layer.preprocess(tf.constant(["b", "a", "c", "?", "[UNK]", ""]))
+    assert encoded.numpy().tolist() == [2, 3, 4, 1, 1, 1]
+
+
+def test_categorical_keeps_the_most_frequent_values():
+    layer = adapted(schema.Categorical("c", max_tokens=1), WORDS)
+    assert layer.preprocess(tf.constant(["b", "a", "c"])).numpy().tolist() == [2, 1, 1]
+
+
+def test_categorical_takes_whole_numbers_as_their_digits_and_refuses_fractions():
+    layer = adapted(schema.Categorical("c"), np.array([7, 7, 12]))
+    assert list(layer.state) == ["7", "12"]
+    assert layer.preprocess(tf.constant([12, 7])).numpy().tolist() == [3, 2]
+    assert layer.preprocess(tf.constant(["12", "7"])).numpy().tolist() == [3, 2]
+    with pytest.raises(DataError, match='"c" comes as float'):
+        layer.preprocess(tf.constant([7.0]))
+
+
+def test_categorical_trains_the_unknown_row():
+    layer = adapted(schema.Categorical("c", 1, unknown_rate=0.5), np.array(["a"]))
+    encoded = layer.preprocess(tf.fill([1000], "a"))
+    layer(encoded)
+    layer.set_weights([np.array([[0.0], [1.0], [5.0]])])  # padding, unknown, a
+    assert set(layer(encoded, training=False).numpy().ravel()) == {5.0}
+    assert set(layer(encoded, training=True).numpy().ravel()) == {1.0, 5.0}
+
+
+def test_multi_categorical_averages_what_is_there():
+    layer = adapted(schema.MultiCategorical("c", 1), LISTS)
+    encoded = layer.preprocess(tf.constant([["x", "y"], ["", "y"], ["", ""]]))
+    layer(encoded)
+    # y is the most frequent; Keras puts z before x where counts are equal: padding, unknown, y, z, x.
+    layer.set_weights([np.array([[99.0], [50.0], [2.0], [8.0], [4.0]])])
+    # (4 + 2) / 2; 2 alone; nothing at all.
+    assert layer(encoded).numpy().tolist() == [[3.0], [2.0], [0.0]]
+
+
+def test_multi_categorical_takes_ragged_batches():
+    rows = tf.ragged.constant([["x", "y"], [], ["z"]])
+    layer = LAYERS[schema.MultiCategorical](schema.MultiCategorical("c", 2))
+    layer.adapt(tf.data.Dataset.from_tensors(rows))
+    dense = layer.preprocess(rows.to_tensor(""))
+    np.testing.assert_array_equal(layer.preprocess(rows), dense)
+
+
+def test_text_ignores_case_punctuation_and_what_it_is_batched_with():
+    layer = adapted(schema.Text("c", 10, 4), TEXTS)
+    alone = layer(layer.preprocess(tf.constant(["Toy Story"])))
+    shouted = layer(layer.preprocess(tf.constant(["TOY, STORY!"])))
+    beside = layer(layer.preprocess(tf.constant(["toy story", "a story of many many words"])))
+    np.testing.assert_array_equal(shouted, alone)
+    np.testing.assert_allclose(beside[:1], alone, rtol=1e-6)
+
+
+def test_a_null_text_is_empty_and_no_word():
+    layer = adapted(schema.Text("c", 10, 4), np.array(["unk", "[UNK]", "[UNK]", "toy"]))
+    # "unk" once and "toy" once; were null a word, "unk" would come first with three.
+    assert sorted(layer.state) == ["toy", "unk"]
+    vectors = layer(layer.preprocess(tf.constant(["[UNK]", "", "unk"]))).numpy()
+    assert not vectors[:2].any()
+    assert vectors[2].any()
+
+
+def test_text_keeps_no_more_words_than_asked_for():
+    layer = adapted(schema.Text("c", 3, 4), TEXTS)
+    assert list(layer.state) in (["story"], ["toy"])  # beside padding and unknown
+
+
+def test_numeric_has_mean_0_and_variance_1_on_time_stamps():
+    seconds = 9e8 + np.arange(1000.0) * 7
+    layer = adapted(schema.Numeric("c"), seconds)
+    encoded = layer.preprocess(tf.constant(seconds)).numpy()[:, 0]
+    # In float32 seconds near 9e8 come in steps of 64, so neighbours would coincide.
+    np.testing.assert_allclose(encoded, (seconds - seconds.mean()) / seconds.std(), atol=1e-6)
+    assert len(np.unique(encoded)) == 1000
+    assert abs(encoded.mean()) < 1e-6
+    assert encoded.var() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_constant_number_is_shifted_and_not_blown_up():
+    layer = adapted(schema.Numeric("c"), np.array([25.0, 25.0]))
+    assert layer.preprocess(tf.constant([25.0, 26.0])).numpy().tolist() == [[0.0], [1.0]]
+
+
+@pytest.mark.parametrize("method", ["quantile", "equal_width"])
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 9e8])
+def test_buckets_are_those_of_searchsorted(method, scale):
+    values = np.random.default_rng(0).exponential(scale, 500)
+    spec = schema.Bucketized("c", 20, 3, method=method)
+    layer = adapted(spec, values)
+    shares = np.linspace(0, 1, 21)[1:-1]
+    edges = (
+        np.quantile(values, shares)
+        if method == "quantile"
+        else np.linspace(values.min(), values.max(), 20)
+    )
+    edges = edges.astype(np.float32).astype(np.float64)
+    asked = np.concatenate([values, edges, [-1.0, scale * 100]])
+    expected = np.searchsorted(edges, asked, side="right")
+    np.testing.assert_array_equal(layer.preprocess(tf.constant(asked)), expected)
+
+
+def test_quantiles_hold_about_equally_many_rows():
+    values = np.random.default_rng(0).exponential(1.0, 1000)
+    layer = adapted(schema.Bucketized("c", 10), values)
+    filled = np.bincount(layer.preprocess(tf.constant(values)), minlength=10)
+    assert filled.min() >= 99
+    assert filled.max() <= 101
+
+
+def test_quantiles_that_coincide_make_fewer_buckets():
+    layer = adapted(schema.Bucketized("c", 10), np.array([1.0] * 99 + [2.0]))
+    assert set(layer.preprocess(tf.constant([0.0, 1.0, 2.0])).numpy()) <= {0, 1}
+    assert layer(tf.constant([0, 1])).shape == (2, 32)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "quantile"])
+def test_regularization_is_the_squared_length_of_the_rows_used(kind):
+    layer, seen, _ = of_kind(kind, embedding_regularization=0.5)
+    inputs = layer.preprocess(seen[:2])
+    with tf.GradientTape() as tape:
+        vectors = layer(inputs)
+        (loss,) = layer.losses
+    assert loss.numpy() == pytest.approx(0.5 * np.square(vectors).sum(), rel=1e-6)
+    gradient = tape.gradient(loss, layer.trainable_weights[0])
+    # d(0.5 |v|^2)/dv = v, once for each use; rows that no input uses are not in the gradient.
+    assert set(np.asarray(gradient.indices)) == set(np.asarray(inputs))
+    np.testing.assert_allclose(gradient.values, vectors, rtol=1e-6)
+
+
+def test_without_regularization_there_is_no_loss():
+    layer, seen, _ = of_kind("categorical")
+    layer(layer.preprocess(seen))
+    assert layer.losses == []
+
+
+@pytest.mark.parametrize("kind", ["multi_categorical", "text"])
+def test_padding_is_not_regularized(kind):
+    layer, _, _ = of_kind(kind, embedding_regularization=1.0)
+    narrow = tf.constant([[2, 3]], tf.int64)
+    layer(narrow)
+    (expected,) = layer.losses
+    layer(tf.pad(narrow, [[0, 0], [0, 5]]))
+    (padded,) = layer.losses
+    assert padded.numpy() == pytest.approx(expected.numpy(), rel=1e-6)

@@ -1,0 +1,122 @@
+"""Feature specifications: plain forms, refusals, columns."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfrecall.errors import ConfigError, MissingColumnError
+from tfrecall.schema import (
+    Bucketized,
+    Categorical,
+    MultiCategorical,
+    Numeric,
+    Schema,
+    Text,
+    feature_from_dict,
+    feature_to_dict,
+    schema_from_dict,
+    schema_to_dict,
+)
+
+columns = st.text(min_size=1, max_size=5)
+counts = st.integers(3, 1000)
+FEATURES = st.one_of(
+    st.builds(Categorical, columns, counts, unknown_rate=st.floats(0, 0.9), max_tokens=counts),
+    st.builds(MultiCategorical, columns, counts),
+    st.builds(Numeric, columns),
+    st.builds(Bucketized, columns, counts, method=st.sampled_from(["quantile", "equal_width"])),
+    st.builds(Text, columns, counts, counts),
+)
+
+
+@given(FEATURES)
+def test_a_feature_survives_its_plain_form(feature):
+    assert feature_from_dict(feature_to_dict(feature)) == feature
+
+
+def test_a_schema_survives_its_plain_form():
+    schema = Schema(
+        query=[Categorical("user_id"), Bucketized("timestamp", 10), Numeric("timestamp")],
+        candidate=[Categorical("title", max_tokens=5), Text("title")],
+        candidate_id="title",
+    )
+    assert schema_from_dict(schema_to_dict(schema)) == schema
+    assert schema_from_dict(schema) is schema
+
+
+def test_columns_are_listed_once_in_order():
+    schema = Schema(
+        query=[Numeric("b"), Categorical("a"), Bucketized("b")], candidate=[Categorical("c")]
+    )
+    assert schema.query_columns == ["b", "a"]
+    assert schema.candidate_columns == ["c"]
+
+
+@pytest.mark.parametrize(
+    "construct",
+    [
+        lambda: Categorical("user_id", embeding_dim=3),
+        lambda: feature_from_dict({"type": "categorical", "column": "a", "embeding_dim": 3}),
+        lambda: schema_from_dict(
+            {
+                "query": [{"type": "categorical", "column": "a", "embeding_dim": 3}],
+                "candidate": [{"type": "text", "column": "a"}],
+            }
+        ),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_the_nearest(construct):
+    with pytest.raises(ConfigError, match=r'no setting "embeding_dim". Did you mean "embedding_dim"'):
+        construct()
+
+
+@pytest.mark.parametrize(
+    ("construct", "message"),
+    [
+        (lambda: Categorical("a", 0), "embedding_dim|1.*greater than 0. Received: 0"),
+        (lambda: Categorical("a", unknown_rate=1), "unknown_rate.*less than 1. Received: 1"),
+        (lambda: Bucketized("a", 1), "greater than or equal to 2. Received: 1"),
+        (lambda: Bucketized("a", method="log"), "'quantile' or 'equal_width'. Received: 'log'"),
+        (lambda: Categorical(), "`column` is missing"),
+        (lambda: feature_from_dict({"type": "date", "column": "a"}), "'categorical'"),
+        (lambda: feature_from_dict({"column": "a"}), "discriminator"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(construct, message):
+    with pytest.raises(ConfigError, match=message):
+        construct()
+
+
+@pytest.mark.parametrize("side", ["query", "candidate"])
+def test_a_tower_without_features_is_refused(side):
+    features = {"query": [Categorical("a")], "candidate": [Categorical("a")], side: []}
+    with pytest.raises(ConfigError, match=f"^A schema needs at least one {side} feature"):
+        Schema(**features)
+
+
+def test_the_same_feature_twice_is_refused():
+    with pytest.raises(ConfigError, match="twice"):
+        Schema(query=[Numeric("a"), Numeric("a")], candidate=[Categorical("b")])
+
+
+def test_one_column_bucketized_in_two_ways_is_no_repetition():
+    Schema(query=[Bucketized("a", 5), Bucketized("a", 50)], candidate=[Categorical("b")])
+
+
+def test_one_column_as_number_and_as_string_is_refused():
+    with pytest.raises(ConfigError, match='"age" is read as a number by Numeric and as a string'):
+        Schema(query=[Numeric("age"), Categorical("age")], candidate=[Categorical("b")])
+
+
+def test_both_towers_may_read_a_column_each_in_its_own_form():
+    Schema(query=[Numeric("year")], candidate=[Categorical("year")])
+
+
+def test_missing_columns_are_named_with_the_nearest():
+    schema = Schema(query=[Categorical("user_id")], candidate=[Text("title")])
+    with pytest.raises(MissingColumnError, match=r'"user_id".*Did you mean "userid"'):
+        schema.check_query(["userid", "timestamp"])
+    with pytest.raises(MissingColumnError, match=r'"title".*Did you mean "titles"'):
+        schema.check_candidate(["titles", "item_id"])
+    with pytest.raises(MissingColumnError, match='"item_id"'):  # the name of the candidate
+        schema.check_candidate(["title"])
