@@ -18,7 +18,7 @@ from tfrecall.schema import (
     schema_to_dict,
 )
 
-columns = st.text(min_size=1, max_size=5)
+columns = st.from_regex("[A-Za-z][A-Za-z0-9_]{0,5}", fullmatch=True)
 counts = st.integers(3, 1000)
 FEATURES = st.one_of(
     st.builds(Categorical, columns, counts, unknown_rate=st.floats(0, 0.9), max_tokens=counts),
@@ -120,3 +120,19 @@ def test_missing_columns_are_named_with_the_nearest():
         schema.check_candidate(["titles", "item_id"])
     with pytest.raises(MissingColumnError, match='"item_id"'):  # the name of the candidate
         schema.check_candidate(["title"])
+
+
+@pytest.mark.parametrize(
+    ("column", "better"), [("Age (years)", "Age_years"), ("_id", "id"), ("år", "r"), ("", "feature")]
+)
+def test_a_column_that_cannot_name_an_argument_is_refused_with_a_name_that_can(column, better):
+    with pytest.raises(ConfigError, match=f'Rename it to "{better}"'):
+        Numeric(column)
+    with pytest.raises(ConfigError, match=f'Rename it to "{better}"'):
+        feature_from_dict({"type": "numeric", "column": column})
+
+
+def test_a_query_feature_may_not_take_the_name_of_another_argument():
+    with pytest.raises(ConfigError, match='cannot be called "exclude"'):
+        Schema(query=[Categorical("exclude")], candidate=[Categorical("item_id")])
+    Schema(query=[Categorical("user_id")], candidate=[Categorical("k")])

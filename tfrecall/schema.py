@@ -5,11 +5,20 @@ the same name in `tfrecall.layers.features` does the work.
 """
 
 import functools
+import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
@@ -17,7 +26,23 @@ from tfrecall.raw import Form
 
 _STRICT = ConfigDict(extra="forbid")
 _Rate = Annotated[float, Field(ge=0, lt=1)]
+# Other arguments of the signature of a release that recommends.
+_RESERVED = ("k", "exclude", "allow")
+
 _Class = TypeVar("_Class", bound=type)
+
+
+def _check_column(column: str) -> str:
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", column):
+        better = re.sub("[^A-Za-z0-9]+", "_", column).strip("_0123456789") or "feature"
+        raise ValueError(
+            f'The column "{column}" cannot be a feature: it names an argument of the exported model, '
+            f'so it takes letters, digits and underscores only, a letter first. Rename it to "{better}".'
+        )
+    return column
+
+
+_Column = Annotated[str, AfterValidator(_check_column)]
 
 
 def _readable(cls: _Class) -> _Class:
@@ -48,7 +73,7 @@ class Categorical:
         max_tokens: keep the most frequent values only; all when None.
     """
 
-    column: str
+    column: _Column
     embedding_dim: PositiveInt = 32
     _: KW_ONLY
     unknown_rate: _Rate = 0.01
@@ -65,7 +90,7 @@ class MultiCategorical:
     Attributes: as `Categorical`. An empty list gives the zero vector.
     """
 
-    column: str
+    column: _Column
     embedding_dim: PositiveInt = 32
     _: KW_ONLY
     max_tokens: PositiveInt | None = None
@@ -78,7 +103,7 @@ class MultiCategorical:
 class Numeric:
     """A number a row, shifted and scaled to mean 0 and variance 1 (`Normalization`)."""
 
-    column: str
+    column: _Column
     _: KW_ONLY
     type: Literal["numeric"] = "numeric"
     form: ClassVar[Form] = "number"
@@ -98,7 +123,7 @@ class Bucketized:
             included, as the tutorials of TensorFlow Recommenders do.
     """
 
-    column: str
+    column: _Column
     num_buckets: Annotated[int, Field(ge=2)] = 100
     embedding_dim: PositiveInt = 32
     _: KW_ONLY
@@ -118,7 +143,7 @@ class Text:
         embedding_dim: length of the vector.
     """
 
-    column: str
+    column: _Column
     max_tokens: Annotated[int, Field(ge=3)] = 10_000
     embedding_dim: PositiveInt = 32
     _: KW_ONLY
@@ -165,6 +190,12 @@ class Schema:
             if twice:
                 raise ConfigError(f"The {side} features name {twice[0]} twice. Remove one of them.")
             check_forms(features)
+        taken = [column for column in self.query_columns if column in _RESERVED]
+        if taken:
+            raise ConfigError(
+                f'A query feature cannot be called "{taken[0]}", which is an argument of the exported '
+                "model already. Rename the column."
+            )
         return self
 
     @property

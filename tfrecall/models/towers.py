@@ -1,6 +1,5 @@
 """Query and candidate towers: from raw features to one vector."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -195,9 +194,7 @@ def _names(specs: Sequence[schema.Feature]) -> list[str]:
     """A layer name a feature; the same column may be bucketized twice."""
     names: list[str] = []
     for spec in specs:
-        # TensorFlow takes these characters only, and a letter or digit first.
-        name = re.sub("[^A-Za-z0-9_.-]", "_", f"{spec.column}_{spec.type}")
-        name = name if name[0].isalnum() else f"x{name}"
+        name = f"{spec.column}_{spec.type}"
         taken = sum(n == name or n.startswith(f"{name}__") for n in names)
         names.append(f"{name}__{taken + 1}" if taken else name)
     return names
