@@ -39,7 +39,7 @@ notebooks: $(STAMP)
 	$(BIN)/pytest --nbmake --nbmake-timeout=900 -p no:doctest notebooks
 
 bench: $(STAMP)
-	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/bench_*.py; do $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -25,6 +25,7 @@ _MODULE_OF = {
     "evaluate": "tfrecall.evaluation",
     "export": "tfrecall.exporting.export",
     "fit": "tfrecall.training",
+    "keras": "tfrecall._keras",
     "load": "tfrecall.release",
     "load_config": "tfrecall.config",
 }

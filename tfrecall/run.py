@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from tfrecall._keras import keras, tfrs
 from tfrecall.config import DataConfig, RunConfig
 from tfrecall.data.interactions import Interactions
@@ -109,7 +111,7 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
         model, fitted = train(config, prepared, listener.note)
     with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
         evaluation = evaluate(
-            model.retriever(),
+            model,
             prepared.test,
             seen=prepared.known,
             ks=config.evaluation.ks,
@@ -178,7 +180,8 @@ def split(config: RunConfig, data: Interactions) -> Prepared:
     if how.method == "random":
         train, validation = split_random(known, fraction, how.seed)
     else:
-        at = known.log["timestamp"].quantile(1 - fraction, "higher")
+        times = known.log["timestamp"].to_numpy()
+        at = float(np.quantile(times, 1 - fraction, method="higher"))
         train, validation = split_by_time(known, at, how.known_users, how.known_items)
     return Prepared(train, validation, known, test)
 

@@ -10,11 +10,11 @@ from tfrecall.evaluation.slices import slice_masks
 from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
 from tfrecall.models.item_cf import ItemCF
 from tfrecall.models.popularity import Popularity
-from tfrecall.models.retriever import Retriever
+from tfrecall.models.retriever import GivesRetriever, Retriever
 
 
 def evaluate(
-    retriever: Retriever,
+    model: Retriever | GivesRetriever,
     test: Interactions,
     *,
     seen: Interactions,
@@ -31,7 +31,7 @@ def evaluate(
     popularity_share and gini describe those lists.
 
     Args:
-        retriever: the fitted model.
+        model: a fitted retriever, or a model that gives one, such as `TwoTower`.
         test: rows to find; targets outside the model's catalogue count as misses.
         seen: what users have seen before: the training log, or training and validation together.
         ks: lengths of lists.
@@ -45,11 +45,13 @@ def evaluate(
         ConfigError: if an argument makes no sense or a model's scores are unusable.
     """
 
-    def ranked(model: Retriever) -> Ranking:
-        return rank(model, test, seen=seen, ks=ks, block_size=block_size, progress=progress)
+    retriever = model if isinstance(model, Retriever) else model.retriever()
 
-    def figures(model: Retriever) -> dict[str, Figures]:
-        return summarize(ranked(model), seen, model.item_ids, ks)
+    def ranked(one: Retriever) -> Ranking:
+        return rank(one, test, seen=seen, ks=ks, block_size=block_size, progress=progress)
+
+    def figures(one: Retriever) -> dict[str, Figures]:
+        return summarize(ranked(one), seen, one.item_ids, ks)
 
     ranking = ranked(retriever)
     return Evaluation(
@@ -59,7 +61,7 @@ def evaluate(
         unknown_targets=ranking.unknown_targets,
         test=summarize(ranking, seen, retriever.item_ids, ks),
         slices=summarize_slices(ranking, slice_masks(test, seen), ks),
-        baselines={model.name: figures(model) for model in _fitted(baselines, seen)},
+        baselines={one.name: figures(one) for one in _fitted(baselines, seen)},
     )
 
 

@@ -8,15 +8,17 @@ import polars as pl
 
 @runtime_checkable
 class Retriever(Protocol):
-    """Scores every item of its catalogue for each query.
+    """Scores every item of its catalogue for each query."""
 
-    Attributes:
-        name: what tables and reports call the model.
-        item_ids: object array of `str` `[n_items]`, distinct, in the order of the scores' columns.
-    """
+    @property
+    def name(self) -> str:
+        """What tables and reports call the model."""
+        ...
 
-    name: str
-    item_ids: np.ndarray
+    @property
+    def item_ids(self) -> np.ndarray:
+        """Object array of `str` `[n_items]`, distinct, in the order of the scores' columns."""
+        ...
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """Returns float32 `[n_queries, n_items]`, higher is better.
@@ -29,4 +31,12 @@ class Retriever(Protocol):
                 them `timestamp`, context and the user table's columns. Models must not look at
                 `item_id`, which may be there.
         """
+        ...
+
+
+class GivesRetriever(Protocol):
+    """A model in training, whose scores change; what it gives is as the model is now."""
+
+    def retriever(self) -> Retriever:
+        """The model as it is now."""
         ...

@@ -1,0 +1,95 @@
+"""What the benchmarks share: the data, the tutorial's model, and the line they print."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tfrecall._keras import keras, tf, tfrs
+from tfrecall.data import Interactions, movielens, split_random
+from tfrecall.data.pipelines import examples
+
+
+def movielens_split() -> tuple[Interactions, Interactions]:
+    """MovieLens-100K, 80,000 rows to train and 20,000 to test on."""
+    folder = os.environ.get("TFRECALL_MOVIELENS")
+    data = movielens("100k", Path(folder) / "ml-100k" if folder else None)
+    return split_random(data, 0.2, seed=42)
+
+
+def raw_batches(data: Interactions, batch_size: int, shuffle: bool = True) -> tf.data.Dataset:
+    """Batches as the tutorial has them: user id, movie title and time stamp."""
+    forms = {"user_id": "string", "movie_title": "string", "timestamp": "number"}
+    return examples(data, batch_size, shuffle=shuffle, forms=forms)
+
+
+class TutorialModel(tfrs.Model):
+    """The deep retrieval tutorial of TFRS, towers [64, 32]: lookups run inside the training step."""
+
+    def __init__(self, train: Interactions) -> None:
+        super().__init__()
+        titles = train.items["movie_title"].unique(maintain_order=True).to_list()
+        times = train.log["timestamp"].to_numpy()
+        step = (times.max() - times.min()) / 999
+        boundaries = [float(times.min() + i * step) for i in range(1000)]
+        self.user = _lookup(train.log["user_id"].unique(maintain_order=True).to_list(), None)
+        self.time = keras.Sequential(
+            [keras.layers.Discretization(boundaries), keras.layers.Embedding(1001, 32)]
+        )
+        self.scaled_time = keras.layers.Normalization(
+            axis=None, mean=times.mean(), variance=times.var()
+        )
+        self.title = _lookup(titles, None)
+        words = keras.layers.TextVectorization(max_tokens=10_000)
+        words.adapt(tf.data.Dataset.from_tensor_slices(titles).batch(128))
+        self.text = keras.Sequential(
+            [
+                words,
+                keras.layers.Embedding(10_000, 32, mask_zero=True),
+                keras.layers.GlobalAveragePooling1D(),
+            ]
+        )
+        self.query_dense = _dense()
+        self.candidate_dense = _dense()
+        self.movies = tf.data.Dataset.from_tensor_slices(titles)
+        self.task = tfrs.tasks.Retrieval(
+            metrics=tfrs.metrics.FactorizedTopK(self.movies.batch(128).map(self.candidate))
+        )
+
+    def query(self, raw: dict[str, tf.Tensor]) -> tf.Tensor:
+        scaled = tf.reshape(self.scaled_time(raw["timestamp"]), [-1, 1])
+        parts = [self.user(raw["user_id"]), self.time(raw["timestamp"]), scaled]
+        return self.query_dense(tf.concat(parts, axis=1))
+
+    def candidate(self, titles: tf.Tensor) -> tf.Tensor:
+        return self.candidate_dense(tf.concat([self.title(titles), self.text(titles)], axis=1))
+
+    def compute_loss(self, raw: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        vectors = self.query(raw), self.candidate(raw["movie_title"])
+        return self.task(*vectors, compute_metrics=not training)
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Wall time of a call."""
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+def report(name: str, **figures: Any) -> None:
+    """Prints the line of a benchmark."""
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
+    print(json.dumps({"benchmark": name, **rounded}))
+
+
+def _lookup(vocabulary: list[str], mask: str | None) -> keras.Sequential:
+    lookup = keras.layers.StringLookup(vocabulary=vocabulary, mask_token=mask)
+    return keras.Sequential([lookup, keras.layers.Embedding(len(vocabulary) + 1, 32)])
+
+
+def _dense() -> keras.Sequential:
+    return keras.Sequential([keras.layers.Dense(64, activation="relu"), keras.layers.Dense(32)])
