@@ -1,6 +1,7 @@
 """The main job: prepare, fit, evaluate, export, index, and write down how it went."""
 
 import json
+import math
 import resource
 import sys
 import time
@@ -21,9 +22,10 @@ from tfrecall.data.tables import read
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, evaluate
 from tfrecall.exporting.export import export
+from tfrecall.exporting.signatures import check_columns
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.layout import unfinished, write_atomically
+from tfrecall.release.layout import unfinished
 from tfrecall.release.release import Release
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
@@ -104,6 +106,7 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
     root = Path(out or Path("saved_models") / config.recipe)
     with unfinished(root):  # refuses a directory that cannot be written, before any work
         pass
+    annoy = Annoy(**vars(config.index))
     clock = Stopwatch()
     with listener.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, listener.note)
@@ -117,13 +120,15 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
             ks=config.evaluation.ks,
             progress=listener.progress,
         )
+    metrics: dict[str, Any] = {}
+
+    def documents(manifest: dict[str, Any]) -> dict[str, str]:
+        metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
+        return {"metrics.json": json.dumps(metrics, indent=2), "config.toml": config.to_toml()}
+
     with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
-        annoy = Annoy(**vars(config.index))
-        facts = {"config": config.to_dict(), "test": evaluation.test}
-        release = export(model, root, index=annoy, k=config.export.k, facts=facts)
-    metrics = _metrics(config, prepared, fitted, evaluation, release, clock)
-    write_atomically(root / "config.toml", config.to_toml())
-    write_atomically(root / "metrics.json", json.dumps(metrics, indent=2))
+        facts = {"config": config.to_dict(), "data": _data(prepared), "test": evaluation.test}
+        release = export(model, root, index=annoy, k=config.export.k, facts=facts, documents=documents)
     return Outcome(metrics, evaluation, release, prepared)
 
 
@@ -149,11 +154,13 @@ def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
     data = load_data(config.data, note)
     for text in data.notes:
         note(text)
-    config.schema.check_query(data.queries.columns)
+    config.schema.check_query([*data.log.columns, *data.users.columns])
     config.schema.check_candidate(data.items.columns)
+    check_columns(config.schema.query_columns)
     if config.export.k > data.items.height:
         raise ConfigError(
-            f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items."
+            f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items. "
+            f"Set it to at most that: --set export.k={data.items.height}."
         )
     prepared = split(config, data)
     for text in prepared.test.notes[len(data.notes) :]:
@@ -226,16 +233,22 @@ def train(
 
 
 class Stopwatch:
-    """Seconds of named steps."""
+    """Seconds of named steps, of the one that is running until now."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
 
     @contextmanager
     def time(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
+        self._started[name] = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - started, 3)
+        self._ended[name] = time.perf_counter()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        now = time.perf_counter()
+        return {n: round(self._ended.get(n, now) - start, 3) for n, start in self._started.items()}
 
 
 def _metrics(
@@ -243,35 +256,48 @@ def _metrics(
     prepared: Prepared,
     fitted: Fitted,
     evaluation: Evaluation,
-    release: Release,
+    manifest: dict[str, Any],
     clock: Stopwatch,
 ) -> dict[str, Any]:
     judged = evaluation.to_dict()
     return {
         "recipe": config.recipe,
         "model": config.model.type,
-        "version": release.version,
-        "data": {
-            "name": prepared.known.name,
-            "users": prepared.known.users.height,
-            "items": prepared.known.items.height,
-            "train_rows": len(prepared.known),
-            "test_rows": len(prepared.test),
-            "fingerprint": prepared.known.fingerprint,
-        },
+        "version": manifest["version"],
+        "data": _data(prepared),
         "test": judged["test"],
         "baselines": judged["baselines"],
         "slices": judged["slices"],
         "unknown_targets": judged["unknown_targets"],
-        "training": {"best_epoch": fitted.best_epoch, "history": fitted.history},
+        "training": {"best_epoch": fitted.best_epoch, "history": _finite(fitted.history)},
         "timings": {
             **{f"{name}_seconds": seconds for name, seconds in clock.seconds.items()},
             "epochs": fitted.epochs,
             "examples_per_second": round(fitted.examples_per_second),
             "peak_rss_mb": round(_peak_rss_mb()),
         },
-        "index": release.bundle.summary(),
+        "index": manifest["index"],
         "notes": [*prepared.known.notes, *prepared.test.notes[len(prepared.known.notes) :]],
+    }
+
+
+def _data(prepared: Prepared) -> dict[str, Any]:
+    known = prepared.known
+    return {
+        "name": known.name,
+        "users": known.users.height,
+        "items": known.items.height,
+        "train_rows": len(known),
+        "test_rows": len(prepared.test),
+        "fingerprint": known.fingerprint,
+    }
+
+
+def _finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
+    """None where an epoch diverged: JSON has no NaN."""
+    return {
+        name: [value if math.isfinite(value) else None for value in values]
+        for name, values in history.items()
     }
 
 

@@ -9,18 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tfrecall._keras import tf
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.exporting.context import last_queries, write_context
 from tfrecall.exporting.round_trip import check_round_trip
-from tfrecall.exporting.signatures import CANDIDATE_OUTPUT, QUERY_OUTPUT, save_retrieval, save_tower
+from tfrecall.exporting.signatures import (
+    CANDIDATE_OUTPUT,
+    QUERY_OUTPUT,
+    check_columns,
+    save_retrieval,
+    save_tower,
+)
 from tfrecall.exporting.warmup import write_warmup
 from tfrecall.index.annoy import Annoy
-from tfrecall.index.bundle import write_bundle
+from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.raw import raw_features
-from tfrecall.release.layout import publish, unfinished
+from tfrecall.release.layout import Documents, publish, unfinished
 from tfrecall.release.release import Release, load
 
 SAMPLE_ROWS = 32
@@ -34,6 +42,7 @@ def export(
     index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     k: int = 10,
     facts: dict[str, Any] | None = None,
+    documents: Documents | None = None,
 ) -> Release:
     """Writes the next version of a release and opens it.
 
@@ -45,14 +54,18 @@ def export(
         path: the release directory; made if it is not there.
         index: the Annoy index to build and tune; None for exact search only.
         k: length of the lists that the `serving_default` signature of `retrieval` gives.
-        facts: what else the manifest shall say: metrics, configuration, data.
+        facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
+        documents: gets the whole manifest and gives texts to publish beside it, by file name.
 
     Raises:
         ExportError: if the directory cannot be written, or an exported model answers unlike the live
             one.
-        ConfigError: if `k` does not lie between 1 and the size of the catalogue.
+        ConfigError: if `k` does not lie between 1 and the size of the catalogue, or a query column has
+            a name that an argument of the signatures has.
     """
     root = Path(path)
+    check_columns(model.query_tower.forms)
+    _check_facts(facts)
     if not 1 <= k <= len(model.catalogue):
         raise ConfigError(
             f"`k` must lie between 1 and the {len(model.catalogue)} candidates. Received: {k}."
@@ -63,24 +76,39 @@ def export(
             f"{int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} candidate vectors hold "
             "NaN or infinity: the training diverged. Lower the learning rate and train again."
         )
-    fingerprint = _fingerprint(model)
+    fingerprint = _fingerprint(model, vectors)
     with unfinished(root) as directory:
         try:
             _save_models(model, vectors, k, directory)
-            difference = _write_index(model, vectors, index, fingerprint, k, directory)
-            write_context(
-                directory / "context",
-                model.catalogue.items.rename({model.schema.candidate_id: "item_id"}),
-                model.interactions,
-                model.query_tower.forms,
-            )
-        except (OSError, tf.errors.OpError) as error:
+            bundle = _write_index(model, vectors, index, fingerprint, directory)
+            items = _item_table(model.catalogue, model.schema.candidate_id)
+            write_context(directory / "context", items, model.interactions, model.query_tower.forms)
+            difference = _compare(model, vectors, bundle, k, directory)
+        except (OSError, tf.errors.OpError, pl.exceptions.PolarsError) as error:
             raise ExportError(
                 f"The release could not be written to {root}: {error}. Check the permissions and the free "
                 "space there. The version before is untouched."
             ) from error
-        manifest = publish(root, directory, _manifest(model, fingerprint, k, difference, facts or {}))
+        manifest = _manifest(model, fingerprint, k, difference, bundle, facts or {})
+        manifest = publish(root, directory, manifest, documents)
     return load(root, manifest["version"], verify=False)
+
+
+def _check_facts(facts: dict[str, Any] | None) -> None:
+    try:
+        json.dumps(facts)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"The manifest cannot hold these `facts`: {error}. Give plain numbers, texts, lists and "
+            "dictionaries."
+        ) from error
+
+
+def _item_table(catalogue: Catalogue, candidate_id: str) -> pl.DataFrame:
+    """The items, what names a candidate as text in `item_id`, whatever it is called beside."""
+    return catalogue.items.select(
+        pl.col(candidate_id).cast(pl.String).alias("item_id"), pl.all().exclude("item_id")
+    )
 
 
 def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) -> None:
@@ -105,14 +133,16 @@ def _write_index(
     vectors: np.ndarray,
     index: Annoy | None,
     fingerprint: str,
-    k: int,
     directory: Path,
-) -> float:
-    """Writes the bundle; returns the largest difference of the round trip, which needs its search."""
+) -> Bundle:
     tuning = model.query_tower.embed(sample_queries(model, TUNING_ROWS))
-    bundle = write_bundle(
+    return write_bundle(
         directory / "index", vectors, model.catalogue.ids, index, tuning, model=fingerprint
     )
+
+
+def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, directory: Path) -> float:
+    """The largest difference between what was written and the live model."""
     queries = sample_queries(model, SAMPLE_ROWS)
     items = model.catalogue.items[:SAMPLE_ROWS]
     return check_round_trip(
@@ -147,7 +177,12 @@ def _stack(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
 
 
 def _manifest(
-    model: TwoTower, fingerprint: str, k: int, difference: float, facts: dict[str, Any]
+    model: TwoTower,
+    fingerprint: str,
+    k: int,
+    difference: float,
+    bundle: Bundle,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     defaults = dict(model.query_tower.unknowns)
     if model.interactions is not None and "timestamp" in defaults:
@@ -160,14 +195,15 @@ def _manifest(
             "name": model.name,
             "type": type(model).__name__,
             "fingerprint": fingerprint,
-            "dimension": int(model.catalogue.vectors.shape[1]),
-            "candidates": len(model.catalogue),
+            "dimension": bundle.exact.dimension,
+            "candidates": len(bundle.exact),
             "normalize": config["normalize"],
         },
         "schema": config["schema"],
         "query": {"forms": model.query_tower.forms, "defaults": defaults},
         "candidate": {"forms": model.candidate_tower.forms},
         "k": k,
+        "index": bundle.summary(),
         "round_trip": {"largest_relative_difference": difference},
         "made_with": {
             "python": platform.python_version(),
@@ -177,9 +213,10 @@ def _manifest(
     }
 
 
-def _fingerprint(model: TwoTower) -> str:
-    """SHA-256 of the weights and of what the towers learned from data."""
-    digest = hashlib.sha256()
+def _fingerprint(model: TwoTower, vectors: np.ndarray) -> str:
+    """SHA-256 of the weights, of what the towers learned from data, and of the candidates."""
+    digest = hashlib.sha256(json.dumps(model.catalogue.ids.tolist()).encode())
+    digest.update(vectors.tobytes())
     for tower in (model.query_tower, model.candidate_tower):
         digest.update(json.dumps(tower.get_config(), sort_keys=True).encode())
         for weights in tower.get_weights():

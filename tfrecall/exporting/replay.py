@@ -16,22 +16,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def replay(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outputs of each case, as lists; bytes as text.
+    """The outputs of each case, in their order, as lists; bytes as text.
 
     Args:
         cases: dictionaries with `model` (a path), `signature` and `inputs`.
     """
     import tensorflow as tf
 
-    answers = []
+    answers: list[dict[str, Any]] = [{} for _ in cases]
     for path in dict.fromkeys(case["model"] for case in cases):
         with tf.compat.v1.Session(graph=tf.Graph()) as session:
             loaded = tf.compat.v1.saved_model.load(session, ["serve"], path)
-            for case in (case for case in cases if case["model"] == path):
+            for case, answer in zip(cases, answers, strict=True):
+                if case["model"] != path:
+                    continue
                 signature = loaded.signature_def[case["signature"]]
                 feed = {signature.inputs[name].name: v for name, v in case["inputs"].items()}
                 fetch = {name: tensor.name for name, tensor in signature.outputs.items()}
-                answers.append({n: _plain(v) for n, v in session.run(fetch, feed).items()})
+                answer.update({n: _plain(v) for n, v in session.run(fetch, feed).items()})
     return answers
 
 

@@ -1,28 +1,58 @@
 """Proof that what was exported answers like the live model."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import tfrecall
 from tfrecall.errors import ExportError
 from tfrecall.exporting.signatures import CANDIDATE_OUTPUT, QUERY_OUTPUT
 from tfrecall.index.exact import ExactIndex
+from tfrecall.index.search import Hits
 
 # Relative to the largest number compared. The same operations run in another graph, where the order of
 # additions may differ: float32 keeps about seven digits.
 TOLERANCE = 1e-5
 TIMEOUT_SECONDS = 600
+# Candidates that `recommend_allowed` is allowed in the comparison.
+ALLOWED = 100
+
+Features = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One request to a SavedModel, and what the live model says to it.
+
+    Attributes:
+        name: of the SavedModel.
+        signature: that is asked.
+        inputs: of the signature.
+        outputs: the live model's numbers by output.
+        queries: vectors of the queries, where the answer names candidates.
+    """
+
+    name: str
+    signature: str
+    inputs: dict[str, Any]
+    outputs: dict[str, np.ndarray]
+    queries: np.ndarray | None = None
+
+    def __str__(self) -> str:
+        return f"The exported model {self.name}, asked by {self.signature},"
 
 
 def check_round_trip(
     directory: Path,
-    queries: dict[str, np.ndarray],
+    queries: Features,
     query_vectors: np.ndarray,
-    candidates: dict[str, np.ndarray],
+    candidates: Features,
     candidate_vectors: np.ndarray,
     exact: ExactIndex,
     k: int,
@@ -44,82 +74,121 @@ def check_round_trip(
     Raises:
         ExportError: if an answer differs by more than `TOLERANCE`, or the models cannot be loaded.
     """
-    hits = exact.search(query_vectors, k)
-    live = {
-        "query": {QUERY_OUTPUT: query_vectors},
-        "candidate": {CANDIDATE_OUTPUT: candidate_vectors},
-        "retrieval": {"scores": hits.scores},
-    }
-    raw = {"query": queries, "candidate": candidates, "retrieval": queries}
-    cases = [_case(directory, name, raw[name], rows) for name in live for rows in (None, 1)]
-    answers = _replay(directory, cases)
+    cases = []
+    for rows in (len(query_vectors), 1):
+        some, vectors = _first(queries, rows), query_vectors[:rows]
+        cases += [
+            _Case("query", "serving_default", some, {QUERY_OUTPUT: vectors}),
+            _Case(
+                "candidate",
+                "serving_default",
+                _first(candidates, rows),
+                {CANDIDATE_OUTPUT: candidate_vectors[:rows]},
+            ),
+            *_retrieval_cases(some, vectors, exact, k),
+        ]
     worst = 0.0
-    for case, answer in zip(cases, answers, strict=True):
-        for output, expected in live[case["name"]].items():
+    for case, answer in zip(cases, _replay(directory, cases), strict=True):
+        for output, expected in case.outputs.items():
             received = np.array(answer[output], np.float32)
-            worst = max(worst, _difference(case, output, expected[: len(received)], received))
-        if case["name"] == "retrieval":
-            _check_ids(answer, query_vectors, exact)
+            worst = max(worst, _difference(case, output, expected, received))
+        if case.queries is not None:
+            _check_ids(case, answer, exact)
     return worst
 
 
-def _case(directory: Path, name: str, raw: dict[str, np.ndarray], rows: int | None) -> dict[str, Any]:
-    inputs = {column: values[:rows].tolist() for column, values in raw.items()}
-    return {
-        "name": name,
-        "model": str(directory / name),
-        "signature": "serving_default",
-        "inputs": inputs,
-    }
+def _first(features: Features, rows: int) -> dict[str, Any]:
+    return {column: values[:rows].tolist() for column, values in features.items()}
 
 
-def _replay(directory: Path, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _retrieval_cases(
+    queries: dict[str, Any], vectors: np.ndarray, exact: ExactIndex, k: int
+) -> list[_Case]:
+    """Each signature of `retrieval`: as it is, without the best candidate, among some candidates."""
+    best = exact.search(vectors, k)
+    unwanted = best.rows[:, :1]
+    allow = np.arange(min(ALLOWED, len(exact)))
+    without = exact.search(vectors, k, exclude=unwanted)
+    among = exact.search(vectors, k, exclude=unwanted, allow=allow)
+    free = {**queries, "k": k, "exclude": [[exact.ids[row], ""] for row in unwanted[:, 0]]}
+    allowed = {**free, "allow": exact.ids[allow].tolist()}
+
+    def case(signature: str, inputs: dict[str, Any], hits: Hits) -> _Case:
+        return _Case("retrieval", signature, inputs, {"scores": hits.scores}, vectors)
+
+    return [
+        case("serving_default", queries, best),
+        case("recommend", free, without),
+        case("recommend_allowed", allowed, among),
+    ]
+
+
+def _replay(directory: Path, cases: list[_Case]) -> list[dict[str, Any]]:
     source, target = directory / "cases.json", directory / "answers.json"
+    plain = [
+        {"model": str(directory / case.name), "signature": case.signature, "inputs": case.inputs}
+        for case in cases
+    ]
     try:
-        source.write_text(json.dumps(cases), "utf-8")
+        source.write_text(json.dumps(plain), "utf-8")
         subprocess.run(
             [sys.executable, "-m", "tfrecall.exporting.replay", str(source), str(target)],
             check=True,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=TIMEOUT_SECONDS,
+            env=_environment(),
         )
         return json.loads(target.read_text("utf-8"))
     except subprocess.CalledProcessError as error:
         raise ExportError(
-            f"The exported models do not load in a fresh process:\n{error.stderr[-2000:]}"
+            f"The exported models do not load in a fresh process, which ended with {error.returncode}:\n"
+            f"{error.stderr[-2000:]}\nNothing was published."
         ) from error
     except subprocess.TimeoutExpired as error:
         raise ExportError(
-            f"The exported models did not answer within {TIMEOUT_SECONDS} seconds in a fresh process."
+            f"The exported models did not answer within {TIMEOUT_SECONDS} seconds in a fresh process. "
+            "Nothing was published."
         ) from error
     finally:
         source.unlink(missing_ok=True)
         target.unlink(missing_ok=True)
 
 
-def _difference(case: dict[str, Any], output: str, live: np.ndarray, exported: np.ndarray) -> float:
+def _environment() -> dict[str, str]:
+    """That of this process, in which the fresh one finds the same tfrecall."""
+    package = str(Path(tfrecall.__file__).parents[1])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _difference(case: _Case, output: str, live: np.ndarray, exported: np.ndarray) -> float:
     if live.shape != exported.shape:
         raise ExportError(
-            f"{case['model']} answers {output} of shape {exported.shape}, the live model {live.shape}."
+            f"{case} answers {output} of shape {exported.shape}, the live model {live.shape}. Nothing was "
+            "published."
         )
-    largest = max(float(np.abs(live).max(initial=0)), np.finfo(np.float32).tiny)
-    difference = float(np.abs(live - exported).max(initial=0)) / largest
-    if not difference <= TOLERANCE:
+    there = np.isfinite(live)  # not where no candidate was left
+    largest = max(float(np.abs(live[there]).max(initial=0)), np.finfo(np.float32).tiny)
+    difference = float(np.abs(live[there] - exported[there]).max(initial=0)) / largest
+    if not difference <= TOLERANCE or not np.array_equal(live[~there], exported[~there]):
         raise ExportError(
-            f"{case['model']} does not answer like the live model: {output} differs by {difference:.2g} "
-            f"of the largest number, more than {TOLERANCE}. Nothing was published."
+            f"{case} does not answer like the live model: {output} differs by {difference:.2g} of the "
+            f"largest number, more than {TOLERANCE}. Nothing was published."
         )
     return difference
 
 
-def _check_ids(answer: dict[str, Any], query_vectors: np.ndarray, exact: ExactIndex) -> None:
+def _check_ids(case: _Case, answer: dict[str, Any], exact: ExactIndex) -> None:
     """Each id has the score it came with; which of two equal ones comes first is left open."""
-    row_of = {item: row for row, item in enumerate(exact.ids)}
-    for i, (ids, scores) in enumerate(zip(answer["candidate_ids"], answer["scores"], strict=True)):
-        live = exact.vectors[[row_of[item] for item in ids]] @ query_vectors[i]
-        if not np.allclose(live, scores, rtol=1e-4, atol=1e-4 * np.abs(live).max()):
+    for i, ids in enumerate(answer["candidate_ids"]):
+        scores = np.array(answer["scores"][i])
+        rows = exact.rows(ids)
+        live = np.where(rows < 0, -np.inf, exact.vectors[rows] @ case.queries[i])
+        largest = np.abs(live[rows >= 0]).max(initial=0)
+        if not np.allclose(live, scores, rtol=1e-4, atol=1e-4 * largest):
             raise ExportError(
-                f"The exported retrieval model gives {ids} to query {i} with scores {scores}; the live "
-                f"model scores them {live.tolist()}. Nothing was published."
+                f"{case} gives {ids} to query {i} with scores {scores.tolist()}; the live model scores "
+                f"them {live.tolist()}. Nothing was published."
             )

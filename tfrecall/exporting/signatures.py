@@ -5,17 +5,35 @@ that were trained, so there is one path from a raw feature to a vector; Keras it
 and neither Keras nor tfrecall is needed to load what is.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from tfrecall._keras import keras, tf
 from tfrecall.data.vocabulary import FIRST
+from tfrecall.errors import ConfigError
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import Tower
 
 QUERY_OUTPUT = "query_embedding"
 CANDIDATE_OUTPUT = "candidate_embedding"
+# Arguments of the signatures of `retrieval`, beside the query columns; `self` is Python's.
+RESERVED = ("k", "exclude", "allow", "self")
+
+
+def check_columns(columns: Iterable[str]) -> None:
+    """Refuses query columns that the signatures could not tell from their own arguments.
+
+    Raises:
+        ConfigError: naming the column.
+    """
+    for column in columns:
+        if column in RESERVED:
+            raise ConfigError(
+                f'A query column cannot be called "{column}", because the exported signatures have an '
+                f"argument of that name. Rename it; reserved are: {', '.join(RESERVED)}."
+            )
 
 
 def save_tower(tower: Tower, output: str, path: str) -> None:
@@ -41,8 +59,9 @@ def save_retrieval(tower: Tower, catalogue: Catalogue, vectors: np.ndarray, k: i
     scores are equal. Where fewer than `k` candidates are left, the id is empty and the score -inf.
 
     - `serving_default`: raw query features; `k` is fixed, as batching in TF Serving needs it.
-    - `recommend`: also `k` (int32 scalar) and `exclude` (string `[batch, any]`, ids not wanted; ids
-      that are not in the catalogue, such as the padding "", are ignored).
+    - `recommend`: also `k` (int32 scalar from 1; more than there are gives all) and `exclude` (string
+      `[batch, any]`, ids not wanted; ids that are not in the catalogue, such as the padding "", are
+      ignored).
     - `recommend_allowed`: also `allow` (string `[any]`), the only ids wanted.
 
     Args:
@@ -110,7 +129,10 @@ class _ExactSearch(tf.Module):
 
     def _without(self, scores: tf.Tensor, excluded: tf.Tensor) -> tf.Tensor:
         """Scores with -inf at the excluded indexes of each row."""
-        rows = tf.repeat(tf.range(tf.shape(excluded)[0]), tf.shape(excluded)[1])
+        message = "`exclude` needs one row of ids a query; pad with the empty string."
+        equal = tf.debugging.assert_equal(tf.shape(excluded)[0], tf.shape(scores)[0], message)
+        with tf.control_dependencies([equal] if equal is not None else []):
+            rows = tf.repeat(tf.range(tf.shape(excluded)[0]), tf.shape(excluded)[1])
         where = tf.stack([rows, tf.reshape(excluded, [-1])], axis=1)
         # Two columns in front take what is padding or unknown.
         padded = tf.pad(scores, [[0, 0], [FIRST, 0]])

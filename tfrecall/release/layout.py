@@ -14,126 +14,77 @@ written into a temporary directory and its parts are renamed into place; it coun
 `manifest.json` is replaced, which is one atomic step. Earlier versions stay as they are.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tfrecall.errors import ExportError, ReleaseError
+from tfrecall.release.locks import LOCK, locked
+from tfrecall.release.manifest import (
+    FORMAT,
+    MANIFEST,
+    manifest_file,
+    own_checksum,
+    read_manifest,
+    sha256,
+    versions,
+)
 
-FORMAT = 1
 PARTS = ("query", "candidate", "retrieval", "index", "context")
-MANIFEST = "manifest.json"
+# Names the version whose parts are being moved, so that what a killed process moved is found again.
+_JOURNAL = ".publishing"
 _UNFINISHED = ".unfinished-"
 
-
-def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
-    """What a release says of itself.
-
-    Args:
-        root: the release directory.
-        version: None for the current one.
-
-    Raises:
-        ReleaseError: if there is no release, no such version, or it is of another format.
-    """
-    file = root / MANIFEST if version is None else root / "manifests" / f"{version}.json"
-    try:
-        manifest = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError as error:
-        there = ", ".join(map(str, versions(root))) or "none"
-        raise ReleaseError(
-            f"There is no release at {root}: {file} is missing. Versions there: {there}. Write one with "
-            "`tfrecall run` or `tfrecall.export`."
-        ) from error
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise ReleaseError(f"{file} cannot be read: {error}. Export again.") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ReleaseError(
-            f"{file} is of format {found!r}; this version of tfrecall reads format {FORMAT}. Export again."
-        )
-    return manifest
-
-
-def versions(root: Path) -> list[int]:
-    """The versions that were published, oldest first."""
-    files = (root / "manifests").glob("*.json")
-    return sorted(int(file.stem) for file in files if file.stem.isdigit())
-
-
-def check_files(root: Path, manifest: dict[str, Any], *, contents: bool = True) -> None:
-    """Compares every file with the manifest.
-
-    Args:
-        root: the release directory.
-        manifest: of the version to check.
-        contents: whether to compare checksums, which reads every file; sizes are always compared.
-
-    Raises:
-        ReleaseError: naming the first file that is missing, truncated or altered.
-    """
-    for name, facts in manifest["files"].items():
-        file = root / name
-        if not file.is_file():
-            raise ReleaseError(f"{file} is missing from the release. Export again or copy it again.")
-        size = file.stat().st_size
-        if size != facts["bytes"]:
-            raise ReleaseError(
-                f"{file} has {size} bytes where the manifest says {facts['bytes']}: it is truncated or "
-                "altered. Export again or copy it again."
-            )
-        if contents and sha256(file) != facts["sha256"]:
-            raise ReleaseError(
-                f"{file} is not the file that was exported: its SHA-256 differs from the manifest. "
-                "Export again or copy it again."
-            )
-
-
-def sha256(file: Path) -> str:
-    """Checksum of a file's contents, read in pieces."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
+# Texts to publish with a version, by file name, made from its whole manifest.
+Documents = Callable[[dict[str, Any]], dict[str, str]]
 
 
 @contextmanager
 def unfinished(root: Path) -> Iterator[Path]:
     """A temporary directory inside the release directory, gone afterwards whatever happens.
 
-    What a killed process left behind is removed on the way.
+    What a killed process left behind is removed on the way. A release directory that was not there
+    and is still empty in the end goes, too.
 
     Raises:
         ExportError: if it cannot be made.
     """
-    directory = root / f"{_UNFINISHED}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    try:
-        directory.mkdir(parents=True)
-    except OSError as error:
-        raise ExportError(
-            f"The release directory {root} cannot be written: {error}. Choose another with `--out`."
-        ) from error
-    _remove_leftovers(root)
-    try:
+    directory = root / f"{_UNFINISHED}{uuid.uuid4().hex[:12]}"
+    with ExitStack() as undo:
+        try:
+            if not root.exists():
+                undo.callback(_remove_if_empty, root)
+            root.mkdir(parents=True, exist_ok=True)
+            with locked(root):
+                _remove_leftovers(root)
+                undo.callback(shutil.rmtree, directory, ignore_errors=True)
+                directory.mkdir()
+                undo.enter_context(locked(directory))
+        except OSError as error:
+            raise ExportError(
+                f"The release directory {root} cannot be written: {error}. Choose another with `--out`."
+            ) from error
         yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
-def publish(root: Path, directory: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def publish(
+    root: Path, directory: Path, manifest: dict[str, Any], documents: Documents | None = None
+) -> dict[str, Any]:
     """Makes the parts in a temporary directory the next version.
+
+    One process at a time publishes; others wait. No version number is used twice, not even that of a
+    version that a killed process left half-published.
 
     Args:
         root: the release directory.
-        directory: holds one subdirectory a part.
+        directory: from `unfinished`; holds one subdirectory a part.
         manifest: what the version says of itself, but for format, version and files.
+        documents: what to write beside `manifest.json`.
 
     Returns:
         The whole manifest.
@@ -141,28 +92,17 @@ def publish(root: Path, directory: Path, manifest: dict[str, Any]) -> dict[str, 
     Raises:
         ExportError: if it cannot be written; the version before stays in place.
     """
-    version = 1 + max([*versions(root), *_part_versions(root)], default=0)
-    moved: list[Path] = []
     try:
-        files = _describe_files(directory, version)
-        manifest = {"format": FORMAT, "version": version, **manifest, "files": files}
-        for part in PARTS:
-            target = root / part / str(version)
-            target.parent.mkdir(exist_ok=True)
-            os.rename(directory / part, target)
-            moved.append(target)
-        text = json.dumps(manifest, indent=2)
-        own = root / "manifests" / f"{version}.json"
-        write_atomically(own, text)
-        moved.append(own)
-        write_atomically(root / MANIFEST, text)
-    except BaseException as error:
-        for path in moved:
-            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
-        if not isinstance(error, OSError):
-            raise
+        files = _describe_files(directory)
+        with locked(root):
+            version = 1 + max([*versions(root), *_part_versions(root)], default=0)
+            _discard_killed(root)
+            manifest = _complete(manifest, version, files)
+            _install(root, directory, manifest, documents(manifest) if documents else {})
+    except OSError as error:
         raise ExportError(
-            f"Version {version} could not be written to {root}: {error}. The version before is untouched."
+            f"The next version could not be written to {root}: {error}. Check the permissions and the "
+            "free space there. The version before is untouched."
         ) from error
     return manifest
 
@@ -181,33 +121,114 @@ def write_atomically(file: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _describe_files(directory: Path, version: int) -> dict[str, dict[str, Any]]:
-    facts = {}
-    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-        part, *rest = file.relative_to(directory).parts
-        name = "/".join([part, str(version), *rest])
-        facts[name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
-    return facts
+def _complete(manifest: dict[str, Any], version: int, files: dict[str, Any]) -> dict[str, Any]:
+    named = {
+        "/".join([part, str(version), name]): facts
+        for part in PARTS
+        for name, facts in files[part].items()
+    }
+    whole = {"format": FORMAT, "version": version, **manifest, "files": named}
+    return {**whole, "sha256": own_checksum(whole)}
+
+
+def _install(root: Path, directory: Path, manifest: dict[str, Any], documents: dict[str, str]) -> None:
+    """Moves everything into place, `manifest.json` last; back again if that fails."""
+    version, text = manifest["version"], json.dumps(manifest, indent=2)
+    journal = root / _JOURNAL
+    with ExitStack() as undo:
+        undo.callback(journal.unlink, missing_ok=True)
+        journal.write_text(str(version), "utf-8")
+        try:
+            undo_documents = undo.enter_context(ExitStack())
+            for part in PARTS:
+                (root / part).mkdir(exist_ok=True)
+                os.rename(directory / part, root / part / str(version))
+            write_atomically(manifest_file(root, version), text)
+            for name, document in documents.items():
+                _keep(root / name, directory, undo_documents)
+                write_atomically(root / name, document)
+            write_atomically(root / MANIFEST, text)
+            undo_documents.pop_all()
+        except BaseException:
+            # An interruption may come after the step that counts.
+            if _is_current(root, text):
+                undo_documents.pop_all()
+            else:
+                _discard(root, version)
+            raise
+
+
+def _keep(file: Path, directory: Path, undo: ExitStack) -> None:
+    """Sees to it that a file becomes again what it is now, even if the disk is full then."""
+    if file.exists():
+        undo.callback(os.replace, shutil.copy2(file, directory / file.name), file)
+    else:
+        undo.callback(file.unlink, missing_ok=True)
+
+
+def _is_current(root: Path, text: str) -> bool:
+    try:
+        return (root / MANIFEST).read_text("utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _discard(root: Path, version: int) -> None:
+    manifest_file(root, version).unlink(missing_ok=True)
+    for part in PARTS:
+        shutil.rmtree(root / part / str(version), ignore_errors=True)
+    # What the first export made and did not fill.
+    for name in (*PARTS, "manifests"):
+        with suppress(OSError):
+            (root / name).rmdir()
+
+
+def _discard_killed(root: Path) -> None:
+    """Removes what a process moved that was killed before its version counted."""
+    journal = root / _JOURNAL
+    if journal.exists():
+        version = journal.read_text("utf-8")
+        if version.isdecimal() and int(version) != _current_version(root):
+            _discard(root, int(version))
+        journal.unlink()
+
+
+def _current_version(root: Path) -> int | None:
+    try:
+        return read_manifest(root)["version"]
+    except ReleaseError:
+        return None
+
+
+def _describe_files(directory: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each part the size and checksum of its files."""
+    return {
+        part: {
+            file.relative_to(directory / part).as_posix(): {
+                "bytes": file.stat().st_size,
+                "sha256": sha256(file),
+            }
+            for file in sorted(path for path in (directory / part).rglob("*") if path.is_file())
+        }
+        for part in PARTS
+    }
 
 
 def _part_versions(root: Path) -> list[int]:
-    """Versions of parts, published or left behind by a killed process: no number is used twice."""
+    """Versions of parts, published or left behind by a killed process."""
     names = (path.name for part in PARTS for path in (root / part).glob("*"))
-    return [int(name) for name in names if name.isdigit()]
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def _remove_leftovers(root: Path) -> None:
+    """Removes the temporary directories that nobody holds; to be called with the lock of the root."""
     for directory in root.glob(f"{_UNFINISHED}*"):
-        owner = directory.name.removeprefix(_UNFINISHED).partition("-")[0]
-        if not owner.isdigit() or not _is_running(int(owner)):
+        with suppress(BlockingIOError), locked(directory, wait=False):
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def _remove_if_empty(root: Path) -> None:
+    with suppress(OSError), locked(root):
+        if [path.name for path in root.iterdir()] == [LOCK]:
+            (root / LOCK).unlink()
+            root.rmdir()

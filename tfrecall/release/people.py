@@ -1,5 +1,6 @@
 """What a release knows of users: the features to ask with, and what they have seen."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.raw import Form, raw_features
 
 Query = str | Mapping[str, Any]
+_NUMBERS = (int, float, np.number, np.bool_)
 
 
 class Asked(NamedTuple):
@@ -20,26 +22,30 @@ class Asked(NamedTuple):
     Attributes:
         features: for each column of the signature an array with one row a query.
         user_ids: for each query its user id, None if it has none.
-        users: int `[n]`, the row of each user in the release, -1 for an unknown one.
-        defaulted: for each query the columns that were neither given nor known.
+        users: int `[n]`, the row of each user in the release, -1 for one it does not have.
+        known: bool `[n]`, whether the user is in the training log.
+        defaulted: for each query of an unknown user the columns that were neither given nor are in the
+            user table.
     """
 
     features: dict[str, np.ndarray]
     user_ids: list[str | None]
     users: np.ndarray
+    known: np.ndarray
     defaulted: list[tuple[str, ...]]
 
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Users as they were at the end of training.
+    """Users as they were at the end of training; those without events as the user table has them.
 
     Attributes:
         forms: the columns that the query model takes and the raw form of each (`tfrecall.raw`).
         defaults: for each column the value that stands for "not known".
-        rows: row of each known user id.
-        features: for each column the values of the known users: what the user table says, and the
-            context of the user's last event.
+        rows: row of each user id.
+        features: for each column the values of the users: what the user table says, and the context of
+            the user's last event.
+        gaps: for each column whether the value of a user is not known.
         seen_offsets, seen_items: item rows that user u has seen:
             `seen_items[seen_offsets[u]:seen_offsets[u + 1]]`.
     """
@@ -48,6 +54,7 @@ class People:
     defaults: dict[str, Any]
     rows: dict[str, int]
     features: dict[str, np.ndarray]
+    gaps: dict[str, np.ndarray]
     seen_offsets: np.ndarray
     seen_items: np.ndarray
 
@@ -65,7 +72,10 @@ class People:
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise ReleaseError(f"{directory} cannot be read: {error}. Export again.") from error
         rows = {user: row for row, user in enumerate(table["user_id"].to_list())}
-        return cls(forms, defaults, rows, raw_features(table, forms), offsets, items)
+        gaps = {column: table[column].is_null().to_numpy() for column in forms}
+        numbers = [pl.col(c).fill_null(defaults[c]) for c, form in forms.items() if form == "number"]
+        features = raw_features(table.with_columns(numbers), forms)
+        return cls(forms, defaults, rows, features, gaps, offsets, items)
 
     def seen(self, user: int) -> np.ndarray:
         """Item rows that a user has seen; none for -1."""
@@ -88,11 +98,16 @@ class People:
         user_ids = [query.get("user_id") for query in given]
         users = np.array([self.rows.get(user, -1) for user in user_ids], dtype=np.int64)
         features = {column: self._column(column, given, users) for column in self.forms}
+        known = np.array([len(self.seen(user)) > 0 for user in users], dtype=bool)
         defaulted = [
-            tuple(c for c in self.forms if c not in query) if user < 0 else ()
-            for query, user in zip(given, users, strict=True)
+            () if is_known else self._missing(query, user)
+            for query, user, is_known in zip(given, users, known, strict=True)
         ]
-        return Asked(features, user_ids, users, defaulted)
+        return Asked(features, user_ids, users, known, defaulted)
+
+    def _missing(self, query: dict[str, Any], user: int) -> tuple[str, ...]:
+        absent = (column for column in self.forms if column not in query)
+        return tuple(column for column in absent if user < 0 or self.gaps[column][user])
 
     def _given(self, query: Query) -> dict[str, Any]:
         if isinstance(query, str):
@@ -115,12 +130,14 @@ class People:
 
     def _column(self, column: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
         known = self.features[column]
-        values = known[users]  # row -1 is replaced below, as is what the query gives
         own = [i for i, query in enumerate(given) if column in query or users[i] < 0]
+        # Of nobody at all there is no row; what -1 takes is replaced, as is what the query gives.
+        values = known[users] if len(known) else np.empty((len(users), *known.shape[1:]), known.dtype)
         if not own:
             return values
-        answers = [given[i].get(column, self.defaults[column]) for i in own]
-        converted = _convert(column, answers, self.forms[column])
+        # Null stands for "not known" but among numbers.
+        absent = self.defaults[column] if self.forms[column] == "number" else None
+        converted = _convert(column, [given[i].get(column, absent) for i in own], self.forms[column])
         if values.ndim == 2:
             values, converted = _same_width(values, converted)
         values[own] = converted
@@ -128,16 +145,21 @@ class People:
 
 
 def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
-    types = {"string": pl.String, "strings": pl.List(pl.String), "number": pl.Float64}
-    if form == "strings":
-        values = [[] if value == "" else value for value in values]
+    """As training did with a column that holds these values: whole numbers and dates become text."""
     try:
-        series = pl.Series(column, values, dtype=types[form])
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise ValueError("NaN and infinity are no values")
+        if form == "number" and not all(isinstance(value, _NUMBERS) for value in values):
+            raise TypeError("numbers are wanted")
+        dtype = pl.Float64 if form == "number" else None
+        series = pl.Series(column, values, dtype=dtype)
+        return raw_features(series.to_frame(), {column: form})[column]
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        wanted = {"string": "text", "strings": "lists of texts", "number": "finite numbers"}[form]
         raise DataError(
-            f'The values given for "{column}" do not fit: it takes {form} values. Received: {values!r}.'
+            f'The values given for "{column}" do not fit: it takes {wanted}, all of one type. '
+            f"Received: {', '.join(map(repr, values[:5]))}{', ...' if len(values) > 5 else ''}."
         ) from error
-    return raw_features(series.to_frame(), {column: form})[column]
 
 
 def _same_width(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,14 +1,17 @@
 """Another Annoy index for a release that exists."""
 
+import json
 import shutil
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tfrecall.errors import ExportError
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import write_bundle
-from tfrecall.release.layout import publish, read_manifest, unfinished
+from tfrecall.release.layout import publish, unfinished
 from tfrecall.release.release import Release, load
 
 # The index is tuned to at most so many queries of known users.
@@ -25,26 +28,47 @@ def reindex(path: str | Path, index: Annoy) -> Release:
     release = load(path)
     root, current = release.root, str(release.version)
     with unfinished(root) as directory:
-        for part in ("query", "candidate", "retrieval", "context"):
-            shutil.copytree(root / part / current, directory / part)
-        users = {name: values[:TUNING_ROWS] for name, values in release.people.features.items()}
-        queries = release.embed(users) if len(release.people.rows) else None
-        write_bundle(
+        try:
+            for part in ("query", "candidate", "retrieval", "context"):
+                shutil.copytree(root / part / current, directory / part)
+        except OSError as error:
+            raise ExportError(
+                f"The release could not be copied in {root}: {error}. Check the permissions and the free "
+                "space there. The version before is untouched."
+            ) from error
+        bundle = write_bundle(
             directory / "index",
             np.asarray(release.bundle.exact.vectors),
             release.item_ids,
             annoy=index,
-            tuning_queries=queries,
+            tuning_queries=_tuning_queries(release),
             model=release.manifest["model"]["fingerprint"],
         )
-        kept = {
-            key: value
-            for key, value in read_manifest(root).items()
-            if key not in ("format", "version", "files")
+        made_anew = ("format", "version", "files", "sha256")
+        kept = {key: value for key, value in release.manifest.items() if key not in made_anew}
+        facts = {
+            "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "index": bundle.summary(),
         }
-        manifest = publish(
-            root,
-            directory,
-            {**kept, "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds")},
-        )
+        manifest = publish(root, directory, {**kept, **facts}, lambda whole: _metrics(root, whole))
     return load(root, manifest["version"], verify=False)
+
+
+def _tuning_queries(release: Release) -> np.ndarray | None:
+    """Queries of random users; None if the release knows nobody."""
+    people = release.people
+    if not len(people.rows):
+        return None
+    count = min(TUNING_ROWS, len(people.rows))
+    users = np.random.default_rng(0).choice(len(people.rows), count, replace=False)
+    return release.embed({name: values[users] for name, values in people.features.items()})
+
+
+def _metrics(root: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """`metrics.json`, if the run wrote one, with what is measured of the new index."""
+    try:
+        metrics = json.loads((root / "metrics.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    changed = {"version": manifest["version"], "index": manifest["index"]}
+    return {"metrics.json": json.dumps({**metrics, **changed}, indent=2)}

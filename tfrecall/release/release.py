@@ -13,8 +13,10 @@ from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.search import Hits
 from tfrecall.raw import raw_features
-from tfrecall.release.layout import check_files, read_manifest
+from tfrecall.release.manifest import check_files, read_manifest
 from tfrecall.release.people import People, Query
+
+_LISTS = (list, tuple, set, frozenset, np.ndarray, pl.Series)
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,12 @@ class Recommendation:
 
     Attributes:
         user_id: who was asked for; None if the query named nobody.
-        known: whether the user was in the training data. An unknown one is answered from the features
-            given and from what the model learned of unknown users.
+        known: whether the user was in the training log. An unknown one is answered from the features
+            given, those in the user table, and what the model learned of unknown users.
         item_ids: best first; fewer than `k` if no more are left.
         scores: of the items, higher is better.
         items: for each item the columns asked for.
-        defaulted: features of an unknown user that the query did not give.
+        defaulted: features of an unknown user that neither the query nor the user table gave.
     """
 
     user_id: str | None
@@ -118,8 +120,8 @@ class Release:
             ConfigError: if `k`, the index or a column is impossible.
             DataError: if a query cannot be used.
         """
-        if isinstance(queries, str | dict):
-            raise DataError(f"`queries` is a list of queries. Received one alone: {queries!r}.")
+        if not isinstance(queries, _LISTS):
+            raise DataError(f"`queries` is a list of user ids or dictionaries. Received: {queries!r}.")
         search = self.bundle.index(index)
         self._check_columns(columns)
         if not len(queries):
@@ -133,9 +135,9 @@ class Release:
         allowed = None if allow is None else self._known_rows(allow)
         hits = search.search(self.embed(asked.features), k, exclude=rows, allow=allowed)
         return [
-            Recommendation(user_id, bool(user >= 0), *self._items(hits, i, columns), missing)
-            for i, (user_id, user, missing) in enumerate(
-                zip(asked.user_ids, asked.users, asked.defaulted, strict=True)
+            Recommendation(user_id, bool(known), *self._items(hits, i, columns), missing)
+            for i, (user_id, known, missing) in enumerate(
+                zip(asked.user_ids, asked.known, asked.defaulted, strict=True)
             )
         ]
 
@@ -177,12 +179,14 @@ class Release:
         return self._rows[item_id]
 
     def _known_rows(self, item_ids: Sequence[str]) -> np.ndarray:
-        if isinstance(item_ids, str):
-            raise DataError(f'A list of item ids is wanted. Received the text "{item_ids}".')
+        if not isinstance(item_ids, _LISTS) or not all(isinstance(item, str) for item in item_ids):
+            raise DataError(
+                f"A list of item ids, which are strings, is wanted. Received: {item_ids!r}."
+            )
         return np.array([self._rows.get(item, -1) for item in item_ids], dtype=np.int64)
 
     def _check_columns(self, columns: Sequence[str]) -> None:
-        for column in columns:
+        for column in [columns] if isinstance(columns, str) else columns:
             if column not in self.items.columns:
                 raise MissingColumnError(
                     f'The item table has no column "{column}".{nearest(column, self.items.columns)} '
