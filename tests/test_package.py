@@ -1,0 +1,50 @@
+"""The package as a whole: its public names, its version."""
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import tfrecall
+
+PUBLIC = {
+    "Bucketized",
+    "CandidateTower",
+    "Categorical",
+    "ExactTopK",
+    "FullSoftmax",
+    "InBatchSoftmax",
+    "ItemCF",
+    "MultiCategorical",
+    "Numeric",
+    "Popularity",
+    "QueryTower",
+    "Schema",
+    "Text",
+    "TfrecallError",
+    "TwoTower",
+    "__version__",
+    "data",
+    "evaluate",
+    "export",
+    "fit",
+    "index",
+    "keras",
+    "load",
+    "load_config",
+}
+
+
+def test_public_names_are_pinned():
+    assert set(tfrecall.__all__) == PUBLIC
+
+
+def test_every_public_name_can_be_had():
+    for name in PUBLIC:
+        assert getattr(tfrecall, name) is not None
+
+
+def test_version_is_the_newest_of_the_changelog():
+    changelog = Path(__file__).parents[1].joinpath("CHANGELOG.md").read_text("utf-8")
+    newest = re.search(r"^## \[(\d[^\]]*)\]", changelog, re.MULTILINE)
+    assert newest is not None
+    assert version("tfrecall") == newest[1] == tfrecall.__version__
