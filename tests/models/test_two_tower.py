@@ -27,10 +27,11 @@ TASKS = {"in_batch": InBatchSoftmax, "full": FullSoftmax, "tfrs": tfrs.tasks.Ret
 every_task = pytest.mark.parametrize("task", TASKS)
 
 
-def build(data=DATA, schema=SCHEMA, learning_rate=0.1, **options):
+def build(data=DATA, schema=SCHEMA, learning_rate=0.1, eager=False, **options):
+    """An adapted model; eager where tracing a graph would take longer than running it."""
     model = TwoTower(schema, [8, 4], **options)
     model.adapt(data)
-    model.compile(keras.optimizers.Adagrad(learning_rate))
+    model.compile(keras.optimizers.Adagrad(learning_rate), run_eagerly=eager)
     return model
 
 
@@ -80,7 +81,7 @@ def test_the_loss_is_the_mean_over_all_examples():
 
 @pytest.mark.parametrize("task", ["full", "in_batch"])
 def test_the_loss_agrees_with_numpy(task):
-    model = build(task=TASKS[task](), schema=without_chance(), correct_sampling_bias=False)
+    model = build(eager=True, task=TASKS[task](), schema=without_chance(), correct_sampling_bias=False)
     train(model)
     scores = model.retriever().scores(DATA.queries).astype(np.float64)
     losses = []
@@ -121,7 +122,7 @@ def test_validation_gives_what_evaluate_gives():
 
 
 def test_a_cached_validation_set_of_raw_features_is_taken():
-    model = build()
+    model = build(eager=True)
     cached = examples(DATA, 64, shuffle=False).cache()
     history = model.fit(encoded(model), validation_data=cached, epochs=2, verbose=0).history
     assert history["val_loss"][-1] == measure(model)["loss"]
@@ -136,7 +137,7 @@ def weighted(weights):
 
 def test_rows_of_weight_0_change_nothing_in_a_full_softmax():
     keep = np.arange(400) % 3 > 0
-    model = build(task=FullSoftmax(), schema=without_chance())
+    model = build(eager=True, task=FullSoftmax(), schema=without_chance())
     train(model)
     masked = measure(model, encoded(model, weighted(keep), shuffle=False))
     kept = DATA.with_log(DATA.log.filter(pl.Series(keep)))
@@ -146,7 +147,7 @@ def test_rows_of_weight_0_change_nothing_in_a_full_softmax():
 
 @every_task
 def test_weights_that_are_all_alike_do_not_change_the_mean(task):
-    model = build(task=TASKS[task]())
+    model = build(eager=True, task=TASKS[task]())
     train(model)
     doubled = measure(model, encoded(model, weighted([2.0] * 400), shuffle=False))
     assert doubled == pytest.approx(measure(model), rel=1e-5)
@@ -154,7 +155,7 @@ def test_weights_that_are_all_alike_do_not_change_the_mean(task):
 
 @every_task
 def test_an_epoch_of_weight_0_trains_nothing(task):
-    model = build(task=TASKS[task]())
+    model = build(eager=True, task=TASKS[task]())
     measure(model)
     before = [variable.numpy() for variable in model.trainable_variables]
     model.fit(encoded(model, weighted([0.0] * 400)), verbose=0)
@@ -300,7 +301,7 @@ def test_new_data_want_a_new_model_once_there_are_weights():
 
 
 def test_unknown_users_and_items_are_answered_and_counted_as_misses():
-    model = build(DATA.with_log(DATA.log.filter(pl.col("user_id") != "u3")))
+    model = build(DATA.with_log(DATA.log.filter(pl.col("user_id") != "u3")), eager=True)
     train(model)
     queries = DATA.queries.with_columns(user_id=pl.lit("nobody"))
     assert np.isfinite(model.retriever().scores(queries)).all()
@@ -311,7 +312,7 @@ def test_unknown_users_and_items_are_answered_and_counted_as_misses():
 
 
 def test_the_rows_of_unknown_values_move_in_training():
-    model = build(schema=without_chance(rate=0.2))
+    model = build(eager=True, schema=without_chance(rate=0.2))
     measure(model)
     tables = model.query_tower.weights[0], model.candidate_tower.weights[0]
     before = [table.numpy() for table in tables]
@@ -323,7 +324,7 @@ def test_the_rows_of_unknown_values_move_in_training():
 
 def test_an_item_that_no_training_row_holds_has_the_vector_of_the_unknown():
     cold = DATA.with_log(DATA.log.filter(pl.col("item_id") != "i7"))
-    model = build(cold, without_chance(rate=0.2))
+    model = build(cold, without_chance(rate=0.2), eager=True)
     train(model, seed=1)
     unknown = model.candidate_tower(model.catalogue.features(tf.constant([1])))
     np.testing.assert_allclose(model.embed_candidates()[7], unknown[0], rtol=1e-6)
@@ -334,12 +335,12 @@ def test_an_item_that_no_training_row_holds_has_the_vector_of_the_unknown():
 
 @pytest.mark.parametrize("name", ["weights", "model.weights.h5", "model.h5"])
 def test_saved_weights_give_the_same_answers(name, tmp_path):
-    model = build()
+    model = build(eager=True)
     train(model)
     model.save_weights(str(tmp_path / name))
     copy = TwoTower.from_config(model.get_config())
     copy.adapt(DATA)
-    copy.compile("adagrad")
+    copy.compile("adagrad", run_eagerly=True)
     copy.load_weights(str(tmp_path / name))
     np.testing.assert_array_equal(
         copy.retriever().scores(DATA.queries), model.retriever().scores(DATA.queries)
@@ -428,7 +429,9 @@ def test_regularization_shrinks_the_embeddings_and_is_not_part_of_the_loss(task)
     lengths = []
     for weight in (0.0, 1.0):
         keras.utils.set_random_seed(1)
-        model = build(task=TASKS[task](), schema=without_chance(), embedding_regularization=weight)
+        model = build(
+            eager=True, task=TASKS[task](), schema=without_chance(), embedding_regularization=weight
+        )
         history = train(model, epochs=3)
         assert (history["regularization_loss"][-1] > 0) == (weight > 0)
         assert history["loss"][-1] < 3.5  # about ln 20
