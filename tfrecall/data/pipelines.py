@@ -64,16 +64,24 @@ def examples(
 
 
 def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Dataset:
-    """The batches of one raw column, for `adapt`."""
+    """The batches of one raw column, for `adapt`.
+
+    Raises:
+        MissingColumnError: if the column is not there.
+        DataError: if it cannot take the form.
+    """
+    if form == "number":
+        values = raw_features(frame, {column: form})[column]
+        return tf.data.Dataset.from_tensor_slices(values).batch(CHUNK_ROWS)
+    raw_features(frame.head(0), {column: form})  # an error inside tf.data would lose its type
 
     def batches() -> Iterator[np.ndarray]:
-        for chunk in frame.select(column).iter_slices(CHUNK_ROWS):
+        for chunk in frame.iter_slices(CHUNK_ROWS):
             yield raw_features(chunk, {column: form})[column]
 
     shape = [None, None] if form == "strings" else [None]
-    dtype = tf.float64 if form == "number" else tf.string
     return tf.data.Dataset.from_generator(
-        batches, output_signature=tf.TensorSpec(shape=shape, dtype=dtype)
+        batches, output_signature=tf.TensorSpec(shape=shape, dtype=tf.string)
     )
 
 
@@ -135,8 +143,10 @@ def _text(value: Any) -> Any:
 
 def _columns(frame: pl.DataFrame, forms: dict[str, Form], encode: Encoder | None) -> dict[str, Any]:
     """All rows as tensors, converted and encoded chunk by chunk."""
+    # Numbers are few bytes: all at once, so that a message counts rows of the table, not of a chunk.
+    raw_features(frame, {c: form for c, form in forms.items() if form in ("number", "integer")})
     chunks = []
-    for chunk in frame.select(list(forms)).iter_slices(CHUNK_ROWS):
+    for chunk in frame.iter_slices(CHUNK_ROWS):
         raw = {name: tf.constant(values) for name, values in raw_features(chunk, forms).items()}
         chunks.append(encode(raw) if encode else raw)
     return tf.nest.map_structure(lambda *parts: _concat(parts), *chunks)
