@@ -19,3 +19,37 @@ def movielens_folder() -> Path:
     if not (folder / "ml-100k" / "u.data").exists():
         pytest.skip("MovieLens is not here; set TFRECALL_MOVIELENS to a folder with ml-100k/.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_log():
+    """A log with a feature of every kind, and a user who is in the user table only."""
+    from tests.tiny import tiny_interactions
+
+    return tiny_interactions()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_log):
+    """A two-tower model fitted to `tiny_log` for two epochs."""
+    from tests.tiny import tiny_two_tower
+
+    return tiny_two_tower(tiny_log)
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tiny_model, tmp_path_factory) -> Path:
+    """A release of `tiny_model`, not to be changed: copy it."""
+    from tests.tiny import ANNOY
+    from tfrecall.exporting.export import export
+
+    root = tmp_path_factory.mktemp("releases") / "tiny"
+    export(tiny_model, root, index=ANNOY, k=5)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tiny_root):
+    from tfrecall.release import load
+
+    return load(tiny_root)

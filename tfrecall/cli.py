@@ -1,10 +1,12 @@
 """The command line: parses, calls, prints."""
 
+import copy
 import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +53,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             print(f"Error: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            print("Interrupted. Nothing was published.", file=sys.stderr)
+            print("Interrupted. Releases are as they were.", file=sys.stderr)
             raise typer.Exit(130) from error
 
     return run
@@ -115,10 +117,11 @@ def run_recipe(
         "items": items,
     }
     overrides = _data_overrides(data) + [
-        f"data.{name}={json.dumps(str(value))}" for name, value in columns.items() if value is not None
+        f"data.{name}={_quoted(value)}" for name, value in columns.items() if value is not None
     ]
     config = load_config(recipe, [*overrides, *(settings or [])])
-    stderr.print(f"[bold]{config.recipe}[/bold]: {config.description.strip()}", highlight=False)
+    stderr.print(config.recipe, style="bold")
+    stderr.print(config.description.strip())
     with redirect_stdout(sys.stderr):  # Keras draws its progress bars on standard output
         from tfrecall.example import example_of
         from tfrecall.run import run
@@ -126,7 +129,7 @@ def run_recipe(
         outcome = run(config, out, Narrator())
         example = example_of(outcome)
     root = outcome.release.root
-    tables = [
+    tables: list[Any] = [
         metric_table(outcome.metrics),
         item_table(f"What user {example.user_id} had, best liked first", example.had),
         item_table(f"Recommended to user {example.user_id}", example.recommended),
@@ -161,13 +164,16 @@ def evaluate(
                 f"{release} was exported without a configuration, so its test rows are not known. Judge it "
                 "in Python with `tfrecall.evaluate(release, test, seen=train)`."
             )
-        values = loaded.manifest["config"]
+        values = copy.deepcopy(loaded.manifest["config"])
         for override in _data_overrides(data):
             key, _, value = override.removeprefix("data.").partition("=")
             values["data"][key] = json.loads(value)
         config = config_from_dict(values, str(release))
         with narrator.step("Prepare the data"):
             prepared = prepare(config, narrator.note)
+        facts = loaded.manifest.get("data", {})
+        if prepared.known.fingerprint != facts.get("fingerprint"):
+            narrator.note("These are not the data of the run: the test rows may be others.")
         with narrator.step("Evaluate on the test rows"):
             judged = judge(
                 loaded,
@@ -182,6 +188,7 @@ def evaluate(
         "version": loaded.version,
         "data": {"test_rows": judged["rows"], "fingerprint": prepared.known.fingerprint},
         **judged,
+        "model": config.model.type,
     }
     show(answer, as_json, metric_table(answer))
 
@@ -209,7 +216,7 @@ def recommend(
     from tfrecall.example import label_columns, rows_of
     from tfrecall.release import load
 
-    queries = [*(user or []), *map(_features, features or [])]
+    queries: list[Any] = [*(user or []), *map(_features, features or [])]
     if not queries:
         raise ConfigError("Nobody to recommend to. Give --user ID or --features JSON.")
     loaded = load(release)
@@ -266,14 +273,10 @@ def index_release(
     if n_trees is not None or target_recall is not None:
         from tfrecall.release.reindex import reindex
 
-        now = loaded.bundle.annoy
-        loaded = reindex(
-            release,
-            Annoy(
-                n_trees=n_trees or (now.settings.n_trees if now else 50),
-                target_recall=target_recall or 0.95,
-            ),
-        )
+        now = loaded.bundle.annoy.settings if loaded.bundle.annoy else Annoy()
+        asked = {"n_trees": n_trees, "target_recall": target_recall}
+        wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        loaded = reindex(release, replace(now, search_k=None, **wanted))
     annoy = loaded.bundle.annoy
     tuning = annoy.table.to_dict() if annoy and annoy.table else {}
     answer = {
@@ -315,8 +318,13 @@ def _data_overrides(data: Path | None) -> list[str]:
         return []
     for name, file in (("movielens-100k", "u.data"), ("movielens-1m", "ratings.dat")):
         if (data / file).exists():
-            return [f'data.source="{name}"', f"data.folder={json.dumps(str(data))}"]
-    return [f"data.source={json.dumps(str(data))}"]
+            return [f'data.source="{name}"', f"data.folder={_quoted(data)}"]
+    return [f"data.source={_quoted(data)}"]
+
+
+def _quoted(value: Any) -> str:
+    """A text of TOML, which unlike JSON has no pairs of surrogates."""
+    return json.dumps(str(value), ensure_ascii=False)
 
 
 def _features(text: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ does follows from its configuration and its data; the configuration is kept in t
 """
 
 import dataclasses
+import datetime
+import re
 import sys
 import typing
 from collections.abc import Iterable, Sequence
@@ -13,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
@@ -27,6 +37,22 @@ else:
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Rate = Annotated[float, Field(ge=0, lt=1)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# What NumPy's and TensorFlow's generators both take.
+_Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _moment(value: Any) -> Any:
+    """TOML has dates and numbers of its own; the configuration keeps their text."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return str(value) if type(value) in (int, float) else value
+
+
+def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("wanted are one or more lengths of lists, each once")
+    return values
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -64,7 +90,8 @@ class SplitConfig:
         method: `random`, `leave_last_out` (each user's last event) or `by_time`.
         test_fraction: share of the rows, with `random`.
         seed: with `random`.
-        at: with `by_time`, the moment that the test rows begin, as ISO date or date-time.
+        at: with `by_time`, the moment that the test rows begin: an ISO date or date-time, or seconds
+            since 1970.
         known_users, known_items: with `by_time`, keep only test rows of users, items seen before.
         validation_fraction: share of the training rows held out to stop by: with `random` drawn at
             random, with `by_time` the latest, with `leave_last_out` each user's second-last event
@@ -73,8 +100,8 @@ class SplitConfig:
 
     method: Literal["random", "leave_last_out", "by_time"] = "random"
     test_fraction: _Fraction = 0.2
-    seed: int = 42
-    at: str | None = None
+    seed: _Seed = 42
+    at: Annotated[str | None, BeforeValidator(_moment)] = None
     known_users: bool = False
     known_items: bool = False
     validation_fraction: _Rate = 0.1
@@ -97,7 +124,7 @@ class InBatchConfig:
     """See `InBatchSoftmax`."""
 
     type: Literal["in_batch"] = "in_batch"
-    temperature: PositiveFloat = 1.0
+    temperature: _Positive = 1.0
     num_hard_negatives: PositiveInt | None = None
 
 
@@ -106,7 +133,7 @@ class FullSoftmaxConfig:
     """See `FullSoftmax`."""
 
     type: Literal["full_softmax"] = "full_softmax"
-    temperature: PositiveFloat = 1.0
+    temperature: _Positive = 1.0
     block_size: PositiveInt = 16_384
 
 
@@ -115,7 +142,7 @@ class TfrsRetrievalConfig:
     """`tfrs.tasks.Retrieval` as it is."""
 
     type: Literal["tfrs_retrieval"] = "tfrs_retrieval"
-    temperature: PositiveFloat | None = None
+    temperature: _Positive | None = None
     num_hard_negatives: PositiveInt | None = None
     remove_accidental_hits: bool = False
 
@@ -142,21 +169,21 @@ class TrainingConfig:
     """
 
     optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
-    learning_rate: PositiveFloat = 0.1
+    learning_rate: _Positive = 0.1
     batch_size: PositiveInt = 2048
     epochs: PositiveInt = 20
     monitor: str = "factorized_top_k/top_100_categorical_accuracy"
     patience: PositiveInt | None = 3
     validate_every: PositiveInt = 1
     refit: bool = False
-    seed: int = 42
+    seed: _Seed = 42
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class EvaluationConfig:
     """Lengths of the lists that are judged."""
 
-    ks: tuple[PositiveInt, ...] = (1, 5, 10, 20, 50, 100)
+    ks: Annotated[tuple[PositiveInt, ...], AfterValidator(_distinct)] = (1, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -166,7 +193,7 @@ class IndexConfig:
     n_trees: PositiveInt = 50
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.95
     tune_k: PositiveInt = 100
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: _Seed = 42
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -189,7 +216,7 @@ class RunConfig:
         description: one or two sentences for people.
     """
 
-    recipe: str
+    recipe: Annotated[str, Field(min_length=1, pattern=r"^[^/\\]+$")]
     description: str = ""
     schema: schema.Schema
     data: DataConfig = DataConfig()
@@ -244,7 +271,8 @@ def load_config(recipe: str = "two_tower_ml100k", overrides: Sequence[str] = ())
     Args:
         recipe: the name of a shipped recipe, or a path that ends in `.toml`.
         overrides: settings that take precedence, each `section.key=value` with the value as in TOML;
-            quotes around text may be left out. A number counts in a list: `schema.query.0.column`.
+            quotes around text may be left out. A number counts in a list, `schema.query.0.column`; the
+            number after the last one adds to it.
 
     Raises:
         ConfigError: if there is no such recipe or file, or it says something that makes no sense.
@@ -303,31 +331,31 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = text.strip()  # text without quotes
     target: Any = values
     for key in keys[:-1]:
-        target = _step(target, key, override)
-    if isinstance(target, list):
-        _step(target, keys[-1], override)
-        target[int(keys[-1])] = value
-    else:
-        target[keys[-1]] = value
-
-
-def _step(target: Any, key: str, override: str) -> Any:
+        if isinstance(target, dict):
+            target = target.setdefault(key, {})
+        else:
+            target = target[_place(target, key, override, len(target))]
+        if not isinstance(target, dict | list):
+            raise ConfigError(f'"{override}": {key} is a single value and has no settings inside.')
     if isinstance(target, dict):
-        inner = target.setdefault(key, {})
-    elif key.isdigit() and int(key) < len(target):
-        inner = target[int(key)]
+        target[keys[-1]] = value
     else:
+        place = _place(target, keys[-1], override, len(target) + 1)
+        target[place : place + 1] = [value]
+
+
+def _place(target: list[Any], key: str, override: str, end: int) -> int:
+    if not key.isdecimal() or int(key) >= end:
         raise ConfigError(
             f'"{override}" counts to {key} in a list of {len(target)}. Numbers start at 0.'
         )
-    if not isinstance(inner, dict | list) and isinstance(target, dict):
-        raise ConfigError(f'"{override}": {key} is a single value and has no settings inside.')
-    return inner
+    return int(key)
 
 
 def _explain(problem: Any) -> str:
     """One of pydantic's findings in the words of the file."""
-    path = [part for part in problem["loc"] if part not in _tags()]
+    *sections, last = problem["loc"] or ("",)
+    path = [part for part in (*(s for s in sections if s not in _tags()), last) if part != ""]
     name = ".".join(map(str, path))
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         valid = _valid_names(problem["loc"][:-1])
@@ -337,8 +365,17 @@ def _explain(problem: Any) -> str:
         )
     if problem["type"] == "missing":
         return f"{name}: this setting is missing."
-    received = f" Received: {problem['input']!r}." if name else ""
-    return f"{name or 'settings'}: {problem['msg'].removeprefix('Value error, ')}.{received}"
+    text = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        return f"{name or 'settings'}: {text}."  # which tells what was received
+    return f"{name}: {text}. Received: {problem['input']!r}.{_nearest_value(problem)}"
+
+
+def _nearest_value(problem: Any) -> str:
+    """The value nearest to one that is not among those that a setting takes."""
+    context = problem.get("ctx", {})
+    valid = re.findall("'([^']+)'", str(context.get("expected_tags", context.get("expected", ""))))
+    return nearest(str(context.get("tag", problem["input"])), valid)
 
 
 def _valid_names(path: Iterable[Any]) -> list[str]:

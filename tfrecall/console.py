@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-stderr = Console(stderr=True, highlight=False)
-stdout = Console(highlight=False)
+# Titles and messages are shown as they are: "[rec]" is a film, not markup.
+stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
+stdout = Console(highlight=False, markup=False, emoji=False)
 
 HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr")
 # Progress is reported this often at most; shorter steps need none.
@@ -26,12 +27,12 @@ class Narrator:
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         started = time.perf_counter()
-        stderr.print(f"[bold]{title}[/bold] ...")
+        stderr.print(f"{title} ...", style="bold")
         yield
         stderr.print(f"  done in {time.perf_counter() - started:.1f} s")
 
     def note(self, text: str) -> None:
-        stderr.print(f"  {text}", markup=False)
+        stderr.print(f"  {text}", soft_wrap=True)
 
     def progress(self, title: str, done: int, total: int) -> None:
         now = time.perf_counter()
@@ -43,10 +44,10 @@ class Narrator:
 def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
     """Prints an answer: as one JSON object, or as tables for people."""
     if as_json:
-        print(json.dumps(answer))
+        print(json.dumps(answer, default=str))  # dates of item tables
         return
     for table in tables:
-        stdout.print(table)
+        stdout.print(table, soft_wrap=isinstance(table, str))  # paths stay in one piece
 
 
 def metric_table(metrics: dict[str, Any], names: Sequence[str] | None = None) -> Table:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import resource
 import sys
 import time
@@ -22,7 +23,6 @@ from tfrecall.data.tables import read
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, evaluate
 from tfrecall.exporting.export import export
-from tfrecall.exporting.signatures import check_columns
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.layout import unfinished
@@ -156,7 +156,6 @@ def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
         note(text)
     config.schema.check_query([*data.log.columns, *data.users.columns])
     config.schema.check_candidate(data.items.columns)
-    check_columns(config.schema.query_columns)
     if config.export.k > data.items.height:
         raise ConfigError(
             f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items. "
@@ -217,6 +216,7 @@ def train(
     settings = {name: value for name, value in vars(config.training).items() if name != "refit"}
     # A bar that redraws itself is for terminals; a log gets one line an epoch.
     settings["verbose"] = 1 if sys.stderr.isatty() else 2
+    _warn_of_monitor(config, prepared, note)
     seed_everything(config.training.seed)
     model = make_model(config)
     fitted = fit(model, prepared.train, prepared.validation, **settings)
@@ -230,6 +230,18 @@ def train(
     model = make_model(config)
     again = fit(model, prepared.known, **{**settings, "epochs": fitted.best_epoch})
     return model, replace(fitted, seconds=fitted.seconds + again.seconds)
+
+
+def _warn_of_monitor(config: RunConfig, prepared: Prepared, note: Callable[[str], None]) -> None:
+    """Tells when the metric to stop by is 1 whatever the model does."""
+    length = re.search(r"top_(\d+)_", config.training.monitor)
+    stops = prepared.validation is not None and config.training.patience
+    if stops and length and int(length[1]) >= prepared.known.items.height:
+        note(
+            f"`training.monitor` is {config.training.monitor}, but there are only "
+            f"{prepared.known.items.height} items: it is 1 after every epoch, and the first counts as the "
+            "best. Choose a shorter list, such as factorized_top_k/top_5_categorical_accuracy, or loss."
+        )
 
 
 class Stopwatch:

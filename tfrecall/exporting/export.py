@@ -18,7 +18,6 @@ from tfrecall.exporting.round_trip import check_round_trip
 from tfrecall.exporting.signatures import (
     CANDIDATE_OUTPUT,
     QUERY_OUTPUT,
-    check_columns,
     save_retrieval,
     save_tower,
 )
@@ -60,11 +59,9 @@ def export(
     Raises:
         ExportError: if the directory cannot be written, or an exported model answers unlike the live
             one.
-        ConfigError: if `k` does not lie between 1 and the size of the catalogue, or a query column has
-            a name that an argument of the signatures has.
+        ConfigError: if `k` does not lie between 1 and the size of the catalogue.
     """
     root = Path(path)
-    check_columns(model.query_tower.forms)
     _check_facts(facts)
     if not 1 <= k <= len(model.catalogue):
         raise ConfigError(

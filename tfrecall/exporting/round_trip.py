@@ -93,7 +93,7 @@ def check_round_trip(
             received = np.array(answer[output], np.float32)
             worst = max(worst, _difference(case, output, expected, received))
         if case.queries is not None:
-            _check_ids(case, answer, exact)
+            _check_ids(case, answer, case.queries, exact)
     return worst
 
 
@@ -180,12 +180,12 @@ def _difference(case: _Case, output: str, live: np.ndarray, exported: np.ndarray
     return difference
 
 
-def _check_ids(case: _Case, answer: dict[str, Any], exact: ExactIndex) -> None:
+def _check_ids(case: _Case, answer: dict[str, Any], queries: np.ndarray, exact: ExactIndex) -> None:
     """Each id has the score it came with; which of two equal ones comes first is left open."""
     for i, ids in enumerate(answer["candidate_ids"]):
         scores = np.array(answer["scores"][i])
         rows = exact.rows(ids)
-        live = np.where(rows < 0, -np.inf, exact.vectors[rows] @ case.queries[i])
+        live = np.where(rows < 0, -np.inf, exact.vectors[rows] @ queries[i])
         largest = np.abs(live[rows >= 0]).max(initial=0)
         if not np.allclose(live, scores, rtol=1e-4, atol=1e-4 * largest):
             raise ExportError(

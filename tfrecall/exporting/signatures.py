@@ -5,35 +5,17 @@ that were trained, so there is one path from a raw feature to a vector; Keras it
 and neither Keras nor tfrecall is needed to load what is.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from tfrecall._keras import keras, tf
 from tfrecall.data.vocabulary import FIRST
-from tfrecall.errors import ConfigError
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import Tower
 
 QUERY_OUTPUT = "query_embedding"
 CANDIDATE_OUTPUT = "candidate_embedding"
-# Arguments of the signatures of `retrieval`, beside the query columns; `self` is Python's.
-RESERVED = ("k", "exclude", "allow", "self")
-
-
-def check_columns(columns: Iterable[str]) -> None:
-    """Refuses query columns that the signatures could not tell from their own arguments.
-
-    Raises:
-        ConfigError: naming the column.
-    """
-    for column in columns:
-        if column in RESERVED:
-            raise ConfigError(
-                f'A query column cannot be called "{column}", because the exported signatures have an '
-                f"argument of that name. Rename it; reserved are: {', '.join(RESERVED)}."
-            )
 
 
 def save_tower(tower: Tower, output: str, path: str) -> None:

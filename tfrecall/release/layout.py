@@ -223,7 +223,8 @@ def _part_versions(root: Path) -> list[int]:
 def _remove_leftovers(root: Path) -> None:
     """Removes the temporary directories that nobody holds; to be called with the lock of the root."""
     for directory in root.glob(f"{_UNFINISHED}*"):
-        with suppress(BlockingIOError), locked(directory, wait=False):
+        # Held by another, or just removed by one who is done.
+        with suppress(OSError), locked(directory, wait=False):
             shutil.rmtree(directory, ignore_errors=True)
 
 
