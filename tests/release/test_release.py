@@ -203,7 +203,7 @@ def test_a_query_of_the_wrong_type_is_refused_naming_the_column(tiny_release, qu
 
 
 def test_a_column_that_the_model_does_not_take_is_refused_with_the_nearest(tiny_release):
-    with pytest.raises(MissingColumnError, match='does not take "hometown".*mean "home_town"'):
+    with pytest.raises(MissingColumnError, match=r'does not take "hometown".*mean "home_town"'):
         tiny_release.recommend([{"hometown": "Town 1"}])
 
 
@@ -231,11 +231,11 @@ def test_item_ids_are_a_list_of_strings(tiny_release, ids):
 
 
 def test_wrong_names_are_refused_with_the_nearest(tiny_release):
-    with pytest.raises(ConfigError, match='no index "anoy".*"annoy"'):
+    with pytest.raises(ConfigError, match=r'no index "anoy".*"annoy"'):
         tiny_release.recommend([KNOWN], 1, index="anoy")
-    with pytest.raises(MissingColumnError, match='no column "titel".*"title"'):
+    with pytest.raises(MissingColumnError, match=r'no column "titel".*"title"'):
         tiny_release.recommend([KNOWN], 1, columns=["titel"])
-    with pytest.raises(DataError, match='no item "i400".*"i4'):
+    with pytest.raises(DataError, match=r'no item "i400".*"i4'):
         tiny_release.similar_items("i400")
 
 
