@@ -131,7 +131,7 @@ def run_recipe(
     root = outcome.release.root
     tables: list[Any] = [
         metric_table(outcome.metrics),
-        item_table(f"What user {example.user_id} had, best liked first", example.had),
+        item_table(f"What user {example.user_id} had, {example.order} first", example.had),
         item_table(f"Recommended to user {example.user_id}", example.recommended),
         f"Release {outcome.release.version} in {root}. Ask it: tfrecall recommend {root} "
         f"--user {example.user_id} -k 10",

@@ -15,10 +15,15 @@ ROWS = 10
 
 @dataclass(frozen=True)
 class Example:
-    """One user: what was had, the best liked first, and what is recommended."""
+    """One user: what was had and what is recommended.
+
+    Attributes:
+        order: what comes first of what was had: `best liked`, or `latest` where there are no ratings.
+    """
 
     user_id: str
     had: list[dict[str, Any]]
+    order: str
     recommended: list[dict[str, Any]]
 
 
@@ -34,7 +39,8 @@ def example_of(outcome: "Outcome") -> Example:
     wanted = ["item_id", *columns, *(["rating"] if "rating" in log.columns else [])]
     k = min(ROWS, known.items.height)
     (answer,) = release.recommend([user_id], k, columns=columns)
-    return Example(user_id, had.select(wanted).to_dicts(), rows_of(answer))
+    first = "best liked" if "rating" in log.columns else "latest"
+    return Example(user_id, had.select(wanted).to_dicts(), first, rows_of(answer))
 
 
 def label_columns(release: Release) -> list[str]:

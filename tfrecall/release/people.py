@@ -96,7 +96,7 @@ class People:
         """
         given = [self._given(query) for query in queries]
         user_ids = [query.get("user_id") for query in given]
-        users = np.array([self.rows.get(user, -1) for user in user_ids], dtype=np.int64)
+        users = np.array([self.rows.get(user or "", -1) for user in user_ids], dtype=np.int64)
         features = {column: self._column(column, given, users) for column in self.forms}
         known = np.array([len(self.seen(user)) > 0 for user in users], dtype=bool)
         defaulted = [
@@ -146,6 +146,8 @@ class People:
 
 def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
     """As training did with a column that holds these values: whole numbers and dates become text."""
+    if form == "string" and all(isinstance(value, str) for value in values):
+        return np.array(values, dtype=object)  # the usual case, without a table
     try:
         if any(isinstance(value, float) and not math.isfinite(value) for value in values):
             raise ValueError("NaN and infinity are no values")

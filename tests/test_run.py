@@ -1,0 +1,155 @@
+"""Parts of the main job; the whole of it is run in tests/integration."""
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from tests.integration.runs import write_files
+from tfrecall.config import RunConfig, load_config
+from tfrecall.data import synthetic
+from tfrecall.errors import ConfigError, ExportError
+from tfrecall.example import example_of
+from tfrecall.run import Stopwatch, _finite, _warn_of_monitor, make_model, run, split, train
+
+
+def configured(*settings) -> RunConfig:
+    return load_config("two_tower_ml100k", settings)
+
+
+def rows(part):
+    return part.log.rows()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["split.method=random"],
+        ["split.method=leave_last_out"],
+        ["split.method=by_time", "split.at=2020-09-15"],
+    ],
+)
+def test_training_validation_and_test_rows_are_the_log(settings):
+    data = synthetic(30, 20, 4000)
+    prepared = split(configured(*settings), data)
+    train, validation, known, test = map(
+        rows, (prepared.train, prepared.validation, prepared.known, prepared.test)
+    )
+    assert sorted(known + test) == sorted(rows(data))
+    assert sorted(train + validation) == sorted(known)
+    without = split(configured(*settings, "split.validation_fraction=0", "training.refit=false"), data)
+    assert without.validation is None
+    assert without.train is without.known
+    assert sorted(rows(without.known)) == sorted(known)
+
+
+def test_by_time_the_validation_rows_are_the_latest_of_the_known():
+    prepared = split(configured("split.method=by_time", "split.at=2020-09-15"), synthetic(30, 20, 4000))
+    last = prepared.train.log["timestamp"].max()
+    assert last < prepared.validation.log["timestamp"].min()
+    share = len(prepared.validation) / len(prepared.known)
+    assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_model_is_made_of_its_configuration():
+    model = make_model(
+        configured("task={type='tfrs_retrieval', temperature=0.2}", "model.dropout=0.25")
+    )
+    assert type(model.task).__module__.startswith("tensorflow_recommenders")
+    assert model.query_tower.dropout == 0.25
+    assert model.query_tower.layer_sizes == (256, 64)
+    assert model.name == "two_tower_ml100k"
+
+
+def tiny_run(tmp_path, *settings) -> RunConfig:
+    recipe = write_files(tmp_path)[0]
+    files = {"source": "log.csv", "users": "users.parquet", "items": "items.parquet"}
+    return load_config(recipe, [*(f"data.{k}={tmp_path / v}" for k, v in files.items()), *settings])
+
+
+def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch):
+    from tfrecall import run as job
+    from tfrecall.run import prepare
+
+    config = tiny_run(tmp_path, "training.refit=true", "training.epochs=1")
+    fits = []
+    monkeypatch.setattr(
+        job,
+        "fit",
+        lambda model, rows, validation=None, **settings: (
+            fits.append((model, len(rows), validation is not None, settings["epochs"]))
+            or job.Fitted({}, 1, 7, 2.0, 10.0)
+        ),
+    )
+    notes = []
+    prepared = prepare(config, notes.append)
+    model, fitted = train(config, prepared, notes.append)
+    (first, *of_first), (second, *of_second) = fits
+    assert of_first == [648, True, 1]
+    assert of_second == [720, False, 7], "as many epochs as were best"
+    assert model is second is not first
+    assert (fitted.seconds, fitted.best_epoch) == (4.0, 7)
+    assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in notes)
+
+
+def test_a_metric_that_cannot_tell_epochs_apart_is_noted():
+    config, data = configured(), synthetic(30, 20, 400)
+    prepared, notes = split(config, data), []
+    _warn_of_monitor(config, prepared, notes.append)
+    assert "there are only 20 items" in notes[0]
+    _warn_of_monitor(configured("training.monitor=loss"), prepared, notes.append)
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("setting", ["index.n_trees=99999999999", "export.k=41"])
+def test_what_cannot_work_is_refused_before_training(tmp_path, monkeypatch, setting):
+    monkeypatch.setattr("tfrecall.run.train", lambda *args: pytest.fail("training began"))
+    with pytest.raises(ConfigError):
+        run(tiny_run(tmp_path, setting), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_the_data_are_read(tmp_path):
+    (tmp_path / "file").touch()
+    config = tiny_run(tmp_path, f"data.source={tmp_path}/nowhere.csv")
+    with pytest.raises(ExportError, match=r"cannot be written"):
+        run(config, tmp_path / "file")
+
+
+def test_a_stopwatch_tells_steps_that_ended_and_the_one_that_runs():
+    clock = Stopwatch()
+    with clock.time("one"):
+        pass
+    with clock.time("two"):
+        time.sleep(0.01)
+        running = clock.seconds
+    assert list(running) == ["one", "two"]
+    assert running["two"] >= 0.01
+    assert clock.seconds["one"] == running["one"]
+    assert clock.seconds["two"] >= running["two"]
+
+
+def test_epochs_that_diverged_are_null_in_json():
+    assert _finite({"loss": [1.0, float("nan"), float("inf")]}) == {"loss": [1.0, None, None]}
+
+
+def test_the_example_is_the_user_of_the_first_test_row(tiny_release, tiny_log):
+    prepared = SimpleNamespace(test=tiny_log.with_log(tiny_log.log[5:]), known=tiny_log)
+    outcome = SimpleNamespace(release=tiny_release, prepared=prepared)
+    example = example_of(outcome)
+    mine = tiny_log.log.filter(pl.col("user_id") == example.user_id)
+    assert example.user_id == tiny_log.log["user_id"][5]
+    assert example.order == "latest"
+    assert [row["item_id"] for row in example.had] == mine.sort(
+        "timestamp", descending=True, maintain_order=True
+    )["item_id"][:10].to_list()
+    assert len(example.recommended) == 10
+
+    rated = replace(tiny_log, log=tiny_log.log.with_columns(rating=pl.int_range(pl.len()) % 5 * 1.0))
+    prepared.known = rated
+    example = example_of(outcome)
+    ratings = [row["rating"] for row in example.had]
+    assert example.order == "best liked"
+    assert ratings == sorted(ratings, reverse=True)
