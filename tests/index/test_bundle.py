@@ -69,7 +69,7 @@ def test_the_manifest_says_what_is_there(written):
     assert (trees["metric"], trees["n_trees"], trees["seed"]) == ("augmented_angular", 5, 42)
     assert trees["recall"] == trees["tuning"]["rows"][-1]["recall"] >= 0.95
     assert sorted(manifest["files"]) == sorted(FILES[:3])
-    assert manifest["files"]["vectors.npy"]["size"] == 300 * 8 * 4 + 128
+    assert manifest["files"]["vectors.npy"]["bytes"] == 300 * 8 * 4 + 128
 
 
 def test_files_are_readable_without_us(written):

@@ -9,7 +9,7 @@ import pytest
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data import synthetic
 from tfrecall.data.pipelines import examples
-from tfrecall.errors import DataError, MissingColumnError
+from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.metrics import hit_rate
 from tfrecall.models.retriever import Retriever
 from tfrecall.models.two_tower import TwoTower
@@ -455,3 +455,11 @@ def test_the_model_is_a_retriever(trained):
     assert retriever.item_ids.tolist() == DATA.items["item_id"].to_list()
     assert retriever.scores(DATA.queries[:3]).shape == (3, 20)
     assert retriever.scores(DATA.queries.clear()).shape == (0, 20)
+
+
+def test_a_log_names_its_candidates_by_item_id():
+    schema = Schema(
+        query=[Categorical("user_id")], candidate=[Categorical("title")], candidate_id="title"
+    )
+    with pytest.raises(ConfigError, match=r'names candidates by "title".*Leave `candidate_id` out'):
+        TwoTower(schema).adapt(DATA)

@@ -80,7 +80,7 @@ def steps_of_publishing(monkeypatch, error, at):
 
         return call
 
-    for module, name in ((os, "rename"), (os, "replace"), (layout, "sha256"), (os, "fsync")):
+    for module, name in ((os, "rename"), (os, "replace"), (layout, "describe"), (os, "fsync")):
         monkeypatch.setattr(module, name, failing(getattr(module, name)))
     return done
 

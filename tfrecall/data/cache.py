@@ -1,6 +1,5 @@
 """Fetched data sets on disk: three Parquet files and where they came from."""
 
-import hashlib
 import json
 import os
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 import platformdirs
 import polars as pl
 
+from tfrecall.checksums import sha256
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
@@ -64,8 +64,3 @@ def load(folder: Path) -> Interactions:
         return Interactions(log, users, items, about["name"], tuple(about["notes"]))
     except (OSError, KeyError, AttributeError, json.JSONDecodeError) as error:
         raise DataError(f"{folder} is not a complete data set; delete it: {error}") from error
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.checksums import check_file
 from tfrecall.errors import ConfigError, ExportError, ReleaseError, nearest
 from tfrecall.index.annoy import Annoy, AnnoyIndex, open_forest
 from tfrecall.index.exact import Exact, ExactIndex
-from tfrecall.index.manifest import MANIFEST, check_file, read_manifest, write_manifest
+from tfrecall.index.manifest import MANIFEST, read_manifest, write_manifest
 from tfrecall.index.tuning import TuningTable
 
 FOREST, VECTORS, IDS = "index.ann", "vectors.npy", "ids.parquet"
@@ -159,7 +160,7 @@ def load_bundle(
     directory = Path(directory)
     manifest = read_manifest(directory, model)
     for name, facts in manifest["files"].items():
-        check_file(directory / name, facts, verify)
+        check_file(directory / name, facts, contents=verify)
     exact = _open_exact(directory, manifest, mmap)
     annoy = None if manifest["annoy"] is None else _open_annoy(directory, manifest["annoy"], exact)
     return Bundle(exact, annoy, manifest)

@@ -1,10 +1,10 @@
 """The manifest of an index bundle: what it says, and the refusal of files it does not vouch for."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from tfrecall.checksums import describe, own_checksum
 from tfrecall.errors import ReleaseError
 
 FORMAT = "tfrecall.index"
@@ -24,29 +24,11 @@ def write_manifest(directory: Path, facts: dict[str, Any], files: list[str]) -> 
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **facts,
-        "files": {name: _facts(directory / name) for name in files},
+        "files": {name: describe(directory / name) for name in files},
     }
-    manifest["sha256"] = _own_checksum(manifest)
+    manifest["sha256"] = own_checksum(manifest)
     text = json.dumps(manifest, indent=2) + "\n"
     (directory / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    return {"size": path.stat().st_size, "sha256": _checksum(path)}
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _own_checksum(manifest: dict[str, Any]) -> str:
-    """Of everything in the manifest but itself, however it is indented."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
@@ -76,7 +58,7 @@ def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
             f"{path} has format version {manifest.get('format_version')!r}; this version of "
             f"tfrecall reads {FORMAT_VERSION}. Export again, or use the version that wrote it."
         )
-    if manifest.get("sha256") != _own_checksum(manifest):
+    if manifest.get("sha256") != own_checksum(manifest):
         raise ReleaseError(f"{path} was altered: its checksum is another one. Export again.")
     if model is not None and manifest["model"] != model:
         raise ReleaseError(
@@ -84,29 +66,3 @@ def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
             f"is {model!r}. Export model and index together."
         )
     return manifest
-
-
-def check_file(path: Path, facts: dict[str, Any], verify: bool) -> None:
-    """Refuses a file that is not there or not the one that was written.
-
-    Args:
-        path: the file.
-        facts: its entry under `files` in the manifest.
-        verify: whether to compare the checksum too, not only the size.
-
-    Raises:
-        ReleaseError: naming the file.
-    """
-    if not path.is_file():
-        raise ReleaseError(f"{path} is missing. Copy the whole bundle, or export again.")
-    size = path.stat().st_size
-    if size != facts["size"]:
-        raise ReleaseError(
-            f"{path} is truncated or altered: it has {size} bytes, {facts['size']} were written. "
-            "Copy the bundle again, or export again."
-        )
-    if verify and _checksum(path) != facts["sha256"]:
-        raise ReleaseError(
-            f"{path} was altered: its SHA-256 is not the one in {MANIFEST}. "
-            "Copy the bundle again, or export again."
-        )

@@ -10,7 +10,7 @@ from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.pipelines import as_batches, column_batches, to_frame
 from tfrecall.data.vocabulary import FIRST
-from tfrecall.errors import DataError, MissingColumnError
+from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import CandidateTower, ColumnReader, QueryTower
 from tfrecall.models.vector_retriever import VectorRetriever
@@ -104,15 +104,25 @@ class TwoTower(tfrs.Model):
         Raises:
             MissingColumnError: if the data lack a column of the schema.
             DataError: if the data cannot be learned from, or the model has weights already.
+            ConfigError: if the schema names candidates by another column than the log does.
         """
         if isinstance(examples, Interactions):
             queries, items = examples.queries, examples.items
             self.schema.check_query(queries.columns)
+            self.schema.check_candidate(items.columns)
+            self._check_names_items()
             counts = np.bincount(examples.item_rows, minlength=items.height)
             self.interactions = examples
             self._adapt(lambda c, f: column_batches(queries, c, f), items, counts)
         else:
             self._adapt_to_datasets(examples, candidates)
+
+    def _check_names_items(self) -> None:
+        if self.schema.candidate_id != "item_id":
+            raise ConfigError(
+                f'The schema names candidates by "{self.schema.candidate_id}", but an interaction log names '
+                'them by "item_id". Leave `candidate_id` out; it is for datasets of raw features.'
+            )
 
     def _adapt_to_datasets(self, examples: tf.data.Dataset, candidates: tf.data.Dataset | None) -> None:
         if candidates is None:
@@ -132,7 +142,6 @@ class TwoTower(tfrs.Model):
         self._adapt(lambda c, _: examples.map(lambda raw: raw[c]), items, counts.to_numpy())
 
     def _adapt(self, read_query: ColumnReader, items: pl.DataFrame, counts: np.ndarray) -> None:
-        self.schema.check_candidate(items.columns)
         if not counts.any():
             raise DataError(
                 f"None of the {items.height:,} candidates occurs in the examples, so nothing can be "

@@ -23,17 +23,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tfrecall.checksums import describe, own_checksum
 from tfrecall.errors import ExportError, ReleaseError
 from tfrecall.release.locks import LOCK, locked
-from tfrecall.release.manifest import (
-    FORMAT,
-    MANIFEST,
-    manifest_file,
-    own_checksum,
-    read_manifest,
-    sha256,
-    versions,
-)
+from tfrecall.release.manifest import FORMAT, MANIFEST, manifest_file, read_manifest, versions
 
 PARTS = ("query", "candidate", "retrieval", "index", "context")
 # Names the version whose parts are being moved, so that what a killed process moved is found again.
@@ -204,10 +197,7 @@ def _describe_files(directory: Path) -> dict[str, dict[str, dict[str, Any]]]:
     """For each part the size and checksum of its files."""
     return {
         part: {
-            file.relative_to(directory / part).as_posix(): {
-                "bytes": file.stat().st_size,
-                "sha256": sha256(file),
-            }
+            file.relative_to(directory / part).as_posix(): describe(file)
             for file in sorted(path for path in (directory / part).rglob("*") if path.is_file())
         }
         for part in PARTS

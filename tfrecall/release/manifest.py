@@ -1,10 +1,10 @@
 """The manifest of a release: what a version says of itself, and the refusal of other files."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from tfrecall.checksums import check_file, own_checksum
 from tfrecall.errors import ReleaseError
 
 FORMAT = 1
@@ -71,34 +71,4 @@ def check_files(root: Path, manifest: dict[str, Any], *, contents: bool = True) 
         ReleaseError: naming the first file that is missing, truncated or altered.
     """
     for name, facts in manifest["files"].items():
-        file = root / name
-        if not file.is_file():
-            raise ReleaseError(f"{file} is missing from the release. Export again or copy it again.")
-        size = file.stat().st_size
-        if size != facts["bytes"]:
-            raise ReleaseError(
-                f"{file} has {size} bytes where the manifest says {facts['bytes']}: it is truncated or "
-                "altered. Export again or copy it again."
-            )
-        if contents and sha256(file) != facts["sha256"]:
-            raise ReleaseError(
-                f"{file} is not the file that was exported: its SHA-256 differs from the manifest. "
-                "Export again or copy it again."
-            )
-
-
-def sha256(file: Path) -> str:
-    """Checksum of a file's contents, read in pieces."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def own_checksum(manifest: dict[str, Any]) -> str:
-    """Of everything in a manifest but the checksum itself, however it is indented."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    # Once through JSON, so that what will be read back gives the same.
-    text = json.dumps(json.loads(json.dumps(rest)), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+        check_file(root / name, facts, contents=contents)
