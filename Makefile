@@ -47,7 +47,7 @@ clean:
 
 # Annoy compiles from source; a wheel of it in the cache spares that the next time.
 $(STAMP): setup.cfg setup.py
-	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
 	  "tfrecall needs Python 3.10 to 3.13, and this is " + sys.version.split()[0] + \
 	  ". Name another: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)

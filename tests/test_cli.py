@@ -64,7 +64,7 @@ def test_recipes_are_listed_with_what_they_are():
 
 
 def test_a_recipe_is_shown_as_it_can_be_saved(tmp_path):
-    from tfrecall.config import load_config
+    from tfrecall.recipes import load_config
 
     file = tmp_path / "mine.toml"
     file.write_text(ask("recipes", "show", "two_tower_ml100k").stdout, "utf-8")
@@ -113,7 +113,7 @@ def test_a_fetch_that_fails_says_what_was_tried(monkeypatch):
     ],
 )
 def test_a_movielens_folder_is_told_by_its_files(tmp_path, files, settings):
-    from tfrecall.config import load_config
+    from tfrecall.recipes import load_config
 
     folder = tmp_path / 'a "folder" of 🎬 = films'
     folder.mkdir()

@@ -10,15 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall import config, schema
-from tfrecall.config import (
-    RunConfig,
-    config_from_dict,
-    load_config,
-    recipe_names,
-    recipe_text,
-)
+from tfrecall import config, recipes, schema
+from tfrecall.config import RunConfig
 from tfrecall.errors import ConfigError
+from tfrecall.recipes import config_from_dict, load_config, recipe_names, recipe_text
 
 
 def refused(*overrides):
@@ -27,7 +22,7 @@ def refused(*overrides):
     return str(error.value)
 
 
-def test_the_recipes_of_the_issue_ship():
+def test_both_recipes_ship():
     assert {"deep_retrieval_ml100k", "two_tower_ml100k"} <= set(recipe_names())
 
 
@@ -255,7 +250,7 @@ def test_python_3_10_reads_toml_with_tomli(monkeypatch):
     pytest.importorskip("tomli")
     monkeypatch.setattr(sys, "version_info", (3, 10, 14, "final", 0))
     monkeypatch.setitem(sys.modules, "tomllib", None)
-    found = importlib.util.spec_from_file_location("config_of_3_10", config.__file__)
+    found = importlib.util.spec_from_file_location("recipes_of_3_10", recipes.__file__)
     monkeypatch.setitem(sys.modules, "config_of_3_10", again := importlib.util.module_from_spec(found))
     found.loader.exec_module(again)
     assert again.tomllib.__name__ == "tomli"

@@ -1,5 +1,6 @@
 """Parts of the main job; the whole of it is run in tests/integration."""
 
+import re
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,11 +9,32 @@ import polars as pl
 import pytest
 
 from tests.integration.runs import write_files
-from tfrecall.config import RunConfig, load_config
+from tfrecall.config import RunConfig
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.example import example_of
-from tfrecall.run import Stopwatch, _finite, _warn_of_monitor, make_model, run, split, train
+from tfrecall.recipes import load_config
+from tfrecall.run import (
+    Silent,
+    Stopwatch,
+    _finite,
+    _warn_of_monitor,
+    make_model,
+    prepare,
+    run,
+    split,
+    train,
+)
+
+
+class Heard(Silent):
+    """A listener that keeps what it was told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
 
 
 def configured(*settings) -> RunConfig:
@@ -71,7 +93,6 @@ def tiny_run(tmp_path, *settings) -> RunConfig:
 
 def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch):
     from tfrecall import run as job
-    from tfrecall.run import prepare
 
     config = tiny_run(tmp_path, "training.refit=true", "training.epochs=1")
     fits = []
@@ -83,15 +104,25 @@ def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch
             or job.Fitted({}, 1, 7, 2.0, 10.0)
         ),
     )
-    notes = []
-    prepared = prepare(config, notes.append)
-    model, fitted = train(config, prepared, notes.append)
+    listener = Heard()
+    model, fitted = train(config, prepare(config, listener.note), listener)
     (first, *of_first), (second, *of_second) = fits
     assert of_first == [648, True, 1]
     assert of_second == [720, False, 7], "as many epochs as were best"
     assert model is second is not first
     assert (fitted.seconds, fitted.best_epoch) == (4.0, 7)
-    assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in notes)
+    assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in listener.notes)
+
+
+def test_each_epoch_is_told_in_one_line(tmp_path):
+    config = tiny_run(tmp_path, "training.epochs=2", "training.patience=2")
+    listener = Heard()
+    train(config, prepare(config, listener.note), listener)
+    told = [note for note in listener.notes if note.startswith("epoch ")]
+    assert len(told) == 2
+    assert re.fullmatch(
+        r"epoch 2 of 2: loss \d+\.\d{4}, validation factorized_top_k/\S+ 0\.\d{4}, [\d.]+ s", told[1]
+    )
 
 
 def test_a_metric_that_cannot_tell_epochs_apart_is_noted():

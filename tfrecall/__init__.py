@@ -27,7 +27,7 @@ _MODULE_OF = {
     "fit": "tfrecall.training",
     "keras": "tfrecall._keras",
     "load": "tfrecall.release",
-    "load_config": "tfrecall.config",
+    "load_config": "tfrecall.recipes",
 }
 _MODULES = ("data", "index")
 

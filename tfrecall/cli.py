@@ -105,8 +105,15 @@ def run_recipe(
     as_json: Json = False,
 ) -> None:
     """Prepare, fit, evaluate, export, index: the whole way from a log to a release."""
-    from tfrecall.config import load_config
-    from tfrecall.console import Narrator, item_table, metric_table, show, stderr
+    from tfrecall.console import (
+        Narrator,
+        import_tensorflow,
+        item_table,
+        metric_table,
+        show,
+        stderr,
+    )
+    from tfrecall.recipes import load_config
 
     columns = {
         "user_column": user_column,
@@ -121,8 +128,9 @@ def run_recipe(
     ]
     config = load_config(recipe, [*overrides, *(settings or [])])
     stderr.print(config.recipe, style="bold")
-    stderr.print(config.description.strip())
-    with redirect_stdout(sys.stderr):  # Keras draws its progress bars on standard output
+    stderr.print(" ".join(config.description.split()))
+    import_tensorflow()
+    with redirect_stdout(sys.stderr):  # nothing that a library prints may get into the answer
         from tfrecall.example import example_of
         from tfrecall.run import run
 
@@ -149,10 +157,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
-    from tfrecall.config import config_from_dict
-    from tfrecall.console import Narrator, metric_table, show
+    from tfrecall.console import Narrator, import_tensorflow, metric_table, show
     from tfrecall.errors import ReleaseError
+    from tfrecall.recipes import config_from_dict
 
+    import_tensorflow()
     with redirect_stdout(sys.stderr):
         from tfrecall.evaluation import evaluate as judge
         from tfrecall.release import load
@@ -212,7 +221,7 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """The best items for users."""
-    from tfrecall.console import item_table, show
+    from tfrecall.console import import_tensorflow, item_table, show
     from tfrecall.example import label_columns, rows_of
     from tfrecall.release import load
 
@@ -220,6 +229,7 @@ def recommend(
     if not queries:
         raise ConfigError("Nobody to recommend to. Give --user ID or --features JSON.")
     loaded = load(release)
+    import_tensorflow()
     answers = loaded.recommend(
         queries,
         k,
@@ -293,8 +303,8 @@ def index_release(
 @guarded
 def recipes_list(as_json: Json = False) -> None:
     """Name the shipped recipes."""
-    from tfrecall.config import load_config, recipe_names
     from tfrecall.console import item_table, show
+    from tfrecall.recipes import load_config, recipe_names
 
     rows = [{"recipe": n, "description": load_config(n).description.strip()} for n in recipe_names()]
     show({"recipes": rows}, as_json, item_table("Recipes", rows))
@@ -307,7 +317,7 @@ def recipes_show(
     as_json: Json = False,
 ) -> None:
     """Print a recipe, to save and edit."""
-    from tfrecall.config import load_config, recipe_text
+    from tfrecall.recipes import load_config, recipe_text
 
     print(json.dumps(load_config(name).to_dict()) if as_json else recipe_text(name), end="")
 

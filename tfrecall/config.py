@@ -4,14 +4,7 @@ A recipe is such a file that ships with the package (`tfrecall recipes list`). E
 does follows from its configuration and its data; the configuration is kept in the release.
 """
 
-import dataclasses
 import datetime
-import re
-import sys
-import typing
-from collections.abc import Iterable, Sequence
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -22,17 +15,10 @@ from pydantic import (
     Field,
     PositiveInt,
     TypeAdapter,
-    ValidationError,
 )
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
-from tfrecall.errors import ConfigError, nearest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -67,6 +53,7 @@ class DataConfig:
         items: path of the item table.
         user_column, item_column, timestamp_column, rating_column, weight_column: their names in the
             files.
+        timestamp_unit: of whole-number timestamps; told apart by their size when None.
         missing_items: what to do with rows whose item the item table lacks.
     """
 
@@ -79,6 +66,7 @@ class DataConfig:
     timestamp_column: str = "timestamp"
     rating_column: str | None = None
     weight_column: str | None = None
+    timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
     missing_items: Literal["refuse", "add", "drop"] = "refuse"
 
 
@@ -243,157 +231,6 @@ class RunConfig:
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())
-
-
-def recipe_names() -> list[str]:
-    """The recipes that ship with the package, in alphabetical order."""
-    files = resources.files("tfrecall.recipes").iterdir()
-    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
-
-
-def recipe_text(name: str) -> str:
-    """The TOML of a shipped recipe.
-
-    Raises:
-        ConfigError: if there is no recipe of that name.
-    """
-    if name not in recipe_names():
-        raise ConfigError(
-            f'There is no recipe "{name}".{nearest(name, recipe_names())} Shipped recipes: '
-            f"{', '.join(recipe_names())}. A recipe of your own is given by the path of its file."
-        )
-    return resources.files("tfrecall.recipes").joinpath(f"{name}.toml").read_text("utf-8")
-
-
-def load_config(recipe: str = "two_tower_ml100k", overrides: Sequence[str] = ()) -> RunConfig:
-    """Reads a recipe by name or a TOML file by path.
-
-    Args:
-        recipe: the name of a shipped recipe, or a path that ends in `.toml`.
-        overrides: settings that take precedence, each `section.key=value` with the value as in TOML;
-            quotes around text may be left out. A number counts in a list, `schema.query.0.column`; the
-            number after the last one adds to it.
-
-    Raises:
-        ConfigError: if there is no such recipe or file, or it says something that makes no sense.
-    """
-    values = _parse(_text(recipe), recipe)
-    if not recipe.endswith(".toml"):
-        values.setdefault("recipe", recipe)
-    values.setdefault("recipe", Path(recipe).stem)
-    for override in overrides:
-        _override(values, override)
-    return config_from_dict(values, recipe)
-
-
-def config_from_dict(values: dict[str, Any], where: str = "configuration") -> RunConfig:
-    """Checks the plain form of a configuration, as `RunConfig.to_dict` gives it.
-
-    Raises:
-        ConfigError: naming each setting that is wrong, and the nearest valid name for an unknown one.
-    """
-    try:
-        return TypeAdapter(RunConfig).validate_python(values)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise ConfigError(f"{where} cannot be used:\n{problems}") from error
-
-
-def _text(recipe: str) -> str:
-    if not recipe.endswith(".toml"):
-        return recipe_text(recipe)
-    try:
-        return Path(recipe).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The recipe {recipe} cannot be read: {error}. Give the path of a TOML file in UTF-8, or "
-            f"one of the shipped recipes: {', '.join(recipe_names())}."
-        ) from error
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}.") from error
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ConfigError(
-            f'"{override}" is no setting. Write section.key=value, for example training.epochs=2.'
-        )
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # text without quotes
-    target: Any = values
-    for key in keys[:-1]:
-        if isinstance(target, dict):
-            target = target.setdefault(key, {})
-        else:
-            target = target[_place(target, key, override, len(target))]
-        if not isinstance(target, dict | list):
-            raise ConfigError(f'"{override}": {key} is a single value and has no settings inside.')
-    if isinstance(target, dict):
-        target[keys[-1]] = value
-    else:
-        place = _place(target, keys[-1], override, len(target) + 1)
-        target[place : place + 1] = [value]
-
-
-def _place(target: list[Any], key: str, override: str, end: int) -> int:
-    if not key.isdecimal() or int(key) >= end:
-        raise ConfigError(
-            f'"{override}" counts to {key} in a list of {len(target)}. Numbers start at 0.'
-        )
-    return int(key)
-
-
-def _explain(problem: Any) -> str:
-    """One of pydantic's findings in the words of the file."""
-    *sections, last = problem["loc"] or ("",)
-    path = [part for part in (*(s for s in sections if s not in _tags()), last) if part != ""]
-    name = ".".join(map(str, path))
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        valid = _valid_names(problem["loc"][:-1])
-        return (
-            f"{name}: there is no such setting.{nearest(str(path[-1]), valid)} "
-            f"Valid here: {', '.join(valid)}."
-        )
-    if problem["type"] == "missing":
-        return f"{name}: this setting is missing."
-    text = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        return f"{name or 'settings'}: {text}."  # which tells what was received
-    return f"{name}: {text}. Received: {problem['input']!r}.{_nearest_value(problem)}"
-
-
-def _nearest_value(problem: Any) -> str:
-    """The value nearest to one that is not among those that a setting takes."""
-    context = problem.get("ctx", {})
-    valid = re.findall("'([^']+)'", str(context.get("expected_tags", context.get("expected", ""))))
-    return nearest(str(context.get("tag", problem["input"])), valid)
-
-
-def _valid_names(path: Iterable[Any]) -> list[str]:
-    """The settings of the section that a path of pydantic leads to."""
-    section: Any = RunConfig
-    for part in path:
-        if part in _tags():
-            section = _tags()[part]
-        elif isinstance(part, str):
-            section = typing.get_type_hints(section, include_extras=True)[part]
-    return [field.name for field in dataclasses.fields(section) if field.init]
-
-
-def _tags() -> dict[Any, type]:
-    """The classes behind each value of `type`."""
-    unions = (schema.Feature, TaskConfig)
-    members = [cls for union in unions for cls in typing.get_args(typing.get_args(union)[0])]
-    return {cls.__dataclass_fields__["type"].default: cls for cls in members}
 
 
 def _without_none(value: Any) -> Any:

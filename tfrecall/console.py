@@ -1,6 +1,8 @@
 """What the command line shows: steps and tables on standard error, answers on standard output."""
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,11 +36,30 @@ class Narrator:
     def note(self, text: str) -> None:
         stderr.print(f"  {text}", soft_wrap=True)
 
-    def progress(self, title: str, done: int, total: int) -> None:
+    def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
         now = time.perf_counter()
         if now - self._last_report > SECONDS_BETWEEN_REPORTS:
             self._last_report = now
-            stderr.print(f"  {title}: {done:,} of {total:,} rows")
+            of = f" of {total:,}" if total else ""
+            stderr.print(f"  {title}: {done:,}{of} {unit}")
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the notes about CUDA and CPU features that it prints then.
+
+    They are written by C++ before any log level counts, so standard error itself is put aside.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")  # of functions traced anew, which is no fault of a user's
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:

@@ -43,8 +43,8 @@ class Listener(Protocol):
     def note(self, text: str) -> None:
         """Something worth knowing."""
 
-    def progress(self, title: str, done: int, total: int) -> None:
-        """How far a long step has come."""
+    def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
+        """How far a long step has come; `total` is 0 where it is not known."""
 
 
 class Silent:
@@ -57,7 +57,7 @@ class Silent:
     def note(self, text: str) -> None:
         pass
 
-    def progress(self, title: str, done: int, total: int) -> None:
+    def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
         pass
 
 
@@ -111,7 +111,7 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
     with listener.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, listener.note)
     with listener.step("Fit the model"), clock.time("fit"):
-        model, fitted = train(config, prepared, listener.note)
+        model, fitted = train(config, prepared, listener)
     with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
         evaluation = evaluate(
             model,
@@ -146,6 +146,7 @@ def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Intera
         rating=config.rating_column,
         weight=config.weight_column,
         missing_items=config.missing_items,
+        unit=config.timestamp_unit,
     )
 
 
@@ -206,25 +207,30 @@ def make_model(config: RunConfig) -> TwoTower:
 
 
 def train(
-    config: RunConfig, prepared: Prepared, note: Callable[[str], None] = print
+    config: RunConfig, prepared: Prepared, listener: Listener | None = None
 ) -> tuple[TwoTower, Fitted]:
     """Fits a model, and once more on all that is known if the configuration asks for it.
 
     The fit returned is the one that judged by validation rows, except for its time, which is that of
     both.
     """
-    settings = {name: value for name, value in vars(config.training).items() if name != "refit"}
-    # A bar that redraws itself is for terminals; a log gets one line an epoch.
-    settings["verbose"] = 1 if sys.stderr.isatty() else 2
-    _warn_of_monitor(config, prepared, note)
+    listener = listener or Silent()
+    settings: dict[str, Any] = {**vars(config.training)}
+    settings.pop("refit")
+    settings |= {"verbose": 0, "callbacks": [_Epochs(config.training.monitor, listener)]}
+    _warn_of_monitor(config, prepared, listener.note)
     seed_everything(config.training.seed)
     model = make_model(config)
     fitted = fit(model, prepared.train, prepared.validation, **settings)
     if prepared.validation is not None and config.training.patience:
-        note(f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}.")
+        listener.note(
+            f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
+        )
     if not config.training.refit:
         return model, fitted
-    note(f"Fitting again on all {len(prepared.known):,} known rows for {fitted.best_epoch} epochs.")
+    listener.note(
+        f"Fitting again on all {len(prepared.known):,} known rows for {fitted.best_epoch} epochs."
+    )
     keras.backend.clear_session()
     seed_everything(config.training.seed)
     model = make_model(config)
@@ -241,6 +247,33 @@ def _warn_of_monitor(config: RunConfig, prepared: Prepared, note: Callable[[str]
             f"`training.monitor` is {config.training.monitor}, but there are only "
             f"{prepared.known.items.height} items: it is 1 after every epoch, and the first counts as the "
             "best. Choose a shorter list, such as factorized_top_k/top_5_categorical_accuracy, or loss."
+        )
+
+
+class _Epochs(keras.callbacks.Callback):
+    """Tells a listener of each epoch in one line, and of a long one while it runs."""
+
+    def __init__(self, monitor: str, listener: Listener) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.listener = listener
+        self._epoch = 0
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._epoch, self._started = epoch + 1, time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.listener.progress(f"epoch {self._epoch}", batch + 1, self.params["steps"] or 0, "steps")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        judged = logs.get(f"val_{self.monitor}")
+        validation = "" if judged is None else f", validation {self.monitor} {judged:.4f}"
+        seconds = time.perf_counter() - self._started
+        self.listener.note(
+            f"epoch {self._epoch} of {self.params['epochs']}: loss {logs['loss']:.4f}{validation}, "
+            f"{seconds:.1f} s"
         )
 
 

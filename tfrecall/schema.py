@@ -27,7 +27,7 @@ from tfrecall.raw import Form
 _STRICT = ConfigDict(extra="forbid")
 _Rate = Annotated[float, Field(ge=0, lt=1)]
 # Other arguments of the signature of a release that recommends.
-_RESERVED = ("k", "exclude", "allow")
+_RESERVED = ("k", "exclude", "allow", "self")
 
 _Class = TypeVar("_Class", bound=type)
 

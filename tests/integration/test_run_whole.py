@@ -93,7 +93,7 @@ def test_standard_error_tells_the_steps(ended):
 
 
 def test_the_configuration_that_is_kept_runs_again(root):
-    from tfrecall.config import config_from_dict, load_config
+    from tfrecall.recipes import config_from_dict, load_config
     from tfrecall.release.manifest import read_manifest
 
     kept = load_config(str(root / "config.toml"))

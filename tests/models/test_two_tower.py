@@ -463,3 +463,11 @@ def test_a_log_names_its_candidates_by_item_id():
     )
     with pytest.raises(ConfigError, match=r'names candidates by "title".*Leave `candidate_id` out'):
         TwoTower(schema).adapt(DATA)
+
+
+def test_towers_without_layers_must_give_vectors_of_equal_length():
+    schema = Schema(
+        query=[Categorical("user_id", 4), Numeric("timestamp")], candidate=[Categorical("item_id", 4)]
+    )
+    with pytest.raises(ConfigError, match=r"query tower .* 5 numbers .* candidate tower of 4"):
+        TwoTower(schema, [])

@@ -69,6 +69,13 @@ class Tower(keras.Model):
         self._scale = L2Normalization() if normalize else None
 
     @property
+    def output_dim(self) -> int:
+        """Length of the vectors."""
+        if self.layer_sizes:
+            return self.layer_sizes[-1]
+        return sum(getattr(layer.spec, "embedding_dim", 1) for layer in self.features)
+
+    @property
     def forms(self) -> dict[str, Form]:
         """The raw columns that the tower reads and the form of each."""
         return {layer.spec.column: layer.form for layer in self.features}

@@ -49,6 +49,7 @@ class TwoTower(tfrs.Model):
         interactions: the log that the model was adapted to; None if it was a dataset.
 
     Raises:
+        ConfigError: if the towers give vectors of different length.
         MissingColumnError: from `adapt`, if the data lack a column of the schema.
         DataError: if used before `adapt`.
     """
@@ -78,6 +79,12 @@ class TwoTower(tfrs.Model):
         self.candidate_tower = CandidateTower(
             self.schema.candidate, name="candidate_tower", **self._settings
         )
+        if self.query_tower.output_dim != self.candidate_tower.output_dim:
+            raise ConfigError(
+                f"The query tower gives vectors of {self.query_tower.output_dim} numbers and the candidate "
+                f"tower of {self.candidate_tower.output_dim}. Give `layer_sizes`, the last of which both "
+                "have in common."
+            )
         self.task = task if task is not None else InBatchSoftmax()
         self.correct_sampling_bias = correct_sampling_bias
         self.ks = tuple(ks)
@@ -281,8 +288,10 @@ class TwoTower(tfrs.Model):
         logs = super().train_step(inputs)
         loss = logs.pop("mean_loss")
         # Top-K is not measured in training, but its metrics are listed with the value 0.
-        silent = ("factorized_top_k", "total_loss")
-        return {**{k: v for k, v in logs.items() if not k.startswith(silent)}, "loss": loss}
+        silent = ["factorized_top_k", "total_loss"]
+        if not self._settings["embedding_regularization"]:
+            silent.append("regularization_loss")
+        return {**{k: v for k, v in logs.items() if not k.startswith(tuple(silent))}, "loss": loss}
 
     def test_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
         self.compute_loss(inputs, training=False)

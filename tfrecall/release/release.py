@@ -67,7 +67,6 @@ class Release:
         self.bundle = bundle
         query = manifest["query"]
         self.people = People.load(self._part("context"), query["forms"], query["defaults"])
-        self._query_model = _SavedTower(self._part("query"))
         self._rows = {item: row for row, item in enumerate(self.item_ids)}
 
     @property
@@ -83,6 +82,11 @@ class Release:
     def item_ids(self) -> np.ndarray:
         """Object array of `str` `[n]`, in catalogue order."""
         return self.bundle.exact.ids
+
+    @cached_property
+    def _query_model(self) -> "_SavedTower":
+        """Loaded when first asked: similar items, for one, do without TensorFlow."""
+        return _SavedTower(self._part("query"))
 
     @cached_property
     def items(self) -> pl.DataFrame:
