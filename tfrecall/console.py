@@ -16,32 +16,30 @@ stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 stdout = Console(highlight=False, markup=False, emoji=False)
 
 HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr")
-# Progress is reported this often at most; shorter steps need none.
-SECONDS_BETWEEN_REPORTS = 2.0
+# A step that says nothing for so long says how far it has come.
+SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class Narrator:
     """Tells the steps of a run on standard error; a `Listener` of `tfrecall.run`."""
 
     def __init__(self) -> None:
-        self._last_report = 0.0
+        self._last_word = time.perf_counter()
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started = self._last_word = time.perf_counter()
         stderr.print(f"{title} ...", style="bold")
         yield
         stderr.print(f"  done in {time.perf_counter() - started:.1f} s")
 
     def note(self, text: str) -> None:
+        self._last_word = time.perf_counter()
         stderr.print(f"  {text}", soft_wrap=True)
 
     def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
-        now = time.perf_counter()
-        if now - self._last_report > SECONDS_BETWEEN_REPORTS:
-            self._last_report = now
-            of = f" of {total:,}" if total else ""
-            stderr.print(f"  {title}: {done:,}{of} {unit}")
+        if time.perf_counter() - self._last_word > SECONDS_BETWEEN_REPORTS:
+            self.note(f"{title}: {done:,}{f' of {total:,}' if total else ''} {unit}")
 
 
 def import_tensorflow() -> None:
