@@ -1,5 +1,5 @@
 # make demo   environment, install, the main job on MovieLens-100K, recommendations
-# make test   environment, install, all tests
+# make test   environment, install, all tests; PYTEST='-m "not slow"' for the fast ones
 # make check  what CI runs: format, lint, types, import direction, README, tests
 # make bench  the benchmarks, one JSON line each
 PYTHON ?= python3
@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/tfrecall run $(if $(DATA),--data $(DATA))
 
 test: $(STAMP)
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 check: $(STAMP) format lint types imports readme test notebooks
 
@@ -36,7 +36,7 @@ readme: $(STAMP)
 	$(BIN)/python -m tests.readme --check
 
 notebooks: $(STAMP)
-	$(BIN)/pytest --nbmake --nbmake-timeout=900 -p no:doctest notebooks
+	TFRECALL_NOTEBOOK_BUDGET=small $(BIN)/pytest --nbmake --nbmake-timeout=900 -o addopts= notebooks
 
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
