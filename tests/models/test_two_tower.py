@@ -118,7 +118,7 @@ def test_validation_gives_what_evaluate_gives():
     metrics = measure(model)
     assert len(history["val_loss"]) == 2
     assert {name: history[f"val_{name}"][-1] for name in metrics} == metrics
-    assert [name for name in history if not name.startswith("val_")] == ["loss", "regularization_loss"]
+    assert [name for name in history if not name.startswith("val_")] == ["loss"]
 
 
 def test_a_cached_validation_set_of_raw_features_is_taken():
@@ -433,7 +433,8 @@ def test_regularization_shrinks_the_embeddings_and_is_not_part_of_the_loss(task)
             eager=True, task=TASKS[task](), schema=without_chance(), embedding_regularization=weight
         )
         history = train(model, epochs=3)
-        assert (history["regularization_loss"][-1] > 0) == (weight > 0)
+        assert ("regularization_loss" in history) == (weight > 0), "listed where there is one"
+        assert weight == 0 or history["regularization_loss"][-1] > 0
         assert history["loss"][-1] < 3.5  # about ln 20
         lengths.append(np.square(model.query_tower.weights[0]).sum())
     assert lengths[1] < lengths[0] / 2
