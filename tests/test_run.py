@@ -19,6 +19,7 @@ from tfrecall.run import (
     Stopwatch,
     _finite,
     _warn_of_monitor,
+    load_data,
     make_model,
     prepare,
     run,
@@ -184,3 +185,11 @@ def test_the_example_is_the_user_of_the_first_test_row(tiny_release, tiny_log):
     ratings = [row["rating"] for row in example.had]
     assert example.order == "best liked"
     assert ratings == sorted(ratings, reverse=True)
+
+
+def test_the_unit_of_timestamps_can_be_stated(tmp_path):
+    file = tmp_path / "log.csv"
+    # 2,000 and 4,000 milliseconds would be read as seconds if nobody said otherwise.
+    file.write_text("user_id,item_id,timestamp\na,x,2000\nb,y,4000\n", "utf-8")
+    config = configured(f'data.source="{file}"', "data.timestamp_unit=ms").data
+    assert load_data(config).log["timestamp"].to_list() == [2.0, 4.0]
