@@ -83,13 +83,18 @@ def _number(column: pl.Series) -> np.ndarray:
             "Cast it first, or use a Categorical feature."
         )
     values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+    refuse_not_finite(values, column.name)
+    return values
+
+
+def refuse_not_finite(values: np.ndarray, column: str) -> None:
+    """Raises `DataError` if a number of a column is NaN, which also stands for null, or infinite."""
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise DataError(
-            f'Column "{column.name}" has {bad.size} values that are null, NaN or infinite, the first '
+            f'Column "{column}" has {bad.size} values that are null, NaN or infinite, the first '
             f"in row {bad[0]}. Fill or drop them, or use a Categorical feature, where null is unknown."
         )
-    return values
 
 
 def _integer(column: pl.Series) -> np.ndarray:

@@ -17,7 +17,7 @@ from tfrecall.data.vocabulary import PADDING, UNKNOWN
 from tfrecall.errors import DataError
 from tfrecall.layers.pooling import MaskedMeanPooling
 from tfrecall.layers.unknown import RandomUnknown
-from tfrecall.raw import UNKNOWN_TOKEN, Form
+from tfrecall.raw import UNKNOWN_TOKEN, Form, refuse_not_finite
 
 
 class FeatureLayer(keras.layers.Layer):
@@ -301,10 +301,5 @@ def _collect(values: tf.data.Dataset, column: str) -> np.ndarray:
     if not batches:
         raise DataError(f'There are no rows to learn the column "{column}" from. Received none.')
     collected = np.concatenate(batches)
-    bad = np.flatnonzero(~np.isfinite(collected))
-    if bad.size:
-        raise DataError(
-            f'Column "{column}" has {bad.size} values that are NaN or infinite, the first in row '
-            f"{bad[0]}. Fill or drop them."
-        )
+    refuse_not_finite(collected, column)
     return collected
