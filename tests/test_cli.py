@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tfrecall import cli
-from tfrecall.cli import app, guarded
+from tfrecall.cli import app
+from tfrecall.cli.options import guarded
 from tfrecall.errors import FetchError
 
 COMMANDS = [

@@ -71,6 +71,23 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class FilterConfig:
+    """Which events are learned from and judged by; see `tfrecall.data.filters`.
+
+    Attributes:
+        min_rating: events rated lower, or not rated, are left out.
+        duplicates: of several events of one user with one item keep `all`, the `first` or the `last`.
+        min_user_interactions, min_item_interactions: users, items with fewer events are left out,
+            again and again until none is left.
+    """
+
+    min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    duplicates: Literal["all", "first", "last"] = "all"
+    min_user_interactions: PositiveInt = 1
+    min_item_interactions: PositiveInt = 1
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SplitConfig:
     """What is trained on and what is tested on.
 
@@ -109,11 +126,25 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class InBatchConfig:
-    """See `InBatchSoftmax`."""
+    """See `InBatchSoftmax`.
+
+    Attributes:
+        num_uniform_negatives: items drawn uniformly from the catalogue for each batch, beside those of
+            the batch (mixed negative sampling).
+        memory_size: candidates of past batches that stand as negatives (cross-batch memory).
+        correction: what the logQ correction takes for the positive: `standard`, or `without_positive`,
+            which leaves it out of the sampled part of the sum.
+        frequency: how often a candidate is sampled: `counted` in the training rows, or `streaming`,
+            estimated while training.
+    """
 
     type: Literal["in_batch"] = "in_batch"
     temperature: _Positive = 1.0
     num_hard_negatives: PositiveInt | None = None
+    num_uniform_negatives: Annotated[int, Field(ge=0)] = 0
+    memory_size: Annotated[int, Field(ge=0)] = 0
+    correction: Literal["standard", "without_positive"] = "standard"
+    frequency: Literal["counted", "streaming"] = "counted"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -146,6 +177,11 @@ class TrainingConfig:
 
     Attributes:
         optimizer: with `learning_rate`, of Keras.
+        schedule: how the learning rate goes on after the warm-up: `constant`, or down to 0 at the last
+            of `epochs` by a half `cosine` or a straight line (`linear`).
+        warmup_steps: steps over which the learning rate rises from 0.
+        clip_norm: the gradient of a step is scaled down to this norm over all weights if it is longer.
+        mixed_precision: compute in bfloat16 and keep weights in float32; helps on hardware that has it.
         batch_size: rows a step.
         epochs: at most.
         monitor: the validation metric that decides, as Keras names it, without `val_`.
@@ -153,24 +189,39 @@ class TrainingConfig:
         validate_every: epochs between two looks at the validation rows.
         refit: after the best epoch is known, train a fresh model on training and validation rows
             together for that many epochs. Without, the best weights are kept.
+        checkpoint_seconds: a checkpoint is written after an epoch if the last one is so old; 0 after
+            each epoch.
         seed: of initial weights, shuffling and dropout.
     """
 
     optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
     learning_rate: _Positive = 0.1
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: _Positive | None = None
+    mixed_precision: bool = False
     batch_size: PositiveInt = 2048
     epochs: PositiveInt = 20
     monitor: str = "factorized_top_k/top_100_categorical_accuracy"
     patience: PositiveInt | None = 3
     validate_every: PositiveInt = 1
     refit: bool = False
+    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     seed: _Seed = 42
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class EvaluationConfig:
-    """Lengths of the lists that are judged."""
+    """How the test rows are judged.
 
+    Attributes:
+        ks: lengths of the lists.
+        seen: whether what a user had before is `removed` from the user's list, in the column that
+            leads tables and in what the release answers by default, or `kept`. `auto` keeps it where
+            users of this log come back to the same items.
+    """
+
+    seen: Literal["auto", "removed", "kept"] = "auto"
     ks: Annotated[tuple[PositiveInt, ...], AfterValidator(_distinct)] = (1, 5, 10, 20, 50, 100)
 
 
@@ -208,6 +259,7 @@ class RunConfig:
     description: str = ""
     schema: schema.Schema
     data: DataConfig = DataConfig()
+    filters: FilterConfig = FilterConfig()
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     task: TaskConfig = InBatchConfig()

@@ -1,0 +1,67 @@
+"""`tfrecall evaluate`: a release on the test rows of its run."""
+
+import copy
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfrecall.cli.options import Json, ReleasePath, app, data_overrides, guarded
+
+
+@app.command()
+@guarded
+def evaluate(
+    release: ReleasePath,
+    data: Annotated[
+        Path | None, typer.Option(help="The log or MovieLens folder, if not where the run found it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge the exported models on the test rows of their run, beside the baselines."""
+    from tfrecall.console import Narrator, import_tensorflow, metric_table, show
+    from tfrecall.errors import ReleaseError
+    from tfrecall.recipes import config_from_dict
+
+    import_tensorflow()
+    with redirect_stdout(sys.stderr):
+        from tfrecall.evaluation import evaluate as judge
+        from tfrecall.release import load
+        from tfrecall.run import prepare
+
+        loaded, narrator = load(release), Narrator()
+        if "config" not in loaded.manifest:
+            raise ReleaseError(
+                f"{release} was exported without a configuration, so its test rows are not known. Judge it "
+                "in Python with `tfrecall.evaluate(release, test, seen=train)`."
+            )
+        values = copy.deepcopy(loaded.manifest["config"])
+        for override in data_overrides(data):
+            key, _, value = override.removeprefix("data.").partition("=")
+            values["data"][key] = json.loads(value)
+        config = config_from_dict(values, str(release))
+        with narrator.step("Prepare the data"):
+            prepared = prepare(config, narrator.note)
+        facts = loaded.manifest.get("data", {})
+        if prepared.known.fingerprint != facts.get("fingerprint"):
+            narrator.note("These are not the data of the run: the test rows may be others.")
+        with narrator.step("Evaluate on the test rows"):
+            judged = judge(
+                loaded,
+                prepared.test,
+                seen=prepared.known,
+                ks=config.evaluation.ks,
+                progress=narrator.progress,
+            ).to_dict()
+    answer = {
+        "recipe": config.recipe,
+        "release": str(release),
+        "version": loaded.version,
+        "data": {"test_rows": judged["rows"], "fingerprint": prepared.known.fingerprint},
+        **judged,
+        "model": config.model.type,
+    }
+    show(answer, as_json, metric_table(answer))

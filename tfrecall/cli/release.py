@@ -1,0 +1,117 @@
+"""Commands that ask a release: `recommend`, `similar`, `index`."""
+
+import json
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from tfrecall.cli.options import Columns, IndexName, Json, ReleasePath, TopK, app, guarded
+from tfrecall.errors import ConfigError
+
+
+@app.command()
+@guarded
+def recommend(
+    release: ReleasePath,
+    user: Annotated[list[str] | None, typer.Option(help="User id; repeatable.")] = None,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Query features as JSON, repeatable: \'{"user_id": "42", "raw_user_age": 30}\'.'
+        ),
+    ] = None,
+    k: TopK = 10,
+    exclude: Annotated[list[str] | None, typer.Option(help="Item id not wanted; repeatable.")] = None,
+    keep_seen: Annotated[bool, typer.Option(help="Do not leave out what the user had.")] = False,
+    index: IndexName = None,
+    column: Columns = None,
+    as_json: Json = False,
+) -> None:
+    """The best items for users."""
+    from tfrecall.console import import_tensorflow, item_table, show
+    from tfrecall.example import label_columns, rows_of
+    from tfrecall.release import load
+
+    queries: list[Any] = [*(user or []), *map(_features, features or [])]
+    if not queries:
+        raise ConfigError("Nobody to recommend to. Give --user ID or --features JSON.")
+    loaded = load(release)
+    import_tensorflow()
+    answers = loaded.recommend(
+        queries,
+        k,
+        exclude=exclude or [],
+        exclude_seen=not keep_seen,
+        index=index,
+        columns=column or label_columns(loaded),
+    )
+    tables = []
+    for answer in answers:
+        known = "" if answer.known else " (unknown: answered from features and the unknown row)"
+        tables.append(item_table(f"Recommended to user {answer.user_id}{known}", rows_of(answer)))
+    show({"release": str(release), "recommendations": [vars(a) for a in answers]}, as_json, *tables)
+
+
+@app.command()
+@guarded
+def similar(
+    release: ReleasePath,
+    item: Annotated[str, typer.Argument(help="Item id.")],
+    k: TopK = 10,
+    index: IndexName = None,
+    column: Columns = None,
+    as_json: Json = False,
+) -> None:
+    """The items most similar to an item."""
+    from tfrecall.console import item_table, show
+    from tfrecall.example import label_columns, rows_of
+    from tfrecall.release import load
+
+    loaded = load(release)
+    answer = loaded.similar_items(item, k, index=index, columns=column or label_columns(loaded))
+    table = item_table(f"Similar to {item}", rows_of(answer))
+    show({"release": str(release), **vars(answer)}, as_json, table)
+
+
+@app.command("index")
+@guarded
+def index_release(
+    release: ReleasePath,
+    n_trees: Annotated[int | None, typer.Option(help="Build Annoy again with this many trees.")] = None,
+    target_recall: Annotated[float | None, typer.Option(help="Tune search_k to this recall.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show recall and latency of the Annoy index, or build it again as a new version."""
+    from tfrecall.console import item_table, show
+    from tfrecall.index import Annoy
+    from tfrecall.release import load
+
+    loaded = load(release)
+    if n_trees is not None or target_recall is not None:
+        from tfrecall.release.reindex import reindex
+
+        now = loaded.bundle.annoy.settings if loaded.bundle.annoy else Annoy()
+        asked = {"n_trees": n_trees, "target_recall": target_recall}
+        wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        loaded = reindex(release, replace(now, search_k=None, **wanted))
+    annoy = loaded.bundle.annoy
+    tuning = annoy.table.to_dict() if annoy and annoy.table else {}
+    answer = {
+        "release": str(release),
+        "version": loaded.version,
+        "default": loaded.bundle.default,
+        "index": loaded.bundle.summary(),
+        "tuning": tuning,
+    }
+    show(answer, as_json, item_table(f"Annoy index of {release}", tuning.get("rows", [])))
+
+
+def _features(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--features takes a JSON object. Received {text!r}: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"--features takes a JSON object. Received: {text!r}.")
+    return values
