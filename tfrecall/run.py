@@ -16,6 +16,7 @@ import numpy as np
 
 from tfrecall._keras import keras, tfrs
 from tfrecall.config import DataConfig, RunConfig
+from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
 from tfrecall.data.splits import split_by_time, split_leave_last_out, split_random
@@ -151,8 +152,8 @@ def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Intera
 
 
 def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
-    """Reads the data, checks that they hold what the schema names, and splits them."""
-    data = load_data(config.data, note)
+    """Reads the data, filters them, checks that they hold what the schema names, and splits them."""
+    data = filter_log(load_data(config.data, note), **vars(config.filters))
     for text in data.notes:
         note(text)
     config.schema.check_query([*data.log.columns, *data.users.columns])
