@@ -7,6 +7,7 @@ import sys
 from datetime import date
 
 import pytest
+import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +88,21 @@ def test_experiment_a_is_what_the_tutorial_published():
         ("split.at=2003-01-01T10:00:00Z", "split.at", "2003-01-01T10:00:00+00:00"),
         ("split.at=1041379200", "split.at", "1041379200"),
         ("description=", "description", ""),
+        ("filters.min_rating=4", "filters.min_rating", 4.0),
+        ("filters.min_rating=none", "filters.min_rating", None),
+        ('data.users="none"', "data.users", "none"),
+        (" training . epochs = 2", "training.epochs", 2),
+        ("'training'.\"epochs\"=2", "training.epochs", 2),
+        (
+            "tune.'training.epochs'={low=2, high=9}",
+            "tune",
+            {"training.epochs": config.TuneConfig(low=2, high=9)},
+        ),
+        (
+            'tune."model.layer_sizes".choices=[[8], [64, 32]]',
+            "tune",
+            {"model.layer_sizes": config.TuneConfig(choices=[[8], [64, 32]])},
+        ),
     ],
 )
 def test_a_setting_takes_precedence(override, path, value):
@@ -103,6 +119,58 @@ def test_settings_reach_into_lists_of_sections_and_extend_them():
     last = f"schema.query.{len(before)}={{type='numeric', column='raw_user_age2'}}"
     longer = load_config("two_tower_ml100k", [last]).schema.query
     assert longer == (*before, schema.Numeric("raw_user_age2"))
+
+
+def leaves(values, path=""):
+    """Path and value of every setting of a plain form, of lists also of their entries."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        here = f"{path}.{key}" if path else str(key)
+        if not isinstance(value, dict) and not (isinstance(value, list) and isinstance(value[0], dict)):
+            yield here, value
+        if isinstance(value, dict | list):
+            yield from leaves(value, here)
+
+
+def test_every_setting_that_there_is_can_be_set_to_what_it_is():
+    unlike_default = [
+        "filters.min_rating=2",
+        "data.folder=/x",
+        "training.clip_norm=3",
+        "tune={a={choices=[1]}}",
+    ]
+    loaded = load_config("two_tower_ml100k", unlike_default)
+    everything = dict(leaves(loaded.to_dict()))
+    assert {
+        "training.clip_norm",
+        "schema.query.0.column",
+        "evaluation.ks.5",
+        "tune.a.choices.0",
+    } <= set(everything)
+    bare = {"recipe": "two_tower_ml100k", "schema": loaded.to_dict()["schema"]}
+    for path, value in everything.items():
+        text = f"{path}={tomli_w.dumps({'v': value}).partition('=')[2]}"
+        assert load_config("two_tower_ml100k", [*unlike_default, text]) == loaded, path
+    assert recipes.with_settings(config_from_dict(bare), everything) == loaded
+
+
+def test_settings_are_put_into_a_configuration_that_stays_as_it_was():
+    before = load_config("two_tower_ml100k")
+    after = recipes.with_settings(before, {"training.epochs": 3, "model.layer_sizes.1": 16})
+    assert (after.training.epochs, after.model.layer_sizes) == (3, (256, 16))
+    assert before == load_config("two_tower_ml100k")
+    with pytest.raises(ConfigError, match=r'Did you mean "epochs"'):
+        recipes.with_settings(before, {"training.epoch": 3})
+    with pytest.raises(ConfigError, match=r'"training..epochs" is no setting'):
+        recipes.with_settings(before, {"training..epochs": 3})
+
+
+def test_no_patience_survives_a_file(tmp_path):
+    """TOML has no null, and what does not stand in a file has its default, 3."""
+    endless = load_config("two_tower_ml100k", ["training.refit=false", "training.patience=none"])
+    assert endless.training.patience is None
+    file = tmp_path / "two_tower_ml100k.toml"
+    file.write_text(endless.to_toml(), "utf-8")
+    assert load_config(str(file)) == endless
 
 
 def test_the_last_of_two_settings_counts():
@@ -164,6 +232,14 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("model.layer_sizes.-1=3", "counts to -1 in a list"),
         ("model.layer_sizes.0.units=3", "0 is a single value"),
         ("training.epochs.x=3", "epochs is a single value"),
+        ("tune.x={lo=1}", 'tune.x.lo: there is no such setting. Did you mean "low"?'),
+        ("tune.x={low=true, high=2}", "tune.x.low: wanted is a finite number. Received: True."),
+        ("tune.x={low=3, high=3}", "tune.x: wanted are `low` and `high`, the lower first"),
+        ("tune.x={low=0, high=3, log=true}", "tune.x: with `log` the range begins above 0"),
+        ("tune.x={choices=[]}", "tune.x: wanted are either `choices`"),
+        ("tune.x={choices=[1], low=1}", "tune.x: wanted are either `choices`"),
+        ("tune.x={}", "tune.x: wanted are `low` and `high`"),
+        ("training.'epochs=3", "is no setting"),
         ("training.epochs", '"training.epochs" is no setting. Write section.key=value'),
         ("=3", "is no setting"),
         ("training..epochs=3", "is no setting"),

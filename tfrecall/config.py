@@ -5,6 +5,7 @@ does follows from its configuration and its data; the configuration is kept in t
 """
 
 import datetime
+import math
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     PositiveInt,
     TypeAdapter,
 )
@@ -35,10 +37,33 @@ def _moment(value: Any) -> Any:
     return str(value) if type(value) in (int, float) else value
 
 
+def _none(value: Any) -> Any:
+    """TOML has no null: where None is not the default, the word says it."""
+    return None if value == "none" else value
+
+
 def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     if not values or len(set(values)) < len(values):
         raise ValueError("wanted are one or more lengths of lists, each once")
     return values
+
+
+def _number(value: Any) -> Any:
+    """A whole number stays one, which a range of them needs."""
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError("wanted is a finite number")
+    return value
+
+
+_Number = Annotated[Any, AfterValidator(_number)]
+_Patience = Annotated[
+    PositiveInt | None,
+    BeforeValidator(_none),
+    PlainSerializer(lambda value: "none" if value is None else value, when_used="json"),
+]
+
+
+_TableColumn = Annotated[str, Field(pattern=r"^(log|users|items)\..")]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -52,9 +77,13 @@ class DataConfig:
         users: path of the user table.
         items: path of the item table.
         user_column, item_column, timestamp_column, rating_column, weight_column: their names in the
-            files.
+            files. `timestamp_column = ""` says that the log has no times, and that its order is that
+            of the file.
         timestamp_unit: of whole-number timestamps; told apart by their size when None.
         missing_items: what to do with rows whose item the item table lacks.
+        ignore_columns: columns that are not read, each with its table: `log.price`, `items.photo`.
+        list_separators: columns of text that hold lists, and what stands between the values:
+            `{ genres = "|" }`.
     """
 
     source: str = "movielens-100k"
@@ -68,6 +97,8 @@ class DataConfig:
     weight_column: str | None = None
     timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
     missing_items: Literal["refuse", "add", "drop"] = "refuse"
+    ignore_columns: tuple[_TableColumn, ...] = ()
+    list_separators: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -185,7 +216,8 @@ class TrainingConfig:
         batch_size: rows a step.
         epochs: at most.
         monitor: the validation metric that decides, as Keras names it, without `val_`.
-        patience: epochs without improvement before training stops; None never stops early.
+        patience: epochs without improvement before training stops; None, in a file `"none"`, never
+            stops early.
         validate_every: epochs between two looks at the validation rows.
         refit: after the best epoch is known, train a fresh model on training and validation rows
             together for that many epochs. Without, the best weights are kept.
@@ -203,7 +235,7 @@ class TrainingConfig:
     batch_size: PositiveInt = 2048
     epochs: PositiveInt = 20
     monitor: str = "factorized_top_k/top_100_categorical_accuracy"
-    patience: PositiveInt | None = 3
+    patience: _Patience = 3
     validate_every: PositiveInt = 1
     refit: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
@@ -247,12 +279,40 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TuneConfig:
+    """What `tfrecall tune` may choose for one setting: a range or a list.
+
+    Attributes:
+        low, high: the ends of a range, both included. Of whole numbers only where both are, and where
+            the setting is one.
+        log: whether orders of magnitude are equally likely, not equal differences.
+        choices: values, each as the setting takes it.
+    """
+
+    low: _Number = None
+    high: _Number = None
+    log: bool = False
+    choices: list[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.choices is not None:
+            if not self.choices or self.low is not None or self.high is not None or self.log:
+                raise ValueError("wanted are either `choices`, one or more, or `low` and `high`")
+        elif self.low is None or self.high is None or self.low >= self.high:
+            raise ValueError("wanted are `low` and `high`, the lower first, or `choices`")
+        elif self.log and self.low <= 0:
+            raise ValueError("with `log` the range begins above 0")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RunConfig:
     """All of a run.
 
     Attributes:
         recipe: its name, and the name of the release directory.
         description: one or two sentences for people.
+        tune: for the path of a setting what `tfrecall tune` may choose:
+            `"training.learning_rate" = { low = 0.001, high = 0.3, log = true }`.
     """
 
     recipe: Annotated[str, Field(min_length=1, pattern=r"^[^/\\]+$")]
@@ -267,6 +327,7 @@ class RunConfig:
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()
     export: ExportConfig = ExportConfig()
+    tune: dict[str, TuneConfig] = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.split.method == "by_time" and self.split.at is None:

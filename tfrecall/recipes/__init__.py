@@ -3,11 +3,12 @@
 Everything a file or `--set` may get wrong is said in the words of the file, before any work starts.
 """
 
+import copy
 import dataclasses
 import re
 import sys
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+# A key of TOML: one with dots stands in quotes.
+_KEY = r"""\s*(?:"([^"]+)"|'([^']+)'|([^."'\s][^."']*))\s*"""
 
 
 def recipe_names() -> list[str]:
@@ -50,8 +55,9 @@ def load_config(recipe: str = "two_tower_ml100k", overrides: Sequence[str] = ())
     Args:
         recipe: the name of a shipped recipe, or a path that ends in `.toml`.
         overrides: settings that take precedence, each `section.key=value` with the value as in TOML;
-            quotes around text may be left out. A number counts in a list, `schema.query.0.column`; the
-            number after the last one adds to it.
+            quotes around text may be left out, `none` without quotes is no value. A number counts in a
+            list, `schema.query.0.column`; the number after the last one adds to it. A key with dots
+            stands in quotes: `tune."training.epochs"={low=2, high=9}`.
 
     Raises:
         ConfigError: if there is no such recipe or file, or it says something that makes no sense.
@@ -78,6 +84,20 @@ def config_from_dict(values: dict[str, Any], where: str = "configuration") -> Ru
         raise ConfigError(f"{where} cannot be used:\n{problems}") from error
 
 
+def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """A configuration with other values at some paths, each path as `--set` has it.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    values = config.to_dict()
+    for path, value in settings.items():
+        if not (keys := _keys(path)):
+            raise ConfigError(f'"{path}" is no setting. Write section.key, such as training.epochs.')
+        _put(values, keys, copy.deepcopy(value), path)
+    return config_from_dict(values, config.recipe)
+
+
 def _text(recipe: str) -> str:
     if not recipe.endswith(".toml"):
         return recipe_text(recipe)
@@ -99,15 +119,26 @@ def _parse(text: str, where: str) -> dict[str, Any]:
 
 def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
+    keys = _keys(path)
+    if not equals or not keys:
         raise ConfigError(
             f'"{override}" is no setting. Write section.key=value, for example training.epochs=2.'
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text.strip()  # text without quotes
+        value = None if text.strip() == "none" else text.strip()  # text without quotes
+    _put(values, keys, value, override)
+
+
+def _keys(path: str) -> list[str]:
+    """The keys of a dotted path; none if it is no path."""
+    if not re.fullmatch(rf"{_KEY}(?:\.{_KEY})*", path):
+        return []
+    return [next(filter(None, groups)).strip() for groups in re.findall(_KEY, path)]
+
+
+def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str) -> None:
     target: Any = values
     for key in keys[:-1]:
         if isinstance(target, dict):
@@ -163,6 +194,8 @@ def _valid_names(path: Iterable[Any]) -> list[str]:
     for part in path:
         if part in _tags():
             section = _tags()[part]
+        elif typing.get_origin(section) is dict:
+            section = typing.get_args(section)[1]
         elif isinstance(part, str):
             section = typing.get_type_hints(section, include_extras=True)[part]
     return [field.name for field in dataclasses.fields(section) if field.init]
