@@ -17,6 +17,8 @@ COMMANDS = [
     ["run"],
     ["evaluate"],
     ["recommend"],
+    ["recommend-all"],
+    ["export-vectors"],
     ["similar"],
     ["index"],
     ["recipes", "list"],

@@ -1,13 +1,15 @@
-"""Commands that ask a release: `recommend`, `similar`, `index`."""
+"""Commands that ask a release: `recommend`, `recommend-all`, `export-vectors`, `similar`, `index`."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tfrecall.cli.options import Columns, IndexName, Json, ReleasePath, TopK, app, guarded
-from tfrecall.errors import ConfigError
+from tfrecall.errors import ConfigError, DataError
 
 
 @app.command()
@@ -51,6 +53,71 @@ def recommend(
         known = "" if answer.known else " (unknown: answered from features and the unknown row)"
         tables.append(item_table(f"Recommended to user {answer.user_id}{known}", rows_of(answer)))
     show({"release": str(release), "recommendations": [vars(a) for a in answers]}, as_json, *tables)
+
+
+@app.command("recommend-all")
+@guarded
+def recommend_everyone(
+    release: ReleasePath,
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path(
+        "recommendations.parquet"
+    ),
+    k: TopK = 10,
+    users: Annotated[
+        Path | None, typer.Option(help="A text file, one user id a line; by default all users.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Item id not wanted; repeatable.")] = None,
+    keep_seen: Annotated[bool, typer.Option(help="Do not leave out what the user had.")] = False,
+    index: IndexName = None,
+    as_json: Json = False,
+) -> None:
+    """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
+    from tfrecall.console import Narrator, import_tensorflow, show
+    from tfrecall.release import load
+
+    loaded, narrator = load(release), Narrator()
+    import_tensorflow()
+    done = loaded.recommend_all(
+        None if users is None else _lines(users),
+        k,
+        out,
+        exclude=exclude or [],
+        exclude_seen=not keep_seen,
+        index=index,
+        progress=lambda title, done, total: narrator.progress(title, done, total, "users"),
+    )
+    told = f"{done.rows:,} recommendations for {done.users:,} users in {done.file}"
+    if done.unknown:
+        told += f", {done.unknown:,} of them without events in training"
+    show({"release": str(release), **vars(done)}, as_json, f"{told}.")
+
+
+@app.command("export-vectors")
+@guarded
+def export_vectors(
+    release: ReleasePath,
+    out: Annotated[Path, typer.Option(help="The directory to write; new, or of an earlier export.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="Column of the item table to write beside; repeatable."),
+    ] = None,
+    users: Annotated[bool, typer.Option(help="Write the vectors of users, too.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Ids and vectors of items and users as Parquet files, for a vector database."""
+    from tfrecall.console import import_tensorflow, show
+    from tfrecall.release import load
+    from tfrecall.release.vectors import export_vectors as write
+
+    loaded = load(release)
+    if users:
+        import_tensorflow()
+    facts = write(loaded, out, columns=column or [], users=users)
+    told = (
+        f"{facts['items']:,} items and {facts['users']:,} users in {out}: {facts['dimension']} numbers "
+        f"each, to compare by {facts['metric'].replace('_', ' ')}."
+    )
+    show({"release": str(release), "out": str(out), **facts}, as_json, told)
 
 
 @app.command()
@@ -105,6 +172,15 @@ def index_release(
         "tuning": tuning,
     }
     show(answer, as_json, item_table(f"Annoy index of {release}", tuning.get("rows", [])))
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a file that are not empty, read as they are wanted."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            yield from (line.rstrip("\r\n") for line in lines if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The users in {file} cannot be read: {error}.") from error
 
 
 def _features(text: str) -> dict[str, Any]:

@@ -50,18 +50,20 @@ def evaluate(
     def ranked(one: Retriever) -> Ranking:
         return rank(one, test, seen=seen, ks=ks, block_size=block_size, progress=progress)
 
-    def figures(one: Retriever) -> dict[str, Figures]:
-        return summarize(ranked(one), seen, one.item_ids, ks)
+    def figures(ranking: Ranking, one: Retriever) -> dict[str, Figures]:
+        return summarize(ranking, seen, one.item_ids, ks)
 
     ranking = ranked(retriever)
+    beside = {one.name: (ranked(one), one) for one in _fitted(baselines, seen)}
     return Evaluation(
         model=retriever.name,
         rows=len(test),
         users=test.log["user_id"].n_unique(),
         unknown_targets=ranking.unknown_targets,
-        test=summarize(ranking, seen, retriever.item_ids, ks),
+        test=figures(ranking, retriever),
         slices=summarize_slices(ranking, slice_masks(test, seen), ks),
-        baselines={one.name: figures(one) for one in _fitted(baselines, seen)},
+        baselines={name: figures(*pair) for name, pair in beside.items()},
+        rankings={**{name: pair[0] for name, pair in beside.items()}, retriever.name: ranking},
     )
 
 

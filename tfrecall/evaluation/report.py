@@ -1,12 +1,14 @@
 """The result of an evaluation: figures by rule, slice and baseline."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import polars as pl
 
 from tfrecall.errors import ConfigError, nearest
+from tfrecall.evaluation.ranks import Ranking
 
 _HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr")
 
@@ -23,6 +25,8 @@ class Evaluation:
         test: rule -> metric -> value; the rules are `seen_removed` and `seen_kept`.
         slices: slice -> `rows`, and rule -> metric -> value, empty where the slice has no rows.
         baselines: name -> rule -> metric -> value, on the same rows.
+        rankings: model or baseline -> its rank of each test row and of each user's items, which all
+            figures are made of; not in `to_dict`.
     """
 
     model: str
@@ -32,10 +36,12 @@ class Evaluation:
     test: dict[str, dict[str, float]]
     slices: dict[str, dict[str, Any]] = field(default_factory=dict)
     baselines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    rankings: dict[str, Ranking] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as nested plain Python types, ready for `json.dumps`."""
-        return asdict(self)
+        """The figures as nested plain Python types, ready for `json.dumps`."""
+        figures = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rankings"}
+        return copy.deepcopy(figures)
 
     def table(self, metrics: Sequence[str] | None = None) -> pl.DataFrame:
         """One row a model, the evaluated one first, then the baselines.

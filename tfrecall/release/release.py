@@ -1,10 +1,10 @@
 """Answers from a release: recommendations for users, similar items for items."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,10 @@ from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.search import Hits
 from tfrecall.raw import raw_features
 from tfrecall.release.manifest import check_files, read_manifest
-from tfrecall.release.people import People, Query
+from tfrecall.release.people import Asked, People, Query
+
+if TYPE_CHECKING:
+    from tfrecall.release.bulk import Bulk
 
 _LISTS = (list, tuple, set, frozenset, np.ndarray, pl.Series)
 
@@ -126,24 +129,51 @@ class Release:
         """
         if not isinstance(queries, _LISTS):
             raise DataError(f"`queries` is a list of user ids or dictionaries. Received: {queries!r}.")
-        search = self.bundle.index(index)
-        self._check_columns(columns)
-        if not len(queries):
-            return []
-        asked = self.people.ask(queries)
-        barred = self._known_rows(exclude)
-        rows = [
-            np.concatenate([barred, self.people.seen(user)]) if exclude_seen else barred
-            for user in asked.users
-        ]
-        allowed = None if allow is None else self._known_rows(allow)
-        hits = search.search(self.embed(asked.features), k, exclude=rows, allow=allowed)
+        self.check_columns(columns)
+        asked, hits = self.find(
+            queries, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
+        )
         return [
             Recommendation(user_id, bool(known), *self._items(hits, i, columns), missing)
             for i, (user_id, known, missing) in enumerate(
                 zip(asked.user_ids, asked.known, asked.defaulted, strict=True)
             )
         ]
+
+    def find(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool = True,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+    ) -> tuple[Asked, Hits]:
+        """As `recommend`, in arrays: rows of the catalogue instead of ids and items."""
+        search = self.bundle.index(index)
+        asked = self.people.ask(queries)
+        barred = self._known_rows(exclude)
+        allowed = None if allow is None else self._known_rows(allow)
+        if not len(queries):
+            return asked, Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
+        rows = [
+            np.concatenate([barred, self.people.seen(user)]) if exclude_seen else barred
+            for user in asked.users
+        ]
+        return asked, search.search(self.embed(asked.features), k, exclude=rows, allow=allowed)
+
+    def recommend_all(
+        self,
+        users: Iterable[str] | None = None,
+        k: int = 10,
+        out: str | Path = "recommendations.parquet",
+        **options: Any,
+    ) -> "Bulk":
+        """The best items for many users, as a Parquet file; see `tfrecall.release.bulk`."""
+        from tfrecall.release.bulk import recommend_all  # pyarrow, which only files need
+
+        return recommend_all(self, users, k, out, **options)
 
     def similar_items(
         self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
@@ -154,7 +184,7 @@ class Release:
             DataError: if the item is not in the catalogue.
         """
         row = self._row(item_id)
-        self._check_columns(columns)
+        self.check_columns(columns)
         vector = np.asarray(self.bundle.exact.vectors[row : row + 1])
         hits = self.bundle.index(index).search(vector, k, exclude=[np.array([row])])
         return SimilarItems(item_id, *self._items(hits, 0, columns))
@@ -189,7 +219,8 @@ class Release:
             )
         return np.array([self._rows.get(item, -1) for item in item_ids], dtype=np.int64)
 
-    def _check_columns(self, columns: Sequence[str]) -> None:
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Raises a `MissingColumnError` if the item table lacks one of them."""
         for column in [columns] if isinstance(columns, str) else columns:
             if column not in self.items.columns:
                 raise MissingColumnError(
