@@ -125,7 +125,7 @@ def leaves(values, path=""):
     """Path and value of every setting of a plain form, of lists also of their entries."""
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         here = f"{path}.{key}" if path else str(key)
-        if not isinstance(value, dict) and not (isinstance(value, list) and isinstance(value[0], dict)):
+        if not isinstance(value, dict) and not (type(value) is list and dict in map(type, value)):
             yield here, value
         if isinstance(value, dict | list):
             yield from leaves(value, here)

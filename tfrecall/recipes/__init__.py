@@ -5,6 +5,7 @@ Everything a file or `--set` may get wrong is said in the words of the file, bef
 
 import copy
 import dataclasses
+import functools
 import re
 import sys
 import typing
@@ -140,9 +141,9 @@ def _keys(path: str) -> list[str]:
 
 def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str) -> None:
     target: Any = values
-    for key in keys[:-1]:
+    for depth, key in enumerate(keys[:-1], 1):
         if isinstance(target, dict):
-            target = target.setdefault(key, {})
+            target = target.setdefault(key, _unsaid(keys[:depth]))
         else:
             target = target[_place(target, key, override, len(target))]
         if not isinstance(target, dict | list):
@@ -152,6 +153,12 @@ def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str)
     else:
         place = _place(target, keys[-1], override, len(target) + 1)
         target[place : place + 1] = [value]
+
+
+def _unsaid(keys: Sequence[str]) -> dict[str, Any] | list[Any]:
+    """What a file means that says nothing of a list or a section."""
+    default: Any = functools.reduce(lambda section, key: getattr(section, key, None), keys, RunConfig)
+    return list(default) if isinstance(default, tuple) else {}
 
 
 def _place(target: list[Any], key: str, override: str, end: int) -> int:
