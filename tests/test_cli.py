@@ -7,9 +7,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from tfrecall import cli
 from tfrecall.cli import app
-from tfrecall.cli.options import guarded
+from tfrecall.cli.options import data_overrides, guarded
 from tfrecall.errors import FetchError
 
 COMMANDS = [
@@ -122,7 +121,7 @@ def test_a_movielens_folder_is_told_by_its_files(tmp_path, files, settings):
     folder.mkdir()
     for file in files:
         (folder / file).touch()
-    data = load_config("two_tower_ml100k", cli._data_overrides(folder)).data
+    data = load_config("two_tower_ml100k", data_overrides(folder)).data
     wanted = {key: value.replace("FOLDER", str(folder)) for key, value in settings.items()}
     assert {key: getattr(data, key) for key in wanted} == wanted
 

@@ -5,9 +5,25 @@ made of those ranks by `tfrecall.metrics`.
 """
 
 from tfrecall.evaluation.blocks import top_k
+from tfrecall.evaluation.bootstrap import Interval, PerUser, paired_bootstrap, per_user
 from tfrecall.evaluation.compare import evaluate
+from tfrecall.evaluation.lists import Lists, user_lists
 from tfrecall.evaluation.ranks import Ranking, RuleRanks, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
 
-__all__ = ["Evaluation", "Ranking", "RuleRanks", "evaluate", "rank", "slice_masks", "top_k"]
+__all__ = [
+    "Evaluation",
+    "Interval",
+    "Lists",
+    "PerUser",
+    "Ranking",
+    "RuleRanks",
+    "evaluate",
+    "paired_bootstrap",
+    "per_user",
+    "rank",
+    "slice_masks",
+    "top_k",
+    "user_lists",
+]

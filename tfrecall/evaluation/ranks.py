@@ -20,7 +20,7 @@ from tfrecall.metrics import MISS, UserTargets
 from tfrecall.models.retriever import Retriever
 
 # 512 MB of float32: with many items a block has fewer rows than `block_size`.
-_MAX_SCORES = 2**27
+MAX_SCORES = 2**27
 
 Progress = Callable[[str, int, int], None]
 
@@ -92,10 +92,10 @@ def rank(
             "Fit the model before it is evaluated."
         )
     ranker = _Ranker(Truth.build(test, seen, retriever.item_ids), len(retriever.item_ids), ks)
-    step = max(1, min(block_size, _MAX_SCORES // len(retriever.item_ids)))
+    step = max(1, min(block_size, MAX_SCORES // len(retriever.item_ids)))
     for start in range(0, len(test), step):
         queries = ranker.truth.queries[start : start + step]
-        ranker.add(start, _checked_scores(retriever, queries))
+        ranker.add(start, checked_scores(retriever, queries))
         if progress is not None:
             progress(retriever.name, min(start + step, len(test)), len(test))
     return ranker.result(retriever.name)
@@ -199,7 +199,8 @@ def _scores_of(scores: np.ndarray, rows: np.ndarray, items: np.ndarray) -> np.nd
     return np.where(items < 0, scores.dtype.type(-np.inf), scores[rows, items])
 
 
-def _checked_scores(retriever: Retriever, queries: pl.DataFrame) -> np.ndarray:
+def checked_scores(retriever: Retriever, queries: pl.DataFrame) -> np.ndarray:
+    """The scores of some queries, or a `ConfigError` that says what is wrong with them."""
     scores = np.asarray(retriever.scores(queries))
     expected = (queries.height, len(retriever.item_ids))
     if scores.shape != expected or not np.issubdtype(scores.dtype, np.floating):

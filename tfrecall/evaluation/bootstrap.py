@@ -1,0 +1,147 @@
+"""How sure a difference between two models is: paired bootstrap over users.
+
+Test rows of one user are alike, so they are drawn together: a resample draws as many users as there
+are, with replacement, and takes all rows of each. Both models are judged by the same resamples, so
+what is hard or easy for both cancels out.
+
+Reference:
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (clusters) and 13
+    (percentile intervals).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrecall import metrics
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation.ranks import RuleRanks
+
+RESAMPLES = 2000
+# Numbers in the weights of the resamples that are multiplied at once: 64 MB of float64.
+_BLOCK = 2**23
+
+
+@dataclass(frozen=True)
+class PerUser:
+    """What each user adds to each metric: a metric is a sum over users divided by a count over users.
+
+    Attributes:
+        names: the metrics.
+        sums: float64 `[n_metrics, n_users]`.
+        counts: float64 `[n_metrics, n_users]`: test rows of the user, or 1 where a metric is a mean
+            over users.
+    """
+
+    names: tuple[str, ...]
+    sums: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def means(self) -> np.ndarray:
+        """The metrics themselves: float64 `[n_metrics]`."""
+        return self.sums.sum(axis=1) / self.counts.sum(axis=1)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference of means and where it lies in 95 of 100 repetitions.
+
+    Attributes:
+        difference: of the second model to the first, on the test rows as they are.
+        low, high: percentile interval over the resamples.
+    """
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the difference can hardly be chance."""
+        return self.low > 0 or self.high < 0
+
+
+def per_user(ranks: RuleRanks, users: np.ndarray, ks: Sequence[int]) -> PerUser:
+    """Sums the metrics of rows, and of lists, over each user.
+
+    Args:
+        ranks: of one model under one rule.
+        users: int `[n_rows]`, whose test row each is, numbered by first appearance as `rank` does.
+        ks: lengths of lists.
+    """
+    rows = {f"hit_rate@{k}": metrics.hit_rate(ranks.rows, k) for k in ks}
+    rows |= {f"ndcg@{k}": metrics.ndcg(ranks.rows, k) for k in ks}
+    rows["mrr"] = metrics.mrr(ranks.rows)
+    lists = {f"user_recall@{k}": metrics.user_recall(ranks.targets, k) for k in ks}
+    lists |= {f"user_ndcg@{k}": metrics.user_ndcg(ranks.targets, k) for k in ks}
+    n_rows = np.bincount(users).astype(np.float64)
+    sums = [np.bincount(users, weights=values) for values in rows.values()]
+    counts = [n_rows] * len(rows) + [np.ones_like(n_rows)] * len(lists)
+    return PerUser((*rows, *lists), np.stack([*sums, *lists.values()]), np.stack(counts))
+
+
+def paired_bootstrap(
+    first: PerUser,
+    second: PerUser,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """The difference of each metric, second model less first, with its interval.
+
+    The same seed draws the same resamples for every metric and every pair with equally many users.
+    Each interval holds for its own metric: of twenty that are looked at, one excludes 0 by chance.
+
+    Args:
+        first: the reference.
+        second: of the same metrics and users in the same order.
+        resamples: how many to draw.
+        confidence: of the interval, in (0, 1).
+        seed: of the draws.
+
+    Raises:
+        ConfigError: if the two do not belong together, or a number makes no sense.
+    """
+    if first.names != second.names or not np.array_equal(first.counts, second.counts):
+        raise ConfigError(
+            "Only models judged on the same test rows by the same metrics can be compared. Received "
+            f"{first.sums.shape[1]:,} users and {len(first.names)} metrics, and "
+            f"{second.sums.shape[1]:,} users and {len(second.names)} metrics."
+        )
+    if resamples < 1 or not 0 < confidence < 1:
+        raise ConfigError(
+            "`resamples` must be 1 or more and `confidence` between 0 and 1. Received: "
+            f"resamples={resamples}, confidence={confidence}."
+        )
+    gains, counts = second.sums - first.sums, first.counts
+    drawn = _resampled(gains, counts, resamples, seed)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(drawn, tails, axis=0)
+    found = gains.sum(axis=1) / counts.sum(axis=1)
+    return {
+        name: Interval(float(found[i]), float(low[i]), float(high[i]))
+        for i, name in enumerate(first.names)
+    }
+
+
+def _resampled(gains: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """The mean gains of each resample: float64 `[resamples, n_metrics]`.
+
+    How often a resample draws a user is the user's weight in it, so no row is copied.
+    """
+    n_users = gains.shape[1]
+    generator = np.random.default_rng(seed)
+    step = max(1, _BLOCK // n_users)
+    drawn = []
+    for start in range(0, resamples, step):
+        weights = np.empty((min(step, resamples - start), n_users))
+        for row in weights:
+            row[:] = np.bincount(generator.integers(0, n_users, n_users), minlength=n_users)
+        drawn.append((weights @ gains.T) / (weights @ counts.T))
+    return np.concatenate(drawn)
+
+
+__all__ = ["RESAMPLES", "Interval", "PerUser", "paired_bootstrap", "per_user"]
