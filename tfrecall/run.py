@@ -148,6 +148,8 @@ def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Intera
         weight=config.weight_column,
         missing_items=config.missing_items,
         unit=config.timestamp_unit,
+        ignore_columns=config.ignore_columns,
+        list_separators=config.list_separators,
     )
 
 

@@ -13,6 +13,8 @@ from tfrecall.data.vocabulary import Vocabulary
 from tfrecall.errors import ConfigError, DataError, nearest
 
 MISSING_ITEMS = ("refuse", "add", "drop")
+# The name of the column of times of a log that has none.
+FILE_ORDER = ""
 
 logger = logging.getLogger("tfrecall")
 
@@ -57,7 +59,11 @@ def assemble(
         _table(users, "user_id", columns.user_id),
         _table(items, "item_id", columns.item_id),
     )
+    if columns.timestamp == FILE_ORDER:
+        kind = "no times: the order of the file is the order of the events"
     tables.note(f"timestamps read as {kind}")
+    if columns.timestamp != FILE_ORDER and (log["timestamp"] == log["timestamp"][0]).all():
+        tables.note("all timestamps are equal: the order of the file is the order of the events")
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)
     # Items first: dropped events leave no user behind.
     if items is not None:
@@ -74,8 +80,11 @@ def assemble(
 def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tuple[pl.DataFrame, str]:
     """The log with canonical names, types and values, keys first; and the kind of timestamps."""
     given = {key: name for key, name in columns._asdict().items() if name is not None}
+    if given["timestamp"] == FILE_ORDER:
+        frame = _without_times(frame)
+        given["timestamp"] = "timestamp"
     for key, name in given.items():
-        hint = f'Say which column it is: {key}="..." (on the command line --{_option(key)}).'
+        hint = f'Say which column it is: {key}="..." (on the command line {option(key)}).'
         require(frame.columns, name, "log", hint)
     log = rename(frame, given, "log")
     if not log.height:
@@ -98,8 +107,23 @@ def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tu
     return log, kind
 
 
-def _option(key: str) -> str:
-    return f"{key.removesuffix('_id')}-column"
+def option(key: str) -> str:
+    """What the command line calls the name of a column.
+
+    >>> option("user_id")
+    '--user-column'
+    """
+    return f"--{key.removesuffix('_id')}-column"
+
+
+def _without_times(frame: pl.DataFrame) -> pl.DataFrame:
+    """All events at one time, so that the order of the file is the order of the events."""
+    if "timestamp" in frame.columns:
+        raise DataError(
+            'The log has a column "timestamp", but its order is to be that of the file. Name the column '
+            "as the time, or drop it."
+        )
+    return frame.with_columns(timestamp=pl.lit(0.0))
 
 
 def _table(frame: Any, key: str, given: str) -> pl.DataFrame:

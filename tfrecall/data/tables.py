@@ -1,13 +1,15 @@
 """Tables from files: CSV, TSV, Parquet, JSON lines."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tfrecall.data.frames import to_polars
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.shaping import drop_columns, split_lists
 from tfrecall.errors import DataError, nearest
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -26,6 +28,8 @@ def read(
     items: Any = None,
     user_id: str = "user_id",
     item_id: str = "item_id",
+    ignore_columns: Iterable[str] = (),
+    list_separators: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Interactions:
     """Reads a log from a file, a folder or a pattern, and its tables.
@@ -39,6 +43,8 @@ def read(
         users: the user table: a path of the same kinds, or a frame.
         items: the item table, likewise.
         user_id: the name of that column; likewise `item_id`.
+        ignore_columns: columns to leave out, each with its table: `log.price`, `items.photo`.
+        list_separators: columns of text that hold lists, and what stands between the values.
         **options: as for `Interactions.from_frame`. Without `name` the data is named after the file.
 
     Raises:
@@ -46,10 +52,21 @@ def read(
     """
     options.setdefault("name", Path(path).name.split(".")[0].strip("*?-_") or "log")
     keys = (user_id, item_id)
+    tables = {
+        "log": read_table(path, "log", keys),
+        "users": read_table(users, "users table", keys) if _is_path(users) else users,
+        "items": read_table(items, "items table", keys) if _is_path(items) else items,
+    }
+    given = {
+        name: to_polars(table, name if name == "log" else f"{name} table")
+        for name, table in tables.items()
+        if table is not None
+    }
+    given = split_lists(drop_columns(given, ignore_columns), list_separators or {})
     return Interactions.from_frame(
-        read_table(path, "log", keys),
-        users=read_table(users, "users table", keys) if _is_path(users) else users,
-        items=read_table(items, "items table", keys) if _is_path(items) else items,
+        given["log"],
+        users=given.get("users"),
+        items=given.get("items"),
         user_id=user_id,
         item_id=item_id,
         **options,

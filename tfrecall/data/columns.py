@@ -1,0 +1,230 @@
+"""Which column of a log is the user, the item, the time, the rating: as named, else guessed and said."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from tfrecall.data.assembly import FILE_ORDER, Columns, option
+from tfrecall.data.frames import require
+from tfrecall.data.timestamps import to_seconds
+from tfrecall.errors import DataError, MissingColumnError
+
+# What people call them, in the singular; with or without a word for "id" behind.
+NOUNS = {
+    "user_id": "user customer client member visitor household account shopper buyer reviewer reader "
+    "player listener viewer subscriber person profile consumer guest learner student patron",
+    "item_id": "item product sku asin movie film article book isbn song track video game app stock good "
+    "material upc ean gtin listing offer news course artist restaurant business venue hotel recipe "
+    "podcast show episode anime content merchandise",
+    "timestamp": "timestamp time date datetime ts moment day when",
+    "rating": "rating rate stars star score overall grade",
+}
+ID_WORDS = {"id", "ids", "key", "no", "nr", "num", "number", "code", "hash", "uuid", "idx", "index"}
+# Times are also named after what happened then: created_at, order_date, event_time, t_dat.
+TIME_ENDS = {"at", "on", "time", "date", "datetime", "timestamp", "ts", "dat"}
+RATING_STARTS = {"review", "star", *NOUNS["user_id"].split(), *NOUNS["item_id"].split()}
+
+# Values looked at to tell times from other columns.
+SAMPLE_ROWS = 1_000
+# Seconds from 1990 to 2100: what a whole number must be to look like a time by itself.
+PLAUSIBLE_SECONDS = (6.3e8, 4.1e9)
+WORDS = {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The columns of a log, and what was guessed about them, in words."""
+
+    columns: Columns
+    said: tuple[str, ...] = ()
+
+
+def find_columns(
+    log: pl.DataFrame,
+    given: Mapping[str, str | None] | None = None,
+    users: pl.DataFrame | None = None,
+    items: pl.DataFrame | None = None,
+) -> Found:
+    """Finds the columns of a log: those given, else those with the default names, else by a guess.
+
+    A guess goes by the name ("household_key", "StockCode", "created_at"), by the tables that have the
+    column too, and by the content where one column alone can be it. A log without any column of times
+    is taken in the order of the file. A rating that is in doubt is left out.
+
+    Args:
+        log: the log as it was read.
+        given: names that are known, of `user_id`, `item_id`, `timestamp`, `rating`, `weight`.
+        users: the user table, if there is one; likewise `items`.
+
+    Raises:
+        MissingColumnError: if a column is not there.
+        DataError: if several columns could be meant.
+
+    >>> log = pl.DataFrame({"shopper": ["a", "a"], "sku": ["x", "y"], "ts": ["2024-05-31", "2024-06-01"]})
+    >>> find_columns(log).columns[:3]
+    ('shopper', 'sku', 'ts')
+    """
+    search = _Search(log, {"user_id": users, "item_id": items})
+    for key, name in (given or {}).items():
+        if name is not None:
+            search.take_given(key, name)
+    for key in ("user_id", "item_id", "timestamp", "rating", "weight"):
+        if key not in search.found and key in log.columns:
+            search.found[key] = key
+    for key in ("user_id", "item_id", "timestamp", "rating"):
+        if key not in search.found:
+            search.guess(key)
+    return Found(Columns(**search.found), tuple(search.said))
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a column's name, in lower case.
+
+    >>> words_of("InvoiceDate"), words_of("household_key"), words_of("customerid")
+    (['invoice', 'date'], ['household', 'key'], ['customer', 'id'])
+    """
+    parts = re.sub("([a-z0-9])([A-Z])", r"\1 \2", re.sub("([A-Z]+)([A-Z][a-z])", r"\1 \2", name))
+    words = [word for word in re.split(r"[\W_]+", parts.lower()) if word]
+    if len(words) == 1:  # userid, stockcode
+        for ending in ("id", "key", "code", "time", "date"):
+            start = words[0].removesuffix(ending)
+            if start != words[0] and any(start in nouns.split() for nouns in NOUNS.values()):
+                return [start, ending]
+    return words
+
+
+class _Search:
+    """The columns found so far, and what was said."""
+
+    def __init__(self, log: pl.DataFrame, tables: dict[str, pl.DataFrame | None]) -> None:
+        self.log = log
+        self.tables = tables
+        self.found: dict[str, str] = {}
+        self.said: list[str] = []
+
+    def take_given(self, key: str, name: str) -> None:
+        if name or key != "timestamp":
+            require(self.log.columns, name, "log", f"Say which column it is: {option(key)}.")
+        self.found[key] = name
+
+    def guess(self, key: str) -> None:
+        free = [name for name in self.log.columns if name not in self.found.values()]
+        named = [name for name in free if _is_named(name, key)]
+        chosen, why = self._narrowed(named, key), "by its name"
+        if not chosen and key != "rating":
+            chosen, why = self._by_content(free, key)
+        if len(chosen) == 1:
+            self.found[key] = chosen[0]
+            self.said.append(
+                f'The {WORDS[key]} is taken from the column "{chosen[0]}", {why}; {option(key)} '
+                "names another."
+            )
+        elif key == "rating":
+            if chosen:
+                listed = _listed(chosen)
+                self.said.append(f"No rating is read: {listed} could be it; {option(key)} names it.")
+        elif chosen:
+            raise DataError(
+                f"Several columns of the log could be the {WORDS[key]}: {_listed(chosen)}. "
+                f"Name the one that is: {option(key)}."
+            )
+        elif key == "timestamp":
+            self.found[key] = FILE_ORDER
+            self.said.append(
+                "No column of the log looks like times: the order of the file is taken for the order of "
+                f"the events; {option(key)} names one."
+            )
+        else:
+            raise MissingColumnError(
+                f"No column of the log looks like the {WORDS[key]}. Its columns: "
+                f"{', '.join(self.log.columns) or 'none'}. Name it: {option(key)}."
+            )
+
+    def _narrowed(self, named: list[str], key: str) -> list[str]:
+        """Those of several that the tables, the content or the name speak for most."""
+        table = self.tables.get(key)
+        tests = [lambda name: self._fits(name, key)]
+        if table is not None:
+            tests.append(lambda name: name in table.columns)
+        # customer_id rather than customer, which may be a name; timestamp rather than date.
+        tests.append(lambda name: bool(ID_WORDS & set(words_of(name))))
+        tests.append(lambda name: words_of(name)[0] in NOUNS[key].split())
+        tests.append(lambda name: words_of(name) == ["timestamp"])
+        for test in tests:
+            if len(named) > 1:
+                named = [name for name in named if test(name)] or named
+        return named
+
+    def _fits(self, name: str, key: str) -> bool:
+        column = self.log[name]
+        if key == "timestamp":
+            return looks_like_time(column, by_itself=False)
+        if key == "rating":
+            return column.dtype.is_numeric() and not column.null_count()
+        return _can_be_id(column)
+
+    def _by_content(self, free: list[str], key: str) -> tuple[list[str], str]:
+        if key == "timestamp":
+            times = [name for name in free if looks_like_time(self.log[name], by_itself=True)]
+            return times, "by its content"
+        table = self.tables.get(key)
+        if table is not None:
+            keys = [n for n in free if n in table.columns and table[n].n_unique() == table.height]
+            return keys, f"which is the key of the {WORDS[key]} table"
+        other = "item_id" if key == "user_id" else "user_id"
+        if other not in self.found and not any(_is_named(name, other) for name in free):
+            return [], ""  # two unknown ids cannot be told apart
+        ids = [name for name in free if self._can_only_be_id(name, other)]
+        return ids, "the only other column of ids"
+
+    def _can_only_be_id(self, name: str, other: str) -> bool:
+        column = self.log[name]
+        taken = _is_named(name, other) or any(_is_named(name, key) for key in ("timestamp", "rating"))
+        return (
+            not taken
+            and _can_be_id(column)
+            and not looks_like_time(column, by_itself=True)
+            and 1 < column.n_unique() < len(column)
+        )
+
+
+def looks_like_time(column: pl.Series, *, by_itself: bool) -> bool:
+    """Whether a sample of a column can be read as times.
+
+    Args:
+        by_itself: numbers must look like times of our days, because the name does not say so.
+    """
+    sample = column.drop_nulls().head(SAMPLE_ROWS)
+    if not len(sample) or sample.dtype == pl.Boolean or sample.dtype.is_nested():
+        return False
+    try:
+        seconds, kind = to_seconds(sample)
+    except DataError:
+        return False
+    if by_itself and "since 1970" in kind:
+        return bool(seconds.is_between(*PLAUSIBLE_SECONDS).all())
+    return True
+
+
+def _can_be_id(column: pl.Series) -> bool:
+    return column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def _is_named(name: str, key: str) -> bool:
+    words = words_of(name)
+    nouns = set(NOUNS[key].split())
+    if key == "timestamp":
+        return bool(words) and ((words[0] in nouns and len(words) == 1) or words[-1] in TIME_ENDS)
+    if key == "rating":
+        return bool(words) and words[-1] in nouns and set(words[:-1]) <= RATING_STARTS
+    bare = [word for word in words if word not in ID_WORDS]
+    return len(bare) == 1 and (bare[0] in nouns or bare[0].removesuffix("s") in nouns)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+__all__ = ["Found", "find_columns", "looks_like_time", "words_of"]
