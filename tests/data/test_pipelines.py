@@ -52,6 +52,19 @@ def test_equal_seeds_give_equal_epochs():
     assert not np.array_equal(epochs(1), epochs(2))
 
 
+def test_the_order_of_an_epoch_follows_from_its_number():
+    three = examples(DATA, 10, seed=7)
+    first, second, third = (column(three, "timestamp") for _ in range(3))
+    later = examples(DATA, 10, seed=7, first_epoch=1)
+    # Whatever else draws random numbers, and however many data sets were made before.
+    tf.random.set_seed(8)
+    iter(later)  # opened and not read, as Keras does before the first epoch
+    np.testing.assert_array_equal(column(later, "timestamp"), second)
+    np.testing.assert_array_equal(column(later, "timestamp"), third)
+    assert not np.array_equal(first, second)
+    assert three.cardinality() == 11
+
+
 def test_without_shuffling_rows_come_in_order_and_the_last_batch_is_shorter():
     dataset = examples(DATA, 10, shuffle=False)
     np.testing.assert_array_equal(column(dataset, "timestamp"), DATA.log["timestamp"])

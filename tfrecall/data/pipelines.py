@@ -1,5 +1,6 @@
 """Batches for training: from an interaction log to `tf.data`."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ def examples(
     *,
     shuffle: bool = True,
     seed: int = 42,
+    first_epoch: int = 0,
     encode: Encoder | None = None,
     forms: dict[str, Form] | None = None,
 ) -> tf.data.Dataset:
@@ -32,8 +34,8 @@ def examples(
         data: the log; user and item columns are joined for you.
         batch_size: rows a batch; the last one may be shorter.
         shuffle: whether to shuffle all rows anew in each epoch.
-        seed: of the shuffling. The same seed gives the same batches, if TensorFlow's global seed is
-            the same, too.
+        seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
+        first_epoch: the number of the epoch that is read first; each epoch begun counts one up.
         encode: encodes a raw batch, such as `TwoTower.encode`. All rows are encoded once, before the
             first epoch, and only integers and floats are shuffled; without it the batches are raw.
         forms: the columns wanted and their raw form (`tfrecall.raw`), such as `TwoTower.forms`; by
@@ -52,15 +54,35 @@ def examples(
         frame = frame.with_columns(sample_weight=pl.col("weight"))
         forms["sample_weight"] = "number"
     columns = _columns(frame, forms, encode)
-    rows = tf.data.Dataset.range(len(frame))
-    if shuffle:
-        rows = rows.shuffle(len(frame), seed=seed, reshuffle_each_iteration=True)
     # Shuffling row numbers and gathering by batch is far cheaper than moving rows one by one.
-    batches = rows.batch(batch_size).map(
+    batches = _row_numbers(len(frame), batch_size, (seed, first_epoch) if shuffle else None).map(
         lambda batch: tf.nest.map_structure(lambda values: tf.gather(values, batch), columns),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> tf.data.Dataset:
+    """Batches of row numbers: in order, or anew shuffled in each epoch from (seed, first epoch) on."""
+    if start is None:
+        return tf.data.Dataset.range(rows).batch(batch_size)
+    seed, first_epoch = start
+    epochs = itertools.count(first_epoch)
+    steps = -(-rows // batch_size)
+
+    def order() -> Iterator[np.ndarray]:
+        # Not `Dataset.shuffle`: how far its generator has come cannot be saved or set.
+        yield np.random.default_rng((seed, next(epochs))).permutation(rows)
+
+    whole = tf.data.Dataset.from_generator(
+        order, output_signature=tf.TensorSpec(shape=[rows], dtype=tf.int64)
+    )
+    batches = whole.flat_map(
+        lambda numbers: tf.data.Dataset.range(0, rows, batch_size).map(
+            lambda first: numbers[first : first + batch_size]
+        )
+    )
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Dataset:

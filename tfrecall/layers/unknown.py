@@ -4,6 +4,7 @@ from typing import Any
 
 from tfrecall._keras import keras, tf
 from tfrecall.data.vocabulary import UNKNOWN
+from tfrecall.layers.randomness import RandomStream
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -15,7 +16,7 @@ class RandomUnknown(keras.layers.Layer):
     in general, so a new user or item gets a sensible vector.
 
     Args:
-        rate: share of the indexes to replace, in [0, 1).
+        rate: share of the indexes to replace, in [0, 1). With 0 there is no weight.
 
     Call arguments:
         inputs: int tensor of any shape. Padding (0) stays padding.
@@ -35,11 +36,17 @@ class RandomUnknown(keras.layers.Layer):
         if not 0 <= rate < 1:
             raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
         self.rate = rate
+        self._stream = RandomStream() if rate else None
+
+    def build(self, input_shape: Any) -> None:
+        if self._stream:
+            self._stream.build(None)
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        if not training or not self.rate:
+        if not training or self._stream is None:
             return inputs
-        replaced = (tf.random.uniform(tf.shape(inputs)) < self.rate) & (inputs > UNKNOWN)
+        replaced = (self._stream(tf.shape(inputs)) < self.rate) & (inputs > UNKNOWN)
         return tf.where(replaced, tf.cast(UNKNOWN, inputs.dtype), inputs)
 
     def get_config(self) -> dict[str, Any]:

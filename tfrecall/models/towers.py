@@ -8,6 +8,7 @@ import numpy as np
 from tfrecall import schema
 from tfrecall._keras import keras, tf
 from tfrecall.errors import DataError, MissingColumnError, nearest
+from tfrecall.layers.dropout import Dropout
 from tfrecall.layers.features import LAYERS
 from tfrecall.layers.normalization import L2Normalization
 from tfrecall.raw import Form
@@ -63,7 +64,7 @@ class Tower(keras.Model):
         self.dropout = dropout
         self.normalize = normalize
         self.embedding_regularization = embedding_regularization
-        self._dropout = keras.layers.Dropout(dropout)
+        self._dropout = Dropout(dropout)
         self._dense = [keras.layers.Dense(units, activation="relu") for units in self.layer_sizes[:-1]]
         self._dense += [keras.layers.Dense(units) for units in self.layer_sizes[-1:]]
         self._scale = L2Normalization() if normalize else None

@@ -1,0 +1,53 @@
+"""Random numbers whose state is a weight."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfrecall._keras import keras, tf
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class RandomStream(keras.layers.Layer):
+    """Uniform random numbers, new ones at each call.
+
+    Keras 2 and TensorFlow's plain random operations keep their state in the running graph, where no
+    checkpoint reaches it. Here all of it is one weight, so weights saved and restored go on with the
+    numbers that would have come. The start is drawn as initial weights are, from Keras' seed.
+
+    Call arguments:
+        shape: of the numbers.
+
+    Returns:
+        Float32 in [0, 1). Replicas of one training get different numbers.
+
+    Example:
+
+    >>> stream = RandomStream()
+    >>> first, second = stream([3]), stream([3])
+    >>> bool(tf.reduce_any(first == second))
+    False
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the state: two integers, the second of which counts the draws."""
+        self.state = self.add_weight(
+            "state",
+            [2],
+            tf.int64,
+            initializer=keras.initializers.RandomUniform(0, 2**31 - 1),
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        super().build(input_shape)
+
+    def call(self, shape: tf.Tensor | Sequence[int]) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, self.next_seed())
+
+    def next_seed(self) -> tf.Tensor:
+        """The seed of one stateless operation, another one each time; the layer has to be built."""
+        seed = self.state.read_value()
+        self.state.assign_add([0, 1])
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return seed
+        return tf.random.fold_in(seed, replica.replica_id_in_sync_group)
