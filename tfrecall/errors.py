@@ -5,6 +5,7 @@
     │   └── MissingColumnError (KeyError)   a column that is not there
     ├── ConfigError (ValueError)        a recipe, setting or argument that makes no sense
     ├── FetchError (OSError)            a data set that could not be fetched
+    ├── DivergedError (ArithmeticError) a loss, gradient or weight that is no longer a finite number
     ├── ReleaseError (ValueError)       a release or index bundle that is damaged or foreign
     ├── ExportError (RuntimeError)      a release that could not be written or does not answer alike
     └── KerasVersionError (ImportError) Keras 3 was chosen before tfrecall could choose Keras 2
@@ -37,6 +38,10 @@ class ConfigError(TfrecallError, ValueError):
 
 class FetchError(TfrecallError, OSError):
     """A data set could not be fetched from any of its sources."""
+
+
+class DivergedError(TfrecallError, ArithmeticError):
+    """Training came to numbers that are not finite."""
 
 
 class ReleaseError(TfrecallError, ValueError):

@@ -1,0 +1,9 @@
+"""What is wrong with the data, the training or the model, in words.
+
+Each diagnostic is a small function of arrays or tables that returns a `Finding`, or None if there is
+nothing to say.
+"""
+
+from tfrecall.diagnostics.finding import Finding
+
+__all__ = ["Finding"]

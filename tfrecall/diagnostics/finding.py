@@ -1,0 +1,25 @@
+"""What a diagnostic has to say."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with the data, the training or the model.
+
+    Attributes:
+        name: of the diagnostic, for programs: `collapsed_vectors`.
+        severity: `error` if what comes of the run is of no use, `warning` if somebody should look.
+        text: the figure, what it means and what to do.
+    """
+
+    name: str
+    severity: Literal["warning", "error"]
+    text: str
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.severity.capitalize()}: {self.text}"

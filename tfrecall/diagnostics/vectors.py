@@ -1,0 +1,113 @@
+"""Do the vectors of a tower tell things apart?"""
+
+import numpy as np
+
+from tfrecall.diagnostics.finding import Finding
+
+# Below this share of the mean squared length the vectors are one vector with noise: of vectors of
+# length one it means a mean cosine above .99. Models that work are above .2.
+MIN_SPREAD = 0.01
+# 1 is a line, on which everybody gets the same list or its reverse. Models that work use a third of
+# their dimensions and more.
+MIN_EFFECTIVE_RANK = 1.1
+# A dimension is dead with less than a hundredth of the typical deviation, and worth a word if a
+# tenth of them are: the model is smaller than it was meant to be.
+DEAD_DEVIATION, MIN_DEAD_SHARE = 0.01, 0.1
+
+
+def spread(vectors: np.ndarray) -> float:
+    """Variance around the mean vector over the mean squared length, from 0 (all equal) to 1.
+
+    1 minus it is the mean cosine of all pairs, where all lengths are equal.
+
+    >>> spread(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    0.5
+    """
+    vectors = np.asarray(vectors, np.float64)
+    length = np.mean(np.sum(vectors**2, axis=1))
+    around = np.sum(vectors.var(axis=0))
+    return float(around / length) if length else 0.0
+
+
+def effective_rank(vectors: np.ndarray) -> float:
+    """How many directions the centred vectors use: the exponential of the entropy of their variances.
+
+    From 1 to the number of dimensions; 0 if all vectors are equal.
+
+    Reference:
+        Roy and Vetterli, "The effective rank", EUSIPCO 2007, here of the variances.
+
+    >>> round(effective_rank(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 6)
+    2.0
+    """
+    covariance = np.cov(np.asarray(vectors, np.float64), rowvar=False, ddof=0)
+    shares = np.clip(np.linalg.eigvalsh(np.atleast_2d(covariance)), 0, None)
+    if not shares.sum():
+        return 0.0
+    shares = shares[shares > 0] / shares.sum()
+    return float(np.exp(-np.sum(shares * np.log(shares))))
+
+
+def collapsed_vectors(vectors: np.ndarray, side: str) -> Finding | None:
+    """Tells when the vectors are nearly one vector, or lie on a line.
+
+    Args:
+        vectors: float `[n, embedding_dim]`; of many, a sample says as much.
+        side: `query` or `candidate`.
+    """
+    if len(vectors) < 2:
+        return None
+    wide, rank = spread(vectors), effective_rank(vectors)
+    if wide >= MIN_SPREAD and (rank >= MIN_EFFECTIVE_RANK or vectors.shape[1] < 2):
+        return None
+    how = (
+        f"are nearly equal: their mean cosine is {mean_cosine(vectors):.4f}, and {wide:.2%} of their "
+        "squared length tells them apart"
+        if wide < MIN_SPREAD
+        else f"lie on a line: they use {rank:.2f} of {vectors.shape[1]} dimensions"
+    )
+    means = {
+        "query": "so everybody gets nearly the same list",
+        "candidate": "so the model hardly tells candidates apart",
+    }[side]
+    return Finding(
+        "collapsed_vectors",
+        "error",
+        f"The {len(vectors):,} {side} vectors {how}, {means}. Usual causes: a learning rate that is too "
+        "high (`training.learning_rate`), features that say nothing, too strong a "
+        "`model.embedding_regularization`, or `model.normalize` with a temperature near 1 (try "
+        "`task.temperature` = 0.05).",
+    )
+
+
+def mean_cosine(vectors: np.ndarray) -> float:
+    """Mean cosine of all pairs of different vectors; a vector of zeros is at right angles to all.
+
+    >>> mean_cosine(np.array([[2.0, 0.0], [3.0, 0.0], [0.0, 1.0]]))
+    0.3333333333333333
+    """
+    vectors = np.asarray(vectors, np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    n = len(units)
+    return float((np.sum(units.sum(axis=0) ** 2) - np.sum(units**2)) / (n * (n - 1)))
+
+
+def dead_dimensions(vectors: np.ndarray, side: str) -> Finding | None:
+    """Tells when a part of the dimensions is the same for everybody.
+
+    Args: as `collapsed_vectors`.
+    """
+    deviations = np.asarray(vectors, np.float64).std(axis=0)
+    if not deviations.any():
+        return None  # which is for `collapsed_vectors`
+    dead = int(np.sum(deviations < DEAD_DEVIATION * np.median(deviations[deviations > 0])))
+    if dead < MIN_DEAD_SHARE * len(deviations):
+        return None
+    return Finding(
+        "dead_dimensions",
+        "warning",
+        f"{dead} of the {len(deviations)} dimensions of the {side} vectors have the same value for all, "
+        "so the model is smaller than `model.layer_sizes` says. Lower `training.learning_rate`, or make "
+        "the last layer smaller: the release gets smaller and answers as well.",
+    )
