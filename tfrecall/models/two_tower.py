@@ -17,6 +17,7 @@ from tfrecall.models.vector_retriever import VectorRetriever
 from tfrecall.raw import Form, raw_features
 from tfrecall.schema import Schema, schema_from_dict, schema_to_dict
 from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.memory import Candidates
 from tfrecall.tasks.top_k import ExactTopK
 
 
@@ -86,6 +87,12 @@ class TwoTower(tfrs.Model):
                 "have in common."
             )
         self.task = task if task is not None else InBatchSoftmax()
+        if getattr(self.task, "always_corrects", False) and not correct_sampling_bias:
+            raise ConfigError(
+                "The task corrects the sampling bias whatever it is told: it has "
+                f"correction={self.task.correction!r} and frequency={self.task.frequency!r}. Received: "
+                "correct_sampling_bias=False. Set it to true, or the task's settings to their defaults."
+            )
         self.correct_sampling_bias = correct_sampling_bias
         self.ks = tuple(ks)
         self.top_k = ExactTopK(self.ks)
@@ -268,18 +275,43 @@ class TwoTower(tfrs.Model):
                 else self._candidate_vectors
             )
             return self.task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
-        distinct, positions = tf.unique(index)
-        candidates = self.candidate_tower(self.catalogue.features(distinct), training=training)
         options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
+        uniform = self._draw_uniform() if training else None
+        asked = index if uniform is None else tf.concat([index, uniform], axis=0)
+        distinct, positions = tf.unique(asked)
+        embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
+        candidates = tf.gather(embedded, positions[: tf.size(index)])
         if self.correct_sampling_bias:
             options["candidate_sampling_probability"] = tf.gather(self.catalogue.probability, index)
+        if uniform is not None:
+            options["uniform"] = Candidates(
+                tf.cast(uniform, tf.int64),
+                tf.gather(embedded, positions[tf.size(index) :]),
+                tf.gather(self.catalogue.probability, uniform),
+            )
+            options["num_candidates"] = len(self.catalogue)
+        if isinstance(self.task, InBatchSoftmax):
+            options["training"] = training
         if isinstance(self.task, tfrs.tasks.Retrieval):
             options["compute_metrics"] = not training
             # With ids TFRS judges by id, which its metric over plain vectors cannot.
             options["candidate_ids"] = (
                 self._outside_ids(index) if self.task._remove_accidental_hits else None
             )
-        return self.task(queries, tf.gather(candidates, positions), **options)
+        return self.task(queries, candidates, **options)
+
+    def _draw_uniform(self) -> tf.Tensor | None:
+        """`candidate_index` of what the task wants drawn from the whole catalogue for this batch."""
+        if not getattr(self.task, "num_uniform_negatives", 0):
+            return None
+        self._build_task()
+        return self.task.draw_uniform(len(self.catalogue)) + FIRST
+
+    def _build_task(self) -> None:
+        """Makes the task's weights before it is called."""
+        if isinstance(self.task, InBatchSoftmax) and not self.task.built:
+            with tf.init_scope():
+                self.task.build([None, self.candidate_tower.output_dim])
 
     def _outside_ids(self, index: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.constant(["", "", *self.catalogue.ids]), index)
@@ -304,6 +336,7 @@ class TwoTower(tfrs.Model):
         """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
         self.query_tower.create_weights()
         self.candidate_tower.create_weights()
+        self._build_task()
         self.built = True  # HDF5 asks
         return super().load_weights(*args, **kwargs)
 

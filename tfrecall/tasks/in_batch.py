@@ -1,12 +1,19 @@
-"""Softmax over the candidates of the batch."""
+"""Softmax over the candidates of the batch, and over others that stand with them."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
+from tfrecall.layers.frequency import StreamingFrequency, integer_ids
+from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
+from tfrecall.tasks.cross_entropy import sparse_cross_entropy
+from tfrecall.tasks.memory import CandidateMemory, Candidates
 
 # Scores of what may not count: small enough for exp() to be 0, large enough to be added to.
 MASKED = -1e9
+
+Correction = Literal["standard", "without_positive"]
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -19,42 +26,117 @@ class InBatchSoftmax(keras.layers.Layer):
     stands in a batch of `b` with probability `q = 1 - (1 - p)^b`, so `log q` is subtracted from its
     logit; for rare candidates this is `log p` plus a constant, the correction of Yi et al.
 
+    Rows of weight 0 are not there: their candidates are no negatives of others.
+
+    More negatives than the batch has can be asked for; in training only, so that a validation loss is
+    always over its own batch. Each distinct candidate stays one column, whatever it came by, with the
+    newest vector there is, and `q` counts every way to get in:
+
+    - `num_uniform_negatives` from the whole catalogue: candidates that are too rare to be in a batch
+      are pushed away from somebody, too (mixed negative sampling, Yang et al.).
+    - `memory_size` rows of past batches, their vectors as they were (cross-batch memory, Wang et al.).
+
     Args:
         temperature: scores are divided by it first, before anything is subtracted.
         num_hard_negatives: keep this many negatives a query, those with the largest logits; all when
             None.
+        num_uniform_negatives: drawn for each batch, with replacement, by `draw_uniform`; the model
+            embeds them and passes them as `uniform`.
+        memory_size: rows of past batches that are kept.
+        correction: `standard`, or `without_positive`, which treats the positive as what it is: not
+            sampled. Derived in `tfrecall.tasks.corrections`.
+        frequency: where `p` comes from: `counted` takes what is passed as
+            `candidate_sampling_probability`; `streaming`, or a `StreamingFrequency` of your own,
+            estimates it in training, which needs no counting and follows a stream that changes.
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional.
         candidate_sampling_probability: float `[batch_size]`, the share of the training rows that hold
-            this candidate; without it nothing is corrected.
+            this candidate; without it nothing is corrected, unless the frequency is streaming.
         candidate_ids: int or string `[batch_size]`, required.
+        uniform: `Candidates` that were drawn uniformly, as many as `num_uniform_negatives`.
+        num_candidates: size of the catalogue they were drawn from.
+        training: whether to learn frequencies and to use and fill the memory.
 
     Returns:
-        The weighted cross entropy of each example, float `[batch_size]`. Sum it for a gradient, divide
-        by the sum of the weights for a mean.
+        The weighted cross entropy of each example, float32 `[batch_size]`. Sum it for a gradient,
+        divide by the sum of the weights for a mean.
 
-    Reference:
+    Raises:
+        ConfigError: if an argument makes no sense or is missing.
+
+    References:
         Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations",
-        RecSys 2019, section 3.
+        RecSys 2019, section 3. The others are named in `tfrecall.tasks.corrections` and
+        `tfrecall.tasks.memory`.
     """
 
     needs_catalogue = False
 
     def __init__(
-        self, temperature: float = 1.0, num_hard_negatives: int | None = None, **kwargs: Any
+        self,
+        temperature: float = 1.0,
+        num_hard_negatives: int | None = None,
+        *,
+        num_uniform_negatives: int = 0,
+        memory_size: int = 0,
+        correction: Correction = "standard",
+        frequency: Literal["counted", "streaming"] | StreamingFrequency = "counted",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if temperature <= 0:
-            raise ConfigError(f"`temperature` must be above 0. Received: {temperature}.")
-        if num_hard_negatives is not None and num_hard_negatives < 1:
-            raise ConfigError(
-                f"`num_hard_negatives` must be 1 or more. Received: {num_hard_negatives}."
-            )
+        # A loss needs all the digits, whatever the towers compute in.
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if isinstance(frequency, dict):  # from `get_config`
+            frequency = keras.layers.deserialize(frequency)
         self.temperature = temperature
         self.num_hard_negatives = num_hard_negatives
+        self.num_uniform_negatives = num_uniform_negatives
+        self.memory_size = memory_size
+        self.correction = correction
+        self.frequency = frequency
+        self._check_settings()
+        self._streaming = _streaming(frequency)
+        self._memory = CandidateMemory(memory_size) if memory_size else None
+
+    @property
+    def always_corrects(self) -> bool:
+        """Whether it makes no sense without the logQ correction."""
+        return self._streaming is not None or self.correction == "without_positive"
+
+    def build(self, input_shape: Any) -> None:
+        """Makes what is kept from step to step, for vectors of the length `input_shape[-1]`.
+
+        All of it is weights, so a checkpoint holds it.
+        """
+        if self._streaming is not None:
+            self._streaming.build([None])
+            self._usual_rows = self._state("usual_rows", tf.float32, [], "zeros")
+        if self._memory is not None:
+            self._memory.build(input_shape)
+        if self.num_uniform_negatives:
+            # Drawn from TensorFlow's global seed, like initial weights; the second number counts draws.
+            self._draws = self._state("draws", tf.int64, [2], _first_draw)
+        super().build(input_shape)
+
+    def _state(self, name: str, dtype: tf.DType, shape: list[int], initializer: Any) -> tf.Variable:
+        return self.add_weight(
+            name,
+            shape,
+            dtype,
+            initializer,
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def draw_uniform(self, num_candidates: int) -> tf.Tensor:
+        """Rows of a catalogue of `num_candidates`, for the next batch: int32 `[num_uniform_negatives]`."""
+        rows = tf.random.stateless_uniform(
+            [self.num_uniform_negatives], self._draws, maxval=num_candidates, dtype=tf.int32
+        )
+        self._draws.assign_add([0, 1])
+        return rows
 
     def call(
         self,
@@ -63,32 +145,143 @@ class InBatchSoftmax(keras.layers.Layer):
         sample_weight: tf.Tensor | None = None,
         candidate_sampling_probability: tf.Tensor | None = None,
         candidate_ids: tf.Tensor | None = None,
+        uniform: Candidates | None = None,
+        num_candidates: int | None = None,
+        training: bool | None = None,
     ) -> tf.Tensor:
-        if candidate_ids is None:
+        self._check_call(candidate_ids, candidate_sampling_probability, uniform, num_candidates)
+        ids = integer_ids(candidate_ids)
+        share = candidate_sampling_probability
+        batch = Candidates(
+            ids,
+            tf.cast(candidate_embeddings, query_embeddings.dtype),
+            tf.zeros_like(ids, tf.float32) if share is None else tf.cast(share, tf.float32),
+        )
+        stands = tf.ones_like(ids, tf.bool) if sample_weight is None else sample_weight > 0
+        past = self._memory.read() if training and self._memory is not None else None
+        groups = [group for group in (batch, uniform, past) if group is not None]
+        columns, labels, standing = distinct_columns(groups, stands)
+        logits = tf.matmul(query_embeddings / self.temperature, columns.embeddings, transpose_b=True)
+        penalty = tf.where(standing, 0.0, -MASKED)
+        if training and self._streaming is not None:
+            self._learn_frequencies(tf.boolean_mask(ids, stands))
+        if share is not None or self._streaming is not None:
+            penalty += self._log_probability(columns, stands, past, uniform, num_candidates)
+        logits -= penalty
+        if self.correction == "without_positive":
+            logits = add_to_positives(logits, labels, tf.gather(penalty, labels))
+        if self.num_hard_negatives is not None:
+            logits = keep_hard_negatives(logits, labels, self.num_hard_negatives)
+        losses = sparse_cross_entropy(logits, labels)
+        if past is not None:
+            self._memory.push(Candidates(*(tf.boolean_mask(values, stands) for values in batch)))
+        return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
+
+    def _learn_frequencies(self, ids: tf.Tensor) -> None:
+        self._streaming(ids, training=True)
+        # The last batch of an epoch is shorter than those that the intervals come from.
+        self._usual_rows.assign(tf.maximum(self._usual_rows, tf.cast(tf.size(ids), tf.float32)))
+
+    def _log_probability(
+        self,
+        columns: Candidates,
+        stands: tf.Tensor,
+        past: Candidates | None,
+        uniform: Candidates | None,
+        num_candidates: int | None,
+    ) -> tf.Tensor:
+        """Of each column to stand in this sample."""
+        share = columns.share
+        if self._streaming is not None:
+            share = share_of_rows(self._streaming(columns.ids), self._usual_rows)
+        draws = tf.reduce_sum(tf.cast(stands, tf.int32)) + (0 if past is None else tf.size(past.ids))
+        if self.correction == "without_positive":
+            draws -= 1  # the row of the positive itself
+        uniform_draws = 0 if uniform is None else tf.size(uniform.ids)
+        return log_inclusion_probability(share, tf.maximum(draws, 1), uniform_draws, num_candidates)
+
+    def _check_settings(self) -> None:
+        if self.temperature <= 0:
+            raise ConfigError(f"`temperature` must be above 0. Received: {self.temperature}.")
+        for name, least in (
+            ("num_hard_negatives", 1),
+            ("num_uniform_negatives", 0),
+            ("memory_size", 0),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"`{name}` must be {least} or more. Received: {value}.")
+        if self.correction not in get_args(Correction):
+            raise ConfigError(
+                f"`correction` must be one of {', '.join(get_args(Correction))}. "
+                f"Received: {self.correction!r}."
+            )
+
+    def _check_call(
+        self, ids: Any, share: Any, uniform: Candidates | None, num_candidates: int | None
+    ) -> None:
+        if ids is None:
             raise ConfigError(
                 "`InBatchSoftmax` needs `candidate_ids` to tell which candidates of the batch are the "
                 "same. Received: None."
             )
-        distinct, labels = tf.unique(candidate_ids)
-        first = tf.math.unsorted_segment_min(
-            tf.range(tf.shape(labels)[0]), labels, tf.shape(distinct)[0]
-        )
-        candidates = tf.gather(candidate_embeddings, first)
-        logits = tf.matmul(query_embeddings, candidates, transpose_b=True) / self.temperature
-        if candidate_sampling_probability is not None:
-            probability = tf.gather(candidate_sampling_probability, first)
-            logits -= _log_inclusion_probability(probability, tf.size(labels))
-        if self.num_hard_negatives is not None:
-            logits = keep_hard_negatives(logits, labels, self.num_hard_negatives)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
+        if self.correction == "without_positive" and share is None and self._streaming is None:
+            raise ConfigError(
+                '`InBatchSoftmax(correction="without_positive")` corrects, but does not know how often '
+                "candidates are sampled. Received: candidate_sampling_probability=None. Pass it, or set "
+                '`frequency="streaming"`.'
+            )
+        if uniform is not None and num_candidates is None:
+            raise ConfigError(
+                "`uniform` candidates need `num_candidates`, the size of the catalogue that they were "
+                "drawn from. Received: None."
+            )
 
     def get_config(self) -> dict[str, Any]:
+        frequency = self.frequency
+        if isinstance(frequency, keras.layers.Layer):
+            frequency = keras.layers.serialize(frequency)
         return {
             **super().get_config(),
             "temperature": self.temperature,
             "num_hard_negatives": self.num_hard_negatives,
+            "num_uniform_negatives": self.num_uniform_negatives,
+            "memory_size": self.memory_size,
+            "correction": self.correction,
+            "frequency": frequency,
         }
+
+
+def distinct_columns(
+    groups: Sequence[Candidates], stands: tf.Tensor
+) -> tuple[Candidates, tf.Tensor, tf.Tensor]:
+    """Each candidate of some groups once, as it is in the first group that has it.
+
+    Args:
+        groups: the batch first.
+        stands: bool, for each row of the batch, whether its candidate may be a negative for that.
+
+    Returns:
+        The distinct candidates; the place of each row of the batch among them, int32; and for each of
+        them whether any row says that it stands.
+    """
+    both = Candidates(*(tf.concat(values, axis=0) for values in zip(*groups, strict=True)))
+    distinct, places = tf.unique(both.ids)
+    count = tf.size(distinct)
+    first = tf.math.unsorted_segment_min(tf.range(tf.size(places)), places, count)
+    others = tf.ones([tf.size(places) - tf.size(stands)], tf.int32)
+    standing = tf.concat([tf.cast(stands, tf.int32), others], axis=0)
+    return (
+        Candidates(distinct, tf.gather(both.embeddings, first), tf.gather(both.share, first)),
+        places[: tf.size(stands)],
+        tf.math.unsorted_segment_max(standing, places, count) > 0,
+    )
+
+
+def add_to_positives(logits: tf.Tensor, labels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Adds `values[i]` to the logit of row i in the column `labels[i]`."""
+    places = tf.stack([tf.range(tf.size(labels)), labels], axis=1)
+    return tf.tensor_scatter_nd_add(logits, places, values)
 
 
 def keep_hard_negatives(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tensor:
@@ -107,9 +300,16 @@ def keep_hard_negatives(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.
     return tf.where(positive | (negatives >= threshold), logits, MASKED)
 
 
-def _log_inclusion_probability(probability: tf.Tensor, batch_size: tf.Tensor) -> tf.Tensor:
-    """log(1 - (1 - p)^b), exact for small p."""
-    # A candidate unseen in training has p = 0; 1e-12 keeps its logarithm finite.
-    probability = tf.clip_by_value(tf.cast(probability, tf.float32), 1e-12, 1 - 1e-7)
-    draws = tf.cast(batch_size, tf.float32)
-    return tf.math.log(-tf.math.expm1(draws * tf.math.log1p(-probability)))
+def _first_draw(shape: Any, dtype: tf.DType) -> tf.Tensor:
+    return tf.concat([tf.random.uniform([1], maxval=2**31 - 1, dtype=dtype), tf.zeros([1], dtype)], 0)
+
+
+def _streaming(frequency: Any) -> StreamingFrequency | None:
+    if isinstance(frequency, StreamingFrequency):
+        return frequency
+    if frequency not in ("counted", "streaming"):
+        raise ConfigError(
+            '`frequency` must be "counted", "streaming" or a `StreamingFrequency`. '
+            f"Received: {frequency!r}."
+        )
+    return StreamingFrequency() if frequency == "streaming" else None
