@@ -6,13 +6,18 @@ Show one by naming it at the end of a notebook cell, after `%matplotlib inline`.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tfrecall.errors import DataError
+import numpy as np
+
+from tfrecall.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from tfrecall.data.describe import Description
 
 # 4.5 : 1 against white and 4.6 : 1 against black, the least that WCAG calls readable.
 TEXT = "#767676"
@@ -21,6 +26,9 @@ COLORS = ("#2f7fd1", "#d9730d", "#2a9d6f", "#a259c4")
 # Lighter: seen items kept. Stronger: seen items removed.
 MODEL_COLORS = ("#8fbbe8", "#2f7fd1")
 BASELINE_COLORS = ("#bdbdbd", "#8a8a8a")
+PICTURES = (".png", ".svg", ".pdf")
+# The year 2262: beyond it no time of a log is meant as a date.
+LAST_DATE = 9.2e9
 TOP_K = "val_factorized_top_k/top_{}_categorical_accuracy"
 
 
@@ -103,8 +111,75 @@ def model_bars(
     return figure
 
 
+def log_picture(found: "Description") -> "Figure":
+    """What is in a log: events over time, histories, popularity, and ratings where there are some.
+
+    Args:
+        found: of `tfrecall.data.describe`.
+    """
+    figure = _figure(11, 6.5)
+    panels = figure.subplots(2, 2).flat
+    arrays = found.arrays
+    _bars(panels[0], _dates(arrays["seconds"]), "events over time", "time", "events", bins=60)
+    lengths = arrays["history_lengths"]
+    edges = np.unique(np.geomspace(1, lengths.max() + 1, 30).astype(int))
+    _bars(panels[1], lengths, "how long histories are", "events of a user", "users", bins=edges)
+    panels[0].tick_params(axis="x", rotation=20)
+    panels[1].set_xscale("log")
+    panels[1].minorticks_off()
+    shares = np.cumsum(np.sort(arrays["popularity"])[::-1]) / arrays["popularity"].sum()
+    panels[2].plot(np.linspace(0, 1, len(shares) + 1), [0, *shares], color=COLORS[0])
+    panels[2].plot([0, 1], [0, 1], color=TEXT, ls="--", lw=1)
+    _dress(panels[2], f"popularity: Gini {found.popularity['gini']:.2f}")
+    panels[2].set_xlabel("share of the items, most popular first", color=TEXT)
+    panels[2].set_ylabel("share of the events", color=TEXT)
+    if len(arrays["ratings"]):
+        _bars(panels[3], arrays["ratings"], "ratings", "rating", "events", bins=20)
+    else:
+        panels[3].set_axis_off()
+    figure.suptitle(
+        f"{found.name}: {found.rows:,} rows, {found.users:,} users, {found.items:,} items", color=TEXT
+    )
+    return figure
+
+
+def save(figure: "Figure", path: str | Path) -> None:
+    """Writes a figure; the suffix tells the kind.
+
+    Raises:
+        ConfigError: if the suffix is not of a picture, or the file cannot be written.
+    """
+    if Path(path).suffix.lower() not in PICTURES:
+        raise ConfigError(f"A picture is a file of {', '.join(PICTURES)}. Received: {path}.")
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise ConfigError(
+            f"The picture {path} cannot be written: {error}. Name another place."
+        ) from error
+
+
+def _bars(axes: "Axes", values: Any, title: str, x: str, y: str, bins: Any) -> None:
+    axes.hist(values, bins=bins, color=COLORS[0])
+    _dress(axes, title)
+    axes.set_xlabel(x, color=TEXT)
+    axes.set_ylabel(y, color=TEXT)
+
+
+def _dates(seconds: np.ndarray) -> np.ndarray:
+    """Seconds since 1970 as dates, where they are of our times; small numbers are days or counters."""
+    if len(seconds) and seconds.min() > 0 and seconds.max() < LAST_DATE:
+        return seconds.astype("int64").astype("datetime64[s]")
+    return seconds
+
+
 def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure  # an extra that answering and training do without
+    try:
+        from matplotlib.figure import Figure  # an extra that answering and training do without
+    except ImportError as error:
+        raise ConfigError(
+            "Pictures are drawn by matplotlib, which is not installed: pip install matplotlib."
+        ) from error
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="none")
 
@@ -134,4 +209,4 @@ def _check_histories(
                 )
 
 
-__all__ = ["accuracy_curves", "model_bars"]
+__all__ = ["accuracy_curves", "log_picture", "model_bars", "save"]

@@ -156,3 +156,10 @@ def test_all_ways_to_write_a_moment_agree(moments, zone):
     assert seconds(moments) == expected
     assert seconds([moment.isoformat() for moment in moments]) == expected
     assert seconds([moment.isoformat() for moment in local]) == expected
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2], [1.5, 2.5], ["1", "2"], ["2024-05-31", "2024-06-01"], [date(2024, 5, 31)] * 2]
+)
+def test_the_column_keeps_its_name(values):
+    assert to_seconds(pl.Series("timestamp", values))[0].name == "timestamp"

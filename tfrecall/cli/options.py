@@ -37,6 +37,12 @@ IndexName = Annotated[
 Columns = Annotated[
     list[str] | None, typer.Option("--column", help="Column of the item table to show; repeatable.")
 ]
+UsersTable = Annotated[Path | None, typer.Option("--users", help="The user table.")]
+ItemsTable = Annotated[Path | None, typer.Option("--items", help="The item table.")]
+UserColumn = Annotated[str | None, typer.Option("--user-column", help="Its name in the files.")]
+ItemColumn = Annotated[str | None, typer.Option("--item-column", help="Its name in the files.")]
+TimestampColumn = Annotated[str | None, typer.Option("--timestamp-column", help="Its name in the log.")]
+RatingColumn = Annotated[str | None, typer.Option("--rating-column", help="Its name in the log.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, repeatable: training.epochs=2."),

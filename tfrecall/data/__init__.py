@@ -3,6 +3,8 @@
 from typing import Any
 
 # Not lazy: the functions must be bound after the modules of the same name.
+from tfrecall.data.describe import Description, describe
+from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
 from tfrecall.data.splits import (
@@ -18,10 +20,13 @@ from tfrecall.data.tables import read
 from_frame = Interactions.from_frame
 
 __all__ = [
+    "Description",
     "Interactions",
     "Split",
     "ValidatedSplit",
+    "describe",
     "examples",
+    "filter_log",
     "from_frame",
     "movielens",
     "read",

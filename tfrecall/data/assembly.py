@@ -56,8 +56,8 @@ def assemble(
     log, kind = canonical_log(to_polars(frame, "log"), columns, unit)
     tables = Tables(
         log,
-        _table(users, "user_id", columns.user_id),
-        _table(items, "item_id", columns.item_id),
+        side_table(users, "user_id", columns.user_id),
+        side_table(items, "item_id", columns.item_id),
     )
     if columns.timestamp == FILE_ORDER:
         kind = "no times: the order of the file is the order of the events"
@@ -126,7 +126,7 @@ def _without_times(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(timestamp=pl.lit(0.0))
 
 
-def _table(frame: Any, key: str, given: str) -> pl.DataFrame:
+def side_table(frame: Any, key: str, given: str) -> pl.DataFrame:
     """A user or item table, validated, its key first; without rows if there is none."""
     if frame is None:
         return pl.DataFrame(schema={key: pl.String})

@@ -145,7 +145,7 @@ def _from_strings(column: pl.Series, unit: str | None, what: str) -> tuple[pl.Se
 def _from_iso(column: pl.Series) -> pl.Series:
     """Seconds of ISO strings, null where a string is none; one pass per format that occurs."""
     text = column.str.strip_chars().str.replace(" ", "T", literal=True)
-    seconds = pl.Series([None], dtype=pl.Float64).new_from_index(0, len(text))
+    seconds = pl.Series(column.name, [None], dtype=pl.Float64).new_from_index(0, len(text))
     for form in _FORMATS:
         rest = seconds.is_null()
         if not rest.any():
