@@ -16,8 +16,8 @@ from tfrecall.models.towers import CandidateTower, ColumnReader, QueryTower
 from tfrecall.models.vector_retriever import VectorRetriever
 from tfrecall.raw import Form, raw_features
 from tfrecall.schema import Schema, schema_from_dict, schema_to_dict
+from tfrecall.tasks.candidates import Candidates
 from tfrecall.tasks.in_batch import InBatchSoftmax
-from tfrecall.tasks.memory import Candidates
 from tfrecall.tasks.top_k import ExactTopK
 
 

@@ -1,14 +1,15 @@
 """Softmax over the candidates of the batch, and over others that stand with them."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
+from tfrecall.layers.randomness import RandomStream
+from tfrecall.tasks.candidates import Candidates, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
 from tfrecall.tasks.cross_entropy import sparse_cross_entropy
-from tfrecall.tasks.memory import CandidateMemory, Candidates
+from tfrecall.tasks.memory import CandidateMemory
 
 # Scores of what may not count: small enough for exp() to be 0, large enough to be added to.
 MASKED = -1e9
@@ -99,6 +100,7 @@ class InBatchSoftmax(keras.layers.Layer):
         self._check_settings()
         self._streaming = _streaming(frequency)
         self._memory = CandidateMemory(memory_size) if memory_size else None
+        self._stream = RandomStream() if num_uniform_negatives else None
 
     @property
     def always_corrects(self) -> bool:
@@ -112,31 +114,24 @@ class InBatchSoftmax(keras.layers.Layer):
         """
         if self._streaming is not None:
             self._streaming.build([None])
-            self._usual_rows = self._state("usual_rows", tf.float32, [], "zeros")
+            self._usual_rows = self.add_weight(
+                "usual_rows",
+                initializer="zeros",
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
         if self._memory is not None:
             self._memory.build(input_shape)
-        if self.num_uniform_negatives:
-            # Drawn from TensorFlow's global seed, like initial weights; the second number counts draws.
-            self._draws = self._state("draws", tf.int64, [2], _first_draw)
+        if self._stream is not None:
+            self._stream.build(None)
         super().build(input_shape)
-
-    def _state(self, name: str, dtype: tf.DType, shape: list[int], initializer: Any) -> tf.Variable:
-        return self.add_weight(
-            name,
-            shape,
-            dtype,
-            initializer,
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
 
     def draw_uniform(self, num_candidates: int) -> tf.Tensor:
         """Rows of a catalogue of `num_candidates`, for the next batch: int32 `[num_uniform_negatives]`."""
-        rows = tf.random.stateless_uniform(
-            [self.num_uniform_negatives], self._draws, maxval=num_candidates, dtype=tf.int32
-        )
-        self._draws.assign_add([0, 1])
-        return rows
+        if self._stream is None:
+            return tf.zeros([0], tf.int32)
+        shape, seed = [self.num_uniform_negatives], self._stream.next_seed()
+        return tf.random.stateless_uniform(shape, seed, maxval=num_candidates, dtype=tf.int32)
 
     def call(
         self,
@@ -163,7 +158,7 @@ class InBatchSoftmax(keras.layers.Layer):
         columns, labels, standing = distinct_columns(groups, stands)
         logits = tf.matmul(query_embeddings / self.temperature, columns.embeddings, transpose_b=True)
         penalty = tf.where(standing, 0.0, -MASKED)
-        if training and self._streaming is not None:
+        if training:
             self._learn_frequencies(tf.boolean_mask(ids, stands))
         if share is not None or self._streaming is not None:
             penalty += self._log_probability(columns, stands, past, uniform, num_candidates)
@@ -173,11 +168,13 @@ class InBatchSoftmax(keras.layers.Layer):
         if self.num_hard_negatives is not None:
             logits = keep_hard_negatives(logits, labels, self.num_hard_negatives)
         losses = sparse_cross_entropy(logits, labels)
-        if past is not None:
+        if past is not None and self._memory is not None:
             self._memory.push(Candidates(*(tf.boolean_mask(values, stands) for values in batch)))
         return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
 
     def _learn_frequencies(self, ids: tf.Tensor) -> None:
+        if self._streaming is None:
+            return
         self._streaming(ids, training=True)
         # The last batch of an epoch is shorter than those that the intervals come from.
         self._usual_rows.assign(tf.maximum(self._usual_rows, tf.cast(tf.size(ids), tf.float32)))
@@ -252,32 +249,6 @@ class InBatchSoftmax(keras.layers.Layer):
         }
 
 
-def distinct_columns(
-    groups: Sequence[Candidates], stands: tf.Tensor
-) -> tuple[Candidates, tf.Tensor, tf.Tensor]:
-    """Each candidate of some groups once, as it is in the first group that has it.
-
-    Args:
-        groups: the batch first.
-        stands: bool, for each row of the batch, whether its candidate may be a negative for that.
-
-    Returns:
-        The distinct candidates; the place of each row of the batch among them, int32; and for each of
-        them whether any row says that it stands.
-    """
-    both = Candidates(*(tf.concat(values, axis=0) for values in zip(*groups, strict=True)))
-    distinct, places = tf.unique(both.ids)
-    count = tf.size(distinct)
-    first = tf.math.unsorted_segment_min(tf.range(tf.size(places)), places, count)
-    others = tf.ones([tf.size(places) - tf.size(stands)], tf.int32)
-    standing = tf.concat([tf.cast(stands, tf.int32), others], axis=0)
-    return (
-        Candidates(distinct, tf.gather(both.embeddings, first), tf.gather(both.share, first)),
-        places[: tf.size(stands)],
-        tf.math.unsorted_segment_max(standing, places, count) > 0,
-    )
-
-
 def add_to_positives(logits: tf.Tensor, labels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Adds `values[i]` to the logit of row i in the column `labels[i]`."""
     places = tf.stack([tf.range(tf.size(labels)), labels], axis=1)
@@ -298,10 +269,6 @@ def keep_hard_negatives(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.
     kept = tf.minimum(count, tf.shape(logits)[1])
     threshold = tf.math.top_k(negatives, kept).values[:, -1:]
     return tf.where(positive | (negatives >= threshold), logits, MASKED)
-
-
-def _first_draw(shape: Any, dtype: tf.DType) -> tf.Tensor:
-    return tf.concat([tf.random.uniform([1], maxval=2**31 - 1, dtype=dtype), tf.zeros([1], dtype)], 0)
 
 
 def _streaming(frequency: Any) -> StreamingFrequency | None:

@@ -1,23 +1,10 @@
 """Candidates of past batches, kept to stand as negatives."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
-
-
-class Candidates(NamedTuple):
-    """Some candidates, one a row; an id may occur more than once.
-
-    Attributes:
-        ids: int64 `[n]`.
-        embeddings: float `[n, embedding_dim]`.
-        share: float32 `[n]`, the share of the training rows that hold the candidate.
-    """
-
-    ids: tf.Tensor
-    embeddings: tf.Tensor
-    share: tf.Tensor
+from tfrecall.tasks.candidates import Candidates
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
