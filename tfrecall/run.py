@@ -21,6 +21,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
 from tfrecall.data.splits import split_by_time, split_leave_last_out, split_random
 from tfrecall.data.tables import read
+from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, evaluate
 from tfrecall.exporting.export import export
@@ -111,8 +112,10 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
     clock = Stopwatch()
     with listener.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, listener.note)
+        examiner = Examiner(config, listener.note)
+        examiner.examine_data(prepared.train, prepared.validation)
     with listener.step("Fit the model"), clock.time("fit"):
-        model, fitted = train(config, prepared, listener)
+        model, fitted = train(config, prepared, listener, examiner)
     with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
         evaluation = evaluate(
             model,
@@ -121,10 +124,13 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
             ks=config.evaluation.ks,
             progress=listener.progress,
         )
+        examiner.examine_model(model, prepared.known)
+        examiner.examine_test(evaluation, prepared.known)
     metrics: dict[str, Any] = {}
 
     def documents(manifest: dict[str, Any]) -> dict[str, str]:
         metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
+        metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
         return {"metrics.json": json.dumps(metrics, indent=2), "config.toml": config.to_toml()}
 
     with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
@@ -210,7 +216,10 @@ def make_model(config: RunConfig) -> TwoTower:
 
 
 def train(
-    config: RunConfig, prepared: Prepared, listener: Listener | None = None
+    config: RunConfig,
+    prepared: Prepared,
+    listener: Listener | None = None,
+    examiner: Examiner | None = None,
 ) -> tuple[TwoTower, Fitted]:
     """Fits a model, and once more on all that is known if the configuration asks for it.
 
@@ -218,9 +227,11 @@ def train(
     both.
     """
     listener = listener or Silent()
+    examiner = examiner or Examiner(config, listener.note)
     settings: dict[str, Any] = {**vars(config.training)}
     settings.pop("refit")
-    settings |= {"verbose": 0, "callbacks": [_Epochs(config.training.monitor, listener)]}
+    epochs = _Epochs(config.training.monitor, listener)
+    settings |= {"verbose": 0, "callbacks": [*examiner.callbacks(), epochs]}
     _warn_of_monitor(config, prepared, listener.note)
     seed_everything(config.training.seed)
     model = make_model(config)
@@ -229,6 +240,7 @@ def train(
         listener.note(
             f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
         )
+    examiner.examine_fit(model, prepared.train, prepared.validation, fitted.history, fitted.best_epoch)
     if not config.training.refit:
         return model, fitted
     listener.note(

@@ -40,7 +40,7 @@ def best_epoch(
         most: how many there might have been.
     """
     values = history.get(f"val_{monitor}", [])
-    if len(values) < 2:
+    if len(values) < 2 or min(values) == max(values):
         return None
     if best == epochs == most:
         return Finding(

@@ -1,0 +1,183 @@
+"""Asks every diagnostic at its moment in a run, and keeps what they say."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from tfrecall import metrics
+from tfrecall._keras import keras
+from tfrecall.config import RunConfig
+from tfrecall.data.interactions import Interactions
+from tfrecall.diagnostics.baseline import below_popularity
+from tfrecall.diagnostics.curves import best_epoch, never_learned
+from tfrecall.diagnostics.divergence import StopOnNonFinite
+from tfrecall.diagnostics.finding import Finding
+from tfrecall.diagnostics.leaks import leaking_features
+from tfrecall.diagnostics.lists import list_length, same_lists
+from tfrecall.diagnostics.row_watch import UnknownRows
+from tfrecall.diagnostics.vectors import collapsed_vectors, dead_dimensions
+from tfrecall.evaluation import Evaluation, rank, top_k
+from tfrecall.models.popularity import Popularity
+from tfrecall.models.two_tower import TwoTower
+
+# A sample of so many vectors, users, and scores (4 bytes each) says as much as all.
+VECTORS, USERS, SCORES = 5_000, 200, 2**28
+# One event in twenty is somebody's second with the same item: then such events are also asked for.
+MIN_REPEATED = 0.05
+RULES = ("seen_removed", "seen_kept")
+
+
+class Examiner:
+    """The diagnostics of one run.
+
+    Args:
+        config: of the run.
+        note: hears each finding as soon as it is made.
+
+    Attributes:
+        findings: all so far, in the order they were made, each once.
+    """
+
+    def __init__(self, config: RunConfig, note: Callable[[str], None] = print) -> None:
+        self.config = config
+        self.findings: list[Finding] = []
+        self._note = note
+        self._unknown_rows = UnknownRows(config.training.batch_size)
+
+    def examine_data(self, train: Interactions, validation: Interactions | None) -> None:
+        """Before training: features that know the answer."""
+        self._keep(leaking_features(self.config.schema, train, validation))
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """For each fit of the run: stops at numbers that are not finite."""
+        return [StopOnNonFinite(), self._unknown_rows]
+
+    def examine_fit(
+        self,
+        model: TwoTower,
+        train: Interactions,
+        validation: Interactions | None,
+        history: Mapping[str, Sequence[float]],
+        best: int,
+    ) -> None:
+        """After the fit that validation rows judged: curves, and the model against popularity.
+
+        Args:
+            model: with its best weights.
+            train, validation: what it was fitted on and judged by.
+            history: of each metric its value after each epoch.
+            best: the best epoch, from 1.
+        """
+        training, losses = self.config.training, history.get("loss", [])
+        self._keep([never_learned(losses)])
+        if validation is None:
+            return
+        if training.patience is not None:
+            self._keep([best_epoch(history, training.monitor, best, len(losses), training.epochs)])
+        self._keep([_against_popularity(model, train, validation, self.config)])
+
+    def examine_model(self, model: TwoTower, known: Interactions) -> None:
+        """After the last fit: vectors, unknown rows, and whether everybody gets the same list."""
+        queries = known.with_log(_one_row_a_user(known, VECTORS)).queries
+        asked = model.embed_queries(queries)
+        vectors = (
+            model.embed_candidates()
+            if model.catalogue.vectors is None
+            else model.catalogue.vectors.numpy()
+        )
+        some = _sample(vectors, VECTORS)
+        for side, part in (("query", asked), ("candidate", some)):
+            collapsed = collapsed_vectors(part, side)
+            self._keep([collapsed or dead_dimensions(part, side)])
+        self._keep([_same_lists(asked, vectors, known)])
+        self._keep(self._unknown_rows.findings())
+
+    def examine_test(self, evaluation: Evaluation, known: Interactions) -> None:
+        """After the evaluation: the model against popularity again, on the rows that count."""
+        popularity = evaluation.baselines.get("popularity")
+        if popularity is None:
+            return
+        k = _list_length(self.config, known.items.height, self.config.evaluation.ks)
+        rule, metric = _rule(self.config, known), f"hit_rate@{k}"
+        self._keep(
+            [
+                below_popularity(
+                    evaluation.test[rule][metric],
+                    popularity[rule][metric],
+                    metric=metric,
+                    rule=rule,
+                    rows=evaluation.rows,
+                    where="test",
+                )
+            ]
+        )
+
+    def _keep(self, findings: Iterable[Finding | None]) -> None:
+        for finding in findings:
+            if finding is not None and finding not in self.findings:
+                self.findings.append(finding)
+                self._note(str(finding))
+
+
+def _against_popularity(
+    model: TwoTower, train: Interactions, validation: Interactions, config: RunConfig
+) -> Finding | None:
+    n_items = train.items.height
+    # With fewer than some hundred rows the figures would be noise.
+    most = max(300, min(20_000, SCORES // n_items))
+    held = validation.with_log(validation.log.sample(min(most, len(validation)), seed=0))
+    k = _list_length(config, n_items)
+    rates = []
+    for retriever in (model.retriever(), Popularity().fit(train)):
+        ranking = rank(retriever, held, seen=train, ks=(k,))
+        rules = zip(RULES, (ranking.removed, ranking.kept), strict=True)
+        rates.append({rule: float(metrics.hit_rate(part.rows, k).mean()) for rule, part in rules})
+    rule = _rule(config, train)
+    return below_popularity(
+        rates[0][rule],
+        rates[1][rule],
+        metric=f"hit_rate@{k}",
+        rule=rule,
+        rows=len(held),
+        where="validation",
+    )
+
+
+def _rule(config: RunConfig, known: Interactions) -> str:
+    """The rule that leads; with `auto` seen items are kept if people come back to them."""
+    if config.evaluation.seen != "auto":
+        return f"seen_{config.evaluation.seen}"
+    pairs = known.log.select("user_id", "item_id")
+    return "seen_kept" if pairs.n_unique() < (1 - MIN_REPEATED) * pairs.height else "seen_removed"
+
+
+def _list_length(config: RunConfig, n_items: int, ks: Sequence[int] = ()) -> int:
+    """The length that training watches if the catalogue is long enough, of those measured if any."""
+    watched = re.search(r"top_(\d+)_", config.training.monitor)
+    wanted = min(int(watched[1]) if watched else 100, max(1, n_items // 4))
+    return min(ks, key=lambda k: (k > wanted, abs(k - wanted))) if ks else wanted
+
+
+def _same_lists(queries: np.ndarray, vectors: np.ndarray, known: Interactions) -> Finding | None:
+    n_items = len(vectors)
+    asked = _sample(queries, min(USERS, SCORES // n_items))
+    k = list_length(n_items)
+    rows = known.item_rows[known.item_rows >= 0]
+    popular = np.argsort(-np.bincount(rows, minlength=n_items), kind="stable")[:k]
+    return same_lists(top_k(asked @ vectors.T, k), popular)
+
+
+def _one_row_a_user(known: Interactions, most: int) -> pl.DataFrame:
+    """The latest event of each user, of some users."""
+    latest = known.log.sort("timestamp", maintain_order=True).unique(
+        "user_id", keep="last", maintain_order=True
+    )
+    return latest.sample(min(most, latest.height), seed=0)
+
+
+def _sample(values: np.ndarray, most: int) -> np.ndarray:
+    if len(values) <= most:
+        return values
+    return values[np.random.default_rng(0).choice(len(values), most, replace=False)]
