@@ -29,6 +29,7 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.layout import unfinished
 from tfrecall.release.release import Release
+from tfrecall.report import Subject, drawn
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.training import Fitted, fit, seed_everything
@@ -131,7 +132,17 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
     def documents(manifest: dict[str, Any]) -> dict[str, str]:
         metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
         metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
-        return {"metrics.json": json.dumps(metrics, indent=2), "config.toml": config.to_toml()}
+        page = drawn(
+            lambda: Subject(
+                metrics, manifest, model.retriever(), prepared.known, prepared.test, evaluation
+            ),
+            listener.note,
+        )
+        return {
+            "metrics.json": json.dumps(metrics, indent=2),
+            "config.toml": config.to_toml(),
+            "report.html": page,
+        }
 
     with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
         facts = {"config": config.to_dict(), "data": _data(prepared), "test": evaluation.test}
@@ -230,8 +241,10 @@ def train(
     examiner = examiner or Examiner(config, listener.note)
     settings: dict[str, Any] = {**vars(config.training)}
     settings.pop("refit")
-    epochs = _Epochs(config.training.monitor, listener)
-    settings |= {"verbose": 0, "callbacks": [*examiner.callbacks(), epochs]}
+    settings |= {
+        "verbose": 0,
+        "callbacks": [*examiner.callbacks(), _Epochs(config.training.monitor, listener)],
+    }
     _warn_of_monitor(config, prepared, listener.note)
     seed_everything(config.training.seed)
     model = make_model(config)

@@ -162,8 +162,7 @@ def index_release(
         asked = {"n_trees": n_trees, "target_recall": target_recall}
         wanted: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         loaded = reindex(release, replace(now, search_k=None, **wanted))
-    annoy = loaded.bundle.annoy
-    tuning = annoy.table.to_dict() if annoy and annoy.table else {}
+    tuning = loaded.bundle.tuning
     answer = {
         "release": str(release),
         "version": loaded.version,

@@ -201,6 +201,7 @@ def _manifest(
         "candidate": {"forms": model.candidate_tower.forms},
         "k": k,
         "index": bundle.summary(),
+        "tuning": bundle.tuning,
         "round_trip": {"largest_relative_difference": difference},
         "made_with": {
             "python": platform.python_version(),

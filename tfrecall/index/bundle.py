@@ -79,6 +79,12 @@ class Bundle:
             )
         return there[name]
 
+    @property
+    def tuning(self) -> dict[str, Any]:
+        """Every effort that was tried of the approximate index; empty without one."""
+        table = self.annoy.table if self.annoy is not None else None
+        return table.to_dict() if table is not None else {}
+
     def summary(self) -> dict[str, dict[str, float]]:
         """What was measured of the approximate index, as in `metrics.json`; empty without one."""
         if self.annoy is None or self.annoy.table is None:

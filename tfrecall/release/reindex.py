@@ -49,6 +49,7 @@ def reindex(path: str | Path, index: Annoy) -> Release:
         facts = {
             "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "index": bundle.summary(),
+            "tuning": bundle.tuning,
         }
         manifest = publish(root, directory, {**kept, **facts}, lambda whole: _metrics(root, whole))
     return load(root, manifest["version"], verify=False)

@@ -1,0 +1,61 @@
+"""The page of a comparison."""
+
+from typing import Any
+
+from tfrecall.report.figures import HEADLINE, rules
+from tfrecall.report.pages import rendered
+from tfrecall.report.pictures import recall_curves
+from tfrecall.report.svg import intervals
+
+
+def comparison_page(compared: dict[str, Any]) -> str:
+    """Draws releases side by side.
+
+    Args:
+        compared: from `Comparison.to_dict`.
+    """
+    first, *others = compared["models"]
+    leading = compared["leading"]
+    shown = {**compared["models"], **compared["baselines"]}
+    named = {name: figures for name, figures in shown.items() if name != first}
+    tables = [
+        {
+            "rule": rule,
+            "models": list(shown),
+            "headline": [name for name in HEADLINE if name in compared["models"][first][rule]],
+            "values": {
+                metric: [figures[rule].get(metric) for figures in shown.values()]
+                for metric in compared["models"][first][rule]
+            },
+        }
+        for rule in rules(leading)
+    ]
+    curves = {"model": first, "test": compared["models"][first], "baselines": named}
+    return rendered(
+        "compare.html",
+        title=f"{first} and {', '.join(others)}",
+        compared=compared,
+        leading=leading,
+        tables=tables,
+        recall=recall_curves(curves, leading),
+        differences={
+            name: {
+                **difference,
+                "pictures": [_picture(rule, difference["intervals"][rule]) for rule in rules(leading)],
+                "tables": [
+                    {"rule": rule, "intervals": difference["intervals"][rule]}
+                    for rule in rules(leading)
+                ],
+            }
+            for name, difference in compared["differences"].items()
+        },
+    )
+
+
+def _picture(rule: str, found: dict[str, dict[str, float]]) -> Any:
+    rows = [
+        (name, found[name]["difference"], found[name]["low"], found[name]["high"])
+        for name in HEADLINE
+        if name in found
+    ]
+    return intervals(f"Difference to the first, seen items {rule.removeprefix('seen_')}", rows)

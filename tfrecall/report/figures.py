@@ -1,0 +1,108 @@
+"""Figures of a run, chosen and ordered for tables."""
+
+from typing import Any
+
+import numpy as np
+
+from tfrecall.evaluation import Evaluation
+
+RULES = ("seen_removed", "seen_kept")
+HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr", "user_recall@20")
+EXPOSURE = ("coverage", "gini", "popularity_share", "novelty")
+SHOWN_ITEMS = 10
+
+
+def rules(leading: str) -> list[str]:
+    """Both rules, the leading one first."""
+    return sorted(RULES, key=lambda rule: rule != leading)
+
+
+def headline(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
+    """The first figures of the model, each beside the best baseline: `metric`, `value`, `name`, `best`."""
+    found = metrics["test"][leading]
+    tiles = []
+    for metric in [name for name in HEADLINE if name in found][:4] or list(found)[:4]:
+        others = {n: rules[leading][metric] for n, rules in metrics["baselines"].items()}
+        name = max(others, key=lambda n: others[n], default=None)
+        tile = {"metric": metric, "value": found[metric], "name": name}
+        tiles.append({**tile, "best": others[name] if name is not None else None})
+    return tiles
+
+
+def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
+    """For each rule all models and all metrics; `headline` names those that are shown unfolded."""
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    return [
+        {
+            "rule": rule,
+            "models": list(models),
+            "headline": [name for name in HEADLINE if name in metrics["test"][rule]],
+            "values": {
+                metric: [figures[rule].get(metric) for figures in models.values()]
+                for metric in metrics["test"][rule]
+            },
+        }
+        for rule in rules(leading)
+    ]
+
+
+def list_length(figures: dict[str, float], metric: str = "hit_rate", wanted: int = 10) -> int:
+    """The length of lists nearest to the one wanted, of those that were measured."""
+    ks = [int(name.partition("@")[2]) for name in figures if name.startswith(f"{metric}@")]
+    return min(ks, key=lambda k: (abs(k - wanted), k))
+
+
+def slices(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
+    """Hit rates of the slices that have rows, and of all rows."""
+    metric = f"hit_rate@{list_length(metrics['test'][leading])}"
+    rows = [
+        {"name": name.replace("_", " "), "rows": part["rows"], "value": part[leading][metric]}
+        for name, part in metrics["slices"].items()
+        if part["rows"] and metric in part[leading]
+    ]
+    overall = metrics["test"][leading][metric]
+    longest = max([overall, *(row["value"] for row in rows)]) or 1.0
+    return {"metric": metric, "rows": rows, "overall": overall, "longest": longest}
+
+
+def popularity(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
+    """How evenly the lists of each model show the catalogue."""
+    k = list_length(metrics["test"][leading], "coverage")
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    rows = [
+        {"model": name, **{m: figures[leading].get(f"{m}@{k}") for m in EXPOSURE}}
+        for name, figures in models.items()
+    ]
+    return {"k": k, "columns": EXPOSURE, "rows": rows}
+
+
+def most_shown(
+    evaluation: Evaluation, names: list[str], train_rows: np.ndarray, leading: str
+) -> list[dict[str, Any]]:
+    """The items that stand in most users' lists, with the share of the lists and training rows."""
+    exposure = exposures(evaluation, leading).get(evaluation.model)
+    if exposure is None or len(exposure) != len(names):
+        return []
+    order = np.argsort(-exposure, kind="stable")[:SHOWN_ITEMS]
+    return [
+        {
+            "title": names[i],
+            "lists": int(exposure[i]),
+            "share": float(exposure[i] / evaluation.users),
+            "train_rows": int(train_rows[i]),
+        }
+        for i in order.tolist()
+        if exposure[i]
+    ]
+
+
+def exposures(evaluation: Evaluation, leading: str) -> dict[str, np.ndarray]:
+    """Model -> how many lists show each item; lists of 10 or the length nearest to it."""
+    names = [evaluation.model, *(n for n in evaluation.rankings if n != evaluation.model)]
+    found = {}
+    for name in names:
+        if name in evaluation.rankings:
+            ranking = evaluation.rankings[name]
+            exposure = (ranking.kept if leading == "seen_kept" else ranking.removed).exposure
+            found[name] = exposure[min(exposure, key=lambda k: (abs(k - 10), k))]
+    return found

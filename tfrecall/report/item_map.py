@@ -1,0 +1,170 @@
+"""Item vectors on a plane: near means that the model takes them for alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from markupsafe import Markup
+
+from tfrecall.report.svg import COLORS, figure, picture, tag
+
+WIDTH, HEIGHT, MARGIN = 720, 560, 14
+# Some 100 bytes a point: the page stays below a megabyte.
+MAX_POINTS = 1500
+MAX_LABELS = 28
+# A column with more values than this colours nothing that an eye could sort.
+MAX_VALUES = 40
+_LETTER = 6.2
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where items lie.
+
+    Attributes:
+        places: float64 `[n, 2]`.
+        explained: share of the variance of the vectors that the plane keeps.
+    """
+
+    places: np.ndarray
+    explained: float
+
+
+def principal_plane(vectors: np.ndarray) -> Plane:
+    """The two directions in which vectors differ most, by singular value decomposition.
+
+    The sign of a direction is chosen so that its largest coordinate is positive, to draw the same
+    picture everywhere. Vectors without any variance lie all in one place.
+
+    Args:
+        vectors: float `[n, d]`.
+    """
+    centred = np.asarray(vectors, dtype=np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    # d x d instead of n x d: the right singular vectors are the same, however many items there are.
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    places = centred @ directions[:, ::-1][:, :2]
+    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+    extreme = np.take_along_axis(places, np.abs(places).argmax(axis=0)[None], axis=0)
+    total = variances.sum()
+    explained = variances[::-1][:2].sum() / total if total > 0 else 1.0
+    return Plane(places * np.where(extreme < 0, -1.0, 1.0), float(np.clip(explained, 0, 1)))
+
+
+def colour_column(items: pl.DataFrame, places: np.ndarray, leave: Sequence[str]) -> str | None:
+    """The column of few values that the plane sorts best; None if there is none.
+
+    Sorted best: its values explain the largest share of the variance of the places.
+    """
+    shares = {}
+    for name in items.columns:
+        if name in leave:
+            continue
+        values = _values(items[name])
+        if values is not None and 2 <= values.n_unique() <= MAX_VALUES:
+            shares[name] = _explained(_groups(values)[0], places)
+    return max(shares, key=lambda name: shares[name], default=None)
+
+
+def item_map(
+    vectors: np.ndarray,
+    items: pl.DataFrame,
+    names: Sequence[str],
+    popularity: np.ndarray,
+    leave: Sequence[str],
+) -> tuple[Markup, str]:
+    """The picture, and a sentence that says what it shows.
+
+    Args:
+        vectors: of the catalogue.
+        items: the item table in the same order.
+        names: what to call the items.
+        popularity: training rows of each; the most popular are drawn and named first.
+        leave: columns that do not colour, such as ids and titles.
+    """
+    plane = principal_plane(vectors)
+    order = np.argsort(-popularity, kind="stable")[:MAX_POINTS]
+    column = colour_column(items, plane.places, leave)
+    values = None if column is None else _values(items[column])
+    groups, keys = (np.zeros(len(items), int), []) if values is None else _groups(values)
+    spots = _spots(plane.places[order])
+    # Rare colours on top, or they would drown.
+    sequence = sorted(range(len(order)), key=lambda i: (-(groups == groups[order[i]]).sum(), i))
+    points = [_point(spots[i], int(groups[order[i]]), names[order[i]]) for i in sequence]
+    labels = _labels(spots, [names[i] for i in order])
+    label = "Item vectors on their first two principal axes"
+    content = picture(label, [*points, *labels], WIDTH, HEIGHT)
+    told = (
+        f"The plane keeps {plane.explained:.0%} of the variance of the vectors; what lies far out stands "
+        "on the edge"
+    )
+    if len(order) < len(vectors):
+        told += f"; the {len(order):,} items with most training rows of {len(vectors):,} are drawn"
+    if column:
+        many = ", the first value of each" if items.schema[column] == pl.List else ""
+        told += f"; coloured by {column}{many}"
+    return tag("div", figure(label, content, keys), class_="map"), f"{told}."
+
+
+def _values(column: pl.Series) -> pl.Series | None:
+    """What may colour: texts, truth values, whole numbers; of a list its first."""
+    if column.dtype == pl.List(pl.String):
+        return column.list.first()
+    if column.dtype in (pl.String, pl.Boolean, pl.Categorical) or column.dtype.is_integer():
+        return column.cast(pl.String)
+    return None
+
+
+def _groups(values: pl.Series) -> tuple[np.ndarray, list[str]]:
+    """Numbers the most frequent values 0, 1, ...; the last number is all others."""
+    counted = (
+        values.drop_nulls()
+        .value_counts(sort=True)
+        .sort(["count", values.name], descending=[True, False])
+    )
+    kept = counted[values.name][: COLORS - 1].to_list()
+    numbers = {value: i for i, value in enumerate(kept)}
+    groups = np.array([numbers.get(value, len(kept)) for value in values.to_list()])
+    return groups, [*kept, *(["other"] if (groups == len(kept)).any() else [])]
+
+
+def _explained(groups: np.ndarray, places: np.ndarray) -> float:
+    """Variance between groups over all variance."""
+    centred = places - places.mean(axis=0)
+    total = float((centred**2).sum())
+    means = (centred[groups == g].mean(axis=0) for g in np.unique(groups))
+    sizes = np.unique(groups, return_counts=True)[1]
+    between = sum(size * float((mean**2).sum()) for size, mean in zip(sizes, means, strict=True))
+    return between / total if total > 0 else 0.0
+
+
+def _spots(places: np.ndarray) -> np.ndarray:
+    """Places in units of the picture; a few outliers stand on its edge and do not squeeze the rest."""
+    low, high = np.quantile(places, [0.005, 0.995], axis=0)
+    share = (places - low) / np.where(high > low, high - low, 1.0)
+    size = np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
+    return np.round(MARGIN + np.clip(share, 0, 1) * size, 1)
+
+
+def _point(spot: np.ndarray, group: int, name: str) -> Markup:
+    said = tag("title", name)  # what a browser shows when the pointer rests there
+    return tag("circle", said, cx=f"{spot[0]:g}", cy=f"{spot[1]:g}", r=3.5, class_=f"dot s{group}")
+
+
+def _labels(spots: np.ndarray, names: Sequence[str]) -> list[Markup]:
+    """Names of the first items that find room, none over another."""
+    boxes: list[tuple[float, float, float, float]] = []
+    labels: list[Markup] = []
+    for (x, y), name in zip(spots, names, strict=True):
+        said = name if len(name) <= 26 else f"{name[:25]}…"
+        left = min(x + 5, WIDTH - _LETTER * len(said))
+        box = (left, y - 9, left + _LETTER * len(said), y + 5)
+        if all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in boxes):
+            boxes.append(box)
+            labels.append(tag("text", said, x=round(left, 1), y=round(y + 3, 1), class_="name"))
+        if len(labels) == MAX_LABELS:
+            break
+    return labels
+
+
+__all__ = ["Plane", "colour_column", "item_map", "principal_plane"]

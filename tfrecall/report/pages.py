@@ -1,0 +1,64 @@
+"""Templates to pages, and pages to files."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tfrecall.errors import ExportError
+from tfrecall.release.layout import write_atomically
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A page; whatever comes from data is escaped."""
+    return _environment().get_template(template).render(**values)
+
+
+def write_page(file: str | Path, html: str) -> Path:
+    """Writes a page; readers see the page before or this one, never a part.
+
+    Raises:
+        ExportError: if it cannot be written.
+    """
+    file = Path(file)
+    try:
+        write_atomically(file, html)
+    except OSError as error:
+        raise ExportError(
+            f"The page {file} could not be written: {error}. Choose another file."
+        ) from error
+    return file
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tfrecall.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(number=number, rule=rule_name)
+    return environment
+
+
+def number(value: Any) -> str:
+    """A number as a table shows it; everything else as it is.
+
+    >>> [number(v) for v in (0.12345, 12345, 1234.5, None, "x")]
+    ['0.123', '12,345', '1,234.5', '', 'x']
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def rule_name(rule: str) -> str:
+    """`seen_removed` in words."""
+    return f"seen items {rule.removeprefix('seen_')}"

@@ -1,0 +1,114 @@
+"""The pictures of a run."""
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from tfrecall.evaluation import Evaluation
+from tfrecall.report.figures import exposures, rules
+from tfrecall.report.svg import Series, joined, line_chart, percent, short
+
+# Places between the ends of a curve over all items; more would not be seen.
+_STEPS = 60
+
+
+def training(fitted: dict[str, Any], config: dict[str, Any]) -> Markup:
+    """Loss and the validation metric that decided, epoch by epoch, with the epoch chosen."""
+    history, best = fitted["history"], fitted["best_epoch"]
+    loss = [Series("training", _epochs(history.get("loss", [])))]
+    every = int(config.get("validate_every", 1))
+    if "val_loss" in history:
+        loss.append(Series("validation", _epochs(history["val_loss"], every)))
+    monitor = str(config.get("monitor", ""))
+    judged = history.get(f"val_{monitor}", [])
+    last = max((int(x) for series in loss for x, _ in series.points), default=1)
+    mark = (float(best), f"epoch {best}") if last > 1 and 1 <= best <= last else None
+    ticks = [float(t) for t in range(1, last + 1, max(1, -(-last // 8)))]
+    options: dict[str, Any] = {"x_label": "epoch", "x_ticks": ticks, "mark": mark}
+    charts = [line_chart("Loss", loss, **options)]
+    if judged and monitor != "loss":
+        name = monitor.rpartition("/")[2].replace("_", " ")
+        series = [Series(name, _epochs(judged, every))]
+        charts.append(line_chart(f"Validation: {name}", series, bottom=0.0, **options))
+    return joined(charts)
+
+
+def recall_curves(metrics: dict[str, Any], leading: str) -> Markup:
+    """Share of the test rows found among the first k, model and baselines, a panel for each rule."""
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    charts = []
+    for rule in rules(leading):
+        series = [
+            Series(name, _at_k(figures[rule]), dashed=i > 0)
+            for i, (name, figures) in enumerate(models.items())
+        ]
+        ks = [k for k, _ in series[0].points]
+        label = f"Recall@k, seen items {rule.removeprefix('seen_')}"
+        charts.append(
+            line_chart(label, series, x_label="k", log_x=True, x_ticks=ks, bottom=0.0, text=percent)
+        )
+    return joined(charts)
+
+
+def exposure(evaluation: Evaluation, model: str, train_rows: np.ndarray, leading: str) -> Markup:
+    """What share of all recommended places the most popular items take, beside their training rows."""
+    order = np.argsort(-train_rows, kind="stable")
+    shown = {n: e for n, e in exposures(evaluation, leading).items() if len(e) == len(order)}
+    series = [
+        Series(model if i == 0 else name, _cumulated(counts[order]), dashed=i > 0)
+        for i, (name, counts) in enumerate(shown.items())
+    ]
+    series.append(Series("training rows", _cumulated(train_rows[order])))
+    return line_chart(
+        "Recommended places that go to the most popular items",
+        series,
+        x_label="share of the catalogue, most popular first",
+        x_ticks=[0.0, 0.25, 0.5, 0.75, 1.0],
+        bottom=0.0,
+        text=percent,
+    )
+
+
+def index(tuning: dict[str, Any]) -> Markup:
+    """Recall and latency of the approximate index at each effort that was tried."""
+    rows = tuning.get("rows", [])
+    if not rows:
+        return Markup("")
+    efforts = [float(row["search_k"]) for row in rows]
+    chosen = (efforts[-1], "chosen") if len(rows) > 1 else None
+    options: dict[str, Any] = {"x_label": "search_k", "log_x": True, "x_ticks": efforts, "mark": chosen}
+    recall = [Series("Annoy", [(x, row["recall"]) for x, row in zip(efforts, rows, strict=True)])]
+    times = [Series("Annoy", [(x, row["p50_us"]) for x, row in zip(efforts, rows, strict=True)])]
+    exact = tuning["exact_p50_us"]
+    times.append(Series("exact", [(x, exact) for x in (efforts[0], efforts[-1])], dashed=True))
+    return joined(
+        [
+            line_chart(f"Recall@{tuning['k']} of exact search", recall, text=percent, **options),
+            line_chart("Median microseconds a query", times, bottom=0.0, text=short, **options),
+        ]
+    )
+
+
+def _epochs(values: list[float | None], every: int = 1) -> list[tuple[float, Any]]:
+    """Values after each validated epoch, counted from 1."""
+    return [(float(every * (i + 1)), value) for i, value in enumerate(values)]
+
+
+def _at_k(figures: dict[str, float]) -> list[tuple[float, float]]:
+    """The points of hit_rate@k, which is recall where a row has one target."""
+    points = [
+        (float(name.partition("@")[2]), value)
+        for name, value in figures.items()
+        if name.startswith("hit_rate@")
+    ]
+    return sorted(points)
+
+
+def _cumulated(counts: np.ndarray) -> list[tuple[float, float]]:
+    total = counts.sum()
+    if not total:
+        return []
+    shares = np.concatenate([[0.0], np.cumsum(counts) / total])
+    at = np.unique(np.linspace(0, len(counts), _STEPS + 1).round().astype(int))
+    return [(round(i / len(counts), 4), round(float(shares[i]), 4)) for i in at.tolist()]

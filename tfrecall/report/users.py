@@ -1,0 +1,75 @@
+"""Some users: what they had, what they would be shown, what they went on to choose."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.evaluation import user_lists
+from tfrecall.models.retriever import Retriever
+
+# From the shortest history among the test users to the longest; chosen by nothing else.
+QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+HISTORY, LIST = 8, 10
+
+
+def example_users(
+    retriever: Retriever, known: Interactions, test: Interactions, names: list[str], leading: str
+) -> list[dict[str, Any]]:
+    """Users of the test at fixed places between the shortest and the longest history.
+
+    Args:
+        retriever: asked as of each user's earliest test row.
+        known: whose rows are the histories.
+        test: whose rows are the choices.
+        names: what to call the items of the item table.
+        leading: the rule of the lists.
+
+    Returns:
+        For each `user_id`, `length` of the history, `had` (titles, latest first, with ratings where
+        there are any), `chosen` (how many items) and `shown`: `title` and whether it was `chosen`.
+    """
+    lengths = test.log.select(pl.col("user_id").unique(maintain_order=True)).join(
+        known.log.group_by("user_id").len("length"), on="user_id", how="left", maintain_order="left"
+    )
+    ordered = lengths.with_columns(pl.col("length").fill_null(0)).sort("length", maintain_order=True)
+    places = [int(q * (ordered.height - 1)) for q in QUANTILES]
+    picked = ordered[list(dict.fromkeys(places))]
+    users = picked["user_id"].to_list()
+    few = [part.with_log(part.log.filter(pl.col("user_id").is_in(users))) for part in (known, test)]
+    lists = user_lists(retriever, few[1], seen=few[0], k=LIST, keep_seen=leading == "seen_kept")
+    named = dict(zip(known.items["item_id"].to_list(), names, strict=True))
+    rows = {user: row for row, user in enumerate(lists.user_ids.tolist())}
+    return [
+        {
+            "user_id": user,
+            "length": length,
+            "had": _history(few[0], user, named),
+            "chosen": len(lists.targets[rows[user]]),
+            "shown": _shown(lists.rows[rows[user]], lists.item_ids, lists.targets[rows[user]], named),
+        }
+        for user, length in picked.iter_rows()
+    ]
+
+
+def _history(known: Interactions, user: str, named: dict[str, str]) -> list[str]:
+    log = known.log.filter(pl.col("user_id") == user).sort("timestamp", descending=True)[:HISTORY]
+    titles = [named.get(item, item) for item in log["item_id"]]
+    if "rating" not in log.columns:
+        return titles
+    return [
+        title if rating is None else f"{title} ({rating:g})"
+        for title, rating in zip(titles, log["rating"], strict=True)
+    ]
+
+
+def _shown(
+    rows: np.ndarray, item_ids: np.ndarray, targets: np.ndarray, named: dict[str, str]
+) -> list[dict[str, Any]]:
+    chosen = set(targets.tolist())
+    return [
+        {"title": named.get(item_ids[row], item_ids[row]), "chosen": row in chosen}
+        for row in rows.tolist()
+        if row >= 0
+    ]

@@ -1,0 +1,35 @@
+"""What a person calls an item."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+_NAMES = ("title", "name", "label")
+
+
+def title_column(items: pl.DataFrame, features: Iterable[Mapping[str, Any]] = ()) -> str | None:
+    """The column of an item table that reads like a name; None if there is none.
+
+    The first free text among the features of the candidate; without one the first text column whose
+    name says that it is a title, a name or a label.
+
+    Args:
+        items: the item table.
+        features: of the candidate, in the plain form of a schema.
+    """
+    texts = [name for name, dtype in items.schema.items() if dtype == pl.String and name != "item_id"]
+    free = [f["column"] for f in features if f["type"] == "text" and f["column"] in texts]
+    named = [name for name in texts if any(word in name.lower() for word in _NAMES)]
+    return next(iter([*free, *named]), None)
+
+
+def titles(items: pl.DataFrame, column: str | None) -> list[str]:
+    """One text an item: its title, or its id where it has none.
+
+    >>> titles(pl.DataFrame({"item_id": ["1", "2"], "title": ["Alien", None]}), "title")
+    ['Alien', '2']
+    """
+    if column is None:
+        return items["item_id"].to_list()
+    return items.select(pl.coalesce(column, "item_id").alias("title"))["title"].to_list()
