@@ -32,7 +32,8 @@ _RESERVED = ("k", "exclude", "allow", "self")
 _Class = TypeVar("_Class", bound=type)
 
 
-def _check_column(column: str) -> str:
+def check_column(column: str) -> str:
+    """Refuses, with a `ValueError`, a name that cannot be an argument of an exported model."""
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", column):
         better = re.sub("[^A-Za-z0-9]+", "_", column).strip("_0123456789") or "feature"
         raise ValueError(
@@ -42,7 +43,7 @@ def _check_column(column: str) -> str:
     return column
 
 
-_Column = Annotated[str, AfterValidator(_check_column)]
+_Column = Annotated[str, AfterValidator(check_column)]
 
 
 def _readable(cls: _Class) -> _Class:

@@ -1,11 +1,23 @@
 """`tfrecall recipes ...`: the runs that ship with the package, and new ones."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tfrecall.cli.options import Json, guarded, recipes_app
+from tfrecall.cli.options import (
+    ItemColumn,
+    ItemsTable,
+    Json,
+    RatingColumn,
+    TimestampColumn,
+    UserColumn,
+    UsersTable,
+    guarded,
+    recipes_app,
+)
+from tfrecall.errors import ConfigError
 
 
 @recipes_app.command("list")
@@ -29,3 +41,54 @@ def recipes_show(
     from tfrecall.recipes import load_config, recipe_text
 
     print(json.dumps(load_config(name).to_dict()) if as_json else recipe_text(name), end="")
+
+
+@recipes_app.command("init")
+@guarded
+def recipes_init(
+    log: Annotated[Path, typer.Argument(help="Your log: CSV, Parquet, JSON lines.")],
+    users: UsersTable = None,
+    items: ItemsTable = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    timestamp_column: TimestampColumn = None,
+    rating_column: RatingColumn = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; <log>.toml here by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a recipe for a log: features inferred from its columns, with the reasons, to edit."""
+    from tfrecall.console import show, stderr
+    from tfrecall.proposal import propose
+
+    proposal = propose(
+        log,
+        users,
+        items,
+        user_id=user_column,
+        item_id=item_column,
+        timestamp=timestamp_column,
+        rating=rating_column,
+    )
+    path = out or Path(f"{proposal.name}.toml")
+    config = proposal.config()  # what is written can be read
+    for text in proposal.said:
+        stderr.print(f"  {text}", soft_wrap=True)
+    _write(path, proposal.to_toml(f"tfrecall run {path}"), force)
+    answer = {"recipe": str(path), "config": config.to_dict(), "said": proposal.said}
+    show(answer, as_json, f"{path}: edit it, then: tfrecall run {path}")
+
+
+def _write(path: Path, text: str, force: bool) -> None:
+    if path.suffix != ".toml":
+        raise ConfigError(f"A recipe is a file that ends in .toml. Received: {path}.")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already. Name another with --out, or add --force.")
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error}. Name another place with --out."
+        ) from error

@@ -1,33 +1,55 @@
 """`tfrecall run`: from a log to a release."""
 
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfrecall.cli.options import Json, Settings, app, data_overrides, guarded, quoted
+from tfrecall.cli.options import (
+    ItemColumn,
+    ItemsTable,
+    Json,
+    RatingColumn,
+    Settings,
+    TimestampColumn,
+    UserColumn,
+    UsersTable,
+    app,
+    data_overrides,
+    guarded,
+    quoted,
+)
+
+if TYPE_CHECKING:
+    from tfrecall.config import RunConfig
 
 
 @app.command("run")
 @guarded
 def run_recipe(
     recipe: Annotated[
-        str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")
-    ] = "two_tower_ml100k",
+        str | None,
+        typer.Argument(
+            help="A shipped recipe, or the path of a TOML file. Without, two_tower_ml100k; for a log of "
+            "your own one that is inferred from it.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
             help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."
         ),
     ] = None,
-    users: Annotated[Path | None, typer.Option(help="The user table.")] = None,
-    items: Annotated[Path | None, typer.Option(help="The item table.")] = None,
-    user_column: Annotated[str | None, typer.Option(help="Its name in the files.")] = None,
-    item_column: Annotated[str | None, typer.Option(help="Its name in the files.")] = None,
-    timestamp_column: Annotated[str | None, typer.Option(help="Its name in the log.")] = None,
-    rating_column: Annotated[str | None, typer.Option(help="Its name in the log.")] = None,
+    users: UsersTable = None,
+    items: ItemsTable = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    timestamp_column: TimestampColumn = None,
+    rating_column: RatingColumn = None,
     out: Annotated[
         Path | None, typer.Option(help="Release directory; saved_models/<recipe> by default.")
     ] = None,
@@ -43,7 +65,6 @@ def run_recipe(
         show,
         stderr,
     )
-    from tfrecall.recipes import load_config
 
     columns = {
         "user_column": user_column,
@@ -53,10 +74,7 @@ def run_recipe(
         "users": users,
         "items": items,
     }
-    overrides = data_overrides(data) + [
-        f"data.{name}={quoted(value)}" for name, value in columns.items() if value is not None
-    ]
-    config = load_config(recipe, [*overrides, *(settings or [])])
+    config = _config(recipe, data, columns, settings or [], stderr.print)
     stderr.print(config.recipe, style="bold")
     stderr.print(" ".join(config.description.split()))
     import_tensorflow()
@@ -75,3 +93,38 @@ def run_recipe(
         f"--user {example.user_id} -k 10",
     ]
     show({**outcome.metrics, "release": str(root)}, as_json, *tables)
+
+
+def _config(
+    recipe: str | None,
+    data: Path | None,
+    columns: dict[str, Any],
+    settings: list[str],
+    say: Callable[..., None],
+) -> "RunConfig":
+    """The recipe that was named; else the one for MovieLens, or one inferred from a log."""
+    from tfrecall.data.opening import movielens_size
+    from tfrecall.recipes import load_config
+
+    if recipe is None and data is not None and not movielens_size(data):
+        return _inferred(data, columns, settings, say)
+    given = [f"data.{name}={quoted(value)}" for name, value in columns.items() if value is not None]
+    return load_config(recipe or "two_tower_ml100k", [*data_overrides(data), *given, *settings])
+
+
+def _inferred(
+    data: Path, columns: dict[str, Any], settings: list[str], say: Callable[..., None]
+) -> "RunConfig":
+    from tfrecall.proposal import propose
+
+    named = {
+        "user_id": columns["user_column"],
+        "item_id": columns["item_column"],
+        "timestamp": columns["timestamp_column"],
+        "rating": columns["rating_column"],
+    }
+    proposal = propose(data, columns["users"], columns["items"], **named)
+    say("Inferred from the files (`tfrecall recipes init` writes it down to edit):", style="bold")
+    for text in proposal.said:
+        say(f"  {text}", soft_wrap=True)
+    return proposal.config(settings)

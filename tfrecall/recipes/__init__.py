@@ -63,13 +63,30 @@ def load_config(recipe: str = "two_tower_ml100k", overrides: Sequence[str] = ())
     Raises:
         ConfigError: if there is no such recipe or file, or it says something that makes no sense.
     """
-    values = _parse(_text(recipe), recipe)
-    if not recipe.endswith(".toml"):
-        values.setdefault("recipe", recipe)
-    values.setdefault("recipe", Path(recipe).stem)
+    name = Path(recipe).stem if recipe.endswith(".toml") else recipe
+    return config_from_text(_text(recipe), name, overrides, recipe)
+
+
+def config_from_text(
+    text: str, name: str, overrides: Sequence[str] = (), where: str | None = None
+) -> RunConfig:
+    """Reads the TOML of a recipe.
+
+    Args:
+        text: the TOML.
+        name: of the recipe, if it does not say another.
+        overrides: as for `load_config`.
+        where: what messages call it; its name by default.
+
+    Raises:
+        ConfigError: if it says something that makes no sense.
+    """
+    where = where or name
+    values = _parse(text, where)
+    values.setdefault("recipe", name)
     for override in overrides:
         _override(values, override)
-    return config_from_dict(values, recipe)
+    return config_from_dict(values, where)
 
 
 def config_from_dict(values: dict[str, Any], where: str = "configuration") -> RunConfig:
@@ -93,7 +110,7 @@ def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     """
     values = config.to_dict()
     for path, value in settings.items():
-        if not (keys := _keys(path)):
+        if not (keys := keys_of(path)):
             raise ConfigError(f'"{path}" is no setting. Write section.key, such as training.epochs.')
         _put(values, keys, copy.deepcopy(value), path)
     return config_from_dict(values, config.recipe)
@@ -120,7 +137,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
 
 def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    keys = _keys(path)
+    keys = keys_of(path)
     if not equals or not keys:
         raise ConfigError(
             f'"{override}" is no setting. Write section.key=value, for example training.epochs=2.'
@@ -132,7 +149,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     _put(values, keys, value, override)
 
 
-def _keys(path: str) -> list[str]:
+def keys_of(path: str) -> list[str]:
     """The keys of a dotted path; none if it is no path."""
     if not re.fullmatch(rf"{_KEY}(?:\.{_KEY})*", path):
         return []
