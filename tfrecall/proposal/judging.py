@@ -114,9 +114,11 @@ def _judge_list(found: Profile, column: pl.Series) -> Judged:
 
 def _judge_number(found: Profile, gaps: str) -> Judged:
     whole = "Int" in found.dtype
-    if whole and found.is_distinct:
+    code = whole and words_of(found.name)[-1] in ID_WORDS | {"zip", "postcode", "plz"}
+    # In a small table ages may all differ, too.
+    if whole and found.is_distinct and (code or found.rows > FEW_VALUES):
         return _left_out(found, "has another number in every row: it identifies the row")
-    if whole and words_of(found.name)[-1] in ID_WORDS | {"zip", "postcode", "plz"}:
+    if code:
         return _judge_codes(found)
     complete = not found.nulls and not gaps
     if whole and found.distinct <= (FEW_VALUES if not complete else FEWER_VALUES):
@@ -163,15 +165,22 @@ def _judge_text(found: Profile, column: pl.Series) -> Judged:
 
 
 def _separator(found: Profile, column: pl.Series) -> str | None:
-    """What stands between values, if splitting there makes many texts of few values."""
+    """What stands between values, if splitting there gives few short values that come back.
+
+    They come back in other texts, too, or a comma would take "Paris, France" for two values.
+    """
     texts = column.drop_nulls().unique()
     for mark in SEPARATORS:
         parts = texts.str.split(mark)
-        if (parts.list.len() > 1).mean() < 0.2:  # type: ignore[operator]
+        if float((parts.list.len() > 1).mean() or 0) < 0.2:  # type: ignore[arg-type]
             continue
         values = parts.explode().str.strip_chars()
-        short = values.str.count_matches(r"\S+").mean() or 0.0
-        if values.n_unique() * ROWS_PER_PHRASE <= len(values) and short <= 3:  # type: ignore[operator]
+        values = values.filter(values != "")
+        words = float(values.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
+        distinct = values.n_unique()
+        often = distinct * ROWS_PER_PHRASE <= found.rows
+        elsewhere = mark == "|" or distinct * 1.5 <= len(values)
+        if often and elsewhere and words <= 3:
             return mark
     return None
 
