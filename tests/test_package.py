@@ -23,6 +23,7 @@ PUBLIC = {
     "TfrecallError",
     "TwoTower",
     "__version__",
+    "compare",
     "data",
     "evaluate",
     "export",
@@ -31,6 +32,7 @@ PUBLIC = {
     "keras",
     "load",
     "load_config",
+    "report",
 }
 
 

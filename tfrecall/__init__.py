@@ -22,6 +22,7 @@ _MODULE_OF = {
     "Text": "tfrecall.schema",
     "TfrecallError": "tfrecall.errors",
     "TwoTower": "tfrecall.models.two_tower",
+    "compare": "tfrecall.comparison",
     "evaluate": "tfrecall.evaluation",
     "export": "tfrecall.exporting.export",
     "fit": "tfrecall.training",
@@ -29,7 +30,7 @@ _MODULE_OF = {
     "load": "tfrecall.release",
     "load_config": "tfrecall.recipes",
 }
-_MODULES = ("data", "index")
+_MODULES = ("data", "index", "report")
 
 __all__ = ["__version__", *_MODULE_OF, *_MODULES]
 

@@ -146,12 +146,15 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     >>> ticks(0.03, 0.41)
     [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     """
-    span = (high - low) or abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    span = high - low
+    if span <= 1e-9 * size or span < 1e-99:  # alike but for rounding: a scale around the value
+        span = size if size > 1e-99 else 1.0
     raw = span / count
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+    return [float(f"{i * step:.10g}") for i in range(first, max(last, first + 1) + 1)]
 
 
 def short(value: float) -> str:
