@@ -6,6 +6,7 @@
     ├── ConfigError (ValueError)        a recipe, setting or argument that makes no sense
     ├── FetchError (OSError)            a data set that could not be fetched
     ├── DivergedError (ArithmeticError) a loss, gradient or weight that is no longer a finite number
+    ├── CheckpointError (ValueError)    a checkpoint that is damaged or belongs to another training
     ├── ReleaseError (ValueError)       a release or index bundle that is damaged or foreign
     ├── ExportError (RuntimeError)      a release that could not be written or does not answer alike
     └── KerasVersionError (ImportError) Keras 3 was chosen before tfrecall could choose Keras 2
@@ -42,6 +43,10 @@ class FetchError(TfrecallError, OSError):
 
 class DivergedError(TfrecallError, ArithmeticError):
     """Training came to numbers that are not finite."""
+
+
+class CheckpointError(TfrecallError, ValueError):
+    """A checkpoint is damaged, or belongs to another training."""
 
 
 class ReleaseError(TfrecallError, ValueError):

@@ -7,14 +7,15 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from tfrecall._keras import keras, tfrs
+from tfrecall.checkpoints import Checkpoints
 from tfrecall.config import DataConfig, RunConfig
 from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
@@ -32,7 +33,9 @@ from tfrecall.release.release import Release
 from tfrecall.report import Subject, drawn
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
-from tfrecall.training import Fitted, fit, seed_everything
+from tfrecall.tensorboard import Board, write_projector
+from tfrecall.training import Fitted, fit, made_with, seed_everything
+from tfrecall.training.precision import words_on_gain
 
 MOVIELENS = {"movielens-100k": "100k", "movielens-1m": "1m"}
 
@@ -91,16 +94,26 @@ class Outcome:
     prepared: Prepared
 
 
-def run(config: RunConfig, out: str | Path | None = None, listener: Listener | None = None) -> Outcome:
+def run(
+    config: RunConfig,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    fresh: bool = False,
+    tensorboard: str | Path | None = None,
+) -> Outcome:
     """Does everything that a configuration describes.
 
     What cannot work is found out before training: data, schema and the release directory are checked
-    first. A run that fails or is interrupted publishes nothing.
+    first. A run that fails or is interrupted publishes nothing; its checkpoints stay in the release
+    directory, and the next run of the same configuration on the same data goes on from them.
 
     Args:
         config: see `tfrecall.config`.
         out: the release directory; `saved_models/<recipe>` by default.
         listener: hears of steps and progress.
+        fresh: whether to discard checkpoints that an interrupted run left.
+        tensorboard: a directory for TensorBoard: curves, and the candidate vectors with their titles.
 
     Raises:
         TfrecallError: if something cannot be done, saying what to do.
@@ -115,8 +128,15 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
         prepared = prepare(config, listener.note)
         examiner = Examiner(config, listener.note)
         examiner.examine_data(prepared.train, prepared.validation)
+    checkpoints = _checkpoints(config, prepared, root, listener.note)
+    if fresh:
+        checkpoints.discard()
     with listener.step("Fit the model"), clock.time("fit"):
-        model, fitted = train(config, prepared, listener, examiner)
+        model, fitted = train(
+            config, prepared, listener, examiner, checkpoints=checkpoints, tensorboard=tensorboard
+        )
+        if tensorboard:
+            write_projector(tensorboard, model.embed_candidates(), model.catalogue)
     with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
         evaluation = evaluate(
             model,
@@ -147,6 +167,7 @@ def run(config: RunConfig, out: str | Path | None = None, listener: Listener | N
     with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
         facts = {"config": config.to_dict(), "data": _data(prepared), "test": evaluation.test}
         release = export(model, root, index=annoy, k=config.export.k, facts=facts, documents=documents)
+    checkpoints.discard()
     return Outcome(metrics, evaluation, release, prepared)
 
 
@@ -231,39 +252,89 @@ def train(
     prepared: Prepared,
     listener: Listener | None = None,
     examiner: Examiner | None = None,
+    *,
+    checkpoints: Checkpoints | None = None,
+    tensorboard: str | Path | None = None,
 ) -> tuple[TwoTower, Fitted]:
     """Fits a model, and once more on all that is known if the configuration asks for it.
 
     The fit returned is the one that judged by validation rows, except for its time, which is that of
-    both.
+    both. With checkpoints it goes on where the last one was written.
     """
     listener = listener or Silent()
     examiner = examiner or Examiner(config, listener.note)
-    settings: dict[str, Any] = {**vars(config.training)}
-    settings.pop("refit")
-    settings |= {
-        "verbose": 0,
-        "callbacks": [*examiner.callbacks(), _Epochs(config.training.monitor, listener)],
-    }
     _warn_of_monitor(config, prepared, listener.note)
-    seed_everything(config.training.seed)
-    model = make_model(config)
-    fitted = fit(model, prepared.train, prepared.validation, **settings)
-    if prepared.validation is not None and config.training.patience:
-        listener.note(
-            f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
-        )
-    examiner.examine_fit(model, prepared.train, prepared.validation, fitted.history, fitted.best_epoch)
-    if not config.training.refit:
-        return model, fitted
-    listener.note(
-        f"Fitting again on all {len(prepared.known):,} known rows for {fitted.best_epoch} epochs."
+    words = words_on_gain() if config.training.mixed_precision else None
+    if words:
+        listener.note(words)
+
+    def fit_anew(
+        phase: str, rows: Interactions, validation: Interactions | None, **changes: Any
+    ) -> tuple[TwoTower, Fitted]:
+        callbacks = [*examiner.callbacks(), _Epochs(config.training.monitor, listener)]
+        if tensorboard:
+            callbacks.append(Board(Path(tensorboard) / phase))
+        settings = {**vars(config.training), "checkpoints": checkpoints, **changes}
+        del settings["refit"], settings["checkpoint_seconds"]
+        keras.backend.clear_session()
+        seed_everything(config.training.seed)
+        model = make_model(config)
+        return model, fit(model, rows, validation, callbacks=callbacks, verbose=0, **settings)
+
+    with checkpoints or nullcontext():
+        found = checkpoints.last() if checkpoints else None
+        if found and found.header["phase"] == "refit":
+            fitted = Fitted(**found.header["facts"]["fitted"])
+            examiner.take_up(found.header["facts"]["findings"])
+        else:
+            model, fitted = fit_anew("fit", prepared.train, prepared.validation)
+            examiner.examine_fit(
+                model, prepared.train, prepared.validation, fitted.history, fitted.best_epoch
+            )
+        if prepared.validation is not None and config.training.patience:
+            listener.note(
+                f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
+            )
+        if not config.training.refit:
+            return model, fitted
+        if checkpoints:
+            findings = [finding.to_dict() for finding in examiner.findings]
+            checkpoints.phase = "refit"
+            checkpoints.facts = {"fitted": asdict(fitted), "findings": findings}
+        epochs, known = fitted.best_epoch, prepared.known
+        listener.note(f"Fitting again on all {len(known):,} known rows for {epochs} epochs.")
+        # So few epochs may be over before the warm-up of the first fit would be.
+        steps = -(-len(known) // config.training.batch_size) * epochs
+        warmup = min(config.training.warmup_steps, steps - 1)
+        model, again = fit_anew("refit", known, None, epochs=epochs, warmup_steps=warmup)
+        return model, replace(fitted, seconds=fitted.seconds + again.seconds)
+
+
+def _checkpoints(
+    config: RunConfig, prepared: Prepared, root: Path, note: Callable[[str], None]
+) -> Checkpoints:
+    """Those of a run: they belong to what decides about its weights."""
+    settings = config.to_dict()
+    training = {**settings["training"]}
+    del training["checkpoint_seconds"]
+    log = {
+        "fingerprint": prepared.known.fingerprint,
+        "rows": len(prepared.train),
+        "validation_rows": len(prepared.validation) if prepared.validation else 0,
+    }
+    return Checkpoints(
+        root / "checkpoints",
+        seconds=config.training.checkpoint_seconds,
+        belongs_to={
+            **{name: settings[name] for name in ("schema", "split", "model", "task")},
+            "training": training,
+            "log": log,
+            "version": made_with(),
+        },
+        # Where the log comes from does not matter while it is the same, but explains another one.
+        context={name: settings[name] for name in ("recipe", "data", "filters")},
+        note=note,
     )
-    keras.backend.clear_session()
-    seed_everything(config.training.seed)
-    model = make_model(config)
-    again = fit(model, prepared.known, **{**settings, "epochs": fitted.best_epoch})
-    return model, replace(fitted, seconds=fitted.seconds + again.seconds)
 
 
 def _warn_of_monitor(config: RunConfig, prepared: Prepared, note: Callable[[str], None]) -> None:

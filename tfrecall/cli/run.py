@@ -54,6 +54,12 @@ def run_recipe(
         Path | None, typer.Option(help="Release directory; saved_models/<recipe> by default.")
     ] = None,
     settings: Settings = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Discard what an interrupted run left, and start anew.")
+    ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Directory for TensorBoard: curves and item vectors.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prepare, fit, evaluate, export, index: the whole way from a log to a release."""
@@ -82,7 +88,7 @@ def run_recipe(
         from tfrecall.example import example_of
         from tfrecall.run import run
 
-        outcome = run(config, out, Narrator())
+        outcome = run(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
         example = example_of(outcome)
     root = outcome.release.root
     tables: list[Any] = [

@@ -114,6 +114,10 @@ class Examiner:
             ]
         )
 
+    def take_up(self, findings: Iterable[Mapping[str, str]]) -> None:
+        """Goes on from the plain forms of what an interrupted run had found."""
+        self._keep(Finding(**finding) for finding in findings)  # type: ignore[arg-type]
+
     def _keep(self, findings: Iterable[Finding | None]) -> None:
         for finding in findings:
             if finding is not None and finding not in self.findings:

@@ -1,0 +1,226 @@
+"""Fitting a model: seeds, early stopping on validation rows, best weights restored, checkpoints."""
+
+import importlib.metadata
+import json
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import keras
+from tfrecall.checkpoint_file import CheckpointFile
+from tfrecall.checkpoints import Checkpoints
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.pipelines import examples
+from tfrecall.errors import ConfigError
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
+from tfrecall.training.precision import bfloat16_steps
+from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
+
+MONITOR = "factorized_top_k/top_100_categorical_accuracy"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of a fit.
+
+    Attributes:
+        history: for each metric its value after each epoch, as Keras' `History`; of the metrics that
+            start with `val_` after each validated epoch.
+        epochs: epochs trained.
+        best_epoch: the epoch, from 1, whose weights the model has now.
+        seconds: wall time of the fit, with validation.
+        examples_per_second: training rows over the time of the training epochs, the first, which
+            traces the graph, and validation left out where there are others.
+    """
+
+    history: dict[str, list[float]]
+    epochs: int
+    best_epoch: int
+    seconds: float
+    examples_per_second: float
+
+
+def fit(
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions | None = None,
+    *,
+    optimizer: str | keras.optimizers.Optimizer = "adagrad",
+    learning_rate: float = 0.1,
+    schedule: str = "constant",
+    warmup_steps: int = 0,
+    clip_norm: float | None = None,
+    mixed_precision: bool = False,
+    batch_size: int = 2048,
+    epochs: int = 20,
+    monitor: str = MONITOR,
+    patience: int | None = 3,
+    validate_every: int = 1,
+    seed: int = 42,
+    checkpoints: Checkpoints | str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+) -> Fitted:
+    """Adapts the model to the training rows if it was not, then trains it.
+
+    The rows are encoded once, before the first epoch. With validation rows, training stops after
+    `patience` looks without improvement, and the best weights are restored. The same seed gives the
+    same weights on the same machine, if the model is new; also when the training was interrupted and
+    went on from a checkpoint.
+
+    Args:
+        model: the model; its weights are where training starts.
+        train: rows to learn from.
+        validation: rows to stop by, never the test rows.
+        optimizer: a name from `OPTIMIZERS`, or an optimizer of Keras 2, which has its own rate and its
+            own clipping.
+        learning_rate: for an optimizer given by name.
+        schedule: how the rate goes on after the warm-up; see `WarmUpDecay`.
+        warmup_steps: steps over which the rate rises.
+        clip_norm: the longest gradient of a step, over all weights.
+        mixed_precision: whether training steps compute in bfloat16; wants a new model.
+        batch_size: rows a step.
+        epochs: at most.
+        monitor: the validation metric that decides, without `val_`; higher is better unless it is the
+            loss.
+        patience: validated epochs without improvement to wait for; None trains all epochs and keeps the
+            last weights.
+        validate_every: epochs between two validations.
+        seed: of initial weights, shuffling and dropout.
+        checkpoints: where to keep checkpoints, and to go on from if there is one of this training. A
+            directory given by its path is emptied when the fit is done; a `Checkpoints` is left to who
+            made it.
+        callbacks: further callbacks of Keras. What they keep for themselves is in no checkpoint.
+        verbose: as in `keras.Model.fit`.
+
+    Raises:
+        ConfigError: if the optimizer or the metric does not exist.
+        CheckpointError: if there is a checkpoint of another training.
+    """
+    seed_everything(seed)
+    if not model.is_adapted:
+        model.adapt(train)
+    steps = -(-len(train) // batch_size) * epochs
+    rate = _rate(optimizer, learning_rate, schedule, warmup_steps, clip_norm, steps)
+    if isinstance(optimizer, str):
+        optimizer = make_optimizer(optimizer, rate, clip_norm)
+    model.compile(optimizer=optimizer)
+    progress = Progress()
+    best = BestWeights(f"val_{monitor}", patience if validation is not None else None, progress)
+    settings = (batch_size, epochs, monitor, patience, validate_every, seed, mixed_precision)
+    with ExitStack() as scope:
+        if mixed_precision:
+            scope.enter_context(bfloat16_steps(model))
+        kept = _opened(checkpoints, scope, lambda: _identity(model, train, validation, settings))
+        recorder = Recorder(progress, best, kept)
+        found = _found(kept)
+        encoded: dict[str, Any] = {"encode": model.encode, "forms": model.forms}
+        done = found.header["progress"]["epochs"] if found else 0
+        batches = examples(train, batch_size, seed=seed, first_epoch=done, **encoded)
+        if found:
+            restore(found, model, batches, progress, best)
+        model.fit(
+            batches,
+            validation_data=None
+            if validation is None
+            else examples(validation, 4096, shuffle=False, **encoded),
+            validation_freq=validate_every,
+            initial_epoch=epochs if progress.stopped else progress.epochs,
+            epochs=epochs,
+            callbacks=[EpochClock(progress), best, *callbacks, recorder],
+            verbose=verbose,
+        )
+        if kept and kept is not checkpoints:
+            kept.discard()
+    times = progress.epoch_seconds
+    return Fitted(
+        history=progress.history,
+        epochs=progress.epochs,
+        best_epoch=progress.best_epoch or progress.epochs,
+        seconds=recorder.seconds,
+        examples_per_second=len(train) / float(np.median(times[1:] or times)),
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy and TensorFlow, and forgets what earlier models drew from them."""
+    random.seed(seed)
+    keras.utils.set_random_seed(seed)
+
+
+def _rate(
+    optimizer: str | keras.optimizers.Optimizer,
+    learning_rate: float,
+    schedule: str,
+    warmup_steps: int,
+    clip_norm: float | None,
+    steps: int,
+) -> float | WarmUpDecay:
+    is_plain = schedule == "constant" and not warmup_steps
+    if not isinstance(optimizer, str) and not (is_plain and clip_norm is None):
+        raise ConfigError(
+            "`schedule`, `warmup_steps` and `clip_norm` are for an optimizer given by name. Received the "
+            f"object {type(optimizer).__name__}: set them there, or pass its name."
+        )
+    return learning_rate if is_plain else WarmUpDecay(learning_rate, schedule, warmup_steps, steps)
+
+
+def _opened(
+    checkpoints: Checkpoints | str | Path | None,
+    scope: ExitStack,
+    identity: Callable[[], dict[str, Any]],
+) -> Checkpoints | None:
+    if checkpoints is None:
+        return None
+    if not isinstance(checkpoints, Checkpoints):
+        checkpoints = scope.enter_context(Checkpoints(checkpoints, note=print))
+    if checkpoints.belongs_to is None:
+        checkpoints.belongs_to = identity()
+    return checkpoints
+
+
+def _found(kept: Checkpoints | None) -> CheckpointFile | None:
+    """The checkpoint to go on from, if there is one of this phase."""
+    found = kept.last() if kept else None
+    if kept is None or found is None or found.header["phase"] != kept.phase:
+        return None
+    done, epochs = found.header["progress"]["epochs"], found.header["epochs"]
+    moment = found.header["written_at"][11:19]
+    kept.note(f"Resuming after epoch {done} of {epochs} ({kept.phase}), checkpoint of {moment}.")
+    return found
+
+
+def _identity(
+    model: TwoTower, train: Interactions, validation: Interactions | None, settings: tuple[Any, ...]
+) -> dict[str, Any]:
+    """What decides about the result of a fit."""
+    names = (
+        "batch_size",
+        "epochs",
+        "monitor",
+        "patience",
+        "validate_every",
+        "seed",
+        "mixed_precision",
+    )
+    optimizer = {"type": type(model.optimizer).__name__, **model.optimizer.get_config()}
+    return {
+        **dict(zip(names, settings, strict=True)),
+        # Numbers of NumPy, which JSON does not know.
+        "optimizer": json.loads(json.dumps(optimizer, default=float)),
+        "model": model.get_config(),
+        "train": train.fingerprint,
+        "validation": None if validation is None else validation.fingerprint,
+        "version": made_with(),
+    }
+
+
+def made_with() -> dict[str, str]:
+    """Versions of what computes: another one may come to other numbers."""
+    return {name: importlib.metadata.version(name) for name in ("tfrecall", "tensorflow")}

@@ -1,0 +1,114 @@
+"""Optimizers by name, with a learning rate that changes and gradients that are clipped."""
+
+import math
+from typing import Any
+
+from tfrecall._keras import keras, tf
+from tfrecall.errors import ConfigError, nearest
+
+OPTIMIZERS = {
+    "adagrad": keras.optimizers.Adagrad,
+    "adam": keras.optimizers.Adam,
+    "sgd": keras.optimizers.SGD,
+}
+SCHEDULES = ("constant", "cosine", "linear")
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class WarmUpDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises in a line and then stays or goes down to 0.
+
+    Step t of the warm-up, from 1, has the share `t / warmup_steps` of the rate, so no step is lost to a
+    rate of 0. Of the steps after it the first has the whole rate, and 0 would be that of the step after
+    the last.
+
+    Args:
+        learning_rate: the highest.
+        schedule: how it goes on after the warm-up: `constant`, `linear`, or `cosine`, half a wave.
+        warmup_steps: steps of the rise.
+        steps: of the whole training.
+
+    Raises:
+        ConfigError: if there is no such schedule, or the warm-up is longer than the training.
+
+    Reference:
+        Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017,
+        equation 5, without restarts.
+    """
+
+    def __init__(self, learning_rate: float, schedule: str, warmup_steps: int, steps: int) -> None:
+        super().__init__()
+        if schedule not in SCHEDULES:
+            raise ConfigError(
+                f'There is no schedule "{schedule}".{nearest(schedule, SCHEDULES)} Choose one of: '
+                f"{', '.join(SCHEDULES)}."
+            )
+        if not 0 <= warmup_steps < steps:
+            raise ConfigError(
+                f"`warmup_steps` must lie between 0 and the steps of the training, of which there are "
+                f"{steps:,}. Received: {warmup_steps:,}. Lower it, or train more epochs."
+            )
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.steps = steps
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        step = tf.cast(step, tf.float32)
+        rising = (step + 1) / max(self.warmup_steps, 1)
+        done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+        done = tf.clip_by_value(done, 0.0, 1.0)
+        shares = {
+            "constant": tf.ones_like(done),
+            "linear": 1 - done,
+            "cosine": (1 + tf.cos(math.pi * done)) / 2,
+        }
+        share = tf.where(step < self.warmup_steps, rising, shares[self.schedule])
+        return self.learning_rate * share
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("learning_rate", "schedule", "warmup_steps", "steps")
+        return {name: getattr(self, name) for name in names}
+
+
+class _ClipsTheWholeGradient:
+    """Clips what each row of a table gets in all.
+
+    The gradient of an embedding comes as one slice an occurrence. Keras measures the slices and adds
+    them up afterwards, so its norm is not that of the gradient.
+    """
+
+    def _clip_gradients(self, gradients: list[Any]) -> list[Any]:
+        return super()._clip_gradients(self._deduplicate_sparse_grad(gradients))  # type: ignore[misc,attr-defined]
+
+
+_CLIPPING = {
+    name: type(f"Clipping{cls.__name__}", (_ClipsTheWholeGradient, cls), {})
+    for name, cls in OPTIMIZERS.items()
+}
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    clip_norm: float | None = None,
+) -> keras.optimizers.Optimizer:
+    """An optimizer of Keras 2 by name.
+
+    Args:
+        name: one of `OPTIMIZERS`.
+        learning_rate: a number, or a schedule such as `WarmUpDecay`.
+        clip_norm: the gradient of a step, over all weights, is scaled down to this length if it is
+            longer.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError(
+            f'There is no optimizer "{name}".{nearest(name, OPTIMIZERS)} Choose one of: '
+            f"{', '.join(OPTIMIZERS)}; or pass an optimizer of Keras 2."
+        )
+    if clip_norm is None:
+        return OPTIMIZERS[name](learning_rate)
+    return _CLIPPING[name](learning_rate, global_clipnorm=clip_norm)

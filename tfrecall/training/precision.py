@@ -1,0 +1,79 @@
+"""Training steps in bfloat16, all else in float32."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tfrecall._keras import keras, tf
+from tfrecall.errors import ConfigError
+from tfrecall.layers.dropout import Dropout
+from tfrecall.layers.features import FeatureLayer
+from tfrecall.layers.pooling import MaskedMeanPooling
+from tfrecall.models.two_tower import TwoTower
+
+# What computes in the training step. Preprocessing and scaling to length one need their digits, and
+# what a tower gives is float32, so scores and losses are, too.
+_COMPUTING = (FeatureLayer, keras.layers.Embedding, MaskedMeanPooling, Dropout, keras.layers.Dense)
+# NVIDIA's first generation that computes in bfloat16.
+_FIRST_COMPUTE_CAPABILITY = (8, 0)
+
+
+@contextmanager
+def bfloat16_steps(model: TwoTower) -> Iterator[None]:
+    """Lets the model's training steps compute in bfloat16; its weights stay float32.
+
+    Only the step: validation, vectors and exports compute in float32 all along, so what is judged is
+    what is served. No policy of Keras is set for other models.
+
+    Raises:
+        ConfigError: if the model has weights already, which were not made for two types.
+    """
+    if model.query_tower.weights or model.candidate_tower.weights:
+        raise ConfigError(
+            "Mixed precision has to begin with a new model; this one has weights already. Make the model "
+            "anew, or train on without `mixed_precision`."
+        )
+    original = model.train_step
+
+    def train_step(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
+        with _computing_in(model, "mixed_bfloat16"):
+            return original(inputs)
+
+    model.train_step = train_step  # type: ignore[method-assign]
+    try:
+        with _computing_in(model, "mixed_bfloat16"):
+            model.query_tower.create_weights()
+            model.candidate_tower.create_weights()
+        yield
+    finally:
+        del model.train_step
+        model.train_function = None  # Keras would train on in the step that it has compiled
+
+
+def words_on_gain() -> str | None:
+    """What to tell somebody whose hardware gains nothing from bfloat16; None where it does."""
+    if tf.config.list_physical_devices("TPU"):
+        return None
+    for device in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(device)
+        if details.get("compute_capability", (0, 0)) >= _FIRST_COMPUTE_CAPABILITY:
+            return None
+    return (
+        "`training.mixed_precision` is on, but there is no GPU here that computes in bfloat16 (NVIDIA's "
+        "since Ampere), nor a TPU: it will not be faster, and a little less exact."
+    )
+
+
+@contextmanager
+def _computing_in(model: TwoTower, policy: str) -> Iterator[None]:
+    """Keras 2 has no public way to another policy than the constructor's."""
+    towers = (model.query_tower, model.candidate_tower)
+    layers = [part for tower in towers for part in tower.submodules if isinstance(part, _COMPUTING)]
+    before = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers:
+            layer._set_dtype_policy(policy)
+        yield
+    finally:
+        for layer, old in zip(layers, before, strict=True):
+            layer._set_dtype_policy(old)

@@ -1,0 +1,192 @@
+"""What a training has come to, and the callbacks that keep count of it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import keras, tf
+from tfrecall.checkpoint_file import CheckpointFile
+from tfrecall.checkpoints import Checkpoints
+from tfrecall.errors import CheckpointError, ConfigError, nearest
+
+Logs = dict[str, Any]
+
+
+@dataclass
+class Progress:
+    """All of a training that is not a variable.
+
+    Attributes:
+        epochs: trained.
+        history: for each metric its values so far.
+        epoch_seconds: of each epoch, without validation.
+        seconds: of the processes before this one.
+        best_epoch: from 1; 0 before the first validation.
+        best: the value of the metric then, higher is better.
+        waited: validations since then.
+        stopped: whether the training ended before its last epoch.
+    """
+
+    epochs: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    epoch_seconds: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best: float = -np.inf
+    waited: int = 0
+    stopped: bool = False
+
+
+class EpochClock(keras.callbacks.Callback):
+    """Seconds of each epoch until validation begins."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.progress = progress
+        self._started = 0.0
+        self._in_training = False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._started, self._in_training = time.perf_counter(), True
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._stop()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._in_training:
+            self.progress.epoch_seconds.append(time.perf_counter() - self._started)
+            self._in_training = False
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the best validated epoch; stops after `patience` that are not better.
+
+    Keras' `EarlyStopping` counts epochs, not validations, and restores nothing when the epochs run
+    out before the patience does.
+    """
+
+    def __init__(self, monitor: str, patience: int | None, progress: Progress) -> None:
+        super().__init__()
+        self.monitor = monitor
+        self.patience = patience
+        self.progress = progress
+        self.weights: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs, progress = logs or {}, self.progress
+        if self.patience is None or not any(name.startswith("val_") for name in logs):
+            return
+        if self.monitor not in logs:
+            valid = [name.removeprefix("val_") for name in logs if name.startswith("val_")]
+            name = self.monitor.removeprefix("val_")
+            raise ConfigError(
+                f'`monitor` names "{name}", which is not measured.{nearest(name, valid)} '
+                f"Choose one of: {', '.join(valid)}."
+            )
+        value = -logs[self.monitor] if self.monitor.endswith("loss") else logs[self.monitor]
+        if value > progress.best:
+            progress.best, progress.best_epoch, progress.waited = float(value), epoch + 1, 0
+            self.weights = self.model.get_weights()
+            return
+        progress.waited += 1
+        if progress.waited >= self.patience:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.weights:
+            self.model.set_weights(self.weights)
+
+
+class Recorder(keras.callbacks.Callback):
+    """Counts epochs and metrics, and writes checkpoints when they are due; the last callback."""
+
+    def __init__(self, progress: Progress, best: BestWeights, checkpoints: Checkpoints | None) -> None:
+        super().__init__()
+        self.progress = progress
+        self.best = best
+        self.checkpoints = checkpoints
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of the training until now, in all processes."""
+        return self.progress.seconds + time.perf_counter() - self._started
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        for name, value in (logs or {}).items():
+            self.progress.history.setdefault(name, []).append(float(value))
+        self.progress.epochs = epoch + 1
+        self.progress.stopped = bool(self.model.stop_training)
+        if self.checkpoints and self.checkpoints.due:
+            progress = {**asdict(self.progress), "seconds": self.seconds}
+            header = {"progress": progress, "epochs": self.params["epochs"]}
+            self.checkpoints.save(header, _state(self.model, self.best.weights))
+
+
+def restore(
+    found: CheckpointFile,
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    progress: Progress,
+    best: BestWeights,
+) -> None:
+    """Puts a training back to where it was when the checkpoint was written.
+
+    Args:
+        found: the checkpoint.
+        model: compiled; its variables are made if they are not there yet.
+        batches: what it will be trained on.
+        progress, best: take over what the checkpoint says.
+
+    Raises:
+        CheckpointError: if it does not have the variables of the model.
+    """
+    _create_variables(model, batches)
+    groups = {"weights": model.weights, "optimizer": _optimizer_variables(model)}
+    names = list(found.header["arrays"])
+    for group, variables in groups.items():
+        there = sum(name.startswith(f"{group}/") for name in names)
+        if there != len(variables):
+            raise CheckpointError(
+                f"The checkpoint {found.file} holds {there} variables of the {group} where this model has "
+                f"{len(variables)}. Discard it with `--fresh` (in Python: `Checkpoints.discard`)."
+            )
+        for variable, array in zip(variables, found.arrays(group), strict=True):
+            variable.assign(array)
+    best.weights = list(found.arrays("best"))
+    for name, value in found.header["progress"].items():
+        setattr(progress, name, value)
+
+
+def _state(model: keras.Model, best: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """All variables, one in memory at a time; the best weights are there anyway."""
+    for group, variables in (("weights", model.weights), ("optimizer", _optimizer_variables(model))):
+        for i, variable in enumerate(variables):
+            yield f"{group}/{i}", variable.numpy()
+    for i, array in enumerate(best):
+        yield f"best/{i}", array
+
+
+def _optimizer_variables(model: keras.Model) -> list[tf.Variable]:
+    """The rate, too, which callbacks may lower and which Keras does not count in."""
+    variables = list(model.optimizer.variables)
+    rate = model.optimizer.learning_rate
+    return variables if any(rate is variable for variable in variables) else [*variables, rate]
+
+
+def _create_variables(model: keras.Model, batches: tf.data.Dataset) -> None:
+    """Makes what the first training step would make, without a step."""
+
+    @tf.function
+    def trace(batch: Any) -> None:
+        model.distribute_strategy.run(model.compute_loss, (batch,), {"training": True})
+
+    trace.get_concrete_function(batches.element_spec)
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)
