@@ -190,7 +190,9 @@ class InBatchSoftmax(keras.layers.Layer):
         """Of each column to stand in this sample."""
         share = columns.share
         if self._streaming is not None:
-            share = share_of_rows(self._streaming(columns.ids), self._usual_rows)
+            # Said, because Keras would pass on that the task itself is training.
+            inclusion = self._streaming(columns.ids, training=False)
+            share = share_of_rows(inclusion, self._usual_rows)
         draws = tf.reduce_sum(tf.cast(stands, tf.int32)) + (0 if past is None else tf.size(past.ids))
         if self.correction == "without_positive":
             draws -= 1  # the row of the positive itself
