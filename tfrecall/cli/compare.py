@@ -75,9 +75,16 @@ def _load(names: list[str]) -> dict[str, "Release"]:
 
     if len(names) < 2 or len(set(names)) < len(names):
         raise ConfigError(f"Name two or more different releases. Received: {', '.join(names)}.")
+    return {label: load(*_versioned(name)) for label, name in named(names).items()}
+
+
+def named(names: list[str]) -> dict[str, str]:
+    """Releases by the last part of their path, or by all of it where that is not enough."""
+    from tfrecall.models import item_cf, popularity
+
     short = [Path(name).name for name in names]
-    labels = [s if short.count(s) == 1 else name for s, name in zip(short, names, strict=True)]
-    return {label: load(*_versioned(name)) for label, name in zip(labels, names, strict=True)}
+    taken = [*short, popularity.Popularity.name, item_cf.ItemCF.name]
+    return {s if taken.count(s) == 1 else n: n for s, n in zip(short, names, strict=True)}
 
 
 def _versioned(name: str) -> tuple[Path, int | None]:

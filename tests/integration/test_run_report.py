@@ -1,0 +1,81 @@
+"""A run leaves its report, and two runs are compared at the command line."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.integration.runs import write_files
+from tests.report.report_helpers import Page
+from tests.report.test_report_page import assert_alone
+from tests.test_cli import ask
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """`out` has two versions, of one and of two epochs."""
+    folder = tmp_path_factory.mktemp("report")
+    for epochs in (1, 2):
+        ask("run", *write_files(folder), "--set", f"training.epochs={epochs}")
+    return folder
+
+
+def test_the_report_is_published_with_the_metrics(folder):
+    html = (folder / "out" / "report.html").read_text("utf-8")
+    assert_alone(html)
+    metrics = json.loads((folder / "out" / "metrics.json").read_text())
+    text = Page(html).text
+    assert "Version 2" in text
+    assert f"{metrics['test']['seen_removed']['mrr']:.3f}" in text
+    assert "[rec]" in text
+    assert "search_k" in text
+
+
+def test_the_report_can_be_drawn_again_from_python(tmp_path):
+    from tfrecall.recipes import load_config
+    from tfrecall.report import page
+    from tfrecall.run import run
+
+    recipe, *_ = arguments = write_files(tmp_path)
+    files = dict(zip(arguments[1::2], arguments[2::2], strict=True))
+    settings = [f"data.{n}='{files['--' + n]}'" for n in ("users", "items")]
+    config = load_config(recipe, [*settings, f"data.source='{files['--data']}'", "training.epochs=1"])
+    outcome = run(config, tmp_path / "out")
+    again = Page(page(outcome))
+    first = Page((tmp_path / "out" / "report.html").read_text("utf-8"))
+    # Scores come from the exported model now: what is told of users and figures is the same.
+    assert again.text == first.text
+
+
+def test_two_versions_are_compared(folder):
+    arguments = ["compare", folder / "out@1", folder / "out@2", "--html", folder / "compared.html"]
+    answer = json.loads(ask(*arguments, "--json").stdout)
+    assert list(answer["models"]) == ["out@1", "out@2"]
+    assert answer["baselines"].keys() >= {"popularity", "item_cf"}
+    metrics = json.loads((folder / "out" / "metrics.json").read_text())
+    for rule, figures in metrics["test"].items():
+        assert answer["models"]["out@2"][rule] == pytest.approx(figures, abs=1e-6)
+    assert_alone((folder / "compared.html").read_text("utf-8"))
+    shown = " ".join(ask(*arguments).stdout.split())
+    for text in ("out@2 less out@1", "95 % interval", "of the items in common", "compared.html"):
+        assert text in shown
+
+
+def test_runs_on_other_splits_are_refused(folder, tmp_path):
+    ask("run", *write_files(tmp_path), "--set", "training.epochs=1", "--set", "split.seed=7")
+    told = ask("compare", folder / "out", tmp_path / "out", status=1).stderr
+    assert "split.seed is 42" in told
+    moved = shutil.move(tmp_path / "log.csv", tmp_path / "moved.csv")
+    again = ask("compare", folder / "out", tmp_path / "out", "--data", moved, status=1).stderr
+    assert "split.seed is 42" in again
+
+
+def test_all_users_and_vectors_leave_a_run(folder):
+    import polars as pl
+
+    ask("recommend-all", folder / "out", "--out", folder / "recs.parquet", "-k", 3)
+    assert pl.read_parquet(folder / "recs.parquet")["user_id"].n_unique() == 61
+    ask("export-vectors", folder / "out", "--out", folder / "vectors", "--column", "title")
+    assert pl.read_parquet(folder / "vectors" / "items.parquet").height == 40
