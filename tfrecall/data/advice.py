@@ -30,6 +30,17 @@ def best_split(found: "Description") -> str:
     return "random" if found.all_times_equal else "by_time"
 
 
+def percent(share: float) -> str:
+    """A share in whole percents, none of them rounded to nothing or to all.
+
+    >>> percent(0.004), percent(0.297), percent(0.999), percent(1)
+    ('under 1%', '30%', 'over 99%', '100%')
+    """
+    if 0 < share < 0.01:
+        return "under 1%"
+    return "over 99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
 def _amount(found: "Description") -> str:
     size = f"{found.usable_rows:,} events of {found.users:,} users with {found.items:,} items"
     if found.users < 2 or found.items < 2:
@@ -46,7 +57,7 @@ def _amount(found: "Description") -> str:
 
 
 def _split(found: "Description") -> str:
-    share = f"{found.single_event_share:.0%} of the users have one event"
+    share = f"{percent(found.single_event_share)} of the users have one event"
     method = best_split(found)
     if method == "leave_last_out":
         single = f"; {share} and are only trained on" if found.single_event_users else ""
@@ -60,7 +71,7 @@ def _split(found: "Description") -> str:
 
 
 def _seen(found: "Description") -> str:
-    share = f"{found.repeated_share:.0%} of the events repeat an item that the user had before"
+    share = f"{percent(found.repeated_share)} of the events repeat an item that the user had before"
     if found.repeated_share >= MOSTLY_REPEATED:
         return f"{share}: people come back to items, so keep seen items in the lists."
     return f"{share}: leave seen items out of the lists."

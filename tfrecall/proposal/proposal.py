@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.config import RunConfig
-from tfrecall.data.advice import MOSTLY_REPEATED, advise, best_split
+from tfrecall.data.advice import MOSTLY_REPEATED, advise, best_split, percent
 from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.describe import Description, describe_opened
 from tfrecall.data.opening import Opened, open_data
@@ -212,7 +212,12 @@ class _Proposer:
                 "embedding_dim": choice.embedding_dim,
             }
             features.append(
-                Judged("log", "timestamp", settings, "when: what is asked for changes with time")
+                Judged(
+                    "log",
+                    "timestamp",
+                    settings,
+                    "the time of the event: what is asked for changes with it",
+                )
             )
         return features
 
@@ -273,7 +278,7 @@ def _moment(seconds: np.ndarray, share: float) -> str:
 
 
 def _seen(found: Description) -> str:
-    repeated = f"{found.repeated_share:.0%} of the events repeat an item that the user had before"
+    repeated = f"{percent(found.repeated_share)} of the events repeat an item that the user had before"
     if found.repeated_share >= MOSTLY_REPEATED:
         return f"{repeated}: read the figures with seen items kept."
     return f"{repeated}: read the figures with seen items removed."

@@ -1,0 +1,60 @@
+"""The example: its generator gives the files that are there, and its recipe fits them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfrecall.proposal import propose
+from tfrecall.recipes import load_config
+from tfrecall.run import prepare
+
+ROOT = Path(__file__).parents[2]
+SHOP = ROOT / "examples" / "shop"
+TABLES = ("purchases.csv", "products.csv", "customers.csv")
+
+
+@pytest.fixture
+def at_root(monkeypatch):
+    """The recipe names its files as seen from the folder above `examples`."""
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_generator_gives_the_same_files_byte_for_byte(tmp_path):
+    subprocess.run([sys.executable, SHOP / "make_log.py", tmp_path], check=True)
+    for name in TABLES:
+        assert (tmp_path / name).read_bytes() == (SHOP / name).read_bytes(), name
+
+
+def test_the_files_are_small():
+    assert sum((SHOP / name).stat().st_size for name in TABLES) < 1_500_000
+
+
+def test_the_recipe_fits_the_files(at_root):
+    config = load_config("examples/shop/shop.toml")
+    notes = []
+    prepared = prepare(config, notes.append)
+    assert any(note.startswith("min_item_interactions=5 left out") for note in notes)
+    assert prepared.known.items.height == 491  # of 499 that were bought, 8 less than five times
+    assert prepared.known.items["tags"].dtype.is_nested()
+    assert len(prepared.known) + len(prepared.test) > 30_000
+
+
+def test_the_recipe_reads_the_files_as_a_proposal_does(at_root):
+    config = load_config("examples/shop/shop.toml")
+    proposed = propose(
+        *(f"examples/shop/{name}" for name in (TABLES[0], TABLES[2], TABLES[1]))
+    ).config()
+    assert (config.data, config.split) == (proposed.data, proposed.split)
+    for side in ("query", "candidate"):
+        features = [getattr(one.schema, side) for one in (config, proposed)]
+        mine, theirs = ([(f.column, f.type) for f in one] for one in features)
+        assert mine == theirs
+
+
+def test_purchases_repeat_and_products_are_known():
+    found = propose(*(SHOP / name for name in (TABLES[0], TABLES[2], TABLES[1]))).found
+    assert found.refused == ()
+    assert found.repeated_share > 0.2
+    assert found.exact_duplicates == 0
