@@ -10,7 +10,7 @@ from tfrecall._keras import keras, tf
 from tfrecall.diagnostics.batches import suspicious_numbers, worst_rows
 from tfrecall.errors import DivergedError
 
-Gradient = tf.Tensor | tf.IndexedSlices
+Pairs = list[tuple[Any, tf.Variable]]
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 step.update(inputs=inputs, loss=loss)
             return loss
 
-        def watched_gradients(
-            pairs: Iterable[tuple[Gradient, tf.Variable]], *args: Any, **kw: Any
-        ) -> Any:
+        def watched_gradients(pairs: Iterable[tuple[Any, tf.Variable]], *args: Any, **kw: Any) -> Any:
             pairs = list(pairs)
             self._look(step["inputs"], step["loss"], pairs)
             return apply_gradients(pairs, *args, **kw)
@@ -120,7 +118,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
             self._undo()
             self._undo = None
 
-    def _look(self, inputs: Any, loss: tf.Tensor, pairs: list[tuple[Gradient, tf.Variable]]) -> None:
+    def _look(self, inputs: Any, loss: tf.Tensor, pairs: Pairs) -> None:
         there = [(gradient, weight) for gradient, weight in pairs if gradient is not None]
         # A sum is finite only if all its terms are: one pass and no tensor of flags. Terms whose sum
         # overflows have diverged as well.
@@ -201,7 +199,7 @@ def _first(caught: _Caught) -> str:
     return f"First not finite: {gradients}; the loss, weights and vectors are finite, {largest}."
 
 
-def _values(gradient: Gradient) -> tf.Tensor:
+def _values(gradient: Any) -> tf.Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
 

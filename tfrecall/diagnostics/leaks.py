@@ -74,8 +74,7 @@ def guess_accuracy(train: pl.DataFrame, held: pl.DataFrame, column: str) -> tupl
         column, keep="first"
     )
     guessed = held.join(best.select(column, guess="item_id"), on=column, how="inner")
-    right = (guessed["item_id"] == guessed["guess"]).sum()
-    return (right / guessed.height if guessed.height else 0.0), guessed.height
+    return _share(guessed["item_id"] == guessed["guess"]), guessed.height
 
 
 def _samples(
@@ -130,7 +129,7 @@ def _names_the_item(column: str, train: pl.DataFrame, held: pl.DataFrame) -> Fin
 
 def _is_the_item(column: str, held: pl.DataFrame) -> Finding | None:
     """As `_names_the_item` for values that no training row could teach: they are the id itself."""
-    share = (held[column] == held["item_id"]).fill_null(False).mean() or 0.0
+    share = _share(held[column] == held["item_id"])
     if share < MIN_ACCURACY:
         return None
     return _finding(column, f'The value of "{column}" is the item\'s id in {share:.0%} of the rows.')
@@ -142,7 +141,7 @@ def _copies(query: str, candidate: str, held: pl.DataFrame, items: pl.DataFrame)
     pairs = held.select("item_id", here=query).join(table, on="item_id", how="left").drop_nulls()
     if pairs.height < MIN_ROWS:
         return None
-    share = (pairs["here"] == pairs["there"]).mean()
+    share = _share(pairs["here"] == pairs["there"])
     chance = _alike_by_chance(pairs["here"], pairs["there"])
     if share < MIN_COPIED or chance > MAX_COPIED_BY_CHANCE:
         return None
@@ -158,6 +157,11 @@ def _alike_by_chance(here: pl.Series, there: pl.Series) -> float:
     counts = [column.alias("value").value_counts() for column in (here, there)]
     both = counts[0].join(counts[1], on="value")
     return float((both["count"] / len(here) * (both["count_right"] / len(there))).sum())
+
+
+def _share(mask: pl.Series) -> float:
+    """Share of the rows that are true; null is not, and of no rows it is 0."""
+    return float(mask.fill_null(False).sum()) / max(len(mask), 1)
 
 
 def _finding(column: str, fact: str) -> Finding:

@@ -5,7 +5,6 @@ Everything a file or `--set` may get wrong is said in the words of the file, bef
 
 import copy
 import dataclasses
-import functools
 import re
 import sys
 import typing
@@ -174,7 +173,9 @@ def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str)
 
 def _unsaid(keys: Sequence[str]) -> dict[str, Any] | list[Any]:
     """What a file means that says nothing of a list or a section."""
-    default: Any = functools.reduce(lambda section, key: getattr(section, key, None), keys, RunConfig)
+    default: Any = RunConfig
+    for key in keys:
+        default = getattr(default, key, None)
     return list(default) if isinstance(default, tuple) else {}
 
 

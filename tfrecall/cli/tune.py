@@ -1,0 +1,132 @@
+"""`tfrecall tune`: a search over a recipe's settings."""
+
+import os
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tfrecall.cli.options import (
+    ItemColumn,
+    ItemsTable,
+    Json,
+    RatingColumn,
+    Settings,
+    TimestampColumn,
+    UserColumn,
+    UsersTable,
+    app,
+    data_overrides,
+    guarded,
+    quoted,
+)
+from tfrecall.errors import ConfigError
+
+# Of a long search the table shows the best.
+ROWS_SHOWN = 10
+
+
+@app.command("tune")
+@guarded
+def tune_recipe(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."
+        ),
+    ] = None,
+    users: UsersTable = None,
+    items: ItemsTable = None,
+    user_column: UserColumn = None,
+    item_column: ItemColumn = None,
+    timestamp_column: TimestampColumn = None,
+    rating_column: RatingColumn = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many, those in --study included.")] = 20,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Begin no trial after so many minutes.")
+    ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Keep the trials in this file, to go on with later.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The best recipe; <recipe>_tuned.toml by default.")
+    ] = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Search for better settings on the validation rows; test rows are never looked at.
+
+    What is searched stands in [tune] of the recipe: a range or choices for each setting.
+    """
+    from tfrecall.console import Narrator, import_tensorflow, item_table, show
+    from tfrecall.recipes import load_config, with_settings
+
+    columns = {
+        "user_column": user_column,
+        "item_column": item_column,
+        "timestamp_column": timestamp_column,
+        "rating_column": rating_column,
+        "users": users,
+        "items": items,
+    }
+    overrides = data_overrides(data) + [
+        f"data.{name}={quoted(value)}" for name, value in columns.items() if value is not None
+    ]
+    config = load_config(recipe, [*overrides, *(settings or [])])
+    out = _checked(out or Path(f"{config.recipe}_tuned.toml"))
+    import_tensorflow()
+    with redirect_stdout(sys.stderr):
+        from tfrecall.tuning import tune
+
+        narrator = Narrator()
+        with narrator.step(f"Search over {config.recipe}"):
+            found = tune(config, trials=trials, minutes=minutes, study=study, listener=narrator)
+    best = with_settings(found.config, {"recipe": out.stem})
+    out.write_text(best.to_toml(), "utf-8")
+    answer = {**found.to_dict(), "config": best.to_dict(), "out": str(out)}
+    show(
+        answer,
+        as_json,
+        item_table(f"The best trials by {found.metric} on the validation rows", _rows(answer)),
+        *_importance(found.importance),
+        f"The best recipe is in {out}. Train, judge and export it: tfrecall run {out}",
+    )
+
+
+def _checked(out: Path) -> Path:
+    """Refuses what could not be written, before hours are spent on it."""
+    if out.suffix != ".toml":
+        raise ConfigError(f"A recipe is a file that ends in .toml. Received: --out {out}.")
+    if not out.parent.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise ConfigError(f"{out} cannot be written. Give --out a file in a folder that is there.")
+    return out
+
+
+def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The best completed trials, best first; then how many there are of each other kind."""
+    sign = 1 if answer["metric"].endswith("loss") else -1
+    done = [trial for trial in answer["trials"] if trial["state"] == "complete"]
+    done.sort(key=lambda trial: sign * trial["value"])
+    rows = [
+        {"trial": t["number"], "value": f"{t['value']:.4f}", "seconds": f"{t['seconds']:.1f}"}
+        | {path: _short(value) for path, value in t["settings"].items()}
+        for t in done[:ROWS_SHOWN]
+    ]
+    for state in ("pruned", "failed"):
+        if count := sum(trial["state"] == state for trial in answer["trials"]):
+            rows.append({"trial": f"{count} {state}"})
+    return rows
+
+
+def _importance(importance: dict[str, float]) -> list[str]:
+    if not importance:
+        return []
+    told = ", ".join(f"{path} {share:.0%}" for path, share in importance.items())
+    return [f"What the difference between good trials and others is due to: {told}."]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
