@@ -1,5 +1,6 @@
 """The search: the better value wins, test rows are left alone, nothing that is done is lost."""
 
+import json
 import re
 
 import optuna
@@ -259,3 +260,50 @@ def test_a_trial_worse_than_most_ends_early():
     report.on_epoch_end(1, {"loss": 3.0})  # not validated
     with pytest.raises(optuna.TrialPruned):
         report.on_epoch_end(2, {f"val_{TOP}": 0.1})
+
+
+# The command
+
+
+def asked(tmp_path, *arguments, status=0):
+    from typer.testing import CliRunner
+
+    from tfrecall.cli import app
+
+    files = write_files(tmp_path)
+    files[-1] = str(tmp_path / "best.toml")
+    result = CliRunner().invoke(app, ["tune", *files, "--trials", "12", *arguments])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+def test_the_command_writes_the_best_recipe_and_a_table(scripted, tmp_path):
+    scripted(near(1))
+    shown = asked(tmp_path, "--set", SPACE)
+    best = load_config(str(tmp_path / "best.toml"))
+    assert best.recipe == "best"
+    assert 0.5 < best.training.learning_rate < 2
+    assert str(tmp_path / "log.csv") == best.data.source
+    assert "tfrecall run" in shown.stdout
+    assert shown.stderr.count("trial ") >= 12
+
+    answer = json.loads(asked(tmp_path, "--set", SPACE, "--json").stdout)
+    assert answer["best"]["settings"]["training.learning_rate"] == best.training.learning_rate
+    assert len(answer["trials"]) == 12
+    assert answer["config"] == best.to_dict()
+    assert not answer["interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", "nowhere/best.toml"], "nowhere/best.toml cannot be written"),
+        (["--out", "best.json"], "A recipe is a file that ends in .toml"),
+        (["--set", "tune.a={low=1}"], "tune.a: wanted are `low` and `high`"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_data_are_read(
+    scripted, tmp_path, monkeypatch, arguments, said
+):
+    monkeypatch.setattr(search, "prepare", lambda *args: pytest.fail("data were read"))
+    assert said in asked(tmp_path, *arguments, status=1).stderr

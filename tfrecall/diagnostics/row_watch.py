@@ -40,13 +40,15 @@ class UnknownRows(keras.callbacks.Callback):
             self._steps += 1
 
     def findings(self) -> list[Finding | None]:
-        """What is to be said of the rows as they are now, after the last fit."""
+        """What is to be said of the rows as they are now, after the last fit; of none without one."""
+        if not self._steps:
+            return []
         return [
             dead_unknown_row(
                 name, table(), self._starts[name], unknown_rate=rate, draws=rate * used * self._steps
             )
             for name, rate, table, used in self._tables()
-            if name in self._starts and self._steps
+            if name in self._starts
         ]
 
     def _tables(self) -> Iterator[tuple[str, float, Any, int]]:
