@@ -27,6 +27,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, evaluate
 from tfrecall.exporting.export import export
 from tfrecall.index.annoy import Annoy
+from tfrecall.memory import check_memory
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.layout import unfinished
 from tfrecall.release.release import Release
@@ -126,6 +127,7 @@ def run(
     clock = Stopwatch()
     with listener.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, listener.note)
+        check_memory(config, prepared.known, listener.note)
         examiner = Examiner(config, listener.note)
         examiner.examine_data(prepared.train, prepared.validation)
     checkpoints = _checkpoints(config, prepared, root, listener.note)

@@ -137,9 +137,11 @@ class _Search:
                 f"the events; {option(key)} names one."
             )
         else:
+            values = any(_is_value(name) for name in self.log.columns)
+            hint = " These look like values: the first line of a file has the names." if values else ""
             raise MissingColumnError(
                 f"No column of the log looks like the {WORDS[key]}. Its columns: "
-                f"{', '.join(self.log.columns) or 'none'}. Name it: {option(key)}."
+                f"{', '.join(self.log.columns) or 'none'}.{hint} Name it: {option(key)}."
             )
 
     def _narrowed(self, named: list[str], key: str) -> list[str]:
@@ -221,6 +223,11 @@ def _is_named(name: str, key: str) -> bool:
         return bool(words) and words[-1] in nouns and set(words[:-1]) <= RATING_STARTS
     bare = [word for word in words if word not in ID_WORDS]
     return len(bare) == 1 and (bare[0] in nouns or bare[0].removesuffix("s") in nouns)
+
+
+def _is_value(name: str) -> bool:
+    """Whether what stands for a name is a number or a date."""
+    return looks_like_time(pl.Series([name]), by_itself=False)
 
 
 def _listed(names: list[str]) -> str:

@@ -219,7 +219,8 @@ def _events(opened: Opened) -> pl.DataFrame:
 
 def _ids(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
-        column = column.fill_nan(None).cast(pl.Int64, strict=False)
+        column = column.fill_nan(None)
+        column = column.set(column.floor() != column, None).cast(pl.Int64, strict=False)
     text = column.cast(pl.String, strict=False)
     return text.set(text.str.strip_chars() == "", None)
 

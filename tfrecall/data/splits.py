@@ -73,6 +73,12 @@ def split_leave_last_out(data: Interactions, validation: bool = True) -> Split |
     lengths = histories.lengths[data.user_rows]
     test = (from_end == 1) & (lengths > 1)
     single, two = int((histories.lengths == 1).sum()), int((histories.lengths == 2).sum())
+    if not test.any():
+        raise DataError(
+            f"No user of the log has two events ({single:,} users with one), so no last one can be left "
+            'out to test by. Split by time (split.method="by_time", split.at) or at random '
+            '(split.method="random"), or look whether the user column is the right one.'
+        )
     kept = f"{single:,} users with a single event are in train only"
     if not validation:
         why = "leave-last-out split"

@@ -1,6 +1,8 @@
 """Tables from files: CSV, TSV, Parquet, JSON lines."""
 
+import codecs
 import glob
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,9 @@ def read(
     """Reads a log from a file, a folder or a pattern, and its tables.
 
     Ids of CSV files stay as they are written ("007" is not 7). The kind is told by the suffix:
-    .csv, .tsv, .parquet, .jsonl (also .csv.gz). The files of a folder or
-    pattern are read in the order of their names, must be of one kind and have the same columns.
+    .csv, .tsv, .parquet, .jsonl; .csv.gz and .tsv.gz, too. CSV is UTF-8, with commas between the
+    columns, whose names stand in the first line. The files of a folder or pattern are read in the
+    order of their names, must be of one kind and have the same columns.
 
     Args:
         path: a file, a folder with files of one kind, or a pattern such as `logs/2024-*.parquet`.
@@ -169,6 +172,7 @@ def _read_csv(files: list[Path], separator: str, keys: list[str]) -> pl.DataFram
         if any("\N{REPLACEMENT CHARACTER}" in name for name in names):
             _refuse_other_encodings([file], "table")
         _refuse_other_separators(names, file, separator)
+        _refuse_repeated_names(names, file)
         strings = {name: pl.String for name in keys if name in names}
         try:
             part = pl.read_csv(
@@ -194,6 +198,16 @@ def _refuse_other_separators(names: list[str], file: Path, separator: str) -> No
         )
 
 
+def _refuse_repeated_names(names: list[str], file: Path) -> None:
+    """Polars gives the second of two equal names an ending."""
+    found = (re.fullmatch(r"(.*)_duplicated_\d+", name, re.DOTALL) for name in names)
+    repeated = sorted({match[1] for match in found if match and match[1] in names})
+    if repeated:
+        raise DataError(
+            f"{file} has columns of the same name: {', '.join(repeated)}. Rename or drop one of each."
+        )
+
+
 def _read_parquet(files: list[Path], path: Path) -> pl.DataFrame:
     if path.is_dir() and any("=" in part for part in files[0].relative_to(path).parts[:-1]):
         return pl.read_parquet(path, hive_partitioning=True)  # folders such as day=2024-05-31
@@ -210,8 +224,9 @@ def _refuse_other_encodings(files: list[Path], what: str) -> None:
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError as error:
+                    wide = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
                     raise DataError(
                         f"The {what} file {file} is not UTF-8: line {number:,} has the byte "
                         f"0x{line[error.start]:02x} at position {error.start + 1:,}. Convert it: "
-                        f"iconv -f LATIN1 -t UTF-8 {file.name} > utf8-{file.name}"
+                        f"iconv -f {'UTF-16' if wide else 'LATIN1'} -t UTF-8 {file.name} > utf8-{file.name}"
                     ) from error

@@ -1,0 +1,191 @@
+"""How much memory a run will need, told before it starts."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tfrecall.config import RunConfig
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import DataError
+from tfrecall.schema import Categorical, Feature, MultiCategorical, Text
+
+# Copies of a table of embeddings: the weights and the optimizer's slots.
+SLOTS = {"adam": 3, "adagrad": 2, "sgd": 1}
+# Copies that come and go: the decayed slot of a step, the best weights, the second fit.
+PASSING = 2
+# Copies of the vectors of the catalogue: in the model, in evaluation, in the index.
+VECTOR_COPIES = 3
+# A string in Python, in the lookup table of TensorFlow, in the index; measured at 400,000 items.
+BYTES_PER_ID = 400
+# A word or value of a list is an int64, of all rows at once and of what is being put together.
+BYTES_PER_TOKEN, TOKEN_COPIES = 8, 3
+# A need worth a sentence.
+NOTABLE = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Need:
+    """One part of the memory that a run takes.
+
+    Attributes:
+        what: in words.
+        least: bytes that it takes for sure.
+        likely: bytes that it takes at its highest.
+        advice: what makes it smaller.
+    """
+
+    what: str
+    least: int
+    likely: int
+    advice: str
+
+
+def needs(config: RunConfig, data: Interactions) -> list[Need]:
+    """What grows with the data: embeddings of ids, vectors, words and lists; the largest first."""
+    found = [_vectors(config, data)]
+    for side, table in (("query", data.users), ("candidate", data.items)):
+        for feature in getattr(config.schema, side):
+            if feature.column == f"{'user' if side == 'query' else 'item'}_id":
+                found += _embeddings(feature, table.height, config)
+            elif isinstance(feature, Text | MultiCategorical):
+                rows = len(data) if side == "query" else table.height
+                where = table if feature.column in table.columns else data.log
+                found += _tokens(feature, where[feature.column], rows)
+    return sorted(found, key=lambda need: need.likely, reverse=True)
+
+
+def check_memory(
+    config: RunConfig,
+    data: Interactions,
+    note: Callable[[str], None] = print,
+    available: int | None = None,
+) -> None:
+    """Says what a large run will need, and refuses what cannot fit.
+
+    Args:
+        config: the run.
+        data: what it learns from.
+        note: hears of a need that is large, or may not fit.
+        available: bytes; of this machine if None. Nothing is refused where that cannot be told.
+
+    Raises:
+        DataError: if the least that is needed is more than there is.
+    """
+    found = needs(config, data)
+    least, likely = sum(one.least for one in found), sum(one.likely for one in found)
+    available = available_bytes() if available is None else available
+    listed = ", ".join(f"{one.what} {gigabytes(one.likely)}" for one in found[:3])
+    there = "" if available is None else f"; {gigabytes(available)} are free"
+    if available is not None and least > available:
+        raise DataError(
+            f"This run takes at least {gigabytes(least)} of memory, and {gigabytes(available)} are free. "
+            f"It would take about {gigabytes(likely)} ({listed}). {found[0].advice}"
+        )
+    if available is not None and likely > available:
+        note(
+            f"This run may not fit: it takes about {gigabytes(likely)} of memory ({listed}){there}. "
+            f"{found[0].advice}"
+        )
+    elif likely > NOTABLE:
+        note(f"This run takes about {gigabytes(likely)} of memory ({listed}){there}.")
+
+
+def available_bytes() -> int | None:
+    """Memory that a process may still take, as the machine and its container say; None if unknown."""
+    found = [value for value in (_of_machine(), _of_container()) if value is not None]
+    return min(found, default=None)
+
+
+def gigabytes(count: int) -> str:
+    """Bytes in words.
+
+    >>> gigabytes(2_700_000_000), gigabytes(30_000_000)
+    ('2.7 GB', '30 MB')
+    """
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+
+
+def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
+    if not isinstance(feature, Categorical):
+        return []
+    kept = min(ids, feature.max_tokens or ids)
+    table = kept * feature.embedding_dim * 4
+    slots = SLOTS.get(config.training.optimizer, 3)
+    word = feature.column.removesuffix("_id")
+    advice = (
+        f"Leave out rare ones (filters.min_{word}_interactions), shorten their vectors (embedding_dim of "
+        f"{feature.column}), or keep the most frequent (its max_tokens)."
+    )
+    names = ids * BYTES_PER_ID
+    what = f"embeddings of {kept:,} {word}s"
+    return [Need(what, table * slots + names // 2, table * (slots + PASSING) + names, advice)]
+
+
+def _vectors(config: RunConfig, data: Interactions) -> Need:
+    size = (config.model.layer_sizes or (64,))[-1] * 4 * data.items.height
+    advice = (
+        "Leave out rare items (filters.min_item_interactions), or shorten the vectors (the last of "
+        "model.layer_sizes)."
+    )
+    what = f"vectors of {data.items.height:,} items"
+    return Need(what, size, size * VECTOR_COPIES, advice)
+
+
+def _tokens(feature: Text | MultiCategorical, column: pl.Series, rows: int) -> list[Need]:
+    """Words and lists are kept for each row at the width of the longest."""
+    values = column.drop_nulls()
+    if not len(values):
+        return []
+    if isinstance(feature, Text):
+        texts = values.cast(pl.String)
+        width = _largest(texts.str.count_matches(r"\S+"))
+        what = f'texts "{feature.column}" of up to {width:,} words, {_largest(texts.str.len_bytes()):,} bytes:'
+    elif isinstance(column.dtype, pl.List):
+        width = _largest(values.list.len())
+        what = f'lists "{feature.column}" of up to {width:,} values:'
+    else:
+        return []
+    size = rows * width * BYTES_PER_TOKEN
+    advice = (
+        f'Take "{feature.column}" out of the schema, or shorten it: each of {rows:,} rows takes the '
+        f"{width:,} places of the longest."
+    )
+    return [Need(what, size, TOKEN_COPIES * size + int(column.estimated_size()), advice)]
+
+
+def _largest(counts: pl.Series) -> int:
+    return int(counts.to_numpy().max())
+
+
+def _of_machine() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return None
+    except (OSError, ValueError, IndexError):
+        pass
+    try:  # macOS: all there is, not what is free
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def _of_container() -> int | None:
+    """The limit of a control group, less what is taken; file pages are given back when asked for."""
+    root = Path("/sys/fs/cgroup")
+    for folder, limit, used, pages in (
+        (root, "memory.max", "memory.current", "inactive_file "),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+    ):
+        try:
+            stat = (folder / "memory.stat").read_text().splitlines()
+            cached = next((int(line.split()[1]) for line in stat if line.startswith(pages)), 0)
+            taken = int((folder / used).read_text()) - cached
+            return max(0, int((folder / limit).read_text()) - taken)
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return None
