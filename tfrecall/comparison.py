@@ -167,8 +167,8 @@ class _Viewer:
         self.first = first
         self.seen = seen
         self._places = Vocabulary(first.item_ids)
-        named = dict(zip(seen.items["item_id"], titles(seen.items, column), strict=True))
-        self.titles = [named.get(item, item) for item in first.item_ids.tolist()]
+        self._titles = titles(seen.items, column)
+        self._title_rows = seen.item_vocabulary.rows(first.item_ids)
         rows = self._places.rows(seen.log["item_id"])
         self._train_rows = np.bincount(rows[rows >= 0], minlength=len(first.item_ids))
 
@@ -187,33 +187,39 @@ class _Viewer:
         examples = [self._example(u, ours[u], theirs[u], float(common[u])) for u in picked]
         return float(common[longest > 0].mean() if longest.any() else 1.0), gained, lost, examples
 
+    def _title(self, item: int) -> str:
+        row = self._title_rows[item]
+        return self._titles[int(row)] if row >= 0 else str(self.first.item_ids[item])
+
     def _as_first(self, second: Lists) -> np.ndarray:
         """Lists of another release in rows of the first one's catalogue."""
         places = self._places.rows(pl.Series(second.item_ids.tolist(), dtype=pl.String))
         return np.where(second.rows >= 0, places[second.rows], -1)
 
     def _items(self, chosen: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> list[dict[str, Any]]:
-        n_items = len(self.titles)
+        n_items = len(self.first.item_ids)
         counts = np.bincount(chosen, minlength=n_items)
         first, second = (np.bincount(r[r >= 0], minlength=n_items) for r in (ours, theirs))
         best = np.argsort(-counts, kind="stable")[:SHOWN_ITEMS]
         return [
             {
                 "item_id": self.first.item_ids[item],
-                "title": self.titles[item],
+                "title": self._title(item),
                 "users": int(counts[item]),
                 "first": int(first[item]),
                 "second": int(second[item]),
                 "train_rows": int(self._train_rows[item]),
             }
-            for item in best[counts[best] > 0]
+            for item in best[counts[best] > 0].tolist()
         ]
 
     def _example(
         self, user: int, ours: np.ndarray, theirs: np.ndarray, common: float
     ) -> dict[str, Any]:
         user_id = self.first.user_ids[user]
-        log = self.seen.log.filter(pl.col("user_id") == user_id).sort("timestamp", descending=True)
+        log = self.seen.log.filter(pl.col("user_id") == user_id).sort(
+            "timestamp", descending=True, maintain_order=True
+        )
         had = self._places.rows(log["item_id"][:SHOWN_ITEMS])
         first, second = ([i for i in r.tolist() if i >= 0] for r in (ours, theirs))
         targets = set(self.first.targets[user].tolist())
@@ -224,5 +230,5 @@ class _Viewer:
             "only_second": [i for i in second if i not in first],
             "chosen": [i for i in dict.fromkeys([*first, *second]) if i in targets],
         }
-        named = {part: [self.titles[i] for i in items] for part, items in parts.items()}
+        named = {part: [self._title(i) for i in items] for part, items in parts.items()}
         return {"user_id": user_id, "common": common, **named}

@@ -24,12 +24,12 @@ def title_column(items: pl.DataFrame, features: Iterable[Mapping[str, Any]] = ()
     return next(iter([*free, *named]), None)
 
 
-def titles(items: pl.DataFrame, column: str | None) -> list[str]:
+def titles(items: pl.DataFrame, column: str | None) -> pl.Series:
     """One text an item: its title, or its id where it has none.
 
-    >>> titles(pl.DataFrame({"item_id": ["1", "2"], "title": ["Alien", None]}), "title")
+    >>> titles(pl.DataFrame({"item_id": ["1", "2"], "title": ["Alien", None]}), "title").to_list()
     ['Alien', '2']
     """
     if column is None:
-        return items["item_id"].to_list()
-    return items.select(pl.coalesce(column, "item_id").alias("title"))["title"].to_list()
+        return items["item_id"]
+    return items.select(pl.coalesce(column, "item_id").alias("title"))["title"]

@@ -105,9 +105,9 @@ def test_of_a_large_catalogue_the_popular_items_are_drawn_and_named():
     items = pl.DataFrame({"item_id": [f"i{i}" for i in range(n)], "kind": ["a", None] * (n // 2)})
     vectors = np.random.default_rng(0).normal(size=(n, 3))
     popularity = np.arange(n)
-    svg, told = item_map(vectors, items, items["item_id"].to_list(), popularity, ["item_id"])
+    svg, told = item_map(vectors, items, items["item_id"], popularity, ["item_id"])
     assert svg.count("<circle") == MAX_POINTS
-    assert f"{MAX_POINTS:,} items with most training rows of {n:,}" in told
+    assert f"the {MAX_POINTS:,} with most training rows of {n:,} are drawn" in told
     assert "coloured by kind" in told
     named = re.findall(r'class="name">(\w+)<', svg)
     assert len(named) == MAX_LABELS
@@ -117,7 +117,9 @@ def test_of_a_large_catalogue_the_popular_items_are_drawn_and_named():
 def test_labels_do_not_lie_on_each_other():
     items = pl.DataFrame({"item_id": ["a", "b", "c"]})
     vectors = np.array([[0.0, 0], [0, 0], [5, 5]])
-    svg, _ = item_map(vectors, items, ["same", "place", "apart"], np.array([3, 2, 1]), ["item_id"])
+    svg, _ = item_map(
+        vectors, items, pl.Series(["same", "place", "apart"]), np.array([3, 2, 1]), ["item_id"]
+    )
     assert re.findall(r'class="name">(\w+)<', svg) == ["same", "apart"]
 
 
@@ -164,8 +166,8 @@ def test_a_title_is_free_text_or_called_so():
     assert title_column(items, [{"type": "text", "column": "note"}]) == "note"
     assert title_column(items) == "brand_name"
     assert title_column(items.select("item_id", "note")) is None
-    assert titles(items, "brand_name") == ["1"]  # null: its id
-    assert titles(items, None) == ["1"]
+    assert titles(items, "brand_name").to_list() == ["1"]  # null: its id
+    assert titles(items, None).to_list() == ["1"]
 
 
 # Users
@@ -173,7 +175,7 @@ def test_a_title_is_free_text_or_called_so():
 
 def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
     subject = a_subject(tiny_log)
-    names = [f"T{item}" for item in subject.known.items["item_id"]]
+    names = pl.Series([f"T{item}" for item in subject.known.items["item_id"]])
     users = example_users(subject.retriever, subject.known, subject.test, names, "seen_removed")
     lengths = dict(subject.known.log.group_by("user_id").len().iter_rows())
     tested = subject.test.log["user_id"].unique().to_list()
@@ -195,11 +197,13 @@ def test_the_lists_are_those_of_the_retriever_alone(tiny_log):
     from tfrecall.evaluation import user_lists
 
     subject = a_subject(tiny_log)
-    names = subject.known.items["item_id"].to_list()
+    names = subject.known.items["item_id"]
     few = example_users(subject.retriever, subject.known, subject.test, names, "seen_kept")
-    whole = user_lists(a_retriever(names), subject.test, seen=subject.known, k=10, keep_seen=True)
+    whole = user_lists(
+        a_retriever(names.to_list()), subject.test, seen=subject.known, k=10, keep_seen=True
+    )
     rows = dict(zip(whole.user_ids, whole.rows, strict=True))
     for user in few:
         assert [item["title"] for item in user["shown"]] == [
-            names[row] for row in rows[user["user_id"]]
+            names[row] for row in rows[user["user_id"]].tolist()
         ]

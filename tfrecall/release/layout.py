@@ -7,7 +7,7 @@
     retrieval/<version>/     SavedModel: raw query features -> best candidates
     index/<version>/         vectors, ids, Annoy's trees
     context/<version>/       what is known of users and items: features, histories, item columns
-    metrics.json, config.toml, of the current version
+    metrics.json, config.toml, report.html, of the current version
 
 `query/`, `candidate/` and `retrieval/` are what TF Serving takes as a model's base path. A version is
 written into a temporary directory and its parts are renamed into place; it counts from the moment that

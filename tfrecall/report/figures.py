@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tfrecall.evaluation import Evaluation
 
@@ -77,7 +78,7 @@ def popularity(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
 
 
 def most_shown(
-    evaluation: Evaluation, names: list[str], train_rows: np.ndarray, leading: str
+    evaluation: Evaluation, names: pl.Series, train_rows: np.ndarray, leading: str
 ) -> list[dict[str, Any]]:
     """The items that stand in most users' lists, with the share of the lists and training rows."""
     exposure = exposures(evaluation, leading).get(evaluation.model)

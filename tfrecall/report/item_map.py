@@ -16,6 +16,9 @@ MAX_LABELS = 28
 # A column with more values than this colours nothing that an eye could sort.
 MAX_VALUES = 40
 _LETTER = 6.2
+# More would not move the axes, and cost memory.
+MAX_VECTORS = 20_000
+_LABEL = "Item vectors on their first two principal axes"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def colour_column(items: pl.DataFrame, places: np.ndarray, leave: Sequence[str])
 def item_map(
     vectors: np.ndarray,
     items: pl.DataFrame,
-    names: Sequence[str],
+    names: pl.Series,
     popularity: np.ndarray,
     leave: Sequence[str],
 ) -> tuple[Markup, str]:
@@ -82,28 +85,32 @@ def item_map(
         popularity: training rows of each; the most popular are drawn and named first.
         leave: columns that do not colour, such as ids and titles.
     """
-    plane = principal_plane(vectors)
-    order = np.argsort(-popularity, kind="stable")[:MAX_POINTS]
-    column = colour_column(items, plane.places, leave)
-    values = None if column is None else _values(items[column])
-    groups, keys = (np.zeros(len(items), int), []) if values is None else _groups(values)
-    spots = _spots(plane.places[order])
+    order = np.argsort(-popularity, kind="stable")[:MAX_VECTORS]
+    plane = principal_plane(vectors[order])
+    table = items[order.tolist()]
+    column = colour_column(table, plane.places, leave)
+    values = None if column is None else _values(table[column])
+    groups, keys = (np.zeros(len(order), int), []) if values is None else _groups(values)
+    spots, called = _spots(plane.places[:MAX_POINTS]), names[order[:MAX_POINTS].tolist()].to_list()
     # Rare colours on top, or they would drown.
-    sequence = sorted(range(len(order)), key=lambda i: (-(groups == groups[order[i]]).sum(), i))
-    points = [_point(spots[i], int(groups[order[i]]), names[order[i]]) for i in sequence]
-    labels = _labels(spots, [names[i] for i in order])
-    label = "Item vectors on their first two principal axes"
-    content = picture(label, [*points, *labels], WIDTH, HEIGHT)
-    told = (
-        f"The plane keeps {plane.explained:.0%} of the variance of the vectors; what lies far out stands "
-        "on the edge"
-    )
-    if len(order) < len(vectors):
-        told += f"; the {len(order):,} items with most training rows of {len(vectors):,} are drawn"
-    if column:
+    sizes = np.bincount(groups)
+    sequence = sorted(range(len(called)), key=lambda i: (-sizes[groups[i]], i))
+    points = [_point(spots[i], int(groups[i]), called[i]) for i in sequence]
+    content = picture(_LABEL, [*points, *_labels(spots, called)], WIDTH, HEIGHT)
+    told = _told(plane, len(called), len(order), len(vectors))
+    if column is not None:
         many = ", the first value of each" if items.schema[column] == pl.List else ""
         told += f"; coloured by {column}{many}"
-    return tag("div", figure(label, content, keys), class_="map"), f"{told}."
+    return tag("div", figure(_LABEL, content, keys), class_="map"), f"{told}."
+
+
+def _told(plane: Plane, drawn: int, planned: int, everything: int) -> str:
+    told = f"The plane keeps {plane.explained:.0%} of the variance of the vectors"
+    if planned < everything:
+        told += f" of the {planned:,} items with most training rows"
+    if drawn < everything:
+        told += f"; the {drawn:,} with most training rows of {everything:,} are drawn"
+    return f"{told}; what lies far out stands on the edge"
 
 
 def _values(column: pl.Series) -> pl.Series | None:

@@ -15,12 +15,13 @@ HISTORY, LIST = 8, 10
 
 
 def example_users(
-    retriever: Retriever, known: Interactions, test: Interactions, names: list[str], leading: str
+    retriever: Retriever, known: Interactions, test: Interactions, names: pl.Series, leading: str
 ) -> list[dict[str, Any]]:
     """Users of the test at fixed places between the shortest and the longest history.
 
     Args:
-        retriever: asked as of each user's earliest test row.
+        retriever: asked as of each user's earliest test row; its catalogue is in the order of the item
+            table.
         known: whose rows are the histories.
         test: whose rows are the choices.
         names: what to call the items of the item table.
@@ -39,23 +40,23 @@ def example_users(
     users = picked["user_id"].to_list()
     few = [part.with_log(part.log.filter(pl.col("user_id").is_in(users))) for part in (known, test)]
     lists = user_lists(retriever, few[1], seen=few[0], k=LIST, keep_seen=leading == "seen_kept")
-    named = dict(zip(known.items["item_id"].to_list(), names, strict=True))
     rows = {user: row for row, user in enumerate(lists.user_ids.tolist())}
     return [
         {
             "user_id": user,
             "length": length,
-            "had": _history(few[0], user, named),
+            "had": _history(few[0], user, names),
             "chosen": len(lists.targets[rows[user]]),
-            "shown": _shown(lists.rows[rows[user]], lists.item_ids, lists.targets[rows[user]], named),
+            "shown": _shown(lists.rows[rows[user]], lists.targets[rows[user]], names),
         }
         for user, length in picked.iter_rows()
     ]
 
 
-def _history(known: Interactions, user: str, named: dict[str, str]) -> list[str]:
-    log = known.log.filter(pl.col("user_id") == user).sort("timestamp", descending=True)[:HISTORY]
-    titles = [named.get(item, item) for item in log["item_id"]]
+def _history(known: Interactions, user: str, names: pl.Series) -> list[str]:
+    own = known.log.filter(pl.col("user_id") == user)
+    log = own.sort("timestamp", descending=True, maintain_order=True)[:HISTORY]
+    titles = [names[row] for row in known.item_vocabulary.rows(log["item_id"]).tolist()]
     if "rating" not in log.columns:
         return titles
     return [
@@ -64,12 +65,6 @@ def _history(known: Interactions, user: str, named: dict[str, str]) -> list[str]
     ]
 
 
-def _shown(
-    rows: np.ndarray, item_ids: np.ndarray, targets: np.ndarray, named: dict[str, str]
-) -> list[dict[str, Any]]:
+def _shown(rows: np.ndarray, targets: np.ndarray, names: pl.Series) -> list[dict[str, Any]]:
     chosen = set(targets.tolist())
-    return [
-        {"title": named.get(item_ids[row], item_ids[row]), "chosen": row in chosen}
-        for row in rows.tolist()
-        if row >= 0
-    ]
+    return [{"title": names[row], "chosen": row in chosen} for row in rows.tolist() if row >= 0]
