@@ -19,6 +19,7 @@ PUBLIC = {
     "Popularity",
     "QueryTower",
     "Schema",
+    "StreamingFrequency",
     "Text",
     "TfrecallError",
     "TwoTower",

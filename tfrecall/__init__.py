@@ -19,6 +19,7 @@ _MODULE_OF = {
     "Popularity": "tfrecall.models.popularity",
     "QueryTower": "tfrecall.models.towers",
     "Schema": "tfrecall.schema",
+    "StreamingFrequency": "tfrecall.layers.frequency",
     "Text": "tfrecall.schema",
     "TfrecallError": "tfrecall.errors",
     "TwoTower": "tfrecall.models.two_tower",

@@ -113,10 +113,10 @@ def test_the_estimate_of_the_whole_sum_has_no_bias():
     random = np.random.default_rng(0)
     table = vectors(SCORES)
 
-    @tf.function
-    def step(ids, drawn):
+    def step(sample):
+        ids, drawn = sample
         share = tf.constant(shares, tf.float32)
-        return task(
+        losses = task(
             tf.ones([3, 1]),
             tf.gather(table, ids - 1),
             candidate_ids=ids,
@@ -124,11 +124,10 @@ def test_the_estimate_of_the_whole_sum_has_no_bias():
             uniform=Candidates(drawn, tf.gather(table, drawn - 1), tf.gather(share, drawn)),
             num_candidates=5,
         )
+        return tf.exp(losses) * tf.cast(ids, tf.float32)
 
-    sums = []
-    for _ in range(3000):
-        ids, drawn = random.choice(6, size=3, p=shares), random.integers(1, 6, size=1)
-        sums.append(np.exp(step(tf.constant(ids), tf.constant(drawn))) * ids)
+    samples = random.choice(6, size=(3000, 3), p=shares), random.integers(1, 6, size=(3000, 1))
+    sums = tf.function(lambda s: tf.map_fn(step, s, fn_output_signature=tf.float32))(samples)
     # Standard deviation of one some 12: of the mean of 3,000 below 0.25.
     assert np.mean(sums) == pytest.approx(15, abs=0.75)
 
@@ -194,6 +193,46 @@ def test_no_gradient_flows_into_the_memory():
         gradient = tape.gradient(found, variable).numpy().ravel()
     # Scores 1, 2 in the batch and the same in memory: P = 1/6, 2/6 each; two rows: 2 P - 1.
     np.testing.assert_allclose(gradient, [2 / 6 - 1, 4 / 6 - 1], rtol=1e-5)
+
+
+def mean_table_gradient(task, queries, table, shares, batches):
+    """Of the loss of a row, positives drawn by `shares`; the query of a row goes with its positive."""
+    table = tf.Variable(table)
+
+    @tf.function
+    def gradients(batches):
+        def step(ids):
+            with tf.GradientTape() as tape:
+                loss = task(
+                    tf.gather(queries, ids),
+                    tf.gather(table, ids),
+                    candidate_ids=ids,
+                    candidate_sampling_probability=tf.gather(tf.constant(shares, tf.float32), ids),
+                    training=True,
+                )
+            return tf.convert_to_tensor(tape.gradient(loss, table))
+
+        return tf.map_fn(step, batches, fn_output_signature=tf.float32, parallel_iterations=1)
+
+    return gradients(tf.constant(batches)).numpy()[20:].mean(axis=0) / batches.shape[1]
+
+
+def test_with_a_memory_the_mean_gradient_is_nearer_to_that_of_the_full_softmax():
+    random = np.random.default_rng(5)
+    shares = 1 / np.sqrt(np.arange(1, 31))
+    shares /= shares.sum()
+    queries, table = random.normal(0, 0.5, (2, 30, 3)).astype(np.float32)
+    softmax = np.exp(queries @ table.T)
+    softmax /= softmax.sum(axis=1, keepdims=True)
+    full = (shares[:, np.newaxis] * (softmax - np.eye(30))).T @ queries
+    batches, wrong = random.choice(30, size=(1500, 6), p=shares), {}
+    for size in (0, 60):
+        task = InBatchSoftmax(memory_size=size, correction="without_positive")
+        mean = mean_table_gradient(task, queries, table, shares, batches)
+        wrong[size] = np.linalg.norm(mean - full, axis=1)
+    # Rare candidates, too: they are pushed away as they would be by all.
+    assert wrong[60].mean() < 0.7 * wrong[0].mean()
+    assert wrong[60][20:].mean() < 0.15 * np.linalg.norm(full[20:], axis=1).mean()
 
 
 def test_rows_of_weight_0_are_not_remembered():

@@ -36,6 +36,9 @@ class InBatchSoftmax(keras.layers.Layer):
     - `num_uniform_negatives` from the whole catalogue: candidates that are too rare to be in a batch
       are pushed away from somebody, too (mixed negative sampling, Yang et al.).
     - `memory_size` rows of past batches, their vectors as they were (cross-batch memory, Wang et al.).
+      Only candidates of now can move, so the gradient that pushes these away is weighed by how often
+      *they* are there. Weighed by `q`, as the papers do, rare candidates would be pulled by their
+      positives at the full rate and pushed by others at a fraction of it.
 
     Args:
         temperature: scores are divided by it first, before anything is subtracted.
@@ -145,55 +148,65 @@ class InBatchSoftmax(keras.layers.Layer):
         training: bool | None = None,
     ) -> tf.Tensor:
         self._check_call(candidate_ids, candidate_sampling_probability, uniform, num_candidates)
-        ids = integer_ids(candidate_ids)
+        queries = query_embeddings / self.temperature
         share = candidate_sampling_probability
-        batch = Candidates(
-            ids,
-            tf.cast(candidate_embeddings, query_embeddings.dtype),
-            tf.zeros_like(ids, tf.float32) if share is None else tf.cast(share, tf.float32),
-        )
-        stands = tf.ones_like(ids, tf.bool) if sample_weight is None else sample_weight > 0
+        batch = _candidates(candidate_ids, tf.cast(candidate_embeddings, queries.dtype), share)
+        stands = tf.ones_like(batch.ids, tf.bool) if sample_weight is None else sample_weight > 0
         past = self._memory.read() if training and self._memory is not None else None
         groups = [group for group in (batch, uniform, past) if group is not None]
         columns, labels, standing = distinct_columns(groups, stands)
-        logits = tf.matmul(query_embeddings / self.temperature, columns.embeddings, transpose_b=True)
-        penalty = tf.where(standing, 0.0, -MASKED)
         if training:
-            self._learn_frequencies(tf.boolean_mask(ids, stands))
+            self._remember(batch, stands)
+        embeddings, penalty = columns.embeddings, tf.where(standing, 0.0, -MASKED)
         if share is not None or self._streaming is not None:
-            penalty += self._log_probability(columns, stands, past, uniform, num_candidates)
-        logits -= penalty
-        if self.correction == "without_positive":
-            logits = add_to_positives(logits, labels, tf.gather(penalty, labels))
-        if self.num_hard_negatives is not None:
-            logits = keep_hard_negatives(logits, labels, self.num_hard_negatives)
-        losses = sparse_cross_entropy(logits, labels)
-        if past is not None and self._memory is not None:
-            self._memory.push(Candidates(*(tf.boolean_mask(values, stands) for values in batch)))
+            rows = tf.reduce_sum(tf.cast(stands, tf.int32))
+            past_rows = 0 if past is None else tf.size(past.ids)
+            log_q = self._log_probability(columns, rows + past_rows, uniform, num_candidates)
+            penalty += log_q
+            if past is not None:
+                moving = self._log_probability(columns, rows, uniform, num_candidates)
+                embeddings = scale_gradient(embeddings, tf.exp(log_q - moving))
+        logits = tf.matmul(queries, embeddings, transpose_b=True)
+        if past is not None:
+            own = tf.reduce_sum(queries * batch.embeddings, axis=1)
+            logits = set_positives(logits, labels, own)
+        losses = self._cross_entropies(logits, labels, penalty)
         return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
 
-    def _learn_frequencies(self, ids: tf.Tensor) -> None:
-        if self._streaming is None:
+    def _cross_entropies(self, logits: tf.Tensor, labels: tf.Tensor, penalty: tf.Tensor) -> tf.Tensor:
+        corrected = logits - penalty
+        if self.correction == "without_positive":
+            own = tf.gather(logits, labels, batch_dims=1)
+            corrected = set_positives(corrected, labels, own)
+        if self.num_hard_negatives is not None:
+            corrected = keep_hard_negatives(corrected, labels, self.num_hard_negatives)
+        return sparse_cross_entropy(corrected, labels)
+
+    def _remember(self, batch: Candidates, stands: tf.Tensor) -> None:
+        if self._memory is None and self._streaming is None:
             return
-        self._streaming(ids, training=True)
-        # The last batch of an epoch is shorter than those that the intervals come from.
-        self._usual_rows.assign(tf.maximum(self._usual_rows, tf.cast(tf.size(ids), tf.float32)))
+        rows = Candidates(*(tf.boolean_mask(values, stands) for values in batch))
+        if self._memory is not None:
+            self._memory.push(rows)
+        if self._streaming is not None:
+            self._streaming(rows.ids, training=True)
+            # The last batch of an epoch is shorter than those that the intervals come from.
+            size = tf.cast(tf.size(rows.ids), tf.float32)
+            self._usual_rows.assign(tf.maximum(self._usual_rows, size))
 
     def _log_probability(
         self,
         columns: Candidates,
-        stands: tf.Tensor,
-        past: Candidates | None,
+        draws: tf.Tensor,
         uniform: Candidates | None,
         num_candidates: int | None,
     ) -> tf.Tensor:
-        """Of each column to stand in this sample."""
+        """Of each column to stand in a sample of so many rows, and of the uniform draws."""
         share = columns.share
         if self._streaming is not None:
             # Said, because Keras would pass on that the task itself is training.
             inclusion = self._streaming(columns.ids, training=False)
             share = share_of_rows(inclusion, self._usual_rows)
-        draws = tf.reduce_sum(tf.cast(stands, tf.int32)) + (0 if past is None else tf.size(past.ids))
         if self.correction == "without_positive":
             draws -= 1  # the row of the positive itself
         uniform_draws = 0 if uniform is None else tf.size(uniform.ids)
@@ -251,10 +264,16 @@ class InBatchSoftmax(keras.layers.Layer):
         }
 
 
-def add_to_positives(logits: tf.Tensor, labels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Adds `values[i]` to the logit of row i in the column `labels[i]`."""
+def set_positives(logits: tf.Tensor, labels: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """The logits with `values[i]` in row i, column `labels[i]`."""
     places = tf.stack([tf.range(tf.size(labels)), labels], axis=1)
-    return tf.tensor_scatter_nd_add(logits, places, values)
+    return tf.tensor_scatter_nd_update(logits, places, values)
+
+
+def scale_gradient(values: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """The rows of `values`, whose gradients are multiplied by `factors`."""
+    fixed = tf.stop_gradient(values)
+    return fixed + factors[:, tf.newaxis] * (values - fixed)
 
 
 def keep_hard_negatives(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.Tensor:
@@ -271,6 +290,12 @@ def keep_hard_negatives(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.
     kept = tf.minimum(count, tf.shape(logits)[1])
     threshold = tf.math.top_k(negatives, kept).values[:, -1:]
     return tf.where(positive | (negatives >= threshold), logits, MASKED)
+
+
+def _candidates(ids: tf.Tensor, embeddings: tf.Tensor, share: tf.Tensor | None) -> Candidates:
+    ids = integer_ids(ids)
+    share = tf.zeros_like(ids, tf.float32) if share is None else tf.cast(share, tf.float32)
+    return Candidates(ids, embeddings, share)
 
 
 def _streaming(frequency: Any) -> StreamingFrequency | None:
