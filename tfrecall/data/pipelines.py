@@ -56,10 +56,17 @@ def examples(
     columns = _columns(frame, forms, encode)
     # Shuffling row numbers and gathering by batch is far cheaper than moving rows one by one.
     batches = _row_numbers(len(frame), batch_size, (seed, first_epoch) if shuffle else None).map(
-        lambda batch: tf.nest.map_structure(lambda values: tf.gather(values, batch), columns),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        lambda batch: tf.nest.map_structure(lambda values: tf.gather(values, batch), columns)
     )
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return batches.prefetch(2).with_options(_untuned())
+
+
+def _untuned() -> tf.data.Options:
+    """Without the thread that tunes a pipeline: Keras would wait for it to end after each epoch, for up
+    to half a second, and there is nothing to tune."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> tf.data.Dataset:
