@@ -5,10 +5,11 @@ from typing import Any
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError, nearest
+from tfrecall.training.adam import FusedAdam
 
 OPTIMIZERS = {
     "adagrad": keras.optimizers.Adagrad,
-    "adam": keras.optimizers.Adam,
+    "adam": FusedAdam,
     "sgd": keras.optimizers.SGD,
 }
 SCHEDULES = ("constant", "cosine", "linear")
