@@ -17,7 +17,6 @@ def comparison_page(compared: dict[str, Any]) -> str:
     first, *others = compared["models"]
     leading = compared["leading"]
     shown = {**compared["models"], **compared["baselines"]}
-    named = {name: figures for name, figures in shown.items() if name != first}
     tables = [
         {
             "rule": rule,
@@ -30,14 +29,13 @@ def comparison_page(compared: dict[str, Any]) -> str:
         }
         for rule in rules(leading)
     ]
-    curves = {"model": first, "test": compared["models"][first], "baselines": named}
     return rendered(
         "compare.html",
         title=f"{first} and {', '.join(others)}",
         compared=compared,
         leading=leading,
         tables=tables,
-        recall=recall_curves(curves, leading),
+        recall=recall_curves(shown, compared["baselines"], leading),
         differences={
             name: {
                 **difference,

@@ -1,5 +1,6 @@
 """The pictures of a run."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,15 @@ def training(fitted: dict[str, Any], config: dict[str, Any]) -> Markup:
     return joined(charts)
 
 
-def recall_curves(metrics: dict[str, Any], leading: str) -> Markup:
-    """Share of the test rows found among the first k, model and baselines, a panel for each rule."""
-    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+def recall_curves(
+    models: dict[str, dict[str, dict[str, float]]], baselines: Collection[str], leading: str
+) -> Markup:
+    """Share of the test rows found among the first k, a panel for each rule; baselines are dashed."""
     charts = []
     for rule in rules(leading):
         series = [
-            Series(name, _at_k(figures[rule]), dashed=i > 0)
-            for i, (name, figures) in enumerate(models.items())
+            Series(name, _at_k(figures[rule]), dashed=name in baselines)
+            for name, figures in models.items()
         ]
         ks = [k for k, _ in series[0].points]
         label = f"Recall@k, seen items {rule.removeprefix('seen_')}"

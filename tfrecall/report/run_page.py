@@ -95,7 +95,11 @@ def run_page(subject: Subject) -> str:
         headline=figures.headline(metrics, subject.leading),
         tables=figures.metric_tables(metrics, subject.leading),
         training=pictures.training(metrics["training"], config.get("training", {})),
-        recall=pictures.recall_curves(metrics, subject.leading),
+        recall=pictures.recall_curves(
+            {metrics["model"]: metrics["test"], **metrics["baselines"]},
+            metrics["baselines"],
+            subject.leading,
+        ),
         slices=figures.slices(metrics, subject.leading),
         popularity=figures.popularity(metrics, subject.leading),
         exposure=pictures.exposure(subject.evaluation, metrics["model"], train_rows, subject.leading),
