@@ -13,6 +13,7 @@ from tfrecall.errors import FetchError
 
 COMMANDS = [
     ["data", "fetch"],
+    ["data", "describe"],
     ["run"],
     ["evaluate"],
     ["recommend"],
@@ -22,6 +23,7 @@ COMMANDS = [
     ["index"],
     ["recipes", "list"],
     ["recipes", "show"],
+    ["recipes", "init"],
 ]
 
 
