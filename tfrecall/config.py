@@ -145,14 +145,21 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ModelConfig:
-    """The model; see `TwoTower`."""
+    """The model; see `TwoTower`.
+
+    Attributes:
+        repeats: whether users come back to what they had: the towers then learn from first times only,
+            and `Repeats`, fitted on the validation rows, scores a user's own items.
+    """
 
     type: Literal["two_tower"] = "two_tower"
     layer_sizes: tuple[PositiveInt, ...] = (64, 32)
     dropout: _Rate = 0.0
+    combine: Literal["concat", "sum"] = "concat"
     normalize: bool = False
     embedding_regularization: Annotated[float, Field(ge=0)] = 0.0
     correct_sampling_bias: bool = True
+    repeats: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -332,6 +339,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.split.method == "by_time" and self.split.at is None:
             raise ValueError('`split.method = "by_time"` needs `split.at`, the date the test begins')
+        if self.model.repeats and not self.split.validation_fraction:
+            raise ValueError(
+                "`model.repeats` is fitted on validation rows: set `split.validation_fraction`"
+            )
         if self.training.refit and not (self.split.validation_fraction and self.training.patience):
             raise ValueError(
                 "`training.refit` needs validation rows (`split.validation_fraction`) and "

@@ -1,5 +1,7 @@
 """Training that diverges stops at once and says where; training that does not is not changed."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_a_learning_rate_beyond_reason_is_named_with_step_and_rows():
     assert "First not finite: " in text
     assert "all weights are finite, the largest weight is " in text
     assert "The batch has 100 rows, the worst of them: item_id=i" in text
-    assert "asked by user_id_categorical=u" in text
+    assert "asked by user_id=u" in text
     assert "Lower `training.learning_rate` (it is 1e+30), or set `training.clip_norm` = 1." in text
 
 
@@ -93,7 +95,7 @@ def test_a_number_far_out_is_named_with_its_row_and_what_to_do():
     )
     assert 'The number "timestamp" reaches ' in text
     assert "standard deviations from its mean: make it a `bucketized` feature" in text
-    assert "timestamp_numeric=" in text
+    assert re.search(r"asked by user_id=u\d+, timestamp=-?[\d.e+]+ deviations", text)
 
 
 def test_a_last_update_that_only_validation_meets_is_found_before_the_epoch_counts():

@@ -50,10 +50,11 @@ def _row(model: TwoTower, inputs: dict[str, Any], row: int) -> str:
     place = int(inputs["candidate_index"][row]) - FIRST
     candidate = str(model.catalogue.ids[place]) if place >= 0 else "unknown"
     values = {
-        layer.name: _value(layer, inputs["query"][layer.name][row])
+        layer.spec.column: value
         for layer in model.query_tower.features
+        if (value := _value(layer, inputs["query"][layer.name][row]))
     }
-    told = ", ".join(f"{name}={value}" for name, value in values.items() if value)
+    told = ", ".join(f"{name}={value}" for name, value in values.items())
     return f"{model.schema.candidate_id}={candidate} asked by {told}"
 
 

@@ -118,7 +118,8 @@ class FeatureLayer(keras.layers.Layer):
 
     def _regularize(self, vectors: tf.Tensor) -> tf.Tensor:
         if self.embedding_regularization:
-            self.add_loss(self.embedding_regularization * tf.reduce_sum(tf.square(vectors)))
+            squares = tf.square(tf.cast(vectors, tf.float32))
+            self.add_loss(self.embedding_regularization * tf.reduce_sum(squares))
         return vectors
 
     def _mean(self, indexes: tf.Tensor) -> tf.Tensor:

@@ -46,7 +46,7 @@ class RandomStream(keras.layers.Layer):
     def next_seed(self) -> tf.Tensor:
         """The seed of one stateless operation, another one each time; the layer has to be built."""
         seed = self.state.read_value()
-        self.state.assign_add([0, 1])
+        self.state.assign_add(tf.constant([0, 1], tf.int64))  # replicas take no list
         replica = tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
             return seed

@@ -1,13 +1,13 @@
 """Query and candidate towers: from raw features to one vector."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tfrecall import schema
 from tfrecall._keras import keras, tf
-from tfrecall.errors import DataError, MissingColumnError, nearest
+from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.layers.dropout import Dropout
 from tfrecall.layers.features import LAYERS
 from tfrecall.layers.normalization import L2Normalization
@@ -19,13 +19,16 @@ ColumnReader = Callable[[str, Form], tf.data.Dataset]
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class Tower(keras.Model):
-    """Embeds each feature, concatenates the vectors and passes them through dense layers.
+    """Embeds each feature, combines the vectors and passes them through dense layers.
 
     Args:
         features: specifications from `tfrecall.schema`, or their plain forms.
-        layer_sizes: units of the dense layers, ReLU on all but the last. Empty for the concatenated
+        layer_sizes: units of the dense layers, ReLU on all but the last. Empty for the combined
             features themselves.
-        dropout: share of the concatenated values dropped in training.
+        dropout: share of the combined values dropped in training.
+        combine: `concat` the vectors of the features, or `sum` them, which needs them equally long. Without
+            dense layers a sum of ids and categories is a factorization machine: the strongest form
+            where data are few.
         normalize: whether to scale the output to length one.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         states: what the features learned from data, when the tower is made from a configuration.
@@ -37,7 +40,8 @@ class Tower(keras.Model):
         Float tensor `[batch_size, layer_sizes[-1]]`.
 
     Raises:
-        ConfigError: if two features read one column in different raw forms.
+        ConfigError: if two features read one column in different raw forms, or vectors to be summed
+            differ in length.
         DataError: from `preprocess` and the call, if the tower has not been adapted.
     """
 
@@ -47,6 +51,7 @@ class Tower(keras.Model):
         layer_sizes: Sequence[int] = (),
         *,
         dropout: float = 0.0,
+        combine: Literal["concat", "sum"] = "concat",
         normalize: bool = False,
         embedding_regularization: float = 0.0,
         states: Sequence[Any] | None = None,
@@ -62,6 +67,9 @@ class Tower(keras.Model):
         )
         self.layer_sizes = tuple(layer_sizes)
         self.dropout = dropout
+        self.combine = combine
+        if combine == "sum":
+            _check_summable(specs)
         self.normalize = normalize
         self.embedding_regularization = embedding_regularization
         self._dropout = Dropout(dropout)
@@ -74,7 +82,8 @@ class Tower(keras.Model):
         """Length of the vectors."""
         if self.layer_sizes:
             return self.layer_sizes[-1]
-        return sum(getattr(layer.spec, "embedding_dim", 1) for layer in self.features)
+        lengths = [_length(layer.spec) for layer in self.features]
+        return lengths[0] if self.combine == "sum" else sum(lengths)
 
     @property
     def forms(self) -> dict[str, Form]:
@@ -130,9 +139,12 @@ class Tower(keras.Model):
             else layer(inputs[layer.name])
             for layer in self.features
         ]
-        vector = self._dropout(tf.concat(vectors, axis=-1), training=training)
+        combined = tf.add_n(vectors) if self.combine == "sum" else tf.concat(vectors, axis=-1)
+        vector = self._dropout(combined, training=training)
         for dense in self._dense:
             vector = dense(vector)
+        # Where layers compute in fewer bits, scores and losses do not.
+        vector = tf.cast(vector, tf.float32)
         return self._scale(vector) if self._scale else vector
 
     def embed(self, raw: dict[str, np.ndarray], batch_size: int = 4096) -> np.ndarray:
@@ -182,6 +194,7 @@ class Tower(keras.Model):
             "features": [schema.feature_to_dict(layer.spec) for layer in self.features],
             "layer_sizes": list(self.layer_sizes),
             "dropout": self.dropout,
+            "combine": self.combine,
             "normalize": self.normalize,
             "embedding_regularization": self.embedding_regularization,
             "states": [layer.state for layer in self.features],
@@ -196,6 +209,20 @@ class QueryTower(Tower):
 @keras.utils.register_keras_serializable(package="tfrecall")
 class CandidateTower(Tower):
     """Embeds what can be recommended; see `Tower`."""
+
+
+def _length(spec: schema.Feature) -> int:
+    return getattr(spec, "embedding_dim", 1)
+
+
+def _check_summable(specs: Sequence[schema.Feature]) -> None:
+    lengths = {f"{spec.column} ({spec.type})": _length(spec) for spec in specs}
+    if len(set(lengths.values())) > 1:
+        raise ConfigError(
+            '`combine = "sum"` adds the vectors of a tower up, so they must be equally long. Received: '
+            f"{', '.join(f'{name} {length}' for name, length in lengths.items())}. Give each feature the "
+            "same `embedding_dim`; a Numeric feature has length 1: make it Bucketized."
+        )
 
 
 def _names(specs: Sequence[schema.Feature]) -> list[str]:

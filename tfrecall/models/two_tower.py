@@ -1,7 +1,7 @@
 """The two-tower retrieval model."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,9 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.pipelines import as_batches, column_batches, to_frame
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
+from tfrecall.index.repeats import Repeats
 from tfrecall.models.catalogue import Catalogue
+from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.towers import CandidateTower, ColumnReader, QueryTower
 from tfrecall.models.vector_retriever import VectorRetriever
 from tfrecall.raw import Form, raw_features
@@ -39,6 +41,7 @@ class TwoTower(tfrs.Model):
         task: `InBatchSoftmax` (the default), `FullSoftmax`, `tfrs.tasks.Retrieval`, or anything called
             like it.
         dropout: share of the values dropped at the entry of the dense layers.
+        combine: `concat` or `sum`, what is done with the vectors of a tower's features.
         normalize: whether both towers give vectors of length one; wants a temperature in the task.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         correct_sampling_bias: whether tasks that take negatives from the batch are told how often each
@@ -47,7 +50,10 @@ class TwoTower(tfrs.Model):
             factorized metrics of its own, such as `tfrs.metrics.FactorizedTopK`.
 
     Attributes:
-        interactions: the log that the model was adapted to; None if it was a dataset.
+        interactions: the log that the model was adapted to; None if it was a dataset. What a user
+            had, for answers and exports, is what stands there.
+        repeats: how users come back to what they had (`tfrecall.models.repeats.fit_repeats`); None
+            where they do not.
 
     Raises:
         ConfigError: if the towers give vectors of different length.
@@ -62,6 +68,7 @@ class TwoTower(tfrs.Model):
         *,
         task: keras.layers.Layer | None = None,
         dropout: float = 0.0,
+        combine: Literal["concat", "sum"] = "concat",
         normalize: bool = False,
         embedding_regularization: float = 0.0,
         correct_sampling_bias: bool = True,
@@ -73,6 +80,7 @@ class TwoTower(tfrs.Model):
         self._settings: dict[str, Any] = {
             "layer_sizes": tuple(layer_sizes),
             "dropout": dropout,
+            "combine": combine,
             "normalize": normalize,
             "embedding_regularization": embedding_regularization,
         }
@@ -99,6 +107,7 @@ class TwoTower(tfrs.Model):
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
         self._catalogue: Catalogue | None = None
         self.interactions: Interactions | None = None
+        self.repeats: Repeats | None = None
 
     # Data
 
@@ -370,8 +379,11 @@ class TwoTower(tfrs.Model):
         """
         return self.query_tower.embed(raw_features(queries, self.query_tower.forms))
 
-    def retriever(self) -> VectorRetriever:
+    def retriever(self) -> VectorRetriever | RepeatingRetriever:
         """The model behind the protocol that evaluation and serving use; anew after more training."""
-        return VectorRetriever(
+        towers = VectorRetriever(
             self.name, self.catalogue.ids, self.embed_candidates(), self.embed_queries
         )
+        if self.repeats is None or self.interactions is None:
+            return towers
+        return RepeatingRetriever(towers, self.repeats, self.interactions)
