@@ -1,0 +1,170 @@
+"""What users had before, scored as what they may want again."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfrecall.errors import ConfigError
+from tfrecall.index.exact import ExactIndex
+from tfrecall.index.search import Hits
+
+
+class Own(NamedTuple):
+    """The distinct items of some histories.
+
+    Attributes:
+        queries: int `[n]`, ascending, which history each belongs to.
+        rows: int `[n]`, rows of the catalogue, ascending within a history.
+        place: int `[n_events]`, which of the `n` an event holds.
+        after: int `[n_events]`, how many events of its history came after it.
+    """
+
+    queries: np.ndarray
+    rows: np.ndarray
+    place: np.ndarray
+    after: np.ndarray
+
+    @classmethod
+    def of(cls, histories: Sequence[np.ndarray], length: int) -> "Own":
+        """Of the latest `length` events of each history.
+
+        Args:
+            histories: lists of catalogue rows, oldest first; -1 is an unknown item.
+            length: events that count.
+        """
+        latest = [np.asarray(history)[-length:] for history in histories]
+        lengths = np.array([len(history) for history in latest], dtype=np.int64)
+        rows = np.concatenate([np.empty(0, np.int64), *latest]).astype(np.int64)
+        queries = np.repeat(np.arange(len(latest)), lengths)
+        after = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(rows)) - 1
+        there = rows >= 0
+        width = int(rows.max(initial=0)) + 1
+        pairs, place = np.unique(queries[there] * width + rows[there], return_inverse=True)
+        return cls(*np.divmod(pairs, width), place, after[there])
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Replaces the score of an item that the user had before.
+
+    A vector of some dozen numbers cannot tell which of many thousand items somebody had, so two
+    towers alone lose to a list of the user's own items wherever people come back to them. Here a user
+    either wants something new, which the towers score, or something again: an item of the history is
+    chosen by how often and how lately it was had. Its score is
+
+        temperature * (log(sum of w(p) over its events) + bias) + blend * (inner product)
+        w(p) = (1 + p) ** -recency * exp(-decay * p)
+
+    where p counts the events that came after, from 0 for the latest. Both kinds of score are logits of
+    one choice, which is what `tfrecall.models.repeats.fit_repeats` fits the numbers to.
+
+    Attributes:
+        recency, decay: how fast the weight of an event fades; 0 counts events, large values know only
+            the latest.
+        bias: how much likelier something again is than something new.
+        blend: share of the inner product in the score of an own item.
+        temperature: of the task that the towers were trained with.
+        length: the latest events that count.
+
+    Reference:
+        The split into repeating and exploring is that of Ren et al., "RepeatNet: A Repeat Aware Neural
+        Recommendation Machine for Session-based Recommendation", AAAI 2019, without its networks;
+        weights by frequency and recency as in Anderson et al., "The Dynamics of Repeat
+        Consumption", WWW 2014.
+
+    >>> repeats = Repeats(recency=1.0, bias=2.0)
+    >>> repeats.weights(3).round(2).tolist()
+    [1.0, 0.5, 0.33]
+    """
+
+    recency: float = 0.0
+    decay: float = 0.0
+    bias: float = 0.0
+    blend: float = 0.0
+    temperature: float = 1.0
+    length: int = 50
+
+    def __post_init__(self) -> None:
+        numbers = (self.recency, self.decay, self.bias, self.blend, self.temperature)
+        if not np.isfinite(numbers).all() or self.temperature <= 0 or self.length < 1:
+            raise ConfigError(
+                "The numbers of `Repeats` must be finite, `temperature` above 0 and `length` 1 or more. "
+                f"Received: {self}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def weights(self, count: int) -> np.ndarray:
+        """w(p) of the latest `count` events, the latest first: float64 `[count]`."""
+        places = np.arange(count)
+        return np.exp(-self.recency * np.log1p(places) - self.decay * places)
+
+    def own(self, histories: Sequence[np.ndarray]) -> Own:
+        """The items that count of histories, as `Own.of` takes them."""
+        return Own.of(histories, self.length)
+
+    def logits(self, own: Own, products: np.ndarray) -> np.ndarray:
+        """Logits of own items by logits of the towers for the same: float64 `[n]`."""
+        weights = np.bincount(own.place, self.weights(self.length)[own.after], len(own.rows))
+        # What lies so far back that its weight is 0 in float64 still has a logit.
+        return (
+            np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + self.bias + self.blend * products
+        )
+
+    def scores(self, own: Own, products: np.ndarray) -> np.ndarray:
+        """Scores of own items by their inner products: float32 `[n]`."""
+        logits = self.logits(own, np.asarray(products, np.float64) / self.temperature)
+        return (self.temperature * logits).astype(np.float32)
+
+    def apply(self, scores: np.ndarray, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """Replaces the scores of own items in float32 `[n_queries, n_items]`, in place."""
+        own = self.own(histories)
+        scores[own.queries, own.rows] = self.scores(own, scores[own.queries, own.rows])
+        return scores
+
+    def merge(
+        self,
+        hits: Hits,
+        exact: ExactIndex,
+        vectors: np.ndarray,
+        histories: Sequence[np.ndarray],
+        barred: Sequence[np.ndarray],
+        allowed: np.ndarray | None,
+    ) -> Hits:
+        """Puts own items in their places.
+
+        Args:
+            hits: the best of the other items, found with the own ones excluded.
+            exact: the catalogue.
+            vectors: float32 `[n_queries, d]`, what was searched for.
+            histories: of each query, as `own` takes them.
+            barred: of each query the rows that it must not get.
+            allowed: the only rows that any query may get.
+        """
+        own, k = self.own(histories), hits.rows.shape[1]
+        rows, scores = hits.rows.copy(), hits.scores.copy()
+        bounds = np.searchsorted(own.queries, np.arange(len(rows) + 1))
+        products = np.empty(len(own.rows))
+        for i in map(int, np.flatnonzero(np.diff(bounds))):
+            mine = slice(bounds[i], bounds[i + 1])
+            ranked = exact.rank(vectors[i : i + 1], own.rows[np.newaxis, mine], mine.stop - mine.start)
+            products[mine] = ranked.scores[0][np.argsort(ranked.rows[0])]  # own rows ascend
+        again = self.scores(own, products)
+        for i in map(int, np.flatnonzero(np.diff(bounds))):
+            mine = slice(bounds[i], bounds[i + 1])
+            keep = ~np.isin(own.rows[mine], barred[i])
+            if allowed is not None:
+                keep &= np.isin(own.rows[mine], allowed)
+            all_rows = np.concatenate([rows[i], own.rows[mine][keep]])
+            all_scores = np.concatenate([scores[i], again[mine][keep]])
+            best = np.lexsort((all_rows, -all_scores))[:k]
+            rows[i], scores[i] = all_rows[best], all_scores[best]
+        return Hits(rows, scores)
+
+
+def histories_of(offsets: np.ndarray, items: np.ndarray, users: np.ndarray) -> list[np.ndarray]:
+    """The slice of each user; none for user -1."""
+    return [items[offsets[u] : offsets[u + 1]] if u >= 0 else items[:0] for u in users]

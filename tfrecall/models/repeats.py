@@ -1,0 +1,178 @@
+"""Fits how users come back to their own items, and puts it beside the towers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import DataError
+from tfrecall.index.repeats import Own, Repeats
+from tfrecall.models.vector_retriever import VectorRetriever
+
+# Rows that decide about four numbers; more only take time.
+MOST_ROWS = 2000
+# The weights fade by the place of an event: two numbers, and both may be 0.
+_START = {"recency": 0.5, "decay": 0.01, "bias": 0.0, "blend": 0.0}
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatingRetriever:
+    """Towers for what is new to a user, `Repeats` for what is not.
+
+    Attributes:
+        towers: scores of all items.
+        repeats: scores of own items.
+        log: what users had; queries are answered as of its end.
+    """
+
+    towers: VectorRetriever
+    repeats: Repeats
+    log: Interactions
+
+    @property
+    def name(self) -> str:
+        return self.towers.name
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        return self.towers.item_ids
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Of the candidates: float32 `[n, embedding_dim]`."""
+        return self.towers.vectors
+
+    @property
+    def embed(self) -> Callable[[pl.DataFrame], np.ndarray]:
+        """Gives the vectors of queries."""
+        return self.towers.embed
+
+    def scores(self, queries: pl.DataFrame) -> np.ndarray:
+        """See `Retriever.scores`."""
+        scores = np.array(self.towers.scores(queries), np.float32)
+        return self.repeats.apply(scores, histories(self.log, queries["user_id"]))
+
+
+def histories(log: Interactions, user_ids: pl.Series) -> list[np.ndarray]:
+    """Item rows that users had, oldest first; none for a user that is not in the log."""
+    users, none = log.user_vocabulary.rows(user_ids), np.empty(0, np.int32)
+    return [log.histories[user] if user >= 0 else none for user in users]
+
+
+def repeat_share(log: Interactions) -> float:
+    """Of the events that are not a user's first, the share whose item the user had before."""
+    later = len(log) - log.log["user_id"].n_unique()
+    again = len(log) - log.log.select("user_id", "item_id").n_unique()
+    return again / later if later else 0.0
+
+
+def first_times(log: Interactions) -> Interactions:
+    """Each user's first event with each item: what the towers learn from beside `Repeats`.
+
+    Something again is explained by what the user had; towers that have to explain it too have no
+    room left for what is new.
+    """
+    by_time = log.log.with_row_index("row").sort("timestamp", "row")
+    kept = by_time.unique(["user_id", "item_id"], keep="first").sort("row").drop("row")
+    return log.with_log(kept, f"{len(log) - len(kept):,} repeated events are left to the repeats")
+
+
+def new_to_users(rows: Interactions, seen: Interactions) -> Interactions:
+    """The rows whose item their user had not before."""
+    pairs = seen.log.select("user_id", "item_id").unique()
+    return rows.with_log(rows.log.join(pairs, on=["user_id", "item_id"], how="anti"))
+
+
+def fit_repeats(
+    towers: VectorRetriever,
+    rows: Interactions,
+    seen: Interactions,
+    temperature: float = 1.0,
+    seed: int = 42,
+) -> Repeats:
+    """The numbers under which held-out events are likeliest.
+
+    Args:
+        towers: fitted without `rows`.
+        rows: events to explain, of which at most `MOST_ROWS` are drawn: the validation rows.
+        seen: what users had before them.
+        temperature: of the task of the towers.
+        seed: of the draw.
+
+    Raises:
+        DataError: if no user of the rows had anything before, or none of their items is known.
+    """
+    drawn = rows.with_log(rows.log.sample(min(len(rows), MOST_ROWS), seed=seed))
+    targets = drawn.item_rows
+    logits = np.array(towers.scores(drawn.queries), np.float64) / temperature
+    own = Repeats().own(histories(seen, drawn.log["user_id"]))
+    if not len(own.rows):
+        raise DataError(
+            "No user of the validation rows has a history to come back to, so `model.repeats` has "
+            "nothing to learn from. Set it to false, or take a split that keeps users' earlier events."
+        )
+    choice = _Choice.build(logits, own, targets)
+    start = {**_START, "bias": choice.typical_bias()}
+    found = minimize(
+        choice.loss, list(start.values()), method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3}
+    )
+    recency, decay, bias, blend = map(float, found.x)
+    return Repeats(recency, decay, bias, blend, temperature)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The likelihood of targets, as a function of the four numbers.
+
+    Attributes:
+        own: the distinct items of the histories.
+        products: logits of the towers for those.
+        others: for each query the log of the summed exponentials of all other items.
+        targets: for each query the place in `own` of its target, -1 if it is new.
+        new: for each query the logit of the towers for its target.
+    """
+
+    own: Own
+    products: np.ndarray
+    others: np.ndarray
+    targets: np.ndarray
+    new: np.ndarray
+
+    @classmethod
+    def build(cls, logits: np.ndarray, own: Own, targets: np.ndarray) -> "_Choice":
+        rest = logits.copy()
+        rest[own.queries, own.rows] = -np.inf
+        place = np.full(len(targets), -1)
+        hit = np.flatnonzero(own.rows == targets[own.queries])
+        place[own.queries[hit]] = hit
+        new = logits[np.arange(len(targets)), targets]
+        products = logits[own.queries, own.rows]
+        return cls(own, products, logsumexp(rest, axis=1), place, new)
+
+    def typical_bias(self) -> float:
+        """Own items together as likely as all others."""
+        return float(np.median(self.others[np.isfinite(self.others)]))
+
+    def loss(self, numbers: np.ndarray) -> float:
+        """Mean negative log likelihood."""
+        recency, decay, bias, blend = map(float, numbers)
+        if abs(recency) > 20 or abs(decay) > 20:  # where exp() leaves float64
+            return np.inf
+        own = self.own
+        scores = Repeats(recency, decay, bias, blend).logits(own, self.products)
+        top = np.maximum(self.others, _segment_max(scores, own.queries, len(self.others)))
+        summed = np.bincount(own.queries, np.exp(scores - top[own.queries]), minlength=len(self.others))
+        total = top + np.log(np.exp(self.others - top) + summed)
+        again = self.targets >= 0
+        chosen = np.where(again, scores[np.maximum(self.targets, 0)], self.new)
+        return float(np.mean(total - chosen))
+
+
+def _segment_max(values: np.ndarray, segments: np.ndarray, count: int) -> np.ndarray:
+    largest = np.full(count, -np.inf)
+    np.maximum.at(largest, segments, values)
+    return largest
