@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.report.report_helpers import a_retriever, a_subject
 from tfrecall.report import figures, pictures
 from tfrecall.report.item_map import MAX_LABELS, MAX_POINTS, colour_column, item_map, principal_plane
-from tfrecall.report.svg import Axis, Series, intervals, line_chart, ticks
+from tfrecall.report.svg import Axis, Series, intervals, line_chart, tag, ticks
 from tfrecall.report.users import example_users
 from tfrecall.titles import title_column, titles
 
@@ -64,6 +64,11 @@ def test_ticks_are_few_even_and_hold_all_values(a, b):
     assert found[-1] >= high - 1e-6 * span
     assert 2 <= len(found) <= 8
     np.testing.assert_allclose(np.diff(found), span / (len(found) - 1), rtol=1e-6)
+
+
+def test_elements_escape_text_and_attributes():
+    assert tag("text", "a<b", text_anchor='"end') == '<text text-anchor="&#34;end">a&lt;b</text>'
+    assert tag("g", tag("title", "&"), class_="x") == '<g class="x"><title>&amp;</title></g>'
 
 
 # The map
@@ -185,6 +190,8 @@ def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
     for user in users:
         log = subject.known.log.filter(pl.col("user_id") == user["user_id"])
         assert user["length"] == log.height
+        latest = log.sort("timestamp", descending=True, maintain_order=True)["item_id"][:8]
+        assert user["had"] == [f"T{item}" for item in latest]
         chosen = subject.test.log.filter(pl.col("user_id") == user["user_id"])["item_id"].unique()
         assert user["chosen"] == len(chosen)
         marked = {item["title"] for item in user["shown"] if item["chosen"]}
