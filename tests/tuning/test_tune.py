@@ -294,6 +294,35 @@ def test_the_command_writes_the_best_recipe_and_a_table(scripted, tmp_path):
     assert not answer["interrupted"]
 
 
+def test_an_interrupted_search_says_how_to_go_on_and_writes_what_it_has(scripted, tmp_path):
+    calls = []
+
+    def stops(config):
+        calls.append(config)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return near(1)(config)
+
+    scripted(stops)
+    study = str(tmp_path / "study.log")
+    shown = asked(tmp_path, "--set", SPACE, "--study", study)
+    assert "Interrupted after 2 of 12 trials; --study" in shown.stderr
+    assert "the best of 2 trials" in load_config(str(tmp_path / "best.toml")).description
+    again = json.loads(asked(tmp_path, "--set", SPACE, "--study", study, "--json").stdout)
+    assert len(again["trials"]) == 12
+
+
+def test_settings_head_the_table_by_their_last_word_unless_two_share_it():
+    from tfrecall.cli.tune import _headings
+
+    assert _headings(["training.learning_rate", "schema.query.0.embedding_dim"]) == {
+        "training.learning_rate": "learning_rate",
+        "schema.query.0.embedding_dim": "embedding_dim",
+    }
+    same = ["schema.query.0.embedding_dim", "schema.query.1.embedding_dim"]
+    assert list(_headings(same).values()) == same
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -84,6 +84,9 @@ def tune_recipe(
         narrator = Narrator()
         with narrator.step(f"Search over {config.recipe}"):
             found = tune(config, trials=trials, minutes=minutes, study=study, listener=narrator)
+    if found.interrupted:
+        again = f"--study {study} goes on with the rest" if study else "with --study it could go on"
+        narrator.note(f"Interrupted after {len(found.trials)} of {trials} trials; {again}.")
     best = with_settings(found.config, {"recipe": out.stem})
     out.write_text(best.to_toml(), "utf-8")
     answer = {**found.to_dict(), "config": best.to_dict(), "out": str(out)}
@@ -110,15 +113,23 @@ def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
     sign = 1 if answer["metric"].endswith("loss") else -1
     done = [trial for trial in answer["trials"] if trial["state"] == "complete"]
     done.sort(key=lambda trial: sign * trial["value"])
+    headings = _headings(list(answer["best"]["settings"]))
     rows = [
         {"trial": t["number"], "value": f"{t['value']:.4f}", "seconds": f"{t['seconds']:.1f}"}
-        | {path: _short(value) for path, value in t["settings"].items()}
+        | {heading: _short(t["settings"][path]) for path, heading in headings.items()}
         for t in done[:ROWS_SHOWN]
     ]
     for state in ("pruned", "failed"):
         if count := sum(trial["state"] == state for trial in answer["trials"]):
             rows.append({"trial": f"{count} {state}"})
     return rows
+
+
+def _headings(paths: list[str]) -> dict[str, str]:
+    """The last word of each path, or all of it where two paths end alike."""
+    last = {path: path.rpartition(".")[2] for path in paths}
+    words = list(last.values())
+    return {path: word if words.count(word) == 1 else path for path, word in last.items()}
 
 
 def _importance(importance: dict[str, float]) -> list[str]:
