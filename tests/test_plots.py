@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfrecall.errors import DataError
-from tfrecall.plots import TEXT, accuracy_curves, model_bars
+from tfrecall.plots import TEXT, accuracy_curves, model_bars, slice_bars
 
 pytest.importorskip("matplotlib")
 
@@ -70,7 +70,17 @@ def test_baselines_are_grey_and_models_are_not():
     assert is_grey == [True, True, False, False]
 
 
-@pytest.mark.parametrize("draw", [lambda: accuracy_curves({}, []), lambda: model_bars({})])
+def test_each_slice_has_a_panel_and_each_model_a_bar():
+    figure = slice_bars({"a": {"head": 0.5, "tail": 0.1}, "b": {"head": 0.6, "tail": 0.0}})
+    assert [axes.get_title() for axes in figure.axes] == ["head", "tail"]
+    assert [[bar.get_width() for bar in axes.patches] for axes in figure.axes] == [[0.5, 0.6], [0.1, 0]]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
+    assert all(axes.yaxis_inverted() for axes in figure.axes)
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda: accuracy_curves({}, []), lambda: model_bars({}), lambda: slice_bars({})]
+)
 def test_nothing_to_draw_is_refused(draw):
     with pytest.raises(DataError, match="empty mapping"):
         draw()

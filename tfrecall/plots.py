@@ -111,6 +111,43 @@ def model_bars(
     return figure
 
 
+def slice_bars(
+    figures: Mapping[str, Mapping[str, float]],
+    *,
+    baselines: Sequence[str] = (),
+    title: str = "",
+) -> "Figure":
+    """A panel for each slice, a horizontal bar for each model.
+
+    Each panel has a scale of its own, from 0: the bars of one panel compare with one another.
+
+    Args:
+        figures: model -> slice -> value; the slices of the first model are the panels.
+        baselines: the models to draw in grey.
+        title: above all panels.
+
+    Raises:
+        DataError: if there is nothing to draw.
+    """
+    if not figures:
+        raise DataError("There is no model to draw. Received: an empty mapping. Pass at least one.")
+    names = list(next(iter(figures.values())))
+    figure = _figure(11, 1.4 + 0.35 * len(figures))
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False).flat
+    colors = [(BASELINE_COLORS if name in baselines else MODEL_COLORS)[1] for name in figures]
+    for axes, name in zip(panels, names, strict=True):
+        values = [row[name] for row in figures.values()]
+        bars = axes.barh(range(len(figures)), values, height=0.7, color=colors)
+        axes.bar_label(bars, fmt="%.3f", padding=3, color=TEXT, fontsize=9)
+        axes.set_yticks(range(len(figures)), list(figures))
+        axes.set_xlim(0, 1.25 * max(values) or 1)
+        _dress(axes, name)
+        axes.grid(axis="y", visible=False)
+    axes.invert_yaxis()
+    figure.suptitle(title, color=TEXT)
+    return figure
+
+
 def log_picture(found: "Description") -> "Figure":
     """What is in a log: events over time, histories, popularity, and ratings where there are some.
 
@@ -209,4 +246,4 @@ def _check_histories(
                 )
 
 
-__all__ = ["accuracy_curves", "log_picture", "model_bars", "save"]
+__all__ = ["accuracy_curves", "log_picture", "model_bars", "save", "slice_bars"]
