@@ -16,6 +16,7 @@ COMMANDS = [
     ["data", "describe"],
     ["run"],
     ["evaluate"],
+    ["compare"],
     ["recommend"],
     ["recommend-all"],
     ["export-vectors"],

@@ -17,12 +17,11 @@ from tfrecall.same_rows import same_rows
 
 
 def a_release(item_ids, seed, **manifest):
-    """What `compare` asks of a release: vectors, ids and a way to embed queries."""
+    """What `compare` asks of a release."""
     retriever = a_retriever(item_ids, seed=seed)
     return SimpleNamespace(
         item_ids=retriever.item_ids,
-        bundle=SimpleNamespace(exact=SimpleNamespace(vectors=retriever.vectors)),
-        embed_queries=retriever.embed,
+        scores=retriever.scores,
         manifest={"schema": {"candidate": [{"type": "text", "column": "title"}]}, **manifest},
     )
 
@@ -137,7 +136,7 @@ def test_catalogues_in_another_order_are_compared_by_id(tiny_log, rows):
     ids = tiny_log.items["item_id"].to_list()
     straight, turned = a_release(ids, 1), a_release(ids, 1)
     turned.item_ids = turned.item_ids[::-1]
-    turned.bundle = SimpleNamespace(exact=SimpleNamespace(vectors=straight.bundle.exact.vectors[::-1]))
+    turned.scores = lambda queries: straight.scores(queries)[:, ::-1]
     found = compare({"a": straight, "b": turned}, rows[1], seen=rows[0], ks=(5,), resamples=10)
     assert found.differences["b"].common == 1
     assert found.models["a"]["seen_kept"]["mrr"] == pytest.approx(found.models["b"]["seen_kept"]["mrr"])

@@ -13,7 +13,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, Lists, evaluate, paired_bootstrap, per_user, user_lists
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
 from tfrecall.evaluation.ranks import Progress
-from tfrecall.models.vector_retriever import VectorRetriever
+from tfrecall.models.released import Released
 from tfrecall.release.release import Release
 from tfrecall.titles import title_column, titles
 
@@ -110,7 +110,7 @@ def compare(
         )
     judged, lists = {}, {}
     for name, release in releases.items():
-        one = _retriever(name, release)
+        one = Released(name, release)
         judged[name] = evaluate(
             one, test, seen=seen, ks=ks, baselines=name == next(iter(releases)), progress=progress
         )
@@ -135,11 +135,6 @@ def compare(
             for name in list(releases)[1:]
         },
     )
-
-
-def _retriever(name: str, release: Release) -> VectorRetriever:
-    vectors = np.asarray(release.bundle.exact.vectors)
-    return VectorRetriever(name, release.item_ids, vectors, release.embed_queries)
 
 
 def _intervals(

@@ -104,7 +104,10 @@ def test_figures_are_those_of_the_metrics(subject, parsed):
 
 
 def test_diagnostics_stand_before_the_figures(tiny_log):
-    text = Page(run_page(a_subject(tiny_log, diagnostics=["All users get the same list"]))).text
+    finding = {"name": "same_lists", "severity": "warning", "text": "All users get the same list"}
+    text = Page(run_page(a_subject(tiny_log, diagnostics=["Plain words", finding]))).text
+    assert "Plain words" in text
+    assert "Warning: All users" in text
     assert text.index("All users get the same list") < text.index("How good it is")
 
 

@@ -125,6 +125,8 @@ def _facts(release: Release, directory: Path) -> dict[str, Any]:
         "fingerprint": model["fingerprint"],
         "metric": "cosine" if model["normalize"] else "inner_product",
         "dimension": model["dimension"],
+        # What a user had before is scored by more than its vector where this is not null.
+        "repeats": release.manifest.get("repeats"),
         "items": len(release.item_ids),
         "users": len(release.people.rows) if (directory / USERS).exists() else 0,
         "files": {file.name: describe(file) for file in files},

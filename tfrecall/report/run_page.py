@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tomli_w
 
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import Evaluation
-from tfrecall.models.vector_retriever import VectorRetriever
+from tfrecall.models.released import Released
+from tfrecall.models.retriever import Retriever
 from tfrecall.report import figures, pictures
 from tfrecall.report.item_map import item_map
 from tfrecall.report.pages import rendered
@@ -18,6 +19,15 @@ from tfrecall.titles import title_column, titles
 
 if TYPE_CHECKING:  # which hands its page over and is above
     from tfrecall.run import Outcome
+
+
+class WithVectors(Retriever, Protocol):
+    """A retriever whose items have vectors."""
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Of the candidates: float `[n, embedding_dim]`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class Subject:
 
     metrics: dict[str, Any]
     manifest: dict[str, Any]
-    retriever: VectorRetriever
+    retriever: WithVectors
     known: Interactions
     test: Interactions
     evaluation: Evaluation
@@ -48,12 +58,11 @@ class Subject:
 def page(outcome: "Outcome") -> str:
     """The report of a run as one HTML page; `run` writes the same beside `metrics.json`."""
     release = outcome.release
-    vectors = np.asarray(release.bundle.exact.vectors)
     return run_page(
         Subject(
             outcome.metrics,
             release.manifest,
-            VectorRetriever(release.name, release.item_ids, vectors, release.embed_queries),
+            Released(release.name, release),
             outcome.prepared.known,
             outcome.prepared.test,
             outcome.evaluation,
@@ -92,6 +101,7 @@ def run_page(subject: Subject) -> str:
         title=f"{metrics['recipe']}, version {metrics['version']}",
         metrics=metrics,
         leading=subject.leading,
+        diagnostics=[_told(finding) for finding in metrics.get("diagnostics", [])],
         headline=figures.headline(metrics, subject.leading),
         tables=figures.metric_tables(metrics, subject.leading),
         training=pictures.training(metrics["training"], config.get("training", {})),
@@ -114,3 +124,10 @@ def run_page(subject: Subject) -> str:
         created_at=subject.manifest.get("created_at", ""),
         toml=tomli_w.dumps(config) if config else "",
     )
+
+
+def _told(finding: str | dict[str, str]) -> str:
+    """A diagnostic in words, with its weight where it has one."""
+    if isinstance(finding, str):
+        return finding
+    return f"{finding['severity'].capitalize()}: {finding['text']}"

@@ -1,0 +1,34 @@
+"""A release behind the protocol of evaluation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tfrecall.release.release import Release
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """Scores as the exported model gives them, under a name of one's own.
+
+    Attributes:
+        name: what tables call it; two releases of one recipe have the same name themselves.
+        release: what is asked.
+    """
+
+    name: str
+    release: Release
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        return self.release.item_ids
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """Of the candidates: float32 `[n, embedding_dim]`."""
+        return np.asarray(self.release.bundle.exact.vectors)
+
+    def scores(self, queries: pl.DataFrame) -> np.ndarray:
+        """See `Retriever.scores`."""
+        return self.release.scores(queries)
