@@ -70,7 +70,7 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
 
 
 def metric_table(metrics: dict[str, Any], names: Sequence[str] | None = None) -> Table:
-    """The model beside its baselines, seen items removed and kept."""
+    """The model beside its baselines, seen items removed and kept, the rule that leads first."""
     there = metrics["test"]["seen_kept"]
     names = [name for name in names or HEADLINE if name in there]
     table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
@@ -79,7 +79,8 @@ def metric_table(metrics: dict[str, Any], names: Sequence[str] | None = None) ->
     for name in names:
         table.add_column(name, justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
-    for rule in ("seen_removed", "seen_kept"):
+    leading = metrics.get("leading", "seen_removed")
+    for rule in sorted(("seen_removed", "seen_kept"), key=lambda rule: rule != leading):
         for i, (model, rules) in enumerate(models.items()):
             cells = [f"{rules[rule][name]:.3f}" for name in names]
             last = i == len(models) - 1

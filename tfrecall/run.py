@@ -20,6 +20,7 @@ from tfrecall.config import DataConfig, RunConfig
 from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
+from tfrecall.data.repeated import leading_rule, repeated_share
 from tfrecall.data.splits import split_by_time, split_leave_last_out, split_random
 from tfrecall.data.tables import read
 from tfrecall.diagnostics.examiner import Examiner
@@ -27,7 +28,9 @@ from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, evaluate
 from tfrecall.exporting.export import export
 from tfrecall.index.annoy import Annoy
+from tfrecall.index.repeats import Repeats
 from tfrecall.memory import check_memory
+from tfrecall.models.repeats import first_times, fit_repeats, new_to_users
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.layout import unfinished
 from tfrecall.release.release import Release
@@ -38,6 +41,8 @@ from tfrecall.tensorboard import Board, write_projector
 from tfrecall.training import Fitted, fit, made_with, seed_everything
 from tfrecall.training.precision import words_on_gain
 
+# Settings of the model that the towers do not take.
+_NOT_TOWERS = ("type", "repeats")
 MOVIELENS = {"movielens-100k": "100k", "movielens-1m": "1m"}
 
 
@@ -128,6 +133,8 @@ def run(
     with listener.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, listener.note)
         check_memory(config, prepared.known, listener.note)
+        leading = leading_rule(config.evaluation.seen, prepared.known)
+        listener.note(_words_on_seen(config, prepared.known, leading))
         examiner = Examiner(config, listener.note)
         examiner.examine_data(prepared.train, prepared.validation)
     checkpoints = _checkpoints(config, prepared, root, listener.note)
@@ -153,6 +160,7 @@ def run(
 
     def documents(manifest: dict[str, Any]) -> dict[str, str]:
         metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
+        metrics["leading"] = leading
         metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
         page = drawn(
             lambda: Subject(
@@ -168,9 +176,27 @@ def run(
 
     with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
         facts = {"config": config.to_dict(), "data": _data(prepared), "test": evaluation.test}
-        release = export(model, root, index=annoy, k=config.export.k, facts=facts, documents=documents)
+        release = export(
+            model,
+            root,
+            index=annoy,
+            k=config.export.k,
+            exclude_seen=leading == "seen_removed",
+            facts=facts,
+            documents=documents,
+        )
     checkpoints.discard()
     return Outcome(metrics, evaluation, release, prepared)
+
+
+def _words_on_seen(config: RunConfig, known: Interactions, leading: str) -> str:
+    share = f"{100 * repeated_share(known):.1f} % of the events repeat an item that the user had before"
+    why = (
+        share if config.evaluation.seen == "auto" else f"`evaluation.seen` is {config.evaluation.seen}"
+    )
+    if leading == "seen_kept":
+        return f"{why}: lists keep what a user had, here and in what the release answers by default."
+    return f"{why}: lists leave out what a user had, here and in what the release answers by default."
 
 
 def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Interactions:
@@ -245,7 +271,7 @@ def make_model(config: RunConfig) -> TwoTower:
         "tfrs_retrieval": tfrs.tasks.Retrieval,
     }
     task = makers[task.pop("type")](**task)
-    settings = {name: value for name, value in vars(config.model).items() if name != "type"}
+    settings = {name: value for name, value in vars(config.model).items() if name not in _NOT_TOWERS}
     return TwoTower(config.schema, task=task, name=config.recipe, **settings)
 
 
@@ -261,9 +287,11 @@ def train(
     """Fits a model, and once more on all that is known if the configuration asks for it.
 
     The fit returned is the one that judged by validation rows, except for its time, which is that of
-    both. With checkpoints it goes on where the last one was written.
+    both. With checkpoints it goes on where the last one was written. What users had, as the model
+    answers and is exported, is what is known in the end.
     """
     listener = listener or Silent()
+    material = _first_times(prepared) if config.model.repeats else prepared
     examiner = examiner or Examiner(config, listener.note)
     _warn_of_monitor(config, prepared, listener.note)
     words = words_on_gain() if config.training.mixed_precision else None
@@ -283,13 +311,22 @@ def train(
         model = make_model(config)
         return model, fit(model, rows, validation, callbacks=callbacks, verbose=0, **settings)
 
+    def finished(model: TwoTower, repeats: Repeats | None) -> TwoTower:
+        model.interactions, model.repeats = prepared.known, repeats
+        return model
+
+    repeats = None
     with checkpoints or nullcontext():
         found = checkpoints.last() if checkpoints else None
         if found and found.header["phase"] == "refit":
             fitted = Fitted(**found.header["facts"]["fitted"])
             examiner.take_up(found.header["facts"]["findings"])
+            told = found.header["facts"]["repeats"]
+            repeats = Repeats(**told) if told else None
         else:
-            model, fitted = fit_anew("fit", prepared.train, prepared.validation)
+            model, fitted = fit_anew("fit", material.train, material.validation)
+            model.interactions = prepared.train
+            repeats = model.repeats = _fit_repeats(config, model, prepared, listener.note)
             examiner.examine_fit(
                 model, prepared.train, prepared.validation, fitted.history, fitted.best_epoch
             )
@@ -298,18 +335,57 @@ def train(
                 f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
             )
         if not config.training.refit:
-            return model, fitted
+            return finished(model, repeats), fitted
         if checkpoints:
             findings = [finding.to_dict() for finding in examiner.findings]
             checkpoints.phase = "refit"
-            checkpoints.facts = {"fitted": asdict(fitted), "findings": findings}
-        epochs, known = fitted.best_epoch, prepared.known
+            checkpoints.facts = {
+                "fitted": asdict(fitted),
+                "findings": findings,
+                "repeats": repeats.to_dict() if repeats else None,
+            }
+        epochs, known = fitted.best_epoch, material.known
         listener.note(f"Fitting again on all {len(known):,} known rows for {epochs} epochs.")
         # So few epochs may be over before the warm-up of the first fit would be.
         steps = -(-len(known) // config.training.batch_size) * epochs
         warmup = min(config.training.warmup_steps, steps - 1)
         model, again = fit_anew("refit", known, None, epochs=epochs, warmup_steps=warmup)
-        return model, replace(fitted, seconds=fitted.seconds + again.seconds)
+        return finished(model, repeats), replace(fitted, seconds=fitted.seconds + again.seconds)
+
+
+def _first_times(prepared: Prepared) -> Prepared:
+    """What towers learn from where `Repeats` explain the rest."""
+    validation = prepared.validation
+    if validation is not None:
+        new = new_to_users(validation, prepared.train)
+        validation = new if len(new) else validation
+    return replace(
+        prepared,
+        train=first_times(prepared.train),
+        validation=validation,
+        known=first_times(prepared.known),
+    )
+
+
+def _fit_repeats(
+    config: RunConfig, model: TwoTower, prepared: Prepared, note: Callable[[str], None]
+) -> Repeats | None:
+    """How users come back to what they had, from the validation rows; None if that is not asked for."""
+    if not config.model.repeats or prepared.validation is None:
+        return None
+    repeats = fit_repeats(
+        model.towers_retriever(),
+        prepared.validation,
+        prepared.train,
+        getattr(config.task, "temperature", None) or 1.0,
+        config.training.seed,
+    )
+    halved = repeats.weights(11)[10]
+    note(
+        "What users had is scored by how often and how lately: an event ten events back weighs "
+        f"{halved:.2f} of the latest."
+    )
+    return repeats
 
 
 def _checkpoints(

@@ -7,7 +7,7 @@ from tests.tiny import tiny_interactions
 from tfrecall._keras import tf
 from tfrecall.config import RunConfig
 from tfrecall.data import split_random
-from tfrecall.diagnostics.examiner import Examiner, _list_length, _rule
+from tfrecall.diagnostics.examiner import Examiner, _list_length
 from tfrecall.evaluation import evaluate
 from tfrecall.recipes import config_from_dict
 from tfrecall.run import make_model
@@ -153,14 +153,3 @@ def test_curves_are_read_with_the_settings_of_the_run(learned, parts):
 )
 def test_popularity_is_met_on_lists_of_the_length_that_is_watched(monitor, n_items, ks, length):
     assert _list_length(configured(monitor=monitor), n_items, ks) == length
-
-
-def test_the_rule_that_leads_follows_the_configuration_or_the_log(parts):
-    from tfrecall.recipes import with_settings
-
-    config = configured()
-    assert _rule(config, parts[0]) == "seen_kept", "users come back to items in the tiny log"
-    once = parts[0].with_log(parts[0].log.unique(["user_id", "item_id"]))
-    assert _rule(config, once) == "seen_removed"
-    assert _rule(with_settings(config, {"evaluation.seen": "kept"}), once) == "seen_kept"
-    assert _rule(with_settings(config, {"evaluation.seen": "removed"}), parts[0]) == "seen_removed"

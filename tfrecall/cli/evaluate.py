@@ -28,6 +28,7 @@ def evaluate(
 
     import_tensorflow()
     with redirect_stdout(sys.stderr):
+        from tfrecall.data.repeated import leading_rule
         from tfrecall.evaluation import evaluate as judge
         from tfrecall.release import load
         from tfrecall.run import prepare
@@ -63,5 +64,6 @@ def evaluate(
         "data": {"test_rows": judged["rows"], "fingerprint": prepared.known.fingerprint},
         **judged,
         "model": config.model.type,
+        "leading": leading_rule(config.evaluation.seen, prepared.known),
     }
     show(answer, as_json, metric_table(answer))

@@ -11,6 +11,13 @@ import typer
 from tfrecall.cli.options import Columns, IndexName, Json, ReleasePath, TopK, app, guarded
 from tfrecall.errors import ConfigError, DataError
 
+KeepSeen = Annotated[
+    bool | None,
+    typer.Option(
+        help="Whether lists may hold what the user had; by default as the run found in the log."
+    ),
+]
+
 
 @app.command()
 @guarded
@@ -25,7 +32,7 @@ def recommend(
     ] = None,
     k: TopK = 10,
     exclude: Annotated[list[str] | None, typer.Option(help="Item id not wanted; repeatable.")] = None,
-    keep_seen: Annotated[bool, typer.Option(help="Do not leave out what the user had.")] = False,
+    keep_seen: KeepSeen = None,
     index: IndexName = None,
     column: Columns = None,
     as_json: Json = False,
@@ -44,11 +51,15 @@ def recommend(
         queries,
         k,
         exclude=exclude or [],
-        exclude_seen=not keep_seen,
+        exclude_seen=None if keep_seen is None else not keep_seen,
         index=index,
         columns=column or label_columns(loaded),
     )
-    tables = []
+    tables: list[Any] = []
+    if keep_seen is None and not loaded.exclude_seen:
+        tables.append(
+            "Users of this log come back to items: lists keep what they had (--no-keep-seen)."
+        )
     for answer in answers:
         known = "" if answer.known else " (unknown: answered from features and the unknown row)"
         tables.append(item_table(f"Recommended to user {answer.user_id}{known}", rows_of(answer)))
@@ -67,7 +78,7 @@ def recommend_everyone(
         Path | None, typer.Option(help="A text file, one user id a line; by default all users.")
     ] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Item id not wanted; repeatable.")] = None,
-    keep_seen: Annotated[bool, typer.Option(help="Do not leave out what the user had.")] = False,
+    keep_seen: KeepSeen = None,
     index: IndexName = None,
     as_json: Json = False,
 ) -> None:
@@ -82,7 +93,7 @@ def recommend_everyone(
         k,
         out,
         exclude=exclude or [],
-        exclude_seen=not keep_seen,
+        exclude_seen=None if keep_seen is None else not keep_seen,
         index=index,
         progress=lambda title, done, total: narrator.progress(title, done, total, "users"),
     )

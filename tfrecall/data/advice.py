@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfrecall.data.repeated import MOSTLY_REPEATED
+
 if TYPE_CHECKING:
     from tfrecall.data.describe import Description
 
 # Share of users with one event from which the last event of each is no test any more.
 MOSTLY_SINGLE = 0.9
-# Share of repeated events from which a seen item is a target like any other.
-MOSTLY_REPEATED = 0.1
 # Events under which popularity is hard to beat, and events of an item that say little about it.
 FEW_ROWS = 1_000
 FEW_EVENTS = 5

@@ -10,6 +10,7 @@ from tfrecall import metrics
 from tfrecall._keras import keras
 from tfrecall.config import RunConfig
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.repeated import leading_rule
 from tfrecall.diagnostics.baseline import below_popularity
 from tfrecall.diagnostics.curves import best_epoch, never_learned
 from tfrecall.diagnostics.divergence import StopOnNonFinite
@@ -24,8 +25,6 @@ from tfrecall.models.two_tower import TwoTower
 
 # A sample of so many vectors, users, and scores (4 bytes each) says as much as all.
 VECTORS, USERS, SCORES = 5_000, 200, 2**28
-# One event in twenty is somebody's second with the same item: then such events are also asked for.
-MIN_REPEATED = 0.05
 RULES = ("seen_removed", "seen_kept")
 
 
@@ -100,7 +99,7 @@ class Examiner:
         if popularity is None:
             return
         k = _list_length(self.config, known.items.height, self.config.evaluation.ks)
-        rule, metric = _rule(self.config, known), f"hit_rate@{k}"
+        rule, metric = leading_rule(self.config.evaluation.seen, known), f"hit_rate@{k}"
         self._keep(
             [
                 below_popularity(
@@ -138,7 +137,7 @@ def _against_popularity(
         ranking = rank(retriever, held, seen=train, ks=(k,))
         rules = zip(RULES, (ranking.removed, ranking.kept), strict=True)
         rates.append({rule: float(metrics.hit_rate(part.rows, k).mean()) for rule, part in rules})
-    rule = _rule(config, train)
+    rule = leading_rule(config.evaluation.seen, train)
     return below_popularity(
         rates[0][rule],
         rates[1][rule],
@@ -147,14 +146,6 @@ def _against_popularity(
         rows=len(held),
         where="validation",
     )
-
-
-def _rule(config: RunConfig, known: Interactions) -> str:
-    """The rule that leads; with `auto` seen items are kept if people come back to them."""
-    if config.evaluation.seen != "auto":
-        return f"seen_{config.evaluation.seen}"
-    pairs = known.log.select("user_id", "item_id")
-    return "seen_kept" if pairs.n_unique() < (1 - MIN_REPEATED) * pairs.height else "seen_removed"
 
 
 def _list_length(config: RunConfig, n_items: int, ks: Sequence[int] = ()) -> int:

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.repeated import is_repeated
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation.ranks import Progress, Ranking, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
 from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
 from tfrecall.models.item_cf import ItemCF
+from tfrecall.models.own_items import OwnItems
 from tfrecall.models.popularity import Popularity
 from tfrecall.models.retriever import GivesRetriever, Retriever
 
@@ -35,7 +37,8 @@ def evaluate(
         test: rows to find; targets outside the model's catalogue count as misses.
         seen: what users have seen before: the training log, or training and validation together.
         ks: lengths of lists.
-        baselines: True fits `Popularity` and `ItemCF` on `seen`; fitted retrievers are taken as
+        baselines: True fits `Popularity` and `ItemCF` on `seen`, and `OwnItems` where people come
+            back to what they had; fitted retrievers are taken as
             they are; False or an empty sequence leaves baselines out.
         block_size: most queries scored at once; fewer where a block would exceed 512 MB.
         progress: called as `progress(model_name, rows_done, rows)` after each block.
@@ -69,7 +72,10 @@ def evaluate(
 
 def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequence[Retriever]:
     if isinstance(baselines, bool):
-        return [Popularity().fit(seen), ItemCF().fit(seen)] if baselines else []
+        if not baselines:
+            return []
+        own = [OwnItems("frequency"), OwnItems("recency")] if is_repeated(seen) else []
+        return [Popularity().fit(seen), ItemCF().fit(seen), *(model.fit(seen) for model in own)]
     names = [model.name for model in baselines]
     if len(set(names)) < len(names):
         raise ConfigError(

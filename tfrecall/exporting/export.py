@@ -40,6 +40,7 @@ def export(
     *,
     index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     k: int = 10,
+    exclude_seen: bool = True,
     facts: dict[str, Any] | None = None,
     documents: Documents | None = None,
 ) -> Release:
@@ -53,6 +54,7 @@ def export(
         path: the release directory; made if it is not there.
         index: the Annoy index to build and tune; None for exact search only.
         k: length of the lists that the `serving_default` signature of `retrieval` gives.
+        exclude_seen: whether the release leaves out what users had, if it is not asked otherwise.
         facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
         documents: gets the whole manifest and gives texts to publish beside it, by file name.
 
@@ -87,6 +89,7 @@ def export(
                 "space there. The version before is untouched."
             ) from error
         manifest = _manifest(model, fingerprint, k, difference, bundle, facts or {})
+        manifest["exclude_seen"] = exclude_seen
         manifest = publish(root, directory, manifest, documents)
     return load(root, manifest["version"], verify=False)
 
@@ -112,16 +115,17 @@ def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) 
     query, candidate = model.query_tower, model.candidate_tower
     save_tower(query, QUERY_OUTPUT, str(directory / "query"))
     save_tower(candidate, CANDIDATE_OUTPUT, str(directory / "candidate"))
-    save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"))
+    save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"), model.repeats)
     one_query = {name: values[:1] for name, values in sample_queries(model, 1).items()}
     one_candidate = raw_features(model.catalogue.items[:1], candidate.forms)
-    everyone = {**one_query, "k": np.int32(k), "exclude": np.array([[""]], object)}
+    asked = {**one_query, "history": np.array([[""]], object)} if model.repeats else one_query
+    everyone = {**asked, "k": np.int32(k), "exclude": np.array([[""]], object)}
     write_warmup(directory / "query", "query", [("serving_default", one_query)])
     write_warmup(directory / "candidate", "candidate", [("serving_default", one_candidate)])
     write_warmup(
         directory / "retrieval",
         "retrieval",
-        [("serving_default", one_query), ("recommend", everyone)],
+        [("serving_default", asked), ("recommend", everyone)],
     )
 
 
@@ -150,7 +154,20 @@ def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, direc
         vectors[:SAMPLE_ROWS],
         bundle.exact,
         k,
+        model.repeats,
+        _sample_histories(model, len(next(iter(queries.values())))),
     )
+
+
+def _sample_histories(model: TwoTower, count: int) -> list[np.ndarray]:
+    """Histories of some users, as good as any for a comparison; the last of `count` is empty."""
+    none = np.empty(0, np.int32)
+    if model.repeats is None or model.interactions is None:
+        return []
+    past = model.interactions.histories
+    some = np.flatnonzero(past.lengths)[: count - 1]
+    found = [past[user][-model.repeats.length - 1 :] for user in some]
+    return [*found, *[none] * (count - len(found))]
 
 
 def sample_queries(model: TwoTower, rows: int) -> dict[str, np.ndarray]:
@@ -199,6 +216,7 @@ def _manifest(
         "schema": config["schema"],
         "query": {"forms": model.query_tower.forms, "defaults": defaults},
         "candidate": {"forms": model.candidate_tower.forms},
+        "repeats": model.repeats and model.repeats.to_dict(),
         "k": k,
         "index": bundle.summary(),
         "tuning": bundle.tuning,
@@ -215,6 +233,7 @@ def _fingerprint(model: TwoTower, vectors: np.ndarray) -> str:
     """SHA-256 of the weights, of what the towers learned from data, and of the candidates."""
     digest = hashlib.sha256(json.dumps(model.catalogue.ids.tolist()).encode())
     digest.update(vectors.tobytes())
+    digest.update(json.dumps(model.repeats and model.repeats.to_dict()).encode())
     for tower in (model.query_tower, model.candidate_tower):
         digest.update(json.dumps(tower.get_config(), sort_keys=True).encode())
         for weights in tower.get_weights():

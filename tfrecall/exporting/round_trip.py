@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import tfrecall
 from tfrecall.errors import ExportError
 from tfrecall.exporting.signatures import CANDIDATE_OUTPUT, QUERY_OUTPUT
 from tfrecall.index.exact import ExactIndex
+from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
 
 # Relative to the largest number compared. The same operations run in another graph, where the order of
@@ -35,14 +37,14 @@ class _Case:
         signature: that is asked.
         inputs: of the signature.
         outputs: the live model's numbers by output.
-        queries: vectors of the queries, where the answer names candidates.
+        live: the live model's scores of all candidates, where the answer names some.
     """
 
     name: str
     signature: str
     inputs: dict[str, Any]
     outputs: dict[str, np.ndarray]
-    queries: np.ndarray | None = None
+    live: np.ndarray | None = None
 
     def __str__(self) -> str:
         return f"The exported model {self.name}, asked by {self.signature},"
@@ -56,6 +58,8 @@ def check_round_trip(
     candidate_vectors: np.ndarray,
     exact: ExactIndex,
     k: int,
+    repeats: Repeats | None = None,
+    histories: Sequence[np.ndarray] = (),
 ) -> float:
     """Replays samples in a fresh process, all at once and the first alone, and compares.
 
@@ -67,6 +71,8 @@ def check_round_trip(
         candidate_vectors: what the live model makes of them.
         exact: exact search over the live candidate vectors.
         k: length of the lists of `retrieval`.
+        repeats: the model's, if it has some.
+        histories: of each query, with `repeats`: rows of the catalogue, oldest first.
 
     Returns:
         The largest difference found, relative to the largest number compared.
@@ -85,15 +91,15 @@ def check_round_trip(
                 _first(candidates, rows),
                 {CANDIDATE_OUTPUT: candidate_vectors[:rows]},
             ),
-            *_retrieval_cases(some, vectors, exact, k),
+            *_retrieval_cases(some, vectors, exact, k, repeats, histories[:rows]),
         ]
     worst = 0.0
     for case, answer in zip(cases, _replay(directory, cases), strict=True):
         for output, expected in case.outputs.items():
             received = np.array(answer[output], np.float32)
             worst = max(worst, _difference(case, output, expected, received))
-        if case.queries is not None:
-            _check_ids(case, answer, case.queries, exact)
+        if case.live is not None:
+            _check_ids(case, answer, case.live, exact)
     return worst
 
 
@@ -102,25 +108,42 @@ def _first(features: Features, rows: int) -> dict[str, Any]:
 
 
 def _retrieval_cases(
-    queries: dict[str, Any], vectors: np.ndarray, exact: ExactIndex, k: int
+    queries: dict[str, Any],
+    vectors: np.ndarray,
+    exact: ExactIndex,
+    k: int,
+    repeats: Repeats | None,
+    histories: Sequence[np.ndarray],
 ) -> list[_Case]:
     """Each signature of `retrieval`: as it is, without the best candidate, among some candidates."""
-    best = exact.search(vectors, k)
+    live = vectors @ exact.vectors.T
+    if repeats is not None:
+        live = repeats.apply(live, histories)
+        queries = {**queries, "history": _padded_ids(exact, histories)}
+
+    def search(exclude: Sequence[np.ndarray], allow: np.ndarray | None = None) -> Hits:
+        return search_with_repeats(exact, exact, vectors, k, exclude, allow, repeats, histories)
+
+    best = search([np.empty(0, np.int64)] * len(vectors))
     unwanted = best.rows[:, :1]
     allow = np.arange(min(ALLOWED, len(exact)))
-    without = exact.search(vectors, k, exclude=unwanted)
-    among = exact.search(vectors, k, exclude=unwanted, allow=allow)
+    without, among = search(list(unwanted)), search(list(unwanted), allow)
     free = {**queries, "k": k, "exclude": [[exact.ids[row], ""] for row in unwanted[:, 0]]}
     allowed = {**free, "allow": exact.ids[allow].tolist()}
 
     def case(signature: str, inputs: dict[str, Any], hits: Hits) -> _Case:
-        return _Case("retrieval", signature, inputs, {"scores": hits.scores}, vectors)
+        return _Case("retrieval", signature, inputs, {"scores": hits.scores}, live)
 
     return [
         case("serving_default", queries, best),
         case("recommend", free, without),
         case("recommend_allowed", allowed, among),
     ]
+
+
+def _padded_ids(exact: ExactIndex, histories: Sequence[np.ndarray]) -> list[list[str]]:
+    width = max([1, *map(len, histories)])
+    return [[*exact.ids[rows].tolist(), *[""] * (width - len(rows))] for rows in histories]
 
 
 def _replay(directory: Path, cases: list[_Case]) -> list[dict[str, Any]]:
@@ -180,15 +203,15 @@ def _difference(case: _Case, output: str, live: np.ndarray, exported: np.ndarray
     return difference
 
 
-def _check_ids(case: _Case, answer: dict[str, Any], queries: np.ndarray, exact: ExactIndex) -> None:
+def _check_ids(case: _Case, answer: dict[str, Any], live: np.ndarray, exact: ExactIndex) -> None:
     """Each id has the score it came with; which of two equal ones comes first is left open."""
     for i, ids in enumerate(answer["candidate_ids"]):
         scores = np.array(answer["scores"][i])
         rows = exact.rows(ids)
-        live = np.where(rows < 0, -np.inf, exact.vectors[rows] @ queries[i])
-        largest = np.abs(live[rows >= 0]).max(initial=0)
-        if not np.allclose(live, scores, rtol=1e-4, atol=1e-4 * largest):
+        expected = np.where(rows < 0, -np.inf, live[i][rows])
+        largest = np.abs(expected[rows >= 0]).max(initial=0)
+        if not np.allclose(expected, scores, rtol=1e-4, atol=1e-4 * largest):
             raise ExportError(
                 f"{case} gives {ids} to query {i} with scores {scores.tolist()}; the live model scores "
-                f"them {live.tolist()}. Nothing was published."
+                f"them {expected.tolist()}. Nothing was published."
             )

@@ -11,6 +11,8 @@ import numpy as np
 
 from tfrecall._keras import keras, tf
 from tfrecall.data.vocabulary import FIRST
+from tfrecall.errors import ConfigError
+from tfrecall.index.repeats import Repeats
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import Tower
 
@@ -33,7 +35,14 @@ def save_tower(tower: Tower, output: str, path: str) -> None:
     tf.saved_model.save(module, path, signatures={"serving_default": signature})
 
 
-def save_retrieval(tower: Tower, catalogue: Catalogue, vectors: np.ndarray, k: int, path: str) -> None:
+def save_retrieval(
+    tower: Tower,
+    catalogue: Catalogue,
+    vectors: np.ndarray,
+    k: int,
+    path: str,
+    repeats: Repeats | None = None,
+) -> None:
     """Writes query tower and candidate vectors as one model: raw query -> the best candidates.
 
     All signatures score the whole catalogue exactly and give `candidate_ids` (string
@@ -46,14 +55,18 @@ def save_retrieval(tower: Tower, catalogue: Catalogue, vectors: np.ndarray, k: i
       ignored).
     - `recommend_allowed`: also `allow` (string `[any]`), the only ids wanted.
 
+    With `repeats` each signature takes `history`, too: string `[batch, any]`, the ids of what a user
+    had, oldest first, padded with "" at the end.
+
     Args:
         tower: the adapted query tower.
         catalogue: the candidates.
         vectors: float32 `[n, embedding_dim]`, of all candidates.
         k: length of the lists of `serving_default`.
         path: directory to write.
+        repeats: how users come back to what they had.
     """
-    search = _ExactSearch(tower, catalogue, vectors)
+    search = _ExactSearch(tower, catalogue, vectors, repeats)
     string_lists = tf.TensorSpec([None, None], tf.string, name="exclude")
     number = tf.TensorSpec([], tf.int32, name="k")
     allowed = tf.TensorSpec([None], tf.string, name="allow")
@@ -61,6 +74,9 @@ def save_retrieval(tower: Tower, catalogue: Catalogue, vectors: np.ndarray, k: i
     free = tf.function(lambda k, exclude, **raw: search.best(raw, k, exclude))
     among = tf.function(lambda k, exclude, allow, **raw: search.best(raw, k, exclude, allow))
     query = tower.signature
+    if repeats is not None:
+        _check_no_history(query)
+        query["history"] = tf.TensorSpec([None, None], tf.string, name="history")
     signatures = {
         "serving_default": fixed.get_concrete_function(**query),
         "recommend": free.get_concrete_function(k=number, exclude=string_lists, **query),
@@ -75,12 +91,14 @@ def save_retrieval(tower: Tower, catalogue: Catalogue, vectors: np.ndarray, k: i
 class _ExactSearch(tf.Module):
     """Scores all candidates and takes the best."""
 
-    def __init__(self, tower: Tower, catalogue: Catalogue, vectors: np.ndarray) -> None:
+    def __init__(
+        self, tower: Tower, catalogue: Catalogue, vectors: np.ndarray, repeats: Repeats | None
+    ) -> None:
         super().__init__()
         self.vectors = tf.Variable(vectors, trainable=False, name="candidate_vectors")
         self.ids = tf.Variable(list(catalogue.ids), trainable=False, name="candidate_ids")
         # In a tuple, so that tf.Module does not track the Keras objects.
-        self._untracked = (lambda: (tower, catalogue),)
+        self._untracked = (lambda: (tower, catalogue, repeats),)
 
     def best(
         self,
@@ -89,8 +107,10 @@ class _ExactSearch(tf.Module):
         exclude: tf.Tensor | None = None,
         allow: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        tower, catalogue = self._untracked[0]()
+        tower, catalogue, repeats = self._untracked[0]()
         scores = tf.matmul(_embed(tower, raw), self.vectors, transpose_b=True)
+        if repeats is not None:
+            scores = self._with_repeats(repeats, scores, catalogue.index(raw["history"]))
         if allow is not None:
             wanted = tf.scatter_nd(
                 catalogue.index(allow)[:, tf.newaxis], tf.ones_like(allow, tf.int32), [self._width]
@@ -104,6 +124,29 @@ class _ExactSearch(tf.Module):
         left = best.values > -np.inf
         ids = tf.where(left, tf.gather(self.ids, best.indices), "")
         return {"candidate_ids": ids, "scores": best.values}
+
+    def _with_repeats(self, repeats: Repeats, scores: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
+        """As `Repeats.apply`: the scores of own items replaced.
+
+        Args:
+            repeats: how users come back to what they had.
+            scores: float32 `[batch, n]`.
+            history: int32 `[batch, any]`, candidate indexes, oldest first; 0 pads, 1 is unknown.
+        """
+        events = tf.cast(history > 0, tf.int32)
+        after = tf.cumsum(events, axis=1, reverse=True) - events  # events that came later
+        place = tf.cast(after, tf.float64)
+        weights = tf.exp(-repeats.recency * tf.math.log1p(place) - repeats.decay * place)
+        counts = (events > 0) & (after < repeats.length)
+        weights = tf.where(counts, tf.maximum(weights, np.finfo(np.float64).tiny), 0.0)
+        rows = tf.repeat(tf.range(tf.shape(history)[0]), tf.shape(history)[1])
+        where = tf.stack([rows, tf.reshape(history, [-1])], axis=1)
+        shape = [tf.shape(scores)[0], self._width]
+        total = tf.scatter_nd(where, tf.reshape(weights, [-1]), shape)[:, FIRST:]
+        logits = tf.math.log(tf.maximum(total, np.finfo(np.float64).tiny)) + repeats.bias
+        logits += repeats.blend * tf.cast(scores, tf.float64) / repeats.temperature
+        own = tf.cast(repeats.temperature * logits, scores.dtype)
+        return tf.where(total > 0, own, scores)
 
     @property
     def _width(self) -> int:
@@ -120,6 +163,14 @@ class _ExactSearch(tf.Module):
         padded = tf.pad(scores, [[0, 0], [FIRST, 0]])
         barred = tf.fill(tf.shape(rows), tf.constant(-np.inf, scores.dtype))
         return tf.tensor_scatter_nd_update(padded, where, barred)[:, FIRST:]
+
+
+def _check_no_history(query: dict[str, tf.TensorSpec]) -> None:
+    if "history" in query:
+        raise ConfigError(
+            'With `model.repeats` the exported model has an argument "history", what a user had, and a '
+            'query feature cannot be called so, too. Rename the column "history".'
+        )
 
 
 def _embed(tower: Tower, raw: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfrecall.errors import ConfigError
 from tfrecall.index.exact import ExactIndex
-from tfrecall.index.search import Hits
+from tfrecall.index.search import Hits, Index
 
 
 class Own(NamedTuple):
@@ -163,6 +163,31 @@ class Repeats:
             best = np.lexsort((all_rows, -all_scores))[:k]
             rows[i], scores[i] = all_rows[best], all_scores[best]
         return Hits(rows, scores)
+
+
+def search_with_repeats(
+    index: Index,
+    exact: ExactIndex,
+    vectors: np.ndarray,
+    k: int,
+    exclude: Sequence[np.ndarray],
+    allow: np.ndarray | None,
+    repeats: Repeats | None = None,
+    histories: Sequence[np.ndarray] = (),
+) -> Hits:
+    """As `Index.search`, with the items of the histories in the places that `repeats` give them.
+
+    The index finds the best of the other items; own ones are few and scored one by one, so nothing is
+    lost where the index is approximate.
+    """
+    if repeats is None:
+        return index.search(vectors, k, exclude=exclude, allow=allow)
+    others = [
+        np.concatenate([rows, np.asarray(history)[-repeats.length :]]).astype(np.int64)
+        for rows, history in zip(exclude, histories, strict=True)
+    ]
+    hits = index.search(vectors, k, exclude=others, allow=allow)
+    return repeats.merge(hits, exact, vectors, histories, exclude, allow)
 
 
 def histories_of(offsets: np.ndarray, items: np.ndarray, users: np.ndarray) -> list[np.ndarray]:

@@ -63,13 +63,6 @@ def histories(log: Interactions, user_ids: pl.Series) -> list[np.ndarray]:
     return [log.histories[user] if user >= 0 else none for user in users]
 
 
-def repeat_share(log: Interactions) -> float:
-    """Of the events that are not a user's first, the share whose item the user had before."""
-    later = len(log) - log.log["user_id"].n_unique()
-    again = len(log) - log.log.select("user_id", "item_id").n_unique()
-    return again / later if later else 0.0
-
-
 def first_times(log: Interactions) -> Interactions:
     """Each user's first event with each item: what the towers learn from beside `Repeats`.
 

@@ -381,9 +381,12 @@ class TwoTower(tfrs.Model):
 
     def retriever(self) -> VectorRetriever | RepeatingRetriever:
         """The model behind the protocol that evaluation and serving use; anew after more training."""
-        towers = VectorRetriever(
+        if self.repeats is None or self.interactions is None:
+            return self.towers_retriever()
+        return RepeatingRetriever(self.towers_retriever(), self.repeats, self.interactions)
+
+    def towers_retriever(self) -> VectorRetriever:
+        """The towers alone, without `repeats`."""
+        return VectorRetriever(
             self.name, self.catalogue.ids, self.embed_candidates(), self.embed_queries
         )
-        if self.repeats is None or self.interactions is None:
-            return towers
-        return RepeatingRetriever(towers, self.repeats, self.interactions)

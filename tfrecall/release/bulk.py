@@ -51,7 +51,7 @@ def recommend_all(
     out: str | Path = "recommendations.parquet",
     *,
     exclude: Sequence[str] = (),
-    exclude_seen: bool = True,
+    exclude_seen: bool | None = None,
     allow: Sequence[str] | None = None,
     index: str | None = None,
     block_users: int = BLOCK_USERS,

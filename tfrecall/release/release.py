@@ -1,6 +1,6 @@
 """Answers from a release: recommendations for users, similar items for items."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import polars as pl
 
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.index.bundle import Bundle, load_bundle
+from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
 from tfrecall.raw import raw_features
 from tfrecall.release.manifest import check_files, read_manifest
@@ -62,6 +63,8 @@ class Release:
         manifest: what the release says of itself.
         bundle: its indexes.
         people: its users.
+        repeats: how its users come back to what they had; None if they do not.
+        exclude_seen: whether it leaves out what users had, if it is not asked otherwise.
     """
 
     def __init__(self, root: Path, manifest: dict[str, Any], bundle: Bundle) -> None:
@@ -70,6 +73,9 @@ class Release:
         self.bundle = bundle
         query = manifest["query"]
         self.people = People.load(self._part("context"), query["forms"], query["defaults"])
+        told = manifest.get("repeats")
+        self.repeats = Repeats(**told) if told else None
+        self.exclude_seen: bool = manifest.get("exclude_seen", True)
         self._rows = {item: row for row, item in enumerate(self.item_ids)}
 
     @property
@@ -102,7 +108,7 @@ class Release:
         k: int = 10,
         *,
         exclude: Sequence[str] = (),
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         index: str | None = None,
         columns: Sequence[str] = (),
@@ -113,10 +119,13 @@ class Release:
         says otherwise.
 
         Args:
-            queries: user ids, or dictionaries of features (see `forms` in the manifest).
+            queries: user ids, or dictionaries of features (see `forms` in the manifest); of a release
+                with `repeats` also with `history`, ids of what the user had, oldest first, in place of
+                what is known.
             k: from 1 to the size of the catalogue.
             exclude: ids that nobody shall get; ids that are not in the catalogue are ignored.
-            exclude_seen: whether users do not get what they had in the training data.
+            exclude_seen: whether users do not get what they had in the training data; None for what
+                the release was made for (`exclude_seen` in its manifest).
             allow: the only ids that anybody may get, of which those outside the catalogue are ignored;
                 None for all.
             index: `exact` or `annoy`; None for the bundle's default, which is exact search below
@@ -146,22 +155,33 @@ class Release:
         k: int = 10,
         *,
         exclude: Sequence[str] = (),
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         index: str | None = None,
     ) -> tuple[Asked, Hits]:
         """As `recommend`, in arrays: rows of the catalogue instead of ids and items."""
         search = self.bundle.index(index)
+        if exclude_seen is None:
+            exclude_seen = self.exclude_seen
+        queries, histories = self._split_histories(queries)
         asked = self.people.ask(queries)
         barred = self._known_rows(exclude)
         allowed = None if allow is None else self._known_rows(allow)
         if not len(queries):
             return asked, Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
+        past = [
+            self.people.seen(user) if given is None else given
+            for user, given in zip(asked.users, histories, strict=True)
+        ]
         rows = [
             np.concatenate([barred, self.people.seen(user)]) if exclude_seen else barred
             for user in asked.users
         ]
-        return asked, search.search(self.embed(asked.features), k, exclude=rows, allow=allowed)
+        vectors = self.embed(asked.features)
+        hits = search_with_repeats(
+            search, self.bundle.exact, vectors, k, rows, allowed, self.repeats, past
+        )
+        return asked, hits
 
     def recommend_all(
         self,
@@ -199,7 +219,27 @@ class Release:
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of the whole catalogue, so that a release can be evaluated like a model."""
-        return self.embed_queries(queries) @ np.asarray(self.bundle.exact.vectors).T
+        scores = self.embed_queries(queries) @ np.asarray(self.bundle.exact.vectors).T
+        if self.repeats is None:
+            return scores
+        users = (self.people.rows.get(user, -1) for user in queries["user_id"].to_list())
+        return self.repeats.apply(scores, [self.people.seen(user) for user in users])
+
+    def _split_histories(
+        self, queries: Sequence[Query]
+    ) -> tuple[Sequence[Query], list[np.ndarray | None]]:
+        """Takes `history` out of queries: catalogue rows of each, None where it is not given."""
+        if self.repeats is None:
+            return queries, [None] * len(queries)
+        given = [query.get("history") if isinstance(query, Mapping) else None for query in queries]
+        histories = [None if ids is None else self._known_rows(ids) for ids in given]
+        rest = [
+            {name: value for name, value in query.items() if name != "history"}
+            if isinstance(query, Mapping)
+            else query
+            for query in queries
+        ]
+        return rest, histories
 
     def _part(self, part: str) -> Path:
         return self.root / part / str(self.version)
