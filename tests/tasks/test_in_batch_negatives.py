@@ -319,6 +319,22 @@ def test_a_graph_gives_what_eager_gives():
         np.testing.assert_allclose(run(eager, tf.constant(ids)), traced(tf.constant(ids)), rtol=1e-5)
 
 
+def test_vectors_of_low_precision_give_losses_of_full_precision():
+    task, low = built(num_uniform_negatives=1, memory_size=4), tf.bfloat16
+    for _ in range(2):
+        found = task(
+            tf.ones([2, 1], low),
+            tf.cast(vectors([1, 4]), low),
+            candidate_ids=tf.constant([1, 4]),
+            uniform=Candidates(tf.constant([2]), tf.cast(vectors([2]), low), tf.constant([0.1])),
+            num_candidates=5,
+            training=True,
+        )
+    assert found.dtype == tf.float32
+    # The vectors themselves are rounded to 8 bits.
+    np.testing.assert_allclose(found, np.log([7 / 1, 7 / 4]), rtol=0.01)
+
+
 def test_words_and_numbers_name_candidates_alike():
     words, numbers = built(memory_size=3), built(memory_size=3)
     for ids in ([1, 2], [2, 3], [1, 4]):

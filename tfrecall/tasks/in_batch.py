@@ -148,12 +148,16 @@ class InBatchSoftmax(keras.layers.Layer):
         training: bool | None = None,
     ) -> tf.Tensor:
         self._check_call(candidate_ids, candidate_sampling_probability, uniform, num_candidates)
-        queries = query_embeddings / self.temperature
+        queries = tf.cast(query_embeddings, tf.float32) / self.temperature
         share = candidate_sampling_probability
-        batch = _candidates(candidate_ids, tf.cast(candidate_embeddings, queries.dtype), share)
+        batch = _candidates(candidate_ids, candidate_embeddings, share)
         stands = tf.ones_like(batch.ids, tf.bool) if sample_weight is None else sample_weight > 0
         past = self._memory.read() if training and self._memory is not None else None
-        groups = [group for group in (batch, uniform, past) if group is not None]
+        groups = [batch]
+        if uniform is not None:
+            groups.append(_candidates(*uniform))
+        if past is not None:
+            groups.append(past)
         columns, labels, standing = distinct_columns(groups, stands)
         if training:
             self._remember(batch, stands)
@@ -295,7 +299,7 @@ def keep_hard_negatives(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.
 def _candidates(ids: tf.Tensor, embeddings: tf.Tensor, share: tf.Tensor | None) -> Candidates:
     ids = integer_ids(ids)
     share = tf.zeros_like(ids, tf.float32) if share is None else tf.cast(share, tf.float32)
-    return Candidates(ids, embeddings, share)
+    return Candidates(ids, tf.cast(embeddings, tf.float32), share)
 
 
 def _streaming(frequency: Any) -> StreamingFrequency | None:
