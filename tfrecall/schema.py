@@ -27,7 +27,7 @@ from tfrecall.raw import Form
 _STRICT = ConfigDict(extra="forbid")
 _Rate = Annotated[float, Field(ge=0, lt=1)]
 # Other arguments of the signature of a release that recommends.
-_RESERVED = ("k", "exclude", "allow", "self")
+RESERVED = ("k", "exclude", "allow", "self")
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -191,7 +191,7 @@ class Schema:
             if twice:
                 raise ConfigError(f"The {side} features name {twice[0]} twice. Remove one of them.")
             check_forms(features)
-        taken = [column for column in self.query_columns if column in _RESERVED]
+        taken = [column for column in self.query_columns if column in RESERVED]
         if taken:
             raise ConfigError(
                 f'A query feature cannot be called "{taken[0]}", which is an argument of the exported '

@@ -93,9 +93,9 @@ def write(folder, **columns):
 def test_users_who_come_once_are_split_by_time(tmp_path):
     log = write(
         tmp_path,
-        user_id=[f"u{i}" for i in range(100)],
-        item_id=[f"i{i % 7}" for i in range(100)],
-        timestamp=[f"2024-01-01T00:{i // 60:02}:{i % 60:02}" for i in range(100)],
+        user_id=[f"u{i}" for i in range(300)],
+        item_id=[f"i{i % 7}" for i in range(300)],
+        timestamp=[f"2024-01-01T00:{i // 60:02}:{i % 60:02}" for i in range(300)],
     )
     proposal = propose(log)
     config = proposal.config()
@@ -103,7 +103,7 @@ def test_users_who_come_once_are_split_by_time(tmp_path):
     assert "have one event" in proposal.reasons["split"][0]
     prepared = prepare(config, lambda note: None)
     # From the 90 % quantile on; of the rows before, again.
-    assert (len(prepared.known), len(prepared.test), len(prepared.validation)) == (90, 10, 9)
+    assert (len(prepared.known), len(prepared.test), len(prepared.validation)) == (270, 30, 27)
 
 
 def test_equal_times_give_no_feature_and_keep_the_order_of_the_file(tmp_path):

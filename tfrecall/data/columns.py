@@ -169,7 +169,8 @@ class _Search:
 
     def _by_content(self, free: list[str], key: str) -> tuple[list[str], str]:
         if key == "timestamp":
-            times = [name for name in free if looks_like_time(self.log[name], by_itself=True)]
+            whole = [name for name in free if not self.log[name].null_count()]
+            times = [name for name in whole if looks_like_time(self.log[name], by_itself=True)]
             return times, "by its content"
         table = self.tables.get(key)
         if table is not None:

@@ -238,9 +238,9 @@ def _seconds(log: pl.DataFrame, name: str) -> pl.Series:
 
 
 def _numbers(log: pl.DataFrame, name: str | None) -> pl.Series:
-    if name is None:
+    if name is None or not (log[name].dtype.is_numeric() or log[name].dtype == pl.Boolean):
         return pl.Series("rating", [None], dtype=pl.Float64).new_from_index(0, log.height)
-    values = log[name].cast(pl.Float64, strict=False)
+    values = log[name].cast(pl.Float64)
     return values.set(~values.is_finite(), None).alias("rating")
 
 

@@ -8,8 +8,7 @@ import polars as pl
 
 from tfrecall.data.columns import ID_WORDS, looks_like_time, words_of
 from tfrecall.data.profiles import Profile, profile
-from tfrecall.errors import ConfigError
-from tfrecall.schema import Categorical, check_column
+from tfrecall.schema import RESERVED, check_column
 
 # Rows behind a value, on average, from which it says more than the row it stands in.
 ROWS_PER_VALUE, ROWS_PER_PHRASE = 2, 5
@@ -80,10 +79,8 @@ def _no_feature(found: Profile) -> str:
             "its name cannot be a feature: letters, digits and underscores only, a letter first; rename "
             f"it to {better} to use it"
         )
-    try:
-        Categorical(found.name)
-    except ConfigError as error:
-        return str(error)
+    if found.name in RESERVED and found.table != "items":
+        return "its name is that of an argument of the exported model; rename it to use it"
     if found.is_empty:
         return "is empty in every row"
     if found.is_constant:

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from tfrecall.config import RunConfig
-from tfrecall.data.advice import MOSTLY_REPEATED, advise, best_split, percent
+from tfrecall.data.advice import advise, best_split, percent
 from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.describe import Description, describe_opened
 from tfrecall.data.opening import Opened, open_data
+from tfrecall.data.repeated import MOSTLY_REPEATED
 from tfrecall.errors import DataError
 from tfrecall.proposal.conflicts import Conflicts, find_conflicts
 from tfrecall.proposal.judging import Judged, judge, plain_name
@@ -22,12 +23,12 @@ from tfrecall.proposal.writing import toml
 from tfrecall.recipes import config_from_text
 
 KS = (1, 5, 10, 20, 50, 100)
-# Of users with three or more events; fewer say too little about when to stop.
+# Fewer say too little about when to stop.
 LEAST_VALIDATION_ROWS = 20
 # The part of the events up to which those of items without a row in the table are dropped.
 FEW_MISSING = 0.01
 # Where the test begins when it is split by time.
-TEST_FROM, VALIDATION_FROM = 0.9, 0.9
+TEST_FROM = 0.9
 
 
 @dataclass(frozen=True)
@@ -193,12 +194,14 @@ class _Proposer:
             seconds = self.found.arrays["seconds"]
             split["at"] = _moment(seconds, TEST_FROM)
             before = seconds[seconds < float(split["at"])]
-            split["validation_fraction"] = 0.1 if len(np.unique(before)) > 1 else 0.0
+            enough = len(before) * 0.1 >= LEAST_VALIDATION_ROWS and len(np.unique(before)) > 1
+            split["validation_fraction"] = 0.1 if enough else 0.0
         elif method == "leave_last_out":
             enough = (self.found.arrays["history_lengths"] > 2).sum() >= LEAST_VALIDATION_ROWS
             split["validation_fraction"] = 0.1 if enough else 0.0
         else:
-            split |= {"test_fraction": 0.2, "validation_fraction": 0.1}
+            enough = self.found.usable_rows * 0.8 * 0.1 >= LEAST_VALIDATION_ROWS
+            split |= {"test_fraction": 0.2, "validation_fraction": 0.1 if enough else 0.0}
         return split, why.removeprefix("Split: ")
 
     def _ids_and_times(self, choice: Choice) -> list[Judged]:

@@ -23,6 +23,8 @@ from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
 
 MONITOR = "factorized_top_k/top_100_categorical_accuracy"
+# Rows of a validation batch, and at most so many scores: a quarter of a gigabyte.
+VALIDATION_ROWS, VALIDATION_SCORES = 4096, 2**26
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def fit(
             batches,
             validation_data=None
             if validation is None
-            else examples(validation, 4096, shuffle=False, **encoded),
+            else examples(validation, _rows_at_once(model), shuffle=False, **encoded),
             validation_freq=validate_every,
             initial_epoch=epochs if progress.stopped else progress.epochs,
             epochs=epochs,
@@ -194,6 +196,11 @@ def _found(kept: Checkpoints | None) -> CheckpointFile | None:
     moment = found.header["written_at"][11:19]
     kept.note(f"Resuming after epoch {done} of {epochs} ({kept.phase}), checkpoint of {moment}.")
     return found
+
+
+def _rows_at_once(model: TwoTower) -> int:
+    """Validation rows a batch, each of which is scored for the whole catalogue at once."""
+    return max(1, min(VALIDATION_ROWS, VALIDATION_SCORES // len(model.catalogue.ids)))
 
 
 def _identity(
