@@ -113,3 +113,14 @@ def test_graph_and_eager_agree(in_graph):
     update(tf.constant(queries, tf.float32), tf.constant(catalogue, tf.float32), tf.constant(rows))
     expected = [hit_rate(brute_force_ranks(queries, catalogue, rows), k).mean() for k in KS]
     np.testing.assert_allclose(list(metric.result().values()), expected, rtol=1e-6)
+
+
+def test_blocks_of_queries_add_up_to_the_whole():
+    # 1,100 queries are three blocks, the last one shorter.
+    random = np.random.default_rng(1)
+    queries = random.integers(-2, 3, (1100, 2)).astype(float)
+    catalogue = random.integers(-2, 3, (8, 2)).astype(float)
+    positives, weights = random.integers(8, size=1100), random.integers(0, 3, 1100).astype(float)
+    ranks = brute_force_ranks(queries, catalogue, positives)
+    expected = [np.average(ranks < k, weights=weights) for k in KS]
+    np.testing.assert_allclose(measure(queries, catalogue, positives, weights), expected, rtol=1e-5)
