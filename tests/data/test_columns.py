@@ -106,6 +106,13 @@ def test_the_last_column_of_ids_is_the_item():
     assert find_columns(frame).columns[:3] == ("customer_id", "zeug", "zeit")
 
 
+def test_of_other_columns_the_one_that_is_called_an_id_is_the_item():
+    frame = pl.DataFrame({"customer_id": IDS, "land": list("aab"), "ding_nr": list("xyx"), "ts": EPOCH})
+    assert find_columns(frame).columns.item_id == "ding_nr"
+    with pytest.raises(DataError, match='could be the item: "land", "ding"'):
+        find_columns(frame.rename({"ding_nr": "ding"}))
+
+
 def test_two_columns_of_ids_without_a_name_are_not_told_apart():
     frame = pl.DataFrame({"wer": ["a", "a", "b"], "was": ["x", "y", "x"], "timestamp": EPOCH})
     with pytest.raises(

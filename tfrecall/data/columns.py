@@ -14,12 +14,13 @@ from tfrecall.errors import DataError, MissingColumnError
 # What people call them, in the singular; with or without a word for "id" behind.
 NOUNS = {
     "user_id": "user customer client member visitor household account shopper buyer reviewer reader "
-    "player listener viewer subscriber person profile consumer guest learner student patron",
+    "player listener viewer subscriber person profile consumer guest learner student patron "
+    "kunde benutzer nutzer cliente usuario utilisateur",
     "item_id": "item product sku asin movie film article book isbn song track video game app stock good "
     "material upc ean gtin listing offer news course artist restaurant business venue hotel recipe "
-    "podcast show episode anime content merchandise",
-    "timestamp": "timestamp time date datetime ts moment day when",
-    "rating": "rating rate stars star score overall grade",
+    "podcast show episode anime content merchandise artikel produkt producto produit articulo",
+    "timestamp": "timestamp time date datetime ts moment day when datum zeit zeitpunkt fecha",
+    "rating": "rating rate stars star score overall grade bewertung note",
 }
 ID_WORDS = {"id", "ids", "key", "no", "nr", "num", "number", "code", "hash", "uuid", "idx", "index"}
 # Times are also named after what happened then: created_at, order_date, event_time, t_dat.
@@ -180,7 +181,8 @@ class _Search:
         if other not in self.found and not any(_is_named(name, other) for name in free):
             return [], ""  # two unknown ids cannot be told apart
         ids = [name for name in free if self._can_only_be_id(name, other)]
-        return ids, "the only other column of ids"
+        named = [name for name in ids if ID_WORDS & set(words_of(name))]
+        return (named or ids), "the only other column of ids"
 
     def _can_only_be_id(self, name: str, other: str) -> bool:
         column = self.log[name]
