@@ -1,0 +1,137 @@
+"""A run that is killed again and again ends like one that was left alone."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.integration.runs import write_files
+
+pytestmark = pytest.mark.slow
+
+# Something random in every place, and state in the task, so that whatever is forgotten shows.
+SETTINGS = (
+    "training.checkpoint_seconds=0",
+    "training.refit=true",
+    "training.epochs=6",
+    "training.patience=6",
+    "training.monitor=loss",
+    "training.schedule=cosine",
+    "training.clip_norm=1.0",
+    "model.dropout=0.2",
+    "task.type=in_batch",
+    "task.memory_size=64",
+    "task.num_uniform_negatives=8",
+    "task.frequency=streaming",
+)
+# Kills itself with the temporary file of the n-th checkpoint written in part.
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+import numpy as np
+from tfrecall import checkpoint_file, cli
+original, left = checkpoint_file._add, [int(sys.argv.pop(1))]
+def add(archive, name, array):
+    checksum = original(archive, name, array)
+    left[0] -= name == "optimizer/0"
+    if not left[0]:
+        archive.fp.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return checksum
+checkpoint_file._add = add
+cli.main()
+"""
+
+
+def started(arguments, code=None, *before):
+    how = ["-m", "tfrecall.cli"] if code is None else ["-c", code, *before]
+    command = [sys.executable, *how, "run", *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ended(process):
+    """What it told, when it is over."""
+    _, told = process.communicate(timeout=600)
+    return told
+
+
+def killed_when(process, condition):
+    while process.poll() is None and not condition():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    told = ended(process)
+    assert process.returncode == -signal.SIGKILL, told[-2000:]
+    return told
+
+
+def result(root):
+    """All that does not depend on the clock."""
+    metrics = json.loads((root / "metrics.json").read_text("utf-8"))
+    del metrics["timings"], metrics["index"]
+    return metrics, np.load(root / "index" / "1" / "vectors.npy")
+
+
+def newest(root):
+    files = (root / "checkpoints").glob("0*.npz")
+    return max((int(file.stem) for file in files), default=0)
+
+
+def test_killed_at_several_moments_a_run_ends_like_one_left_alone(tmp_path):
+    *arguments, _, _ = write_files(tmp_path)
+    arguments += [part for setting in SETTINGS for part in ("--set", setting)]
+    whole, root = tmp_path / "whole", tmp_path / "killed"
+    alone = started([*arguments, "--out", str(whole)])
+    arguments += ["--out", str(root)]
+
+    killed_when(started(arguments), lambda: newest(root) >= 2)
+    # The third of this process is cut short while it is written.
+    cut = started(arguments, KILLED_WHILE_WRITING, "3")
+    told = ended(cut)
+    assert cut.returncode == -signal.SIGKILL, told[-2000:]
+    assert "Resuming after epoch" in told
+    assert list((root / "checkpoints").glob(".writing-*"))
+    # Six of the first fit, so the seventh is the refit's.
+    told = killed_when(started(arguments), lambda: newest(root) >= 7)
+    assert "(fit), checkpoint of " in told
+    assert not list((root / "checkpoints").glob(".writing-*"))
+    last = started(arguments)
+    told = ended(last)
+    assert last.returncode == 0, told[-2000:]
+    assert "(refit), checkpoint of " in told
+    assert not (root / "checkpoints").exists()
+
+    told = ended(alone)
+    assert alone.returncode == 0, told[-2000:]
+    (metrics, vectors), (same_metrics, same_vectors) = result(whole), result(root)
+    assert same_metrics == metrics
+    np.testing.assert_array_equal(same_vectors, vectors)
+
+
+def test_checkpoints_of_another_run_are_refused_until_they_are_discarded(tmp_path):
+    arguments = write_files(tmp_path)
+    settings = ["--set", "training.checkpoint_seconds=0", "--set", "training.epochs=500"]
+    root = tmp_path / "out"
+    killed_when(started([*arguments, *settings]), lambda: newest(root) >= 1)
+    other = ["--set", "training.learning_rate=0.05", "--set", "training.patience=1"]
+
+    refused = started([*arguments, *settings, *other])
+    told = ended(refused)
+    assert refused.returncode == 1
+    assert "training.learning_rate: 0.1 there, 0.05 now" in told
+    assert "training.patience: 3 there, 1 now" in told
+    assert "--fresh" in told
+    assert "Traceback" not in told
+
+    # The same numbers under another name and described otherwise are the same training.
+    same = ["--set", "description=Another", "--set", "evaluation.ks=[5]"]
+    seen = newest(root)
+    told = killed_when(started([*arguments, *settings, *same]), lambda: newest(root) > seen)
+    assert "Resuming after epoch" in told
+
+    seen = newest(root)
+    told = killed_when(started([*arguments, *settings, *other, "--fresh"]), lambda: newest(root) < seen)
+    assert "Resuming" not in told
+    assert "Error" not in told
