@@ -1,7 +1,7 @@
 # make demo   environment, install, the main job on MovieLens-100K, recommendations
 # make test   environment, install, all tests; PYTEST='-m "not slow"' for the fast ones
 # make check  what CI runs: format, lint, types, import direction, README, tests
-# make bench  the benchmarks, one JSON line each
+# make bench  the benchmarks, one JSON line each; bench-check compares them with benchmarks/ratios.json
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 export TF_USE_LEGACY_KERAS = 1
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: demo test check format lint types imports readme notebooks bench clean
+.PHONY: demo test check format lint types imports readme notebooks bench bench-check clean
 
 demo: $(STAMP)
 	$(BIN)/tfrecall run $(if $(DATA),--data $(DATA))
@@ -40,6 +40,9 @@ notebooks: $(STAMP)
 
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
+
+bench-check: $(STAMP)
+	$(BIN)/python -m benchmarks.check $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

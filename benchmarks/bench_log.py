@@ -1,14 +1,19 @@
-"""Seconds and peak memory to read, validate, split and index a generated Parquet log."""
+"""Seconds and peak memory to read, validate, split and index a generated Parquet log.
+
+The log is written by one process and worked on by another, whose peak is reported.
+"""
 
 import argparse
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 
-from benchmarks.common import report, seconds_of
+from benchmarks.measure import report, seconds_of
 from tfrecall.data import read, split_by_time, split_leave_last_out, split_random
 
 
@@ -26,7 +31,7 @@ def write_log(file: Path, rows: int) -> None:
 
 
 def work(file: Path) -> None:
-    """The whole way of a log before training."""
+    """The whole way of a log before training: vocabularies and histories at the end."""
     data = read(file)
     split_random(data)
     split_leave_last_out(data)
@@ -34,13 +39,27 @@ def work(file: Path) -> None:
     _ = train.user_rows, train.item_rows, train.histories
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Writes and works in two processes of their own."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=2_000_000)
-    rows = parser.parse_args().rows
-    with TemporaryDirectory() as folder:
-        log = Path(folder) / "log.parquet"
-        write_log(log, rows)
-        seconds = seconds_of(lambda: work(log))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    report("log", rows=rows, seconds=seconds, peak_rss_gb=peak)
+    parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--write", type=Path, help="only write the log there")
+    parser.add_argument("--work", type=Path, help="only work on the log there")
+    options = parser.parse_args()
+    if options.write:
+        write_log(options.write, options.rows)
+    elif options.work:
+        seconds = seconds_of(lambda: work(options.work))
+        unit = 2**30 if sys.platform == "darwin" else 2**20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        report("log", rows=options.rows, seconds=seconds, peak_rss_gb=peak)
+    else:
+        with TemporaryDirectory() as folder:
+            for step in ("--write", "--work"):
+                file = str(Path(folder) / "log.parquet")
+                command = [sys.executable, "-m", "benchmarks.bench_log", step, file]
+                subprocess.run([*command, "--rows", str(options.rows)], check=True)
+
+
+if __name__ == "__main__":
+    main()

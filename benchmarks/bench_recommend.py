@@ -5,7 +5,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import tfrecall as tr
-from benchmarks.common import movielens_split, report, seconds_of
+from benchmarks.measure import report, seconds_of
+from benchmarks.tutorial import movielens_split
 
 REQUESTS = 500
 

@@ -1,24 +1,34 @@
-"""What the benchmarks share: the data, the tutorial's model, and the line they print."""
+"""The other side of the comparisons: the data, and the model as the TFRS tutorial writes it."""
 
-import json
 import os
-from collections.abc import Callable
-from pathlib import Path
-from time import perf_counter
-from typing import Any
+
+from benchmarks.measure import movielens_folder
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
 
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data import Interactions, movielens, split_random
 from tfrecall.data.pipelines import examples
+from tfrecall.schema import Bucketized, Categorical, Numeric, Schema, Text
 
 
 def movielens_split() -> tuple[Interactions, Interactions]:
     """MovieLens-100K, 80,000 rows to train and 20,000 to test on."""
-    folder = os.environ.get("TFRECALL_MOVIELENS")
-    data = movielens("100k", Path(folder) / "ml-100k" if folder else None)
-    return split_random(data, 0.2, seed=42)
+    return split_random(movielens("100k", movielens_folder()), 0.2, seed=42)
+
+
+def tutorial_schema() -> Schema:
+    """The features of the tutorial, for our model of the same towers."""
+    return Schema(
+        query=[
+            Categorical("user_id"),
+            Bucketized("timestamp", 1000, method="equal_width"),
+            Numeric("timestamp"),
+        ],
+        candidate=[Categorical("movie_title"), Text("movie_title")],
+    )
 
 
 def raw_batches(data: Interactions, batch_size: int, shuffle: bool = True) -> tf.data.Dataset:
@@ -33,6 +43,7 @@ class TutorialModel(tfrs.Model):
     def __init__(self, train: Interactions) -> None:
         super().__init__()
         titles = train.items["movie_title"].unique(maintain_order=True).to_list()
+        self.titles = np.array(titles)
         times = train.log["timestamp"].to_numpy()
         step = (times.max() - times.min()) / 999
         boundaries = [float(times.min() + i * step) for i in range(1000)]
@@ -71,19 +82,6 @@ class TutorialModel(tfrs.Model):
     def compute_loss(self, raw: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         vectors = self.query(raw), self.candidate(raw["movie_title"])
         return self.task(*vectors, compute_metrics=not training)
-
-
-def seconds_of(work: Callable[[], Any]) -> float:
-    """Wall time of a call."""
-    started = perf_counter()
-    work()
-    return perf_counter() - started
-
-
-def report(name: str, **figures: Any) -> None:
-    """Prints the line of a benchmark."""
-    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
-    print(json.dumps({"benchmark": name, **rounded}))
 
 
 def _lookup(vocabulary: list[str], mask: str | None) -> keras.Sequential:
