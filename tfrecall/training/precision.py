@@ -60,7 +60,7 @@ def words_on_gain() -> str | None:
             return None
     return (
         "`training.mixed_precision` is on, but there is no GPU here that computes in bfloat16 (NVIDIA's "
-        "since Ampere), nor a TPU: it will not be faster, and a little less exact."
+        "since Ampere), nor a TPU: training will not be faster, on a CPU rather slower, and less exact."
     )
 
 

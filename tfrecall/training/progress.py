@@ -165,10 +165,11 @@ def restore(
 
 
 def _state(model: keras.Model, best: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """All variables, one in memory at a time; the best weights are there anyway."""
+    """All variables, without a copy; the best weights are there anyway."""
     for group, variables in (("weights", model.weights), ("optimizer", _optimizer_variables(model))):
         for i, variable in enumerate(variables):
-            yield f"{group}/{i}", variable.numpy()
+            # Through the buffer, not `numpy()`: that would copy a table that may fill half the memory.
+            yield f"{group}/{i}", np.asarray(memoryview(variable.read_value()))
     for i, array in enumerate(best):
         yield f"best/{i}", array
 
