@@ -65,6 +65,14 @@ def capped() -> RunConfig:
     return config_from_dict(values)
 
 
+def test_vectors_are_as_long_as_the_last_layer_or_the_embeddings():
+    values = config().to_dict()
+    for sizes, length in (([128, 32], 32), ([], 64)):
+        values["model"]["layer_sizes"] = sizes
+        found = needs(config_from_dict(values), data_of(100))
+        assert {need.least for need in found if "vectors" in need.what} == {100 * length * 4}
+
+
 def test_small_logs_are_not_talked_about():
     notes = []
     check_memory(config(), data_of(1_000), notes.append, available=10**9)

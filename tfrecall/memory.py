@@ -127,7 +127,8 @@ def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
 
 def _vectors(config: RunConfig, data: Interactions) -> Need:
     dims = [getattr(feature, "embedding_dim", 1) for feature in config.schema.candidate]
-    size = (config.model.layer_sizes or (max(dims),))[-1] * 4 * data.items.height
+    length = config.model.layer_sizes[-1] if config.model.layer_sizes else max(dims)
+    size = length * 4 * data.items.height
     advice = (
         "Leave out rare items (filters.min_item_interactions), or shorten the vectors (the last of "
         "model.layer_sizes)."
