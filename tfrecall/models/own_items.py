@@ -53,4 +53,6 @@ class OwnItems:
             return np.where(latest > 0, latest, answers)
         counts = np.zeros(answers.shape, np.float32)
         np.add.at(counts, (rows, items), np.float32(1))
-        return np.where(counts > 0, counts + latest / (latest.max(initial=0) + 1), answers)
+        # Less than one event, so that it only decides between equal counts.
+        longest = self._histories.lengths.max(initial=0) + 1
+        return np.where(counts > 0, counts + latest / np.float32(longest), answers)
