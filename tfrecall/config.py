@@ -169,7 +169,7 @@ class InBatchConfig:
     Attributes:
         num_uniform_negatives: items drawn uniformly from the catalogue for each batch, beside those of
             the batch (mixed negative sampling).
-        memory_size: candidates of past batches that stand as negatives (cross-batch memory).
+        memory_size: rows of past batches whose candidates stand as negatives (cross-batch memory).
         correction: what the logQ correction takes for the positive: `standard`, or `without_positive`,
             which leaves it out of the sampled part of the sum.
         frequency: how often a candidate is sampled: `counted` in the training rows, or `streaming`,
