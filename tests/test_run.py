@@ -95,21 +95,32 @@ def tiny_run(tmp_path, *settings) -> RunConfig:
 def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch):
     from tfrecall import run as job
 
-    config = tiny_run(tmp_path, "training.refit=true", "training.epochs=1")
+    config = tiny_run(tmp_path, "training.refit=true", "training.epochs=1", "training.warmup_steps=99")
     fits = []
     monkeypatch.setattr(
         job,
         "fit",
         lambda model, rows, validation=None, **settings: (
-            fits.append((model, len(rows), validation is not None, settings["epochs"]))
+            fits.append(
+                (
+                    model,
+                    len(rows),
+                    validation is not None,
+                    settings["epochs"],
+                    settings["warmup_steps"],
+                )
+            )
             or job.Fitted({}, 1, 7, 2.0, 10.0)
         ),
     )
+    # The models are not trained here, so there is nothing to examine.
+    monkeypatch.setattr(job.Examiner, "examine_fit", lambda *args: None)
     listener = Heard()
     model, fitted = train(config, prepare(config, listener.note), listener)
     (first, *of_first), (second, *of_second) = fits
-    assert of_first == [648, True, 1]
-    assert of_second == [720, False, 7], "as many epochs as were best"
+    assert of_first == [648, True, 1, 99]
+    # 720 rows in batches of 256 are 3 steps, in 7 epochs 21: one at least comes after the warm-up.
+    assert of_second == [720, False, 7, 20], "as many epochs as were best"
     assert model is second is not first
     assert (fitted.seconds, fitted.best_epoch) == (4.0, 7)
     assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in listener.notes)

@@ -50,7 +50,7 @@ class Checkpoints:
 
     >>> import tempfile
     >>> with Checkpoints(tempfile.mkdtemp(), seconds=0, belongs_to={"rate": 0.1}) as kept:
-    ...     kept.save({"epoch": 3}, [("weights/0", np.ones(2))])
+    ...     _ = kept.save({"epoch": 3}, [("weights/0", np.ones(2))])
     ...     found = kept.last()
     >>> found.header["epoch"], [array.tolist() for array in found.arrays("weights")]
     (3, [[1.0, 1.0]])
