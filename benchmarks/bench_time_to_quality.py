@@ -17,9 +17,10 @@ from benchmarks.measure import movielens_folder, report, seconds_of
 from benchmarks.tutorial import TutorialModel, raw_batches
 from tfrecall._keras import keras, tf
 from tfrecall.data.pipelines import examples
+from tfrecall.learning import make_model
 from tfrecall.metrics import hit_rate
+from tfrecall.preparation import prepare
 from tfrecall.recipes import load_config
-from tfrecall.run import make_model, prepare
 from tfrecall.training import make_optimizer, seed_everything
 
 QUALITY = 0.28

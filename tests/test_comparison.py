@@ -179,8 +179,8 @@ def a_config(log_file, **sections):
 
 def releases_of(*configs):
     """Releases that say what a run of each configuration would say."""
+    from tfrecall.preparation import prepare
     from tfrecall.recipes import config_from_dict
-    from tfrecall.run import prepare
 
     made = {}
     for name, config in zip("ab", configs, strict=True):

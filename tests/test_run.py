@@ -13,19 +13,11 @@ from tfrecall.config import RunConfig
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.example import example_of
+from tfrecall.learning import _warn_of_monitor, make_model, train
+from tfrecall.listening import Silent, Stopwatch
+from tfrecall.preparation import load_data, prepare, split
 from tfrecall.recipes import load_config
-from tfrecall.run import (
-    Silent,
-    Stopwatch,
-    _finite,
-    _warn_of_monitor,
-    load_data,
-    make_model,
-    prepare,
-    run,
-    split,
-    train,
-)
+from tfrecall.run import _finite, run
 
 
 class Heard(Silent):

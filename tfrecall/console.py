@@ -21,7 +21,7 @@ SECONDS_BETWEEN_REPORTS = 5.0
 
 
 class Narrator:
-    """Tells the steps of a run on standard error; a `Listener` of `tfrecall.run`."""
+    """Tells the steps of a run on standard error; a `tfrecall.listening.Listener`."""
 
     def __init__(self) -> None:
         self._last_word = time.perf_counter()

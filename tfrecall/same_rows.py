@@ -7,9 +7,9 @@ from typing import Any
 from tfrecall.config import RunConfig
 from tfrecall.data.fingerprints import fingerprint
 from tfrecall.errors import ReleaseError
+from tfrecall.preparation import Prepared, prepare
 from tfrecall.recipes import config_from_dict
 from tfrecall.release.release import Release
-from tfrecall.run import Prepared, prepare
 
 # What decides which rows are learned from and which are judged by.
 _SECTIONS = ("data", "filters", "split")

@@ -9,8 +9,8 @@ from tfrecall.config import RunConfig
 from tfrecall.data import split_random
 from tfrecall.diagnostics.examiner import Examiner, _list_length
 from tfrecall.evaluation import evaluate
+from tfrecall.learning import make_model
 from tfrecall.recipes import config_from_dict
-from tfrecall.run import make_model
 from tfrecall.training import fit
 
 SCHEMA = {

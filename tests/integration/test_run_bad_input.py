@@ -140,8 +140,8 @@ def test_a_recipe_for_other_data_names_what_is_missing(tmp_path):
 
 
 def test_items_that_the_table_lacks_may_be_added_or_dropped_on_request(tmp_path):
+    from tfrecall.preparation import prepare
     from tfrecall.recipes import load_config
-    from tfrecall.run import prepare
 
     arguments = write_files(tmp_path, items=ITEMS[5:])
     settings = [f"data.{key}={tmp_path}/{key}.parquet" for key in ("users", "items")]

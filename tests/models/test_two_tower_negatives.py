@@ -137,7 +137,7 @@ def test_saved_weights_hold_the_state_of_the_task(name, tmp_path):
 
 
 def test_a_configuration_reaches_the_task():
-    from tfrecall.run import make_model
+    from tfrecall.learning import make_model
 
     config = RunConfig(recipe="all", schema=SCHEMA, task=InBatchConfig(**EVERYTHING))
     task = make_model(config).task

@@ -6,9 +6,9 @@ import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tfrecall.preparation import prepare
 from tfrecall.proposal import propose
 from tfrecall.raw import raw_features
-from tfrecall.run import prepare
 
 VALUES = {
     "words": st.sampled_from(["red", "blue", "dark green", "", "ü", "a|b", "x, y"]),

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 from tests.tiny import tiny_interactions
 from tfrecall.cli import app
 from tfrecall.errors import DataError
+from tfrecall.preparation import prepare
 from tfrecall.proposal import propose
 from tfrecall.proposal.training import Facts, choose_training, monitored_k
 from tfrecall.proposal.writing import value
 from tfrecall.recipes import load_config
-from tfrecall.run import prepare
 
 
 @pytest.fixture(scope="module")

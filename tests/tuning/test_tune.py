@@ -8,8 +8,8 @@ import pytest
 
 from tests.integration.runs import write_files
 from tfrecall.errors import ConfigError
+from tfrecall.listening import Silent
 from tfrecall.recipes import load_config
-from tfrecall.run import Silent
 from tfrecall.tuning import search, tune
 from tfrecall.tuning.study import FIRST_EPOCH_TO_PRUNE
 

@@ -30,8 +30,8 @@ def evaluate(
     with redirect_stdout(sys.stderr):
         from tfrecall.data.repeated import leading_rule
         from tfrecall.evaluation import evaluate as judge
+        from tfrecall.preparation import prepare
         from tfrecall.release import load
-        from tfrecall.run import prepare
 
         loaded, narrator = load(release), Narrator()
         if "config" not in loaded.manifest:

@@ -16,9 +16,11 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.divergence import StopOnNonFinite
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
+from tfrecall.learning import train
+from tfrecall.listening import Listener, Silent
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.preparation import Prepared, prepare
 from tfrecall.recipes import with_settings
-from tfrecall.run import Listener, Prepared, Silent, prepare, train
 from tfrecall.tuning.space import Space, default_space
 from tfrecall.tuning.study import Study
 

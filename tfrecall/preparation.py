@@ -1,0 +1,96 @@
+"""The data of a run: read, filtered, checked against the schema, split."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrecall.config import DataConfig, RunConfig
+from tfrecall.data.filters import filter_log
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.movielens import movielens
+from tfrecall.data.splits import split_by_time, split_leave_last_out, split_random
+from tfrecall.data.tables import read
+from tfrecall.errors import ConfigError
+
+MOVIELENS = {"movielens-100k": "100k", "movielens-1m": "1m"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A log, split.
+
+    Attributes:
+        train: rows to fit on while the number of epochs is sought.
+        validation: rows to stop by; None if none were asked for.
+        known: everything that may be learned from: training and validation rows.
+        test: rows to judge by, once.
+    """
+
+    train: Interactions
+    validation: Interactions | None
+    known: Interactions
+    test: Interactions
+
+
+def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Interactions:
+    """Reads or fetches the log of a configuration."""
+    if config.source in MOVIELENS:
+        return movielens(MOVIELENS[config.source], config.folder, report=note)
+    return read(
+        config.source,
+        users=config.users,
+        items=config.items,
+        user_id=config.user_column,
+        item_id=config.item_column,
+        timestamp=config.timestamp_column,
+        rating=config.rating_column,
+        weight=config.weight_column,
+        missing_items=config.missing_items,
+        unit=config.timestamp_unit,
+        ignore_columns=config.ignore_columns,
+        list_separators=config.list_separators,
+    )
+
+
+def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
+    """Reads the data, filters them, checks that they hold what the schema names, and splits them."""
+    data = filter_log(load_data(config.data, note), **vars(config.filters))
+    for text in data.notes:
+        note(text)
+    config.schema.check_query([*data.log.columns, *data.users.columns])
+    config.schema.check_candidate(data.items.columns)
+    if config.export.k > data.items.height:
+        raise ConfigError(
+            f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items. "
+            f"Set it to at most that: --set export.k={data.items.height}."
+        )
+    prepared = split(config, data)
+    for text in prepared.test.notes[len(data.notes) :]:
+        note(text)
+    return prepared
+
+
+def split(config: RunConfig, data: Interactions) -> Prepared:
+    """Sets test and validation rows aside as the configuration says."""
+    how, fraction = config.split, config.split.validation_fraction
+    if how.method == "leave_last_out":
+        if not fraction:
+            known, test = split_leave_last_out(data, validation=False)
+            return Prepared(known, None, known, test)
+        train, validation, test = split_leave_last_out(data, validation=True)
+        known, _ = split_leave_last_out(data, validation=False)
+        return Prepared(train, validation, known, test)
+    if how.method == "random":
+        known, test = split_random(data, how.test_fraction, how.seed)
+    else:
+        known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
+    if not fraction:
+        return Prepared(known, None, known, test)
+    if how.method == "random":
+        train, validation = split_random(known, fraction, how.seed)
+    else:
+        times = known.log["timestamp"].to_numpy()
+        at = float(np.quantile(times, 1 - fraction, method="higher"))
+        train, validation = split_by_time(known, at, how.known_users, how.known_items)
+    return Prepared(train, validation, known, test)
