@@ -5,7 +5,10 @@ TFRS 0.7.7 works with Keras 2 only, which lives on as `tf-keras`; TensorFlow pic
 `from tfrecall._keras import keras, tfrs`.
 """
 
+import inspect
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from tfrecall.errors import KerasVersionError
 
@@ -25,4 +28,18 @@ if not keras.layers.Layer.__module__.startswith("tf_keras"):
 
 import tensorflow_recommenders as tfrs  # noqa: E402
 
-__all__ = ["keras", "tf", "tfrs"]
+_Method = TypeVar("_Method", bound=Callable)
+
+
+def without_autograph(method: _Method) -> _Method:
+    """Leaves a method and all that it calls to Python while a graph is traced.
+
+    For code without `if` or `for` over tensors, which AutoGraph would take longer to rewrite than
+    TensorFlow takes to trace it. The signature stays, because Keras looks it up.
+    """
+    plain = tf.autograph.experimental.do_not_convert(method)
+    plain.__signature__ = inspect.signature(method)
+    return plain
+
+
+__all__ = ["keras", "tf", "tfrs", "without_autograph"]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tfrecall import schema
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.layers.dropout import Dropout
 from tfrecall.layers.features import LAYERS
@@ -131,6 +131,7 @@ class Tower(keras.Model):
         self._check(raw)
         return {layer.name: layer.preprocess(raw[layer.spec.column]) for layer in self.features}
 
+    @without_autograph
     def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         self._check_adapted()
         vectors = [

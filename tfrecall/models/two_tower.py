@@ -235,7 +235,9 @@ class TwoTower(tfrs.Model):
         Validation data are encoded once and kept in memory.
         """
         validation = None if validation_data is None else self._encoded(validation_data).cache()
-        return super().fit(self._encoded(x), validation_data=validation, **kwargs)
+        examples = self._encoded(x)
+        self._create_weights()
+        return super().fit(examples, validation_data=validation, **kwargs)
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`; embeds the catalogue once, before the first batch."""
@@ -343,11 +345,19 @@ class TwoTower(tfrs.Model):
 
     def load_weights(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
-        self.query_tower.create_weights()
-        self.candidate_tower.create_weights()
-        self._build_task()
+        self._create_weights()
         self.built = True  # HDF5 asks
         return super().load_weights(*args, **kwargs)
+
+    def _create_weights(self) -> None:
+        """Makes all weights before a step is traced: a step that makes some is traced twice."""
+        with self.distribute_strategy.scope():
+            self.query_tower.create_weights()
+            self.candidate_tower.create_weights()
+            self._build_task()
+            # The optimizers of `keras.optimizers.legacy` build nothing in advance.
+            if hasattr(getattr(self, "optimizer", None), "build"):
+                self.optimizer.build(self.trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
 
 
@@ -41,6 +41,7 @@ class FullSoftmax(keras.layers.Layer):
         self.temperature = temperature
         self.block_size = block_size
 
+    @without_autograph
     def call(
         self,
         query_embeddings: tf.Tensor,

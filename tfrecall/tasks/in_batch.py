@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
 from tfrecall.layers.randomness import RandomStream
@@ -136,6 +136,7 @@ class InBatchSoftmax(keras.layers.Layer):
         shape, seed = [self.num_uniform_negatives], self._stream.next_seed()
         return tf.random.stateless_uniform(shape, seed, maxval=num_candidates, dtype=tf.int32)
 
+    @without_autograph
     def call(
         self,
         query_embeddings: tf.Tensor,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, without_autograph
 
 # Queries scored at a time: 512 rows of 2,000 float32 scores stay in a processor's cache, which makes
 # counting a third faster.
@@ -32,6 +32,7 @@ class ExactTopK(keras.metrics.Metric):
         self._hits = self.add_weight("hits", shape=[len(self.ks)], initializer="zeros")
         self._count = self.add_weight("count", initializer="zeros")
 
+    @without_autograph
     def update_state(
         self,
         query_embeddings: tf.Tensor,
