@@ -85,7 +85,7 @@ def tiny_run(tmp_path, *settings) -> RunConfig:
 
 
 def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch):
-    from tfrecall import run as job
+    from tfrecall import learning as job
 
     config = tiny_run(tmp_path, "training.refit=true", "training.epochs=1", "training.warmup_steps=99")
     fits = []
