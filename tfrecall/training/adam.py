@@ -4,8 +4,6 @@ from typing import Any
 
 from tfrecall._keras import keras, tf
 
-Gradient = tf.Tensor | tf.IndexedSlices
-
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class FusedAdam(keras.optimizers.Adam):
@@ -19,7 +17,7 @@ class FusedAdam(keras.optimizers.Adam):
         Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, end of section 2.
     """
 
-    def _deduplicate_sparse_grad(self, grads: list[Gradient | None]) -> list[tf.Tensor | None]:
+    def _deduplicate_sparse_grad(self, grads: list[Any]) -> list[Any]:
         # Where Keras would add up the slices of each row; all rows are wanted here anyway.
         return [_dense(gradient) for gradient in grads]
 
