@@ -40,6 +40,6 @@ report(
     "demo",
     seconds=seconds,
     **timings,
-    hit_rate_at_100_kept=metrics["test"]["kept"]["hit_rate@100"],
-    hit_rate_at_100_removed=metrics["test"]["removed"]["hit_rate@100"],
+    hit_rate_at_100_kept=metrics["test"]["seen_kept"]["hit_rate@100"],
+    hit_rate_at_100_removed=metrics["test"]["seen_removed"]["hit_rate@100"],
 )
