@@ -156,7 +156,7 @@ def test_categorical_trains_the_unknown_row():
     layer = adapted(schema.Categorical("c", 1, unknown_rate=0.5), np.array(["a"]))
     encoded = layer.preprocess(tf.fill([1000], "a"))
     layer(encoded)
-    layer.set_weights([np.array([[0.0], [1.0], [5.0]])])  # padding, unknown, a
+    layer._table.set_weights([np.array([[0.0], [1.0], [5.0]])])  # padding, unknown, a
     assert set(layer(encoded, training=False).numpy().ravel()) == {5.0}
     assert set(layer(encoded, training=True).numpy().ravel()) == {1.0, 5.0}
 
