@@ -197,8 +197,8 @@ def test_a_model_that_answers_otherwise_is_not_published(tiny_model, root, monke
     else:
         save = exporting.save_retrieval
 
-        def spoiled(tower, catalogue, vectors, k, path):
-            save(tower, catalogue, another(vectors), k, path)
+        def spoiled(tower, catalogue, vectors, *others):
+            save(tower, catalogue, another(vectors), *others)
 
         monkeypatch.setattr(exporting, "save_retrieval", spoiled)
     before = contents(root)

@@ -62,7 +62,10 @@ def test_metrics_have_the_keys_that_others_rely_on(metrics):
     }
     assert (metrics["data"]["users"], metrics["data"]["items"]) == (61, 40)
     assert (metrics["data"]["train_rows"], metrics["data"]["test_rows"]) == (720, 180)
-    assert metrics["baselines"].keys() == {"popularity", "item_cf"}
+    # Users of the tiny log come back to items: their own stand beside, and lists keep them.
+    own = {"own_most_frequent", "own_most_recent"}
+    assert metrics["baselines"].keys() == {"popularity", "item_cf", *own}
+    assert metrics["leading"] == "seen_kept"
     for rules in (metrics["test"], *metrics["baselines"].values()):
         assert rules.keys() == {"seen_removed", "seen_kept"}
         for figures in rules.values():
