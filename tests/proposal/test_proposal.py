@@ -46,7 +46,7 @@ def test_columns_are_found_and_features_chosen(proposal):
     )
     query = {f.column: f.type for f in config.schema.query}
     assert query["user_id"] == "categorical"
-    assert query["timestamp"] == "bucketized"
+    assert "timestamp" not in query, "the time orders the log and is no feature unless it is added"
     assert query["device"] == "categorical"
     assert query["tags"] == "multi_categorical"
     candidate = {f.column: f.type for f in config.schema.candidate}
@@ -78,7 +78,8 @@ def test_every_column_has_a_line_with_its_reason(proposal):
     for one in (*proposal.judged, *proposal.query, *proposal.candidate):
         assert f"{one.column}: " in text
         assert one.why.split()[0] in text
-    assert "# Left out:\n#   log.price" in text
+    assert "# Left out:\n#   log.timestamp" in text
+    assert "#   log.price" in text
 
 
 def test_settings_take_precedence(proposal):
@@ -207,12 +208,11 @@ def test_strange_names_and_paths_are_written_so_that_they_can_be_read(tmp_path):
     assert len(prepare(config, lambda note: None).test) == 30
 
 
-@given(st.integers(2, 10**8), st.integers(2, 10**7), st.booleans(), st.booleans())
-def test_settings_are_valid_for_logs_of_every_size(rows, items, has_times, has_validation):
-    facts = Facts(rows, rows // 2, items, 0.0, 0.0, has_times, has_validation, "leave_last_out")
+@given(st.integers(2, 10**8), st.integers(2, 10**7), st.booleans())
+def test_settings_are_valid_for_logs_of_every_size(rows, items, has_validation):
+    facts = Facts(rows, rows // 2, items, 0.0, 0.0, has_validation, "leave_last_out")
     choice = choose_training(facts)
     assert 1 <= monitored_k(items) <= items
-    assert bool(choice.time_buckets) == has_times
     assert choice.training["refit"] == has_validation
 
 

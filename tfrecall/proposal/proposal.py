@@ -115,12 +115,13 @@ class _Proposer:
         choice = choose_training(
             facts_of(self.found, self.catalogue_size, bool(split["validation_fraction"]))
         )
-        judged = self._judged()
+        judged = [*self._times(), *self._judged()]
         features = [_with_dim(one, choice) for one in judged if one.feature]
         separators = {one.column: one.separator for one in features if one.separator}
         if separators:
             data["list_separators"] = separators
-        query = [*self._ids_and_times(choice), *(f for f in features if f.table != "items")]
+        query = [self._id("log", "user_id", "the user", choice)]
+        query += [one for one in features if one.table != "items"]
         items = [self._id("items", "item_id", "the item", choice)]
         items += [one for one in features if one.table == "items"]
         return Proposal(
@@ -204,25 +205,16 @@ class _Proposer:
             split |= {"test_fraction": 0.2, "validation_fraction": 0.1 if enough else 0.0}
         return split, why.removeprefix("Split: ")
 
-    def _ids_and_times(self, choice: Choice) -> list[Judged]:
-        features = [self._id("log", "user_id", "the user", choice)]
+    def _times(self) -> list[Judged]:
+        """The time of an event is left out: few events a bucket, and who asks later asks from the last."""
         if self.found.all_times_equal:
-            return features
-        for count in choice.time_buckets:
-            settings = {
-                "type": "bucketized",
-                "num_buckets": count,
-                "embedding_dim": choice.embedding_dim,
-            }
-            features.append(
-                Judged(
-                    "log",
-                    "timestamp",
-                    settings,
-                    "the time of the event: what is asked for changes with it",
-                )
-            )
-        return features
+            return []
+        why = (
+            "the time of the event orders the log; as a feature it is soon learned by heart. Where demand "
+            'moves with time, try { type = "bucketized", column = "timestamp", num_buckets = 30, '
+            "embedding_dim = 64 }"
+        )
+        return [Judged("log", "timestamp", None, why)]
 
     def _id(self, table: str, name: str, what: str, choice: Choice) -> Judged:
         settings = {"type": "categorical", "embedding_dim": choice.embedding_dim}

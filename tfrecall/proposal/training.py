@@ -16,7 +16,6 @@ class Facts:
         rows, users, items: of the log; items that the catalogue holds without events count.
         repeated_share: share of events whose user had the same item before.
         single_event_share: share of users with one event.
-        has_times: whether times differ.
         has_validation: whether the split leaves rows to stop by.
         split: its method.
     """
@@ -26,7 +25,6 @@ class Facts:
     items: int
     repeated_share: float
     single_event_share: float
-    has_times: bool
     has_validation: bool
     split: str
 
@@ -37,13 +35,11 @@ class Choice:
 
     Attributes:
         embedding_dim: of ids and other categories.
-        time_buckets: resolutions of the time of the event as a feature; none without times.
         model, task, training: the sections.
         why: the reason for what is not usual, in words.
     """
 
     embedding_dim: int
-    time_buckets: tuple[int, ...]
     model: dict[str, Any]
     task: dict[str, Any]
     training: dict[str, Any]
@@ -58,7 +54,6 @@ def facts_of(found: Description, items: int, has_validation: bool) -> Facts:
         items=items,
         repeated_share=found.repeated_share,
         single_event_share=found.single_event_share,
-        has_times=not found.all_times_equal,
         has_validation=has_validation,
         split=best_split(found),
     )
@@ -88,7 +83,6 @@ def choose_training(facts: Facts) -> Choice:
         why = "There are too few events of a user for validation rows: a few epochs, without stopping."
     return Choice(
         embedding_dim=64,
-        time_buckets=(30,) if facts.has_times else (),
         model={
             "layer_sizes": [],
             "combine": "sum",
