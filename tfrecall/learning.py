@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,67 +56,114 @@ def train(
     both. With checkpoints it goes on where the last one was written. What users had, as the model
     answers and is exported, is what is known in the end.
     """
-    listener = listener or Silent()
-    material = _first_times(prepared) if config.model.repeats else prepared
-    examiner = examiner or Examiner(config, listener.note)
-    _warn_of_monitor(config, prepared, listener.note)
-    words = words_on_gain() if config.training.mixed_precision else None
-    if words:
-        listener.note(words)
-
-    def fit_anew(
-        phase: str, rows: Interactions, validation: Interactions | None, **changes: Any
-    ) -> tuple[TwoTower, Fitted]:
-        callbacks = [*examiner.callbacks(), _Epochs(config.training.monitor, listener)]
-        if tensorboard:
-            callbacks.append(Board(Path(tensorboard) / phase))
-        settings = {**vars(config.training), "checkpoints": checkpoints, **changes}
-        del settings["refit"], settings["checkpoint_seconds"]
-        keras.backend.clear_session()
-        seed_everything(config.training.seed)
-        model = make_model(config)
-        return model, fit(model, rows, validation, callbacks=callbacks, verbose=0, **settings)
-
-    def finished(model: TwoTower, repeats: Repeats | None) -> TwoTower:
-        model.interactions, model.repeats = prepared.known, repeats
-        return model
-
-    repeats = None
+    course = _Course(config, prepared, listener or Silent(), examiner, checkpoints, tensorboard)
     with checkpoints or nullcontext():
-        found = checkpoints.last() if checkpoints else None
-        if found and found.header["phase"] == "refit":
-            fitted = Fitted(**found.header["facts"]["fitted"])
-            examiner.take_up(found.header["facts"]["findings"])
-            told = found.header["facts"]["repeats"]
-            repeats = Repeats(**told) if told else None
-        else:
-            model, fitted = fit_anew("fit", material.train, material.validation)
-            model.interactions = prepared.train
-            repeats = model.repeats = _fit_repeats(config, model, prepared, listener.note)
-            examiner.examine_fit(
-                model, prepared.train, prepared.validation, fitted.history, fitted.best_epoch
-            )
-        if prepared.validation is not None and config.training.patience:
-            listener.note(
+        return course.take()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the fit found that validation rows judged: all that the second fit needs of it."""
+
+    fitted: Fitted
+    repeats: Repeats | None
+
+    def to_facts(self) -> dict[str, Any]:
+        """The plain form, for checkpoints of the second fit."""
+        repeats = self.repeats.to_dict() if self.repeats else None
+        return {"fitted": asdict(self.fitted), "repeats": repeats}
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> "_Found":
+        repeats = facts["repeats"]
+        return cls(Fitted(**facts["fitted"]), Repeats(**repeats) if repeats else None)
+
+
+class _Course:
+    """One training: the fit that validation rows judge, then perhaps the one on all known rows."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        prepared: Prepared,
+        listener: Listener,
+        examiner: Examiner | None,
+        checkpoints: Checkpoints | None,
+        tensorboard: str | Path | None,
+    ) -> None:
+        self.config = config
+        self.prepared = prepared
+        self.listener = listener
+        self.examiner = examiner or Examiner(config, listener.note)
+        self.checkpoints = checkpoints
+        self.tensorboard = tensorboard
+        # What the towers learn from.
+        self.material = _first_times(prepared) if config.model.repeats else prepared
+
+    def take(self) -> tuple[TwoTower, Fitted]:
+        """See `train`."""
+        self._say_what_to_expect()
+        found = self._found_before()
+        if found is None:
+            model, found = self._judged_fit()
+        training, fitted = self.config.training, found.fitted
+        if self.prepared.validation is not None and training.patience:
+            self.listener.note(
                 f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
             )
-        if not config.training.refit:
-            return finished(model, repeats), fitted
-        if checkpoints:
-            findings = [finding.to_dict() for finding in examiner.findings]
-            checkpoints.phase = "refit"
-            checkpoints.facts = {
-                "fitted": asdict(fitted),
-                "findings": findings,
-                "repeats": repeats.to_dict() if repeats else None,
-            }
-        epochs, known = fitted.best_epoch, material.known
-        listener.note(f"Fitting again on all {len(known):,} known rows for {epochs} epochs.")
+        if training.refit:
+            model, again = self._refit(found)
+            fitted = replace(fitted, seconds=fitted.seconds + again.seconds)
+        model.interactions, model.repeats = self.prepared.known, found.repeats
+        return model, fitted
+
+    def _say_what_to_expect(self) -> None:
+        _warn_of_monitor(self.config, self.prepared, self.listener.note)
+        words = words_on_gain() if self.config.training.mixed_precision else None
+        if words:
+            self.listener.note(words)
+
+    def _found_before(self) -> _Found | None:
+        """What the first fit had found, if the run was interrupted in the second."""
+        last = self.checkpoints.last() if self.checkpoints else None
+        if last is None or last.header["phase"] != "refit":
+            return None
+        self.examiner.take_up(last.header["facts"]["findings"])
+        return _Found.of(last.header["facts"])
+
+    def _judged_fit(self) -> tuple[TwoTower, _Found]:
+        train, validation = self.prepared.train, self.prepared.validation
+        model, fitted = self._fit_anew("fit", self.material.train, self.material.validation)
+        model.interactions = train
+        model.repeats = _fit_repeats(self.config, model, self.prepared, self.listener.note)
+        self.examiner.examine_fit(model, train, validation, fitted.history, fitted.best_epoch)
+        return model, _Found(fitted, model.repeats)
+
+    def _refit(self, found: _Found) -> tuple[TwoTower, Fitted]:
+        if self.checkpoints:
+            findings = [finding.to_dict() for finding in self.examiner.findings]
+            self.checkpoints.phase = "refit"
+            self.checkpoints.facts = {**found.to_facts(), "findings": findings}
+        epochs, known = found.fitted.best_epoch, self.material.known
+        self.listener.note(f"Fitting again on all {len(known):,} known rows for {epochs} epochs.")
         # So few epochs may be over before the warm-up of the first fit would be.
-        steps = -(-len(known) // config.training.batch_size) * epochs
-        warmup = min(config.training.warmup_steps, steps - 1)
-        model, again = fit_anew("refit", known, None, epochs=epochs, warmup_steps=warmup)
-        return finished(model, repeats), replace(fitted, seconds=fitted.seconds + again.seconds)
+        steps = -(-len(known) // self.config.training.batch_size) * epochs
+        warmup = min(self.config.training.warmup_steps, steps - 1)
+        return self._fit_anew("refit", known, None, epochs=epochs, warmup_steps=warmup)
+
+    def _fit_anew(
+        self, phase: str, rows: Interactions, validation: Interactions | None, **changes: Any
+    ) -> tuple[TwoTower, Fitted]:
+        training = self.config.training
+        callbacks = [*self.examiner.callbacks(), _Epochs(training.monitor, self.listener)]
+        if self.tensorboard:
+            callbacks.append(Board(Path(self.tensorboard) / phase))
+        settings = {**vars(training), "checkpoints": self.checkpoints, **changes}
+        del settings["refit"], settings["checkpoint_seconds"]
+        keras.backend.clear_session()
+        seed_everything(training.seed)
+        model = make_model(self.config)
+        return model, fit(model, rows, validation, callbacks=callbacks, verbose=0, **settings)
 
 
 def _first_times(prepared: Prepared) -> Prepared:
