@@ -1,0 +1,126 @@
+"""Logs of five shapes through `run` without a recipe: the model beside popularity and the other baselines."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+
+from benchmarks.measure import report
+from tfrecall.proposal import propose
+from tfrecall.run import run
+
+DAY = 86_400
+START = 1.6e9
+
+
+def repeated(
+    n_users: int = 2000,
+    n_items: int = 1000,
+    events: int = 20,
+    again: float = 0.6,
+    n_groups: int = 20,
+    seed: int = 0,
+    by_recency: bool = False,
+) -> pl.DataFrame:
+    """Users of two groups each, who with the probability `again` come back to what they had.
+
+    Else four in five choices are of their groups, popular ones first, and one is of all items.
+    """
+    random, rows = np.random.default_rng(seed), []
+    weights = 1 / (np.arange(n_items) + 5) ** 0.9
+    group = random.integers(n_groups, size=n_items)
+    members = [np.flatnonzero(group == g) for g in range(n_groups)]
+    inside, anywhere = [_edges(weights[m]) for m in members], _edges(weights)
+    for user in range(n_users):
+        own = random.choice(n_groups, 2, replace=False)
+        count, had, time = max(3, random.poisson(events)), [], START + random.random() * 1e6
+        for _ in range(count):
+            if had and random.random() < again:
+                back = random.geometric(0.3) - 1 if by_recency else None
+                place = random.integers(len(had)) if back is None else -1 - min(len(had) - 1, back)
+                item = had[place]
+            elif random.random() < 0.8:
+                g = own[random.integers(2)]
+                item = members[g][np.searchsorted(inside[g], random.random())]
+            else:
+                item = np.searchsorted(anywhere, random.random())
+            had.append(int(item))
+            time += random.exponential(3 * DAY)
+            rows.append((user, int(item), time))
+    return _log(rows)
+
+
+def grouped(
+    n_users: int, n_items: int, events: int, n_groups: int, seed: int, moving: bool = False
+) -> pl.DataFrame:
+    """Users of one group each, or who move from group to group, and choose no item twice if they can."""
+    random, rows = np.random.default_rng(seed), []
+    weights = 1 / (np.arange(n_items) + 10) ** 0.8
+    group = random.integers(n_groups, size=n_items)
+    members = [np.flatnonzero(group == g) for g in range(n_groups)]
+    inside, anywhere = [_edges(weights[m]) for m in members], _edges(weights)
+    following = random.permutation(n_groups)
+    for user in range(n_users):
+        g = random.integers(n_groups)
+        count, had, time = max(3, random.poisson(events)), set(), START + random.random() * 1e7
+        for _ in range(count):
+            if moving:
+                g = following[g] if random.random() < 0.7 else g
+            for _ in range(20):
+                if random.random() < 0.75:
+                    item = members[g][np.searchsorted(inside[g], random.random())]
+                else:
+                    item = np.searchsorted(anywhere, random.random())
+                if item not in had:
+                    break
+            had.add(int(item))
+            time += random.exponential(DAY)
+            rows.append((user, int(item), time))
+    return _log(rows)
+
+
+SHAPES: dict[str, Callable[[], pl.DataFrame]] = {
+    "repeated by count": repeated,
+    "repeated by recency": lambda: repeated(again=0.7, seed=1, by_recency=True),
+    "dense": lambda: grouped(1500, 1000, 80, 20, 3),
+    "in sequence": lambda: grouped(5000, 5000, 15, 50, 4, moving=True),
+    "sparse": lambda: grouped(20_000, 100_000, 6, 500, 0),
+}
+
+
+def judge(shape: str, folder: Path) -> None:
+    """Writes a log, runs what is proposed for it, and prints hit_rate@100 under the leading rule."""
+    file = folder / "log.parquet"
+    log = SHAPES[shape]()
+    log.write_parquet(file)
+    metrics = run(propose(file).config(), folder / shape.replace(" ", "_")).metrics
+    rule = metrics["leading"]
+    models = {"two_tower": metrics["test"], **metrics["baselines"]}
+    report(
+        "shapes",
+        shape=shape,
+        rows=log.height,
+        items=metrics["data"]["items"],
+        leading=rule,
+        **{name: rules[rule]["hit_rate@100"] for name, rules in models.items()},
+    )
+
+
+def _edges(weights: np.ndarray) -> np.ndarray:
+    total = np.cumsum(weights)
+    return total / total[-1]
+
+
+def _log(rows: list[tuple[int, int, float]]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shapes", nargs="*", choices=[*SHAPES, []], help="by default all")
+    with TemporaryDirectory() as folder:
+        for shape in parser.parse_args().shapes or SHAPES:
+            judge(shape, Path(folder))
