@@ -1,6 +1,5 @@
 """Logs of five shapes through `run` without a recipe: the model beside popularity and the other baselines."""
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,22 +90,23 @@ SHAPES: dict[str, Callable[[], pl.DataFrame]] = {
 }
 
 
-def judge(shape: str, folder: Path) -> None:
-    """Writes a log, runs what is proposed for it, and prints hit_rate@100 under the leading rule."""
+def judge(shape: str, folder: Path) -> dict[str, float]:
+    """hit_rate@100 of each model under the leading rule, of a run of what is proposed for the log."""
     file = folder / "log.parquet"
-    log = SHAPES[shape]()
-    log.write_parquet(file)
+    SHAPES[shape]().write_parquet(file)
     metrics = run(propose(file).config(), folder / shape.replace(" ", "_")).metrics
-    rule = metrics["leading"]
     models = {"two_tower": metrics["test"], **metrics["baselines"]}
-    report(
-        "shapes",
-        shape=shape,
-        rows=log.height,
-        items=metrics["data"]["items"],
-        leading=rule,
-        **{name: rules[rule]["hit_rate@100"] for name, rules in models.items()},
-    )
+    return {name: rules[metrics["leading"]]["hit_rate@100"] for name, rules in models.items()}
+
+
+def least_over(judged: dict[str, dict[str, float]], kind: str) -> float:
+    """The smallest ratio of the model to the best baseline whose name starts so, over all logs."""
+    ratios = []
+    for rates in judged.values():
+        others = [rate for name, rate in rates.items() if name.startswith(kind)]
+        if others:
+            ratios.append(rates["two_tower"] / max(others))
+    return min(ratios)
 
 
 def _edges(weights: np.ndarray) -> np.ndarray:
@@ -119,8 +119,14 @@ def _log(rows: list[tuple[int, int, float]]) -> pl.DataFrame:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shapes", nargs="*", choices=[*SHAPES, []], help="by default all")
     with TemporaryDirectory() as folder:
-        for shape in parser.parse_args().shapes or SHAPES:
-            judge(shape, Path(folder))
+        judged = {shape: judge(shape, Path(folder)) for shape in SHAPES}
+    report(
+        "shapes",
+        over_popularity=least_over(judged, "popularity"),
+        over_own_items=least_over(judged, "own"),
+        **{
+            shape: {name: round(rate, 3) for name, rate in rates.items()}
+            for shape, rates in judged.items()
+        },
+    )
