@@ -193,10 +193,10 @@ def _fit_repeats(
         getattr(config.task, "temperature", None) or 1.0,
         config.training.seed,
     )
-    halved = repeats.weights(11)[10]
+    weight = repeats.weights(11)[10]
     note(
         "What users had is scored by how often and how lately: an event ten events back weighs "
-        f"{halved:.2f} of the latest."
+        f"{weight:.2f} of the latest."
     )
     return repeats
 

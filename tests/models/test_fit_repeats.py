@@ -121,3 +121,10 @@ def test_the_rule_that_leads_follows_the_log_unless_it_is_told() -> None:
     once = log.with_log(log.log.unique(["user_id", "item_id"]))
     assert leading_rule("auto", once) == "seen_removed"
     assert leading_rule("kept", once) == "seen_kept"
+
+
+def test_a_large_catalogue_is_scored_in_blocks_with_the_same_result(monkeypatch) -> None:
+    train, validation, _ = split_leave_last_out(coming_back(0.7, "recency"))
+    whole = fit_repeats(flat_towers(train), validation, train)
+    monkeypatch.setattr("tfrecall.models.repeats.BLOCK_SCORES", 7 * N_ITEMS)
+    assert fit_repeats(flat_towers(train), validation, train) == whole

@@ -76,6 +76,11 @@ def data_overrides(data: Path | None) -> list[str]:
     return [f"data.source={quoted(data)}"]
 
 
+def column_overrides(columns: dict[str, Any]) -> list[str]:
+    """Settings for the options that name tables and columns; those not given are None."""
+    return [f"data.{name}={quoted(value)}" for name, value in columns.items() if value is not None]
+
+
 def quoted(value: Any) -> str:
     """A text of TOML, which unlike JSON has no pairs of surrogates."""
     return json.dumps(str(value), ensure_ascii=False)

@@ -18,9 +18,9 @@ from tfrecall.cli.options import (
     UserColumn,
     UsersTable,
     app,
+    column_overrides,
     data_overrides,
     guarded,
-    quoted,
 )
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def _config(
 
     if recipe is None and data is not None and not movielens_size(data):
         return _inferred(data, columns, settings, say)
-    given = [f"data.{name}={quoted(value)}" for name, value in columns.items() if value is not None]
-    return load_config(recipe or "two_tower_ml100k", [*data_overrides(data), *given, *settings])
+    overrides = [*data_overrides(data), *column_overrides(columns), *settings]
+    return load_config(recipe or "two_tower_ml100k", overrides)
 
 
 def _inferred(

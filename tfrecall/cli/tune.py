@@ -18,9 +18,9 @@ from tfrecall.cli.options import (
     UserColumn,
     UsersTable,
     app,
+    column_overrides,
     data_overrides,
     guarded,
-    quoted,
 )
 from tfrecall.errors import ConfigError
 
@@ -72,10 +72,8 @@ def tune_recipe(
         "users": users,
         "items": items,
     }
-    overrides = data_overrides(data) + [
-        f"data.{name}={quoted(value)}" for name, value in columns.items() if value is not None
-    ]
-    config = load_config(recipe, [*overrides, *(settings or [])])
+    overrides = [*data_overrides(data), *column_overrides(columns), *(settings or [])]
+    config = load_config(recipe, overrides)
     out = _checked(out or Path(f"{config.recipe}_tuned.toml"))
     import_tensorflow()
     with redirect_stdout(sys.stderr):

@@ -188,8 +188,3 @@ def search_with_repeats(
     ]
     hits = index.search(vectors, k, exclude=others, allow=allow)
     return repeats.merge(hits, exact, vectors, histories, exclude, allow)
-
-
-def histories_of(offsets: np.ndarray, items: np.ndarray, users: np.ndarray) -> list[np.ndarray]:
-    """The slice of each user; none for user -1."""
-    return [items[offsets[u] : offsets[u + 1]] if u >= 0 else items[:0] for u in users]

@@ -3,11 +3,11 @@
 from typing import Any
 
 from tfrecall._keras import keras, tf
-from tfrecall.layers.randomness import RandomStream
+from tfrecall.layers.randomness import RandomShare
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class Dropout(keras.layers.Layer):
+class Dropout(RandomShare):
     """Sets a share of the values to zero in training, and scales up the others to keep the mean.
 
     As Keras' `Dropout`, but what is dropped follows from a weight (`RandomStream`).
@@ -33,22 +33,10 @@ class Dropout(keras.layers.Layer):
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
-        self.rate = rate
+        super().__init__(rate, **kwargs)
         self.supports_masking = True
-        self._stream = RandomStream() if rate else None
-
-    def build(self, input_shape: Any) -> None:
-        if self._stream:
-            self._stream.build(None)
-        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not training or self._stream is None:
             return inputs
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, self._stream.next_seed())
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rate": self.rate}

@@ -51,3 +51,27 @@ class RandomStream(keras.layers.Layer):
         if replica is None or replica.num_replicas_in_sync == 1:
             return seed
         return tf.random.fold_in(seed, replica.replica_id_in_sync_group)
+
+
+class RandomShare(keras.layers.Layer):
+    """Base of the layers that change a share of the values in training.
+
+    Args:
+        rate: the share, in [0, 1). With 0 there is no weight.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
+        self.rate = rate
+        self._stream = RandomStream() if rate else None
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the state of the random numbers."""
+        if self._stream:
+            self._stream.build(None)
+        super().build(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate}

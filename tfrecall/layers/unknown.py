@@ -1,14 +1,12 @@
 """Training of the row that stands for every unknown value."""
 
-from typing import Any
-
 from tfrecall._keras import keras, tf
 from tfrecall.data.vocabulary import UNKNOWN
-from tfrecall.layers.randomness import RandomStream
+from tfrecall.layers.randomness import RandomShare
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class RandomUnknown(keras.layers.Layer):
+class RandomUnknown(RandomShare):
     """Replaces a share of the indexes by the unknown index, in training only.
 
     Without it the embedding of unknown values would keep its random start, because no value is
@@ -31,23 +29,8 @@ class RandomUnknown(keras.layers.Layer):
     [5, 6, 0]
     """
 
-    def __init__(self, rate: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
-        self.rate = rate
-        self._stream = RandomStream() if rate else None
-
-    def build(self, input_shape: Any) -> None:
-        if self._stream:
-            self._stream.build(None)
-        super().build(input_shape)
-
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not training or self._stream is None:
             return inputs
         replaced = (self._stream(tf.shape(inputs)) < self.rate) & (inputs > UNKNOWN)
         return tf.where(replaced, tf.cast(UNKNOWN, inputs.dtype), inputs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "rate": self.rate}

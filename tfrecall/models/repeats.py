@@ -15,6 +15,8 @@ from tfrecall.models.vector_retriever import VectorRetriever
 
 # Rows that decide about four numbers; more only take time.
 MOST_ROWS = 2000
+# Scores at a time, 8 bytes each: bounds memory with large catalogues.
+BLOCK_SCORES = 2**24
 # The weights fade by the place of an event: two numbers, and both may be 0.
 _START = {"recency": 0.5, "decay": 0.01, "bias": 0.0, "blend": 0.0}
 
@@ -53,7 +55,7 @@ class RepeatingRetriever:
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """See `Retriever.scores`."""
-        scores = np.array(self.towers.scores(queries), np.float32)
+        scores = self.towers.scores(queries)
         return self.repeats.apply(scores, histories(self.log, queries["user_id"]))
 
 
@@ -100,15 +102,13 @@ def fit_repeats(
         DataError: if no user of the rows had anything before, or none of their items is known.
     """
     drawn = rows.with_log(rows.log.sample(min(len(rows), MOST_ROWS), seed=seed))
-    targets = drawn.item_rows
-    logits = np.array(towers.scores(drawn.queries), np.float64) / temperature
     own = Repeats().own(histories(seen, drawn.log["user_id"]))
     if not len(own.rows):
         raise DataError(
             "No user of the validation rows has a history to come back to, so `model.repeats` has "
             "nothing to learn from. Set it to false, or take a split that keeps users' earlier events."
         )
-    choice = _Choice.build(logits, own, targets)
+    choice = _Choice.build(towers, drawn, own, temperature)
     start = {**_START, "bias": choice.typical_bias()}
     found = minimize(
         choice.loss, list(start.values()), method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3}
@@ -136,15 +136,25 @@ class _Choice:
     new: np.ndarray
 
     @classmethod
-    def build(cls, logits: np.ndarray, own: Own, targets: np.ndarray) -> "_Choice":
-        rest = logits.copy()
-        rest[own.queries, own.rows] = -np.inf
+    def build(
+        cls, towers: VectorRetriever, rows: Interactions, own: Own, temperature: float
+    ) -> "_Choice":
+        targets, queries = rows.item_rows, rows.queries
         place = np.full(len(targets), -1)
         hit = np.flatnonzero(own.rows == targets[own.queries])
         place[own.queries[hit]] = hit
-        new = logits[np.arange(len(targets)), targets]
-        products = logits[own.queries, own.rows]
-        return cls(own, products, logsumexp(rest, axis=1), place, new)
+        products, others, new = np.empty(len(own.rows)), np.empty(len(place)), np.empty(len(place))
+        step = max(1, BLOCK_SCORES // len(towers.item_ids))
+        for start in range(0, len(targets), step):
+            block = slice(start, start + step)
+            logits = np.array(towers.scores(queries[block]), np.float64) / temperature
+            mine = slice(*np.searchsorted(own.queries, (start, start + step)))
+            at = own.queries[mine] - start, own.rows[mine]
+            products[mine] = logits[at]
+            new[block] = logits[np.arange(len(logits)), targets[block]]
+            logits[at] = -np.inf
+            others[block] = logsumexp(logits, axis=1)
+        return cls(own, products, others, place, new)
 
     def typical_bias(self) -> float:
         """Own items together as likely as all others."""
