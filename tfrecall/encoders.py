@@ -1,0 +1,110 @@
+"""How the items of a history become one vector: one specification an encoder.
+
+A specification holds no TensorFlow; the layer of the same name in `tfrecall.layers.encoders` does the
+work.
+"""
+
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+_STRICT = ConfigDict(extra="forbid")
+_Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _windows(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("wanted are one or more lengths of windows, each once")
+    return values
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Mean:
+    """The masked mean of all events (YouTubeDNN; Covington et al., RecSys 2016, section 3.2)."""
+
+    _: KW_ONLY
+    type: Literal["mean"] = "mean"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Sum:
+    """The masked sum of all events."""
+
+    _: KW_ONLY
+    type: Literal["sum"] = "sum"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Windows:
+    """The masked means of the last `n` events for each `n`, concatenated: recency pooling.
+
+    Attributes:
+        sizes: lengths of the windows; 1 is the last event.
+        last: the vectors of so many of the newest events, newest first, each by itself, beside.
+    """
+
+    sizes: Annotated[tuple[PositiveInt, ...], AfterValidator(_windows)] = (50, 5, 1)
+    _: KW_ONLY
+    last: Annotated[int, Field(ge=0)] = 0
+    type: Literal["windows"] = "windows"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Decay:
+    """A weighted mean whose weights fall by the factor `rate` from one event to the one before."""
+
+    rate: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    _: KW_ONLY
+    type: Literal["decay"] = "decay"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class GRU:
+    """A recurrent network over the events (GRU4Rec; Hidasi et al., ICLR 2016).
+
+    Attributes:
+        units: length of the state.
+        layers: recurrent layers, one on the other.
+        dropout: share of the values dropped between them and at the entry.
+    """
+
+    units: PositiveInt = 64
+    _: KW_ONLY
+    layers: PositiveInt = 1
+    dropout: _Rate = 0.0
+    type: Literal["gru"] = "gru"
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Attention:
+    """Blocks of causal self-attention (SASRec; Kang and McAuley, ICDM 2018).
+
+    Attributes:
+        blocks: attention and feed-forward layers, one on the other.
+        heads: of each attention; they share the length of the item vectors.
+        dropout: share of the values dropped, at the entry and in each block.
+        max_length: positions that have a vector of their own, counted from the oldest event; a row may
+            have so many cells. None for the `history_length` of the feature.
+    """
+
+    blocks: PositiveInt = 2
+    _: KW_ONLY
+    heads: PositiveInt = 1
+    dropout: _Rate = 0.2
+    max_length: PositiveInt | None = None
+    type: Literal["attention"] = "attention"
+
+
+Encoder = Annotated[Mean | Sum | Windows | Decay | GRU | Attention, Field(discriminator="type")]
+
+
+def encoder_from_dict(value: dict[str, Any]) -> Encoder:
+    """The specification of a plain form."""
+    return TypeAdapter(Encoder).validate_python(value)
+
+
+def encoder_to_dict(spec: Encoder) -> dict[str, Any]:
+    """The plain form, for configurations."""
+    return TypeAdapter(Encoder).dump_python(spec, mode="json")
