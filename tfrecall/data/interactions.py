@@ -108,6 +108,11 @@ class Interactions:
             self.user_rows, self.item_rows, self.log["timestamp"].to_numpy(), self.users.height
         )
 
+    @cached_property
+    def event_times(self) -> np.ndarray:
+        """The time of each entry of `histories.items`: float64 `[n_rows]`, ascending within a user."""
+        return self.log["timestamp"].to_numpy()[self.histories.order]
+
     @property
     def queries(self) -> pl.DataFrame:
         """The log with the user table's columns joined: what a query tower is asked with."""
