@@ -10,16 +10,22 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from tfrecall.specifications import from_plain, readable
+
 _STRICT = ConfigDict(extra="forbid")
 _Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _windows(values: tuple[int, ...]) -> tuple[int, ...]:
     if not values or len(set(values)) < len(values):
-        raise ValueError("wanted are one or more lengths of windows, each once")
+        raise ValueError(
+            "Windows takes the lengths of one or more windows, each once. "
+            f"Received: {list(values)}. Give such as [50, 5, 1]."
+        )
     return values
 
 
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Mean:
     """The masked mean of all events (YouTubeDNN; Covington et al., RecSys 2016, section 3.2)."""
@@ -28,6 +34,7 @@ class Mean:
     type: Literal["mean"] = "mean"
 
 
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Sum:
     """The masked sum of all events."""
@@ -36,6 +43,7 @@ class Sum:
     type: Literal["sum"] = "sum"
 
 
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Windows:
     """The masked means of the last `n` events for each `n`, concatenated: recency pooling.
@@ -51,6 +59,7 @@ class Windows:
     type: Literal["windows"] = "windows"
 
 
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Decay:
     """A weighted mean whose weights fall by the factor `rate` from one event to the one before."""
@@ -60,6 +69,7 @@ class Decay:
     type: Literal["decay"] = "decay"
 
 
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class GRU:
     """A recurrent network over the events (GRU4Rec; Hidasi et al., ICLR 2016).
@@ -77,6 +87,7 @@ class GRU:
     type: Literal["gru"] = "gru"
 
 
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Attention:
     """Blocks of causal self-attention (SASRec; Kang and McAuley, ICDM 2018).
@@ -86,7 +97,9 @@ class Attention:
         heads: of each attention; they share the length of the item vectors.
         dropout: share of the values dropped, at the entry and in each block.
         max_length: positions that have a vector of their own, counted from the oldest event; a row may
-            have so many cells. None for the `history_length` of the feature.
+            have so many events. None for the `history_length` of the feature.
+        activation: of the feed-forward layers.
+        expansion: how many times longer their inner vectors are.
     """
 
     blocks: PositiveInt = 2
@@ -94,17 +107,23 @@ class Attention:
     heads: PositiveInt = 1
     dropout: _Rate = 0.2
     max_length: PositiveInt | None = None
+    activation: Literal["relu", "gelu"] = "relu"
+    expansion: PositiveInt = 1
     type: Literal["attention"] = "attention"
 
 
 Encoder = Annotated[Mean | Sum | Windows | Decay | GRU | Attention, Field(discriminator="type")]
 
 
-def encoder_from_dict(value: dict[str, Any]) -> Encoder:
-    """The specification of a plain form."""
-    return TypeAdapter(Encoder).validate_python(value)
+def encoder_from_dict(value: Encoder | dict[str, Any]) -> Encoder:
+    """Reads a specification from its plain form, as `encoder_to_dict` writes it.
+
+    Raises:
+        ConfigError: if it makes no sense.
+    """
+    return from_plain(Encoder, value, "encoder")
 
 
 def encoder_to_dict(spec: Encoder) -> dict[str, Any]:
-    """The plain form, for configurations."""
+    """The plain form of a specification, for configurations."""
     return TypeAdapter(Encoder).dump_python(spec, mode="json")

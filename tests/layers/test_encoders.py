@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
-from tfrecall.encoders import Decay, Mean, Sum, Windows, encoder_from_dict, encoder_to_dict
+from tfrecall.encoders import Decay, Mean, Sum, Windows
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders import make_encoder
 
@@ -166,8 +166,3 @@ def test_a_missing_mask_is_refused(encoder):
 def test_histories_that_are_too_short_are_refused(spec, history_length, message):
     with pytest.raises(ConfigError, match=message):
         make_encoder(spec, history_length)
-
-
-@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
-def test_a_specification_survives_its_plain_form(encoder):
-    assert encoder_from_dict(encoder_to_dict(encoder.spec)) == encoder.spec
