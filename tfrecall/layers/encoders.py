@@ -2,6 +2,7 @@
 
 from tfrecall import encoders
 from tfrecall.layers.causal import CausalEncoder
+from tfrecall.layers.gru import GRUEncoder
 from tfrecall.layers.means import DecayEncoder, MeanEncoder, SumEncoder, WindowsEncoder
 
 LAYERS: dict[type, type[CausalEncoder]] = {
@@ -9,6 +10,7 @@ LAYERS: dict[type, type[CausalEncoder]] = {
     encoders.Sum: SumEncoder,
     encoders.Windows: WindowsEncoder,
     encoders.Decay: DecayEncoder,
+    encoders.GRU: GRUEncoder,
 }
 
 
