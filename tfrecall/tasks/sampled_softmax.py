@@ -1,0 +1,260 @@
+"""Softmax over candidates drawn from the whole catalogue."""
+
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from tfrecall._keras import keras, tf, without_autograph
+from tfrecall.errors import ConfigError, DataError, nearest
+from tfrecall.layers.randomness import RandomStream
+from tfrecall.tasks.full_softmax import FullSoftmax
+from tfrecall.tasks.samplers import Sampler, StratifiedSampler
+
+# A score that may not count: exp() of it is 0.
+MASKED = -1e9
+
+Correction = Literal["standard", "without_positive"]
+
+
+class Sampled(NamedTuple):
+    """Candidates that stand as negatives of all rows of a batch.
+
+    Attributes:
+        rows: int32 `[n]`, their rows in the catalogue, distinct.
+        embeddings: float `[n, embedding_dim]`.
+        probability: float32 `[n]`, that a sample holds the candidate.
+    """
+
+    rows: tf.Tensor
+    embeddings: tf.Tensor
+    probability: tf.Tensor
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class SampledSoftmax(keras.layers.Layer):
+    """Each query has to find its candidate among some that are drawn for the batch.
+
+    A step embeds the positives and what was drawn, and multiplies `batch_size x num_sampled` scores:
+    neither grows with the catalogue. The draws are the same for all rows of a batch, distinct, and
+    come with exact probabilities (`tfrecall.tasks.samplers`), whose logarithm is subtracted from their
+    logits. A drawn candidate that is the positive of a row counts there only as that. Draw the whole
+    catalogue, and this is `FullSoftmax`.
+
+    With `q` for these probabilities the two corrections make two different things of the sample:
+
+    - `without_positive`: `exp(s_p) + sum exp(s_d) / q_d` over the drawn others `d` is an unbiased estimate
+      of the sum of the full softmax, because the positive is there for certain; so the loss estimates
+      that of `FullSoftmax`, the more exactly the more is drawn.
+    - `standard`: `log q_p` is subtracted from the positive's logit, too. That is no estimate of the full
+      softmax, but the cross entropy of another question: which of these candidates is the true one, and
+      which were drawn? Where draws are independent, the answer by Bayes' rule has the logits `s - log q`,
+      so the best scores are the same for any `num_sampled`.
+
+    Args:
+        num_sampled: candidates drawn a step.
+        sampler: `uniform`, `log_uniform` or `unigram`.
+        alpha: with `unigram`, the exponent of the share of training rows, 0 to 2.
+        temperature: scores are divided by it first, before anything is subtracted.
+        correction: `standard` or `without_positive`.
+
+    Call arguments:
+        query_embeddings: float `[batch_size, embedding_dim]`.
+        candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
+        sample_weight: float `[batch_size]`, optional.
+        candidate_sampling_probability: float `[batch_size]`, that a sample holds the positive
+            (`probability_of`); without it nothing is corrected.
+        candidate_rows: int `[batch_size]`, the row of each positive in the catalogue; -1 for a
+            candidate that is not in it, whose loss is 0.
+        sampled: what was drawn (`draw`).
+
+    Returns:
+        The weighted cross entropy of each example, float32 `[batch_size]`.
+
+    Raises:
+        ConfigError: if an argument makes no sense, or more is to be drawn than the catalogue has.
+        DataError: if it draws before `adapt`.
+
+    References:
+        Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL 2015.
+        Ma and Collins, "Noise Contrastive Estimation and Negative Sampling for Conditional Models:
+        Consistency and Statistical Efficiency", EMNLP 2018, section 3, on `standard`.
+        For `without_positive` see `tfrecall.tasks.corrections`.
+    """
+
+    needs_catalogue = False
+
+    def __init__(
+        self,
+        num_sampled: int = 255,
+        sampler: Sampler = "log_uniform",
+        *,
+        alpha: float = 0.75,
+        temperature: float = 1.0,
+        correction: Correction = "standard",
+        **kwargs: Any,
+    ) -> None:
+        # A loss needs all the digits, whatever the towers compute in.
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.num_sampled = num_sampled
+        self.sampler = sampler
+        self.alpha = alpha
+        self.temperature = temperature
+        self.correction = correction
+        self._check_settings()
+        self._drawn_by: StratifiedSampler | None = None
+        self._stream = RandomStream()
+        self._full = FullSoftmax(temperature, dtype="float32")
+
+    @property
+    def full(self) -> FullSoftmax:
+        """What it estimates: the loss of validation rows, which does not hang on a draw."""
+        return self._full
+
+    def adapt(self, share: np.ndarray) -> None:
+        """Takes in the catalogue to draw from.
+
+        Args:
+            share: float `[candidates]`, the share of the training rows that hold each candidate,
+                above 0; in proportion is enough.
+
+        Raises:
+            ConfigError: if there are fewer candidates than `num_sampled`.
+        """
+        with tf.init_scope():
+            self._drawn_by = StratifiedSampler.build(self.sampler, self.num_sampled, share, self.alpha)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether it knows the catalogue."""
+        return self._drawn_by is not None
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the state of the random numbers, a weight, which a checkpoint holds."""
+        self._stream.build(None)
+        super().build(input_shape)
+
+    def draw(self) -> tf.Tensor:
+        """The rows of the catalogue that stand in the next batch: int32, distinct."""
+        return self._known.draw(self._stream.next_seed())
+
+    def probability_of(self, rows: tf.Tensor) -> tf.Tensor:
+        """That a draw holds each of some rows of the catalogue, float32; of the first for -1."""
+        return tf.gather(self._known.probability, tf.maximum(rows, 0))
+
+    @property
+    def _known(self) -> StratifiedSampler:
+        if self._drawn_by is None:
+            raise DataError(
+                "`SampledSoftmax` does not know the catalogue that it draws from. Call `adapt` with the "
+                "share of the training rows that hold each candidate."
+            )
+        return self._drawn_by
+
+    @without_autograph
+    def call(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        candidate_sampling_probability: tf.Tensor | None = None,
+        *,
+        candidate_rows: tf.Tensor,
+        sampled: Sampled,
+    ) -> tf.Tensor:
+        queries = tf.cast(query_embeddings, tf.float32) / self.temperature
+        positives = tf.reduce_sum(queries * tf.cast(candidate_embeddings, tf.float32), axis=1)
+        log_q = tf.zeros_like(sampled.probability)
+        if candidate_sampling_probability is not None:
+            log_q = tf.math.log(sampled.probability)
+            if self.correction == "standard":
+                positives -= tf.math.log(candidate_sampling_probability)
+        own = accidental_hits(candidate_rows, sampled.rows)
+        others = log_sum_of_others(queries, tf.cast(sampled.embeddings, tf.float32), log_q, own)
+        # -log of the positive's share: log(exp(p) + exp(others)) - p.
+        losses = tf.math.softplus(others - positives) * tf.cast(candidate_rows >= 0, tf.float32)
+        return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
+
+    def _check_settings(self) -> None:
+        if self.num_sampled < 1:
+            raise ConfigError(
+                f"`num_sampled` must be 1 or more. Received: {self.num_sampled}. For a loss over the "
+                "whole catalogue use `FullSoftmax`."
+            )
+        if self.sampler not in get_args(Sampler):
+            raise ConfigError(
+                f"There is no sampler {self.sampler!r}.{nearest(str(self.sampler), get_args(Sampler))} "
+                f"Choose one of: {', '.join(get_args(Sampler))}."
+            )
+        if not 0 <= self.alpha <= 2:
+            raise ConfigError(
+                f"`alpha` must be from 0, uniform, to 2. Received: {self.alpha}. 1 draws candidates as "
+                "often as the log holds them, .75 a little more evenly."
+            )
+        if not self.temperature > 0:
+            raise ConfigError(f"`temperature` must be above 0. Received: {self.temperature}.")
+        if self.correction not in get_args(Correction):
+            raise ConfigError(
+                f"`correction` must be one of {', '.join(get_args(Correction))}. "
+                f"Received: {self.correction!r}."
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_sampled": self.num_sampled,
+            "sampler": self.sampler,
+            "alpha": self.alpha,
+            "temperature": self.temperature,
+            "correction": self.correction,
+        }
+
+
+def accidental_hits(rows: tf.Tensor, sampled: tf.Tensor) -> tf.Tensor:
+    """Where what was drawn is the positive itself.
+
+    By a hash of both: comparing each with each would cost a fifth of the step.
+
+    Args:
+        rows: int `[batch_size]`, the positives.
+        sampled: int `[n]`, distinct.
+
+    Returns:
+        int32 `[hits, 2]`: row of the batch, column of the sample.
+    """
+    drawn = tf.size(sampled)
+    # `tf.unique` numbers values as they come, so those that were drawn have the number of their column.
+    _, places = tf.unique(tf.concat([tf.cast(sampled, tf.int32), tf.cast(rows, tf.int32)], axis=0))
+    columns = places[drawn:]
+    hit = tf.cast(tf.where(columns < drawn)[:, 0], tf.int32)
+    return tf.stack([hit, tf.gather(columns, hit)], axis=1)
+
+
+@tf.custom_gradient
+def log_sum_of_others(
+    queries: tf.Tensor, candidates: tf.Tensor, log_q: tf.Tensor, without: tf.Tensor
+) -> Any:
+    """log sum_j exp(q_i . c_j - log_q_j) of each query, in half the time of TensorFlow's own gradient.
+
+    Args:
+        queries: float `[n, embedding_dim]`.
+        candidates: float `[m, embedding_dim]`, one or more.
+        log_q: float `[m]`; gets no gradient.
+        without: int `[k, 2]`, pairs (i, j) that do not count.
+
+    Returns:
+        Float `[n]`; a large negative number for a query of which none counts.
+    """
+    logits = tf.matmul(queries, candidates, transpose_b=True) - log_q
+    nothing = tf.fill([tf.shape(without)[0]], tf.constant(MASKED, logits.dtype))
+    logits = tf.tensor_scatter_nd_update(logits, without, nothing)
+    shares = tf.nn.softmax(logits)
+    # The largest share is 1 / m or more, so its logarithm is finite.
+    totals = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(shares, axis=1))
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None, None]:
+        # Rows are weighed after one product and before the other: the matrix is not touched again.
+        upstream = upstream[:, tf.newaxis]
+        for_candidates = tf.matmul(shares, upstream * queries, transpose_a=True)
+        return upstream * tf.matmul(shares, candidates), for_candidates, None, None
+
+    return totals, gradient
