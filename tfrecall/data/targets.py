@@ -1,0 +1,171 @@
+"""Which events of a log a sequence model is trained to foresee."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import ConfigError, DataError, nearest
+
+WHICH = ("all", "last")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The events to foresee, each from what its user did before it.
+
+    Attributes:
+        rows: int64 `[n]`, rows of the log, ascending.
+        notes: what each rule left out, in words; rules that left nothing out are silent.
+    """
+
+    rows: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def choose_targets(
+    log: Interactions,
+    *,
+    minimum_history: int = 1,
+    which: Literal["all", "last"] = "all",
+    suppression_threshold: float | None = None,
+    max_per_user: int | None = None,
+    seed: int = 42,
+) -> Targets:
+    """Chooses the targets of a log by four rules, in the order of their arguments.
+
+    Events of one user at the same time are earlier or later by their place in the log.
+
+    Args:
+        log: the events to learn from.
+        minimum_history: an event with fewer earlier events of its user is no target. 0 also takes
+            first events, for models that know more of a user than the history.
+        which: "all" events (the history slides along), or each user's "last" one.
+        suppression_threshold: thins out targets of popular items; see `keep_probability`. .001 is
+            word2vec's. An event is drawn by its row and `seed`, so it is kept or not whatever the
+            other rules say.
+        max_per_user: at most so many targets a user, the most recent of those that the other rules
+            left, so that a few active users do not fill the batches.
+        seed: of the thinning.
+
+    Raises:
+        ConfigError: if an argument makes no sense.
+        DataError: if no target is left; the message tells which rules took them.
+
+    >>> from tfrecall.data import synthetic
+    >>> log = synthetic(n_users=3, n_items=5, n_rows=12)
+    >>> targets = choose_targets(log, max_per_user=2)
+    >>> len(targets), targets.notes[0]
+    (6, '3 events have fewer than minimum_history=1 events of their user before them')
+    """
+    _check(minimum_history, which, max_per_user, suppression_threshold)
+    choice = _Choice(log)
+    choice.leave_out(
+        choice.earlier() < minimum_history,
+        f"events have fewer than minimum_history={minimum_history:,} events of their user before them",
+    )
+    if which == "last":
+        choice.leave_out(choice.later() > 0, 'events are not their user\'s last (which="last")')
+    if suppression_threshold is not None:
+        choice.leave_out(
+            choice.drawn_out(suppression_threshold, seed),
+            f"events of popular items were thinned out (suppression_threshold={suppression_threshold:g})",
+        )
+    if max_per_user is not None:
+        choice.leave_out(
+            choice.kept_after() >= max_per_user,
+            f"events come before their user's max_per_user={max_per_user:,} most recent targets",
+        )
+    return choice.targets()
+
+
+def keep_probability(share: np.ndarray, threshold: float) -> np.ndarray:
+    """How probably a target is kept when popular items are thinned out: float64, at most 1.
+
+    `(sqrt(f / t) + 1) * t / f` for an item with the share `f` of all events and the threshold `t`:
+    items rarer than 2.6 thresholds are all kept, and of an item 100 times the threshold, 11 %.
+
+    Reference:
+        Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality",
+        NIPS 2013, section 2.3, in the form of their program, which differs from the paper's.
+    """
+    ratio = share / threshold
+    with np.errstate(divide="ignore"):  # an item without events has no targets either
+        return np.minimum(1.0, (np.sqrt(ratio) + 1) / ratio)
+
+
+class _Choice:
+    """The events of a log in the order of its histories, and which of them are targets yet."""
+
+    def __init__(self, log: Interactions) -> None:
+        self._log = log
+        self._histories = log.histories
+        self._kept = np.ones(len(log), dtype=bool)
+        self._notes: list[str] = []
+
+    def earlier(self) -> np.ndarray:
+        """How many events of the same user come before each event: int64 `[n_rows]`."""
+        return np.arange(len(self._log)) - self._of_user(self._histories.offsets[:-1])
+
+    def later(self) -> np.ndarray:
+        """How many events of the same user come after each event: int64 `[n_rows]`."""
+        return self._of_user(self._histories.offsets[1:]) - 1 - np.arange(len(self._log))
+
+    def kept_after(self) -> np.ndarray:
+        """How many targets of the same user come after each event: int64 `[n_rows]`."""
+        before = np.concatenate([[0], np.cumsum(self._kept)])
+        return self._of_user(before[self._histories.offsets[1:]]) - before[1:]
+
+    def _of_user(self, values: np.ndarray) -> np.ndarray:
+        return np.repeat(values, self._histories.lengths)
+
+    def drawn_out(self, threshold: float, seed: int) -> np.ndarray:
+        """Which events the thinning of popular items takes: bool `[n_rows]`."""
+        counts = np.bincount(self._histories.items, minlength=self._log.items.height)
+        keep = keep_probability(counts / max(len(self._log), 1), threshold)
+        drawn = np.random.default_rng(seed).random(len(self._log))[self._histories.order]
+        return drawn >= keep[self._histories.items]
+
+    def leave_out(self, out: np.ndarray, words: str) -> None:
+        """Takes events out of the targets, and notes how many of these were still in."""
+        count = int(np.count_nonzero(self._kept & out))
+        if count:
+            self._notes.append(f"{count:,} {words}")
+            self._kept &= ~out
+
+    def targets(self) -> Targets:
+        """The targets that are left, in the order of the log."""
+        if not self._kept.any():
+            raise DataError(
+                f"No target is left of {len(self._log):,} events by {self._log.users.height:,} users: "
+                f"{'; '.join(self._notes) or 'the log is empty'}. Loosen these rules, or take a log "
+                "whose users have more events."
+            )
+        kept = np.zeros(len(self._log), dtype=bool)
+        kept[self._histories.order] = self._kept
+        return Targets(np.flatnonzero(kept), tuple(self._notes))
+
+
+def _check(minimum_history: int, which: str, max_per_user: int | None, threshold: float | None) -> None:
+    if minimum_history < 0:
+        raise ConfigError(
+            "`minimum_history` counts earlier events and must be at least 0. "
+            f"Received: {minimum_history}."
+        )
+    if which not in WHICH:
+        raise ConfigError(
+            f'There are no targets "{which}".{nearest(which, WHICH)} Choose of {list(WHICH)}.'
+        )
+    if max_per_user is not None and max_per_user < 1:
+        raise ConfigError(
+            f"`max_per_user` must be at least 1, or None for no limit. Received: {max_per_user}."
+        )
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ConfigError(
+            "`suppression_threshold` is a share of the events, above 0 and at most 1 (.001 is "
+            f"usual), or None for no thinning. Received: {threshold}."
+        )
