@@ -14,6 +14,7 @@ PUBLIC = {
     "FullSoftmax",
     "InBatchSoftmax",
     "ItemCF",
+    "ItemTransitions",
     "MultiCategorical",
     "Numeric",
     "Popularity",

@@ -14,6 +14,7 @@ _MODULE_OF = {
     "FullSoftmax": "tfrecall.tasks.full_softmax",
     "InBatchSoftmax": "tfrecall.tasks.in_batch",
     "ItemCF": "tfrecall.models.item_cf",
+    "ItemTransitions": "tfrecall.models.item_transitions",
     "MultiCategorical": "tfrecall.schema",
     "Numeric": "tfrecall.schema",
     "Popularity": "tfrecall.models.popularity",

@@ -6,7 +6,7 @@ made of those ranks by `tfrecall.metrics`.
 
 from tfrecall.evaluation.blocks import top_k
 from tfrecall.evaluation.bootstrap import Interval, PerUser, paired_bootstrap, per_user
-from tfrecall.evaluation.compare import evaluate
+from tfrecall.evaluation.compare import baselines_of, evaluate
 from tfrecall.evaluation.lists import Lists, user_lists
 from tfrecall.evaluation.ranks import Ranking, RuleRanks, rank
 from tfrecall.evaluation.report import Evaluation
@@ -19,6 +19,7 @@ __all__ = [
     "PerUser",
     "Ranking",
     "RuleRanks",
+    "baselines_of",
     "evaluate",
     "paired_bootstrap",
     "per_user",

@@ -10,6 +10,7 @@ from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
 from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
 from tfrecall.models.item_cf import ItemCF
+from tfrecall.models.item_transitions import ItemTransitions
 from tfrecall.models.own_items import OwnItems
 from tfrecall.models.popularity import Popularity
 from tfrecall.models.retriever import GivesRetriever, Retriever
@@ -37,9 +38,8 @@ def evaluate(
         test: rows to find; targets outside the model's catalogue count as misses.
         seen: what users have seen before: the training log, or training and validation together.
         ks: lengths of lists.
-        baselines: True fits `Popularity` and `ItemCF` on `seen`, and `OwnItems` where people come
-            back to what they had; fitted retrievers are taken as
-            they are; False or an empty sequence leaves baselines out.
+        baselines: True fits those of `baselines_of(seen)`; fitted retrievers are taken as they are;
+            False or an empty sequence leaves baselines out.
         block_size: most queries scored at once; fewer where a block would exceed 512 MB.
         progress: called as `progress(model_name, rows_done, rows)` after each block.
 
@@ -70,12 +70,24 @@ def evaluate(
     )
 
 
+def baselines_of(seen: Interactions, *, sequences: bool = False) -> list[Retriever]:
+    """Fits the baselines that a model is shown beside.
+
+    Args:
+        seen: what users have seen before. `OwnItems` are there only if people come back to it.
+        sequences: `ItemTransitions` too, the line for models that know the order of a history.
+    """
+    models: list[Popularity | ItemCF | ItemTransitions | OwnItems] = [Popularity(), ItemCF()]
+    if sequences:
+        models.append(ItemTransitions())
+    if is_repeated(seen):
+        models += [OwnItems("frequency"), OwnItems("recency")]
+    return [model.fit(seen) for model in models]
+
+
 def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequence[Retriever]:
     if isinstance(baselines, bool):
-        if not baselines:
-            return []
-        own = [OwnItems("frequency"), OwnItems("recency")] if is_repeated(seen) else []
-        return [Popularity().fit(seen), ItemCF().fit(seen), *(model.fit(seen) for model in own)]
+        return baselines_of(seen) if baselines else []
     names = [model.name for model in baselines]
     if len(set(names)) < len(names):
         raise ConfigError(
