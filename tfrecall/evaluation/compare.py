@@ -71,11 +71,11 @@ def evaluate(
 
 
 def baselines_of(seen: Interactions, *, sequences: bool = False) -> list[Retriever]:
-    """Fits the baselines that a model is shown beside.
+    """Fits the baselines that a model is shown beside: `Popularity` and `ItemCF`, always.
 
     Args:
-        seen: what users have seen before. `OwnItems` are there only if people come back to it.
-        sequences: `ItemTransitions` too, the line for models that know the order of a history.
+        seen: what users have seen before. If people come back to it, `OwnItems` are added.
+        sequences: adds `ItemTransitions`, the line for models that know the order of a history.
     """
     models: list[Popularity | ItemCF | ItemTransitions | OwnItems] = [Popularity(), ItemCF()]
     if sequences:
