@@ -19,6 +19,7 @@ PUBLIC = {
     "Numeric",
     "Popularity",
     "QueryTower",
+    "SampledSoftmax",
     "Schema",
     "StreamingFrequency",
     "Text",

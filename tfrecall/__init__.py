@@ -19,6 +19,7 @@ _MODULE_OF = {
     "Numeric": "tfrecall.schema",
     "Popularity": "tfrecall.models.popularity",
     "QueryTower": "tfrecall.models.towers",
+    "SampledSoftmax": "tfrecall.tasks.sampled_softmax",
     "Schema": "tfrecall.schema",
     "StreamingFrequency": "tfrecall.layers.frequency",
     "Text": "tfrecall.schema",

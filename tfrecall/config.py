@@ -195,6 +195,27 @@ class FullSoftmaxConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SampledSoftmaxConfig:
+    """See `SampledSoftmax`.
+
+    Attributes:
+        num_sampled: items drawn from the catalogue for each batch.
+        sampler: how likely each is drawn: `uniform`, `log_uniform` (Zipf's law over the ranks by
+            training rows) or `unigram`, by the share of the training rows to the power of `alpha`.
+        alpha: with `unigram`.
+        correction: what the logQ correction makes of the positive: `standard`, or `without_positive`,
+            which estimates the full softmax.
+    """
+
+    type: Literal["sampled_softmax"] = "sampled_softmax"
+    temperature: _Positive = 1.0
+    num_sampled: PositiveInt = 255
+    sampler: Literal["uniform", "log_uniform", "unigram"] = "log_uniform"
+    alpha: Annotated[float, Field(ge=0, le=2)] = 0.75
+    correction: Literal["standard", "without_positive"] = "standard"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class TfrsRetrievalConfig:
     """`tfrs.tasks.Retrieval` as it is."""
 
@@ -205,7 +226,8 @@ class TfrsRetrievalConfig:
 
 
 TaskConfig = Annotated[
-    InBatchConfig | FullSoftmaxConfig | TfrsRetrievalConfig, Field(discriminator="type")
+    InBatchConfig | FullSoftmaxConfig | SampledSoftmaxConfig | TfrsRetrievalConfig,
+    Field(discriminator="type"),
 ]
 
 

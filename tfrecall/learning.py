@@ -20,6 +20,7 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.preparation import Prepared
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.tensorboard import Board
 from tfrecall.training import Fitted, fit, made_with, seed_everything
 from tfrecall.training.precision import words_on_gain
@@ -34,6 +35,7 @@ def make_model(config: RunConfig) -> TwoTower:
     makers = {
         "in_batch": InBatchSoftmax,
         "full_softmax": FullSoftmax,
+        "sampled_softmax": SampledSoftmax,
         "tfrs_retrieval": tfrs.tasks.Retrieval,
     }
     task = makers[task.pop("type")](**task)
