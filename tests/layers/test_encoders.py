@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
-from tfrecall.encoders import GRU, Decay, Mean, Sum, Windows
+from tfrecall.encoders import GRU, Attention, Decay, Mean, Sum, Windows
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders import make_encoder
 
@@ -19,6 +19,8 @@ ENCODERS = {
     "windows": make_encoder(Windows([7, 3, 1], last=2), 7),
     "decay": make_encoder(Decay(0.6), 4),
     "gru": make_encoder(GRU(5, layers=2, dropout=0.3), 10),
+    "attention": make_encoder(Attention(2, heads=2, dropout=0.3), 10),
+    "one block": make_encoder(Attention(1, max_length=12, activation="gelu", expansion=2), 10),
 }
 every_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 

@@ -93,18 +93,19 @@ def count_events(mask: tf.Tensor) -> tf.Tensor:
     return tf.cumsum(tf.cast(mask, tf.int32), axis=1)
 
 
+def newest_cell(mask: tf.Tensor) -> tf.Tensor:
+    """The cell of each row's last event, int64; the first cell where there is none."""
+    # Of equal counts the first: the cell from which on there are no more.
+    return tf.argmax(count_events(mask), axis=1)
+
+
 def repeat_last(vectors: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     """Puts the vector of the last event into the cells behind it."""
-    events = count_events(mask)
-    behind = tf.logical_and(tf.logical_not(mask), events > 0)
+    behind = ~mask & (count_events(mask) > 0)
 
     def repeated() -> tf.Tensor:
-        newest = tf.argmax(events, axis=1)  # the first cell that has them all
-        return tf.where(
-            behind[..., tf.newaxis],
-            tf.gather(vectors, newest, batch_dims=1)[:, tf.newaxis],
-            vectors,
-        )
+        newest = tf.gather(vectors, newest_cell(mask), batch_dims=1)
+        return tf.where(behind[..., tf.newaxis], newest[:, tf.newaxis], vectors)
 
     # Batches are padded in front: what they do not need is not copied.
     return tf.cond(tf.reduce_any(behind), repeated, lambda: vectors)

@@ -1,6 +1,7 @@
 """From the specification of an encoder to its layer."""
 
 from tfrecall import encoders
+from tfrecall.layers.attention import AttentionEncoder
 from tfrecall.layers.causal import CausalEncoder
 from tfrecall.layers.gru import GRUEncoder
 from tfrecall.layers.means import DecayEncoder, MeanEncoder, SumEncoder, WindowsEncoder
@@ -11,6 +12,7 @@ LAYERS: dict[type, type[CausalEncoder]] = {
     encoders.Windows: WindowsEncoder,
     encoders.Decay: DecayEncoder,
     encoders.GRU: GRUEncoder,
+    encoders.Attention: AttentionEncoder,
 }
 
 
