@@ -148,16 +148,24 @@ class ModelConfig:
     """The model; see `TwoTower`.
 
     Attributes:
+        type: `youtube_dnn` is a two-tower model whose queries are histories and whose candidates are
+            rows of an item table.
+        candidate_layer_sizes: of the candidate tower; None for those of the query tower with
+            `two_tower`, for none with `youtube_dnn`.
         repeats: whether users come back to what they had: the towers then learn from first times only,
             and `Repeats`, fitted on the validation rows, scores a user's own items.
     """
 
-    type: Literal["two_tower"] = "two_tower"
+    type: Literal["two_tower", "youtube_dnn"] = "two_tower"
     layer_sizes: tuple[PositiveInt, ...] = (64, 32)
+    candidate_layer_sizes: tuple[PositiveInt, ...] | None = None
     dropout: _Rate = 0.0
+    hidden_dropout: _Rate = 0.0
+    batch_normalization: bool = False
     combine: Literal["concat", "sum"] = "concat"
     normalize: bool = False
     embedding_regularization: Annotated[float, Field(ge=0)] = 0.0
+    embedding_stddev: _Positive | None = None
     correct_sampling_bias: bool = True
     repeats: bool = False
 
@@ -229,6 +237,44 @@ TaskConfig = Annotated[
     InBatchConfig | FullSoftmaxConfig | SampledSoftmaxConfig | TfrsRetrievalConfig,
     Field(discriminator="type"),
 ]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class HistoriesConfig:
+    """What is learned from users' sequences, where the schema has a history; see `tfrecall.data.targets`.
+
+    Attributes:
+        minimum_history: events that a user must have had before a target.
+        targets: `all` events are targets (sliding windows), or each user's `last` only.
+        max_targets_per_user: the most recent ones are kept; all when None.
+        suppression_threshold: share of the events above which an item is the more often left out as a
+            target, the more frequent it is (.001 is usual); None leaves none out.
+        form: `sequences` trains on whole sequences, every position of which is a target: one pass where
+            `windows`, one padded history a target, needs as many as there are targets. The numbers are
+            the same.
+        targets_per_row: events of a user whose targets stand in one sequence.
+        context: events before those that a sequence sees; None for the longest `history_length`, with
+            which each target sees as much as when recommendations are asked for. Encoders that cost much
+            a cell (attention) do with 1: a sequence then begins with nothing.
+    """
+
+    minimum_history: Annotated[int, Field(ge=0)] = 1
+    targets: Literal["all", "last"] = "all"
+    max_targets_per_user: PositiveInt | None = None
+    suppression_threshold: _Positive | None = None
+    form: Literal["sequences", "windows"] = "sequences"
+    targets_per_row: PositiveInt = 128
+    context: PositiveInt | None = None
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Which events are targets, as `choose_targets` takes it."""
+        return {
+            "minimum_history": self.minimum_history,
+            "which": self.targets,
+            "max_per_user": self.max_targets_per_user,
+            "suppression_threshold": self.suppression_threshold,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -352,6 +398,7 @@ class RunConfig:
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     task: TaskConfig = InBatchConfig()
+    histories: HistoriesConfig = HistoriesConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     index: IndexConfig = IndexConfig()

@@ -17,6 +17,7 @@ from tfrecall.index.repeats import Repeats
 from tfrecall.listening import Listener, Silent
 from tfrecall.models.repeats import first_times, fit_repeats, new_to_users
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.models.youtube_dnn import YouTubeDNN
 from tfrecall.preparation import Prepared
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
@@ -40,7 +41,8 @@ def make_model(config: RunConfig) -> TwoTower:
     }
     task = makers[task.pop("type")](**task)
     settings = {name: value for name, value in vars(config.model).items() if name not in _NOT_TOWERS}
-    return TwoTower(config.schema, task=task, name=config.recipe, **settings)
+    model = {"two_tower": TwoTower, "youtube_dnn": YouTubeDNN}[config.model.type]
+    return model(config.schema, task=task, name=config.recipe, **settings)
 
 
 def train(
@@ -160,7 +162,8 @@ class _Course:
         callbacks = [*self.examiner.callbacks(), _Epochs(training.monitor, self.listener)]
         if self.tensorboard:
             callbacks.append(Board(Path(self.tensorboard) / phase))
-        settings = {**vars(training), "checkpoints": self.checkpoints, **changes}
+        more = {"histories": self.config.histories, "note": self.listener.note}
+        settings = {**vars(training), **more, "checkpoints": self.checkpoints, **changes}
         del settings["refit"], settings["checkpoint_seconds"]
         keras.backend.clear_session()
         seed_everything(training.seed)
@@ -219,7 +222,7 @@ def checkpoints_of(
         root / "checkpoints",
         seconds=config.training.checkpoint_seconds,
         belongs_to={
-            **{name: settings[name] for name in ("schema", "split", "model", "task")},
+            **{name: settings[name] for name in ("schema", "split", "model", "task", "histories")},
             "training": training,
             "log": log,
             "version": made_with(),

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from tfrecall.encoders import Encoder, Mean
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
 from tfrecall.raw import Form
 
@@ -152,8 +153,69 @@ class Text:
     form: ClassVar[Form] = "string"
 
 
+ItemFeature = Annotated[Categorical | MultiCategorical | Text, Field(discriminator="type")]
+
+
+@_readable
+@dataclass(frozen=True, config=_STRICT)
+class History:
+    """What a user had before, as one vector of those items' vectors; for queries only.
+
+    Attributes:
+        column: what requests and the exported model call it: a list of item ids, oldest first. Several
+            features may read the same list, of the same events.
+        of: the feature of the items that is embedded: their id, genres, title.
+        history_length: the most recent events that count.
+        encoder: how the vectors become one (`tfrecall.encoders`).
+        normalize: whether the vector of each item is scaled to length one first.
+        table: histories that name the same table share the embeddings, if they are of the same feature;
+            "candidate" shares those of the candidate tower, which has that feature, too. None for a
+            table of its own.
+        min_rating: only events rated so or higher: what a user liked.
+        below_rating: only events rated lower: what a user disliked.
+    """
+
+    column: _Column = "history"
+    of: ItemFeature = Categorical("item_id")
+    history_length: PositiveInt = 50
+    encoder: Encoder = Mean()
+    _: KW_ONLY
+    normalize: bool = False
+    table: str | None = None
+    min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    below_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    type: Literal["history"] = "history"
+    form: ClassVar[Form] = "strings"
+
+    @property
+    def is_rated(self) -> bool:
+        """Whether ratings decide which events count."""
+        return self.min_rating is not None or self.below_rating is not None
+
+
+@_readable
+@dataclass(frozen=True, config=_STRICT)
+class ExampleAge:
+    """How long before the end of the training data an event was, 0 to 1; always 0 when it is asked.
+
+    Lets the model tell what was popular when from what is good for a user, and answers as of the end.
+
+    Attributes:
+        column: the time of the event, in training only.
+
+    Reference:
+        Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, section 3.3.
+    """
+
+    column: _Column = "timestamp"
+    _: KW_ONLY
+    type: Literal["example_age"] = "example_age"
+    form: ClassVar[Form] = "number"
+
+
 Feature = Annotated[
-    Categorical | MultiCategorical | Numeric | Bucketized | Text, Field(discriminator="type")
+    Categorical | MultiCategorical | Numeric | Bucketized | Text | History | ExampleAge,
+    Field(discriminator="type"),
 ]
 
 
@@ -191,6 +253,7 @@ class Schema:
             if twice:
                 raise ConfigError(f"The {side} features name {twice[0]} twice. Remove one of them.")
             check_forms(features)
+        _check_sides(self.query, self.candidate)
         taken = [column for column in self.query_columns if column in RESERVED]
         if taken:
             raise ConfigError(
@@ -201,7 +264,14 @@ class Schema:
 
     @property
     def query_columns(self) -> list[str]:
-        return _columns(self.query)
+        """Columns of the log and the user table; histories are made of the log itself."""
+        return _columns(feature for feature in self.query if not isinstance(feature, History))
+
+    @property
+    def histories(self) -> dict[str, History]:
+        """The lists of items that queries come with, by name, each as its first feature has it."""
+        features = [feature for feature in self.query if isinstance(feature, History)]
+        return {feature.column: feature for feature in reversed(features)}
 
     @property
     def candidate_columns(self) -> list[str]:
@@ -209,11 +279,13 @@ class Schema:
 
     def check_query(self, available: Iterable[str]) -> None:
         """Raises `MissingColumnError` for a query column that is not among those available."""
-        _check_columns(self.query_columns, available, "query", "the log or the user table")
+        rated = ["rating"] if any(spec.is_rated for spec in self.histories.values()) else []
+        _check_columns([*self.query_columns, *rated], available, "query", "the log or the user table")
 
     def check_candidate(self, available: Iterable[str]) -> None:
         """Raises `MissingColumnError` for a candidate column that the item table does not have."""
-        needed = [*self.candidate_columns, self.candidate_id]
+        of = [spec.of for spec in self.query if isinstance(spec, History)]
+        needed = [*self.candidate_columns, self.candidate_id, *_columns(of)]
         _check_columns(needed, available, "candidate", "the item table")
 
 
@@ -232,6 +304,32 @@ def check_forms(features: Iterable[Feature]) -> None:
                 f"as a {feature.form} by {type(feature).__name__}, but a batch holds it once. Copy it "
                 "under a second name, or use Bucketized beside Numeric."
             )
+
+
+def _check_sides(query: Iterable[Feature], candidate: Iterable[Feature]) -> None:
+    """Refuses what makes sense for queries only, and lists of one name with different events."""
+    for feature in candidate:
+        if isinstance(feature, History | ExampleAge):
+            raise ConfigError(
+                f"{type(feature).__name__} tells of the moment of a query, so a candidate has none. Move "
+                f"{feature} to the query features."
+            )
+    if all(isinstance(feature, ExampleAge) for feature in query):
+        raise ConfigError(
+            "ExampleAge says nothing when recommendations are asked for, so it cannot be the only query "
+            "feature. Add another one, such as History."
+        )
+    first: dict[str, History] = {}
+    for feature in query:
+        if isinstance(feature, History):
+            other = first.setdefault(feature.column, feature)
+            for name in ("history_length", "min_rating", "below_rating"):
+                if getattr(other, name) != getattr(feature, name):
+                    raise ConfigError(
+                        f'Two features read the history "{feature.column}" with different `{name}`: '
+                        f"{getattr(other, name)} and {getattr(feature, name)}. A request gives the list "
+                        "once: make them equal, or give one of them another `column`."
+                    )
 
 
 def feature_from_dict(values: dict[str, Any]) -> Feature:
@@ -274,6 +372,8 @@ _KINDS: dict[str, type] = {
     "numeric": Numeric,
     "bucketized": Bucketized,
     "text": Text,
+    "history": History,
+    "example_age": ExampleAge,
 }
 
 
@@ -283,7 +383,7 @@ def _config_error(cls: type, error: ValidationError) -> ConfigError:
     path = [str(part) for part in problem["loc"] if part not in _KINDS]
     name = ".".join(path)
     if problem["type"] == "unexpected_keyword_argument":
-        inner = next((_KINDS[part] for part in problem["loc"] if part in _KINDS), cls)
+        inner = next((_KINDS[part] for part in reversed(problem["loc"]) if part in _KINDS), cls)
         valid = [field.name for field in fields(inner)]
         return ConfigError(
             f'{inner.__name__} has no setting "{path[-1]}".{nearest(path[-1], valid)} '

@@ -46,22 +46,39 @@ def examples(
         A dataset of dictionaries. Raw: a tensor a column, `sample_weight` where the log has `weight`.
         Encoded: what `encode` gives.
     """
+    columns = all_rows(data, encode, forms)
+    return row_batches(columns, len(data), batch_size, (seed, first_epoch) if shuffle else None)
+
+
+def all_rows(
+    data: Interactions, encode: Encoder | None = None, forms: dict[str, Form] | None = None
+) -> dict[str, Any]:
+    """The tensors of all rows of a log, in its order; arguments as of `examples`."""
     frame = data.queries
     if forms is None or not set(forms) <= set(frame.columns):
         frame = frame.join(data.items, on="item_id", how="left", maintain_order="left")
-    forms = dict(forms) if forms else natural_forms(frame)
+    forms = natural_forms(frame) if forms is None else dict(forms)
     if "weight" in frame.columns:
         frame = frame.with_columns(sample_weight=pl.col("weight"))
         forms["sample_weight"] = "number"
-    columns = _columns(frame, forms, encode)
+    return _columns(frame, forms, encode)
+
+
+def row_batches(
+    columns: dict[str, Any], rows: int, batch_size: int, start: tuple[int, int] | None
+) -> tf.data.Dataset:
+    """Batches of the rows of some tensors: in order, or shuffled anew from (seed, first epoch) on."""
     # Shuffling row numbers and gathering by batch is far cheaper than moving rows one by one.
-    batches = _row_numbers(len(frame), batch_size, (seed, first_epoch) if shuffle else None).map(
-        lambda batch: tf.nest.map_structure(lambda values: tf.gather(values, batch), columns)
-    )
-    return batches.prefetch(2).with_options(_untuned())
+    batches = _row_numbers(rows, batch_size, start).map(lambda batch: gathered(columns, batch))
+    return batches.prefetch(2).with_options(untuned())
 
 
-def _untuned() -> tf.data.Options:
+def gathered(columns: dict[str, Any], rows: tf.Tensor) -> dict[str, Any]:
+    """Some rows of nested tensors."""
+    return tf.nest.map_structure(lambda values: tf.gather(values, rows), columns)
+
+
+def untuned() -> tf.data.Options:
     """Without the thread that tunes a pipeline: Keras would wait for it to end after each epoch, for up
     to half a second, and there is nothing to tune."""
     options = tf.data.Options()

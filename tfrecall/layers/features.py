@@ -6,7 +6,7 @@ in the training step. What `adapt` learned is part of `get_config`, so a layer m
 configuration of another encodes alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,9 @@ from tfrecall.errors import DataError
 from tfrecall.layers.unknown import RandomUnknown
 from tfrecall.raw import UNKNOWN_TOKEN, Form, refuse_not_finite
 
+# Gives the batches of one raw column, as `FeatureLayer.adapt` takes them.
+ColumnReader = Callable[[str, Form], tf.data.Dataset]
+
 
 class FeatureLayer(keras.layers.Layer):
     """Base of the feature layers.
@@ -27,6 +30,8 @@ class FeatureLayer(keras.layers.Layer):
         embedding_regularization: weight of the squared length of the embeddings used in a step,
             summed over the batch. Rows that are not used are not touched.
         state: what `adapt` learned, when the layer is made from a configuration.
+        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+            Keras' default, uniform in +-.05.
 
     Attributes:
         unknown: the raw value that stands for "not known".
@@ -41,11 +46,13 @@ class FeatureLayer(keras.layers.Layer):
         spec: schema.Feature | dict[str, Any],
         embedding_regularization: float = 0.0,
         state: Any = None,
+        embedding_stddev: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.spec: Any = schema.feature_from_dict(spec) if isinstance(spec, dict) else spec
         super().__init__(name=kwargs.pop("name", f"{self.spec.column}_{self.spec.type}"), **kwargs)
         self.embedding_regularization = embedding_regularization
+        self.embedding_stddev = embedding_stddev
         self.state: Any = None
         if state is not None:
             self._set_state(state)
@@ -69,6 +76,10 @@ class FeatureLayer(keras.layers.Layer):
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         """Raw values to encoded values, both with the batch in front."""
         raise NotImplementedError
+
+    def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Encoded values to vectors, with nothing left to chance."""
+        return self(inputs)
 
     def _learn(self, values: tf.data.Dataset) -> Any:
         raise NotImplementedError
@@ -114,7 +125,12 @@ class FeatureLayer(keras.layers.Layer):
         return [str(value) for value in vocabulary]
 
     def _embedding(self, size: int, mask_zero: bool = False) -> keras.layers.Embedding:
-        return keras.layers.Embedding(size, self.spec.embedding_dim, mask_zero=mask_zero)
+        initializer: Any = "uniform"
+        if self.embedding_stddev is not None:
+            initializer = keras.initializers.RandomNormal(stddev=self.embedding_stddev)
+        return keras.layers.Embedding(
+            size, self.spec.embedding_dim, embeddings_initializer=initializer, mask_zero=mask_zero
+        )
 
     def _regularize(self, vectors: tf.Tensor) -> tf.Tensor:
         if self.embedding_regularization:
@@ -138,6 +154,7 @@ class FeatureLayer(keras.layers.Layer):
             "spec": schema.feature_to_dict(self.spec),
             "embedding_regularization": self.embedding_regularization,
             "state": self.state,
+            "embedding_stddev": self.embedding_stddev,
         }
 
 
@@ -154,7 +171,10 @@ class CategoricalFeature(FeatureLayer):
         return tf.maximum(self._lookup(self._as_string(values)), UNKNOWN)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self._regularize(self._table(self._random_unknown(inputs, training=training)))
+        return self.vectors(self._random_unknown(inputs, training=training))
+
+    def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self._regularize(self._table(inputs))
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
         return self._learn_vocabulary(values, self.spec.max_tokens)

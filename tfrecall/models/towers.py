@@ -1,6 +1,6 @@
 """Query and candidate towers: from raw features to one vector."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +9,10 @@ from tfrecall import schema
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.layers.dropout import Dropout
-from tfrecall.layers.features import LAYERS
+from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
+from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
 from tfrecall.layers.normalization import L2Normalization
 from tfrecall.raw import Form
-
-# Gives the batches of one raw column, as `FeatureLayer.adapt` takes them.
-ColumnReader = Callable[[str, Form], tf.data.Dataset]
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -26,11 +24,15 @@ class Tower(keras.Model):
         layer_sizes: units of the dense layers, ReLU on all but the last. Empty for the combined
             features themselves.
         dropout: share of the combined values dropped in training.
+        hidden_dropout: share of the values dropped after each dense layer but the last.
+        batch_normalization: whether the values after each dense layer but the last are normalised.
         combine: `concat` the vectors of the features, or `sum` them, which needs them equally long. Without
             dense layers a sum of ids and categories is a factorization machine: the strongest form
             where data are few.
         normalize: whether to scale the output to length one.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
+        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+            Keras' default.
         states: what the features learned from data, when the tower is made from a configuration.
 
     Call arguments:
@@ -51,9 +53,12 @@ class Tower(keras.Model):
         layer_sizes: Sequence[int] = (),
         *,
         dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        batch_normalization: bool = False,
         combine: Literal["concat", "sum"] = "concat",
         normalize: bool = False,
         embedding_regularization: float = 0.0,
+        embedding_stddev: float | None = None,
         states: Sequence[Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -62,19 +67,24 @@ class Tower(keras.Model):
         schema.check_forms(specs)
         states = states or [None] * len(specs)
         self.features = tuple(
-            LAYERS[type(spec)](spec, embedding_regularization, state, name=name)
+            LAYERS[type(spec)](spec, embedding_regularization, state, embedding_stddev, name=name)
             for spec, state, name in zip(specs, states, _names(specs), strict=True)
         )
         self.layer_sizes = tuple(layer_sizes)
         self.dropout = dropout
         self.combine = combine
         if combine == "sum":
-            _check_summable(specs)
+            _check_summable(self.features)
         self.normalize = normalize
         self.embedding_regularization = embedding_regularization
+        self.embedding_stddev = embedding_stddev
         self._dropout = Dropout(dropout)
-        self._dense = [keras.layers.Dense(units, activation="relu") for units in self.layer_sizes[:-1]]
-        self._dense += [keras.layers.Dense(units) for units in self.layer_sizes[-1:]]
+        self.hidden_dropout = hidden_dropout
+        self.batch_normalization = batch_normalization
+        self._hidden = [
+            _Hidden(units, hidden_dropout, batch_normalization) for units in self.layer_sizes[:-1]
+        ]
+        self._last = keras.layers.Dense(self.layer_sizes[-1]) if self.layer_sizes else None
         self._scale = L2Normalization() if normalize else None
 
     @property
@@ -82,18 +92,32 @@ class Tower(keras.Model):
         """Length of the vectors."""
         if self.layer_sizes:
             return self.layer_sizes[-1]
-        lengths = [_length(layer.spec) for layer in self.features]
+        lengths = [_length(layer) for layer in self.features]
         return lengths[0] if self.combine == "sum" else sum(lengths)
 
     @property
+    def histories(self) -> list[HistoryFeature]:
+        """The features that are made of what users had before."""
+        return [layer for layer in self.features if isinstance(layer, HistoryFeature)]
+
+    @property
     def forms(self) -> dict[str, Form]:
-        """The raw columns that the tower reads and the form of each."""
-        return {layer.spec.column: layer.form for layer in self.features}
+        """The raw columns that the tower reads when it is asked, and the form of each."""
+        return {layer.spec.column: layer.form for layer in self._asked}
+
+    @property
+    def log_forms(self) -> dict[str, Form]:
+        """The raw columns of a log that it reads in training; histories are not raw there."""
+        return {layer.spec.column: layer.form for layer in self.features if layer not in self.histories}
 
     @property
     def unknowns(self) -> dict[str, Any]:
         """For each raw column the value that stands for "not known"."""
-        return {layer.spec.column: layer.unknown for layer in self.features}
+        return {layer.spec.column: layer.unknown for layer in self._asked}
+
+    @property
+    def _asked(self) -> list[FeatureLayer]:
+        return [layer for layer in self.features if not isinstance(layer, ExampleAgeFeature)]
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
@@ -105,8 +129,17 @@ class Tower(keras.Model):
         }
         return {column: tf.TensorSpec(*specs[form], name=column) for column, form in self.forms.items()}
 
-    def adapt(self, read_column: ColumnReader) -> None:
+    def adapt(
+        self,
+        read_column: ColumnReader,
+        item_ids: Sequence[str] = (),
+        read_item: ColumnReader | None = None,
+    ) -> None:
         """Lets each feature learn its vocabulary, boundaries or moments from the data.
+
+        Args:
+            read_column: gives the batches of a raw column.
+            item_ids, read_item: for histories, the items of the training data.
 
         Raises:
             DataError: if the tower has weights, which belong to what it learned before.
@@ -117,42 +150,65 @@ class Tower(keras.Model):
                 "before. Make a new model for new data."
             )
         for layer in self.features:
-            layer.adapt(read_column(layer.spec.column, layer.form))
+            if isinstance(layer, HistoryFeature):
+                if read_item is None:
+                    raise DataError(
+                        f'The history "{layer.spec.column}" is made of items. Pass `item_ids` and '
+                        "`read_item`, which gives their columns."
+                    )
+                layer.adapt_to_items(item_ids, read_item)
+            else:
+                layer.adapt(read_column(layer.spec.column, layer.form))
 
-    def preprocess(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def preprocess(
+        self, raw: dict[str, tf.Tensor], *, training: bool = False, histories: bool = True
+    ) -> dict[str, Any]:
         """Encodes raw features; belongs in `Dataset.map` and in exported graphs.
 
         Args:
             raw: a tensor for each column of `forms`, the batch in front; more are ignored.
+            training: whether the rows are trained on: `ExampleAge` reads their times. Who asks, asks as
+                of the end of training.
+            histories: whether histories are among them; else they come from the log, already encoded.
 
         Returns:
-            One encoded tensor a feature, the batch in front.
+            What each feature is encoded to, the batch in front.
         """
-        self._check(raw)
-        return {layer.name: layer.preprocess(raw[layer.spec.column]) for layer in self.features}
+        layers = [layer for layer in self.features if histories or layer not in self.histories]
+        ages = [] if training else [layer for layer in layers if isinstance(layer, ExampleAgeFeature)]
+        read = [layer for layer in layers if layer not in ages]
+        self._check(raw, [layer.spec.column for layer in read])
+        encoded = {layer.name: layer.preprocess(raw[layer.spec.column]) for layer in read}
+        if ages:
+            rows = tf.shape(next(iter(raw.values())))[0]
+            encoded.update({layer.name: tf.zeros([rows, 1]) for layer in ages})
+        return encoded
 
     @without_autograph
     def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         self._check_adapted()
         vectors = [
             layer(inputs[layer.name], training=training)
-            if layer.spec.type == "categorical"
+            if layer.spec.type in ("categorical", "history")
             else layer(inputs[layer.name])
             for layer in self.features
         ]
         combined = tf.add_n(vectors) if self.combine == "sum" else tf.concat(vectors, axis=-1)
         vector = self._dropout(combined, training=training)
-        for dense in self._dense:
-            vector = dense(vector)
+        for hidden in self._hidden:
+            vector = hidden(vector, training=training)
+        vector = self._last(vector) if self._last else vector
         # Where layers compute in fewer bits, scores and losses do not.
         vector = tf.cast(vector, tf.float32)
         return self._scale(vector) if self._scale else vector
 
     def embed(self, raw: dict[str, np.ndarray], batch_size: int = 4096) -> np.ndarray:
         """Raw features to vectors, in batches: float32 `[n, embedding_dim]`."""
-        self._check(raw)
+        self._check(raw, self.forms)
         rows = len(next(iter(raw.values())))
         dtypes = {column: spec.dtype for column, spec in self.signature.items()}
+        # Histories may come as the indexes that they are.
+        dtypes.update({c: tf.int32 for c in dtypes if raw[c].dtype == np.int32})
         batches = (
             {c: tf.constant(raw[c][start : start + batch_size], dtypes[c]) for c in dtypes}
             for start in range(0, max(rows, 1), batch_size)
@@ -172,9 +228,9 @@ class Tower(keras.Model):
         }
         self(self.preprocess(row))
 
-    def _check(self, raw: Iterable[str]) -> None:
+    def _check(self, raw: Iterable[str], wanted: Iterable[str]) -> None:
         self._check_adapted()
-        for column in self.forms:
+        for column in wanted:
             if column not in raw:
                 raise MissingColumnError(
                     f'{type(self).__name__} needs the feature "{column}". Received: '
@@ -195,11 +251,30 @@ class Tower(keras.Model):
             "features": [schema.feature_to_dict(layer.spec) for layer in self.features],
             "layer_sizes": list(self.layer_sizes),
             "dropout": self.dropout,
+            "hidden_dropout": self.hidden_dropout,
+            "batch_normalization": self.batch_normalization,
             "combine": self.combine,
             "normalize": self.normalize,
             "embedding_regularization": self.embedding_regularization,
+            "embedding_stddev": self.embedding_stddev,
             "states": [layer.state for layer in self.features],
         }
+
+
+class _Hidden(keras.layers.Layer):
+    """A dense layer with ReLU, what it gives normalised, some of it dropped."""
+
+    def __init__(self, units: int, dropout: float, batch_normalization: bool) -> None:
+        super().__init__()
+        self._dense = keras.layers.Dense(units, activation="relu")
+        self._normalization = keras.layers.BatchNormalization() if batch_normalization else None
+        self._dropout = Dropout(dropout)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        vector = self._dense(inputs)
+        if self._normalization:
+            vector = self._normalization(vector, training=training)
+        return self._dropout(vector, training=training)
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -212,12 +287,34 @@ class CandidateTower(Tower):
     """Embeds what can be recommended; see `Tower`."""
 
 
-def _length(spec: schema.Feature) -> int:
-    return getattr(spec, "embedding_dim", 1)
+def share_tables(query: QueryTower, candidate: CandidateTower) -> None:
+    """Lets histories that name the same table share one layer; "candidate" is the candidate tower's.
+
+    Raises:
+        ConfigError: if the candidate tower has no such feature.
+    """
+    shared: dict[tuple[str, Any], FeatureLayer] = {("candidate", f.spec): f for f in candidate.features}
+    for layer in query.histories:
+        table, of = layer.spec.table, layer.spec.of
+        if table is None:
+            continue
+        if table == "candidate" and (table, of) not in shared:
+            raise ConfigError(
+                f'The history "{layer.spec.column}" shares the table of {of} with the candidates, which '
+                f"have: {', '.join(str(feature.spec) for feature in candidate.features)}. Make the two "
+                "features equal, or leave `table` out."
+            )
+        layer.share(shared.setdefault((table, of), layer.inner))
 
 
-def _check_summable(specs: Sequence[schema.Feature]) -> None:
-    lengths = {f"{spec.column} ({spec.type})": _length(spec) for spec in specs}
+def _length(layer: FeatureLayer) -> int:
+    if isinstance(layer, HistoryFeature):
+        return layer.output_dim
+    return getattr(layer.spec, "embedding_dim", 1)
+
+
+def _check_summable(layers: Sequence[FeatureLayer]) -> None:
+    lengths = {f"{layer.spec.column} ({layer.spec.type})": _length(layer) for layer in layers}
     if len(set(lengths.values())) > 1:
         raise ConfigError(
             '`combine = "sum"` adds the vectors of a tower up, so they must be equally long. Received: '

@@ -9,15 +9,17 @@ import polars as pl
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.pipelines import as_batches, column_batches, to_frame
+from tfrecall.data.sequences import past_windows
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.index.repeats import Repeats
+from tfrecall.layers.features import ColumnReader
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.repeats import RepeatingRetriever
-from tfrecall.models.towers import CandidateTower, ColumnReader, QueryTower
+from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.models.vector_retriever import VectorRetriever
 from tfrecall.raw import Form, raw_features
-from tfrecall.schema import Schema, schema_from_dict, schema_to_dict
+from tfrecall.schema import History, Schema, schema_from_dict, schema_to_dict
 from tfrecall.tasks.candidates import Candidates
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.top_k import ExactTopK
@@ -37,13 +39,18 @@ class TwoTower(tfrs.Model):
 
     Args:
         schema: the features of both towers.
-        layer_sizes: units of the dense layers of both towers.
+        layer_sizes: units of the dense layers of the towers.
+        candidate_layer_sizes: of the candidate tower, where it differs; empty for a plain item table.
         task: `InBatchSoftmax` (the default), `FullSoftmax`, `tfrs.tasks.Retrieval`, or anything called
             like it.
         dropout: share of the values dropped at the entry of the dense layers.
+        hidden_dropout: share of the values dropped after each of them but the last.
+        batch_normalization: whether the values after each of them but the last are normalised.
         combine: `concat` or `sum`, what is done with the vectors of a tower's features.
         normalize: whether both towers give vectors of length one; wants a temperature in the task.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
+        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+            Keras' default, uniform in +-.05.
         correct_sampling_bias: whether tasks that take negatives from the batch are told how often each
             candidate is sampled (logQ correction). The shares are counted from the training data.
         ks: list lengths of the exact top-K metric of `evaluate`; it is left out while the task has
@@ -66,11 +73,15 @@ class TwoTower(tfrs.Model):
         schema: Schema | dict[str, Any],
         layer_sizes: Sequence[int] = (64, 32),
         *,
+        candidate_layer_sizes: Sequence[int] | None = None,
         task: keras.layers.Layer | None = None,
         dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        batch_normalization: bool = False,
         combine: Literal["concat", "sum"] = "concat",
         normalize: bool = False,
         embedding_regularization: float = 0.0,
+        embedding_stddev: float | None = None,
         correct_sampling_bias: bool = True,
         ks: Sequence[int] = (1, 5, 10, 50, 100),
         **kwargs: Any,
@@ -80,14 +91,22 @@ class TwoTower(tfrs.Model):
         self._settings: dict[str, Any] = {
             "layer_sizes": tuple(layer_sizes),
             "dropout": dropout,
+            "hidden_dropout": hidden_dropout,
+            "batch_normalization": batch_normalization,
             "combine": combine,
             "normalize": normalize,
             "embedding_regularization": embedding_regularization,
+            "embedding_stddev": embedding_stddev,
         }
         self.query_tower = QueryTower(self.schema.query, name="query_tower", **self._settings)
+        if candidate_layer_sizes is None:
+            candidate_layer_sizes = layer_sizes
+        self.candidate_layer_sizes = tuple(candidate_layer_sizes)
+        candidate = {**self._settings, "layer_sizes": self.candidate_layer_sizes}
         self.candidate_tower = CandidateTower(
-            self.schema.candidate, name="candidate_tower", **self._settings
+            self.schema.candidate, name="candidate_tower", **candidate
         )
+        share_tables(self.query_tower, self.candidate_tower)
         if self.query_tower.output_dim != self.candidate_tower.output_dim:
             raise ConfigError(
                 f"The query tower gives vectors of {self.query_tower.output_dim} numbers and the candidate "
@@ -136,9 +155,18 @@ class TwoTower(tfrs.Model):
             self._check_names_items()
             counts = np.bincount(examples.item_rows, minlength=items.height)
             self.interactions = examples
+            self._check_no_column_is_history(queries.columns)
             self._adapt(lambda c, f: column_batches(queries, c, f), items, counts)
         else:
             self._adapt_to_datasets(examples, candidates)
+
+    def _check_no_column_is_history(self, columns: Iterable[str]) -> None:
+        taken = [name for name in self.schema.histories if name in columns]
+        if taken:
+            raise ConfigError(
+                f'The log or the user table has a column "{taken[0]}", and the schema names a history so, '
+                "which is made of the log. Rename the column, or give the History another `column`."
+            )
 
     def _check_names_items(self) -> None:
         if self.schema.candidate_id != "item_id":
@@ -171,8 +199,14 @@ class TwoTower(tfrs.Model):
                 f'learned. Look whether "{self.schema.candidate_id}" means the same in both.'
             )
         seen = items.filter(pl.Series(counts > 0))
-        self.query_tower.adapt(read_query)
-        self.candidate_tower.adapt(lambda column, form: column_batches(seen, column, form))
+
+        def read_item(column: str, form: Form) -> tf.data.Dataset:
+            return column_batches(seen, column, form)
+
+        self.candidate_tower.adapt(read_item)
+        # After the candidates, whose tables histories may share.
+        ids = seen[self.schema.candidate_id].cast(pl.String).to_list()
+        self.query_tower.adapt(read_query, ids, read_item)
         self._catalogue = Catalogue.build(items, self.schema.candidate_id, self.candidate_tower, counts)
 
     @property
@@ -190,16 +224,43 @@ class TwoTower(tfrs.Model):
     @property
     def forms(self) -> dict[str, Form]:
         """The raw columns that `encode` needs and the form of each."""
-        return {**self.query_tower.forms, self.schema.candidate_id: "string"}
+        ages = {c: f for c, f in self.query_tower.log_forms.items() if c not in self.query_tower.forms}
+        return {**self.query_tower.forms, **ages, self.schema.candidate_id: "string"}
+
+    @property
+    def log_forms(self) -> dict[str, Form]:
+        """Those of them that a log has: all but histories, which are made of it."""
+        return {c: form for c, form in self.forms.items() if c not in self.schema.histories}
+
+    def history_index(self, data: Interactions) -> np.ndarray:
+        """For each row of an item table its index in histories: int32 `[n]`, 0 if it is not known."""
+        return self.query_tower.histories[0].index(data.item_vocabulary.ids)
 
     @tf.autograph.experimental.do_not_convert  # errors keep their type
-    def encode(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
+    def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
         """One raw batch to integers and floats, for `Dataset.map`."""
+        return self._encode(raw, training, histories=True)
+
+    def encode_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """As `encode`, of rows of a log; histories are put beside (`with_histories`)."""
+        return self._encode(raw, training=False, histories=False)
+
+    def encode_training_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """As `encode_rows`, of rows that are trained on."""
+        return self._encode(raw, training=True, histories=False)
+
+    def with_histories(
+        self, encoded: dict[str, Any], lists: dict[str, dict[str, tf.Tensor]]
+    ) -> dict[str, Any]:
+        """Puts encoded histories, by the names of their lists, to the encoded rows of a log."""
+        layers = {layer.name: lists[layer.spec.column] for layer in self.query_tower.histories}
+        return {**encoded, "query": {**encoded["query"], **layers}}
+
+    def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> dict[str, Any]:
         self._check_names_candidates(raw)
-        encoded = {
-            "query": self.query_tower.preprocess(raw),
-            "candidate_index": self.catalogue.index(raw[self.schema.candidate_id]),
-        }
+        query = self.query_tower.preprocess(raw, training=training, histories=histories)
+        index = self.catalogue.index(raw[self.schema.candidate_id])
+        encoded = {"query": query, "candidate_index": index}
         if "sample_weight" in raw:
             encoded["sample_weight"] = tf.cast(raw["sample_weight"], tf.float32)
         return encoded
@@ -211,7 +272,7 @@ class TwoTower(tfrs.Model):
                 f"{', '.join(columns)}. Set `candidate_id` in the schema to the column that names them."
             )
 
-    def _encoded(self, dataset: Any) -> Any:
+    def _encoded(self, dataset: Any, training: bool = False) -> Any:
         spec = getattr(dataset, "element_spec", None)
         if not isinstance(spec, dict):
             raise DataError(
@@ -225,7 +286,9 @@ class TwoTower(tfrs.Model):
             raise DataError(
                 f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
             )
-        return dataset.map(self.encode, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
+        encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
+        return encoded.prefetch(tf.data.AUTOTUNE)
 
     # Keras
 
@@ -235,7 +298,7 @@ class TwoTower(tfrs.Model):
         Validation data are encoded once and kept in memory.
         """
         validation = None if validation_data is None else self._encoded(validation_data).cache()
-        examples = self._encoded(x)
+        examples = self._encoded(x, training=True)
         self._create_weights()
         return super().fit(examples, validation_data=validation, **kwargs)
 
@@ -366,6 +429,7 @@ class TwoTower(tfrs.Model):
             "task": keras.layers.serialize(self.task),
             "correct_sampling_bias": self.correct_sampling_bias,
             "ks": list(self.ks),
+            "candidate_layer_sizes": self.candidate_layer_sizes,
             **self._settings,
         }
 
@@ -385,9 +449,24 @@ class TwoTower(tfrs.Model):
         """Vectors of queries: float32 `[n, embedding_dim]`.
 
         Args:
-            queries: a table with the query columns of the schema (`Interactions.queries`).
+            queries: a table with the query columns of the schema (`Interactions.queries`). Histories
+                that it does not hold are what the users had in `interactions` until then: until
+                `timestamp`, if there is that column, or at the end.
         """
-        return self.query_tower.embed(raw_features(queries, self.query_tower.forms))
+        forms = self.query_tower.forms
+        made = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
+        raw = raw_features(queries, {c: form for c, form in forms.items() if c not in made})
+        return self.query_tower.embed({**raw, **self._past(queries, made)})
+
+    def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
+        if not specs:
+            return {}
+        if self.interactions is None:
+            raise DataError(
+                "The model was adapted to a dataset, so it does not know what users had before. Give the "
+                f"queries the columns {', '.join(specs)}: lists of item ids, oldest first."
+            )
+        return past_windows(queries, self.interactions, specs, self.history_index(self.interactions))
 
     def retriever(self) -> VectorRetriever | RepeatingRetriever:
         """The model behind the protocol that evaluation and serving use; anew after more training."""

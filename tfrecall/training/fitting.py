@@ -14,9 +14,10 @@ import numpy as np
 from tfrecall._keras import keras
 from tfrecall.checkpoint_file import CheckpointFile
 from tfrecall.checkpoints import Checkpoints
+from tfrecall.config import HistoriesConfig
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.pipelines import examples
 from tfrecall.errors import ConfigError
+from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
@@ -37,7 +38,7 @@ class Fitted:
         epochs: epochs trained.
         best_epoch: the epoch, from 1, whose weights the model has now.
         seconds: wall time of the fit, with validation.
-        examples_per_second: training rows over the time of the training epochs, the first, which
+        examples_per_second: targets over the time of the training epochs, the first, which
             traces the graph, and validation left out where there are others.
     """
 
@@ -65,8 +66,10 @@ def fit(
     patience: int | None = 3,
     validate_every: int = 1,
     seed: int = 42,
+    histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
     checkpoints: Checkpoints | str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    note: Callable[[str], None] = print,
     verbose: int | str = "auto",
 ) -> Fitted:
     """Adapts the model to the training rows if it was not, then trains it.
@@ -95,10 +98,12 @@ def fit(
             last weights.
         validate_every: epochs between two validations.
         seed: of initial weights, shuffling and dropout.
+        histories: for a model with histories, which events are targets and in which form they come.
         checkpoints: where to keep checkpoints, and to go on from if there is one of this training. A
             directory given by its path is emptied when the fit is done; a `Checkpoints` is left to who
             made it.
         callbacks: further callbacks of Keras. What they keep for themselves is in no checkpoint.
+        note: hears which events are no targets, and how many.
         verbose: as in `keras.Model.fit`.
 
     Raises:
@@ -108,30 +113,32 @@ def fit(
     seed_everything(seed)
     if not model.is_adapted:
         model.adapt(train)
-    steps = -(-len(train) // batch_size) * epochs
+    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed)
+    for text in material.notes:
+        note(text)
+    steps = material.steps * epochs
     rate = _rate(optimizer, learning_rate, schedule, warmup_steps, clip_norm, steps)
     if isinstance(optimizer, str):
         optimizer = make_optimizer(optimizer, rate, clip_norm)
     model.compile(optimizer=optimizer)
     progress = Progress()
     best = BestWeights(f"val_{monitor}", patience if validation is not None else None, progress)
-    settings = (batch_size, epochs, monitor, patience, validate_every, seed, mixed_precision)
+    settings = (batch_size, epochs, monitor, patience, validate_every, seed, mixed_precision, histories)
     with ExitStack() as scope:
         if mixed_precision:
             scope.enter_context(bfloat16_steps(model))
         kept = _opened(checkpoints, scope, lambda: _identity(model, train, validation, settings))
         recorder = Recorder(progress, best, kept)
         found = _found(kept)
-        encoded: dict[str, Any] = {"encode": model.encode, "forms": model.forms}
         done = found.header["progress"]["epochs"] if found else 0
-        batches = examples(train, batch_size, seed=seed, first_epoch=done, **encoded)
+        batches = material.batches(done)
         if found:
             restore(found, model, batches, progress, best)
         model.fit(
             batches,
             validation_data=None
             if validation is None
-            else examples(validation, _rows_at_once(model), shuffle=False, **encoded),
+            else validation_examples(model, validation, train, _rows_at_once(model)),
             validation_freq=validate_every,
             initial_epoch=epochs if progress.stopped else progress.epochs,
             epochs=epochs,
@@ -146,7 +153,7 @@ def fit(
         epochs=progress.epochs,
         best_epoch=progress.best_epoch or progress.epochs,
         seconds=recorder.seconds,
-        examples_per_second=len(train) / float(np.median(times[1:] or times)),
+        examples_per_second=len(material) / float(np.median(times[1:] or times)),
     )
 
 
@@ -215,10 +222,11 @@ def _identity(
         "validate_every",
         "seed",
         "mixed_precision",
+        "histories",
     )
     optimizer = {"type": type(model.optimizer).__name__, **model.optimizer.get_config()}
     return {
-        **dict(zip(names, settings, strict=True)),
+        **dict(zip(names, (*settings[:-1], vars(settings[-1])), strict=True)),
         # Numbers of NumPy, which JSON does not know.
         "optimizer": json.loads(json.dumps(optimizer, default=float)),
         "model": model.get_config(),

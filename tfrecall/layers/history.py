@@ -1,0 +1,177 @@
+"""The feature that is made of what a user had before."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrecall import schema
+from tfrecall._keras import keras, tf, without_autograph
+from tfrecall.data.vocabulary import FIRST, PADDING
+from tfrecall.errors import DataError
+from tfrecall.layers.encoders import make_encoder
+from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
+from tfrecall.raw import UNKNOWN_TOKEN
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class HistoryFeature(FeatureLayer):
+    """Raw ids `[batch, any]` -> int32 `[batch, history_length]` -> float `[batch, output_dim]`.
+
+    Encoded, a history is a dictionary. `items` are indexes of items, padded with 0 in front, the newest
+    last. Alone, each row is the history of one query. With `positions`, the rows are whole sequences and
+    each query sees one cell of what the causal encoder makes of them, which gives the same vectors.
+
+    Unknown ids are left out before the newest `history_length` are taken.
+
+    Args: as `FeatureLayer`.
+
+    Attributes:
+        inner: the layer of the feature `spec.of`, which another layer may share.
+    """
+
+    unknown = ""
+
+    def __init__(
+        self,
+        spec: schema.Feature | dict[str, Any],
+        embedding_regularization: float = 0.0,
+        state: Any = None,
+        embedding_stddev: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(spec, embedding_regularization, None, embedding_stddev, **kwargs)
+        self.inner: Any = LAYERS[type(self.spec.of)](
+            self.spec.of, embedding_regularization, None, embedding_stddev
+        )
+        self.encoder = make_encoder(self.spec.encoder, self.spec.history_length)
+        if state is not None:
+            self._set_state(state)
+
+    @property
+    def output_dim(self) -> int:
+        """Length of the vectors."""
+        return self.encoder.output_dim(self.spec.of.embedding_dim)
+
+    def share(self, layer: FeatureLayer) -> None:
+        """Embeds items as another layer does, with its weights.
+
+        Raises:
+            DataError: if this one has learned from data already.
+        """
+        if self.state is not None:
+            raise DataError(f'The history "{self.spec.column}" has its own table already.')
+        self.inner = layer
+
+    def adapt_to_items(self, item_ids: Sequence[str], read_item: ColumnReader) -> None:
+        """Learns the items, and what `spec.of` learns of them.
+
+        Args:
+            item_ids: of the items that training holds.
+            read_item: gives the batches of a raw column of those items.
+        """
+        column, form = self.spec.of.column, self.spec.of.form
+        if self.inner.state is None:
+            self.inner.adapt(read_item(column, form))
+        encoded = _stacked([self.inner.preprocess(batch).numpy() for batch in read_item(column, form)])
+        self._set_state((item_ids, self.inner.state, encoded.tolist()))
+
+    def index(self, item_ids: np.ndarray) -> np.ndarray:
+        """The index of each item id: int32, 0 for one that is not known."""
+        found = self._lookup(tf.constant(item_ids, tf.string)).numpy()
+        return np.where(found >= FIRST, found, PADDING).astype(np.int32)
+
+    def preprocess(self, values: tf.Tensor | tf.RaggedTensor) -> dict[str, tf.Tensor]:
+        """Raw ids, or indexes that `index` gave, to the newest known ones."""
+        if isinstance(values, tf.RaggedTensor):
+            values = values.to_tensor("" if values.dtype == tf.string else 0)
+        index = tf.cast(self._lookup(values) if values.dtype == tf.string else values, tf.int32)
+        length = self.spec.history_length
+        known = tf.cast(index >= FIRST, tf.int32)
+        newer = tf.cumsum(known, axis=1, reverse=True, exclusive=True)
+        places = tf.where((known > 0) & (newer < length))
+        columns = length - 1 - tf.gather_nd(newer, places)
+        cells = tf.stack([places[:, 0], tf.cast(columns, tf.int64)], axis=1)
+        shape = tf.stack([tf.shape(index, tf.int64)[0], length])
+        return {"items": tf.scatter_nd(cells, tf.gather_nd(index, places), shape)}
+
+    @without_autograph
+    def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
+        items = inputs["items"]
+        mask = items > PADDING
+        vectors = self._vectors(items, mask)
+        if "positions" not in inputs:
+            return self.encoder.last(vectors, mask, training=training)
+        states = self.encoder(vectors, mask, training=training)
+        return tf.gather(tf.reshape(states, [-1, self.output_dim]), inputs["positions"])
+
+    def _vectors(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Vectors of the items, float `[rows, cells, embedding_dim]`, zero where there is none."""
+        (encoded,) = self._encoded
+        if encoded.shape.rank == 1:
+            vectors = self.inner.vectors(tf.gather(encoded, items))
+        else:  # a mean of several values: once for each item
+            distinct, places = tf.unique(tf.reshape(items, [-1]))
+            some = self.inner.vectors(tf.gather(encoded, distinct))
+            vectors = tf.reshape(tf.gather(some, places), [*_shape(items), self.spec.of.embedding_dim])
+        if self.spec.normalize:
+            vectors = tf.math.l2_normalize(vectors, axis=-1)
+        return vectors * tf.cast(mask, vectors.dtype)[..., tf.newaxis]
+
+    def _set_state(self, state: Sequence[Any]) -> None:
+        ids, of, encoded = state
+        if self.inner.state is None:
+            self.inner._set_state(of)
+        # Of tuples only: Keras would track each entry of a list.
+        self.state = (tuple(ids), self.inner.state, tuple(map(_tuple, encoded)))
+        self._lookup = keras.layers.StringLookup(
+            vocabulary=list(ids), mask_token="", oov_token=UNKNOWN_TOKEN
+        )
+        # Two rows in front: padding, and the unknown item, which never gets here.
+        rows = np.array(encoded)
+        padded = np.concatenate([np.zeros((FIRST, *rows.shape[1:]), rows.dtype), rows])
+        self._encoded = (tf.constant(padded),)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _shape(tensor: tf.Tensor) -> list[tf.Tensor]:
+    shape = tf.shape(tensor)
+    return [shape[i] for i in range(tensor.shape.rank)]
+
+
+def _stacked(batches: list[np.ndarray]) -> np.ndarray:
+    """Rows of all batches; lists are padded to the longest."""
+    if batches[0].ndim == 1:
+        return np.concatenate(batches)
+    width = max(batch.shape[1] for batch in batches)
+    return np.concatenate([np.pad(b, [(0, 0), (0, width - b.shape[1])]) for b in batches])
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class ExampleAgeFeature(FeatureLayer):
+    """Raw time `[batch]` -> float32 `[batch, 1]` from 0, the newest, to 1, the oldest; see the spec."""
+
+    unknown = 0.0
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        oldest, newest = self.state
+        age = (newest - tf.cast(values, tf.float64)) / max(newest - oldest, 1.0)
+        return tf.cast(tf.clip_by_value(age, 0.0, 1.0), tf.float32)[:, tf.newaxis]
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs
+
+    def _learn(self, values: tf.data.Dataset) -> list[float]:
+        bounds = [(float(tf.reduce_min(batch)), float(tf.reduce_max(batch))) for batch in values]
+        oldest, newest = zip(*bounds, strict=True)
+        return [min(oldest), max(newest)]
+
+    def _set_state(self, state: list[float]) -> None:
+        self.state = tuple(state)
+
+
+LAYERS[schema.History] = HistoryFeature
+LAYERS[schema.ExampleAge] = ExampleAgeFeature

@@ -1,0 +1,128 @@
+"""Encoded batches for a model: rows of a log with what stood before each."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import tf
+from tfrecall.config import HistoriesConfig
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.pipelines import all_rows, gathered, row_batches, untuned
+from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows
+from tfrecall.data.targets import choose_targets
+from tfrecall.models.two_tower import TwoTower
+
+
+class TrainingExamples:
+    """What a model trains on: encoded batches, shuffled anew in each epoch.
+
+    All rows are encoded once. Of a model with histories, what its users had before each target is taken
+    from the log itself.
+
+    Args:
+        model: an adapted model.
+        data: the training log.
+        batch_size: targets a batch; of whole sequences about so many.
+        histories: which events are targets, and in which form they come.
+        seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
+
+    Attributes:
+        notes: what is left out, in words.
+    """
+
+    def __init__(
+        self,
+        model: TwoTower,
+        data: Interactions,
+        batch_size: int = 2048,
+        *,
+        histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
+        seed: int = 42,
+    ) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.seed = seed
+        self.notes: tuple[str, ...] = ()
+        self._rows = len(data)
+        self._whole = histories.form == "sequences"
+        self._sequences: Sequences | None = None
+        if model.schema.histories:
+            self._sequences = self._with_targets(data, histories)
+        self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
+
+    def __len__(self) -> int:
+        """Targets of an epoch."""
+        return self._rows if self._sequences is None else len(self._sequences)
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        return -(-len(self) // self.batch_size)
+
+    def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
+        """One epoch; each time it is read the next one, from `first_epoch` on."""
+        if self._sequences is None:
+            return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
+        batches = self._history_batches(self._sequences, first_epoch).map(self._joined)
+        sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
+        return sized.prefetch(2).with_options(untuned())
+
+    def _with_targets(self, data: Interactions, histories: HistoriesConfig) -> Sequences:
+        specs, index = self.model.schema.histories, self.model.history_index(data)
+        targets = choose_targets(data, **histories.rules, seed=self.seed)
+        self.notes = targets.notes
+        context = histories.context or max(spec.history_length for spec in specs.values())
+        lists = {
+            name: (Events.build(data, spec, index), spec.history_length) for name, spec in specs.items()
+        }
+        return Sequences(
+            data, targets.rows, lists, context, min(histories.targets_per_row, self.batch_size)
+        )
+
+    def _joined(self, rows: tf.Tensor, lists: dict[str, Any]) -> dict[str, Any]:
+        return self.model.with_histories(gathered(self._columns, rows), lists)
+
+    def _history_batches(self, sequences: Sequences, first_epoch: int) -> tf.data.Dataset:
+        """Rows of the log and the histories of each batch."""
+        epochs = itertools.count(first_epoch)
+
+        def batches() -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+            generator = np.random.default_rng((self.seed, next(epochs)))
+            yield from map(_tensors, sequences.epoch(self.batch_size, generator, self._whole))
+
+        cells = {"items": tf.TensorSpec([None, None], tf.int32)}
+        if self._whole:
+            cells["positions"] = tf.TensorSpec([None], tf.int64)
+        signature = tf.TensorSpec([None], tf.int64), {name: cells for name in sequences.lists}
+        return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+
+def validation_examples(
+    model: TwoTower, rows: Interactions, seen: Interactions, batch_size: int = 4096
+) -> tf.data.Dataset:
+    """Encoded batches to judge by, in the order of the rows, as they are asked when the model is served.
+
+    Args:
+        model: an adapted model.
+        rows: the validation rows.
+        seen: what users had before; none of the rows may be in it.
+        batch_size: rows a batch.
+
+    Raises:
+        DataError: if the model has histories and a row is in `seen`.
+    """
+    columns = all_rows(rows, model.encode_rows, model.log_forms)
+    if model.schema.histories:
+        check_apart(rows, seen)
+        lists = past_windows(rows.log, seen, model.schema.histories, model.history_index(seen))
+        columns = model.with_histories(columns, {name: {"items": v} for name, v in lists.items()})
+    return row_batches(columns, len(rows), batch_size, None)
+
+
+def _tensors(batch: Batch) -> tuple[np.ndarray, dict[str, Any]]:
+    lists = {name: {"items": items} for name, items in batch.items.items()}
+    for name, positions in batch.positions.items():
+        lists[name]["positions"] = positions
+    return batch.rows, lists
