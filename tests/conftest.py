@@ -53,3 +53,37 @@ def tiny_release(tiny_root):
     from tfrecall.release import load
 
     return load(tiny_root)
+
+
+@pytest.fixture(scope="session")
+def history_log():
+    """A log with ratings, whose users keep to the items of their group."""
+    from tests.tiny_histories import history_interactions
+
+    return history_interactions()
+
+
+@pytest.fixture(scope="session")
+def history_model(history_log):
+    """A model whose queries have two histories, fitted to `history_log`."""
+    from tests.tiny_histories import history_two_tower
+
+    return history_two_tower(history_log)
+
+
+@pytest.fixture(scope="session")
+def history_root(history_model, tmp_path_factory) -> Path:
+    """A release of `history_model`, not to be changed: copy it."""
+    from tests.tiny import ANNOY
+    from tfrecall.exporting.export import export
+
+    root = tmp_path_factory.mktemp("releases") / "histories"
+    export(history_model, root, index=ANNOY, k=5)
+    return root
+
+
+@pytest.fixture(scope="session")
+def history_release(history_root):
+    from tfrecall.release import load
+
+    return load(history_root)

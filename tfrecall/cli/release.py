@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tfrecall.cli.options import Columns, IndexName, Json, ReleasePath, TopK, app, guarded
 from tfrecall.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from tfrecall.release.release import Recommendation, Release
 
 KeepSeen = Annotated[
     bool | None,
@@ -30,6 +33,12 @@ def recommend(
             help='Query features as JSON, repeatable: \'{"user_id": "42", "raw_user_age": 30}\'.'
         ),
     ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            help="Ids of what somebody never seen has had, or the one who is named: a,b,c, oldest first."
+        ),
+    ] = None,
     k: TopK = 10,
     exclude: Annotated[list[str] | None, typer.Option(help="Item id not wanted; repeatable.")] = None,
     keep_seen: KeepSeen = None,
@@ -43,9 +52,12 @@ def recommend(
     from tfrecall.release import load
 
     queries: list[Any] = [*(user or []), *map(_features, features or [])]
-    if not queries:
-        raise ConfigError("Nobody to recommend to. Give --user ID or --features JSON.")
+    if not queries and history is None:
+        raise ConfigError("Nobody to recommend to. Give --user ID, --features JSON or --history IDS.")
     loaded = load(release)
+    had = None if history is None else [item for item in history.split(",") if item]
+    if had is not None:
+        queries = [_with_history(loaded, queries, had)]
     import_tensorflow()
     answers = loaded.recommend(
         queries,
@@ -60,10 +72,13 @@ def recommend(
         tables.append(
             "Users of this log come back to items: lists keep what they had (--no-keep-seen)."
         )
-    for answer in answers:
-        known = "" if answer.known else " (unknown: answered from features and the unknown row)"
-        tables.append(item_table(f"Recommended to user {answer.user_id}{known}", rows_of(answer)))
-    show({"release": str(release), "recommendations": [vars(a) for a in answers]}, as_json, *tables)
+    strange = sorted(set(had or []) - set(loaded.item_ids))
+    if strange:
+        tables.append(f"Not in the catalogue, so they count for nothing: {', '.join(strange)}.")
+    tables += [item_table(_title(answer, had), rows_of(answer)) for answer in answers]
+    given = {} if had is None else {"history": had, "not_in_catalogue": strange}
+    answered = {"release": str(release), **given, "recommendations": [vars(a) for a in answers]}
+    show(answered, as_json, *tables)
 
 
 @app.command("recommend-all")
@@ -182,6 +197,37 @@ def index_release(
         "tuning": tuning,
     }
     show(answer, as_json, item_table(f"Annoy index of {release}", tuning.get("rows", [])))
+
+
+def _with_history(release: "Release", queries: list[Any], had: list[str]) -> dict[str, Any]:
+    """The one query, or that of somebody never seen, with what the user had."""
+    lists = release.people.item_lists
+    if not lists:
+        raise ConfigError(
+            f"The model of {release.root} does not look at what users had, so --history says nothing to "
+            "it. Leave it out, or train one with a History in `schema.query`."
+        )
+    if "history" not in lists and len(lists) > 1:
+        raise ConfigError(
+            f"The model of {release.root} takes the lists {', '.join(lists)}. Say which with --features: "
+            f"'{json.dumps({lists[0]: had})}'."
+        )
+    if len(queries) > 1:
+        raise ConfigError(
+            f"--history says what one user had. Received {len(queries)} users. Name one, or give each "
+            "list with --features."
+        )
+    (query,) = queries or [{}]
+    query = {"user_id": query} if isinstance(query, str) else query
+    return {**query, "history" if "history" in lists else lists[0]: had}
+
+
+def _title(answer: "Recommendation", had: list[str] | None) -> str:
+    if answer.known:
+        return f"Recommended to user {answer.user_id}"
+    whom = "somebody new" if answer.user_id is None else f"user {answer.user_id}"
+    of_what = "features" if not had else "the history, features"
+    return f"Recommended to {whom} (unknown: answered from {of_what} and the unknown row)"
 
 
 def _lines(file: Path) -> Iterator[str]:

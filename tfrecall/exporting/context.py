@@ -1,12 +1,16 @@
 """What a release keeps of the training data: users as they were, what they have seen, item columns."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.sequences import Events
 from tfrecall.raw import Form
+from tfrecall.release.past_items import PastItems
+from tfrecall.schema import History
 
 
 def write_context(
@@ -14,6 +18,7 @@ def write_context(
     items: pl.DataFrame,
     data: Interactions | None,
     forms: dict[str, Form],
+    histories: Mapping[str, PastItems] | None = None,
 ) -> None:
     """Writes the files that `tfrecall.release.people.People` reads.
 
@@ -25,9 +30,12 @@ def write_context(
         items: the item table, in catalogue order.
         data: the training log; None writes a release that knows no users.
         forms: the columns that the query model takes.
+        histories: those of them that are made of the log, as `past_items` gives them.
     """
     directory.mkdir()
     items.write_parquet(directory / "items.parquet")
+    histories = histories or {}
+    forms = {column: form for column, form in forms.items() if column not in histories}
     if data is None:
         users, offsets, seen = _nobody(forms), np.zeros(1, np.int64), np.zeros(0, np.int32)
     else:
@@ -36,6 +44,33 @@ def write_context(
     users.write_parquet(directory / "users.parquet")
     np.save(directory / "seen_offsets.npy", offsets)
     np.save(directory / "seen_items.npy", seen)
+    for name, past in histories.items():
+        if past.items is not seen:  # which stands there already
+            past.newest().save(directory, name)
+
+
+def past_items(
+    data: Interactions, specs: Mapping[str, History], index: np.ndarray
+) -> dict[str, PastItems]:
+    """What each user had as the log ends, its last event included.
+
+    A list that leaves no event out is a view of `data.histories`.
+
+    Args:
+        data: the training log.
+        specs: the lists wanted.
+        index: see `Events.build`.
+    """
+    past, ids = data.histories, data.item_vocabulary.ids
+    rows = np.where(index > 0, np.arange(1, len(index) + 1), 0)  # 0 leaves an item out
+    found = {}
+    for name, spec in specs.items():
+        events = Events.build(data, spec, rows)
+        whole = len(events.items) == len(data)
+        offsets = past.offsets if whole else events.counts[past.offsets]
+        items = past.items if whole else events.items - 1
+        found[name] = PastItems(offsets, items, spec.history_length, ids)
+    return found
 
 
 def last_queries(data: Interactions) -> pl.DataFrame:

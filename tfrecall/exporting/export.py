@@ -13,13 +13,14 @@ import polars as pl
 
 from tfrecall._keras import tf
 from tfrecall.errors import ConfigError, ExportError
-from tfrecall.exporting.context import last_queries, write_context
+from tfrecall.exporting.context import last_queries, past_items, write_context
 from tfrecall.exporting.round_trip import check_round_trip
 from tfrecall.exporting.signatures import (
     CANDIDATE_OUTPUT,
     QUERY_OUTPUT,
     save_retrieval,
     save_tower,
+    shares_history,
 )
 from tfrecall.exporting.warmup import write_warmup
 from tfrecall.index.annoy import Annoy
@@ -28,10 +29,13 @@ from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.raw import raw_features
 from tfrecall.release.layout import Documents, publish, unfinished
+from tfrecall.release.past_items import PastItems, padded_ids, same_width
 from tfrecall.release.release import Release, load
 
 SAMPLE_ROWS = 32
 TUNING_ROWS = 500
+# An id that hardly any catalogue has.
+STRANGE_ID = "no such item"
 
 
 def export(
@@ -81,7 +85,13 @@ def export(
             _save_models(model, vectors, k, directory)
             bundle = _write_index(model, vectors, index, fingerprint, directory)
             items = _item_table(model.catalogue, model.schema.candidate_id)
-            write_context(directory / "context", items, model.interactions, model.query_tower.forms)
+            write_context(
+                directory / "context",
+                items,
+                model.interactions,
+                model.query_tower.forms,
+                _histories(model),
+            )
             difference = _compare(model, vectors, bundle, k, directory)
         except (OSError, tf.errors.OpError, pl.exceptions.PolarsError) as error:
             raise ExportError(
@@ -118,7 +128,7 @@ def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) 
     save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"), model.repeats)
     one_query = {name: values[:1] for name, values in sample_queries(model, 1).items()}
     one_candidate = raw_features(model.catalogue.items[:1], candidate.forms)
-    asked = {**one_query, "history": np.array([[""]], object)} if model.repeats else one_query
+    asked = {"history": np.array([[""]], object), **one_query} if model.repeats else one_query
     everyone = {**asked, "k": np.int32(k), "exclude": np.array([[""]], object)}
     write_warmup(directory / "query", "query", [("serving_default", one_query)])
     write_warmup(directory / "candidate", "candidate", [("serving_default", one_candidate)])
@@ -142,6 +152,12 @@ def _write_index(
     )
 
 
+def _histories(model: TwoTower) -> dict[str, PastItems]:
+    """What the model's users had, for each history of its queries."""
+    data, specs = model.interactions, model.schema.histories
+    return past_items(data, specs, model.history_index(data)) if data is not None and specs else {}
+
+
 def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, directory: Path) -> float:
     """The largest difference between what was written and the live model."""
     queries = sample_queries(model, SAMPLE_ROWS)
@@ -155,39 +171,51 @@ def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, direc
         bundle.exact,
         k,
         model.repeats,
-        _sample_histories(model, len(next(iter(queries.values())))),
+        _sample_histories(model, queries),
     )
 
 
-def _sample_histories(model: TwoTower, count: int) -> list[np.ndarray]:
-    """Histories of some users, as good as any for a comparison; the last of `count` is empty."""
-    none = np.empty(0, np.int32)
-    if model.repeats is None or model.interactions is None:
-        return []
-    past = model.interactions.histories
-    some = np.flatnonzero(past.lengths)[: count - 1]
-    found = [past[user][-model.repeats.length - 1 :] for user in some]
-    return [*found, *[none] * (count - len(found))]
+def _sample_histories(model: TwoTower, queries: dict[str, np.ndarray]) -> np.ndarray | None:
+    """What the users of some queries had, with `repeats`; else as good as any, the last one empty."""
+    if model.repeats is None:
+        return None
+    if shares_history(model.query_tower):
+        return queries["history"]
+    count = len(next(iter(queries.values())))
+    found = []
+    if model.interactions is not None:
+        past, ids = model.interactions.histories, model.catalogue.ids
+        some = np.flatnonzero(past.lengths)[: count - 1]
+        found = [ids[past[user][-model.repeats.length - 1 :]].tolist() for user in some]
+    return padded_ids([*found, *[[]] * (count - len(found))])
 
 
 def sample_queries(model: TwoTower, rows: int) -> dict[str, np.ndarray]:
-    """Raw features of an unknown query and of up to `rows` known users' last queries."""
-    forms, unknowns = model.query_tower.forms, model.query_tower.unknowns
-    unknown = {
-        name: np.full((1, 1) if forms[name] == "strings" else 1, unknowns[name]) for name in forms
-    }
-    unknown = {name: v if forms[name] == "number" else v.astype(object) for name, v in unknown.items()}
+    """Raw features of up to `rows` known users as the log ends, and of nobody.
+
+    Where there are histories, nobody comes twice: with an unknown item among others, and with nothing.
+    """
+    nobody = _nobody(model)
     if model.interactions is None:
-        return unknown
+        return nobody
     queries = last_queries(model.interactions)
-    known = raw_features(queries.sample(min(rows, len(queries)), seed=0), forms)
-    return {name: _stack(known[name], unknown[name]) for name in forms}
+    queries = queries.sample(min(rows, len(queries)), seed=0)
+    forms = {c: f for c, f in model.query_tower.forms.items() if c not in model.schema.histories}
+    known = raw_features(queries, forms)
+    users = model.interactions.user_vocabulary.rows(queries["user_id"])
+    known.update({name: past.ids(users) for name, past in _histories(model).items()})
+    return {name: np.concatenate(same_width(known[name], nobody[name])) for name in nobody}
 
 
-def _stack(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
-    if known.ndim == 2:
-        unknown = np.pad(unknown, [(0, 0), (0, known.shape[1] - 1)], constant_values="")
-    return np.concatenate([known, unknown])
+def _nobody(model: TwoTower) -> dict[str, np.ndarray]:
+    forms, unknowns = model.query_tower.forms, model.query_tower.unknowns
+    lists = model.schema.histories
+    rows = 2 if lists else 1
+    shape = {name: (rows, 1) if form == "strings" else (rows,) for name, form in forms.items()}
+    unknown = {name: np.full(shape[name], unknowns[name]) for name in forms}
+    unknown = {name: v if forms[name] == "number" else v.astype(object) for name, v in unknown.items()}
+    some = model.catalogue.ids[:2].tolist()
+    return {**unknown, **{name: padded_ids([[*some, STRANGE_ID, some[0]], []]) for name in lists}}
 
 
 def _manifest(
@@ -217,6 +245,10 @@ def _manifest(
         "query": {"forms": model.query_tower.forms, "defaults": defaults},
         "candidate": {"forms": model.candidate_tower.forms},
         "repeats": model.repeats and model.repeats.to_dict(),
+        "histories": {
+            name: {key: getattr(spec, key) for key in ("history_length", "min_rating", "below_rating")}
+            for name, spec in model.schema.histories.items()
+        },
         "k": k,
         "index": bundle.summary(),
         "tuning": bundle.tuning,

@@ -59,7 +59,7 @@ def check_round_trip(
     exact: ExactIndex,
     k: int,
     repeats: Repeats | None = None,
-    histories: Sequence[np.ndarray] = (),
+    histories: np.ndarray | None = None,
 ) -> float:
     """Replays samples in a fresh process, all at once and the first alone, and compares.
 
@@ -72,7 +72,8 @@ def check_round_trip(
         exact: exact search over the live candidate vectors.
         k: length of the lists of `retrieval`.
         repeats: the model's, if it has some.
-        histories: of each query, with `repeats`: rows of the catalogue, oldest first.
+        histories: of each query, with `repeats`, what the user had: object `[n, any]` of ids, oldest
+            first; "" pads.
 
     Returns:
         The largest difference found, relative to the largest number compared.
@@ -91,7 +92,9 @@ def check_round_trip(
                 _first(candidates, rows),
                 {CANDIDATE_OUTPUT: candidate_vectors[:rows]},
             ),
-            *_retrieval_cases(some, vectors, exact, k, repeats, histories[:rows]),
+            *_retrieval_cases(
+                some, vectors, exact, k, repeats, None if histories is None else histories[:rows]
+            ),
         ]
     worst = 0.0
     for case, answer in zip(cases, _replay(directory, cases), strict=True):
@@ -113,16 +116,17 @@ def _retrieval_cases(
     exact: ExactIndex,
     k: int,
     repeats: Repeats | None,
-    histories: Sequence[np.ndarray],
+    histories: np.ndarray | None,
 ) -> list[_Case]:
     """Each signature of `retrieval`: as it is, without the best candidate, among some candidates."""
-    live = vectors @ exact.vectors.T
-    if repeats is not None:
-        live = repeats.apply(live, histories)
-        queries = {**queries, "history": _padded_ids(exact, histories)}
+    live, past = vectors @ exact.vectors.T, []
+    if repeats is not None and histories is not None:
+        past = [exact.rows(ids[ids != ""]) for ids in histories]
+        live = repeats.apply(live, past)
+        queries = {**queries, "history": histories.tolist()}
 
     def search(exclude: Sequence[np.ndarray], allow: np.ndarray | None = None) -> Hits:
-        return search_with_repeats(exact, exact, vectors, k, exclude, allow, repeats, histories)
+        return search_with_repeats(exact, exact, vectors, k, exclude, allow, repeats, past)
 
     best = search([np.empty(0, np.int64)] * len(vectors))
     unwanted = best.rows[:, :1]
@@ -139,11 +143,6 @@ def _retrieval_cases(
         case("recommend", free, without),
         case("recommend_allowed", allowed, among),
     ]
-
-
-def _padded_ids(exact: ExactIndex, histories: Sequence[np.ndarray]) -> list[list[str]]:
-    width = max([1, *map(len, histories)])
-    return [[*exact.ids[rows].tolist(), *[""] * (width - len(rows))] for rows in histories]
 
 
 def _replay(directory: Path, cases: list[_Case]) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def save_retrieval(
     - `recommend_allowed`: also `allow` (string `[any]`), the only ids wanted.
 
     With `repeats` each signature takes `history`, too: string `[batch, any]`, the ids of what a user
-    had, oldest first, padded with "" at the end.
+    had, oldest first; "" pads. A history feature of that name reads the same argument.
 
     Args:
         tower: the adapted query tower.
@@ -65,6 +65,9 @@ def save_retrieval(
         k: length of the lists of `serving_default`.
         path: directory to write.
         repeats: how users come back to what they had.
+
+    Raises:
+        ConfigError: if a query feature is called `history` and is something else than `repeats` take.
     """
     search = _ExactSearch(tower, catalogue, vectors, repeats)
     string_lists = tf.TensorSpec([None, None], tf.string, name="exclude")
@@ -75,7 +78,7 @@ def save_retrieval(
     among = tf.function(lambda k, exclude, allow, **raw: search.best(raw, k, exclude, allow))
     query = tower.signature
     if repeats is not None:
-        _check_no_history(query)
+        _check_history(tower)
         query["history"] = tf.TensorSpec([None, None], tf.string, name="history")
     signatures = {
         "serving_default": fixed.get_concrete_function(**query),
@@ -165,12 +168,21 @@ class _ExactSearch(tf.Module):
         return tf.tensor_scatter_nd_update(padded, where, barred)[:, FIRST:]
 
 
-def _check_no_history(query: dict[str, tf.TensorSpec]) -> None:
-    if "history" in query:
-        raise ConfigError(
-            'With `model.repeats` the exported model has an argument "history", what a user had, and a '
-            'query feature cannot be called so, too. Rename the column "history".'
-        )
+def _check_history(tower: Tower) -> None:
+    """Refuses a feature under the name of what `repeats` take, unless it is the same list."""
+    if "history" not in tower.signature or shares_history(tower):
+        return
+    raise ConfigError(
+        'With `model.repeats` the exported model has an argument "history", all that a user had. A query '
+        "feature of that name must be a History without `min_rating` and `below_rating`, which reads the "
+        "same list. Rename the column of the other feature, or give its History another `column`."
+    )
+
+
+def shares_history(tower: Tower) -> bool:
+    """Whether what `repeats` take is a feature of the tower, too."""
+    specs = [layer.spec for layer in tower.histories if layer.spec.column == "history"]
+    return bool(specs) and not specs[0].is_rated
 
 
 def _embed(tower: Tower, raw: dict[str, tf.Tensor]) -> tf.Tensor:

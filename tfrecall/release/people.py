@@ -11,9 +11,11 @@ import polars as pl
 
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.raw import Form, raw_features
+from tfrecall.release.past_items import PastItems, checked_ids, padded_ids, same_width
 
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
+_NO_ITEMS = np.empty(0, dtype=object)
 
 
 class Asked(NamedTuple):
@@ -26,6 +28,7 @@ class Asked(NamedTuple):
         known: bool `[n]`, whether the user is in the training log.
         defaulted: for each query of an unknown user the columns that were neither given nor are in the
             user table.
+        lists: for each query the lists of item ids that it gave.
     """
 
     features: dict[str, np.ndarray]
@@ -33,6 +36,7 @@ class Asked(NamedTuple):
     users: np.ndarray
     known: np.ndarray
     defaulted: list[tuple[str, ...]]
+    lists: list[dict[str, list[str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,9 @@ class People:
         gaps: for each column whether the value of a user is not known.
         seen_offsets, seen_items: item rows that user u has seen:
             `seen_items[seen_offsets[u]:seen_offsets[u + 1]]`.
+        histories: those of the columns that are lists of what users had.
+        item_lists: the lists of item ids that a query may give: the histories, and what stands for what
+            the user had where users come back to items.
     """
 
     forms: dict[str, Form]
@@ -57,10 +64,27 @@ class People:
     gaps: dict[str, np.ndarray]
     seen_offsets: np.ndarray
     seen_items: np.ndarray
+    histories: dict[str, PastItems]
+    item_lists: tuple[str, ...]
 
     @classmethod
-    def load(cls, directory: Path, forms: dict[str, Form], defaults: dict[str, Any]) -> "People":
+    def load(
+        cls,
+        directory: Path,
+        forms: dict[str, Form],
+        defaults: dict[str, Any],
+        lengths: Mapping[str, int] | None = None,
+        item_ids: np.ndarray = _NO_ITEMS,
+        item_lists: Sequence[str] = (),
+    ) -> "People":
         """Reads what `tfrecall.exporting.context` wrote.
+
+        Args:
+            directory: where.
+            forms, defaults: see the attributes.
+            lengths: of each history among the forms how many events count.
+            item_ids: the catalogue, if there are histories.
+            item_lists: which lists a query may give beside them.
 
         Raises:
             ReleaseError: if a file cannot be read.
@@ -69,13 +93,19 @@ class People:
             table = pl.read_parquet(directory / "users.parquet")
             offsets = np.load(directory / "seen_offsets.npy", mmap_mode="r")
             items = np.load(directory / "seen_items.npy", mmap_mode="r")
+            histories = {
+                name: PastItems.load(directory, name, length, item_ids, (offsets, items))
+                for name, length in (lengths or {}).items()
+            }
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise ReleaseError(f"{directory} cannot be read: {error}. Export again.") from error
         rows = {user: row for row, user in enumerate(table["user_id"].to_list())}
-        gaps = {column: table[column].is_null().to_numpy() for column in forms}
-        numbers = [pl.col(c).fill_null(defaults[c]) for c, form in forms.items() if form == "number"]
-        features = raw_features(table.with_columns(numbers), forms)
-        return cls(forms, defaults, rows, features, gaps, offsets, items)
+        own = {column: form for column, form in forms.items() if column not in histories}
+        gaps = {column: table[column].is_null().to_numpy() for column in own}
+        numbers = [pl.col(c).fill_null(defaults[c]) for c, form in own.items() if form == "number"]
+        features = raw_features(table.with_columns(numbers), own)
+        lists = tuple(dict.fromkeys([*histories, *item_lists]))
+        return cls(forms, defaults, rows, features, gaps, offsets, items, histories, lists)
 
     def seen(self, user: int) -> np.ndarray:
         """Item rows that a user has seen; none for -1."""
@@ -96,18 +126,41 @@ class People:
         """
         given = [self._given(query) for query in queries]
         user_ids = [query.get("user_id") for query in given]
-        users = np.array([self.rows.get(user or "", -1) for user in user_ids], dtype=np.int64)
+        users = self.users(user_ids)
         features = {column: self._column(column, given, users) for column in self.forms}
         known = np.array([len(self.seen(user)) > 0 for user in users], dtype=bool)
         defaulted = [
             () if is_known else self._missing(query, user)
             for query, user, is_known in zip(given, users, known, strict=True)
         ]
-        return Asked(features, user_ids, users, known, defaulted)
+        lists = [{name: query[name] for name in self.item_lists if name in query} for query in given]
+        return Asked(features, user_ids, users, known, defaulted, lists)
+
+    def users(self, user_ids: Sequence[str | None]) -> np.ndarray:
+        """The row of each user in the release: int64 `[n]`, -1 for one it does not have."""
+        return np.array([self.rows.get(user or "", -1) for user in user_ids], dtype=np.int64)
+
+    def of_table(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
+        """A table of queries as features.
+
+        Histories that it does not hold are those of the end of the training data, whatever the time of
+        a row: that is all that a release knows.
+
+        Raises:
+            MissingColumnError: if it lacks another column.
+        """
+        absent = [name for name in self.histories if name not in queries.columns]
+        forms = {column: form for column, form in self.forms.items() if column not in absent}
+        features = raw_features(queries, forms)
+        if absent:
+            users = self.users(raw_features(queries, {"user_id": "string"})["user_id"].tolist())
+            features.update({name: self.histories[name].ids(users) for name in absent})
+        return features
 
     def _missing(self, query: dict[str, Any], user: int) -> tuple[str, ...]:
         absent = (column for column in self.forms if column not in query)
-        return tuple(column for column in absent if user < 0 or self.gaps[column][user])
+        # Who is in the user table only has features, but had nothing.
+        return tuple(c for c in absent if user < 0 or c in self.histories or self.gaps[c][user])
 
     def _given(self, query: Query) -> dict[str, Any]:
         if isinstance(query, str):
@@ -117,18 +170,21 @@ class People:
                 "A query is a user id (a string) or a dictionary of features. Received: "
                 f"{query!r} of type {type(query).__name__}."
             )
-        valid = ["user_id", *self.forms]
+        valid = list(dict.fromkeys(["user_id", *self.forms, *self.item_lists]))
         for column in query:
             if column not in valid:
                 raise MissingColumnError(
                     f'The query model does not take "{column}".{nearest(str(column), valid)} It takes: '
-                    f"{', '.join(dict.fromkeys(valid))}."
+                    f"{', '.join(valid)}."
                 )
         if not isinstance(query.get("user_id", ""), str):
             raise DataError(f"User ids are strings. Received: {query['user_id']!r}.")
-        return dict(query)
+        lists = {name: checked_ids(name, query[name]) for name in self.item_lists if name in query}
+        return {**query, **lists}
 
     def _column(self, column: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
+        if column in self.histories:
+            return self._history(column, given, users)
         known = self.features[column]
         own = [i for i, query in enumerate(given) if column in query or users[i] < 0]
         # Of nobody at all there is no row; what -1 takes is replaced, as is what the query gives.
@@ -138,9 +194,16 @@ class People:
         # Null stands for "not known" but among numbers.
         absent = self.defaults[column] if self.forms[column] == "number" else None
         converted = _convert(column, [given[i].get(column, absent) for i in own], self.forms[column])
-        if values.ndim == 2:
-            values, converted = _same_width(values, converted)
+        values, converted = same_width(values, converted)
         values[own] = converted
+        return values
+
+    def _history(self, name: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
+        own = [i for i, query in enumerate(given) if name in query]
+        values = self.histories[name].ids(users)
+        if own:
+            values, lists = same_width(values, padded_ids([given[i][name] for i in own]))
+            values[own] = lists
         return values
 
 
@@ -162,10 +225,3 @@ def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
             f'The values given for "{column}" do not fit: it takes {wanted}, all of one type. '
             f"Received: {', '.join(map(repr, values[:5]))}{', ...' if len(values) > 5 else ''}."
         ) from error
-
-
-def _same_width(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    width = max(left.shape[1], right.shape[1])
-    return tuple(  # type: ignore[return-value]
-        np.pad(part, [(0, 0), (0, width - part.shape[1])], constant_values="") for part in (left, right)
-    )

@@ -57,12 +57,12 @@ def reindex(path: str | Path, index: Annoy) -> Release:
 
 def _tuning_queries(release: Release) -> np.ndarray | None:
     """Queries of random users; None if the release knows nobody."""
-    people = release.people
-    if not len(people.rows):
+    user_ids = list(release.people.rows)
+    if not user_ids:
         return None
-    count = min(TUNING_ROWS, len(people.rows))
-    users = np.random.default_rng(0).choice(len(people.rows), count, replace=False)
-    return release.embed({name: values[users] for name, values in people.features.items()})
+    count = min(TUNING_ROWS, len(user_ids))
+    users = np.random.default_rng(0).choice(len(user_ids), count, replace=False)
+    return release.embed(release.people.ask([user_ids[user] for user in users]).features)
 
 
 def _metrics(root: Path, manifest: dict[str, Any]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Answers from a release: recommendations for users, similar items for items."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,14 @@ from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
-from tfrecall.raw import raw_features
 from tfrecall.release.manifest import check_files, read_manifest
 from tfrecall.release.people import Asked, People, Query
 
 if TYPE_CHECKING:
     from tfrecall.release.bulk import Bulk
 
+# What a query calls the list of items that `repeats` weigh.
+REPEATED = "history"
 _LISTS = (list, tuple, set, frozenset, np.ndarray, pl.Series)
 
 
@@ -29,8 +30,8 @@ class Recommendation:
 
     Attributes:
         user_id: who was asked for; None if the query named nobody.
-        known: whether the user was in the training log. An unknown one is answered from the features
-            given, those in the user table, and what the model learned of unknown users.
+        known: whether the user was in the training log. An unknown one is answered from the features and
+            histories given, those in the user table, and what the model learned of unknown users.
         item_ids: best first; fewer than `k` if no more are left.
         scores: of the items, higher is better.
         items: for each item the columns asked for.
@@ -71,12 +72,22 @@ class Release:
         self.root = root
         self.manifest = manifest
         self.bundle = bundle
-        query = manifest["query"]
-        self.people = People.load(self._part("context"), query["forms"], query["defaults"])
         told = manifest.get("repeats")
         self.repeats = Repeats(**told) if told else None
+        self.people = self._people()
         self.exclude_seen: bool = manifest.get("exclude_seen", True)
         self._rows = {item: row for row, item in enumerate(self.item_ids)}
+
+    def _people(self) -> People:
+        query, told = self.manifest["query"], self.manifest.get("histories", {})
+        return People.load(
+            self._part("context"),
+            query["forms"],
+            query["defaults"],
+            {name: history["history_length"] for name, history in told.items()},
+            self.item_ids,
+            [REPEATED] if self.repeats else [],
+        )
 
     @property
     def name(self) -> str:
@@ -116,16 +127,18 @@ class Release:
         """The best `k` items for each query.
 
         A known user is answered as of the user's last event in the training data, unless the query
-        says otherwise.
+        says otherwise: what the user had is known up to that event, and with it.
 
         Args:
-            queries: user ids, or dictionaries of features (see `forms` in the manifest); of a release
-                with `repeats` also with `history`, ids of what the user had, oldest first, in place of
-                what is known.
+            queries: user ids, or dictionaries of features (see `forms` in the manifest). Histories are
+                lists of item ids, oldest first, in place of what is known of a user, or of somebody
+                never seen: `{"history": ["a", "b"]}`. Unknown ids count for nothing; of a long list the
+                newest count; None is the empty list. A release with `repeats` takes `history`, too.
             k: from 1 to the size of the catalogue.
             exclude: ids that nobody shall get; ids that are not in the catalogue are ignored.
-            exclude_seen: whether users do not get what they had in the training data; None for what
-                the release was made for (`exclude_seen` in its manifest).
+            exclude_seen: whether users do not get what they had in the training data or what the lists
+                of their query hold; None for what the release was made for (`exclude_seen` in its
+                manifest).
             allow: the only ids that anybody may get, of which those outside the catalogue are ignored;
                 None for all.
             index: `exact` or `annoy`; None for the bundle's default, which is exact search below
@@ -163,19 +176,17 @@ class Release:
         search = self.bundle.index(index)
         if exclude_seen is None:
             exclude_seen = self.exclude_seen
-        queries, histories = self._split_histories(queries)
         asked = self.people.ask(queries)
         barred = self._known_rows(exclude)
         allowed = None if allow is None else self._known_rows(allow)
         if not len(queries):
             return asked, Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
-        past = [
-            self.people.seen(user) if given is None else given
-            for user, given in zip(asked.users, histories, strict=True)
-        ]
+        seen = [self.people.seen(user) for user in asked.users]
+        given = [{name: self._known_rows(ids) for name, ids in lists.items()} for lists in asked.lists]
+        past = [lists.get(REPEATED, had) for lists, had in zip(given, seen, strict=True)]
         rows = [
-            np.concatenate([barred, self.people.seen(user)]) if exclude_seen else barred
-            for user in asked.users
+            np.concatenate([barred, had, *lists.values()]) if exclude_seen else barred
+            for lists, had in zip(given, seen, strict=True)
         ]
         vectors = self.embed(asked.features)
         hits = search_with_repeats(
@@ -214,32 +225,23 @@ class Release:
         return self._query_model(features)
 
     def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
-        """A table of queries (`Interactions.queries`) to vectors: float32 `[n, embedding_dim]`."""
-        return self.embed(raw_features(queries, self.people.forms))
+        """A table of queries (`Interactions.queries`) to vectors: float32 `[n, embedding_dim]`.
+
+        Histories that the table does not hold are what users had at the end of the training data, not at
+        the time of each row: rows to be judged by should come later.
+        """
+        return self.embed(self.people.of_table(queries))
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """Scores of the whole catalogue, so that a release can be evaluated like a model."""
+        """Scores of the whole catalogue, so that a release can be evaluated like a model.
+
+        What users had is that of the end of the training data, see `embed_queries`.
+        """
         scores = self.embed_queries(queries) @ np.asarray(self.bundle.exact.vectors).T
         if self.repeats is None:
             return scores
-        users = (self.people.rows.get(user, -1) for user in queries["user_id"].to_list())
+        users = self.people.users(queries["user_id"].to_list())
         return self.repeats.apply(scores, [self.people.seen(user) for user in users])
-
-    def _split_histories(
-        self, queries: Sequence[Query]
-    ) -> tuple[Sequence[Query], list[np.ndarray | None]]:
-        """Takes `history` out of queries: catalogue rows of each, None where it is not given."""
-        if self.repeats is None:
-            return queries, [None] * len(queries)
-        given = [query.get("history") if isinstance(query, Mapping) else None for query in queries]
-        histories = [None if ids is None else self._known_rows(ids) for ids in given]
-        rest = [
-            {name: value for name, value in query.items() if name != "history"}
-            if isinstance(query, Mapping)
-            else query
-            for query in queries
-        ]
-        return rest, histories
 
     def _part(self, part: str) -> Path:
         return self.root / part / str(self.version)

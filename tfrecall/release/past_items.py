@@ -1,0 +1,124 @@
+"""Lists of items for queries: what users had as training ended, or what a request says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall.errors import DataError
+
+# What has an order; of a set nobody knows what came last.
+_LISTS = (list, tuple, np.ndarray, pl.Series)
+
+
+@dataclass(frozen=True, eq=False)
+class PastItems:
+    """One history list of all users, as of the end of the training data.
+
+    Attributes:
+        offsets, items: catalogue rows that user u had, oldest first:
+            `items[offsets[u]:offsets[u + 1]]`.
+        length: the newest of them that count.
+        item_ids: object array of `str` `[n_items]`, the catalogue.
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+    length: int
+    item_ids: np.ndarray
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        name: str,
+        length: int,
+        item_ids: np.ndarray,
+        seen: tuple[np.ndarray, np.ndarray],
+    ) -> "PastItems":
+        """The list that `save` wrote; where it wrote none, what users have `seen` is the list."""
+        files = [_file(directory, name, part) for part in ("offsets", "items")]
+        if files[0].exists():
+            seen = tuple(np.load(file, mmap_mode="r") for file in files)  # type: ignore[assignment]
+        return cls(*seen, length, item_ids)
+
+    def save(self, directory: Path, name: str) -> None:
+        np.save(_file(directory, name, "offsets"), self.offsets)
+        np.save(_file(directory, name, "items"), self.items)
+
+    def newest(self) -> "PastItems":
+        """The same with nothing kept that does not count."""
+        ends = self.offsets[1:]
+        kept = np.minimum(np.diff(self.offsets), self.length)
+        offsets = np.concatenate([[0], np.cumsum(kept)])
+        places = np.repeat(ends - offsets[1:], kept) + np.arange(offsets[-1])
+        return PastItems(offsets, self.items[places], self.length, self.item_ids)
+
+    def ids(self, users: np.ndarray) -> np.ndarray:
+        """The ids that count of some users, oldest first.
+
+        Args:
+            users: int `[n]`, rows of users; -1 for one who had nothing.
+
+        Returns:
+            Object array of `str` `[n, any]`; "" pads at the end.
+        """
+        known = np.maximum(users, 0)
+        if len(self.offsets) < 2:  # the release knows nobody
+            return np.full((len(users), 1), "", object)
+        starts, ends = self.offsets[known], self.offsets[known + 1]
+        counts = np.where(users < 0, 0, np.minimum(ends - starts, self.length))
+        places = np.arange(max(1, counts.max(initial=0)))
+        there = places < counts[:, np.newaxis]
+        padded = np.full(there.shape, "", object)
+        padded[there] = self.item_ids[self.items[((ends - counts)[:, np.newaxis] + places)[there]]]
+        return padded
+
+
+def _file(directory: Path, name: str, part: str) -> Path:
+    return directory / f"history_{name}_{part}.npy"
+
+
+def checked_ids(name: str, given: Any) -> list[str]:
+    """The item ids of a list that a request gives, without padding; None is the empty list.
+
+    Raises:
+        DataError: if it is no list, or an id is no string.
+    """
+    if given is None:
+        return []
+    if not isinstance(given, _LISTS) or getattr(given, "ndim", 1) != 1:
+        raise DataError(
+            f'"{name}" takes a list of item ids, which are strings, oldest first. Received: {given!r:.200} '
+            f"of type {type(given).__name__}."
+        )
+    ids = list(given)
+    wrong = next((i for i, item in enumerate(ids) if not isinstance(item, str)), None)
+    if wrong is not None:
+        raise DataError(
+            f'"{name}" takes a list of item ids, which are strings, oldest first. Received as number '
+            f"{wrong + 1} of {len(ids):,}: {ids[wrong]!r:.200} of type {type(ids[wrong]).__name__}."
+        )
+    return [item for item in ids if item]
+
+
+def padded_ids(lists: Sequence[Sequence[str]]) -> np.ndarray:
+    """Lists of ids as one object array `[n, any]`; "" pads at the end."""
+    lengths = np.array([len(ids) for ids in lists], dtype=np.int64)
+    padded = np.full((len(lists), max(1, lengths.max(initial=0))), "", object)
+    there = np.arange(padded.shape[1]) < lengths[:, np.newaxis]
+    padded[there] = np.array([item for ids in lists for item in ids], dtype=object)
+    return padded
+
+
+def same_width(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Padded lists with "" added to the narrower ones; features of one value stay as they are."""
+    if left.ndim < 2:
+        return left, right
+    width = max(left.shape[1], right.shape[1])
+    return tuple(  # type: ignore[return-value]
+        np.pad(part, [(0, 0), (0, width - part.shape[1])], constant_values="") for part in (left, right)
+    )
