@@ -10,7 +10,7 @@ import polars as pl
 from tfrecall.config import RunConfig
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
-from tfrecall.schema import Categorical, Feature, MultiCategorical, Text
+from tfrecall.schema import Categorical, Feature, History, MultiCategorical, Text
 
 # Copies of a table of embeddings: the weights and the optimizer's slots.
 SLOTS = {"adam": 3, "adagrad": 2, "sgd": 1}
@@ -49,7 +49,10 @@ def needs(config: RunConfig, data: Interactions) -> list[Need]:
     found = [_vectors(config, data)]
     for side, table in (("query", data.users), ("candidate", data.items)):
         for feature in getattr(config.schema, side):
-            if feature.column == f"{'user' if side == 'query' else 'item'}_id":
+            if isinstance(feature, History):  # a table that is shared is counted where it is
+                own = feature.of.column == "item_id" and not feature.table
+                found += _embeddings(feature.of, data.items.height, config) if own else []
+            elif feature.column == f"{'user' if side == 'query' else 'item'}_id":
                 found += _embeddings(feature, table.height, config)
             elif isinstance(feature, Text | MultiCategorical):
                 rows = len(data) if side == "query" else table.height

@@ -12,7 +12,7 @@ from tfrecall.config import RunConfig
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeated import leading_rule, repeated_share
 from tfrecall.diagnostics.examiner import Examiner
-from tfrecall.evaluation import Evaluation, evaluate
+from tfrecall.evaluation import Evaluation, baselines_of, evaluate
 from tfrecall.exporting.export import export
 from tfrecall.index.annoy import Annoy
 from tfrecall.learning import checkpoints_of, train
@@ -88,6 +88,7 @@ def run(
             prepared.test,
             seen=prepared.known,
             ks=config.evaluation.ks,
+            baselines=baselines_of(prepared.known, sequences=bool(config.schema.histories)),
             progress=listener.progress,
         )
         examiner.examine_model(model, prepared.known)

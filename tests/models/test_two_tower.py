@@ -351,9 +351,9 @@ def test_saved_weights_give_the_same_answers(name, tmp_path):
 def test_every_weight_is_tracked_and_nothing_else(trained):
     # Query: tables of users and buckets; candidate: of items and words; two layers each of kernel, bias.
     assert len(trained.trainable_weights) == 2 + 2 + 2 * 4
-    # Hits and count, total and count, two numbers for each of two random unknowns: neither vectors nor
+    # Hits, gains and count, total and count, two numbers for each of two random unknowns: neither vectors nor
     # probabilities of the catalogue.
-    assert sum(np.prod(w.shape) for w in trained.non_trainable_weights) == 5 + 1 + 1 + 1 + 2 * 2
+    assert sum(np.prod(w.shape) for w in trained.non_trainable_weights) == 2 * 5 + 1 + 1 + 1 + 2 * 2
 
 
 @every_task

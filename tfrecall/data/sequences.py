@@ -43,7 +43,7 @@ class Events:
         found = index[histories.items]
         kept = found > 0
         if spec.is_rated:
-            rating = log.log["rating"].to_numpy()[histories.order]  # of no rating: NaN, never kept
+            rating = log.log["rating"].to_numpy()[histories.order]
             if spec.min_rating is not None:
                 kept &= rating >= spec.min_rating
             if spec.below_rating is not None:

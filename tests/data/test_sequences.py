@@ -1,0 +1,170 @@
+"""Histories as batches: both forms hold what stood before each target, and nothing else."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfrecall.data import Interactions
+from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows, windows
+from tfrecall.errors import DataError
+from tfrecall.schema import History
+
+# u: a b c b at 1 2 3 3; v: c at 5. The file is not sorted, and u's last two share a second.
+LOG = Interactions.from_frame(
+    pl.DataFrame(
+        {
+            "user_id": ["u", "v", "u", "u", "u"],
+            "item_id": ["b", "c", "a", "c", "b"],
+            "timestamp": [2, 5, 1, 3, 3],
+            "rating": [4.0, 5.0, 2.0, 3.0, 1.0],
+        }
+    ),
+    items=pl.DataFrame({"item_id": ["a", "b", "c"]}),
+)
+INDEX = np.array([2, 3, 4], np.int32)  # of a, b, c
+
+
+def test_a_window_is_the_newest_part_of_a_slice_with_padding_in_front():
+    items = np.array([5, 6, 7, 8], np.int32)
+    starts, ends = np.array([0, 0, 1]), np.array([0, 2, 4])
+    assert windows(items, starts, ends, 3).tolist() == [[0, 0, 0], [0, 5, 6], [6, 7, 8]]
+
+
+def test_windows_of_no_events_are_padding():
+    assert windows(np.empty(0, np.int32), np.array([0]), np.array([0]), 2).tolist() == [[0, 0]]
+
+
+def test_events_come_by_user_and_time_and_ties_in_file_order():
+    events = Events.build(LOG, History(), INDEX)
+    # u: a b c b, v: c
+    assert events.items.tolist() == [2, 3, 4, 3, 4]
+    assert events.counts.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_ratings_decide_what_is_liked():
+    liked = Events.build(LOG, History("liked", min_rating=3), INDEX)
+    disliked = Events.build(LOG, History("disliked", below_rating=3), INDEX)
+    # u rated a 2, b 4, c 3 and b again 1; v rated c 5.
+    assert liked.items.tolist() == [3, 4, 4]
+    assert liked.counts.tolist() == [0, 0, 1, 2, 2, 3]
+    assert disliked.items.tolist() == [2, 3]
+
+
+def test_an_item_that_is_not_known_leaves_no_gap():
+    events = Events.build(LOG, History(), np.array([2, 0, 4], np.int32))
+    assert events.items.tolist() == [2, 4, 4]
+    assert events.counts.tolist() == [0, 1, 1, 2, 2, 3]
+
+
+def test_a_query_sees_what_its_user_had_until_then():
+    queries = pl.DataFrame({"user_id": ["u", "u", "nobody"], "timestamp": [2.0, 9.0, 9.0]})
+    found = past_windows(queries, LOG, {"history": History("history", history_length=3)}, INDEX)
+    assert found["history"].tolist() == [[0, 2, 3], [3, 4, 3], [0, 0, 0]]
+
+
+def test_a_query_without_a_time_sees_all():
+    found = past_windows(
+        pl.DataFrame({"user_id": ["v"]}), LOG, {"h": History("h", history_length=2)}, INDEX
+    )
+    assert found["h"].tolist() == [[0, 4]]
+
+
+def test_rows_in_their_own_history_are_refused_as_a_leak():
+    with pytest.raises(DataError, match=r'1 of 1 rows are in the log .* user "v", item "c"'):
+        check_apart(LOG.with_log(LOG.log[1:2]), LOG)
+
+
+def test_a_repeated_purchase_is_no_leak():
+    later = LOG.with_log(LOG.log[1:2].with_columns(timestamp=pl.lit(6.0)))
+    check_apart(later, LOG)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Interactions:
+    rows = draw(
+        st.lists(
+            st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 6), st.integers(1, 5)),
+            max_size=40,
+        )
+    )
+    rows += [(8, 0, 0, 3), (9, 1, 0, 3)]  # a log has two users and two items
+    frame = pl.DataFrame(
+        {
+            "user_id": [f"u{row[0]}" for row in rows],
+            "item_id": [f"i{row[1]}" for row in rows],
+            "timestamp": [row[2] for row in rows],
+            "rating": [float(row[3]) for row in rows],
+        }
+    )
+    return Interactions.from_frame(frame, items=pl.DataFrame({"item_id": [f"i{i}" for i in range(5)]}))
+
+
+def seen_of(batch: Batch, name: str, length: int) -> dict[int, list[int]]:
+    """For each target row what it sees: the last `length` real cells up to its position."""
+    items = batch.items[name]
+    seen = {}
+    for i, row in enumerate(batch.rows.tolist()):
+        if name in batch.positions:
+            sequence, cell = divmod(int(batch.positions[name][i]), items.shape[1])
+            cells = items[sequence, : cell + 1]
+        else:
+            cells = items[i]
+        seen[row] = [int(item) for item in cells if item][-length:]
+    return seen
+
+
+def expected(log: Interactions, length: int, least: int) -> dict[int, list[int]]:
+    """By a loop: for each row the well-rated items that its user had before it."""
+    rows = log.log.with_row_index("row").sort("timestamp", "row").rows(named=True)
+    past: dict[str, list[int]] = {}
+    answer = {}
+    for event in rows:
+        before = past.setdefault(event["user_id"], [])
+        answer[event["row"]] = before[-length:]
+        if event["rating"] >= least:
+            past[event["user_id"]] = [*before, int(event["item_id"][1:]) + 2]
+    return answer
+
+
+@settings(deadline=None)
+@given(
+    log=logs(),
+    length=st.integers(1, 5),
+    least=st.integers(1, 4),
+    per_row=st.integers(1, 6),
+    batch_size=st.integers(1, 9),
+    whole=st.booleans(),
+    seed=st.integers(0, 3),
+)
+def test_every_target_comes_once_and_sees_what_stood_before_it(
+    log, length, least, per_row, batch_size, whole, seed
+):
+    spec = History("h", history_length=length, min_rating=least)
+    events = Events.build(log, spec, np.arange(2, 7, dtype=np.int32))
+    sequences = Sequences(
+        log, np.arange(len(log)), {"h": (events, length)}, length, min(per_row, batch_size)
+    )
+    batches = list(sequences.epoch(batch_size, np.random.default_rng(seed), whole))
+    assert len(batches) == sequences.steps(batch_size)
+    assert all(len(batch.rows) for batch in batches)
+    found = {}
+    for batch in batches:
+        found.update(seen_of(batch, "h", length))
+    assert sum(len(batch.rows) for batch in batches) == len(log)
+    assert found == expected(log, length, least)
+
+
+def test_sequences_are_cut_elsewhere_in_each_epoch():
+    log = Interactions.from_frame(
+        pl.DataFrame(
+            {"user_id": ["u"] * 20 + ["v"], "item_id": [*"abcde"] * 4 + ["a"], "timestamp": range(21)}
+        )
+    )
+    events = Events.build(log, History(), np.arange(2, 7, dtype=np.int32))
+    sequences = Sequences(log, np.arange(20), {"history": (events, 3)}, 3, 8)
+    widths = {
+        tuple(len(b.rows) for b in sequences.epoch(8, np.random.default_rng(seed))) for seed in range(6)
+    }
+    assert len(widths) > 1
