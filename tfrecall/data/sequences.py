@@ -217,10 +217,8 @@ class Sequences:
         for name, (events, _) in self.lists.items():
             begin, stop = events.counts[np.maximum(first, starts)], events.counts[last]
             cells = self.context + int((stop - begin).max())
-            where = begin[:, np.newaxis] - self.context + np.arange(cells)
-            there = (where >= events.counts[starts][:, np.newaxis]) & (where < stop[:, np.newaxis])
-            found = events.items[np.where(there, where, 0)] if len(events.items) else 0
-            items[name] = np.where(there, found, 0).astype(np.int32)
-            seen = events.counts[self.places[targets]] - begin[sequence]
-            positions[name] = sequence * cells + self.context + seen - 1
+            # All end in the last cell, so that shorter ones see more context instead of padding.
+            items[name] = windows(events.items, events.counts[starts], stop, cells)
+            unseen = stop[sequence] - events.counts[self.places[targets]]
+            positions[name] = sequence * cells + cells - 1 - unseen
         return Batch(self.rows[targets], items, positions)
