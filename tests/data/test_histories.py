@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall.data.histories import Histories
+from tfrecall.data.histories import Histories, stable_order
 from tfrecall.errors import DataError
 
 N_USERS = 5
@@ -31,6 +31,61 @@ def test_histories_agree_with_a_sort_user_by_user(log):
     assert len(histories) == N_USERS
     for user in range(N_USERS):
         assert histories[user].tolist() == by_hand(*log, user)
+
+
+@given(logs())
+def test_nothing_from_the_future_stands_before_an_event(log):
+    users, _, times = log
+    histories = Histories.build(*log, N_USERS)
+    for user in range(N_USERS):
+        rows = histories.order[histories.offsets[user] : histories.offsets[user + 1]]
+        for place, target in enumerate(rows):
+            for earlier in rows[:place]:
+                assert users[earlier] == users[target] == user
+                # At the same time the order of the file decides; both ways it is never the event itself.
+                assert (times[earlier], earlier) < (times[target], target)
+
+
+@given(st.lists(st.integers(0, N_USERS - 1), max_size=40))
+def test_events_at_one_time_keep_the_order_of_the_file(users):
+    histories = Histories.build(
+        np.array(users, int), np.arange(len(users)), np.ones(len(users)), N_USERS
+    )
+    for user in range(N_USERS):
+        assert histories[user].tolist() == [row for row, owner in enumerate(users) if owner == user]
+
+
+NUMBERS = st.one_of(
+    st.lists(st.integers(-3, 3), max_size=30).map(np.array),  # many ties
+    st.lists(st.integers(-(2**31), 2**31 - 1), max_size=30).map(lambda n: np.array(n, np.int32)),
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=30).map(lambda n: np.array(n, np.int64)),
+    st.lists(st.sampled_from([0, 1, 2**16 - 1, 2**16, 2**17, 2**32 - 1, 2**32]), max_size=30).map(
+        np.array
+    ),
+    st.lists(st.floats(), max_size=30).map(np.array),
+    st.lists(st.integers(1_500_000_000, 1_500_200_000), max_size=30).map(lambda n: np.array(n, float)),
+    st.lists(st.sampled_from([0.5, 0.25, 1.0, 2.0]), max_size=30).map(np.array),
+)
+
+
+@given(NUMBERS)
+def test_the_stable_order_is_that_of_numpy(numbers):
+    order = stable_order(numbers)
+    assert order.dtype == np.int64
+    assert order.tolist() == np.argsort(numbers, kind="stable").tolist()
+
+
+def test_the_stable_order_of_nan_is_the_end():
+    assert stable_order(np.array([np.nan, 1.0])).tolist() == [1, 0]
+    assert stable_order(np.array([np.nan, 2.0, np.nan, 1.0])).tolist() == [3, 1, 0, 2]
+
+
+def test_the_stable_order_of_many_numbers_is_that_of_numpy():
+    for high in (100, 2**16, 10**5, 10**6, 2**32, 2**33):
+        numbers = np.random.default_rng(0).integers(0, high, 5_000)
+        expected = np.argsort(numbers, kind="stable")
+        for kind in (np.int64, np.float64):
+            assert (stable_order(numbers.astype(kind)) == expected).all()
 
 
 @given(logs())
