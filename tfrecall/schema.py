@@ -270,8 +270,11 @@ class Schema:
     @property
     def histories(self) -> dict[str, History]:
         """The lists of items that queries come with, by name, each as its first feature has it."""
-        features = [feature for feature in self.query if isinstance(feature, History)]
-        return {feature.column: feature for feature in reversed(features)}
+        found: dict[str, History] = {}
+        for feature in self.query:
+            if isinstance(feature, History):
+                found.setdefault(feature.column, feature)
+        return found
 
     @property
     def candidate_columns(self) -> list[str]:
