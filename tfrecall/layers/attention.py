@@ -5,9 +5,11 @@ from typing import Any
 from tfrecall import encoders
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
-from tfrecall.layers.causal import CausalEncoder, count_events, newest_cell
+from tfrecall.layers.causal import CausalEncoder, count_events, newest_cell, where_masked
 from tfrecall.layers.dropout import Dropout
-from tfrecall.layers.normalization import LayerNormalization
+
+# Of layer norms. Keras' default of .001 is more than the variance of new embeddings.
+_EPSILON = 1e-6
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -42,7 +44,7 @@ class AttentionEncoder(CausalEncoder):
         options = {"dtype": self.dtype_policy}
         self._dropout = Dropout(self.spec.dropout, **options)
         self._blocks = [AttentionBlock(self.spec, **options) for _ in range(self.spec.blocks)]
-        self._norm = LayerNormalization(**options)
+        self._norm = keras.layers.LayerNormalization(epsilon=_EPSILON, **options)
 
     def build(self, input_shape: Any) -> None:
         self._positions = self.add_weight("positions", [self.max_length, input_shape[-1]])
@@ -53,7 +55,7 @@ class AttentionEncoder(CausalEncoder):
         bias = causal_bias(mask, states.dtype)
         for block in self._blocks:
             states = block(states, states, bias, training=training)
-        return _where(events > 0, self._norm(states))
+        return where_masked(events > 0, self._norm(states))
 
     def _last(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
         states, _ = self._start(vectors, mask, training)
@@ -64,8 +66,8 @@ class AttentionEncoder(CausalEncoder):
             states = block(states, states, bias, training=training)
         newest = tf.gather(states, newest_cell(mask), batch_dims=1)[:, tf.newaxis]
         bias = _bias(mask[:, tf.newaxis], states.dtype)
-        (newest,) = tf.unstack(last_block(newest, states, bias, training=training), axis=1)
-        return _where(tf.reduce_any(mask, axis=1), self._norm(newest))
+        newest = self._norm(last_block(newest, states, bias, training=training))
+        return where_masked(tf.reduce_any(mask, axis=1), tf.squeeze(newest, axis=1))
 
     def _start(
         self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None
@@ -106,7 +108,7 @@ class AttentionBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.spec = spec
         options = {"dtype": self.dtype_policy}
-        self._norms = [LayerNormalization(**options) for _ in range(2)]
+        self._norms = [keras.layers.LayerNormalization(epsilon=_EPSILON, **options) for _ in range(2)]
         self._dropouts = [Dropout(spec.dropout, **options) for _ in range(2)]
 
     def build(self, input_shape: Any) -> None:
@@ -146,10 +148,9 @@ class AttentionBlock(keras.layers.Layer):
         heads, dim = self.spec.heads, query.shape[-1]
         if heads == 1:
             return attention(query, key, value, bias)
-        attended = attention(
-            *(_split_heads(part, heads) for part in (query, key, value)), bias[:, tf.newaxis]
-        )
-        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, tf.shape(query)[1], dim])
+        query, key, value = (_split_heads(part, heads) for part in (query, key, value))
+        attended = attention(query, key, value, bias[:, tf.newaxis])
+        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, tf.shape(query)[2], dim])
 
 
 def attention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -180,7 +181,3 @@ def _bias(allowed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def _split_heads(vectors: tf.Tensor, heads: int) -> tf.Tensor:
     parts = tf.reshape(vectors, [-1, tf.shape(vectors)[1], heads, vectors.shape[-1] // heads])
     return tf.transpose(parts, [0, 2, 1, 3])
-
-
-def _where(condition: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-    return tf.where(condition[..., tf.newaxis], vectors, tf.zeros([], vectors.dtype))

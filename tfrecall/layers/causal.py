@@ -20,7 +20,8 @@ class CausalEncoder(keras.layers.Layer):
         history_length: how many events a history has at most.
 
     Call arguments:
-        vectors: float tensor `[rows, cells, dim]`, the oldest event first.
+        vectors: float tensor `[rows, cells, dim]`, the oldest event first; cells without one may hold
+            any finite numbers.
         mask: bool tensor `[rows, cells]`, True where the cell holds an event. Between the events of a
             row there are no empty cells.
         training: whether to drop values.
@@ -64,8 +65,6 @@ class CausalEncoder(keras.layers.Layer):
                 f"`{type(self).__name__}` needs a mask to tell events from padding. Pass `mask=`. "
                 f"Received: vectors.shape={vectors.shape}, mask=None."
             )
-        # Not a product with the mask: padding may hold anything, even what is not finite.
-        vectors = tf.where(mask[..., tf.newaxis], vectors, tf.zeros([], vectors.dtype))
         if last_only:
             return self._last(vectors, mask, training)
         return repeat_last(self._all(vectors, mask, training), mask)
@@ -91,6 +90,12 @@ class CausalEncoder(keras.layers.Layer):
 def count_events(mask: tf.Tensor) -> tf.Tensor:
     """How many events each cell and those before it hold: int32, as `mask`."""
     return tf.cumsum(tf.cast(mask, tf.int32), axis=1)
+
+
+def where_masked(mask: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+    """The vectors where the mask is true, zeros elsewhere."""
+    # Several times as fast as `tf.where` on a CPU, which broadcasts slowly.
+    return vectors * tf.cast(mask, vectors.dtype)[..., tf.newaxis]
 
 
 def newest_cell(mask: tf.Tensor) -> tf.Tensor:

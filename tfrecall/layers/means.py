@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from tfrecall import encoders
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
-from tfrecall.layers.causal import CausalEncoder, count_events
+from tfrecall.layers.causal import CausalEncoder, count_events, where_masked
 
 # Pooling reads each cell `length` times, doubling log2(length) times at three times the cost: equal
 # near 150 on two cores.
@@ -62,7 +62,7 @@ class WindowEncoder(CausalEncoder):
 
     def _all(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
         events = count_events(mask)[..., tf.newaxis]
-        values = tf.cast(vectors, tf.float32)
+        values = where_masked(mask, tf.cast(vectors, tf.float32))
         parts = [windowed_sum(values, w.length, w.rate, w.lag) / w.total(events) for w in self.windows]
         return tf.cast(tf.concat(parts, axis=-1), vectors.dtype)
 

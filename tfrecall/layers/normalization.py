@@ -1,4 +1,4 @@
-"""Scaling of vectors: to length one, to mean 0 and variance 1."""
+"""Scaling of vectors to length one."""
 
 from typing import Any
 
@@ -36,53 +36,5 @@ class L2Normalization(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         scaled = tf.math.l2_normalize(inputs, axis=-1)
-        if mask is None:
-            return scaled
         # The row of an embedding that stands for padding is a vector like any other.
-        return tf.where(mask[..., tf.newaxis], scaled, tf.zeros([], scaled.dtype))
-
-
-@keras.utils.register_keras_serializable(package="tfrecall")
-class LayerNormalization(keras.layers.Layer):
-    """Shifts and scales each vector to mean 0 and variance 1, then by weights of its coordinates.
-
-    As Keras' layer, which goes through the kernel of batch normalization and takes three times as long
-    on a CPU. Moments are float32, whatever the layer computes in.
-
-    Args:
-        epsilon: added to the variance.
-
-    Call arguments:
-        inputs: float tensor `[..., dim]`.
-
-    Returns:
-        Float tensor of the same shape and dtype. The mask passes through.
-
-    Example:
-
-    >>> LayerNormalization()(tf.constant([[1.0, 3.0, 1.0, 3.0]])).numpy().round(2).tolist()
-    [[-1.0, 1.0, -1.0, 1.0]]
-
-    Reference:
-        Ba et al., "Layer Normalization", 2016.
-    """
-
-    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.epsilon = epsilon
-        self.supports_masking = True
-
-    def build(self, input_shape: Any) -> None:
-        self.gamma = self.add_weight("gamma", input_shape[-1:], initializer="ones")
-        self.beta = self.add_weight("beta", input_shape[-1:], initializer="zeros")
-        super().build(input_shape)
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        values = tf.cast(inputs, tf.float32)
-        centred = values - tf.reduce_mean(values, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-        scaled = tf.cast(centred * tf.math.rsqrt(variance + self.epsilon), inputs.dtype)
-        return scaled * self.gamma + self.beta
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "epsilon": self.epsilon}
+        return scaled if mask is None else scaled * tf.cast(mask, scaled.dtype)[..., tf.newaxis]
