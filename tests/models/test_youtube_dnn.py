@@ -56,8 +56,10 @@ def test_a_query_without_a_list_has_what_its_user_had_until_then(history_model, 
         for time in queries["timestamp"]
     ]
     lists = queries.with_columns(
-        pl.Series("history", [newest(p, u, LENGTH) for p, u in zip(past, queries["user_id"])]),
-        pl.Series("liked", [newest(p, u, 3, 4) for p, u in zip(past, queries["user_id"])]),
+        pl.Series(
+            "history", [newest(p, u, LENGTH) for p, u in zip(past, queries["user_id"], strict=True)]
+        ),
+        pl.Series("liked", [newest(p, u, 3, 4) for p, u in zip(past, queries["user_id"], strict=True)]),
     )
     np.testing.assert_allclose(
         history_model.embed_queries(queries), history_model.embed_queries(lists), rtol=1e-5, atol=1e-6
@@ -132,7 +134,7 @@ def test_a_table_that_the_candidates_lack_is_refused():
     schema = Schema(
         query=[History("history", Categorical("item_id", 4), table="candidate")], candidate=[ITEM]
     )
-    with pytest.raises(ConfigError, match="shares the table of .* with the candidates"):
+    with pytest.raises(ConfigError, match="with the candidates, which have"):
         YouTubeDNN(schema, [8])
 
 

@@ -103,6 +103,8 @@ class TwoTower(tfrs.Model):
             candidate_layer_sizes = layer_sizes
         self.candidate_layer_sizes = tuple(candidate_layer_sizes)
         candidate = {**self._settings, "layer_sizes": self.candidate_layer_sizes}
+        if layer_sizes and not self.candidate_layer_sizes:
+            candidate["dropout"] = 0.0  # a plain item table has no dense layers to enter
         self.candidate_tower = CandidateTower(
             self.schema.candidate, name="candidate_tower", **candidate
         )
