@@ -10,8 +10,10 @@ _MODULE_OF = {
     "Bucketized": "tfrecall.schema",
     "CandidateTower": "tfrecall.models.towers",
     "Categorical": "tfrecall.schema",
+    "ExampleAge": "tfrecall.schema",
     "ExactTopK": "tfrecall.tasks.top_k",
     "FullSoftmax": "tfrecall.tasks.full_softmax",
+    "History": "tfrecall.schema",
     "InBatchSoftmax": "tfrecall.tasks.in_batch",
     "ItemCF": "tfrecall.models.item_cf",
     "ItemTransitions": "tfrecall.models.item_transitions",
@@ -24,7 +26,9 @@ _MODULE_OF = {
     "StreamingFrequency": "tfrecall.layers.frequency",
     "Text": "tfrecall.schema",
     "TfrecallError": "tfrecall.errors",
+    "TrainingExamples": "tfrecall.models.examples",
     "TwoTower": "tfrecall.models.two_tower",
+    "YouTubeDNN": "tfrecall.models.youtube_dnn",
     "compare": "tfrecall.comparison",
     "evaluate": "tfrecall.evaluation",
     "export": "tfrecall.exporting.export",
@@ -32,8 +36,9 @@ _MODULE_OF = {
     "keras": "tfrecall._keras",
     "load": "tfrecall.release",
     "load_config": "tfrecall.recipes",
+    "validation_examples": "tfrecall.models.examples",
 }
-_MODULES = ("data", "index", "report")
+_MODULES = ("data", "encoders", "index", "report")
 
 __all__ = ["__version__", *_MODULE_OF, *_MODULES]
 
