@@ -75,9 +75,10 @@ def test_large_values_long_ago_take_no_digits_from_the_newest(spec):
 
 
 def test_counts_are_exact_in_bfloat16():
-    # bfloat16 knows no whole number between 256 and 258; the mean of ones would be off by 1 in 257.
+    # bfloat16 knows no whole number between 256 and 258: a count of 257 would become 256, the mean 1.
     encoder = make_encoder(Windows([300]), 300)
     short = type(encoder)(encoder.spec, 300, dtype="mixed_bfloat16")
-    ones, mask = tf.ones([1, 257, 1]), tf.fill([1, 257], True)
-    assert short(ones, mask)[0, -1].numpy().tolist() == [1.0]
-    assert short.last(ones, mask).numpy().tolist() == [[1.0]]
+    values, mask = tf.constant([[[2.0]] * 128 + [[0.0]] * 129]), tf.fill([1, 257], True)
+    mean = tf.constant(256 / 257, tf.bfloat16)
+    assert short(values, mask)[0, -1].numpy().tolist() == [mean]
+    assert short.last(values, mask).numpy().tolist() == [[mean]]

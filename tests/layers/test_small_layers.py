@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
 from tfrecall.layers.normalization import L2Normalization
-from tfrecall.layers.pooling import MaskedMeanPooling
+from tfrecall.layers.pooling import MaskedMeanPooling, MaskedSumPooling
 from tfrecall.layers.unknown import RandomUnknown
 
 HISTORY = tf.constant([[[2.0, 0.0], [4.0, 6.0], [9.0, 9.0]]])
@@ -18,6 +18,7 @@ MASK = tf.constant([[True, True, False]])
     ("layer", "inputs", "options"),
     [
         (MaskedMeanPooling(), HISTORY, {"mask": MASK}),
+        (MaskedSumPooling(), HISTORY, {"mask": MASK}),
         (L2Normalization(), HISTORY, {}),
         (RandomUnknown(0.3), tf.constant([5, 1, 0]), {}),
     ],
@@ -38,9 +39,44 @@ def test_the_mean_counts_what_the_mask_lets_through():
     assert MaskedMeanPooling()(HISTORY, mask=MASK).numpy().tolist() == [[3.0, 3.0]]
 
 
-def test_a_row_with_no_values_gives_zeros():
-    pooled = MaskedMeanPooling()(HISTORY, mask=tf.constant([[False, False, False]]))
+def test_the_sum_adds_what_the_mask_lets_through():
+    # 2 + 4 = 6 and 0 + 6 = 6; the 9 is padding.
+    assert MaskedSumPooling()(HISTORY, mask=MASK).numpy().tolist() == [[6.0, 6.0]]
+
+
+both_poolings = pytest.mark.parametrize("pool", [MaskedMeanPooling(), MaskedSumPooling()])
+
+
+@both_poolings
+def test_a_row_with_no_values_gives_zeros(pool):
+    pooled = pool(HISTORY, mask=tf.constant([[False, False, False]]))
     assert pooled.numpy().tolist() == [[0.0, 0.0]]
+
+
+@both_poolings
+def test_ragged_rows_give_what_padded_ones_give(pool):
+    table = keras.layers.Embedding(6, 3, mask_zero=True)
+    # A 0 is padding in a ragged row, too.
+    ragged = tf.ragged.constant([[5, 0, 2], [], [1]], dtype=tf.int32)
+    padded = pool(table(ragged.to_tensor()))
+    np.testing.assert_allclose(pool(table(ragged)), padded, rtol=1e-6)
+    without = tf.ragged.constant([[5, 2], [], [1]], dtype=tf.int32)
+    vectors = tf.gather(table.embeddings, without)
+    np.testing.assert_allclose(pool(vectors), padded, rtol=1e-6)
+
+
+def test_a_keras_model_pools_ragged_inputs():
+    inputs = keras.Input([None, 2], ragged=True)
+    model = keras.Model(inputs, MaskedMeanPooling()(inputs))
+    ragged = tf.ragged.constant([[[2.0, 1.0], [4.0, 3.0]], []], ragged_rank=1, inner_shape=(2,))
+    assert model(ragged).numpy().tolist() == [[3.0, 2.0], [0.0, 0.0]]
+
+
+def test_counts_are_exact_in_bfloat16():
+    # bfloat16 knows no whole number between 256 and 258: a count of 257 would become 256, the mean 1.
+    values, mask = tf.constant([[[2.0]] * 128 + [[0.0]] * 129]), tf.fill([1, 257], True)
+    pooled = MaskedMeanPooling(dtype="mixed_bfloat16")(values, mask=mask)
+    assert pooled.numpy().tolist() == [[tf.constant(256 / 257, tf.bfloat16)]]
 
 
 def test_a_zero_embedding_counts():
@@ -75,6 +111,14 @@ def test_vectors_get_length_one_and_keep_their_direction():
     # 3, 4 has length 5.
     scaled = L2Normalization()(tf.constant([[3.0, 4.0], [30.0, 40.0]]))
     np.testing.assert_allclose(scaled, [[0.6, 0.8], [0.6, 0.8]], rtol=1e-6)
+
+
+def test_padding_is_zero_after_scaling():
+    # The vector of index 0 in a table is not zero, and would get length one.
+    table = keras.layers.Embedding(3, 2, mask_zero=True)
+    scaled = L2Normalization()(table(tf.constant([[0, 1, 2]])))
+    np.testing.assert_allclose(tf.norm(scaled, axis=-1), [[0, 1, 1]], rtol=1e-6)
+    assert scaled._keras_mask.numpy().tolist() == [[False, True, True]]
 
 
 def test_the_zero_vector_stays_zero_and_has_a_finite_gradient():
