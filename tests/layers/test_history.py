@@ -1,0 +1,137 @@
+"""The history feature: from ids to one vector."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfrecall._keras import tf
+from tfrecall.encoders import Mean, Sum
+from tfrecall.errors import DataError
+from tfrecall.layers.features import CategoricalFeature
+from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
+from tfrecall.schema import Categorical, ExampleAge, History, MultiCategorical, Text
+
+ITEMS = {
+    "item_id": ["a", "b", "c"],
+    "genres": [["x", "y"], ["y"], []],
+    "title": ["blue sky", "red", "blue"],
+}
+
+
+def read_item(column: str, form: str) -> tf.data.Dataset:
+    values = ITEMS[column]
+    if form == "strings":
+        values = tf.ragged.constant(values).to_tensor("")
+    return tf.data.Dataset.from_tensor_slices(values).batch(2)
+
+
+def history(of, **settings) -> HistoryFeature:
+    layer = HistoryFeature(History("history", of, 3, **settings))
+    layer.adapt_to_items(ITEMS["item_id"], read_item)
+    return layer
+
+
+@pytest.fixture(scope="module")
+def ids() -> HistoryFeature:
+    return history(Categorical("item_id", 2))
+
+
+def items_of(layer: HistoryFeature, rows: list[list[str]]) -> list[list[int]]:
+    width = max(map(len, rows))
+    padded = [[*row, *[""] * (width - len(row))] for row in rows]
+    values = tf.constant(padded, tf.string, shape=[len(rows), width])
+    return layer.preprocess(values)["items"].numpy().tolist()
+
+
+def test_the_newest_known_ids_stand_last(ids):
+    # 2, 3, 4 are a, b, c. Padding and unknown ids do not count among the newest three.
+    rows = [["a", "b", "c", "a"], ["b"], ["", "a", "?", "", "c"], []]
+    assert items_of(ids, rows) == [[3, 4, 2], [0, 0, 3], [0, 2, 4], [0, 0, 0]]
+
+
+def test_ragged_lists_are_taken(ids):
+    ragged = tf.ragged.constant([["a"], ["b", "c"]])
+    assert ids.preprocess(ragged)["items"].numpy().tolist() == [[0, 0, 2], [0, 3, 4]]
+
+
+def test_indexes_are_taken_as_they_are(ids):
+    index = ids.index(np.array(["c", "?", "a", ""], object))
+    assert index.tolist() == [4, 0, 2, 0]
+    assert ids.preprocess(tf.constant([index]))["items"].numpy().tolist() == [[0, 4, 2]]
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows=st.lists(st.lists(st.sampled_from(["a", "b", "c", "?", ""]), max_size=6), min_size=1))
+def test_ids_are_encoded_as_a_loop_does(ids, rows):
+    if not max(map(len, rows)):
+        return
+    known = [[" abc".index(i) + 1 for i in row if i in "abc" and i][-3:] for row in rows]
+    assert items_of(ids, rows) == [[0] * (3 - len(row)) + row for row in known]
+
+
+def test_an_id_has_the_mean_of_its_vectors(ids):
+    mean = ids({"items": tf.constant([[0, 2, 4], [0, 0, 0]])}).numpy()
+    table = ids.inner.vectors(ids.inner.preprocess(tf.constant(["a", "c"]))).numpy()
+    np.testing.assert_allclose(mean, [table.mean(axis=0), [0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("of", [MultiCategorical("genres", 2), Text("title", 10, 2)])
+def test_what_items_are_made_of_is_pooled_too(of):
+    layer = history(of, encoder=Sum())
+    found = layer({"items": tf.constant([[2, 3, 2], [0, 0, 4]])}).numpy()
+    a, b, c = layer.inner(tf.concat([layer.inner.preprocess(v) for v in [_all(of)]], 0)).numpy()
+    np.testing.assert_allclose(found, [2 * a + b, c], rtol=1e-5, atol=1e-7)
+
+
+def _all(of) -> tf.Tensor:
+    return next(iter(read_item(of.column, of.form).unbatch().batch(3)))
+
+
+def test_normalized_items_have_length_one_and_padding_none():
+    layer = history(Categorical("item_id", 2), encoder=Sum(), normalize=True)
+    one, none = layer({"items": tf.constant([[0, 0, 3], [0, 0, 0]])}).numpy()
+    assert np.linalg.norm(one) == pytest.approx(1)
+    assert none.tolist() == [0, 0]
+
+
+def test_positions_take_the_states_of_sequences(ids):
+    whole = ids({"items": tf.constant([[2, 3, 4, 3]]), "positions": tf.constant([1, 3], tf.int64)})
+    windows = ids({"items": tf.constant([[0, 2, 3], [3, 4, 3]])})
+    np.testing.assert_allclose(whole, windows, rtol=1e-6)
+
+
+def test_a_copy_of_its_configuration_encodes_alike():
+    layer = history(MultiCategorical("genres", 2))
+    copy = HistoryFeature.from_config(json.loads(json.dumps(layer.get_config())))
+    assert items_of(copy, [["c", "a"]]) == items_of(layer, [["c", "a"]])
+    assert copy.get_config() == layer.get_config()
+    copy({"items": tf.constant([[2, 3, 4]])})
+    layer({"items": tf.constant([[2, 3, 4]])})
+    copy.set_weights(layer.get_weights())
+    asked = {"items": tf.constant([[2, 3, 4]])}
+    np.testing.assert_array_equal(copy(asked), layer(asked))
+
+
+def test_a_table_of_its_own_cannot_be_given_up(ids):
+    with pytest.raises(DataError, match="has its own table already"):
+        ids.share(CategoricalFeature(Categorical("item_id", 2)))
+
+
+def test_age_runs_from_the_newest_to_the_oldest():
+    layer = ExampleAgeFeature(ExampleAge())
+    layer.adapt(tf.data.Dataset.from_tensor_slices([10.0, 30.0, 20.0]).batch(2))
+    # (30 - t) / 20; what is later than training is as old as its end.
+    assert layer.preprocess(tf.constant([10.0, 25.0, 99.0])).numpy().tolist() == [[1.0], [0.25], [0.0]]
+
+
+def test_one_moment_has_no_age():
+    layer = ExampleAgeFeature(ExampleAge())
+    layer.adapt(tf.data.Dataset.from_tensor_slices([10.0, 10.0]).batch(2))
+    assert layer.preprocess(tf.constant([10.0])).numpy().tolist() == [[0.0]]
+
+
+def test_history_defaults_to_the_mean():
+    assert History().encoder == Mean()
