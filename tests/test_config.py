@@ -226,6 +226,7 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("schema=3", "schema: "),
         ("schema.query=[]", "A schema needs at least one query feature. Received: none."),
         ("split.method=by_time", "needs `split.at`"),
+        ("split.method=by_user", "needs `split.train_users`"),
         ("split.validation_fraction=0", "`training.refit` needs validation rows"),
         ("model.layer_sizes.9=3", '"model.layer_sizes.9=3" counts to 9 in a list of 2'),
         ("model.layer_sizes.²=3", "counts to ² in a list"),

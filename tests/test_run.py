@@ -56,7 +56,7 @@ def test_training_validation_and_test_rows_are_the_log(settings):
     assert sorted(train + validation) == sorted(known)
     without = split(configured(*settings, "split.validation_fraction=0", "training.refit=false"), data)
     assert without.validation is None
-    assert without.train is without.known
+    assert without.train is without.known is without.trainable is without.before_validation
     assert sorted(rows(without.known)) == sorted(known)
 
 
@@ -66,6 +66,30 @@ def test_by_time_the_validation_rows_are_the_latest_of_the_known():
     assert last < prepared.validation.log["timestamp"].min()
     share = len(prepared.validation) / len(prepared.known)
     assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_by_user_each_fit_knows_what_the_users_had_before_the_rows_it_is_judged_by():
+    data = synthetic(30, 20, 4000)
+    by_user = ["split.method=by_user", "split.train_users=20", "training.refit=false"]
+    prepared = split(configured(*by_user, "split.validation_fraction=0.25"), data)
+    names = data.users["user_id"].to_list()
+
+    def users(part):
+        return set(part.log["user_id"])
+
+    # 5 of 20 users are held out; every user has two events or more.
+    assert users(prepared.train) == set(names[:15])
+    assert prepared.validation.log["user_id"].sort().to_list() == sorted(names[15:20])
+    assert prepared.test.log["user_id"].sort().to_list() == sorted(names[20:])
+    assert sorted(rows(prepared.before_validation) + rows(prepared.validation)) == sorted(
+        rows(prepared.trainable)
+    )
+    assert users(prepared.trainable) == set(names[:20])
+    assert sorted(rows(prepared.known) + rows(prepared.test)) == sorted(rows(data))
+    without = split(configured(*by_user, "split.validation_fraction=0"), data)
+    assert without.validation is None
+    assert without.train is without.before_validation is without.trainable
+    assert rows(without.train) == rows(prepared.trainable)
 
 
 def test_a_model_is_made_of_its_configuration():
@@ -116,6 +140,43 @@ def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch
     assert model is second is not first
     assert (fitted.seconds, fitted.best_epoch) == (4.0, 7)
     assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in listener.notes)
+
+
+def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(history_log, monkeypatch):
+    from tests.tiny_histories import SCHEMA
+    from tfrecall import learning as job
+    from tfrecall.config import HistoriesConfig, SplitConfig, TrainingConfig
+
+    config = RunConfig(
+        recipe="by_user",
+        schema=SCHEMA,
+        split=SplitConfig(
+            method="by_user", train_users=40, target_min_rating=3, validation_fraction=0.25
+        ),
+        histories=HistoriesConfig(target_min_rating=3),
+        training=TrainingConfig(epochs=1, batch_size=256, refit=True),
+    )
+    prepared = split(config, history_log)
+    fits = []
+
+    def spy(model, rows, validation, **settings):
+        fits.append((rows, validation, settings.get("seen")))
+        return fit(model, rows, validation, **settings)
+
+    fit = job.fit
+    monkeypatch.setattr(job, "fit", spy)
+    listener = Heard()
+    model, _ = train(config, prepared, listener)
+    assert fits == [
+        (prepared.train, prepared.validation, prepared.before_validation),
+        (prepared.trainable, None, None),
+    ]
+    # What the testers had is there when they are asked, though they are unknown to the towers.
+    assert model.interactions is prepared.known
+    assert set(model.query_tower.features[0].state) == set(prepared.trainable.log["user_id"])
+    assert model._past(prepared.test.queries, SCHEMA.histories)["history"].any(axis=1).all()
+    disliked = (prepared.trainable.log["rating"] < 3).sum()
+    assert f"{disliked:,} events are not rated 3 or higher (min_rating)" in listener.notes
 
 
 def test_each_epoch_is_told_in_one_line(tmp_path):

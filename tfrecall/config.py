@@ -123,23 +123,31 @@ class SplitConfig:
     """What is trained on and what is tested on.
 
     Attributes:
-        method: `random`, `leave_last_out` (each user's last event) or `by_time`.
+        method: `random`, `leave_last_out` (each user's last event), `by_time`, or `by_user`: train on some
+            users, test on one event of each of the others.
         test_fraction: share of the rows, with `random`.
         seed: with `random`.
         at: with `by_time`, the moment that the test rows begin: an ISO date or date-time, or seconds
             since 1970.
         known_users, known_items: with `by_time`, keep only test rows of users, items seen before.
+        train_users: with `by_user`, the first so many users of the user table are trained on. Of each
+            other user the last event is a test row, and those before it are known when it is asked.
+        target_min_rating: with `by_user`, the test row is the last event rated so or higher; what came
+            after it is left out.
         validation_fraction: share of the training rows held out to stop by: with `random` drawn at
             random, with `by_time` the latest, with `leave_last_out` each user's second-last event
-            whatever the share. 0 holds out nothing.
+            whatever the share, with `by_user` one row of each of the last training users, of whom the
+            first fit then learns nothing. 0 holds out nothing.
     """
 
-    method: Literal["random", "leave_last_out", "by_time"] = "random"
+    method: Literal["random", "leave_last_out", "by_time", "by_user"] = "random"
     test_fraction: _Fraction = 0.2
     seed: _Seed = 42
     at: Annotated[str | None, BeforeValidator(_moment)] = None
     known_users: bool = False
     known_items: bool = False
+    train_users: PositiveInt | None = None
+    target_min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
     validation_fraction: _Rate = 0.1
 
 
@@ -244,8 +252,9 @@ class HistoriesConfig:
     """What is learned from users' sequences, where the schema has a history; see `tfrecall.data.targets`.
 
     Attributes:
+        target_min_rating: only events rated so or higher are targets; all are history.
         minimum_history: events that a user must have had before a target.
-        targets: `all` events are targets (sliding windows), or each user's `last` only.
+        targets: `all` events are targets (sliding windows), or each user's `last` of these only.
         max_targets_per_user: the most recent ones are kept; all when None.
         suppression_threshold: share of the events above which an item is the more often left out as a
             target, the more frequent it is (.001 is usual); None leaves none out.
@@ -258,6 +267,7 @@ class HistoriesConfig:
             a cell (attention) do with 1: a sequence then begins with nothing.
     """
 
+    target_min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
     minimum_history: Annotated[int, Field(ge=0)] = 1
     targets: Literal["all", "last"] = "all"
     max_targets_per_user: PositiveInt | None = None
@@ -270,6 +280,7 @@ class HistoriesConfig:
     def rules(self) -> dict[str, Any]:
         """Which events are targets, as `choose_targets` takes it."""
         return {
+            "min_rating": self.target_min_rating,
             "minimum_history": self.minimum_history,
             "which": self.targets,
             "max_per_user": self.max_targets_per_user,
@@ -408,6 +419,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.split.method == "by_time" and self.split.at is None:
             raise ValueError('`split.method = "by_time"` needs `split.at`, the date the test begins')
+        if self.split.method == "by_user" and self.split.train_users is None:
+            raise ValueError(
+                '`split.method = "by_user"` needs `split.train_users`, how many to train on'
+            )
         if self.model.repeats and not self.split.validation_fraction:
             raise ValueError(
                 "`model.repeats` is fitted on validation rows: set `split.validation_fraction`"

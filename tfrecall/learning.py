@@ -54,7 +54,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     tensorboard: str | Path | None = None,
 ) -> tuple[TwoTower, Fitted]:
-    """Fits a model, and once more on all that is known if the configuration asks for it.
+    """Fits a model, and once more on all trainable rows if the configuration asks for it.
 
     The fit returned is the one that judged by validation rows, except for its time, which is that of
     both. With checkpoints it goes on where the last one was written. What users had, as the model
@@ -84,7 +84,7 @@ class _Found:
 
 
 class _Course:
-    """One training: the fit that validation rows judge, then perhaps the one on all known rows."""
+    """One training: the fit that validation rows judge, then perhaps the one on all trainable rows."""
 
     def __init__(
         self,
@@ -136,11 +136,15 @@ class _Course:
         return _Found.of(last.header["facts"])
 
     def _judged_fit(self) -> tuple[TwoTower, _Found]:
-        train, validation = self.prepared.train, self.prepared.validation
-        model, fitted = self._fit_anew("fit", self.material.train, self.material.validation)
-        model.interactions = train
+        material, before = self.material, self.prepared.before_validation
+        model, fitted = self._fit_anew(
+            "fit", material.train, material.validation, seen=material.before_validation
+        )
+        model.interactions = before
         model.repeats = _fit_repeats(self.config, model, self.prepared, self.listener.note)
-        self.examiner.examine_fit(model, train, validation, fitted.history, fitted.best_epoch)
+        self.examiner.examine_fit(
+            model, before, self.prepared.validation, fitted.history, fitted.best_epoch
+        )
         return model, _Found(fitted, model.repeats)
 
     def _refit(self, found: _Found) -> tuple[TwoTower, Fitted]:
@@ -148,12 +152,12 @@ class _Course:
             findings = [finding.to_dict() for finding in self.examiner.findings]
             self.checkpoints.phase = "refit"
             self.checkpoints.facts = {**found.to_facts(), "findings": findings}
-        epochs, known = found.fitted.best_epoch, self.material.known
-        self.listener.note(f"Fitting again on all {len(known):,} known rows for {epochs} epochs.")
+        epochs, rows = found.fitted.best_epoch, self.material.trainable
+        self.listener.note(f"Fitting again on all {len(rows):,} known rows for {epochs} epochs.")
         # So few epochs may be over before the warm-up of the first fit would be.
-        steps = -(-len(known) // self.config.training.batch_size) * epochs
+        steps = -(-len(rows) // self.config.training.batch_size) * epochs
         warmup = min(self.config.training.warmup_steps, steps - 1)
-        return self._fit_anew("refit", known, None, epochs=epochs, warmup_steps=warmup)
+        return self._fit_anew("refit", rows, None, epochs=epochs, warmup_steps=warmup)
 
     def _fit_anew(
         self, phase: str, rows: Interactions, validation: Interactions | None, **changes: Any
@@ -175,13 +179,14 @@ def _first_times(prepared: Prepared) -> Prepared:
     """What towers learn from where `Repeats` explain the rest."""
     validation = prepared.validation
     if validation is not None:
-        new = new_to_users(validation, prepared.train)
+        new = new_to_users(validation, prepared.before_validation)
         validation = new if len(new) else validation
     return replace(
         prepared,
         train=first_times(prepared.train),
+        before_validation=first_times(prepared.before_validation),
         validation=validation,
-        known=first_times(prepared.known),
+        trainable=first_times(prepared.trainable),
     )
 
 
@@ -194,7 +199,7 @@ def _fit_repeats(
     repeats = fit_repeats(
         model.towers_retriever(),
         prepared.validation,
-        prepared.train,
+        prepared.before_validation,
         getattr(config.task, "temperature", None) or 1.0,
         config.training.seed,
     )

@@ -1,15 +1,16 @@
 """The data of a run: read, filtered, checked against the schema, split."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from tfrecall.config import DataConfig, RunConfig
+from tfrecall.config import DataConfig, RunConfig, SplitConfig
 from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
-from tfrecall.data.splits import split_by_time, split_leave_last_out, split_random
+from tfrecall.data.splits import split_by_time, split_by_user, split_leave_last_out, split_random
 from tfrecall.data.tables import read
 from tfrecall.errors import ConfigError
 
@@ -22,13 +23,20 @@ class Prepared:
 
     Attributes:
         train: rows to fit on while the number of epochs is sought.
+        before_validation: what users had before their validation rows: `train`; split by users also
+            what the users of these rows had, which is not trained on.
         validation: rows to stop by; None if none were asked for.
-        known: everything that may be learned from: training and validation rows.
+        trainable: rows that `refit` may train on: training and validation rows; split by users all rows
+            of their users.
+        known: what users had before their test rows: `trainable`; split by users also what the users
+            of these rows had, which is never trained on.
         test: rows to judge by, once.
     """
 
     train: Interactions
+    before_validation: Interactions
     validation: Interactions | None
+    trainable: Interactions
     known: Interactions
     test: Interactions
 
@@ -74,23 +82,43 @@ def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
 def split(config: RunConfig, data: Interactions) -> Prepared:
     """Sets test and validation rows aside as the configuration says."""
     how, fraction = config.split, config.split.validation_fraction
+    if how.method == "by_user":
+        return _split_by_user(how, data)
     if how.method == "leave_last_out":
         if not fraction:
             known, test = split_leave_last_out(data, validation=False)
-            return Prepared(known, None, known, test)
+            return _prepared(known, None, known, test)
         train, validation, test = split_leave_last_out(data, validation=True)
         known, _ = split_leave_last_out(data, validation=False)
-        return Prepared(train, validation, known, test)
+        return _prepared(train, validation, known, test)
     if how.method == "random":
         known, test = split_random(data, how.test_fraction, how.seed)
     else:
         known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
     if not fraction:
-        return Prepared(known, None, known, test)
+        return _prepared(known, None, known, test)
     if how.method == "random":
         train, validation = split_random(known, fraction, how.seed)
     else:
         times = known.log["timestamp"].to_numpy()
         at = float(np.quantile(times, 1 - fraction, method="higher"))
         train, validation = split_by_time(known, at, how.known_users, how.known_items)
-    return Prepared(train, validation, known, test)
+    return _prepared(train, validation, known, test)
+
+
+def _prepared(
+    train: Interactions, validation: Interactions | None, known: Interactions, test: Interactions
+) -> Prepared:
+    """Where everything that is known may be trained on."""
+    return Prepared(train, train, validation, known, known, test)
+
+
+def _split_by_user(how: SplitConfig, data: Interactions) -> Prepared:
+    train_users, least = how.train_users or 0, how.target_min_rating
+    trainable, known, test = split_by_user(data, train_users, least)
+    held = math.ceil(how.validation_fraction * train_users)
+    if not held:
+        return Prepared(trainable, trainable, None, trainable, known, test)
+    # The other users of these rows are those of the validation: who is tested has none.
+    train, before, validation = split_by_user(trainable, train_users - held, least)
+    return Prepared(train, before, validation, trainable, known, test)

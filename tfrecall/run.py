@@ -172,7 +172,7 @@ def _data(prepared: Prepared) -> dict[str, Any]:
         "name": known.name,
         "users": known.users.height,
         "items": known.items.height,
-        "train_rows": len(known),
+        "train_rows": len(prepared.trainable),
         "test_rows": len(prepared.test),
         "fingerprint": known.fingerprint,
     }

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tfrecall.data import Interactions, split_by_time, split_leave_last_out, split_random
+from tfrecall.data import (
+    Interactions,
+    split_by_time,
+    split_by_user,
+    split_leave_last_out,
+    split_random,
+)
 from tfrecall.errors import ConfigError, DataError
 
 
@@ -180,6 +186,86 @@ def test_known_only_options_leave_out_just_what_they_say_and_count_it(data, at, 
     assert rows(test) == expected
     counts = [int(note.split()[1]) for note in test.notes if "left out" in note]
     assert sum(counts) == left_out
+
+
+def by_user_by_hand(data, train_users, least):
+    """Row numbers of train, known and test, how many rows are in none, and how many users in no test."""
+    events = data.log.select("user_id", "timestamp", "item_id").rows()
+    train, known, test, left_out, untested = [], [], [], 0, 0
+    for place, user in enumerate(data.users["user_id"]):
+        mine = [row for row in range(len(events)) if events[row][0] == user]
+        mine.sort(key=lambda row: events[row][1])
+        if place < train_users:
+            train += mine
+            known += mine
+            continue
+        possible = [k for k in range(1, len(mine)) if least is None or int(events[mine[k]][2]) >= least]
+        if possible:
+            test.append(mine[possible[-1]])
+            known += mine[: possible[-1]]
+            left_out += len(mine) - possible[-1] - 1
+        else:
+            known += mine
+            untested += bool(mine)
+    return sorted(train), sorted(known), sorted(test), left_out, untested
+
+
+@given(logs(), st.integers(1, 4), st.none() | st.integers(1, 5))
+def test_a_split_by_user_agrees_with_a_loop_over_the_users(data, train_users, least):
+    assume(train_users < data.users.height)
+    data = data.with_log(data.log.with_columns(rating=pl.col("item_id").cast(pl.Float64)))
+    train, known, test, left_out, untested = by_user_by_hand(data, train_users, least)
+    assume(train and test)
+    parts = split_by_user(data, train_users, least)
+    assert tuple(map(rows, parts)) == (train, known, test)
+    for count, words in [(left_out, "events after their"), (untested, "other users have no event")]:
+        noted = [int(note.split()[1]) for note in parts.test.notes if words in note]
+        assert noted == [count] * bool(count)
+
+
+@given(logs(), st.integers(1, 4), st.none() | st.integers(1, 5))
+def test_a_split_by_user_knows_nothing_of_what_comes_after_a_test_row(data, train_users, least):
+    assume(train_users < data.users.height)
+    data = data.with_log(data.log.with_columns(rating=pl.col("item_id").cast(pl.Float64)))
+    assume(by_user_by_hand(data, train_users, least)[2])
+    train, known, test = split_by_user(data, train_users, least)
+    pairs = known.log.join(test.log, on="user_id", suffix="_test")
+    past, future = pl.struct("timestamp", "row"), pl.struct("timestamp_test", "row_test")
+    for pair in pairs.select(past=past, future=future).to_dicts():
+        assert tuple(pair["past"].values()) < tuple(pair["future"].values())
+    assert not set(train.log["user_id"]) & set(test.log["user_id"])
+
+
+def test_a_split_by_user_by_hand():
+    # Users in the order of the table: a, b, c, d. Two train; of c and d the last event is tested by.
+    train, known, test = split_by_user(simple("abcabccdd"), 2)
+    assert (rows(train), rows(known), rows(test)) == ([0, 1, 3, 4], [0, 1, 2, 3, 4, 5, 7], [6, 8])
+
+
+def test_the_test_row_of_a_user_is_the_last_that_was_liked():
+    data = simple("aabbbbccd")
+    data = data.with_log(data.log.with_columns(rating=pl.Series([1.0, 1, 5, 4, 5, 2, 5, 2, 5])))
+    train, known, test = split_by_user(data, 1, target_min_rating=3)
+    # b was last content with row 4, and row 5 came after; c and d liked their first event only.
+    assert (rows(train), rows(known), rows(test)) == ([0, 1], [0, 1, 2, 3, 6, 7, 8], [4])
+    assert "test: 1 events after their users' test rows left out" in test.notes
+    assert "test: 2 other users have no event to test by and are known only" in test.notes
+
+
+@pytest.mark.parametrize("train_users", [0, 3, 4])
+def test_a_split_by_user_needs_users_on_both_sides(train_users):
+    with pytest.raises(ConfigError, match=f"1 to 2 of 3. Received: {train_users}"):
+        split_by_user(simple("aabbcc"), train_users)
+
+
+def test_a_split_by_user_does_not_ask_a_log_without_ratings():
+    with pytest.raises(ConfigError, match=r"`target_min_rating`.*no ratings"):
+        split_by_user(simple("aabb"), 1, target_min_rating=3)
+
+
+def test_a_split_by_user_without_a_test_row_is_refused():
+    with pytest.raises(DataError, match=r"The test part has no rows: .*1 other users have no event"):
+        split_by_user(simple("aab"), 1)
 
 
 DAY = 86_400

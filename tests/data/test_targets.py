@@ -11,13 +11,15 @@ from tfrecall.data.targets import choose_targets, keep_probability
 from tfrecall.errors import ConfigError, DataError
 
 
-def log_of(users, items=None, times=None):
+def log_of(users, items=None, times=None, ratings=None):
     """Each letter of `users` is an event of that user, each of `items` its item, in file order."""
     columns = {
         "user_id": list(users),
         "item_id": list(items) if items else [f"i{k % 2}" for k in range(len(users))],
         "timestamp": list(range(len(users))) if times is None else times,
     }
+    if ratings is not None:
+        columns["rating"] = ratings
     return Interactions.from_frame(pl.DataFrame(columns))
 
 
@@ -28,23 +30,25 @@ def rows(log, **rules):
 @st.composite
 def logs(draw):
     """Up to 40 events of up to 5 users in any order, with many ties in time."""
-    events = st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 6))
-    drawn = [(0, 0, 0), (1, 1, 0), (0, 1, draw(st.integers(0, 6)))]
+    events = st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 6), st.integers(1, 5))
+    drawn = [(0, 0, 0, 5), (1, 1, 0, 5), (0, 1, draw(st.integers(0, 6)), 3)]
     drawn += draw(st.lists(events, max_size=37))
-    log = pl.DataFrame(drawn, schema=["user_id", "item_id", "timestamp"], orient="row")
+    log = pl.DataFrame(drawn, schema=["user_id", "item_id", "timestamp", "rating"], orient="row")
     return Interactions.from_frame(log)
 
 
-def by_hand(log, minimum_history, which, suppression_threshold, max_per_user, seed):
+def by_hand(log, min_rating, minimum_history, which, suppression_threshold, max_per_user, seed):
     """The rules, event by event."""
-    events = log.log.select("user_id", "item_id", "timestamp").rows()
+    events = log.log.select("user_id", "item_id", "timestamp", "rating").rows()
     drawn = np.random.default_rng(seed).random(len(events))
-    items = [item for _, item, _ in events]
+    items = [item for _, item, *_ in events]
     chosen = []
-    for user in {user for user, _, _ in events}:
+    for user in {user for user, *_ in events}:
         mine = [row for row in range(len(events)) if events[row][0] == user]
         mine.sort(key=lambda row: events[row][2])
         targets = mine[minimum_history:]
+        if min_rating is not None:
+            targets = [row for row in targets if events[row][3] >= min_rating]
         if which == "last":
             targets = targets[-1:]
         if suppression_threshold is not None:
@@ -61,6 +65,7 @@ def by_hand(log, minimum_history, which, suppression_threshold, max_per_user, se
 
 
 RULES = {
+    "min_rating": st.none() | st.integers(2, 5),
     "minimum_history": st.integers(0, 4),
     "which": st.sampled_from(["all", "last"]),
     "suppression_threshold": st.none() | st.floats(0.001, 1),
@@ -89,6 +94,28 @@ def test_the_notes_count_every_event_that_is_no_target(log, rules):
         return
     left_out = sum(int(note.split()[0].replace(",", "")) for note in targets.notes)
     assert len(targets) + left_out == len(log)
+
+
+def test_only_events_rated_so_are_targets_and_the_last_is_the_last_of_these():
+    log = log_of("aaaabb", ratings=[5, 3, 4, 2, 5, 1])
+    # Rated 3 or higher: rows 0, 1, 2 of a and 4 of b; 0 and 4 have nothing before them.
+    targets = choose_targets(log, min_rating=3)
+    assert targets.rows.tolist() == [1, 2]
+    assert targets.notes[0] == "2 events are not rated 3 or higher (min_rating)"
+    assert rows(log, min_rating=3, which="last") == [2]
+    assert rows(log, min_rating=3, minimum_history=0, which="last") == [2, 4]
+
+
+def test_an_event_without_a_rating_is_no_target_where_ratings_decide():
+    rated = log_of("aaab", ratings=[5, 5, 5, 5])
+    log = rated.with_log(rated.log.with_columns(rating=pl.Series([5.0, None, 5.0, 5.0])))
+    assert rows(log, min_rating=1) == [2]
+    assert rows(log) == [1, 2]
+
+
+def test_ratings_are_not_asked_of_a_log_without():
+    with pytest.raises(ConfigError, match=r"`min_rating`.*no ratings.*user_id, item_id, timestamp"):
+        choose_targets(log_of("aabb"), min_rating=3)
 
 
 def test_a_users_first_event_is_no_target():

@@ -9,8 +9,10 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
 from tfrecall.data.splits import (
     Split,
+    UserSplit,
     ValidatedSplit,
     split_by_time,
+    split_by_user,
     split_leave_last_out,
     split_random,
 )
@@ -23,6 +25,7 @@ __all__ = [
     "Description",
     "Interactions",
     "Split",
+    "UserSplit",
     "ValidatedSplit",
     "describe",
     "examples",
@@ -31,6 +34,7 @@ __all__ = [
     "movielens",
     "read",
     "split_by_time",
+    "split_by_user",
     "split_leave_last_out",
     "split_random",
     "synthetic",

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.ratings import ratings
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import ConfigError, DataError
 
@@ -23,6 +24,20 @@ class ValidatedSplit(NamedTuple):
 
     train: Interactions
     validation: Interactions
+    test: Interactions
+
+
+class UserSplit(NamedTuple):
+    """Parts of a log, each in file order, with the same user and item tables.
+
+    Attributes:
+        train: all events of the users who are trained on.
+        known: these, and what the other users had before their test rows: histories, seen items.
+        test: one event of each other user.
+    """
+
+    train: Interactions
+    known: Interactions
     test: Interactions
 
 
@@ -129,6 +144,54 @@ def split_by_time(
             test = test & ~left_out
             notes.append(f"{left_out.sum():,} test rows of {word} not in train left out")
     return Split(train, _part(data, test, "test", *notes, times=seconds))
+
+
+def split_by_user(
+    data: Interactions, train_users: int, target_min_rating: float | None = None
+) -> UserSplit:
+    """Trains on some users, and tests on one event of each of the others.
+
+    Of every other user the last event that has one before it is a test row; last is by time, and events
+    at the same time keep the order of the file. Those before it are known, but not for training. Those
+    after it, which a `target_min_rating` leaves, are in no part. Who has no such event is in no test,
+    and all of the user's events are known. Both are counted in the notes.
+
+    Args:
+        train_users: the first so many users of the user table are trained on.
+        target_min_rating: only events rated so or higher are test rows.
+
+    Raises:
+        ConfigError: if there are not so many users and at least one more, or ratings are asked of a log
+            that has none.
+        DataError: if one of the parts would be empty.
+    """
+    if not 1 <= train_users < data.users.height:
+        raise ConfigError(
+            "`train_users` must leave users to train on and users to test on: 1 to "
+            f"{data.users.height - 1:,} of {data.users.height:,}. Received: {train_users}."
+        )
+    histories, users = data.histories, data.user_rows
+    place = np.empty(len(data), dtype=np.int64)  # of each event among its user's
+    place[histories.order] = np.arange(len(data)) - np.repeat(histories.offsets[:-1], histories.lengths)
+    train = users < train_users
+    possible = ~train & (place > 0)
+    if target_min_rating is not None:
+        possible &= ratings(data, "target_min_rating") >= target_min_rating
+    last = np.full(data.users.height, -1)
+    np.maximum.at(last, users[possible], place[possible])
+    test = ~train & (place == last[users])
+    after = ~train & (last[users] >= 0) & (place > last[users])
+    untested = np.unique(users[~train & (last[users] < 0)])
+    notes = [f"split by users, of whom the first {train_users:,} train"]
+    if len(untested):
+        notes.append(f"{len(untested):,} other users have no event to test by and are known only")
+    if after.any():
+        notes.append(f"{after.sum():,} events after their users' test rows left out")
+    return UserSplit(
+        _part(data, train, "train", *notes),
+        _part(data, ~test & ~after, "known", *notes),
+        _part(data, test, "test", *notes),
+    )
 
 
 def _moment(at: datetime | date | str | float) -> float:

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.ratings import ratings
 from tfrecall.errors import ConfigError, DataError, nearest
 
 WHICH = ("all", "last")
@@ -30,21 +31,25 @@ class Targets:
 def choose_targets(
     log: Interactions,
     *,
+    min_rating: float | None = None,
     minimum_history: int = 1,
     which: Literal["all", "last"] = "all",
     suppression_threshold: float | None = None,
     max_per_user: int | None = None,
     seed: int = 42,
 ) -> Targets:
-    """Chooses the targets of a log by four rules, in the order of their arguments.
+    """Chooses the targets of a log by five rules, in the order of their arguments.
 
     Events of one user at the same time are earlier or later by their place in the log.
 
     Args:
         log: the events to learn from.
+        min_rating: only events rated so or higher are targets; events without a rating are none. All
+            events still count as history.
         minimum_history: an event with fewer earlier events of its user is no target. 0 also takes
             first events, for models that know more of a user than the history.
-        which: "all" events (the history slides along), or each user's "last" one.
+        which: "all" events (the history slides along), or each user's "last" one
+            of those that are left.
         suppression_threshold: thins out targets of popular items; see `keep_probability`. .001 is
             word2vec's. An event is drawn by its row and `seed`, so it is kept or not whatever the
             other rules say.
@@ -53,7 +58,7 @@ def choose_targets(
         seed: of the thinning.
 
     Raises:
-        ConfigError: if an argument makes no sense.
+        ConfigError: if an argument makes no sense, or ratings are asked of a log that has none.
         DataError: if no target is left; the message tells which rules took them.
 
     >>> from tfrecall.data import synthetic
@@ -64,12 +69,17 @@ def choose_targets(
     """
     _check(minimum_history, which, max_per_user, suppression_threshold)
     choice = _Choice(log)
+    if min_rating is not None:
+        choice.leave_out(
+            ~(choice.ratings() >= min_rating),  # not "<": what has no rating is NaN
+            f"events are not rated {min_rating:g} or higher (min_rating)",
+        )
     choice.leave_out(
         choice.earlier() < minimum_history,
         f"events have fewer than minimum_history={minimum_history:,} events of their user before them",
     )
     if which == "last":
-        choice.leave_out(choice.later() > 0, 'events are not their user\'s last (which="last")')
+        choice.leave_out(choice.kept_after() > 0, 'events are not their user\'s last (which="last")')
     if suppression_threshold is not None:
         choice.leave_out(
             choice.drawn_out(suppression_threshold, seed),
@@ -111,9 +121,9 @@ class _Choice:
         """How many events of the same user come before each event: int64 `[n_rows]`."""
         return np.arange(len(self._log)) - self._of_user(self._histories.offsets[:-1])
 
-    def later(self) -> np.ndarray:
-        """How many events of the same user come after each event: int64 `[n_rows]`."""
-        return self._of_user(self._histories.offsets[1:]) - 1 - np.arange(len(self._log))
+    def ratings(self) -> np.ndarray:
+        """Of each event, NaN where there is none: float64 `[n_rows]`."""
+        return ratings(self._log, "min_rating")[self._histories.order]
 
     def kept_after(self) -> np.ndarray:
         """How many targets of the same user come after each event: int64 `[n_rows]`."""

@@ -65,7 +65,7 @@ class Examiner:
 
         Args:
             model: with its best weights.
-            train, validation: what it was fitted on and judged by.
+            train, validation: what users had before the validation rows, and those.
             history: of each metric its value after each epoch.
             best: the best epoch, from 1.
         """

@@ -68,6 +68,7 @@ def fit(
     seed: int = 42,
     histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
     checkpoints: Checkpoints | str | Path | None = None,
+    seen: Interactions | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     note: Callable[[str], None] = print,
     verbose: int | str = "auto",
@@ -102,6 +103,7 @@ def fit(
         checkpoints: where to keep checkpoints, and to go on from if there is one of this training. A
             directory given by its path is emptied when the fit is done; a `Checkpoints` is left to who
             made it.
+        seen: for a model with histories, what users had before the validation rows; `train` if None.
         callbacks: further callbacks of Keras. What they keep for themselves is in no checkpoint.
         note: hears which events are no targets, and how many.
         verbose: as in `keras.Model.fit`.
@@ -111,6 +113,7 @@ def fit(
         CheckpointError: if there is a checkpoint of another training.
     """
     seed_everything(seed)
+    seen = train if seen is None else seen
     if not model.is_adapted:
         model.adapt(train)
     material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed)
@@ -127,7 +130,7 @@ def fit(
     with ExitStack() as scope:
         if mixed_precision:
             scope.enter_context(bfloat16_steps(model))
-        kept = _opened(checkpoints, scope, lambda: _identity(model, train, validation, settings))
+        kept = _opened(checkpoints, scope, lambda: _identity(model, train, validation, seen, settings))
         recorder = Recorder(progress, best, kept)
         found = _found(kept)
         done = found.header["progress"]["epochs"] if found else 0
@@ -138,7 +141,7 @@ def fit(
             batches,
             validation_data=None
             if validation is None
-            else validation_examples(model, validation, train, _rows_at_once(model)),
+            else validation_examples(model, validation, seen, _rows_at_once(model)),
             validation_freq=validate_every,
             initial_epoch=epochs if progress.stopped else progress.epochs,
             epochs=epochs,
@@ -211,7 +214,11 @@ def _rows_at_once(model: TwoTower) -> int:
 
 
 def _identity(
-    model: TwoTower, train: Interactions, validation: Interactions | None, settings: tuple[Any, ...]
+    model: TwoTower,
+    train: Interactions,
+    validation: Interactions | None,
+    seen: Interactions,
+    settings: tuple[Any, ...],
 ) -> dict[str, Any]:
     """What decides about the result of a fit."""
     names = (
@@ -232,6 +239,7 @@ def _identity(
         "model": model.get_config(),
         "train": train.fingerprint,
         "validation": None if validation is None else validation.fingerprint,
+        "seen": seen.fingerprint,
         "version": made_with(),
     }
 

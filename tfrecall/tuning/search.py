@@ -126,7 +126,7 @@ def _parts(config: RunConfig, note: Callable[[str], None]) -> Prepared:
             "choosing."
         )
     nothing = prepared.validation.with_log(prepared.validation.log.clear())
-    return Prepared(prepared.train, prepared.validation, prepared.train, nothing)
+    return replace(prepared, trainable=prepared.train, known=prepared.before_validation, test=nothing)
 
 
 def _facts(config: RunConfig, space: Space, parts: Prepared) -> dict[str, Any]:
