@@ -46,7 +46,7 @@ def history_two_tower(data: Interactions):
     model = TwoTower(
         SCHEMA, layer_sizes=[8], candidate_layer_sizes=[], task=FullSoftmax(), name="histories"
     )
-    fit(model, data, epochs=15, batch_size=128, learning_rate=0.3, seed=1, verbose=0)
+    fit(model, data, epochs=15, batch_size=64, learning_rate=0.1, seed=1, verbose=0)
     return model
 
 

@@ -93,6 +93,8 @@ def compare(
 ) -> Comparison:
     """Judges releases on the same rows, beside popularity and ItemCF.
 
+    A release knows what users had at the end of its training data, whatever the time of a test row.
+
     Args:
         releases: name -> release, two or more; the first is what the others are compared to.
         test, seen, ks, progress: as in `evaluate`.

@@ -186,7 +186,9 @@ def shares_history(tower: Tower) -> bool:
 
 
 def _embed(tower: Tower, raw: dict[str, tf.Tensor]) -> tf.Tensor:
-    return tower(tower.preprocess(raw), training=False)
+    # Servers do not look: a list nested too deep would be answered by chance.
+    checked = {name: tf.ensure_shape(raw[name], spec.shape) for name, spec in tower.signature.items()}
+    return tower(tower.preprocess(checked), training=False)
 
 
 def _resources(tower: Tower) -> list[Any]:

@@ -60,7 +60,8 @@ def recommend_all(
     """Writes what `Release.recommend` answers: `user_id`, `rank` from 1, `item_id`, `score`.
 
     Memory holds one block of users, however many there are; `users` may be a generator. A user for
-    whom no item is left has no rows. The file appears when it is whole; one that was there is replaced.
+    whom no item is left has no rows. All are answered as of the end of their training data. The file
+    appears when it is whole; one that was there is replaced.
 
     Args:
         release: what is asked.
