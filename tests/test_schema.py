@@ -21,7 +21,14 @@ from tfrecall.schema import (
 columns = st.from_regex("[A-Za-z][A-Za-z0-9_]{0,5}", fullmatch=True)
 counts = st.integers(3, 1000)
 FEATURES = st.one_of(
-    st.builds(Categorical, columns, counts, unknown_rate=st.floats(0, 0.9), max_tokens=counts),
+    st.builds(
+        Categorical,
+        columns,
+        counts,
+        unknown_rate=st.floats(0, 0.9),
+        max_tokens=counts,
+        prefix=st.none() | counts,
+    ),
     st.builds(MultiCategorical, columns, counts),
     st.builds(Numeric, columns),
     st.builds(Bucketized, columns, counts, method=st.sampled_from(["quantile", "equal_width"])),

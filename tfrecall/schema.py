@@ -73,6 +73,7 @@ class Categorical:
         unknown_rate: share of the values that training replaces by the unknown value, so that the
             row of unknown values is trained too.
         max_tokens: keep the most frequent values only; all when None.
+        prefix: only the first so many characters count: of a zip code the region; all when None.
     """
 
     column: _Column
@@ -80,6 +81,7 @@ class Categorical:
     _: KW_ONLY
     unknown_rate: _Rate = 0.01
     max_tokens: PositiveInt | None = None
+    prefix: PositiveInt | None = None
     type: Literal["categorical"] = "categorical"
     form: ClassVar[Form] = "string"
 

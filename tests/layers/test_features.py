@@ -13,9 +13,12 @@ LISTS = np.array([["x", "y"], ["y", ""], ["", ""], ["y", "z"]])
 TEXTS = np.array(["Toy Story", "The Story, again", "toy!", ""])
 NUMBERS = np.array([3.0, -1.0, 4.0, 1.5, 9.0, 2.6])
 
+ZIPS = np.array(["94110", "94", "10019", "10019-22", "ÄÖÜ7", "ÄÖÜ8", "", "[UNK]", "10001"])
+
 # One of each kind: specification, training values, values never seen.
 KINDS = {
     "categorical": (schema.Categorical("c", 3), WORDS, np.array(["?", ""])),
+    "prefix": (schema.Categorical("c", 3, prefix=3), ZIPS, np.array(["941", "[UNK]", "?"])),
     "multi_categorical": (schema.MultiCategorical("c", 3), LISTS, np.array([["?", "x"]])),
     "text": (schema.Text("c", 10, 3), TEXTS, np.array(["Jumanji toy", "[UNK]"])),
     "numeric": (schema.Numeric("c"), NUMBERS, np.array([-1e6, 1e6])),
@@ -117,7 +120,7 @@ def test_a_saved_layer_gives_what_the_live_one_gives(kind, tmp_path):
         np.testing.assert_array_equal(loaded.embed(values), module.embed(values))
 
 
-@pytest.mark.parametrize("kind", ["categorical", "multi_categorical", "text"])
+@pytest.mark.parametrize("kind", ["categorical", "prefix", "multi_categorical", "text"])
 def test_a_column_without_a_single_value_is_refused(kind):
     spec, seen, _ = KINDS[kind]
     with pytest.raises(DataError, match=f'"c" holds no value at all, so {type(spec).__name__}'):
@@ -136,6 +139,22 @@ def test_categorical_counts_from_two_by_frequency():
     # b three times, a twice, c once; what was never seen, null and the empty string are unknown.
     encoded = layer.preprocess(tf.constant(["b", "a", "c", "?", "[UNK]", ""]))
     assert encoded.numpy().tolist() == [2, 3, 4, 1, 1, 1]
+
+
+def test_of_a_prefix_the_first_characters_count_not_bytes():
+    layer = adapted(schema.Categorical("c", prefix=3), ZIPS)
+    # Three times "100", twice "ÄÖÜ" (six bytes), once "941" and "94", which is shorter.
+    assert layer.state[:2] == ("100", "ÄÖÜ")
+    assert set(layer.state) == {"100", "ÄÖÜ", "941", "94"}
+    encoded = layer.preprocess(tf.constant(["100", "ÄÖÜ", "ÄÖ", "10", "", "[UNK]", "[UNX"]))
+    assert encoded.numpy().tolist() == [2, 3, 1, 1, 1, 1, 1]
+    one, other = layer.preprocess(tf.constant(["94199", "94"])).numpy()
+    assert one != other
+
+
+def test_of_a_prefix_of_numbers_their_first_digits_count():
+    layer = adapted(schema.Categorical("c", prefix=2), np.array([1234, 1299, 7]))
+    assert layer.state == ("12", "7")
 
 
 def test_categorical_keeps_the_most_frequent_values():

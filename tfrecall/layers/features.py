@@ -168,7 +168,7 @@ class CategoricalFeature(FeatureLayer):
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         # The lookup gives 0 for the empty string, a row that nothing trains.
-        return tf.maximum(self._lookup(self._as_string(values)), UNKNOWN)
+        return tf.maximum(self._lookup(self._what_counts(values)), UNKNOWN)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.vectors(self._random_unknown(inputs, training=training))
@@ -176,8 +176,16 @@ class CategoricalFeature(FeatureLayer):
     def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
         return self._regularize(self._table(inputs))
 
+    def _what_counts(self, values: tf.Tensor) -> tf.Tensor:
+        """The whole text, or its first characters."""
+        text = self._as_string(values)
+        if self.spec.prefix is None:
+            return text
+        first = tf.strings.substr(text, 0, self.spec.prefix, unit="UTF8_CHAR")
+        return tf.where(text == UNKNOWN_TOKEN, text, first)
+
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        return self._learn_vocabulary(values, self.spec.max_tokens)
+        return self._learn_vocabulary(values.map(self._what_counts), self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)  # Keras would track each entry of a list
