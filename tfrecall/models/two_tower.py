@@ -11,10 +11,11 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.pipelines import as_batches, column_batches, to_frame
 from tfrecall.data.sequences import past_windows
 from tfrecall.data.vocabulary import FIRST
-from tfrecall.errors import ConfigError, DataError, MissingColumnError
+from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.repeats import Repeats
 from tfrecall.layers.features import ColumnReader
 from tfrecall.models.catalogue import Catalogue
+from tfrecall.models.encoding import EncodesBatches
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.models.vector_retriever import VectorRetriever
@@ -26,7 +27,7 @@ from tfrecall.tasks.top_k import ExactTopK
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class TwoTower(tfrs.Model):
+class TwoTower(EncodesBatches, tfrs.Model):
     """A query tower and a candidate tower whose inner product is the score.
 
     Adapt it to data once, then compile and fit it like any Keras model, on batches of raw features
@@ -188,7 +189,8 @@ class TwoTower(tfrs.Model):
         self.schema.check_query(examples.element_spec)
         self.schema.check_candidate(candidates.element_spec)
         self._check_names_candidates(examples.element_spec)
-        items = to_frame(candidates, [name, *self.schema.candidate_columns])
+        of = [spec.of.column for spec in self.schema.query if isinstance(spec, History)]
+        items = to_frame(candidates, [name, *self.schema.candidate_columns, *of])
         items = items.unique(name, keep="first", maintain_order=True)
         seen = to_frame(examples, [name]).group_by(name).len()
         counts = items.join(seen, on=name, how="left", maintain_order="left")["len"].fill_null(0)
@@ -222,75 +224,6 @@ class TwoTower(tfrs.Model):
         if self._catalogue is None:
             raise DataError("The model has not seen data yet. Call `adapt` first.")
         return self._catalogue
-
-    @property
-    def forms(self) -> dict[str, Form]:
-        """The raw columns that `encode` needs and the form of each."""
-        ages = {c: f for c, f in self.query_tower.log_forms.items() if c not in self.query_tower.forms}
-        return {**self.query_tower.forms, **ages, self.schema.candidate_id: "string"}
-
-    @property
-    def log_forms(self) -> dict[str, Form]:
-        """Those of them that a log has: all but histories, which are made of it."""
-        return {c: form for c, form in self.forms.items() if c not in self.schema.histories}
-
-    def history_index(self, data: Interactions) -> np.ndarray:
-        """For each row of an item table its index in histories: int32 `[n]`, 0 if it is not known."""
-        return self.query_tower.histories[0].index(data.item_vocabulary.ids)
-
-    @tf.autograph.experimental.do_not_convert  # errors keep their type
-    def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
-        """One raw batch to integers and floats, for `Dataset.map`."""
-        return self._encode(raw, training, histories=True)
-
-    def encode_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
-        """As `encode`, of rows of a log; histories are put beside (`with_histories`)."""
-        return self._encode(raw, training=False, histories=False)
-
-    def encode_training_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
-        """As `encode_rows`, of rows that are trained on."""
-        return self._encode(raw, training=True, histories=False)
-
-    def with_histories(
-        self, encoded: dict[str, Any], lists: dict[str, dict[str, tf.Tensor]]
-    ) -> dict[str, Any]:
-        """Puts encoded histories, by the names of their lists, to the encoded rows of a log."""
-        layers = {layer.name: lists[layer.spec.column] for layer in self.query_tower.histories}
-        return {**encoded, "query": {**encoded["query"], **layers}}
-
-    def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> dict[str, Any]:
-        self._check_names_candidates(raw)
-        query = self.query_tower.preprocess(raw, training=training, histories=histories)
-        index = self.catalogue.index(raw[self.schema.candidate_id])
-        encoded = {"query": query, "candidate_index": index}
-        if "sample_weight" in raw:
-            encoded["sample_weight"] = tf.cast(raw["sample_weight"], tf.float32)
-        return encoded
-
-    def _check_names_candidates(self, columns: Iterable[str]) -> None:
-        if self.schema.candidate_id not in columns:
-            raise MissingColumnError(
-                f'A batch has to name its candidates in "{self.schema.candidate_id}". Received: '
-                f"{', '.join(columns)}. Set `candidate_id` in the schema to the column that names them."
-            )
-
-    def _encoded(self, dataset: Any, training: bool = False) -> Any:
-        spec = getattr(dataset, "element_spec", None)
-        if not isinstance(spec, dict):
-            raise DataError(
-                "The model takes a `tf.data.Dataset` of dictionaries of features, such as "
-                f"`tfrecall.data.examples` gives. Received: {type(dataset).__name__}"
-                f"{'' if spec is None else f' of {spec}'}."
-            )
-        if "candidate_index" in spec:
-            return dataset
-        if any(column.shape.rank == 0 for column in spec.values()):
-            raise DataError(
-                f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
-            )
-        encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
-        encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
-        return encoded.prefetch(tf.data.AUTOTUNE)
 
     # Keras
 

@@ -1,0 +1,95 @@
+"""The half of a model that turns raw batches into integers and floats."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import tf
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import DataError, MissingColumnError
+from tfrecall.models.catalogue import Catalogue
+from tfrecall.models.towers import QueryTower
+from tfrecall.raw import Form
+from tfrecall.schema import Schema
+
+
+class EncodesBatches:
+    """What `TwoTower` does to a batch before the training step sees it."""
+
+    schema: Schema
+    query_tower: QueryTower
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The candidates that the model was adapted to."""
+        raise NotImplementedError
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """The raw columns that `encode` needs and the form of each."""
+        ages = {c: f for c, f in self.query_tower.log_forms.items() if c not in self.query_tower.forms}
+        return {**self.query_tower.forms, **ages, self.schema.candidate_id: "string"}
+
+    @property
+    def log_forms(self) -> dict[str, Form]:
+        """Those of them that a log has: all but histories, which are made of it."""
+        return {c: form for c, form in self.forms.items() if c not in self.schema.histories}
+
+    def history_index(self, data: Interactions) -> np.ndarray:
+        """For each row of an item table its index in histories: int32 `[n]`, 0 if it is not known."""
+        return self.query_tower.histories[0].index(data.item_vocabulary.ids)
+
+    @tf.autograph.experimental.do_not_convert  # errors keep their type
+    def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
+        """One raw batch to integers and floats, for `Dataset.map`."""
+        return self._encode(raw, training, histories=True)
+
+    def encode_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """As `encode`, of rows of a log; histories are put beside (`with_histories`)."""
+        return self._encode(raw, training=False, histories=False)
+
+    def encode_training_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """As `encode_rows`, of rows that are trained on."""
+        return self._encode(raw, training=True, histories=False)
+
+    def with_histories(
+        self, encoded: dict[str, Any], lists: dict[str, dict[str, tf.Tensor]]
+    ) -> dict[str, Any]:
+        """Puts encoded histories, by the names of their lists, to the encoded rows of a log."""
+        layers = {layer.name: lists[layer.spec.column] for layer in self.query_tower.histories}
+        return {**encoded, "query": {**encoded["query"], **layers}}
+
+    def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> dict[str, Any]:
+        self._check_names_candidates(raw)
+        query = self.query_tower.preprocess(raw, training=training, histories=histories)
+        index = self.catalogue.index(raw[self.schema.candidate_id])
+        encoded = {"query": query, "candidate_index": index}
+        if "sample_weight" in raw:
+            encoded["sample_weight"] = tf.cast(raw["sample_weight"], tf.float32)
+        return encoded
+
+    def _check_names_candidates(self, columns: Iterable[str]) -> None:
+        if self.schema.candidate_id not in columns:
+            raise MissingColumnError(
+                f'A batch has to name its candidates in "{self.schema.candidate_id}". Received: '
+                f"{', '.join(columns)}. Set `candidate_id` in the schema to the column that names them."
+            )
+
+    def _encoded(self, dataset: Any, training: bool = False) -> Any:
+        spec = getattr(dataset, "element_spec", None)
+        if not isinstance(spec, dict):
+            raise DataError(
+                "The model takes a `tf.data.Dataset` of dictionaries of features, such as "
+                f"`tfrecall.data.examples` gives. Received: {type(dataset).__name__}"
+                f"{'' if spec is None else f' of {spec}'}."
+            )
+        if "candidate_index" in spec:
+            return dataset
+        if any(column.shape.rank == 0 for column in spec.values()):
+            raise DataError(
+                f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
+            )
+        encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
+        encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
+        return encoded.prefetch(tf.data.AUTOTUNE)
