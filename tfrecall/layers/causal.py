@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfrecall import encoders
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
 
 
@@ -53,6 +53,7 @@ class CausalEncoder(keras.layers.Layer):
         """The vector of each whole history: `[rows, output_dim]`."""
         return self(vectors, mask, training=training, last_only=True)
 
+    @without_autograph
     def call(
         self,
         vectors: tf.Tensor,
@@ -65,6 +66,7 @@ class CausalEncoder(keras.layers.Layer):
                 f"`{type(self).__name__}` needs a mask to tell events from padding. Pass `mask=`. "
                 f"Received: vectors.shape={vectors.shape}, mask=None."
             )
+        mask = tf.convert_to_tensor(mask, tf.bool)
         if last_only:
             return self._last(vectors, mask, training)
         return repeat_last(self._all(vectors, mask, training), mask)
