@@ -17,17 +17,18 @@ from tfrecall.layers.features import ColumnReader
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.encoding import EncodesBatches
 from tfrecall.models.repeats import RepeatingRetriever
+from tfrecall.models.task_loss import AsksTask
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.models.vector_retriever import VectorRetriever
 from tfrecall.raw import Form, raw_features
 from tfrecall.schema import History, Schema, schema_from_dict, schema_to_dict
-from tfrecall.tasks.candidates import Candidates
 from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.tasks.top_k import ExactTopK
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class TwoTower(EncodesBatches, tfrs.Model):
+class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
     """A query tower and a candidate tower whose inner product is the score.
 
     Adapt it to data once, then compile and fit it like any Keras model, on batches of raw features
@@ -212,6 +213,8 @@ class TwoTower(EncodesBatches, tfrs.Model):
         ids = seen[self.schema.candidate_id].cast(pl.String).to_list()
         self.query_tower.adapt(read_query, ids, read_item)
         self._catalogue = Catalogue.build(items, self.schema.candidate_id, self.candidate_tower, counts)
+        if isinstance(self.task, SampledSoftmax):
+            self.task.adapt(self._catalogue.probability.numpy()[FIRST:])
 
     @property
     def is_adapted(self) -> bool:
@@ -263,67 +266,6 @@ class TwoTower(EncodesBatches, tfrs.Model):
         if not training and not self._task_has_top_k:
             self.top_k.update_state(queries, self._candidate_vectors, index - FIRST, weights)
         return loss
-
-    @property
-    def _task_has_top_k(self) -> bool:
-        return bool(getattr(self.task, "factorized_metrics", None))
-
-    @property
-    def _candidate_vectors(self) -> tf.Variable:
-        if self.catalogue.vectors is None:
-            raise DataError("The catalogue has no vectors yet. Call `embed_candidates` or `evaluate`.")
-        return self.catalogue.vectors
-
-    def _task_loss(
-        self, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
-    ) -> tf.Tensor:
-        if getattr(self.task, "needs_catalogue", False):
-            candidates = (
-                self.catalogue.embed(self.candidate_tower, training=True)
-                if training
-                else self._candidate_vectors
-            )
-            return self.task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
-        options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
-        uniform = self._draw_uniform() if training else None
-        asked = index if uniform is None else tf.concat([index, uniform], axis=0)
-        distinct, positions = tf.unique(asked)
-        embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
-        candidates = tf.gather(embedded, positions[: tf.size(index)])
-        if self.correct_sampling_bias:
-            options["candidate_sampling_probability"] = tf.gather(self.catalogue.probability, index)
-        if uniform is not None:
-            options["uniform"] = Candidates(
-                tf.cast(uniform, tf.int64),
-                tf.gather(embedded, positions[tf.size(index) :]),
-                tf.gather(self.catalogue.probability, uniform),
-            )
-            options["num_candidates"] = len(self.catalogue)
-        if isinstance(self.task, InBatchSoftmax):
-            options["training"] = training
-        if isinstance(self.task, tfrs.tasks.Retrieval):
-            options["compute_metrics"] = not training
-            # With ids TFRS judges by id, which its metric over plain vectors cannot.
-            options["candidate_ids"] = (
-                self._outside_ids(index) if self.task._remove_accidental_hits else None
-            )
-        return self.task(queries, candidates, **options)
-
-    def _draw_uniform(self) -> tf.Tensor | None:
-        """`candidate_index` of what the task wants drawn from the whole catalogue for this batch."""
-        if not getattr(self.task, "num_uniform_negatives", 0):
-            return None
-        self._build_task()
-        return self.task.draw_uniform(len(self.catalogue)) + FIRST
-
-    def _build_task(self) -> None:
-        """Makes the task's weights before it is called."""
-        if isinstance(self.task, InBatchSoftmax) and not self.task.built:
-            with tf.init_scope():
-                self.task.build([None, self.candidate_tower.output_dim])
-
-    def _outside_ids(self, index: tf.Tensor) -> tf.Tensor:
-        return tf.gather(tf.constant(["", "", *self.catalogue.ids]), index)
 
     def train_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
         logs = super().train_step(inputs)

@@ -1,0 +1,112 @@
+"""The half of a model that gives a task what it asks for."""
+
+from typing import Any
+
+from tfrecall._keras import keras, tf, tfrs
+from tfrecall.data.vocabulary import FIRST
+from tfrecall.errors import DataError
+from tfrecall.models.catalogue import Catalogue
+from tfrecall.models.towers import CandidateTower
+from tfrecall.tasks.candidates import Candidates
+from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
+
+
+class AsksTask:
+    """What `TwoTower` does between the vectors of a batch's queries and their loss."""
+
+    task: keras.layers.Layer
+    candidate_tower: CandidateTower
+    correct_sampling_bias: bool
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The candidates that the model was adapted to."""
+        raise NotImplementedError
+
+    @property
+    def _task_has_top_k(self) -> bool:
+        return bool(getattr(self.task, "factorized_metrics", None))
+
+    @property
+    def _candidate_vectors(self) -> tf.Variable:
+        if self.catalogue.vectors is None:
+            raise DataError("The catalogue has no vectors yet. Call `embed_candidates` or `evaluate`.")
+        return self.catalogue.vectors
+
+    def _task_loss(
+        self, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        task = self.task
+        if isinstance(task, SampledSoftmax):
+            if training:
+                return self._sampled_loss(task, queries, index, weights)
+            task = task.full
+        if getattr(task, "needs_catalogue", False):
+            candidates = (
+                self.catalogue.embed(self.candidate_tower, training=True)
+                if training
+                else self._candidate_vectors
+            )
+            return task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
+        options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
+        uniform = self._draw_uniform() if training else None
+        asked = index if uniform is None else tf.concat([index, uniform], axis=0)
+        distinct, positions = tf.unique(asked)
+        embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
+        candidates = tf.gather(embedded, positions[: tf.size(index)])
+        if self.correct_sampling_bias:
+            options["candidate_sampling_probability"] = tf.gather(self.catalogue.probability, index)
+        if uniform is not None:
+            options["uniform"] = Candidates(
+                tf.cast(uniform, tf.int64),
+                tf.gather(embedded, positions[tf.size(index) :]),
+                tf.gather(self.catalogue.probability, uniform),
+            )
+            options["num_candidates"] = len(self.catalogue)
+        if isinstance(self.task, InBatchSoftmax):
+            options["training"] = training
+        if isinstance(self.task, tfrs.tasks.Retrieval):
+            options["compute_metrics"] = not training
+            # With ids TFRS judges by id, which its metric over plain vectors cannot.
+            options["candidate_ids"] = (
+                self._outside_ids(index) if self.task._remove_accidental_hits else None
+            )
+        return self.task(queries, candidates, **options)
+
+    def _sampled_loss(
+        self, task: SampledSoftmax, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor
+    ) -> tf.Tensor:
+        """Embeds the positives and what the task draws, nothing else of the catalogue."""
+        self._build_task()
+        drawn, rows = task.draw(), index - FIRST
+        # What was drawn is distinct, and `tf.unique` keeps the order: it comes first.
+        distinct, positions = tf.unique(tf.concat([drawn, rows], axis=0) + FIRST)
+        embedded = self.candidate_tower(self.catalogue.features(distinct), training=True)
+        options: dict[str, Any] = {}
+        if self.correct_sampling_bias:
+            options["candidate_sampling_probability"] = task.probability_of(rows)
+        return task(
+            queries,
+            tf.gather(embedded, positions[tf.size(drawn) :]),
+            sample_weight=weights,
+            candidate_rows=rows,
+            sampled=Sampled(drawn, embedded[: tf.size(drawn)], task.probability_of(drawn)),
+            **options,
+        )
+
+    def _draw_uniform(self) -> tf.Tensor | None:
+        """`candidate_index` of what the task wants drawn from the whole catalogue for this batch."""
+        if not getattr(self.task, "num_uniform_negatives", 0):
+            return None
+        self._build_task()
+        return self.task.draw_uniform(len(self.catalogue)) + FIRST
+
+    def _build_task(self) -> None:
+        """Makes the task's weights before it is called."""
+        if isinstance(self.task, InBatchSoftmax | SampledSoftmax) and not self.task.built:
+            with tf.init_scope():
+                self.task.build([None, self.candidate_tower.output_dim])
+
+    def _outside_ids(self, index: tf.Tensor) -> tf.Tensor:
+        return tf.gather(tf.constant(["", "", *self.catalogue.ids]), index)
