@@ -184,11 +184,17 @@ def repeating(history_model, tmp_path_factory):
         history_model.repeats = None
 
 
+@pytest.fixture(scope="module")
+def recommend(repeating):
+    """The signature of the SavedModel."""
+    return signatures(repeating.root, "retrieval")["recommend"]
+
+
 @pytest.mark.parametrize("history", [["i2", "i7", "no such item", "i2", "i9"], [], ["no such item"]])
-def test_one_list_serves_the_model_and_its_repeats(repeating, history):
+def test_one_list_serves_the_model_and_its_repeats(repeating, recommend, history):
     query = {"user_id": "u1", "device": "web", "history": history, "liked": ["i2"]}
     (answer,) = repeating.recommend([query], 8)
-    served = signatures(repeating.root, "retrieval")["recommend"](
+    served = recommend(
         user_id=tf.constant(["u1"]),
         device=tf.constant(["web"]),
         history=tf.constant(array([history or [""]]), tf.string),
