@@ -30,7 +30,7 @@ def report(name: str, **figures: Any) -> None:
     print(json.dumps({"benchmark": name, **rounded}), flush=True)
 
 
-def movielens_folder() -> Path | None:
-    """`$TFRECALL_MOVIELENS/ml-100k`; None for the cache of `tfrecall data fetch`."""
+def movielens_folder(size: str = "100k") -> Path | None:
+    """`$TFRECALL_MOVIELENS/ml-100k`, or that of another size; None for the cache of `data fetch`."""
     folder = os.environ.get("TFRECALL_MOVIELENS")
-    return Path(folder) / "ml-100k" if folder else None
+    return Path(folder) / f"ml-{size}" if folder else None
