@@ -10,7 +10,15 @@ import polars as pl
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.vocabulary import Vocabulary
 from tfrecall.errors import ConfigError
-from tfrecall.evaluation import Evaluation, Lists, evaluate, paired_bootstrap, per_user, user_lists
+from tfrecall.evaluation import (
+    Evaluation,
+    Lists,
+    baselines_of,
+    evaluate,
+    paired_bootstrap,
+    per_user,
+    user_lists,
+)
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
 from tfrecall.evaluation.ranks import Progress
 from tfrecall.models.released import Released
@@ -110,12 +118,12 @@ def compare(
             f"A comparison takes two or more releases and one rule of {RULES}. Received: "
             f"{list(releases)} and {leading!r}."
         )
+    sequences = any(release.manifest.get("histories") for release in releases.values())
     judged, lists = {}, {}
     for name, release in releases.items():
         one = Released(name, release)
-        judged[name] = evaluate(
-            one, test, seen=seen, ks=ks, baselines=name == next(iter(releases)), progress=progress
-        )
+        beside = baselines_of(seen, sequences=sequences) if not judged else []
+        judged[name] = evaluate(one, test, seen=seen, ks=ks, baselines=beside, progress=progress)
         lists[name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == "seen_kept")
     first = next(iter(releases))
     users = Vocabulary(test.log["user_id"].unique(maintain_order=True)).rows(test.log["user_id"])

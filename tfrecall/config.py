@@ -427,6 +427,14 @@ class RunConfig:
             raise ValueError(
                 "`model.repeats` is fitted on validation rows: set `split.validation_fraction`"
             )
+        history = [feature for feature in self.schema.query if feature.column == "history"]
+        if self.model.repeats and any(
+            not isinstance(feature, schema.History) or feature.is_rated for feature in history
+        ):
+            raise ValueError(
+                'with `model.repeats` a request says in "history" what a user had, all of it. Give the '
+                f"query feature {history[0]} another `column`"
+            )
         if self.training.refit and not (self.split.validation_fraction and self.training.patience):
             raise ValueError(
                 "`training.refit` needs validation rows (`split.validation_fraction`) and "

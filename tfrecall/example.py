@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from tfrecall.release.release import Recommendation, Release, SimilarItems
+from tfrecall.titles import title_column
 
 if TYPE_CHECKING:  # the building wing, which answers do not need
     from tfrecall.run import Outcome
@@ -44,12 +45,13 @@ def example_of(outcome: "Outcome") -> Example:
 
 
 def label_columns(release: Release) -> list[str]:
-    """The columns of the item table that tell a person most: free text, then lists of words."""
+    """The columns of the item table that tell a person most: a title, then lists of words."""
     features = release.manifest["schema"]["candidate"]
     names = [
         f["column"] for kind in ("text", "multi_categorical") for f in features if f["type"] == kind
     ]
-    return list(dict.fromkeys(names))
+    title = title_column(release.items, features)
+    return list(dict.fromkeys(names)) or ([title] if title else [])
 
 
 def rows_of(answer: Recommendation | SimilarItems) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ def evaluate(
     import_tensorflow()
     with redirect_stdout(sys.stderr):
         from tfrecall.data.repeated import leading_rule
+        from tfrecall.evaluation import baselines_of
         from tfrecall.evaluation import evaluate as judge
         from tfrecall.preparation import prepare
         from tfrecall.release import load
@@ -55,6 +56,7 @@ def evaluate(
                 prepared.test,
                 seen=prepared.known,
                 ks=config.evaluation.ks,
+                baselines=baselines_of(prepared.known, sequences=bool(config.schema.histories)),
                 progress=narrator.progress,
             ).to_dict()
     answer = {

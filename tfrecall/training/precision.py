@@ -6,6 +6,8 @@ from typing import Any
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
+from tfrecall.layers.attention import AttentionBlock
+from tfrecall.layers.causal import CausalEncoder
 from tfrecall.layers.dropout import Dropout
 from tfrecall.layers.features import FeatureLayer
 from tfrecall.layers.pooling import MaskedMeanPooling
@@ -13,7 +15,18 @@ from tfrecall.models.two_tower import TwoTower
 
 # What computes in the training step. Preprocessing and scaling to length one need their digits, and
 # what a tower gives is float32, so scores and losses are, too.
-_COMPUTING = (FeatureLayer, keras.layers.Embedding, MaskedMeanPooling, Dropout, keras.layers.Dense)
+_COMPUTING = (
+    FeatureLayer,
+    keras.layers.Embedding,
+    MaskedMeanPooling,
+    CausalEncoder,
+    AttentionBlock,
+    keras.layers.GRU,
+    keras.layers.GRUCell,
+    keras.layers.LayerNormalization,
+    Dropout,
+    keras.layers.Dense,
+)
 # NVIDIA's first generation that computes in bfloat16.
 _FIRST_COMPUTE_CAPABILITY = (8, 0)
 
