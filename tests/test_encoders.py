@@ -8,6 +8,7 @@ from tfrecall.encoders import (
     GRU,
     Attention,
     Decay,
+    Interests,
     Mean,
     Sum,
     Windows,
@@ -25,6 +26,7 @@ ENCODERS = st.one_of(
     st.builds(Decay, st.floats(0.01, 0.99)),
     st.builds(GRU, counts, layers=counts, dropout=rates),
     st.builds(Attention, counts, heads=counts, dropout=rates, max_length=st.none() | counts),
+    st.builds(Interests, counts, units=counts),
 )
 
 
@@ -47,9 +49,10 @@ def test_an_encoder_survives_its_plain_form(encoder):
         (lambda: GRU(droput=0.1), 'GRU has no setting "droput". Did you mean "dropout"'),
         (lambda: Attention(dropout=1), "Attention: `dropout`.*less than 1. Received: 1"),
         (lambda: Attention(activation="tanh"), "'relu' or 'gelu'. Received: 'tanh'"),
+        (lambda: Interests(num_interests=0), "Interests: `num_interests`.*greater than 0. Received: 0"),
         (lambda: encoder_from_dict({"type": "decay", "rate": 2}), "Decay: `rate`.*Received: 2"),
         (lambda: encoder_from_dict({"type": "mean", "rate": 2}), 'Mean has no setting "rate"'),
-        (lambda: encoder_from_dict({"type": "lstm"}), "encoder: .*'lstm'.* 'gru', 'attention'"),
+        (lambda: encoder_from_dict({"type": "lstm"}), "encoder: .*'lstm'.* 'attention', 'interests'"),
         (lambda: encoder_from_dict({}), "encoder: .*discriminator"),
         (lambda: encoder_from_dict("mean"), "encoder: .*Received: 'mean'"),
     ],

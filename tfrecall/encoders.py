@@ -112,7 +112,27 @@ class Attention:
     type: Literal["attention"] = "attention"
 
 
-Encoder = Annotated[Mean | Sum | Windows | Decay | GRU | Attention, Field(discriminator="type")]
+@readable
+@dataclass(frozen=True, config=_STRICT)
+class Interests:
+    """Several vectors, each a mean of all events under weights of its own (ComiRec-SA; Cen et al., KDD 2020).
+
+    Each of them becomes a query vector, and the score of an item is the largest of their scores.
+
+    Attributes:
+        num_interests: how many vectors; with 1 the history has one vector, as with other encoders.
+        units: length of the inner layer that weighs the events.
+    """
+
+    num_interests: PositiveInt = 4
+    units: PositiveInt = 64
+    _: KW_ONLY
+    type: Literal["interests"] = "interests"
+
+
+Encoder = Annotated[
+    Mean | Sum | Windows | Decay | GRU | Attention | Interests, Field(discriminator="type")
+]
 
 
 def encoder_from_dict(value: Encoder | dict[str, Any]) -> Encoder:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
-from tfrecall.encoders import GRU, Attention, Decay, Mean, Sum, Windows
+from tfrecall.encoders import GRU, Attention, Decay, Interests, Mean, Sum, Windows
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders import make_encoder
 
@@ -21,6 +21,8 @@ ENCODERS = {
     "gru": make_encoder(GRU(5, layers=2, dropout=0.3), 10),
     "attention": make_encoder(Attention(2, heads=2, dropout=0.3), 10),
     "one block": make_encoder(Attention(1, max_length=12, activation="gelu", expansion=2), 10),
+    "interests": make_encoder(Interests(3, units=5), 4),
+    "one interest": make_encoder(Interests(1), 10),
 }
 every_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 

@@ -45,6 +45,11 @@ class CausalEncoder(keras.layers.Layer):
         self.history_length = history_length
         self.supports_masking = True
 
+    @property
+    def interests(self) -> int:
+        """How many vectors of equal length stand side by side in the output; others than 1 are rare."""
+        return 1
+
     def output_dim(self, dim: int) -> int:
         """Length of the vectors that come from vectors of length `dim`."""
         return dim

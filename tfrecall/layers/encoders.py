@@ -4,6 +4,7 @@ from tfrecall import encoders
 from tfrecall.layers.attention import AttentionEncoder
 from tfrecall.layers.causal import CausalEncoder
 from tfrecall.layers.gru import GRUEncoder
+from tfrecall.layers.interests import InterestsEncoder
 from tfrecall.layers.means import DecayEncoder, MeanEncoder, SumEncoder, WindowsEncoder
 
 LAYERS: dict[type, type[CausalEncoder]] = {
@@ -13,6 +14,7 @@ LAYERS: dict[type, type[CausalEncoder]] = {
     encoders.Decay: DecayEncoder,
     encoders.GRU: GRUEncoder,
     encoders.Attention: AttentionEncoder,
+    encoders.Interests: InterestsEncoder,
 }
 
 
