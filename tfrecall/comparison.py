@@ -119,7 +119,8 @@ def compare(
             f"{list(releases)} and {leading!r}."
         )
     sequences = any(release.manifest.get("histories") for release in releases.values())
-    judged, lists = {}, {}
+    judged: dict[str, Evaluation] = {}
+    lists: dict[str, Lists] = {}
     for name, release in releases.items():
         one = Released(name, release)
         beside = baselines_of(seen, sequences=sequences) if not judged else []
