@@ -87,3 +87,29 @@ def history_release(history_root):
     from tfrecall.release import load
 
     return load(history_root)
+
+
+@pytest.fixture(scope="session")
+def interest_model(history_log):
+    """A model whose queries have three vectors, fitted to `history_log`."""
+    from tests.tiny_interests import interest_two_tower
+
+    return interest_two_tower(history_log)
+
+
+@pytest.fixture(scope="session")
+def interest_root(interest_model, tmp_path_factory) -> Path:
+    """A release of `interest_model`, not to be changed: copy it."""
+    from tests.tiny import ANNOY
+    from tfrecall.exporting.export import export
+
+    root = tmp_path_factory.mktemp("releases") / "interests"
+    export(interest_model, root, index=ANNOY, k=5)
+    return root
+
+
+@pytest.fixture(scope="session")
+def interest_release(interest_root):
+    from tfrecall.release import load
+
+    return load(interest_root)

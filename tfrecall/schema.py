@@ -6,7 +6,7 @@ the same name in `tfrecall.layers.features` does the work.
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, fields
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -161,7 +161,7 @@ ItemFeature = Annotated[Categorical | MultiCategorical | Text, Field(discriminat
 @_readable
 @dataclass(frozen=True, config=_STRICT)
 class History:
-    """What a user had before, as one vector of those items' vectors; for queries only.
+    """What a user had before, as one vector of those items' vectors, or several; for queries only.
 
     Attributes:
         column: what requests and the exported model call it: a list of item ids, oldest first. Several
@@ -188,6 +188,11 @@ class History:
     below_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
     type: Literal["history"] = "history"
     form: ClassVar[Form] = "strings"
+
+    @property
+    def num_interests(self) -> int:
+        """How many vectors it gives, each for a query vector of its own."""
+        return getattr(self.encoder, "num_interests", 1)
 
     @property
     def is_rated(self) -> bool:
@@ -234,7 +239,7 @@ class Schema:
 
     Raises:
         ConfigError: if a tower has no feature, has the same feature twice, or reads one column both as
-            a number and as text.
+            a number and as text, or two histories are of several interests.
 
     >>> schema = Schema(query=[Categorical("user_id")], candidate=[Categorical("item_id")])
     >>> schema.query_columns
@@ -312,7 +317,7 @@ def check_forms(features: Iterable[Feature]) -> None:
 
 
 def _check_sides(query: Iterable[Feature], candidate: Iterable[Feature]) -> None:
-    """Refuses what makes sense for queries only, and lists of one name with different events."""
+    """Refuses what makes sense for queries only, and histories that do not go together."""
     for feature in candidate:
         if isinstance(feature, History | ExampleAge):
             raise ConfigError(
@@ -324,17 +329,28 @@ def _check_sides(query: Iterable[Feature], candidate: Iterable[Feature]) -> None
             "ExampleAge says nothing when recommendations are asked for, so it cannot be the only query "
             "feature. Add another one, such as History."
         )
+    _check_histories([feature for feature in query if isinstance(feature, History)])
+
+
+def _check_histories(histories: Sequence[History]) -> None:
+    """Refuses lists of one name with different events, and interests of more than one history."""
+    several = [feature for feature in histories if feature.num_interests > 1]
+    if len(several) > 1:
+        raise ConfigError(
+            "The interests of two histories would have to be matched one by one. Received: "
+            f"{several[0].num_interests} of {several[0]} and {several[1].num_interests} of {several[1]}. "
+            "Give one of them an encoder that makes one vector."
+        )
     first: dict[str, History] = {}
-    for feature in query:
-        if isinstance(feature, History):
-            other = first.setdefault(feature.column, feature)
-            for name in ("history_length", "min_rating", "below_rating"):
-                if getattr(other, name) != getattr(feature, name):
-                    raise ConfigError(
-                        f'Two features read the history "{feature.column}" with different `{name}`: '
-                        f"{getattr(other, name)} and {getattr(feature, name)}. A request gives the list "
-                        "once: make them equal, or give one of them another `column`."
-                    )
+    for feature in histories:
+        other = first.setdefault(feature.column, feature)
+        for name in ("history_length", "min_rating", "below_rating"):
+            if getattr(other, name) != getattr(feature, name):
+                raise ConfigError(
+                    f'Two features read the history "{feature.column}" with different `{name}`: '
+                    f"{getattr(other, name)} and {getattr(feature, name)}. A request gives the list "
+                    "once: make them equal, or give one of them another `column`."
+                )
 
 
 def feature_from_dict(values: dict[str, Any]) -> Feature:

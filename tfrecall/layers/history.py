@@ -18,6 +18,8 @@ from tfrecall.raw import UNKNOWN_TOKEN
 class HistoryFeature(FeatureLayer):
     """Raw ids `[batch, any]` -> int32 `[batch, history_length]` -> float `[batch, output_dim]`.
 
+    An encoder of several interests gives float `[batch, interests, output_dim]`.
+
     Encoded, a history is a dictionary. `items` are indexes of items, padded with 0 in front, the newest
     last. Alone, each row is the history of one query. With `positions`, the rows are whole sequences and
     each query sees one cell of what the causal encoder makes of them, which gives the same vectors.
@@ -49,9 +51,14 @@ class HistoryFeature(FeatureLayer):
             self._set_state(state)
 
     @property
+    def interests(self) -> int:
+        """How many vectors a query has."""
+        return self.encoder.interests
+
+    @property
     def output_dim(self) -> int:
         """Length of the vectors."""
-        return self.encoder.output_dim(self.spec.of.embedding_dim)
+        return self.encoder.output_dim(self.spec.of.embedding_dim) // self.interests
 
     def share(self, layer: FeatureLayer) -> None:
         """Embeds items as another layer does, with its weights.
@@ -101,9 +108,16 @@ class HistoryFeature(FeatureLayer):
         mask = items > PADDING
         vectors = self._vectors(items, mask)
         if "positions" not in inputs:
-            return self.encoder.last(vectors, mask, training=training)
+            return self._apart(self.encoder.last(vectors, mask, training=training))
         states = self.encoder(vectors, mask, training=training)
-        return tf.gather(tf.reshape(states, [-1, self.output_dim]), inputs["positions"])
+        cells = tf.reshape(states, [-1, self.output_dim * self.interests])
+        return self._apart(tf.gather(cells, inputs["positions"]))
+
+    def _apart(self, vectors: tf.Tensor) -> tf.Tensor:
+        """One vector below the other, where several stand side by side."""
+        if self.interests == 1:
+            return vectors
+        return tf.reshape(vectors, [-1, self.interests, self.output_dim])
 
     def _vectors(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Vectors of the items, float `[rows, cells, embedding_dim]`, zero where there is none."""

@@ -5,6 +5,7 @@ from typing import Any
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import DataError
+from tfrecall.layers.interests import closest
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import CandidateTower
 from tfrecall.tasks.candidates import Candidates
@@ -13,7 +14,10 @@ from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
 
 
 class AsksTask:
-    """What `TwoTower` does between the vectors of a batch's queries and their loss."""
+    """What `TwoTower` does between the vectors of a batch's queries and their loss.
+
+    Tasks get one vector a query: of several interests the one that explains the target best.
+    """
 
     task: keras.layers.Layer
     candidate_tower: CandidateTower
@@ -48,7 +52,10 @@ class AsksTask:
                 if training
                 else self._candidate_vectors
             )
-            return task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
+            # Where there is no target in the catalogue the weight is 0, whatever is taken.
+            positives = tf.gather(candidates, tf.maximum(index - FIRST, 0))
+            asked = closest(queries, positives)
+            return task(asked, candidates, sample_weight=weights, candidate_rows=index - FIRST)
         options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
         uniform = self._draw_uniform() if training else None
         asked = index if uniform is None else tf.concat([index, uniform], axis=0)
@@ -72,7 +79,7 @@ class AsksTask:
             options["candidate_ids"] = (
                 self._outside_ids(index) if self.task._remove_accidental_hits else None
             )
-        return self.task(queries, candidates, **options)
+        return self.task(closest(queries, candidates), candidates, **options)
 
     def _sampled_loss(
         self, task: SampledSoftmax, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor
@@ -83,12 +90,13 @@ class AsksTask:
         # What was drawn is distinct, and `tf.unique` keeps the order: it comes first.
         distinct, positions = tf.unique(tf.concat([drawn, rows], axis=0) + FIRST)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=True)
+        positives = tf.gather(embedded, positions[tf.size(drawn) :])
         options: dict[str, Any] = {}
         if self.correct_sampling_bias:
             options["candidate_sampling_probability"] = task.probability_of(rows)
         return task(
-            queries,
-            tf.gather(embedded, positions[tf.size(drawn) :]),
+            closest(queries, positives),
+            positives,
             sample_weight=weights,
             candidate_rows=rows,
             sampled=Sampled(drawn, embedded[: tf.size(drawn)], task.probability_of(drawn)),

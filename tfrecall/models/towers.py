@@ -39,7 +39,9 @@ class Tower(keras.Model):
         inputs: encoded features, as `preprocess` gives them.
 
     Returns:
-        Float tensor `[batch_size, layer_sizes[-1]]`.
+        Float tensor `[batch_size, layer_sizes[-1]]`. With a history of several interests
+        `[batch_size, interests, layer_sizes[-1]]`: all other features stand beside each of them, and
+        each goes through the same layers.
 
     Raises:
         ConfigError: if two features read one column in different raw forms, or vectors to be summed
@@ -99,6 +101,11 @@ class Tower(keras.Model):
     def histories(self) -> list[HistoryFeature]:
         """The features that are made of what users had before."""
         return [layer for layer in self.features if isinstance(layer, HistoryFeature)]
+
+    @property
+    def interests(self) -> int:
+        """How many vectors each row has."""
+        return max((layer.interests for layer in self.histories), default=1)
 
     @property
     def forms(self) -> dict[str, Form]:
@@ -193,6 +200,7 @@ class Tower(keras.Model):
             else layer(inputs[layer.name])
             for layer in self.features
         ]
+        vectors = [self._for_each_interest(vector) for vector in vectors]
         combined = tf.add_n(vectors) if self.combine == "sum" else tf.concat(vectors, axis=-1)
         vector = self._dropout(combined, training=training)
         for hidden in self._hidden:
@@ -202,8 +210,13 @@ class Tower(keras.Model):
         vector = tf.cast(vector, tf.float32)
         return self._scale(vector) if self._scale else vector
 
+    def _for_each_interest(self, vector: tf.Tensor) -> tf.Tensor:
+        if self.interests == 1 or vector.shape.rank == 3:
+            return vector
+        return tf.tile(vector[:, tf.newaxis], [1, self.interests, 1])
+
     def embed(self, raw: dict[str, np.ndarray], batch_size: int = 4096) -> np.ndarray:
-        """Raw features to vectors, in batches: float32 `[n, embedding_dim]`."""
+        """Raw features to vectors, in batches: float32, of the shape that the call gives."""
         self._check(raw, self.forms)
         rows = len(next(iter(raw.values())))
         dtypes = {column: spec.dtype for column, spec in self.signature.items()}

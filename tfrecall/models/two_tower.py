@@ -14,6 +14,7 @@ from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.repeats import Repeats
 from tfrecall.layers.features import ColumnReader
+from tfrecall.layers.interests import best_scores
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.encoding import EncodesBatches
 from tfrecall.models.repeats import RepeatingRetriever
@@ -30,6 +31,9 @@ from tfrecall.tasks.top_k import ExactTopK
 @keras.utils.register_keras_serializable(package="tfrecall")
 class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
     """A query tower and a candidate tower whose inner product is the score.
+
+    With a history of several interests (`encoders.Interests`) a query has several vectors. Its score is
+    the largest of theirs, and each target is learned from by the vector that explains it best.
 
     Adapt it to data once, then compile and fit it like any Keras model, on batches of raw features
     (`tfrecall.data.examples`, or as the tutorials of TensorFlow Recommenders write them). Raw batches
@@ -65,7 +69,8 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
             where they do not.
 
     Raises:
-        ConfigError: if the towers give vectors of different length.
+        ConfigError: if the towers give vectors of different length, or the task cannot judge queries of
+            several interests.
         MissingColumnError: from `adapt`, if the data lack a column of the schema.
         DataError: if used before `adapt`.
     """
@@ -123,6 +128,12 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
                 "The task corrects the sampling bias whatever it is told: it has "
                 f"correction={self.task.correction!r} and frequency={self.task.frequency!r}. Received: "
                 "correct_sampling_bias=False. Set it to true, or the task's settings to their defaults."
+            )
+        if self.query_tower.interests > 1 and self._task_has_top_k:
+            raise ConfigError(
+                "The factorized metrics of the task take one vector a query, but a history of the schema has "
+                f"{self.query_tower.interests} interests. Leave `metrics` of the task out: `ks` measures the "
+                "same, exactly."
             )
         self.correct_sampling_bias = correct_sampling_bias
         self.ks = tuple(ks)
@@ -249,7 +260,7 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         """Scores of the encoded queries for the whole catalogue, `[batch_size, n]`."""
         candidates = self.catalogue.embed(self.candidate_tower)
         queries = self.query_tower(inputs["query"], training=training)
-        return tf.matmul(queries, candidates, transpose_b=True)
+        return best_scores(queries, candidates)
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
         """The loss summed over the batch; updates the metrics."""
@@ -323,7 +334,7 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
             return self.catalogue.refresh(self.candidate_tower).numpy()
 
     def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
-        """Vectors of queries: float32 `[n, embedding_dim]`.
+        """Vectors of queries: float32 `[n, embedding_dim]`, or `[n, interests, embedding_dim]`.
 
         Args:
             queries: a table with the query columns of the schema (`Interactions.queries`). Histories

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tfrecall.index.interests import best_scores
+
 
 @dataclass(frozen=True, eq=False)
 class VectorRetriever:
-    """Scores are inner products of query and candidate vectors.
+    """Scores are inner products of query and candidate vectors, of several the largest.
 
     The candidate vectors are those of the moment it was made, the queries are embedded when it is
     asked: make a new one after more training.
@@ -18,7 +20,8 @@ class VectorRetriever:
         name: what tables call the model.
         item_ids: object array of `str` `[n]`.
         vectors: float32 `[n, embedding_dim]`.
-        embed: gives the vectors of queries, float32 `[n_queries, embedding_dim]`.
+        embed: gives the vectors of queries, float32 `[n_queries, embedding_dim]`, or
+            `[n_queries, interests, embedding_dim]`.
     """
 
     name: str
@@ -28,4 +31,4 @@ class VectorRetriever:
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """See `Retriever.scores`."""
-        return self.embed(queries) @ self.vectors.T
+        return best_scores(self.embed(queries), self.vectors)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras, tf, without_autograph
+from tfrecall.layers.interests import best_scores
 
 # Queries scored at a time: 512 rows of 2,000 float32 scores stay in a processor's cache, which makes
 # counting a third faster.
@@ -47,7 +48,8 @@ class ExactTopK(keras.metrics.Metric):
         """Ranks a batch.
 
         Args:
-            query_embeddings: float `[batch_size, embedding_dim]`.
+            query_embeddings: float `[batch_size, embedding_dim]`, or with several vectors a query
+                `[batch_size, interests, embedding_dim]`, of which the best one scores.
             catalogue: float `[candidates, embedding_dim]`.
             candidate_rows: int `[batch_size]`, -1 for a candidate that is not in the catalogue.
             sample_weight: float `[batch_size]`, optional.
@@ -56,12 +58,14 @@ class ExactTopK(keras.metrics.Metric):
             sample_weight = tf.ones_like(candidate_rows, tf.float32)
         weights = tf.cast(sample_weight, tf.float32)
         rows = tf.shape(candidate_rows)[0]
+        vectors = query_embeddings.shape[1] if query_embeddings.shape.rank == 3 else 1
+        block_rows = max(1, _BLOCK_ROWS // vectors)
 
         def add(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            block = slice(start, start + _BLOCK_ROWS)
+            block = slice(start, start + block_rows)
             found = self._found(query_embeddings[block], catalogue, candidate_rows[block])
             parts = [tf.linalg.matvec(part, weights[block], transpose_a=True) for part in found]
-            return start + _BLOCK_ROWS, *(total + part for total, part in zip(sums, parts, strict=True))
+            return start + block_rows, *(total + part for total, part in zip(sums, parts, strict=True))
 
         none = tf.zeros_like(self._hits)
         _, hits, gains = tf.while_loop(
@@ -75,7 +79,7 @@ class ExactTopK(keras.metrics.Metric):
         self, query_embeddings: tf.Tensor, catalogue: tf.Tensor, candidate_rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """1 where a candidate is among the best k, else 0, and its gain: float32 `[rows, len(ks)]`."""
-        scores = tf.matmul(query_embeddings, catalogue, transpose_b=True)
+        scores = best_scores(query_embeddings, catalogue)
         positive = tf.gather(scores, tf.maximum(candidate_rows, 0), batch_dims=1)[:, tf.newaxis]
         # Not `>=`: a NaN compares false, and a model that scores NaN must not win.
         worse = tf.reduce_sum(tf.cast(scores < positive, tf.float32), axis=1, keepdims=True)
