@@ -188,7 +188,7 @@ def test_query_that_is_not_finite_is_refused_with_its_row(build, bad):
     [
         (np.ones((1, 3)), "have 3 numbers each, the candidates 4"),
         (np.ones(4), r"Received shape \(4,\)"),
-        (np.ones((1, 1, 4)), r"Received shape \(1, 1, 4\)"),
+        (np.ones((1, 1, 1, 4)), r"Received shape \(1, 1, 1, 4\)"),
         (np.array([["1", "2", "3", "4"]]), "not real numbers"),
     ],
 )

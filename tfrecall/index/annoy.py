@@ -86,8 +86,8 @@ class Annoy:
         Args:
             vectors: number `[n, d]`.
             ids: `n` distinct strings.
-            tuning_queries: query vectors `[n_queries, d]` as the index will be asked, of which at
-                most 500 are used; None for a sample of the catalogue.
+            tuning_queries: query vectors `[n_queries, d]` or `[n_queries, interests, d]` as the index
+                will be asked, of which at most 500 are used; None for a sample of the catalogue.
         """
         return self.build_over(Exact().build(vectors, ids), tuning_queries)
 
@@ -113,6 +113,8 @@ class AnnoyIndex:
 
     Scores are those of `ExactIndex`, and so is the order of what was found. What may not be
     returned is left out as there: the search is widened until `k` are left or everything was seen.
+    Each vector of a query with several is searched for with the whole effort, and what they find is
+    scored by the best of them: the best `k` of the query are all among the best `k` of one of them.
     When `search_k` reaches `exhaustive`, the answers are those of `ExactIndex`.
 
     Made by `Annoy.build` or `load_bundle`.
@@ -172,7 +174,7 @@ class AnnoyIndex:
         """Finds the `k` best candidates of each query; see `Index.search`.
 
         Args:
-            queries: number `[n_queries, dimension]`.
+            queries: number `[n_queries, dimension]` or `[n_queries, interests, dimension]`.
             k: from 1 to the size of the catalogue.
             exclude: for each query the rows that it must not get.
             allow: the only rows that any query may get.
@@ -189,7 +191,7 @@ class AnnoyIndex:
         return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _answer_one(self, request: Request, effort: int) -> Hits:
-        if not request.norms[0]:  # without a direction there is no way through the trees
+        if not np.all(request.norms[0]):  # without a direction there is no way through the trees
             return self.exact.answer(request)
         count = len(self)
         kept = 1.0 if request.allowed is None else len(request.allowed) / count
@@ -207,17 +209,23 @@ class AnnoyIndex:
 
     def _candidates(self, request: Request, n: int, effort: int) -> np.ndarray:
         """What the trees propose for one query, without what may not be returned."""
-        # Annoy works in float32: of unit length nothing overflows or vanishes.
-        query = request.queries[0].astype(np.float64) / request.norms[0]
-        if self.augmented:
-            query = np.append(query, 0.0)
         n = len(self) if effort == self.exhaustive else min(n, len(self))
-        rows = np.array(self.forest.get_nns_by_vector(query, n, effort), dtype=np.int64)
+        vectors = request.queries[0].reshape(-1, self.dimension)
+        norms = np.atleast_1d(request.norms[0])
+        found = [self._nearest(*pair, n, effort) for pair in zip(vectors, norms, strict=True)]
+        rows = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
         if request.allowed is not None:
             rows = rows[np.isin(rows, request.allowed)]
         if len(request.rows):
             rows = rows[~np.isin(rows, request.rows)]
         return rows
+
+    def _nearest(self, vector: np.ndarray, norm: float, n: int, effort: int) -> np.ndarray:
+        # Annoy works in float32: of unit length nothing overflows or vanishes.
+        query = vector.astype(np.float64) / norm
+        if self.augmented:
+            query = np.append(query, 0.0)
+        return np.array(self.forest.get_nns_by_vector(query, n, effort), dtype=np.int64)
 
 
 def _plant(exact: ExactIndex, augmented: bool, n_trees: int, seed: int) -> Forest:

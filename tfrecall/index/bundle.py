@@ -107,6 +107,7 @@ def write_bundle(
     annoy: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     tuning_queries: np.ndarray | None = None,
     model: str | None = None,
+    interests: int = 1,
 ) -> Bundle:
     """Builds the indexes, writes them and opens them from where they were written.
 
@@ -117,6 +118,7 @@ def write_bundle(
         annoy: the approximate index to build beside the exact one; None for none.
         tuning_queries: see `Annoy.build`.
         model: fingerprint of the model that made the vectors; `load_bundle` can ask for it.
+        interests: how many vectors a query of that model has.
 
     Raises:
         ConfigError: if the directory exists.
@@ -131,7 +133,7 @@ def write_bundle(
         )
     exact = Exact().build(vectors, ids)
     index = None if annoy is None else annoy.build_over(exact, tuning_queries)
-    facts = _facts(exact, index, model)
+    facts = {**_facts(exact, index, model), "interests": interests}
     with _renamed_when_done(directory) as unfinished:
         np.save(unfinished / VECTORS, exact.vectors)
         pl.DataFrame({ID_COLUMN: pl.Series(exact.ids.tolist(), dtype=pl.String)}).write_parquet(

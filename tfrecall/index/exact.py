@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.errors import ConfigError, DataError
+from tfrecall.index.interests import best_scores
 from tfrecall.index.search import Exclusions, Hits, Request, checked_norms, checked_vectors
 
 # Numbers in the largest temporary array: 16 MB of float64, whatever the batch. Larger was no faster.
@@ -63,6 +64,8 @@ class Exact:
 
 class ExactIndex:
     """Finds the candidates with the largest inner product, without error.
+
+    Of a query with several vectors the largest of their products counts.
 
     A matrix product in float32 picks the candidates that rounding leaves in doubt; these are scored
     once more in float64 and rounded once. So the score of a query and a candidate is the same
@@ -132,7 +135,7 @@ class ExactIndex:
 
     def _answer_block(self, request: Request) -> Hits:
         count, k = len(self.vectors), request.k
-        scores = request.queries @ self.vectors.T
+        scores = best_scores(request.queries, self.vectors)
         request.hide(scores)
         width = min(k + SLACK, count)
         rows = np.argpartition(scores, count - width, axis=1)[:, count - width :]
@@ -153,8 +156,10 @@ class ExactIndex:
         """How far two float32 inner products can be apart that are equal without rounding.
 
         Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1: one of them errs by
-        at most d * eps * |q| * |x|. `tiny` stands for what is lost by underflow.
+        at most d * eps * |q| * |x|. `tiny` stands for what is lost by underflow. The largest of
+        several products errs by no more than the longest vector allows.
         """
+        norms = norms if norms.ndim == 1 else norms.max(axis=1)
         limits = np.finfo(np.float32)
         return 2 * self.dimension * limits.eps * norms * self.max_norm + limits.tiny
 
@@ -162,7 +167,7 @@ class ExactIndex:
         """Orders given candidates by their exact score, equal ones by row.
 
         Args:
-            queries: float32 `[n, d]`.
+            queries: float32 `[n, d]` or `[n, interests, d]`.
             rows: int `[n, n_candidates]`, distinct within a query; -1 for none.
             k: length of the answer.
         """
@@ -183,11 +188,19 @@ class ExactIndex:
         step = max(1, BLOCK // (len(queries) * self.dimension))
         wide = queries.astype(np.float64)
         blocks = [
-            np.einsum("ncd,nd->nc", self.vectors[rows[:, at : at + step]].astype(np.float64), wide)
+            _products(self.vectors[rows[:, at : at + step]].astype(np.float64), wide)
             for at in range(0, rows.shape[1], step)
         ]
         scores = np.concatenate(blocks, axis=1) if blocks else np.empty(rows.shape)
         return scores.astype(np.float32)
+
+
+def _products(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Best inner products `[n, n_candidates]` of queries with vectors `[n, n_candidates, d]`."""
+    if queries.ndim == 2:
+        return np.einsum("ncd,nd->nc", vectors, queries)
+    # One by one, so that each product is summed in the order of a query that has one vector.
+    return np.max([_products(vectors, one) for one in np.moveaxis(queries, 1, 0)], axis=0)
 
 
 def _in_blocks(answer: Callable[[Request], Hits], request: Request, numbers: int) -> Hits:

@@ -21,7 +21,8 @@ class Hits(NamedTuple):
 
     Attributes:
         rows: int32 `[n_queries, k]`, rows of the catalogue.
-        scores: float32 `[n_queries, k]`, inner products, higher is better.
+        scores: float32 `[n_queries, k]`, inner products, higher is better; of a query with several
+            vectors the largest.
     """
 
     rows: np.ndarray
@@ -52,7 +53,8 @@ class Index(Protocol):
 
         Args:
             queries: number `[n_queries, dimension]`, computed with as float32. A zero vector scores
-                0 everywhere, so it gets the first rows of the catalogue.
+                0 everywhere, so it gets the first rows of the catalogue. Or several vectors a query,
+                `[n_queries, interests, dimension]`, of which the best one scores each candidate.
             k: from 1 to the size of the catalogue.
             exclude: for each query the rows that it must not get. Row -1, an unknown id, is
                 ignored, so an array padded with -1 will do.
@@ -65,8 +67,13 @@ class Index(Protocol):
         ...
 
 
-def checked_vectors(vectors: np.ndarray, of_what: str) -> np.ndarray:
+def checked_vectors(vectors: np.ndarray, of_what: str, several: bool = False) -> np.ndarray:
     """Gives float32 `[n, d]`, C order, or refuses what has another number of axes.
+
+    Args:
+        vectors: to check.
+        of_what: how to call the vectors in the message.
+        several: whether `[n, interests, d]` is fine, too.
 
     Raises:
         ConfigError: if there are not two axes or there is no number in a vector.
@@ -80,22 +87,24 @@ def checked_vectors(vectors: np.ndarray, of_what: str) -> np.ndarray:
         )
     with np.errstate(over="ignore"):  # what overflows is refused with its row by the caller
         numbers = np.ascontiguousarray(vectors, dtype=np.float32)
-    if np.ndim(vectors) != 2 or numbers.shape[1] == 0:
+    axes = (2, 3) if several else (2,)
+    if np.ndim(vectors) not in axes or 0 in numbers.shape[1:]:
+        shapes = "[n, dimension]" + (" or [n, interests, dimension]" if several else "")
         raise ConfigError(
-            f"The {of_what} must be an array of shape [n, dimension]. Received shape "
+            f"The {of_what} must be an array of shape {shapes}. Received shape "
             f"{np.shape(vectors)}. Pass a single vector as `vector[np.newaxis]`."
         )
     return numbers
 
 
 def checked_norms(vectors: np.ndarray, of_what: str, names: np.ndarray | None = None) -> np.ndarray:
-    """Lengths of the vectors, float64 `[n]`, once all of them are usable.
+    """Lengths of the vectors, float64 `[n]` or `[n, interests]`, once all of them are usable.
 
     A vector longer than `LONGEST` is refused like an infinite one: without it every inner product
     is finite in float32, and -inf can stand for "not a candidate".
 
     Args:
-        vectors: float32 `[n, d]`.
+        vectors: float32 `[n, d]` or `[n, interests, d]`.
         of_what: how to call the vectors in the message.
         names: an id for each row, for the message.
 
@@ -103,10 +112,10 @@ def checked_norms(vectors: np.ndarray, of_what: str, names: np.ndarray | None = 
         DataError: naming the first row that is not usable.
     """
     # Summed in float64 so that the squares of tiny numbers do not vanish.
-    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    squares = np.einsum("...d,...d->...", vectors, vectors, dtype=np.float64)
     usable = squares <= LONGEST**2  # false for NaN too
     if not usable.all():
-        row = int(np.argmin(usable))
+        row = int(np.argwhere(~usable)[0, 0])
         name = f' (id "{names[row]}")' if names is not None else ""
         raise DataError(
             f"The {of_what} must be finite and no longer than {LONGEST:g}. Received NaN, infinity "
@@ -139,8 +148,8 @@ class Request:
     """The arguments of one search, checked once, then cut into blocks.
 
     Attributes:
-        queries: float32 `[n, d]`.
-        norms: float64 `[n]`, their lengths.
+        queries: float32 `[n, d]` or `[n, interests, d]`.
+        norms: float64 `[n]` or `[n, interests]`, the lengths of the vectors.
         k: how many candidates each query asks for.
         positions: int64 `[n_excluded]`, ascending; the query that each excluded row belongs to.
         rows: int64 `[n_excluded]`, the excluded rows.
@@ -166,10 +175,10 @@ class Request:
         count: int,
     ) -> "Request":
         """Checks the arguments of `Index.search` against a catalogue."""
-        queries = checked_vectors(queries, "query vectors")
-        if queries.shape[1] != dimension:
+        queries = checked_vectors(queries, "query vectors", several=True)
+        if queries.shape[-1] != dimension:
             raise ConfigError(
-                f"The query vectors have {queries.shape[1]} numbers each, the candidates "
+                f"The query vectors have {queries.shape[-1]} numbers each, the candidates "
                 f"{dimension}. Use the query tower that belongs to this index."
             )
         if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= count:

@@ -97,7 +97,8 @@ def tune(
     Args:
         index: the index to tune.
         exact: exact search over the same catalogue.
-        queries: float32 `[n_queries, d]`, like those that the index will be asked.
+        queries: float32 `[n_queries, d]` or `[n_queries, interests, d]`, like those that the index will
+            be asked.
         k: the `k` of recall@k; more than the catalogue holds means all of it.
         target_recall: in (0, 1].
         efforts: what to try, in growing order; None for k, 2 k, 4 k, ... and exhaustive.
@@ -154,7 +155,7 @@ def sample_queries(
         source = exact.vectors
         pool = pool if len(pool) else np.arange(len(source))
     else:
-        source = checked_vectors(queries, "tuning queries")
+        source = checked_vectors(queries, "tuning queries", several=True)
         checked_norms(source, "tuning queries")
         pool = np.arange(len(source))
     if len(pool) > at_most:
