@@ -226,7 +226,7 @@ class SampledSoftmaxConfig:
     type: Literal["sampled_softmax"] = "sampled_softmax"
     temperature: _Positive = 1.0
     num_sampled: PositiveInt = 255
-    sampler: Literal["uniform", "log_uniform", "unigram"] = "log_uniform"
+    sampler: Literal["uniform", "log_uniform", "unigram"] = "unigram"
     alpha: Annotated[float, Field(ge=0, le=2)] = 0.75
     correction: Literal["standard", "without_positive"] = "standard"
 

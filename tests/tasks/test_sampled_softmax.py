@@ -322,6 +322,13 @@ def test_more_draws_than_candidates_are_refused():
         SampledSoftmax(12).adapt(COUNTS)
 
 
+def test_an_estimate_of_the_full_softmax_wants_the_correction():
+    queries, table, rows = case()
+    task = built(4, correction="without_positive")
+    with pytest.raises(ConfigError, match="Received: candidate_sampling_probability=None"):
+        losses(task, queries, table, rows, [0, 5, 6, 10], corrected=False)
+
+
 def test_without_a_catalogue_nothing_is_drawn():
     task = SampledSoftmax(1)
     task.build()

@@ -50,9 +50,12 @@ class SampledSoftmax(keras.layers.Layer):
       which were drawn? Where draws are independent, the answer by Bayes' rule has the logits `s - log q`,
       so the best scores are the same for any `num_sampled`.
 
+    With some hundred draws both train alike; with a handful the estimated sum is noise, and `standard`
+    is the one that still learns.
+
     Args:
         num_sampled: candidates drawn a step.
-        sampler: `uniform`, `log_uniform` or `unigram`.
+        sampler: `uniform`, `log_uniform` or `unigram`, which gave the best lists on MovieLens-1M.
         alpha: with `unigram`, the exponent of the share of training rows, 0 to 2.
         temperature: scores are divided by it first, before anything is subtracted.
         correction: `standard` or `without_positive`.
@@ -71,7 +74,8 @@ class SampledSoftmax(keras.layers.Layer):
         The weighted cross entropy of each example, float32 `[batch_size]`.
 
     Raises:
-        ConfigError: if an argument makes no sense, or more is to be drawn than the catalogue has.
+        ConfigError: if an argument makes no sense or is missing, or more is to be drawn than the
+            catalogue has.
         DataError: if it draws before `adapt`.
 
     References:
@@ -86,7 +90,7 @@ class SampledSoftmax(keras.layers.Layer):
     def __init__(
         self,
         num_sampled: int = 255,
-        sampler: Sampler = "log_uniform",
+        sampler: Sampler = "unigram",
         *,
         alpha: float = 0.75,
         temperature: float = 1.0,
@@ -161,6 +165,7 @@ class SampledSoftmax(keras.layers.Layer):
         candidate_rows: tf.Tensor,
         sampled: Sampled,
     ) -> tf.Tensor:
+        self._check_call(candidate_sampling_probability)
         queries = tf.cast(query_embeddings, tf.float32) / self.temperature
         positives = tf.reduce_sum(queries * tf.cast(candidate_embeddings, tf.float32), axis=1)
         log_q = tf.zeros_like(sampled.probability)
@@ -196,6 +201,15 @@ class SampledSoftmax(keras.layers.Layer):
             raise ConfigError(
                 f"`correction` must be one of {', '.join(get_args(Correction))}. "
                 f"Received: {self.correction!r}."
+            )
+
+    def _check_call(self, probability: tf.Tensor | None) -> None:
+        if self.correction == "without_positive" and probability is None:
+            raise ConfigError(
+                '`SampledSoftmax(correction="without_positive")` estimates the full softmax, which it cannot '
+                "without the correction. Received: candidate_sampling_probability=None. Pass what "
+                '`probability_of` gives, or take correction="standard". In a model: '
+                "`correct_sampling_bias` must be true."
             )
 
     def get_config(self) -> dict[str, Any]:
