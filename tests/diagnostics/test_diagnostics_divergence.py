@@ -8,9 +8,10 @@ import pytest
 from tfrecall._keras import keras, tf
 from tfrecall.data import split_random, synthetic
 from tfrecall.diagnostics.divergence import StopOnNonFinite
+from tfrecall.encoders import Interests
 from tfrecall.errors import DivergedError
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Numeric, Schema
+from tfrecall.schema import Categorical, History, Numeric, Schema
 from tfrecall.training import fit
 
 MONITOR = "factorized_top_k/top_5_categorical_accuracy"
@@ -55,6 +56,15 @@ def test_a_learning_rate_beyond_reason_is_named_with_step_and_rows():
     assert "The batch has 100 rows, the worst of them: item_id=i" in text
     assert "asked by user_id=u" in text
     assert "Lower `training.learning_rate` (it is 1e+30), or set `training.clip_norm` = 1." in text
+
+
+def test_a_model_of_several_interests_diverges_in_words_too():
+    history = History("history", Categorical("item_id", 4), 5, Interests(2))
+    log = DATA.log.unique(["user_id", "item_id", "timestamp"], maintain_order=True)
+    text = story(data=DATA.with_log(log), query=[*PLAIN, history], optimizer="sgd", learning_rate=1e30)
+    assert "First not finite: " in text
+    assert "the worst of them: item_id=i" in text
+    assert "asked by user_id=u" in text
 
 
 class RootOfNothing(keras.layers.Layer):

@@ -20,10 +20,14 @@ def worst_rows(
     Args:
         model: that the batch was encoded by.
         inputs: the encoded batch, as arrays.
-        queries, candidates: the vectors of its rows, float `[batch_size, embedding_dim]`.
+        queries, candidates: the vectors of its rows, float `[batch_size, embedding_dim]`; of queries
+            with several interests `[batch_size, interests, embedding_dim]`.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(queries, axis=1) + np.linalg.norm(candidates, axis=1)
+        lengths = sum(
+            np.linalg.norm(vectors.reshape(len(vectors), -1), axis=1)
+            for vectors in (queries, candidates)
+        )
     order = np.argsort(-np.nan_to_num(lengths, nan=np.inf), kind="stable")[:ROWS_TOLD]
     return "; ".join(_row(model, inputs, row) for row in order)
 
@@ -52,17 +56,17 @@ def _row(model: TwoTower, inputs: dict[str, Any], row: int) -> str:
     values = {
         layer.spec.column: value
         for layer in model.query_tower.features
-        if (value := _value(layer, inputs["query"][layer.name][row]))
+        if (value := _value(layer, inputs["query"][layer.name], row))
     }
     told = ", ".join(f"{name}={value}" for name, value in values.items())
     return f"{model.schema.candidate_id}={candidate} asked by {told}"
 
 
-def _value(layer: Any, encoded: Any) -> str:
+def _value(layer: Any, encoded: Any, row: int) -> str:
     """The raw value of a categorical feature; of a number how many deviations; of others nothing."""
     if layer.spec.type == "numeric":
-        return f"{float(np.ravel(encoded)[0]):.3g} deviations"
+        return f"{float(np.ravel(encoded[row])[0]):.3g} deviations"
     if layer.spec.type != "categorical":
         return ""
-    place = int(encoded) - FIRST
+    place = int(encoded[row]) - FIRST
     return layer.state[place] if place >= 0 else "unknown"

@@ -22,7 +22,8 @@ class _Caught:
         inputs: the encoded batch.
         weights, gradients: names of those that hold a number that is not finite.
         largest: the largest finite weight and its name.
-        queries, candidates: vectors of the rows of the batch, float `[batch_size, embedding_dim]`.
+        queries, candidates: vectors of the rows of the batch, float `[batch_size, embedding_dim]`; of
+            queries with several interests `[batch_size, interests, embedding_dim]`.
     """
 
     loss: float
@@ -189,7 +190,7 @@ def _first(caught: _Caught) -> str:
     bad = [
         f"{int(count)} {side} vectors"
         for side, vectors in (("query", caught.queries), ("candidate", caught.candidates))
-        if (count := np.sum(~np.isfinite(vectors).all(axis=1)))
+        if (count := np.sum(~np.isfinite(vectors).all(axis=-1)))
     ]
     if bad:
         return f"First not finite: {' and '.join(bad)} of the batch; all weights are finite, {largest}."

@@ -20,6 +20,7 @@ from tfrecall.diagnostics.lists import list_length, same_lists
 from tfrecall.diagnostics.row_watch import UnknownRows
 from tfrecall.diagnostics.vectors import collapsed_vectors, dead_dimensions
 from tfrecall.evaluation import Evaluation, rank, top_k
+from tfrecall.index.interests import best_scores
 from tfrecall.models.popularity import Popularity
 from tfrecall.models.two_tower import TwoTower
 
@@ -87,7 +88,8 @@ class Examiner:
             else model.catalogue.vectors.numpy()
         )
         some = _sample(vectors, VECTORS)
-        for side, part in (("query", asked), ("candidate", some)):
+        of_queries = asked.reshape(-1, asked.shape[-1])  # several each, if they have interests
+        for side, part in (("query", of_queries), ("candidate", some)):
             collapsed = collapsed_vectors(part, side)
             self._keep([collapsed or dead_dimensions(part, side)])
         self._keep([_same_lists(asked, vectors, known)])
@@ -161,7 +163,7 @@ def _same_lists(queries: np.ndarray, vectors: np.ndarray, known: Interactions) -
     k = list_length(n_items)
     rows = known.item_rows[known.item_rows >= 0]
     popular = np.argsort(-np.bincount(rows, minlength=n_items), kind="stable")[:k]
-    return same_lists(top_k(asked @ vectors.T, k), popular)
+    return same_lists(top_k(best_scores(asked, vectors), k), popular)
 
 
 def _one_row_a_user(known: Interactions, most: int) -> pl.DataFrame:

@@ -148,7 +148,13 @@ def _write_index(
 ) -> Bundle:
     tuning = model.query_tower.embed(sample_queries(model, TUNING_ROWS))
     return write_bundle(
-        directory / "index", vectors, model.catalogue.ids, index, tuning, model=fingerprint
+        directory / "index",
+        vectors,
+        model.catalogue.ids,
+        index,
+        tuning,
+        model=fingerprint,
+        interests=model.query_tower.interests,
     )
 
 
@@ -240,6 +246,7 @@ def _manifest(
             "dimension": bundle.exact.dimension,
             "candidates": len(bundle.exact),
             "normalize": config["normalize"],
+            "interests": model.query_tower.interests,
         },
         "schema": config["schema"],
         "query": {"forms": model.query_tower.forms, "defaults": defaults},

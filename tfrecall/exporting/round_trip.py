@@ -15,6 +15,7 @@ import tfrecall
 from tfrecall.errors import ExportError
 from tfrecall.exporting.signatures import CANDIDATE_OUTPUT, QUERY_OUTPUT
 from tfrecall.index.exact import ExactIndex
+from tfrecall.index.interests import best_scores
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
 
@@ -119,7 +120,7 @@ def _retrieval_cases(
     histories: np.ndarray | None,
 ) -> list[_Case]:
     """Each signature of `retrieval`: as it is, without the best candidate, among some candidates."""
-    live, past = vectors @ exact.vectors.T, []
+    live, past = best_scores(vectors, exact.vectors), []
     if repeats is not None and histories is not None:
         past = [exact.rows(ids[ids != ""]) for ids in histories]
         live = repeats.apply(live, past)

@@ -13,6 +13,7 @@ from tfrecall._keras import keras, tf
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
+from tfrecall.layers.interests import best_scores
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import Tower
 
@@ -22,6 +23,8 @@ CANDIDATE_OUTPUT = "candidate_embedding"
 
 def save_tower(tower: Tower, output: str, path: str) -> None:
     """Writes a tower with one signature, `serving_default`: raw features -> `[batch, embedding_dim]`.
+
+    A tower of several interests gives `[batch, interests, embedding_dim]`.
 
     Args:
         tower: an adapted tower.
@@ -45,9 +48,10 @@ def save_retrieval(
 ) -> None:
     """Writes query tower and candidate vectors as one model: raw query -> the best candidates.
 
-    All signatures score the whole catalogue exactly and give `candidate_ids` (string
-    `[batch, k]`) and `scores` (float `[batch, k]`), best first, the earlier candidate first where
-    scores are equal. Where fewer than `k` candidates are left, the id is empty and the score -inf.
+    All signatures score the whole catalogue exactly, by the best of a query's vectors, and give
+    `candidate_ids` (string `[batch, k]`) and `scores` (float `[batch, k]`), best first, the earlier
+    candidate first where scores are equal. Where fewer than `k` candidates are left, the id is empty
+    and the score -inf.
 
     - `serving_default`: raw query features; `k` is fixed, as batching in TF Serving needs it.
     - `recommend`: also `k` (int32 scalar from 1; more than there are gives all) and `exclude` (string
@@ -111,7 +115,7 @@ class _ExactSearch(tf.Module):
         allow: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         tower, catalogue, repeats = self._untracked[0]()
-        scores = tf.matmul(_embed(tower, raw), self.vectors, transpose_b=True)
+        scores = best_scores(_embed(tower, raw), self.vectors)
         if repeats is not None:
             scores = self._with_repeats(repeats, scores, catalogue.index(raw["history"]))
         if allow is not None:

@@ -139,7 +139,7 @@ class Repeats:
         Args:
             hits: the best of the other items, found with the own ones excluded.
             exact: the catalogue.
-            vectors: float32 `[n_queries, d]`, what was searched for.
+            vectors: float32 `[n_queries, d]` or `[n_queries, interests, d]`, what was searched for.
             histories: of each query, as `own` takes them.
             barred: of each query the rows that it must not get.
             allowed: the only rows that any query may get.

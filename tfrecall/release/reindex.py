@@ -43,6 +43,7 @@ def reindex(path: str | Path, index: Annoy) -> Release:
             annoy=index,
             tuning_queries=_tuning_queries(release),
             model=release.manifest["model"]["fingerprint"],
+            interests=release.interests,
         )
         made_anew = ("format", "version", "files", "sha256")
         kept = {key: value for key, value in release.manifest.items() if key not in made_anew}

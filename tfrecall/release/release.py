@@ -11,6 +11,7 @@ import polars as pl
 
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.index.bundle import Bundle, load_bundle
+from tfrecall.index.interests import best_scores
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
 from tfrecall.release.manifest import check_files, read_manifest
@@ -97,6 +98,11 @@ class Release:
     @property
     def version(self) -> int:
         return self.manifest["version"]
+
+    @property
+    def interests(self) -> int:
+        """How many vectors a query has; the best of them scores an item."""
+        return self.manifest["model"].get("interests", 1)
 
     @property
     def item_ids(self) -> np.ndarray:
@@ -221,11 +227,14 @@ class Release:
         return SimilarItems(item_id, *self._items(hits, 0, columns))
 
     def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
-        """Raw features to query vectors, by the exported model: float32 `[n, embedding_dim]`."""
+        """Raw features to query vectors, by the exported model: float32 `[n, embedding_dim]`.
+
+        Of a model with `interests` > 1 in its manifest `[n, interests, embedding_dim]`.
+        """
         return self._query_model(features)
 
     def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
-        """A table of queries (`Interactions.queries`) to vectors: float32 `[n, embedding_dim]`.
+        """A table of queries (`Interactions.queries`) to vectors, as `embed` gives them.
 
         Histories that the table does not hold are what users had at the end of the training data, not at
         the time of each row: rows to be judged by should come later.
@@ -237,7 +246,7 @@ class Release:
 
         What users had is that of the end of the training data, see `embed_queries`.
         """
-        scores = self.embed_queries(queries) @ np.asarray(self.bundle.exact.vectors).T
+        scores = best_scores(self.embed_queries(queries), self.bundle.exact.vectors)
         if self.repeats is None:
             return scores
         users = self.people.users(queries["user_id"].to_list())

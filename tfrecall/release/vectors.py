@@ -1,7 +1,8 @@
 """Vectors and ids of a release as Parquet files, for a vector database.
 
 items.parquet   item_id, vector, columns of the item table; in catalogue order
-users.parquet   user_id, vector: users as of their last event in training
+users.parquet   user_id, vector: users as of their last event in training; with several interests a
+                row for each, named by `interest` from 0
 vectors.json    how to compare them, where they come from, size and SHA-256 of the files
 """
 
@@ -31,7 +32,8 @@ def export_vectors(
     """Writes the vectors of a release; returns what `vectors.json` says.
 
     The score of a user and an item is the inner product of their vectors; where the model gives
-    vectors of length 1 that is the cosine. Vectors are fixed-size lists of float32. The directory
+    vectors of length 1 that is the cosine. Of a user with several vectors (`interests` of
+    `vectors.json`) the largest of them counts. Vectors are fixed-size lists of float32. The directory
     appears whole or not at all; one that an earlier export wrote is replaced.
 
     Args:
@@ -98,11 +100,18 @@ def _write_items(release: Release, file: Path, columns: Sequence[str]) -> None:
 
 def _write_users(release: Release, file: Path) -> None:
     fields = [pa.field("user_id", pa.string(), nullable=False)]
-    fields.append(_vector_field(release.bundle.exact.dimension))
+    interests, dimension = release.interests, release.bundle.exact.dimension
+    if interests > 1:
+        fields.append(pa.field("interest", pa.int32(), nullable=False))
+    fields.append(_vector_field(dimension))
     with parquet_stream(file, pa.schema(fields)) as writer:
         for block in blocks(iter(release.people.rows), _BLOCK):
             vectors = release.embed(release.people.ask(block).features)
-            arrays = [pa.array(block, pa.string()), _vectors(vectors)]
+            rows = [user for user in block for _ in range(interests)]
+            arrays = [pa.array(rows, pa.string())]
+            if interests > 1:
+                arrays.append(pa.array(np.tile(np.arange(interests, dtype=np.int32), len(block))))
+            arrays.append(_vectors(vectors.reshape(-1, dimension)))
             writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
 
 
@@ -125,6 +134,8 @@ def _facts(release: Release, directory: Path) -> dict[str, Any]:
         "fingerprint": model["fingerprint"],
         "metric": "cosine" if model["normalize"] else "inner_product",
         "dimension": model["dimension"],
+        # A user has so many vectors, of which the one with the largest product scores an item.
+        "interests": release.interests,
         # What a user had before is scored by more than its vector where this is not null.
         "repeats": release.manifest.get("repeats"),
         "items": len(release.item_ids),
