@@ -4,11 +4,10 @@ A specification names a column and says how it becomes a vector. It holds no Ten
 the same name in `tfrecall.layers.features` does the work.
 """
 
-import functools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY, fields
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from dataclasses import KW_ONLY
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -16,7 +15,6 @@ from pydantic import (
     Field,
     PositiveInt,
     TypeAdapter,
-    ValidationError,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -24,13 +22,12 @@ from pydantic.dataclasses import dataclass
 from tfrecall.encoders import Encoder, Mean
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
 from tfrecall.raw import Form
+from tfrecall.specifications import from_plain, readable
 
 _STRICT = ConfigDict(extra="forbid")
 _Rate = Annotated[float, Field(ge=0, lt=1)]
 # Other arguments of the signature of a release that recommends.
 RESERVED = ("k", "exclude", "allow", "self")
-
-_Class = TypeVar("_Class", bound=type)
 
 
 def check_column(column: str) -> str:
@@ -47,22 +44,7 @@ def check_column(column: str) -> str:
 _Column = Annotated[str, AfterValidator(check_column)]
 
 
-def _readable(cls: _Class) -> _Class:
-    """Lets a class raise `ConfigError` in plain words where pydantic refuses an argument."""
-    original = cls.__init__  # type: ignore[misc]
-
-    @functools.wraps(original)
-    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
-        try:
-            original(self, *args, **kwargs)
-        except ValidationError as error:
-            raise _config_error(cls, error) from error
-
-    cls.__init__ = construct  # type: ignore[misc]
-    return cls
-
-
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Categorical:
     """One string a row, as an embedding (`StringLookup` + `Embedding`).
@@ -86,7 +68,7 @@ class Categorical:
     form: ClassVar[Form] = "string"
 
 
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class MultiCategorical:
     """A list of strings a row, as the masked mean of their embeddings: genres, tags.
@@ -102,7 +84,7 @@ class MultiCategorical:
     form: ClassVar[Form] = "strings"
 
 
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Numeric:
     """A number a row, shifted and scaled to mean 0 and variance 1 (`Normalization`)."""
@@ -113,7 +95,7 @@ class Numeric:
     form: ClassVar[Form] = "number"
 
 
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Bucketized:
     """A number a row, as the embedding of the bucket it falls in (`Discretization`).
@@ -136,7 +118,7 @@ class Bucketized:
     form: ClassVar[Form] = "number"
 
 
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Text:
     """Free text, as the masked mean of the embeddings of its words (`TextVectorization`).
@@ -158,7 +140,7 @@ class Text:
 ItemFeature = Annotated[Categorical | MultiCategorical | Text, Field(discriminator="type")]
 
 
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class History:
     """What a user had before, as one vector of those items' vectors, or several; for queries only.
@@ -200,7 +182,7 @@ class History:
         return self.min_rating is not None or self.below_rating is not None
 
 
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class ExampleAge:
     """How long before the end of the training data an event was, 0 to 1; always 0 when it is asked.
@@ -226,7 +208,7 @@ Feature = Annotated[
 ]
 
 
-@_readable
+@readable
 @dataclass(frozen=True, config=_STRICT)
 class Schema:
     """The features of both towers.
@@ -359,10 +341,7 @@ def feature_from_dict(values: dict[str, Any]) -> Feature:
     Raises:
         ConfigError: if it makes no sense.
     """
-    try:
-        return TypeAdapter(Feature).validate_python(values)
-    except ValidationError as error:
-        raise _config_error(_KINDS.get(values.get("type", ""), Schema), error) from error
+    return from_plain(Feature, values, "A feature")
 
 
 def schema_from_dict(values: Schema | dict[str, Any]) -> Schema:
@@ -371,10 +350,7 @@ def schema_from_dict(values: Schema | dict[str, Any]) -> Schema:
     Raises:
         ConfigError: if it makes no sense.
     """
-    try:
-        return TypeAdapter(Schema).validate_python(values)
-    except ValidationError as error:
-        raise _config_error(Schema, error) from error
+    return from_plain(Schema, values, Schema)
 
 
 def schema_to_dict(schema: Schema) -> dict[str, Any]:
@@ -385,38 +361,6 @@ def schema_to_dict(schema: Schema) -> dict[str, Any]:
 def feature_to_dict(feature: Feature) -> dict[str, Any]:
     """The plain form of a specification, for configurations and manifests."""
     return TypeAdapter(Feature).dump_python(feature)
-
-
-_KINDS: dict[str, type] = {
-    "categorical": Categorical,
-    "multi_categorical": MultiCategorical,
-    "numeric": Numeric,
-    "bucketized": Bucketized,
-    "text": Text,
-    "history": History,
-    "example_age": ExampleAge,
-}
-
-
-def _config_error(cls: type, error: ValidationError) -> ConfigError:
-    """The first thing that pydantic found, in the words of the class."""
-    problem = error.errors()[-1]
-    path = [str(part) for part in problem["loc"] if part not in _KINDS]
-    name = ".".join(path)
-    if problem["type"] == "unexpected_keyword_argument":
-        inner = next((_KINDS[part] for part in reversed(problem["loc"]) if part in _KINDS), cls)
-        valid = [field.name for field in fields(inner)]
-        return ConfigError(
-            f'{inner.__name__} has no setting "{path[-1]}".{nearest(path[-1], valid)} '
-            f"It has: {', '.join(valid)}."
-        )
-    where = f"{cls.__name__}: `{name}`" if name else cls.__name__
-    if problem["type"] == "missing":
-        return ConfigError(f"{where} is missing.")
-    reason = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return ConfigError(reason)
-    return ConfigError(f"{where}: {reason}. Received: {problem['input']!r}.")
 
 
 def _columns(features: Iterable[Feature]) -> list[str]:

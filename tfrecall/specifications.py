@@ -33,13 +33,13 @@ def readable(cls: _Class) -> _Class:
     return cls
 
 
-def from_plain(form: Any, values: Any, name: str) -> Any:
+def from_plain(form: Any, values: Any, name: type | str) -> Any:
     """Reads a specification from its plain form.
 
     Args:
         form: the class of the specification, or a union of classes that `type` tells apart.
         values: a dictionary, or a specification, which stays as it is.
-        name: what to call it in an error if `type` names no class.
+        name: the class, or what to call it, in an error if `type` names no class.
 
     Raises:
         ConfigError: if it makes no sense.
