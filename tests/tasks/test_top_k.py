@@ -10,9 +10,16 @@ from tfrecall.metrics import hit_rate
 from tfrecall.tasks.top_k import ExactTopK
 
 KS = (1, 2, 5)
+SEVERAL = np.random.default_rng(7).normal(size=(1100, 3, 4))
 
 
 def measure(queries, catalogue, rows, weights=None, ks=KS):
+    """The shares of hits."""
+    return measured(queries, catalogue, rows, weights, ks)[: len(ks)]
+
+
+def measured(queries, catalogue, rows, weights=None, ks=KS):
+    """The shares of hits, then what they are worth."""
     metric = ExactTopK(ks)
     metric.update_state(
         tf.constant(queries, tf.float32),
@@ -87,11 +94,30 @@ def test_batches_add_up_until_reset():
     assert not any(np.any(variable) for variable in metric.variables)
 
 
-def test_names_are_those_of_tfrs():
+def test_names_are_those_of_tfrs_and_ndcg_beside():
     assert list(ExactTopK((5, 100)).result()) == [
         "factorized_top_k/top_5_categorical_accuracy",
         "factorized_top_k/top_100_categorical_accuracy",
+        "factorized_top_k/ndcg_5",
+        "factorized_top_k/ndcg_100",
     ]
+
+
+def test_a_hit_is_worth_less_at_a_later_rank():
+    # Ranks 0, 1 and 3: 1 / log2(2) = 1, 1 / log2(3) = .63 and 1 / log2(5) = .43.
+    catalogue = [[4.0], [3.0], [2.0], [1.0]]
+    gains = measured([[1.0]] * 3, catalogue, [0, 1, 3], ks=(1, 2, 4))[3:]
+    expected = [1 / 3, (1 + 0.63093) / 3, (1 + 0.63093 + 0.430677) / 3]
+    np.testing.assert_allclose(gains, expected, rtol=1e-5)
+
+
+def test_of_several_vectors_the_best_one_scores():
+    # 1,100 queries of 3 vectors are more than six blocks.
+    catalogue, rows = SEVERAL[:30, 0] * 2, np.arange(1100) % 30
+    scores = np.einsum("nkd,md->nkm", SEVERAL, catalogue).max(axis=1)
+    ranks = (scores >= scores[np.arange(1100), rows][:, np.newaxis]).sum(axis=1) - 1
+    expected = [np.mean(ranks < k) for k in KS]
+    np.testing.assert_allclose(measure(SEVERAL, catalogue, rows), expected, rtol=1e-5)
 
 
 def test_the_configuration_survives():
@@ -112,7 +138,7 @@ def test_graph_and_eager_agree(in_graph):
     rows = random.integers(9, size=20)
     update(tf.constant(queries, tf.float32), tf.constant(catalogue, tf.float32), tf.constant(rows))
     expected = [hit_rate(brute_force_ranks(queries, catalogue, rows), k).mean() for k in KS]
-    np.testing.assert_allclose(list(metric.result().values()), expected, rtol=1e-6)
+    np.testing.assert_allclose(list(metric.result().values())[: len(KS)], expected, rtol=1e-6)
 
 
 def test_blocks_of_queries_add_up_to_the_whole():
