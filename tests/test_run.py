@@ -92,6 +92,16 @@ def test_by_user_each_fit_knows_what_the_users_had_before_the_rows_it_is_judged_
     assert rows(without.train) == rows(prepared.trainable)
 
 
+def test_the_aggregator_recipe_tests_one_liked_movie_of_every_user_after_the_601st(movielens_folder):
+    config = load_config(
+        "youtube_dnn_aggregator_ml100k", [f"data.folder='{movielens_folder / 'ml-100k'}'"]
+    )
+    prepared = prepare(config, lambda text: None)
+    assert prepared.test.log["user_id"].sort().equals(prepared.test.users["user_id"][601:].sort())
+    assert prepared.test.log["rating"].min() == 3
+    assert prepared.validation.log["user_id"].n_unique() == len(prepared.validation) == 121
+
+
 def test_a_model_is_made_of_its_configuration():
     model = make_model(
         configured("task={type='tfrs_retrieval', temperature=0.2}", "model.dropout=0.25")
