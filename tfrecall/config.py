@@ -271,7 +271,7 @@ class HistoriesConfig:
     minimum_history: Annotated[int, Field(ge=0)] = 1
     targets: Literal["all", "last"] = "all"
     max_targets_per_user: PositiveInt | None = None
-    suppression_threshold: _Positive | None = None
+    suppression_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     form: Literal["sequences", "windows"] = "sequences"
     targets_per_row: PositiveInt = 128
     context: PositiveInt | None = None

@@ -36,6 +36,19 @@ def test_windows_of_no_events_are_padding():
     assert windows(np.empty(0, np.int32), np.array([0]), np.array([0]), 2).tolist() == [[0, 0]]
 
 
+@given(
+    items=st.lists(st.integers(1, 9), max_size=30),
+    slices=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=6),
+    length=st.integers(1, 12),
+)
+def test_windows_are_what_a_loop_cuts(items, slices, length):
+    bounds = np.sort(np.minimum(np.array(slices, np.int64).reshape(-1, 2), len(items)), axis=1)
+    found = windows(np.array(items, np.int32), bounds[:, 0], bounds[:, 1], length)
+    cut = [items[max(start, end - length) : end] for start, end in bounds.tolist()]
+    assert found.dtype == np.int32
+    assert found.tolist() == [[0] * (length - len(row)) + row for row in cut]
+
+
 def test_events_come_by_user_and_time_and_ties_in_file_order():
     events = Events.build(LOG, History(), INDEX)
     # u: a b c b, v: c
