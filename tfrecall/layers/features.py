@@ -247,7 +247,7 @@ class TextFeature(FeatureLayer):
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)
-        self._vectorization = keras.layers.TextVectorization(vocabulary=list(self.state))
+        self._vectorization = keras.layers.TextVectorization(vocabulary=self.state)
         self._table = self._embedding(self._vectorization.vocabulary_size())
 
 
@@ -318,7 +318,7 @@ LAYERS: dict[type, type[FeatureLayer]] = {
 
 def _string_lookup(vocabulary: Sequence[str]) -> keras.layers.StringLookup:
     return keras.layers.StringLookup(
-        vocabulary=list(vocabulary), mask_token="", oov_token=UNKNOWN_TOKEN, num_oov_indices=1
+        vocabulary=tuple(vocabulary), mask_token="", oov_token=UNKNOWN_TOKEN, num_oov_indices=1
     )
 
 

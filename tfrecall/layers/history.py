@@ -139,7 +139,7 @@ class HistoryFeature(FeatureLayer):
         # Of tuples only: Keras would track each entry of a list.
         self.state = (tuple(ids), self.inner.state, tuple(map(_tuple, encoded)))
         self._lookup = keras.layers.StringLookup(
-            vocabulary=list(ids), mask_token="", oov_token=UNKNOWN_TOKEN
+            vocabulary=tuple(ids), mask_token="", oov_token=UNKNOWN_TOKEN
         )
         # Two rows in front: padding, and the unknown item, which never gets here.
         rows = np.array(encoded)

@@ -73,7 +73,7 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         self.lookup = keras.layers.StringLookup(
-            vocabulary=list(self.ids), mask_token="", oov_token=UNKNOWN_TOKEN
+            vocabulary=tuple(self.ids), mask_token="", oov_token=UNKNOWN_TOKEN
         )
 
     def __len__(self) -> int:
