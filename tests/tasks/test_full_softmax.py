@@ -10,9 +10,9 @@ from tfrecall.errors import ConfigError
 from tfrecall.tasks.full_softmax import FullSoftmax, log_sum_exp
 
 
-def case(rows=6, items=11, seed=0, scale=1.0):
+def case(rows=6, items=11, seed=0, scale=1.0, interests=()):
     random = np.random.default_rng(seed)
-    queries = (scale * random.normal(size=(rows, 3))).astype(np.float32)
+    queries = (scale * random.normal(size=(rows, *interests, 3))).astype(np.float32)
     candidates = (scale * random.normal(size=(items, 3))).astype(np.float32)
     return queries, candidates, random.integers(items, size=rows)
 
@@ -59,9 +59,12 @@ def test_agrees_with_numpy(temperature):
     block=st.integers(1, 35),
     seed=st.integers(0, 1000),
     scale=st.sampled_from([0.1, 1.0, 4.0]),
+    interests=st.sampled_from([(), (1,), (3,)]),
 )
-def test_blocks_of_any_size_give_value_and_gradient_of_one_block(rows, items, block, seed, scale):
-    queries, candidates, positives = case(rows, items, seed, scale)
+def test_blocks_of_any_size_give_value_and_gradient_of_one_block(
+    rows, items, block, seed, scale, interests
+):
+    queries, candidates, positives = case(rows, items, seed, scale, interests)
     weights = tf.constant(np.random.default_rng(seed).uniform(0, 2, rows), tf.float32)
     blocks = with_gradients(FullSoftmax(block_size=block), queries, candidates, positives, weights)
     whole = with_gradients(FullSoftmax(block_size=1000), queries, candidates, positives, weights)
@@ -69,12 +72,14 @@ def test_blocks_of_any_size_give_value_and_gradient_of_one_block(rows, items, bl
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-5)
 
 
-def test_the_gradient_is_that_of_an_ordinary_softmax():
-    queries, candidates, rows = case()
+@pytest.mark.parametrize("interests", [(), (1,), (3,)])
+def test_the_gradient_is_that_of_an_ordinary_softmax(interests):
+    queries, candidates, rows = case(interests=interests)
     got = with_gradients(FullSoftmax(block_size=4), queries, candidates, rows)
     variables = tf.Variable(queries), tf.Variable(candidates)
     with tf.GradientTape() as tape:
-        logits = tf.matmul(*variables, transpose_b=True)
+        logits = tf.einsum("n...d,md->n...m", *variables)
+        logits = tf.reduce_max(logits, axis=1) if interests else logits
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(rows, logits)
     for ours, expected in zip(got[1:], tape.gradient(loss, variables), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
@@ -147,3 +152,21 @@ def test_the_configuration_survives():
 def test_settings_that_make_no_sense_are_refused(options):
     with pytest.raises(ConfigError, match="Received"):
         FullSoftmax(**options)
+
+
+def test_each_candidate_is_scored_by_the_best_of_several_vectors():
+    # Products with (1, 0) are 0 and ln 2, with (0, 1) ln 5 and 0: scores ln 5 and ln 2, together 7.
+    queries = tf.constant([[[1.0, 0.0], [0.0, 1.0]]] * 2)
+    candidates = tf.constant([[0.0, np.log(5)], [np.log(2), 0.0]], tf.float32)
+    losses = FullSoftmax()(queries, candidates, candidate_rows=tf.constant([0, 1]))
+    np.testing.assert_allclose(losses, [np.log(7 / 5), np.log(7 / 2)], rtol=1e-6)
+
+
+def test_equal_vectors_share_no_gradient_twice():
+    queries, candidates, rows = case()
+    _, of_one, _ = with_gradients(FullSoftmax(), queries, candidates, rows)
+    twice = np.repeat(queries[:, np.newaxis], 2, axis=1)
+    _, of_two, of_candidates = with_gradients(FullSoftmax(), twice, candidates, rows)
+    np.testing.assert_allclose(of_two, np.stack([of_one, 0 * of_one], axis=1), rtol=1e-5, atol=1e-6)
+    expected = with_gradients(FullSoftmax(), queries, candidates, rows)[2]
+    np.testing.assert_allclose(of_candidates, expected, rtol=1e-5, atol=1e-6)

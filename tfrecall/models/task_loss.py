@@ -16,7 +16,8 @@ from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
 class AsksTask:
     """What `TwoTower` does between the vectors of a batch's queries and their loss.
 
-    Tasks get one vector a query: of several interests the one that explains the target best.
+    Of a query with several vectors tasks get the one that explains the target best; those that say
+    `takes_interests` get all.
     """
 
     task: keras.layers.Layer
@@ -52,10 +53,10 @@ class AsksTask:
                 if training
                 else self._candidate_vectors
             )
-            # Where there is no target in the catalogue the weight is 0, whatever is taken.
-            positives = tf.gather(candidates, tf.maximum(index - FIRST, 0))
-            asked = closest(queries, positives)
-            return task(asked, candidates, sample_weight=weights, candidate_rows=index - FIRST)
+            if not getattr(task, "takes_interests", False):
+                # Where there is no target in the catalogue the weight is 0, whatever is taken.
+                queries = closest(queries, tf.gather(candidates, tf.maximum(index - FIRST, 0)))
+            return task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
         options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
         uniform = self._draw_uniform() if training else None
         asked = index if uniform is None else tf.concat([index, uniform], axis=0)

@@ -1,9 +1,12 @@
 """Softmax over the whole catalogue."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
+from tfrecall.layers.interests import closest
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -15,12 +18,17 @@ class FullSoftmax(keras.layers.Layer):
     than `block_size` is scored block by block, and again in the gradient, so memory stays at
     `batch_size x block_size` floats.
 
+    Of a query with several vectors each candidate is scored by its best one, as when recommendations
+    are asked for: what the other vectors say of other candidates is learned, too, which a loss of the
+    closest vector alone leaves open. It takes as many times the multiplications.
+
     Args:
         temperature: scores are divided by it.
         block_size: candidates scored at a time.
 
     Call arguments:
-        query_embeddings: float `[batch_size, embedding_dim]`.
+        query_embeddings: float `[batch_size, embedding_dim]`, or
+            `[batch_size, interests, embedding_dim]`.
         candidate_embeddings: float `[candidates, embedding_dim]`, the whole catalogue.
         sample_weight: float `[batch_size]`, optional.
         candidate_rows: int `[batch_size]`, the row of each positive in the catalogue; -1 for a
@@ -31,6 +39,7 @@ class FullSoftmax(keras.layers.Layer):
     """
 
     needs_catalogue = True
+    takes_interests = True
 
     def __init__(self, temperature: float = 1.0, block_size: int = 16_384, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -52,7 +61,8 @@ class FullSoftmax(keras.layers.Layer):
     ) -> tf.Tensor:
         queries = query_embeddings / self.temperature
         rows = tf.maximum(candidate_rows, 0)
-        positives = tf.reduce_sum(queries * tf.gather(candidate_embeddings, rows), axis=1)
+        targets = tf.gather(candidate_embeddings, rows)
+        positives = tf.reduce_sum(closest(queries, targets) * targets, axis=1)
         losses = log_sum_exp(queries, candidate_embeddings, self.block_size) - positives
         losses *= tf.cast(candidate_rows >= 0, losses.dtype)
         return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
@@ -66,8 +76,10 @@ class FullSoftmax(keras.layers.Layer):
 def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> Any:
     """log sum_j exp(q_i . c_j) of each query, without holding all the scores at once.
 
+    Of a query with several vectors the largest of their products with a candidate counts.
+
     Args:
-        queries: float `[n, embedding_dim]`.
+        queries: float `[n, embedding_dim]` or `[n, interests, embedding_dim]`.
         candidates: float `[m, embedding_dim]`.
         block_size: columns held at a time, in the value and in the gradient.
 
@@ -76,14 +88,18 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
     """
     count = tf.shape(candidates)[0]
     blocks = -(-count // block_size)
+    vectors = [queries] if queries.shape.rank == 2 else tf.unstack(queries, axis=1)
 
-    def logits(block: tf.Tensor) -> tf.Tensor:
-        columns = candidates[block * block_size : (block + 1) * block_size]
-        return tf.matmul(queries, columns, transpose_b=True)
+    def of_block(block: tf.Tensor) -> tf.Tensor:
+        return candidates[block * block_size : (block + 1) * block_size]
+
+    def products(block: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.matmul(vector, of_block(block), transpose_b=True) for vector in vectors]
 
     def add(block: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = functools.reduce(tf.maximum, products(block))
         # log(exp(a) + exp(b)) without overflow; the first total is log 0 = -inf.
-        both = tf.stack([total, tf.reduce_logsumexp(logits(block), axis=1)])
+        both = tf.stack([total, tf.reduce_logsumexp(logits, axis=1)])
         return block + 1, tf.reduce_logsumexp(both, axis=0)
 
     start = tf.fill(tf.shape(queries)[:1], tf.constant(float("-inf"), queries.dtype))
@@ -97,22 +113,42 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
         def block_gradient(
-            block: tf.Tensor, for_queries: tf.Tensor, for_candidates: tf.TensorArray
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-            softmax = tf.exp(logits(block) - total[:, tf.newaxis]) * upstream[:, tf.newaxis]
-            columns = candidates[block * block_size : (block + 1) * block_size]
-            for_candidates = for_candidates.write(block, tf.matmul(softmax, queries, transpose_a=True))
-            return block + 1, for_queries + tf.matmul(softmax, columns), for_candidates
+            block: tf.Tensor, for_candidates: tf.TensorArray, *for_vectors: tf.Tensor
+        ) -> tuple[Any, ...]:
+            scores = products(block)
+            logits = functools.reduce(tf.maximum, scores)
+            softmax = tf.exp(logits - total[:, tf.newaxis]) * upstream[:, tf.newaxis]
+            shares = _to_the_first_largest(softmax, scores, logits)
+            learned = [tf.matmul(s, v, transpose_a=True) for s, v in zip(shares, vectors, strict=True)]
+            for_candidates = for_candidates.write(block, functools.reduce(tf.add, learned))
+            columns = of_block(block)
+            more = (g + tf.matmul(s, columns) for g, s in zip(for_vectors, shares, strict=True))
+            return block + 1, for_candidates, *more
 
         pieces = tf.TensorArray(
-            queries.dtype, size=blocks, infer_shape=False, element_shape=[None, queries.shape[1]]
+            queries.dtype, size=blocks, infer_shape=False, element_shape=[None, queries.shape[-1]]
         )
-        _, for_queries, pieces = tf.while_loop(
+        _, pieces, *for_vectors = tf.while_loop(
             lambda block, *_: block < blocks,
             block_gradient,
-            (0, tf.zeros_like(queries), pieces),
+            (0, pieces, *map(tf.zeros_like, vectors)),
             parallel_iterations=1,
         )
-        return for_queries, pieces.concat(), None
+        of_queries = for_vectors[0] if queries.shape.rank == 2 else tf.stack(for_vectors, axis=1)
+        return of_queries, pieces.concat(), None
 
     return total, gradient
+
+
+def _to_the_first_largest(
+    values: tf.Tensor, scores: Sequence[tf.Tensor], largest: tf.Tensor
+) -> list[tf.Tensor]:
+    """Each value where the first of the scores is that reaches the largest, zeros elsewhere."""
+    if len(scores) == 1:
+        return [values]
+    found = []
+    for score in scores:
+        mine = values * tf.cast(score >= largest, values.dtype)
+        values -= mine
+        found.append(mine)
+    return found
