@@ -11,7 +11,9 @@ PUBLIC = {
     "CandidateTower",
     "Categorical",
     "ExactTopK",
+    "ExampleAge",
     "FullSoftmax",
+    "History",
     "InBatchSoftmax",
     "ItemCF",
     "ItemTransitions",
@@ -24,10 +26,13 @@ PUBLIC = {
     "StreamingFrequency",
     "Text",
     "TfrecallError",
+    "TrainingExamples",
     "TwoTower",
+    "YouTubeDNN",
     "__version__",
     "compare",
     "data",
+    "encoders",
     "evaluate",
     "export",
     "fit",
@@ -36,6 +41,7 @@ PUBLIC = {
     "load",
     "load_config",
     "report",
+    "validation_examples",
 }
 
 

@@ -247,7 +247,9 @@ def test_steps_in_bfloat16_leave_float32_behind(parts):
     assert not np.array_equal(vectors, tf.cast(tf.cast(vectors, tf.bfloat16), tf.float32).numpy())
     assert {weight.dtype for weight in mixed.trainable_variables} == {tf.float32}
     assert keras.mixed_precision.global_policy().name == "float32"
-    assert {layer.compute_dtype for layer in mixed.query_tower._dense} == {"float32"}
+    assert {layer.compute_dtype for layer in [*mixed.query_tower._hidden, mixed.query_tower._last]} == {
+        "float32"
+    }
     with pytest.raises(ConfigError, match="begin with a new model"):
         fit(mixed, parts.train, mixed_precision=True)
     fit(mixed, parts.train, epochs=1, verbose=0)  # and goes on in float32

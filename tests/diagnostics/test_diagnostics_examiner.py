@@ -77,7 +77,7 @@ def test_a_model_that_learned_nothing_is_named_for_all_that_is_wrong_with_it(par
     model.adapt(parts[0])
     for tower in (model.query_tower, model.candidate_tower):
         tower.create_weights()
-    dense = model.query_tower._dense[0]
+    dense = model.query_tower._last
     dense.kernel.assign(dense.kernel * 1e-6)
     dense.bias.assign(tf.ones_like(dense.bias))  # the same vector for everybody
     findings, heard = examined(model, parts, config)
