@@ -6,7 +6,7 @@ from tfrecall.encoders import Interests, Windows
 from tfrecall.schema import Categorical, ExampleAge, History, Schema
 
 INTERESTS, DIM = 3, 8
-ITEM = Categorical("item_id", DIM)
+ITEM = Categorical("item_id", DIM, unknown_rate=0.0)
 SCHEMA = Schema(
     query=[
         Categorical("device", 4),

@@ -95,7 +95,9 @@ def test_the_full_softmax_learns_the_scores_that_are_served(interest_model):
     queries = np.random.default_rng(1).normal(size=(10, INTERESTS, DIM)).astype(np.float32)
     candidates = interest_model.embed_candidates().astype(float)
     losses = interest_model._task_loss(tf.constant(queries), tf.constant(index), tf.ones([10]), False)
-    for logits, row, loss in zip(by_brute_force(queries, candidates), index - 2, losses, strict=True):
+    for logits, row, loss in zip(
+        by_brute_force(queries, candidates), index - 2, losses.numpy(), strict=True
+    ):
         assert loss == pytest.approx(np.log(np.exp(logits).sum()) - logits[row], rel=1e-4)
 
 
