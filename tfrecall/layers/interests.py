@@ -4,6 +4,8 @@ A query with interests is a tensor `[batch, interests, dim]` where others are `[
 function here takes both.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from tfrecall._keras import keras, tf
@@ -101,8 +103,6 @@ def best_scores(queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
 def closest(queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """The vector of each query that has the largest inner product with its target: `[batch, dim]`.
 
-    It alone is trained by that target.
-
     Args:
         queries: float `[batch, dim]` or `[batch, interests, dim]`.
         targets: float `[batch, dim]`.
@@ -113,3 +113,33 @@ def closest(queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     if queries.shape.rank == 2:
         return queries
     return tf.gather(queries, tf.argmax(tf.linalg.matvec(queries, targets), axis=1), batch_dims=1)
+
+
+def apart(queries: tf.Tensor) -> list[tf.Tensor]:
+    """The vectors of the queries, one interest after the other: each `[batch, dim]`."""
+    return [queries] if queries.shape.rank == 2 else tf.unstack(queries, axis=1)
+
+
+def together(vectors: Sequence[tf.Tensor], queries: tf.Tensor) -> tf.Tensor:
+    """What `apart` took apart, in the shape of `queries`."""
+    return vectors[0] if queries.shape.rank == 2 else tf.stack(vectors, axis=1)
+
+
+def to_the_first_largest(values: tf.Tensor, scores: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """For each of the scores the values where it is the largest, and the first that is so; else zero.
+
+    The way back of a gradient through the largest of the scores, without an index of it.
+
+    Args:
+        values: float of any shape.
+        scores: one or more of that shape.
+    """
+    if len(scores) == 1:
+        return [values]
+    largest = functools.reduce(tf.maximum, scores)
+    found = []
+    for score in scores:
+        mine = values * tf.cast(score >= largest, values.dtype)
+        values -= mine
+        found.append(mine)
+    return found

@@ -16,8 +16,9 @@ from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
 class AsksTask:
     """What `TwoTower` does between the vectors of a batch's queries and their loss.
 
-    Of a query with several vectors tasks get the one that explains the target best; those that say
-    `takes_interests` get all.
+    Of a query with several vectors a task that says `takes_interests` gets all, and scores each
+    candidate by its best one, as it is served. Others get the one that is closest to the target, as in
+    ComiRec (Cen et al., KDD 2020), and learn nothing of what the other vectors say.
     """
 
     task: keras.layers.Layer
@@ -53,10 +54,10 @@ class AsksTask:
                 if training
                 else self._candidate_vectors
             )
-            if not getattr(task, "takes_interests", False):
-                # Where there is no target in the catalogue the weight is 0, whatever is taken.
-                queries = closest(queries, tf.gather(candidates, tf.maximum(index - FIRST, 0)))
-            return task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
+            # Where there is no target in the catalogue the weight is 0, whatever is taken.
+            targets = tf.gather(candidates, tf.maximum(index - FIRST, 0))
+            asked = self._as_asked(queries, targets)
+            return task(asked, candidates, sample_weight=weights, candidate_rows=index - FIRST)
         options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
         uniform = self._draw_uniform() if training else None
         asked = index if uniform is None else tf.concat([index, uniform], axis=0)
@@ -80,7 +81,7 @@ class AsksTask:
             options["candidate_ids"] = (
                 self._outside_ids(index) if self.task._remove_accidental_hits else None
             )
-        return self.task(closest(queries, candidates), candidates, **options)
+        return self.task(self._as_asked(queries, candidates), candidates, **options)
 
     def _sampled_loss(
         self, task: SampledSoftmax, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor
@@ -91,18 +92,21 @@ class AsksTask:
         # What was drawn is distinct, and `tf.unique` keeps the order: it comes first.
         distinct, positions = tf.unique(tf.concat([drawn, rows], axis=0) + FIRST)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=True)
-        positives = tf.gather(embedded, positions[tf.size(drawn) :])
         options: dict[str, Any] = {}
         if self.correct_sampling_bias:
             options["candidate_sampling_probability"] = task.probability_of(rows)
         return task(
-            closest(queries, positives),
-            positives,
+            queries,
+            tf.gather(embedded, positions[tf.size(drawn) :]),
             sample_weight=weights,
             candidate_rows=rows,
             sampled=Sampled(drawn, embedded[: tf.size(drawn)], task.probability_of(drawn)),
             **options,
         )
+
+    def _as_asked(self, queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """The queries as the task takes them: all their vectors, or those closest to their targets."""
+        return queries if getattr(self.task, "takes_interests", False) else closest(queries, targets)
 
     def _draw_uniform(self) -> tf.Tensor | None:
         """`candidate_index` of what the task wants drawn from the whole catalogue for this batch."""

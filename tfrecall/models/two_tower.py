@@ -32,8 +32,9 @@ from tfrecall.tasks.top_k import ExactTopK
 class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
     """A query tower and a candidate tower whose inner product is the score.
 
-    With a history of several interests (`encoders.Interests`) a query has several vectors. Its score is
-    the largest of theirs, and each target is learned from by the vector that explains it best.
+    With a history of several interests (`encoders.Interests`) a query has several vectors, and its score
+    of a candidate is the largest of theirs. Our tasks learn that score; tasks that take one vector a
+    query get the one that is closest to the target.
 
     Adapt it to data once, then compile and fit it like any Keras model, on batches of raw features
     (`tfrecall.data.examples`, or as the tutorials of TensorFlow Recommenders write them). Raw batches

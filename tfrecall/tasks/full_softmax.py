@@ -1,12 +1,11 @@
 """Softmax over the whole catalogue."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
-from tfrecall.layers.interests import closest
+from tfrecall.layers.interests import apart, closest, to_the_first_largest, together
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -19,8 +18,7 @@ class FullSoftmax(keras.layers.Layer):
     `batch_size x block_size` floats.
 
     Of a query with several vectors each candidate is scored by its best one, as when recommendations
-    are asked for: what the other vectors say of other candidates is learned, too, which a loss of the
-    closest vector alone leaves open. It takes as many times the multiplications.
+    are asked for. It takes as many times the multiplications.
 
     Args:
         temperature: scores are divided by it.
@@ -88,7 +86,7 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
     """
     count = tf.shape(candidates)[0]
     blocks = -(-count // block_size)
-    vectors = [queries] if queries.shape.rank == 2 else tf.unstack(queries, axis=1)
+    vectors = apart(queries)
 
     def of_block(block: tf.Tensor) -> tf.Tensor:
         return candidates[block * block_size : (block + 1) * block_size]
@@ -118,7 +116,7 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
             scores = products(block)
             logits = functools.reduce(tf.maximum, scores)
             softmax = tf.exp(logits - total[:, tf.newaxis]) * upstream[:, tf.newaxis]
-            shares = _to_the_first_largest(softmax, scores, logits)
+            shares = to_the_first_largest(softmax, scores)
             learned = [tf.matmul(s, v, transpose_a=True) for s, v in zip(shares, vectors, strict=True)]
             for_candidates = for_candidates.write(block, functools.reduce(tf.add, learned))
             columns = of_block(block)
@@ -134,21 +132,6 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
             (0, pieces, *map(tf.zeros_like, vectors)),
             parallel_iterations=1,
         )
-        of_queries = for_vectors[0] if queries.shape.rank == 2 else tf.stack(for_vectors, axis=1)
-        return of_queries, pieces.concat(), None
+        return together(for_vectors, queries), pieces.concat(), None
 
     return total, gradient
-
-
-def _to_the_first_largest(
-    values: tf.Tensor, scores: Sequence[tf.Tensor], largest: tf.Tensor
-) -> list[tf.Tensor]:
-    """Each value where the first of the scores is that reaches the largest, zeros elsewhere."""
-    if len(scores) == 1:
-        return [values]
-    found = []
-    for score in scores:
-        mine = values * tf.cast(score >= largest, values.dtype)
-        values -= mine
-        found.append(mine)
-    return found

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
+from tfrecall.layers.interests import best_scores, closest
 from tfrecall.layers.randomness import RandomStream
 from tfrecall.tasks.candidates import Candidates, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
@@ -54,7 +55,8 @@ class InBatchSoftmax(keras.layers.Layer):
             estimates it in training, which needs no counting and follows a stream that changes.
 
     Call arguments:
-        query_embeddings: float `[batch_size, embedding_dim]`.
+        query_embeddings: float `[batch_size, embedding_dim]`, or with several vectors a query
+            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional.
         candidate_sampling_probability: float `[batch_size]`, the share of the training rows that hold
@@ -78,6 +80,7 @@ class InBatchSoftmax(keras.layers.Layer):
     """
 
     needs_catalogue = False
+    takes_interests = True
 
     def __init__(
         self,
@@ -171,9 +174,9 @@ class InBatchSoftmax(keras.layers.Layer):
             if past is not None:
                 moving = self._log_probability(columns, rows, uniform, num_candidates)
                 embeddings = scale_gradient(embeddings, tf.exp(log_q - moving))
-        logits = tf.matmul(queries, embeddings, transpose_b=True)
+        logits = best_scores(queries, embeddings)
         if past is not None:
-            own = tf.reduce_sum(queries * batch.embeddings, axis=1)
+            own = tf.reduce_sum(closest(queries, batch.embeddings) * batch.embeddings, axis=1)
             logits = set_positives(logits, labels, own)
         losses = self._cross_entropies(logits, labels, penalty)
         return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)

@@ -1,11 +1,13 @@
 """Softmax over candidates drawn from the whole catalogue."""
 
+import functools
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError, DataError, nearest
+from tfrecall.layers.interests import apart, closest, to_the_first_largest, together
 from tfrecall.layers.randomness import RandomStream
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.samplers import Sampler, StratifiedSampler
@@ -61,7 +63,8 @@ class SampledSoftmax(keras.layers.Layer):
         correction: `standard` or `without_positive`.
 
     Call arguments:
-        query_embeddings: float `[batch_size, embedding_dim]`.
+        query_embeddings: float `[batch_size, embedding_dim]`, or with several vectors a query
+            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional.
         candidate_sampling_probability: float `[batch_size]`, that a sample holds the positive
@@ -86,6 +89,7 @@ class SampledSoftmax(keras.layers.Layer):
     """
 
     needs_catalogue = False
+    takes_interests = True
 
     def __init__(
         self,
@@ -167,7 +171,8 @@ class SampledSoftmax(keras.layers.Layer):
     ) -> tf.Tensor:
         self._check_call(candidate_sampling_probability)
         queries = tf.cast(query_embeddings, tf.float32) / self.temperature
-        positives = tf.reduce_sum(queries * tf.cast(candidate_embeddings, tf.float32), axis=1)
+        targets = tf.cast(candidate_embeddings, tf.float32)
+        positives = tf.reduce_sum(closest(queries, targets) * targets, axis=1)
         log_q = tf.zeros_like(sampled.probability)
         if candidate_sampling_probability is not None:
             log_q = tf.math.log(sampled.probability)
@@ -250,7 +255,8 @@ def log_sum_of_others(
     """log sum_j exp(q_i . c_j - log_q_j) of each query, in half the time of TensorFlow's own gradient.
 
     Args:
-        queries: float `[n, embedding_dim]`.
+        queries: float `[n, embedding_dim]` or `[n, interests, embedding_dim]`; of several products the
+            largest counts.
         candidates: float `[m, embedding_dim]`, one or more.
         log_q: float `[m]`; gets no gradient.
         without: int `[k, 2]`, pairs (i, j) that do not count.
@@ -258,7 +264,9 @@ def log_sum_of_others(
     Returns:
         Float `[n]`; a large negative number for a query of which none counts.
     """
-    logits = tf.matmul(queries, candidates, transpose_b=True) - log_q
+    vectors = apart(queries)
+    scores = [tf.matmul(vector, candidates, transpose_b=True) for vector in vectors]
+    logits = functools.reduce(tf.maximum, scores) - log_q
     nothing = tf.fill([tf.shape(without)[0]], tf.constant(MASKED, logits.dtype))
     logits = tf.tensor_scatter_nd_update(logits, without, nothing)
     shares = tf.nn.softmax(logits)
@@ -268,7 +276,12 @@ def log_sum_of_others(
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None, None]:
         # Rows are weighed after one product and before the other: the matrix is not touched again.
         upstream = upstream[:, tf.newaxis]
-        for_candidates = tf.matmul(shares, upstream * queries, transpose_a=True)
-        return upstream * tf.matmul(shares, candidates), for_candidates, None, None
+        parts = to_the_first_largest(shares, scores)
+        for_vectors = [upstream * tf.matmul(part, candidates) for part in parts]
+        for_candidates = [
+            tf.matmul(part, upstream * vector, transpose_a=True)
+            for part, vector in zip(parts, vectors, strict=True)
+        ]
+        return together(for_vectors, queries), functools.reduce(tf.add, for_candidates), None, None
 
     return totals, gradient
