@@ -100,6 +100,7 @@ class Attention:
             have so many events. None for the `history_length` of the feature.
         activation: of the feed-forward layers.
         expansion: how many times longer their inner vectors are.
+        ages: whether each head learns what the number of events between two of them says.
     """
 
     blocks: PositiveInt = 2
@@ -109,6 +110,7 @@ class Attention:
     max_length: PositiveInt | None = None
     activation: Literal["relu", "gelu"] = "relu"
     expansion: PositiveInt = 1
+    ages: bool = False
     type: Literal["attention"] = "attention"
 
 

@@ -37,6 +37,9 @@ def states_by_brute_force(events, encoder):
         for part in np.split(np.arange(events.shape[1]), block.spec.heads):
             for cell in range(len(events)):
                 scores = keys[: cell + 1, part] @ queries[cell, part] / math.sqrt(len(part))
+                if block.spec.ages:
+                    of_ages = block._ages.numpy()[part[0] // len(part)]
+                    scores += [of_ages[cell - event] for event in range(cell + 1)]
                 weights = np.exp(scores) / np.exp(scores).sum()
                 attended[cell, part] = weights @ values[: cell + 1, part]
         states = states + attended
@@ -45,12 +48,19 @@ def states_by_brute_force(events, encoder):
     return norm(states, encoder._norm)
 
 
+@pytest.mark.parametrize("ages", [False, True])
 @pytest.mark.parametrize("heads", [1, 2])
-def test_states_are_those_of_brute_force(heads):
-    encoder = make_encoder(Attention(2, heads=heads, expansion=3), history_length=9)
+def test_states_are_those_of_brute_force(heads, ages):
+    encoder = make_encoder(Attention(2, heads=heads, expansion=3, ages=ages), history_length=9)
     encoder(VECTORS, FULL)
-    # Biases start at zero and scales at one, which would hide them.
-    encoder.set_weights([w + 0.1 if w.dtype == np.float32 else w for w in encoder.get_weights()])
+    # Biases and ages start at zero and scales at one, which would hide them.
+    random = np.random.default_rng(1)
+    encoder.set_weights(
+        [
+            w + random.normal(0.1, 0.5, w.shape).astype(w.dtype) if w.dtype == np.float32 else w
+            for w in encoder.get_weights()
+        ]
+    )
     mask = np.array([[False] * 3 + [True] * 4, [True] * 5 + [False] * 2])
     states = encoder(VECTORS, mask)
     np.testing.assert_allclose(states[0, 3:], states_by_brute_force(VECTORS[0, 3:], encoder), atol=1e-5)

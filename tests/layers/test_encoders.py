@@ -19,7 +19,7 @@ ENCODERS = {
     "windows": make_encoder(Windows([7, 3, 1], last=2), 7),
     "decay": make_encoder(Decay(0.6), 4),
     "gru": make_encoder(GRU(5, layers=2, dropout=0.3), 10),
-    "attention": make_encoder(Attention(2, heads=2, dropout=0.3), 10),
+    "attention": make_encoder(Attention(2, heads=2, dropout=0.3, ages=True), 10),
     "one block": make_encoder(Attention(1, max_length=12, activation="gelu", expansion=2), 10),
     "interests": make_encoder(Interests(3, units=5), 4),
     "one interest": make_encoder(Interests(1), 10),

@@ -12,6 +12,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema import Categorical, Schema
 from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
 DATA = synthetic(n_users=30, n_items=20, n_rows=400)
 SCHEMA = Schema(
@@ -144,7 +145,15 @@ def test_a_configuration_reaches_the_task():
     assert {name: getattr(task, name) for name in EVERYTHING} == EVERYTHING
 
 
-@pytest.mark.parametrize("settings", [{"correction": "without_positive"}, {"frequency": "streaming"}])
-def test_a_task_that_corrects_wants_the_correction(settings):
+@pytest.mark.parametrize(
+    "task",
+    [
+        InBatchSoftmax(correction="without_positive"),
+        InBatchSoftmax(frequency="streaming"),
+        SampledSoftmax(5, correction="without_positive"),
+    ],
+    ids=["in_batch", "streaming", "sampled"],
+)
+def test_a_task_that_corrects_wants_the_correction(task):
     with pytest.raises(ConfigError, match="Received: correct_sampling_bias=False"):
-        TwoTower(SCHEMA, task=InBatchSoftmax(**settings), correct_sampling_bias=False)
+        TwoTower(SCHEMA, task=task, correct_sampling_bias=False)

@@ -18,7 +18,8 @@ class AttentionEncoder(CausalEncoder):
 
     Each event has the vector of its position added, counted from the oldest event of its row. So two
     rows that begin at different events of one user differ, and a row cannot have more events than there
-    are positions.
+    are positions. With `ages` each head also adds to a score a number for the age of the event, which is
+    how many events later the one is that looks at it: positions alone have to learn each pair of them.
 
     Raises:
         ConfigError: if a row has more events than there are positions, or the item vectors cannot be
@@ -28,7 +29,9 @@ class AttentionEncoder(CausalEncoder):
     of the attention weights, as in the paper's text but not in its code.
 
     Reference:
-        Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018.
+        Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Of the ages: Raffel et
+        al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR
+        2020, section 2.1.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class AttentionEncoder(CausalEncoder):
             )
         options = {"dtype": self.dtype_policy}
         self._dropout = Dropout(self.spec.dropout, **options)
-        self._blocks = [AttentionBlock(self.spec, **options) for _ in range(self.spec.blocks)]
+        self._blocks = [
+            AttentionBlock(self.spec, self.max_length, **options) for _ in range(self.spec.blocks)
+        ]
         self._norm = keras.layers.LayerNormalization(epsilon=_EPSILON, **options)
 
     def build(self, input_shape: Any) -> None:
@@ -52,21 +57,22 @@ class AttentionEncoder(CausalEncoder):
 
     def _all(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
         states, events = self._start(vectors, mask, training)
-        bias = causal_bias(mask, states.dtype)
+        bias, age = causal_bias(mask, states.dtype), ages_of_cells(mask)
         for block in self._blocks:
-            states = block(states, states, bias, training=training)
+            states = block(states, states, bias, age, training=training)
         return where_masked(events > 0, self._norm(states))
 
     def _last(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
         states, _ = self._start(vectors, mask, training)
         *blocks, last_block = self._blocks
         if blocks:
-            bias = causal_bias(mask, states.dtype)
+            bias, age = causal_bias(mask, states.dtype), ages_of_cells(mask)
         for block in blocks:
-            states = block(states, states, bias, training=training)
-        newest = tf.gather(states, newest_cell(mask), batch_dims=1)[:, tf.newaxis]
-        bias = _bias(mask[:, tf.newaxis], states.dtype)
-        newest = self._norm(last_block(newest, states, bias, training=training))
+            states = block(states, states, bias, age, training=training)
+        newest_at = newest_cell(mask)
+        newest = tf.gather(states, newest_at, batch_dims=1)[:, tf.newaxis]
+        bias, age = _bias(mask[:, tf.newaxis], states.dtype), ages_of_cells(mask, newest_at)
+        newest = self._norm(last_block(newest, states, bias, age, training=training))
         return where_masked(tf.reduce_any(mask, axis=1), tf.squeeze(newest, axis=1))
 
     def _start(
@@ -98,15 +104,17 @@ class AttentionBlock(keras.layers.Layer):
         queries: float `[rows, m, dim]`, the states that are changed.
         states: float `[rows, n, dim]`, what they attend to.
         bias: float `[rows, m, n]`, added to the scores.
+        age: int `[rows or 1, m, n]`, how much older than what attends each state is.
         training: whether to drop values.
 
     Returns:
         Float `[rows, m, dim]`.
     """
 
-    def __init__(self, spec: encoders.Attention, **kwargs: Any) -> None:
+    def __init__(self, spec: encoders.Attention, max_length: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.spec = spec
+        self.max_length = max_length
         options = {"dtype": self.dtype_policy}
         self._norms = [keras.layers.LayerNormalization(epsilon=_EPSILON, **options) for _ in range(2)]
         self._dropouts = [Dropout(spec.dropout, **options) for _ in range(2)]
@@ -125,6 +133,9 @@ class AttentionBlock(keras.layers.Layer):
             self.spec.expansion * dim, activation=self.spec.activation, **options
         )
         self._outer = keras.layers.Dense(dim, **options)
+        if self.spec.ages:
+            shape = [self.spec.heads, self.max_length]
+            self._ages = self.add_weight("ages", shape, initializer="zeros")
         super().build(input_shape)
 
     def call(
@@ -132,12 +143,17 @@ class AttentionBlock(keras.layers.Layer):
         queries: tf.Tensor,
         states: tf.Tensor,
         bias: tf.Tensor,
+        age: tf.Tensor,
         training: bool | None = None,
     ) -> tf.Tensor:
         norm, inner_norm = self._norms
         dropout, inner_dropout = self._dropouts
         scaled = norm(states)
         asking = scaled if queries is states else norm(queries)
+        # One bias for all heads, or one for each.
+        bias = bias[:, tf.newaxis]
+        if self.spec.ages:
+            bias += self._of_ages(age, bias.dtype)
         attended = self._attend(self._query(asking), self._key_value(scaled), bias)
         queries = queries + dropout(attended, training=training)
         inner = self._outer(self._inner(inner_norm(queries)))
@@ -147,10 +163,16 @@ class AttentionBlock(keras.layers.Layer):
         key, value = tf.split(key_value, 2, axis=-1)
         heads, dim = self.spec.heads, query.shape[-1]
         if heads == 1:
-            return attention(query, key, value, bias)
+            return attention(query, key, value, tf.squeeze(bias, axis=1))
         query, key, value = (_split_heads(part, heads) for part in (query, key, value))
-        attended = attention(query, key, value, bias[:, tf.newaxis])
+        attended = attention(query, key, value, bias)
         return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, tf.shape(query)[2], dim])
+
+    def _of_ages(self, age: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """What the ages add to the scores: `[rows or 1, heads, m, n]`; for cells out of sight anything."""
+        # Along the second axis: the gradient of the first would be sparse, and thousands of rows long.
+        found = tf.gather(self._ages, tf.clip_by_value(age, 0, self.max_length - 1), axis=1)
+        return tf.cast(tf.transpose(found, [1, 0, 2, 3]), dtype)
 
 
 def attention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -170,6 +192,19 @@ def causal_bias(mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """What keeps cells from attending to later ones and to padding: `[rows, cells, cells]`."""
     cells = tf.range(tf.shape(mask)[1])
     return _bias(mask[:, tf.newaxis] & (cells <= cells[:, tf.newaxis]), dtype)
+
+
+def ages_of_cells(mask: tf.Tensor, newest: tf.Tensor | None = None) -> tf.Tensor:
+    """How many cells before each cell the others stand: int32 `[1, cells, cells]`, negative behind it.
+
+    Args:
+        mask: bool `[rows, cells]`. There are no empty cells between events, so cells count as events.
+        newest: int `[rows]`, the only cell of each row that is wanted; the answer is `[rows, 1, cells]`.
+    """
+    cells = tf.range(tf.shape(mask)[1])
+    of = cells if newest is None else tf.cast(newest, cells.dtype)[:, tf.newaxis]
+    ages = of[..., tf.newaxis] - cells
+    return ages[tf.newaxis] if newest is None else ages
 
 
 def _bias(allowed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

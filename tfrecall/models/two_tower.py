@@ -48,8 +48,8 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         schema: the features of both towers.
         layer_sizes: units of the dense layers of the towers.
         candidate_layer_sizes: of the candidate tower, where it differs; empty for a plain item table.
-        task: `InBatchSoftmax` (the default), `FullSoftmax`, `tfrs.tasks.Retrieval`, or anything called
-            like it.
+        task: `InBatchSoftmax` (the default), `SampledSoftmax`, `FullSoftmax`, `tfrs.tasks.Retrieval`, or
+            anything called like it.
         dropout: share of the values dropped at the entry of the dense layers.
         hidden_dropout: share of the values dropped after each of them but the last.
         batch_normalization: whether the values after each of them but the last are normalised.
@@ -127,8 +127,9 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         if getattr(self.task, "always_corrects", False) and not correct_sampling_bias:
             raise ConfigError(
                 "The task corrects the sampling bias whatever it is told: it has "
-                f"correction={self.task.correction!r} and frequency={self.task.frequency!r}. Received: "
-                "correct_sampling_bias=False. Set it to true, or the task's settings to their defaults."
+                f"correction={self.task.correction!r}, frequency={getattr(self.task, 'frequency', 'exact')!r}. "
+                "Received: correct_sampling_bias=False. Set it to true, or the task's settings to their "
+                "defaults."
             )
         if self.query_tower.interests > 1 and self._task_has_top_k:
             raise ConfigError(

@@ -114,6 +114,11 @@ class SampledSoftmax(keras.layers.Layer):
         self._full = FullSoftmax(temperature, dtype="float32")
 
     @property
+    def always_corrects(self) -> bool:
+        """Whether it makes no sense without the logQ correction."""
+        return self.correction == "without_positive"
+
+    @property
     def full(self) -> FullSoftmax:
         """What it estimates: the loss of validation rows, which does not hang on a draw."""
         return self._full
