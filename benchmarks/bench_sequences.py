@@ -7,10 +7,10 @@ report 25,600 targets a second for theirs on a laptop.
 
 import tfrecall as tr
 from benchmarks.measure import fastest_in_turn, movielens_folder, report
-from tfrecall._keras import keras
 from tfrecall.config import HistoriesConfig
 from tfrecall.encoders import Mean
 from tfrecall.models.examples import TrainingExamples
+from tfrecall.training.optimizers import make_optimizer
 
 BATCH, ROUNDS = 6_000, 3
 ITEM = tr.Categorical("item_id", 32)
@@ -21,7 +21,7 @@ works, targets = [], 0
 for form in ("sequences", "windows"):
     model = tr.YouTubeDNN(schema, [64, 32], task=tr.SampledSoftmax(255))
     model.adapt(data)
-    model.compile(optimizer=keras.optimizers.Adagrad(0.1))
+    model.compile(optimizer=make_optimizer("adagrad", 0.1))
     examples = TrainingExamples(model, data, BATCH, histories=HistoriesConfig(form=form))
     batches, targets = examples.batches(), len(examples)
     model.fit(batches.take(10), epochs=1, verbose=0)  # traces

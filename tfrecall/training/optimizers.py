@@ -5,10 +5,11 @@ from typing import Any
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError, nearest
+from tfrecall.training.adagrad import FusedAdagrad
 from tfrecall.training.adam import FusedAdam
 
 OPTIMIZERS = {
-    "adagrad": keras.optimizers.Adagrad,
+    "adagrad": FusedAdagrad,
     "adam": FusedAdam,
     "sgd": keras.optimizers.SGD,
 }
