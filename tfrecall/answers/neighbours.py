@@ -28,14 +28,13 @@ class Neighbours:
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
         """See `Scorer.parts`: weight times similarity."""
-        column = self.similarity[weights.indices, [item] * len(weights.indices)]
-        values = column.toarray() if sp.issparse(column) else column
-        return Parts(weights.data * np.asarray(values, np.float64).reshape(-1), 0.0)
+        cells = weights.indices, np.full(len(weights.indices), item)
+        values = _dense(self.similarity[cells]).astype(np.float64)
+        return Parts(weights.data * values, 0.0)
 
     def similar(self, item: int) -> np.ndarray:
         """See `Scorer.similar`: a row of the matrix."""
-        row = self.similarity[[item]]
-        return (row.toarray() if sp.issparse(row) else np.array(row)).reshape(-1)
+        return _dense(self.similarity[[item]])
 
     def arrays(self) -> dict[str, np.ndarray]:
         return pack(self.similarity, "similarity")
@@ -46,3 +45,8 @@ class Neighbours:
     @classmethod
     def restored(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> "Neighbours":
         return cls(unpack(arrays, "similarity", facts["n_items"]))
+
+
+def _dense(cells: Any) -> np.ndarray:
+    """Some entries of a matrix, sparse or not, as a new array of one axis."""
+    return np.array(cells.toarray() if sp.issparse(cells) else cells).reshape(-1)

@@ -20,6 +20,7 @@ from tfrecall.answers import (
     UserNeighbours,
 )
 from tfrecall.errors import ConfigError, ReleaseError
+from tfrecall.index.bundle import Bundle
 from tfrecall.index.search import Hits
 from tfrecall.release.baseline_files import TIMES, scorer_file
 from tfrecall.release.people import Asked, People, Query
@@ -73,7 +74,12 @@ class BaselineRelease(Release):
         return self.answers.item_ids
 
     @property
-    def bundle(self) -> Any:
+    def bundle(self) -> Bundle:
+        """There is none.
+
+        Raises:
+            ConfigError: always.
+        """
         raise ConfigError(
             f"{self.root} is the release of a baseline ({self.name}): it has no vectors and no index. "
             "Ask it for recommendations, similar items or scores."

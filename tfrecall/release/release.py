@@ -31,7 +31,6 @@ class Release:
     Attributes:
         root: the release directory.
         manifest: what the release says of itself.
-        bundle: its indexes.
         people: its users.
         repeats: how its users come back to what they had; None if they do not.
         exclude_seen: whether it leaves out what users had, if it is not asked otherwise.
@@ -40,7 +39,7 @@ class Release:
     def __init__(self, root: Path, manifest: dict[str, Any], bundle: Bundle) -> None:
         self.root = root
         self.manifest = manifest
-        self.bundle = bundle
+        self._bundle = bundle
         told = manifest.get("repeats")
         self.repeats = Repeats(**told) if told else None
         self.people = self._people()
@@ -57,6 +56,11 @@ class Release:
             self.item_ids,
             [REPEATED] if self.repeats else [],
         )
+
+    @property
+    def bundle(self) -> Bundle:
+        """Its indexes."""
+        return self._bundle
 
     @property
     def name(self) -> str:
