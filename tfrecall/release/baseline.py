@@ -42,6 +42,8 @@ class BaselineRelease(Release):
         answers: what scores, ranks and explains.
     """
 
+    needs_tensorflow = False
+
     def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
         self.root = root
         self.manifest = manifest

@@ -34,7 +34,10 @@ class Release:
         people: its users.
         repeats: how its users come back to what they had; None if they do not.
         exclude_seen: whether it leaves out what users had, if it is not asked otherwise.
+        needs_tensorflow: whether recommending takes an exported model.
     """
+
+    needs_tensorflow = True
 
     def __init__(self, root: Path, manifest: dict[str, Any], bundle: Bundle) -> None:
         self.root = root
