@@ -5,7 +5,17 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from baselines_helpers import EVENTS, ITEMS, USERS, asked, first_days, last_days, log_of, make_train, sets_of
+from baselines_helpers import (
+    EVENTS,
+    ITEMS,
+    USERS,
+    asked,
+    first_days,
+    last_days,
+    log_of,
+    make_train,
+    sets_of,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from retriever_contract import check_learning, check_retriever

@@ -55,7 +55,9 @@ def test_it_agrees_with_loops(events, alpha, top_n, max_users):
     found = np.stack([model.answers.scorer.similar(row) for row in range(len(ITEMS))])
     expected = np.array([by_loops(events, item, alpha, max_users) for item in ITEMS])
     if top_n is not None:
-        for row, values in enumerate(Swing(alpha, None, max_users).fit(make_train(events)).answers.scorer.similarity):
+        for row, values in enumerate(
+            Swing(alpha, None, max_users).fit(make_train(events)).answers.scorer.similarity
+        ):
             # The values found decide, for two equal ones may differ in their last bit.
             dense = values.toarray().reshape(-1) if hasattr(values, "toarray") else values
             expected[row, np.argsort(-dense, kind="stable")[top_n:]] = 0

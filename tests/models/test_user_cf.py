@@ -31,7 +31,9 @@ def test_worked_case():
     scores = UserCF().fit(train).scores(asked("u", "x", "stranger"))
     np.testing.assert_allclose(scores[0], [v, v + w, v, w, 0, 0], rtol=1e-6)
     assert not scores[1:].any()
-    np.testing.assert_allclose(UserCF(1).fit(train).scores(asked("u"))[0], [v, v, v, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        UserCF(1).fit(train).scores(asked("u"))[0], [v, v, v, 0, 0, 0], rtol=1e-6
+    )
 
 
 def test_of_equal_neighbours_the_lower_row_is_kept():

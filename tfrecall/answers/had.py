@@ -103,7 +103,7 @@ class HistoryWeights:
 
 def _is_last(queries: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray:
     """Whether no later event of the query has the same item."""
-    keys = queries * n_items + items
+    keys = queries * (n_items + 1) + items + 1  # -1 must not meet an item of the query before
     _, places = np.unique(keys[::-1], return_index=True)
     last = np.zeros(len(keys), dtype=bool)
     last[len(keys) - 1 - places] = True

@@ -28,7 +28,8 @@ class EASE(HistoryModel):
     cube of the items: 4,000 items take 200 MB and seconds, 50,000 take 30 GB and hours.
 
     Args:
-        l2: what is added to the diagonal, above 0: the larger, the less rare items say.
+        l2: what is added to the diagonal, above 0: the larger, the less rare items say. On the last year
+            of training of MovieLens-1M 1,000 to 4,000 differ little, and 500 and less are worse.
 
     Raises:
         DataError: by `fit`, before it starts, if the memory is not there.
@@ -39,12 +40,12 @@ class EASE(HistoryModel):
 
     name = "ease"
 
-    def __init__(self, l2: float = 500.0) -> None:
+    def __init__(self, l2: float = 1000.0) -> None:
         super().__init__()
         if not 0 < l2 < np.inf:
             raise ConfigError(
                 f"`l2` is what is added to the diagonal, a number above 0. Received: {l2}. "
-                "Give 100 to 1000 for logs of some 100,000 rows or more."
+                "Give 100 to 4000: the more users share two items, the more."
             )
         self.l2 = l2
 
