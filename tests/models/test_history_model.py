@@ -1,5 +1,6 @@
 """What every model that answers from a history has in common: lists, reasons, releases, refusals."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -160,6 +161,14 @@ def test_who_had_nothing_gets_nothing_but_what_all_get(make):
         assert model.explain(user, "a").reasons == []
 
 
+def test_an_empty_log_gives_empty_lists(make, parts, tmp_path):
+    train, _ = parts
+    model = make().fit(train.with_log(train.log.head(0)))
+    assert not model.scores(train.queries.head(3)).any()
+    for one in (model, load(model.save(tmp_path))):
+        assert [answer.item_ids for answer in one.recommend(["u1", "u2"], 3)] == [[], []]
+
+
 @given(EVENTS)
 def test_rows_of_nobody_known_are_left_out(events):
     strange = [("stranger", "a", 3), ("u", "no such item", 4)]
@@ -175,14 +184,12 @@ def test_impossible_questions_are_refused():
             model.recommend(["u"], k)
     with pytest.raises(DataError, match='no item "aa" in the catalogue of 6'):
         model.explain("u", "aa")
-    with pytest.raises(DataError, match="`users` takes ids"):
+    with pytest.raises(DataError, match="`users` takes a list of ids"):
         model.recommend("u")
-    with pytest.raises(DataError, match="`exclude` takes ids"):
+    with pytest.raises(DataError, match="`exclude` takes a list of ids"):
         model.recommend(["u"], 1, exclude=[7])
 
 
 def test_no_model_needs_tensorflow():
-    import subprocess
-
     code = "import sys, tfrecall; tfrecall.ItemCF, tfrecall.EASE; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

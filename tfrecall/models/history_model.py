@@ -105,7 +105,8 @@ class HistoryModel:
             ConfigError: if `k` is impossible, or the model is not fitted.
             DataError: if users or items are not named by lists of strings.
         """
-        had = self._had(pl.Series(_ids("users", users), dtype=pl.String))
+        asked = _ids("users", users)
+        had = self._had(pl.Series(asked, dtype=pl.String))
         barred = self._rows("exclude", exclude)
         seen = [had.list(query) for query in range(len(had))]
         excluded = [np.concatenate([barred, rows]) if exclude_seen else barred for rows in seen]
@@ -114,7 +115,7 @@ class HistoryModel:
         known = had.ends > had.starts
         return [
             Recommendation(user, bool(known[query]), *self._listed(rows, scores))
-            for query, (user, rows, scores) in enumerate(zip(users, *hits, strict=True))
+            for query, (user, rows, scores) in enumerate(zip(asked, *hits, strict=True))
         ]
 
     def similar_items(self, item_id: str, k: int = 10) -> SimilarItems:
@@ -228,8 +229,10 @@ def _of_known(train: Interactions) -> Interactions:
 
 
 def _ids(argument: str, ids: Sequence[str]) -> list[str]:
-    if isinstance(ids, str) or not all(isinstance(one, str) for one in ids):
+    listed = [ids] if isinstance(ids, str) else list(ids)
+    if isinstance(ids, str) or not all(isinstance(one, str) for one in listed):
         raise DataError(
-            f"`{argument}` takes ids, which are strings, as a list. Received: {ids!r:.200}."
+            f"`{argument}` takes a list of ids, which are strings. Received: {ids!r:.200}. Give a list "
+            "of strings, as they stand in the tables."
         )
-    return list(ids)
+    return listed
