@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from baselines_helpers import EVENTS, ITEMS, USERS, asked, log_of, make_train
-from hypothesis import given
+from hypothesis import given, settings
 
 from tfrecall.data import split_random, synthetic
 from tfrecall.errors import ConfigError, DataError
@@ -54,9 +54,17 @@ def parts():
     return split_random(synthetic(n_users=40, n_items=30, n_rows=600))
 
 
-def test_contributions_add_up_to_the_score(make, parts):
+@pytest.fixture(scope="module", params=MODELS)
+def fitted(request, parts):
+    """Each model, fitted once to the same log."""
+    if request.param == "als":
+        pytest.importorskip("implicit")
+    return MODELS[request.param]().fit(parts[0])
+
+
+def test_contributions_add_up_to_the_score(fitted, parts):
     train, _ = parts
-    model = make().fit(train)
+    model = fitted
     users = train.users["user_id"].to_list()[:8]
     scores = model.scores(asked(*users, "stranger"))
     for row, user in enumerate([*users, "stranger"]):
@@ -67,10 +75,10 @@ def test_contributions_add_up_to_the_score(make, parts):
             assert told.score == pytest.approx(scores[row, column], rel=1e-5, abs=1e-6)
 
 
-def test_reasons_are_what_the_user_had_the_strongest_first(make, parts):
+def test_reasons_are_what_the_user_had_the_strongest_first(fitted, parts):
     train, _ = parts
     user = train.users["user_id"][3]
-    told = make().fit(train).explain(user, "i0")
+    told = fitted.explain(user, "i0")
     had = train.log.filter(pl.col("user_id") == user)["item_id"].unique().to_list()
     contributions = [reason.contribution for reason in told.reasons]
     assert {reason.item_id for reason in told.reasons} <= set(had)
@@ -78,9 +86,9 @@ def test_reasons_are_what_the_user_had_the_strongest_first(make, parts):
     assert all(reason.weight > 0 for reason in told.reasons)
 
 
-def test_lists_are_the_best_scores_without_what_was_had(make, parts):
+def test_lists_are_the_best_scores_without_what_was_had(fitted, parts):
     train, _ = parts
-    model, users = make().fit(train), train.users["user_id"].to_list()
+    model, users = fitted, train.users["user_id"].to_list()
     scores = model.scores(asked(*users))
     for row, (user, answer) in enumerate(zip(users, model.recommend(users, 30), strict=True)):
         seen = set(train.log.filter(pl.col("user_id") == user)["item_id"])
@@ -93,26 +101,24 @@ def test_lists_are_the_best_scores_without_what_was_had(make, parts):
     assert kept.scores == [scores[0].max()]
 
 
-def test_lists_keep_to_what_is_allowed(make, parts):
-    train, _ = parts
-    model = make().fit(train)
+def test_lists_keep_to_what_is_allowed(fitted):
+    model = fitted
     (answer,) = model.recommend(
         ["u1"], 30, allow=["i1", "i2", "i3", "no such"], exclude=["i2"], exclude_seen=False
     )
     assert set(answer.item_ids) <= {"i1", "i3"}
 
 
-def test_an_item_is_not_similar_to_itself(make, parts):
-    train, _ = parts
-    answer = make().fit(train).similar_items("i3", 29)
+def test_an_item_is_not_similar_to_itself(fitted):
+    answer = fitted.similar_items("i3", 29)
     assert answer.item_id == "i3"
     assert "i3" not in answer.item_ids
     assert answer.scores == sorted(answer.scores, reverse=True)
 
 
-def test_a_release_answers_as_the_model(make, parts, tmp_path):
+def test_a_release_answers_as_the_model(fitted, parts, tmp_path):
     train, test = parts
-    model = make().fit(train)
+    model = fitted
     release = load(model.save(tmp_path / "release"))
     queries = test.queries.drop("timestamp")
     assert (release.scores(queries) == model.scores(queries)).all()
@@ -169,6 +175,7 @@ def test_an_empty_log_gives_empty_lists(make, parts, tmp_path):
         assert [answer.item_ids for answer in one.recommend(["u1", "u2"], 3)] == [[], []]
 
 
+@settings(max_examples=20)
 @given(EVENTS)
 def test_rows_of_nobody_known_are_left_out(events):
     strange = [("stranger", "a", 3), ("u", "no such item", 4)]
