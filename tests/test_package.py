@@ -7,9 +7,11 @@ from pathlib import Path
 import tfrecall
 
 PUBLIC = {
+    "ALS",
     "Bucketized",
     "CandidateTower",
     "Categorical",
+    "EASE",
     "ExactTopK",
     "ExampleAge",
     "FullSoftmax",
@@ -24,10 +26,12 @@ PUBLIC = {
     "SampledSoftmax",
     "Schema",
     "StreamingFrequency",
+    "Swing",
     "Text",
     "TfrecallError",
     "TrainingExamples",
     "TwoTower",
+    "UserCF",
     "YouTubeDNN",
     "__version__",
     "compare",

@@ -7,10 +7,12 @@ import importlib
 from typing import Any
 
 _MODULE_OF = {
+    "ALS": "tfrecall.models.als",
     "Bucketized": "tfrecall.schema",
     "CandidateTower": "tfrecall.models.towers",
     "Categorical": "tfrecall.schema",
     "ExampleAge": "tfrecall.schema",
+    "EASE": "tfrecall.models.ease",
     "ExactTopK": "tfrecall.tasks.top_k",
     "FullSoftmax": "tfrecall.tasks.full_softmax",
     "History": "tfrecall.schema",
@@ -24,10 +26,12 @@ _MODULE_OF = {
     "SampledSoftmax": "tfrecall.tasks.sampled_softmax",
     "Schema": "tfrecall.schema",
     "StreamingFrequency": "tfrecall.layers.frequency",
+    "Swing": "tfrecall.models.swing",
     "Text": "tfrecall.schema",
     "TfrecallError": "tfrecall.errors",
     "TrainingExamples": "tfrecall.models.examples",
     "TwoTower": "tfrecall.models.two_tower",
+    "UserCF": "tfrecall.models.user_cf",
     "YouTubeDNN": "tfrecall.models.youtube_dnn",
     "compare": "tfrecall.comparison",
     "evaluate": "tfrecall.evaluation",

@@ -44,9 +44,13 @@ def recommend(
     keep_seen: KeepSeen = None,
     index: IndexName = None,
     column: Columns = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which of the items a user had speak for each.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """The best items for users."""
+    from tfrecall.cli.reasons import as_facts, explained, in_words
     from tfrecall.console import import_tensorflow, item_table, show
     from tfrecall.example import label_columns, rows_of
     from tfrecall.release import load
@@ -58,7 +62,8 @@ def recommend(
     had = None if history is None else [item for item in history.split(",") if item]
     if had is not None:
         queries = [_with_history(loaded, queries, had)]
-    import_tensorflow()
+    if loaded.needs_tensorflow:
+        import_tensorflow()
     answers = loaded.recommend(
         queries,
         k,
@@ -75,8 +80,16 @@ def recommend(
     strange = sorted(set(had or []) - set(loaded.item_ids))
     if strange:
         tables.append(f"Not in the catalogue, so they count for nothing: {', '.join(strange)}.")
-    tables += [item_table(_title(answer, had), rows_of(answer)) for answer in answers]
-    given = {} if had is None else {"history": had, "not_in_catalogue": strange}
+    reasons = explained(loaded, queries, answers) if explain else [[] for _ in answers]
+    for answer, told in zip(answers, reasons, strict=True):
+        rows = rows_of(answer)
+        for row, reason in zip(rows, told, strict=False):  # none where nobody asked for them
+            row["because of"] = in_words(loaded, reason)
+        title = _title(loaded, answer, had)
+        tables.append(item_table(title, rows) if rows else f"{title}: no items are left.")
+    given: dict[str, Any] = {} if had is None else {"history": had, "not_in_catalogue": strange}
+    if explain:
+        given["explanations"] = [list(map(as_facts, told)) for told in reasons]
     answered = {"release": str(release), **given, "recommendations": [vars(a) for a in answers]}
     show(answered, as_json, *tables)
 
@@ -102,7 +115,8 @@ def recommend_everyone(
     from tfrecall.release import load
 
     loaded, narrator = load(release), Narrator()
-    import_tensorflow()
+    if loaded.needs_tensorflow:
+        import_tensorflow()
     done = loaded.recommend_all(
         None if users is None else _lines(users),
         k,
@@ -222,10 +236,13 @@ def _with_history(release: "Release", queries: list[Any], had: list[str]) -> dic
     return {**query, "history" if "history" in lists else lists[0]: had}
 
 
-def _title(answer: "Recommendation", had: list[str] | None) -> str:
+def _title(release: "Release", answer: "Recommendation", had: list[str] | None) -> str:
     if answer.known:
         return f"Recommended to user {answer.user_id}"
     whom = "somebody new" if answer.user_id is None else f"user {answer.user_id}"
+    if not release.needs_tensorflow:
+        of_what = "the history alone" if had else "nothing, for no history is known"
+        return f"Recommended to {whom} (unknown: answered from {of_what})"
     of_what = "features" if not had else "the history, features"
     return f"Recommended to {whom} (unknown: answered from {of_what} and the unknown row)"
 

@@ -1,16 +1,18 @@
 """What follows what: the items that people went on to from the items a user had last."""
 
+from typing import Any
+
 import numpy as np
-import polars as pl
 import scipy.sparse as sp
 
+from tfrecall.answers import HistoryWeights, Neighbours
 from tfrecall.data.histories import Histories
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.past import before
 from tfrecall.errors import ConfigError
+from tfrecall.models.history_model import HistoryModel, checked_top_n
 
 
-class ItemTransitions:
+class ItemTransitions(HistoryModel):
     """Scores an item by how often it followed what the user had last.
 
     The line that a model of sequences has to pass: it knows the order, and has learned nothing.
@@ -42,6 +44,7 @@ class ItemTransitions:
     """
 
     name = "item_transitions"
+    timed = True
 
     def __init__(
         self,
@@ -50,48 +53,35 @@ class ItemTransitions:
         damping: float = 0.25,
         top_n: int | None = None,
     ) -> None:
-        _check(window, decay, damping, top_n)
+        super().__init__()
+        _check(window, decay, damping)
         self.window = window
         self.decay = decay
         self.damping = damping
-        self.top_n = top_n
-        self.item_ids: np.ndarray = np.empty(0, dtype=object)
-        self._train: Interactions | None = None
-        self._transitions: sp.csr_array | None = None
+        self.top_n = checked_top_n(top_n, "transitions kept for each item")
 
-    def fit(self, train: Interactions) -> "ItemTransitions":
-        """Counts what follows what in the histories of `train`; returns itself."""
-        self.item_ids = train.item_vocabulary.ids
-        n_items = len(self.item_ids)
-        counted = count_transitions(train.histories, n_items, self._weights)
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {
+            "window": self.window,
+            "decay": self.decay,
+            "damping": self.damping,
+            "top_n": self.top_n,
+        }
+
+    def _weights(self) -> HistoryWeights:
+        return HistoryWeights(window=self.window, decay=self.decay, repeated=True)
+
+    def _learn(self, train: Interactions) -> Neighbours:
+        """Counts what follows what in the histories of `train`."""
+        n_items = train.items.height
+        distances = np.arange(1, self.window + 1) ** -float(self.decay)
+        counted = count_transitions(train.histories, n_items, distances)
         counts = np.maximum(np.bincount(train.histories.items, minlength=n_items), 1)
         sources = np.repeat(np.arange(n_items), np.diff(counted.indptr))
         counted.data /= counts[sources] ** (1 - self.damping) * counts[counted.indices] ** self.damping
         transitions = counted if self.top_n is None else _strongest(counted, self.top_n)
-        self._train, self._transitions = train, transitions.astype(np.float32)
-        return self
-
-    def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        if self._train is None or self._transitions is None:
-            raise ConfigError(
-                "These ItemTransitions have not been fitted, so they have no scores. "
-                "Call `fit(train)` first."
-            )
-        timed = "timestamp" in queries.columns
-        times = queries["timestamp"].to_numpy() if timed else None
-        starts, ends = before(self._train, queries["user_id"], times)
-        # One row a query, one column a distance: where in the log the events looked back at are.
-        places = ends[:, None] - np.arange(1, self.window + 1)
-        rows, distances = np.nonzero(places >= starts[:, None])
-        items = self._train.histories.items[places[rows, distances]]
-        weights = self._weights[distances].astype(np.float32)
-        shape = (queries.height, len(self.item_ids))
-        return (sp.csr_array((weights, (rows, items)), shape=shape) @ self._transitions).toarray()
-
-    @property
-    def _weights(self) -> np.ndarray:
-        """What an event at the distance 1, 2, ... weighs: float64 `[window]`."""
-        return np.arange(1, self.window + 1) ** -float(self.decay)
+        return Neighbours(transitions.astype(np.float32))
 
 
 def count_transitions(histories: Histories, n_items: int, weights: np.ndarray) -> sp.csr_array:
@@ -126,7 +116,7 @@ def _strongest(matrix: sp.csr_array, top_n: int) -> sp.csr_array:
     return sp.csr_array((matrix.data[keep], (rows[keep], matrix.indices[keep])), shape=matrix.shape)
 
 
-def _check(window: int, decay: float, damping: float, top_n: int | None) -> None:
+def _check(window: int, decay: float, damping: float) -> None:
     if window < 1:
         raise ConfigError(
             f"`window` is how many events further an item still follows another. Received: {window}. "
@@ -141,9 +131,4 @@ def _check(window: int, decay: float, damping: float, top_n: int | None) -> None
         raise ConfigError(
             "`damping` is how much an item's popularity counts against it, from 0 to 1. "
             f"Received: {damping}. Give 0 for plain frequencies."
-        )
-    if top_n is not None and top_n < 1:
-        raise ConfigError(
-            f"`top_n` is the number of transitions kept for each item. Received: {top_n}. "
-            "Give 1 or more, or None to keep all."
         )

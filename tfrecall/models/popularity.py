@@ -1,34 +1,41 @@
 """The most chosen items, for everyone alike."""
 
+from typing import Any
+
 import numpy as np
-import polars as pl
 
+from tfrecall.answers import Constant
+from tfrecall.answers.had import SECONDS_A_DAY
 from tfrecall.data.interactions import Interactions
-from tfrecall.errors import ConfigError
+from tfrecall.models.history_model import HistoryModel, checked_days
 
 
-class Popularity:
+class Popularity(HistoryModel):
     """Scores an item by the number of its training rows, whoever asks.
 
-    The line that every other model has to pass. Each repeated interaction counts.
+    The line that every other model has to pass. Each repeated interaction counts. With a window it is
+    called `recent_popularity`.
+
+    Args:
+        window_days: count only the rows less than so many days before the latest of the log; None for
+            all rows.
     """
 
     name = "popularity"
 
-    def __init__(self) -> None:
-        self.item_ids: np.ndarray = np.empty(0, dtype=object)
-        self._counts: np.ndarray | None = None
+    def __init__(self, window_days: float | None = None) -> None:
+        super().__init__()
+        self.window_days = checked_days("window_days", window_days)
+        if window_days is not None:
+            self.name = "recent_popularity"
 
-    def fit(self, train: Interactions) -> "Popularity":
-        """Counts the rows of each item of `train.items`; returns itself."""
-        self.item_ids = train.item_vocabulary.ids
-        known = train.item_rows[train.item_rows >= 0]
-        self._counts = np.bincount(known, minlength=len(self.item_ids)).astype(np.float32)
-        return self
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"window_days": self.window_days}
 
-    def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        if self._counts is None:
-            raise ConfigError(
-                "This Popularity has not been fitted, so it has no scores. Call `fit(train)` first."
-            )
-        return np.tile(self._counts, (queries.height, 1))
+    def _learn(self, train: Interactions) -> Constant:
+        items = train.item_rows
+        if self.window_days is not None and len(train):
+            times = train.log["timestamp"].to_numpy()
+            items = items[times > times.max() - self.window_days * SECONDS_A_DAY]
+        return Constant(np.bincount(items, minlength=train.items.height).astype(np.float32))

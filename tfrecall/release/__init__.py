@@ -1,5 +1,6 @@
 """What export writes and everything that answers reads."""
 
-from tfrecall.release.release import Recommendation, Release, SimilarItems, load
+from tfrecall.answers.lists import Explanation, Recommendation, SimilarItems
+from tfrecall.release.release import Release, load
 
-__all__ = ["Recommendation", "Release", "SimilarItems", "load"]
+__all__ = ["Explanation", "Recommendation", "Release", "SimilarItems", "load"]

@@ -9,6 +9,8 @@
     context/<version>/       what is known of users and items: features, histories, item columns
     metrics.json, config.toml, report.html, of the current version
 
+A baseline has `context/` and `scorer/<version>/`, the arrays that its scores are made of, instead.
+
 `query/`, `candidate/` and `retrieval/` are what TF Serving takes as a model's base path. A version is
 written into a temporary directory and its parts are renamed into place; it counts from the moment that
 `manifest.json` is replaced, which is one atomic step. Earlier versions stay as they are.
@@ -18,7 +20,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from tfrecall.release.locks import LOCK, locked
 from tfrecall.release.manifest import FORMAT, MANIFEST, manifest_file, read_manifest, versions
 
 PARTS = ("query", "candidate", "retrieval", "index", "context")
+# Whatever any version may consist of.
+_ALL_PARTS = (*PARTS, "scorer")
 # Names the version whose parts are being moved, so that what a killed process moved is found again.
 _JOURNAL = ".publishing"
 _UNFINISHED = ".unfinished-"
@@ -66,7 +70,11 @@ def unfinished(root: Path) -> Iterator[Path]:
 
 
 def publish(
-    root: Path, directory: Path, manifest: dict[str, Any], documents: Documents | None = None
+    root: Path,
+    directory: Path,
+    manifest: dict[str, Any],
+    documents: Documents | None = None,
+    parts: Sequence[str] = PARTS,
 ) -> dict[str, Any]:
     """Makes the parts in a temporary directory the next version.
 
@@ -78,6 +86,7 @@ def publish(
         directory: from `unfinished`; holds one subdirectory a part.
         manifest: what the version says of itself, but for format, version and files.
         documents: what to write beside `manifest.json`.
+        parts: what the version consists of.
 
     Returns:
         The whole manifest.
@@ -86,12 +95,12 @@ def publish(
         ExportError: if it cannot be written; the version before stays in place.
     """
     try:
-        files = _describe_files(directory)
+        files = _describe_files(directory, parts)
         with locked(root):
             version = 1 + max([*versions(root), *_part_versions(root)], default=0)
             _discard_killed(root)
             manifest = _complete(manifest, version, files)
-            _install(root, directory, manifest, documents(manifest) if documents else {})
+            _install(root, directory, parts, manifest, documents(manifest) if documents else {})
     except OSError as error:
         raise ExportError(
             f"The next version could not be written to {root}: {error}. Check the permissions and the "
@@ -117,14 +126,20 @@ def write_atomically(file: Path, text: str) -> None:
 def _complete(manifest: dict[str, Any], version: int, files: dict[str, Any]) -> dict[str, Any]:
     named = {
         "/".join([part, str(version), name]): facts
-        for part in PARTS
-        for name, facts in files[part].items()
+        for part, described in files.items()
+        for name, facts in described.items()
     }
     whole = {"format": FORMAT, "version": version, **manifest, "files": named}
     return {**whole, "sha256": own_checksum(whole)}
 
 
-def _install(root: Path, directory: Path, manifest: dict[str, Any], documents: dict[str, str]) -> None:
+def _install(
+    root: Path,
+    directory: Path,
+    parts: Sequence[str],
+    manifest: dict[str, Any],
+    documents: dict[str, str],
+) -> None:
     """Moves everything into place, `manifest.json` last; back again if that fails."""
     version, text = manifest["version"], json.dumps(manifest, indent=2)
     journal = root / _JOURNAL
@@ -133,7 +148,7 @@ def _install(root: Path, directory: Path, manifest: dict[str, Any], documents: d
         journal.write_text(str(version), "utf-8")
         try:
             undo_documents = undo.enter_context(ExitStack())
-            for part in PARTS:
+            for part in parts:
                 (root / part).mkdir(exist_ok=True)
                 os.rename(directory / part, root / part / str(version))
             write_atomically(manifest_file(root, version), text)
@@ -168,10 +183,10 @@ def _is_current(root: Path, text: str) -> bool:
 
 def _discard(root: Path, version: int) -> None:
     manifest_file(root, version).unlink(missing_ok=True)
-    for part in PARTS:
+    for part in _ALL_PARTS:
         shutil.rmtree(root / part / str(version), ignore_errors=True)
     # What the first export made and did not fill.
-    for name in (*PARTS, "manifests"):
+    for name in (*_ALL_PARTS, "manifests"):
         with suppress(OSError):
             (root / name).rmdir()
 
@@ -193,20 +208,20 @@ def _current_version(root: Path) -> int | None:
         return None
 
 
-def _describe_files(directory: Path) -> dict[str, dict[str, dict[str, Any]]]:
+def _describe_files(directory: Path, parts: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """For each part the size and checksum of its files."""
     return {
         part: {
             file.relative_to(directory / part).as_posix(): describe(file)
             for file in sorted(path for path in (directory / part).rglob("*") if path.is_file())
         }
-        for part in PARTS
+        for part in parts
     }
 
 
 def _part_versions(root: Path) -> list[int]:
     """Versions of parts, published or left behind by a killed process."""
-    names = (path.name for part in PARTS for path in (root / part).glob("*"))
+    names = (path.name for part in _ALL_PARTS for path in (root / part).glob("*"))
     return [int(name) for name in names if name.isdecimal()]
 
 

@@ -1,7 +1,6 @@
 """Answers from a release: recommendations for users, similar items for items."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
+from tfrecall.answers.lists import Explanation, Recommendation, SimilarItems
+from tfrecall.errors import ConfigError, DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.interests import best_scores
 from tfrecall.index.repeats import Repeats, search_with_repeats
@@ -25,54 +25,24 @@ REPEATED = "history"
 _LISTS = (list, tuple, set, frozenset, np.ndarray, pl.Series)
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """The answer to one query.
-
-    Attributes:
-        user_id: who was asked for; None if the query named nobody.
-        known: whether the user was in the training log. An unknown one is answered from the features and
-            histories given, those in the user table, and what the model learned of unknown users.
-        item_ids: best first; fewer than `k` if no more are left.
-        scores: of the items, higher is better.
-        items: for each item the columns asked for.
-        defaulted: features of an unknown user that neither the query nor the user table gave.
-    """
-
-    user_id: str | None
-    known: bool
-    item_ids: list[str]
-    scores: list[float]
-    items: list[dict[str, Any]]
-    defaulted: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SimilarItems:
-    """The answer to one item; as `Recommendation`."""
-
-    item_id: str
-    item_ids: list[str]
-    scores: list[float]
-    items: list[dict[str, Any]]
-
-
 class Release:
     """A loaded release. Made by `load`.
 
     Attributes:
         root: the release directory.
         manifest: what the release says of itself.
-        bundle: its indexes.
         people: its users.
         repeats: how its users come back to what they had; None if they do not.
         exclude_seen: whether it leaves out what users had, if it is not asked otherwise.
+        needs_tensorflow: whether recommending takes an exported model.
     """
+
+    needs_tensorflow = True
 
     def __init__(self, root: Path, manifest: dict[str, Any], bundle: Bundle) -> None:
         self.root = root
         self.manifest = manifest
-        self.bundle = bundle
+        self._bundle = bundle
         told = manifest.get("repeats")
         self.repeats = Repeats(**told) if told else None
         self.people = self._people()
@@ -89,6 +59,11 @@ class Release:
             self.item_ids,
             [REPEATED] if self.repeats else [],
         )
+
+    @property
+    def bundle(self) -> Bundle:
+        """Its indexes."""
+        return self._bundle
 
     @property
     def name(self) -> str:
@@ -226,6 +201,18 @@ class Release:
         hits = self.bundle.index(index).search(vector, k, exclude=[np.array([row])])
         return SimilarItems(item_id, *self._items(hits, 0, columns))
 
+    def explain(self, query: Query, item_id: str) -> Explanation:
+        """What each item that the user of a query had adds to the score of an item.
+
+        Raises:
+            ConfigError: if the model does not answer from what users had alone.
+            DataError: if the query cannot be used, or the item is not in the catalogue.
+        """
+        raise ConfigError(
+            f"{self.root} holds {self.name}, whose scores are not a sum over what a user had. Releases "
+            "of baselines, as `ItemCF().fit(train).save(path)` writes them, explain theirs."
+        )
+
     def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
         """Raw features to query vectors, by the exported model: float32 `[n, embedding_dim]`.
 
@@ -292,7 +279,7 @@ def load(path: str | Path, version: int | None = None, *, verify: bool = True) -
     """Opens a release.
 
     Args:
-        path: the release directory, as `export` and `tfrecall run` write it.
+        path: the release directory, as `export`, `tfrecall run` and the `save` of a baseline write it.
         version: None for the current one.
         verify: whether to compare the checksum of every file first.
 
@@ -302,6 +289,10 @@ def load(path: str | Path, version: int | None = None, *, verify: bool = True) -
     root = Path(path)
     manifest = read_manifest(root, version)
     check_files(root, manifest, contents=verify)
+    if manifest.get("kind") == "baseline":
+        from tfrecall.release.baseline import BaselineRelease  # which is a Release itself
+
+        return BaselineRelease(root, manifest)
     index = root / "index" / str(manifest["version"])
     bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])
     return Release(root, manifest, bundle)
