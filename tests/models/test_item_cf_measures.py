@@ -48,7 +48,7 @@ def test_they_keep_the_contract():
 
 
 def test_the_order_learns_structure_and_nothing_else():
-    # Measured .64-.66 against popularity's .29-.33 over four seeds.
+    # Over four seeds .67-.69 against popularity's .30-.34.
     check_learning(lambda train: ItemCF(similarity="conditional", damping=0.5).fit(train), margin=0.3)
 
 
