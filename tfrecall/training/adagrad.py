@@ -18,6 +18,8 @@ class FusedAdagrad(keras.optimizers.Adagrad):
         Optimization", JMLR 2011.
     """
 
+    initial_accumulator_value: float
+
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         initial = self.initial_accumulator_value
         self.initial_accumulator_value = initial + self.epsilon
