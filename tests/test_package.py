@@ -7,9 +7,12 @@ from pathlib import Path
 import tfrecall
 
 PUBLIC = {
+    "BPR",
     "Bucketized",
     "CandidateTower",
     "Categorical",
+    "DSSM",
+    "DSSMSoftmax",
     "ExactTopK",
     "ExampleAge",
     "FullSoftmax",
@@ -19,6 +22,8 @@ PUBLIC = {
     "ItemTransitions",
     "MultiCategorical",
     "Numeric",
+    "PairAUC",
+    "Pointwise",
     "Popularity",
     "QueryTower",
     "SampledSoftmax",
@@ -27,6 +32,7 @@ PUBLIC = {
     "Text",
     "TfrecallError",
     "TrainingExamples",
+    "Triplet",
     "TwoTower",
     "YouTubeDNN",
     "__version__",
@@ -40,6 +46,7 @@ PUBLIC = {
     "keras",
     "load",
     "load_config",
+    "negatives",
     "report",
     "validation_examples",
 }

@@ -7,9 +7,12 @@ import importlib
 from typing import Any
 
 _MODULE_OF = {
+    "BPR": "tfrecall.tasks.bpr",
     "Bucketized": "tfrecall.schema",
     "CandidateTower": "tfrecall.models.towers",
     "Categorical": "tfrecall.schema",
+    "DSSM": "tfrecall.models.dssm",
+    "DSSMSoftmax": "tfrecall.tasks.dssm_softmax",
     "ExampleAge": "tfrecall.schema",
     "ExactTopK": "tfrecall.tasks.top_k",
     "FullSoftmax": "tfrecall.tasks.full_softmax",
@@ -19,6 +22,8 @@ _MODULE_OF = {
     "ItemTransitions": "tfrecall.models.item_transitions",
     "MultiCategorical": "tfrecall.schema",
     "Numeric": "tfrecall.schema",
+    "PairAUC": "tfrecall.tasks.auc",
+    "Pointwise": "tfrecall.tasks.pointwise",
     "Popularity": "tfrecall.models.popularity",
     "QueryTower": "tfrecall.models.towers",
     "SampledSoftmax": "tfrecall.tasks.sampled_softmax",
@@ -27,6 +32,7 @@ _MODULE_OF = {
     "Text": "tfrecall.schema",
     "TfrecallError": "tfrecall.errors",
     "TrainingExamples": "tfrecall.models.examples",
+    "Triplet": "tfrecall.tasks.triplet",
     "TwoTower": "tfrecall.models.two_tower",
     "YouTubeDNN": "tfrecall.models.youtube_dnn",
     "compare": "tfrecall.comparison",
@@ -38,7 +44,7 @@ _MODULE_OF = {
     "load_config": "tfrecall.recipes",
     "validation_examples": "tfrecall.models.examples",
 }
-_MODULES = ("data", "encoders", "index", "report")
+_MODULES = ("data", "encoders", "index", "negatives", "report")
 
 __all__ = ["__version__", *_MODULE_OF, *_MODULES]
 

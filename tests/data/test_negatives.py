@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from tfrecall.data import Interactions, negatives
+from tfrecall.data.drawing import power_weights
 from tfrecall.data.negatives import draw_negatives
 from tfrecall.errors import ConfigError, DataError
 
@@ -57,7 +58,9 @@ OPTIONS = {
 def test_what_is_excluded_is_never_drawn(log, options, data):
     rows = data.draw(st.lists(st.integers(0, len(log) - 1), max_size=20))
     drawable = set(range(10))
-    if options["source"] == "popularity" and options["alpha"] > 0:
+    if options["source"] == "uniform":
+        del options["alpha"]
+    elif options["alpha"] > 0:
         drawable = set(log.item_rows.tolist())
     left = []
     for row in rows:
@@ -184,7 +187,7 @@ def test_no_targets_no_negatives():
 @pytest.mark.parametrize("n_owners", [1, 6_040, 10**9])
 def test_weights_fit_into_whole_numbers_and_keep_rare_items(n_owners):
     events = [("u", 0)] * 50_000 + [("v", 1)]
-    weights = negatives._weights(log_of(events, 2), 2.0, n_owners)
+    weights = power_weights(np.bincount(log_of(events, 2).item_rows), 2.0, n_owners)
     # 50,000 events against one, squared: 2.5e9 to 1. 10^9 owners leave 2.3e9 for both.
     assert weights[1] >= 1
     assert int(weights.sum()) * n_owners < 2**63
@@ -196,11 +199,11 @@ def test_weights_fit_into_whole_numbers_and_keep_rare_items(n_owners):
     ("arguments", "message"),
     [
         ({"source": "populrity"}, 'no source "populrity" of negatives. Did you mean "popularity"'),
-        ({"alpha": -0.1}, "from 0 to 2. Received: -0.1"),
-        ({"alpha": 2.1}, "from 0 to 2. Received: 2.1"),
-        ({"alpha": float("nan")}, "Received: nan"),
-        ({"per_target": 0}, "from 1 to 5. Received: 0"),
-        ({"per_target": 6}, "has 6 items, so `per_target` must be from 1 to 5. Received: 6"),
+        ({"source": "popularity", "alpha": -0.1}, "Received: -0.1"),
+        ({"source": "popularity", "alpha": 2.1}, "to 2. Received: 2.1"),
+        ({"source": "popularity", "alpha": float("nan")}, "Received: nan"),
+        ({"per_target": 0}, "from 1 to 5 negatives a target .* Received: 0"),
+        ({"per_target": 6}, "has 6 items, so there must be from 1 to 5 negatives .* Received: 6"),
         ({"rows": [0, 7]}, "from 0 to 6. Received: int64 of shape .2,., from 0 to 7"),
         ({"rows": [-1]}, "from -1 to -1"),
         ({"rows": [True, False]}, "Received: bool"),
