@@ -6,6 +6,7 @@ does follows from its configuration and its data; the configuration is kept in t
 
 import datetime
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -21,7 +22,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
-from tfrecall.negatives import Negatives, Uniform
+from tfrecall.negatives import Negatives, Uniform, batch_settings, shared_settings
 
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -62,6 +63,18 @@ _Patience = Annotated[
     BeforeValidator(_none),
     PlainSerializer(lambda value: "none" if value is None else value, when_used="json"),
 ]
+
+
+def _said_once(task: Any, settings: Callable[[Any], Any], names: list[str]) -> None:
+    """Refuses negatives that a task does not have, or says in other words, too."""
+    if task.negatives is None:
+        return
+    settings(task.negatives)
+    for name in names:
+        if getattr(task, name) != type(task).__dataclass_fields__[name].default:
+            raise ValueError(
+                f"`negatives` and `{name}` say where the same negatives come from. Received both: leave one out"
+            )
 
 
 _Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
@@ -202,6 +215,8 @@ class InBatchConfig:
             which leaves it out of the sampled part of the sum.
         frequency: how often a candidate is sampled: `counted` in the training rows, or `streaming`,
             estimated while training.
+        negatives: instead of the numbers above, as for the losses over pairs: `in_batch`, `mixed`,
+            `cross_batch` or `hard`.
     """
 
     type: Literal["in_batch"] = "in_batch"
@@ -211,6 +226,10 @@ class InBatchConfig:
     memory_size: Annotated[int, Field(ge=0)] = 0
     correction: Literal["standard", "without_positive"] = "standard"
     frequency: Literal["counted", "streaming"] = "counted"
+    negatives: Negatives | None = None
+
+    def __post_init__(self) -> None:
+        _said_once(self, batch_settings, ["num_hard_negatives", "num_uniform_negatives", "memory_size"])
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -233,6 +252,8 @@ class SampledSoftmaxConfig:
         alpha: with `unigram`.
         correction: what the logQ correction makes of the positive: `standard`, or `without_positive`,
             which estimates the full softmax.
+        negatives: instead of number, sampler and alpha, as for the losses over pairs: `uniform` or
+            `popularity`, with `exclude_known = false`.
     """
 
     type: Literal["sampled_softmax"] = "sampled_softmax"
@@ -241,6 +262,10 @@ class SampledSoftmaxConfig:
     sampler: Literal["uniform", "log_uniform", "unigram"] = "unigram"
     alpha: Annotated[float, Field(ge=0, le=2)] = 0.75
     correction: Literal["standard", "without_positive"] = "standard"
+    negatives: Negatives | None = None
+
+    def __post_init__(self) -> None:
+        _said_once(self, shared_settings, ["num_sampled", "sampler", "alpha"])
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

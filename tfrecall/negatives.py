@@ -12,8 +12,8 @@ an item that the user has (`exclude_known`), anew in each epoch (`resample`): `U
 costs no draws: `InBatch`, `Mixed`, `CrossBatch`, and `Hard` with `hardest`. There an item is left out for the
 targets that it is itself (accidental hits); what else their users have is not looked up.
 
-The tasks with a softmax over the batch or over draws shared by a batch take the same words
-(`BATCH_SOURCES`, `SHARED_SOURCES`) beside their own settings, which can be combined.
+`in_batch` and `sampled_softmax`, whose negatives all rows of a batch share, take the same words in a file
+(`batch_settings`, `shared_settings`); their own settings say the same, and can be combined.
 
 A specification holds no TensorFlow; `tfrecall.data.negatives` draws, `tfrecall.tasks.pairs` uses what was drawn.
 """
@@ -214,7 +214,7 @@ class Hard:
 Source = InBatch | Mixed | CrossBatch | Uniform | Popularity | HeadTail | Explicit | Hard
 
 SOURCES = ("in_batch", "uniform", "popularity", "head_tail", "mixed", "cross_batch", "hard", "explicit")
-# Of these an `InBatchSoftmax` can be made, and of those a `SampledSoftmax`.
+# What an `InBatchSoftmax` can have, and what a `SampledSoftmax`.
 BATCH_SOURCES = ("in_batch", "mixed", "cross_batch", "hard")
 SHARED_SOURCES = ("uniform", "popularity")
 
@@ -223,10 +223,12 @@ def _by_name(value: Any) -> Any:
     """A bare name is a source with its defaults."""
     values = {"type": value} if isinstance(value, str) else value
     kind = values.get("type") if isinstance(values, Mapping) else getattr(value, "type", None)
+    if kind is None:
+        raise ValueError(f"Negatives have a source, their `type`: one of {', '.join(SOURCES)}. Received: {value!r}.")
     if kind not in SOURCES:
         raise ValueError(
             f'There is no source "{kind}" of negatives.{nearest(str(kind), SOURCES)} Choose of: '
-            f"{', '.join(SOURCES)}"
+            f"{', '.join(SOURCES)}. Received: {value!r}."
         )
     return values
 
@@ -254,6 +256,46 @@ def check_source(spec: Source, valid: tuple[str, ...], task: str) -> None:
         raise ConfigError(
             f'`{task}` has no use for negatives of the source "{spec.type}". Choose of: {", ".join(valid)}.'
         )
+
+
+def batch_settings(spec: Source) -> dict[str, Any]:
+    """The settings of `InBatchSoftmax` that say the same.
+
+    Raises:
+        ConfigError: if it has no such negatives.
+    """
+    check_source(spec, BATCH_SOURCES, "in_batch")
+    if isinstance(spec, Mixed):
+        return {"num_uniform_negatives": spec.num_uniform}
+    if isinstance(spec, CrossBatch):
+        return {"memory_size": spec.memory_size}
+    if isinstance(spec, Hard):
+        if spec.hardest is None:
+            raise ConfigError(
+                "`in_batch` knows the candidates of the batch only, so its `hard` negatives are the `hardest` "
+                f"of them. Received: ranks={list(spec.ranks or ())}."
+            )
+        return {"num_hard_negatives": spec.hardest}
+    return {}
+
+
+def shared_settings(spec: Source) -> dict[str, Any]:
+    """The settings of `SampledSoftmax` that say the same.
+
+    Raises:
+        ConfigError: if it has no such negatives.
+    """
+    check_source(spec, SHARED_SOURCES, "sampled_softmax")
+    if spec.exclude_known or not spec.resample:  # type: ignore[union-attr]
+        raise ConfigError(
+            "The draws of `sampled_softmax` stand for all rows of a batch and are new in each, so they cannot "
+            "leave out what one user has, or stay. Received: "
+            f"exclude_known={spec.exclude_known}, resample={spec.resample}. "  # type: ignore[union-attr]
+            "Set `exclude_known = false`, or take `dssm_softmax`, whose negatives are each target's own."
+        )
+    if isinstance(spec, Popularity):
+        return {"num_sampled": spec.per_positive, "sampler": "unigram", "alpha": spec.alpha}
+    return {"num_sampled": spec.per_positive, "sampler": "uniform"}  # type: ignore[union-attr]
 
 
 def negatives_from_dict(value: Any) -> Any:

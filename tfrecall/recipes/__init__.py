@@ -192,6 +192,8 @@ def _explain(problem: Any) -> str:
     """One of pydantic's findings in the words of the file."""
     *sections, last = problem["loc"] or ("",)
     path = [part for part in (*(s for s in sections if s not in _tags() | _sources()), last) if part != ""]
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict) and last in _tags():
+        path = path[:-1]  # what a task as a whole says
     name = ".".join(map(str, path))
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         valid = _valid_names(problem["loc"][:-1])
@@ -204,6 +206,8 @@ def _explain(problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         return f"{name or 'settings'}: {text}."  # which tells what was received
+    if "Received: " in text:
+        return f"{name}: {text}."
     return f"{name}: {text}. Received: {problem['input']!r}.{_nearest_value(problem)}"
 
 
