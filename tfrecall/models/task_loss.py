@@ -1,6 +1,7 @@
 """The half of a model that gives a task what it asks for."""
 
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 from tfrecall._keras import keras, tf, tfrs
@@ -122,12 +123,8 @@ class AsksTask:
         """
         uniform = self._draw_uniform() if training else None
         more = uniform if drawn is None else tf.reshape(drawn, [-1])
-        if task.is_drawn and drawn is None and training:
-            raise DataError(
-                f'The negatives of {type(task).__name__} ("{task.negatives.type}") are drawn for each target in '
-                'the input pipeline, but the batches have no "negatives". Train with `tfrecall.fit`, or on '
-                "`TrainingExamples(model, log).batches()`."
-            )
+        if drawn is None and training:
+            self._check_drawn(())
         asked = index if more is None else tf.concat([index, more], axis=0)
         distinct, positions = tf.unique(asked)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
@@ -149,6 +146,15 @@ class AsksTask:
             training=training,
             **options,
         )
+
+    def _check_drawn(self, columns: Iterable[str]) -> None:
+        """Refuses batches to train on that lack the negatives which the task wants with them."""
+        if isinstance(self.task, PairTask) and self.task.is_drawn and "negatives" not in columns:
+            raise DataError(
+                f"The negatives of {type(self.task).__name__} (\"{self.task.negatives.type}\") are drawn for "
+                'each target in the input pipeline, but the batches have no "negatives". Train with '
+                "`tfrecall.fit`, or on `TrainingExamples(model, log).batches()`."
+            )
 
     def _judge_pairs(
         self,

@@ -265,6 +265,7 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         """
         validation = None if validation_data is None else self._encoded(validation_data).cache()
         examples = self._encoded(x, training=True)
+        self._check_drawn(examples.element_spec)
         self._create_weights()
         return super().fit(examples, validation_data=validation, **kwargs)
 
