@@ -1,8 +1,8 @@
 """Four negatives for each row of MovieLens-1M, against plain loops such as tutorials publish, on a sample.
 
-A loop draws one item after the other and draws again if the user has rated it: uniformly in the first case; in the
-second with the chance .3 by the number of ratings to the power of .75, else from rare items (`head_tail`). Both
-sides leave out the same and draw alike.
+A loop draws one item after the other, and again if the user has rated it: uniformly in the first case; in
+the second with the chance .3 by the number of ratings to the power of .75, else from rare items
+(`head_tail`). Both sides leave out the same and draw alike.
 """
 
 import random

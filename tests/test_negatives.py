@@ -65,10 +65,16 @@ def test_two_families():
 @pytest.mark.parametrize(
     ("construct", "message"),
     [
-        (lambda: negatives_from_dict("unifrom"), 'no source "unifrom".* Did you mean "uniform".* explicit'),
+        (
+            lambda: negatives_from_dict("unifrom"),
+            'no source "unifrom".* Did you mean "uniform".* explicit',
+        ),
         (lambda: negatives_from_dict({"per_positive": 3}), "have a source.*in_batch, uniform"),
         (lambda: negatives_from_dict(3), "have a source.*Received: 3"),
-        (lambda: negatives_from_dict({"type": "uniform", "alpha": 1}), 'Uniform has no setting "alpha"'),
+        (
+            lambda: negatives_from_dict({"type": "uniform", "alpha": 1}),
+            'Uniform has no setting "alpha"',
+        ),
         (lambda: Popularity(alpha=-0.1), "`alpha` must be from 0.* to 2. Received: -0.1"),
         (lambda: Popularity(alpha=2.1), "Received: 2.1"),
         (lambda: HeadTail(alpha=float("nan")), "Received: nan"),
@@ -91,13 +97,22 @@ def test_settings_that_make_no_sense_are_refused(construct, message):
     ("task", "message"),
     [
         ("{type='pointwise', negatives='unifrom'}", 'task.negatives: .*"unifrom".*"uniform"'),
-        ("{type='bpr', negatives={type='popularity', alpha=3}}", "task.negatives.alpha: .*Received: 3.0"),
-        ("{type='bpr', negatives={type='in_batch', alpha=3}}", "task.negatives.alpha: .*Valid here: type"),
+        (
+            "{type='bpr', negatives={type='popularity', alpha=3}}",
+            "task.negatives.alpha: .*Received: 3.0",
+        ),
+        (
+            "{type='bpr', negatives={type='in_batch', alpha=3}}",
+            "task.negatives.alpha: .*Valid here: type",
+        ),
         ("{type='pointwise', gamma=0}", "task.gamma: .*greater than 0. Received: 0"),
         ("{type='dssm_softmax', gamma=-1}", "task.gamma: .*Received: -1"),
         ("{type='triplet', margin=-0.5}", "task.margin: .*greater than or equal to 0. Received: -0.5"),
         ("{type='triplet'}", "set `model.normalize = true`"),
-        ("{type='in_batch', negatives='uniform'}", "task: .*Choose of: in_batch, mixed, cross_batch, hard"),
+        (
+            "{type='in_batch', negatives='uniform'}",
+            "task: .*Choose of: in_batch, mixed, cross_batch, hard",
+        ),
         ("{type='in_batch', negatives={type='hard', ranks=[1, 2]}}", "the `hardest` of them"),
         ("{type='in_batch', negatives='mixed', memory_size=3}", "Received both: leave one out"),
         ("{type='sampled_softmax', negatives='uniform'}", "Set `exclude_known = false`"),
@@ -123,7 +138,8 @@ def test_a_file_that_makes_no_sense_is_refused(task, message):
             {"num_sampled": 9, "sampler": "uniform"},
         ),
         (
-            "{type='sampled_softmax', negatives={type='popularity', per_positive=9, alpha=1, exclude_known=false}}",
+            "{type='sampled_softmax', negatives="
+            "{type='popularity', per_positive=9, alpha=1, exclude_known=false}}",
             {"num_sampled": 9, "sampler": "unigram", "alpha": 1.0},
         ),
     ],

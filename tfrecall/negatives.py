@@ -15,7 +15,7 @@ targets that it is itself (accidental hits); what else their users have is not l
 `in_batch` and `sampled_softmax`, whose negatives all rows of a batch share, take the same words in a file
 (`batch_settings`, `shared_settings`); their own settings say the same, and can be combined.
 
-A specification holds no TensorFlow; `tfrecall.data.negatives` draws, `tfrecall.tasks.pairs` uses what was drawn.
+A specification holds no TensorFlow; `tfrecall.data.negatives` draws, `tfrecall.tasks.pairs` learns from it.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,9 @@ _Share = Annotated[float, Field(gt=0, lt=1)]
 
 def _alpha(value: float) -> float:
     if not 0 <= value <= 2:
-        raise ValueError(f"`alpha` must be from 0, all items alike, to 2. Received: {value}. 1 draws by share.")
+        raise ValueError(
+            f"`alpha` must be from 0, all items alike, to 2. Received: {value}. 1 draws by share."
+        )
     return value
 
 
@@ -224,7 +226,9 @@ def _by_name(value: Any) -> Any:
     values = {"type": value} if isinstance(value, str) else value
     kind = values.get("type") if isinstance(values, Mapping) else getattr(value, "type", None)
     if kind is None:
-        raise ValueError(f"Negatives have a source, their `type`: one of {', '.join(SOURCES)}. Received: {value!r}.")
+        raise ValueError(
+            f"Negatives have a source, their `type`: one of {', '.join(SOURCES)}. Received: {value!r}."
+        )
     if kind not in SOURCES:
         raise ValueError(
             f'There is no source "{kind}" of negatives.{nearest(str(kind), SOURCES)} Choose of: '

@@ -67,7 +67,7 @@ def test_a_column_that_is_not_there_is_refused():
 
 
 def test_a_column_of_something_else_is_refused():
-    with pytest.raises(DataError, match="must hold item ids, or lists of them. Received: Float64"):
+    with pytest.raises(DataError, match=r"must hold item ids, or lists of them\. Received: Float64"):
         ShownItems(log_with([0.5, 1.5, 2.5]), Explicit("shown"))
 
 

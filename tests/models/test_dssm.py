@@ -41,17 +41,25 @@ def epochs_of(task, count=2, first=0, data=PARTS.train):
     return [[np.concatenate([b[n].numpy() for b in epoch]) for n in names] for epoch in read]
 
 
-@pytest.mark.parametrize("spec", [Uniform(3), Popularity(3), HeadTail(3, threshold=12), Hard(ranks=(1, 9))])
+@pytest.mark.parametrize(
+    "spec", [Uniform(3), Popularity(3), HeadTail(3, threshold=12), Hard(ranks=(1, 9))]
+)
 def test_negatives_come_with_each_batch_and_never_what_the_user_has(spec):
     model = adapted(BPR(spec))
-    users = model.query_tower.features[0].preprocess(tf.constant(PARTS.train.users["user_id"].to_list()))
+    users = model.query_tower.features[0].preprocess(
+        tf.constant(PARTS.train.users["user_id"].to_list())
+    )
     rows = PARTS.train.user_vocabulary
-    known = {(rows.ids[u], i) for u, i in zip(PARTS.train.user_rows, PARTS.train.item_rows, strict=True)}
+    known = {
+        (rows.ids[u], i) for u, i in zip(PARTS.train.user_rows, PARTS.train.item_rows, strict=True)
+    }
     names = dict(zip(users.numpy().tolist(), PARTS.train.users["user_id"], strict=True))
     seen = 0
     for batch in TrainingExamples(model, PARTS.train, 64).batches():
         assert batch["negatives"].shape[1] == spec.per_positive
-        for user, items in zip(batch["query"]["user_id_categorical"].numpy(), batch["negatives"], strict=True):
+        for user, items in zip(
+            batch["query"]["user_id_categorical"].numpy(), batch["negatives"], strict=True
+        ):
             drawn = {(names[int(user)], int(item) - 2) for item in items}
             assert not drawn & known
             seen += len(drawn)
@@ -64,7 +72,10 @@ def test_each_epoch_draws_anew_and_the_same_for_its_number(spec):
     ((again_items, again),) = epochs_of(Pointwise(spec), count=1, first=1)
     assert (again_items == second[0]).all()  # the order of the rows
     assert (again == second[1]).all()
-    of_item = [np.sort(negatives[np.argsort(items, kind="stable")].ravel()) for items, negatives in (first, second)]
+    of_item = [
+        np.sort(negatives[np.argsort(items, kind="stable")].ravel())
+        for items, negatives in (first, second)
+    ]
     assert (of_item[0] != of_item[1]).any()
 
 
@@ -109,10 +120,10 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(task, tm
         np.testing.assert_array_equal(one, other)
 
 
-def test_it_learns_and_auc_tells(parts=PARTS):
+def test_it_learns_and_auc_tells():
     model = DSSM(SCHEMA, [16], task=DSSMSoftmax(Uniform(4)))
     options = {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 64, "verbose": 0}
-    fitted = fit(model, *parts, epochs=8, monitor="gauc", **options)
+    fitted = fit(model, *PARTS, epochs=8, monitor="gauc", **options)
     assert {"val_auc", "val_gauc", "val_loss"} <= set(fitted.history)
     assert not {"auc", "gauc"} & set(fitted.history)
     assert fitted.best_epoch == 1 + int(np.argmax(fitted.history["val_gauc"]))
@@ -133,7 +144,9 @@ def test_auc_in_training_is_that_of_the_served_scores():
     assert found["auc"] == pytest.approx(float(pairs), abs=2e-3)
     known = {*zip(PARTS.train.user_rows, PARTS.train.item_rows, strict=True)}
     known |= {*zip(PARTS.test.user_rows, PARTS.test.item_rows, strict=True)}
-    assert all((u, i) not in known for u, row in zip(PARTS.test.user_rows, drawn, strict=True) for i in row)
+    assert all(
+        (u, i) not in known for u, row in zip(PARTS.test.user_rows, drawn, strict=True) for i in row
+    )
 
 
 def test_who_has_everything_is_not_judged_by_pairs():
@@ -145,7 +158,10 @@ def test_who_has_everything_is_not_judged_by_pairs():
     (batch,) = validation_examples(model, last, train)
     assert (batch["judged_against"].numpy() == 0).all()
     model.compile()
-    assert model.evaluate(validation_examples(model, last, train), return_dict=True, verbose=0)["gauc"] == 0
+    assert (
+        model.evaluate(validation_examples(model, last, train), return_dict=True, verbose=0)["gauc"]
+        == 0
+    )
 
 
 def test_histories_and_negatives_go_together(history_log):
@@ -218,10 +234,22 @@ def everything():
 @pytest.mark.parametrize(
     ("task", "error", "message"),
     [
-        (Pointwise(Uniform(2)), DataError, r'against 3 of 4 targets: user "u" \(row 0 .* has every item'),
+        (
+            Pointwise(Uniform(2)),
+            DataError,
+            r'against 3 of 4 targets: user "u" \(row 0 .* has every item',
+        ),
         (Pointwise(Hard(ranks=(1, 2), per_positive=1)), DataError, 'user "u"'),
-        (Pointwise(Uniform(3)), ConfigError, "has 3 items, so there must be from 1 to 2 .* Received: 3"),
-        (Pointwise(Hard(ranks=(1, 3))), ConfigError, r"`ranks` must end at 2 or before. Received: \[1, 3\]"),
+        (
+            Pointwise(Uniform(3)),
+            ConfigError,
+            "has 3 items, so there must be from 1 to 2 .* Received: 3",
+        ),
+        (
+            Pointwise(Hard(ranks=(1, 3))),
+            ConfigError,
+            r"`ranks` must end at 2 or before. Received: \[1, 3\]",
+        ),
         (Pointwise(HeadTail(1, threshold=9)), ConfigError, "None of 3 items have 9 or more events"),
         (Pointwise(Explicit("shown", per_positive=1)), MissingColumnError, 'no column "shown"'),
     ],
@@ -239,7 +267,7 @@ def test_allowed_known_items_leave_the_target_out_only():
 
 
 def test_distances_want_vectors_of_length_one():
-    with pytest.raises(ConfigError, match="Triplet learns distances.*normalize=False"):
+    with pytest.raises(ConfigError, match=r"Triplet learns distances.*normalize=False"):
         TwoTower(SCHEMA, [4], task=Triplet())
 
 
@@ -253,5 +281,5 @@ def test_batches_without_drawn_negatives_are_refused():
 
 
 def test_an_unknown_activation_is_refused():
-    with pytest.raises(ConfigError, match="no activation 'rleu'. Did you mean \"relu\""):
+    with pytest.raises(ConfigError, match=r"no activation 'rleu'\. Did you mean \"relu\""):
         TwoTower(SCHEMA, [4, 4], activation="rleu")

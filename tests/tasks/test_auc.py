@@ -68,7 +68,9 @@ def test_reset_forgets():
 def test_bins_are_in_the_order_of_the_scores(scores):
     ordered = np.sort(scores)
     assert (np.diff(bins_of(ordered).numpy()) >= 0).all()
-    assert (bins_of(-ordered).numpy() + bins_of(ordered).numpy() == 2 * bins_of(np.float32(0)).numpy()).all()
+    assert (
+        bins_of(-ordered).numpy() + bins_of(ordered).numpy() == 2 * bins_of(np.float32(0)).numpy()
+    ).all()
 
 
 def test_auc_of_numpy_is_a_loop_over_pairs():

@@ -54,7 +54,9 @@ def unit(*shape, seed=0):
 
 
 def ids_of(tasks):
-    return [f"{type(t).__name__} {getattr(t, 'distance', '')} {getattr(t, 'semi_hard', '')}" for t in tasks]
+    return [
+        f"{type(t).__name__} {getattr(t, 'distance', '')} {getattr(t, 'semi_hard', '')}" for t in tasks
+    ]
 
 
 DRAWN = list(tasks(Uniform(3)))
@@ -124,7 +126,9 @@ def test_a_row_of_weight_zero_counts_for_nothing(task):
     weights = np.array([1, 1, 1, 0], np.float32)
 
     def losses(n):
-        options = {"negative_embeddings": drawn[:n]} if task.is_drawn else {"candidate_ids": np.arange(n)}
+        options = (
+            {"negative_embeddings": drawn[:n]} if task.is_drawn else {"candidate_ids": np.arange(n)}
+        )
         return task(queries[:n], targets[:n], sample_weight=weights[:n], **options).numpy()
 
     np.testing.assert_allclose(losses(4), [*losses(3), 0], rtol=1e-5, atol=1e-6)
@@ -165,13 +169,17 @@ def test_the_hardest_of_the_batch_count():
     for row, query in enumerate(queries):
         others = np.delete(targets, row, axis=0)
         hardest = others[[np.argmax(others @ query)]]
-        assert float(found[row]) == pytest.approx(loss_by_hand(task, query, targets[row], hardest), rel=1e-4)
+        assert float(found[row]) == pytest.approx(
+            loss_by_hand(task, query, targets[row], hardest), rel=1e-4
+        )
 
 
 def test_fewer_than_the_hardest_are_kept_whole():
     counts = np.array([[True, False, True]])
     assert keep_hardest(tf.constant([[1.0, 9.0, 2.0]]), counts, 5).numpy().tolist() == counts.tolist()
-    assert keep_hardest(tf.constant([[1.0, 9.0, 2.0]]), counts, 1).numpy().tolist() == [[False, False, True]]
+    assert keep_hardest(tf.constant([[1.0, 9.0, 2.0]]), counts, 1).numpy().tolist() == [
+        [False, False, True]
+    ]
 
 
 @pytest.mark.parametrize("cls", LOGISTIC)

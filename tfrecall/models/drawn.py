@@ -9,9 +9,10 @@ import polars as pl
 from tfrecall._keras import tf
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.negatives import Sampler, WeightedSampler, sampler_of
+from tfrecall.data.vocabulary import FIRST
 from tfrecall.models.mining import MinedItems
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.negatives import Explicit, HeadTail, Popularity, Source, Uniform
+from tfrecall.negatives import Hard, HeadTail, Popularity, Source, Uniform
 from tfrecall.tasks.pairs import PairTask
 
 # What AUC is measured against: the same for all tasks and epochs, so that its values can be compared.
@@ -84,17 +85,24 @@ def training_negatives(
     task = model.task
     if not isinstance(task, PairTask) or not task.is_drawn:
         return None
-    spec, sampler = task.negatives, None
-    if isinstance(spec, Uniform | Popularity | HeadTail | Explicit):
-        sampler = sampler_of(data, spec)
+    spec = task.negatives
+    if isinstance(spec, Hard):
+        sampler: Sampler | MinedItems = _miner(model, data, rows, embed, spec)
     else:
-        per_user = set(model.query_tower.forms) <= set(data.users.columns)
-        ids = data.item_vocabulary.ids
-        order = model.catalogue.index(tf.constant(ids.tolist())).numpy() - 2
-        sampler = MinedItems(
-            data, spec, rows, embed, lambda: model.embed_candidates()[order], per_user
-        )
+        sampler = sampler_of(data, spec)  # type: ignore[arg-type]
     return EpochNegatives(spec, sampler, rows, _index(model, data))
+
+
+def _miner(
+    model: TwoTower,
+    data: Interactions,
+    rows: np.ndarray,
+    embed: Callable[[np.ndarray], np.ndarray],
+    spec: Hard,
+) -> MinedItems:
+    places = _index(model, data)[:-1] - FIRST
+    per_user = set(model.query_tower.forms) <= set(data.users.columns)
+    return MinedItems(data, spec, rows, embed, lambda: model.embed_candidates()[places], per_user)
 
 
 def validation_negatives(

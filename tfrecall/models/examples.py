@@ -19,7 +19,8 @@ from tfrecall.models.two_tower import TwoTower
 class TrainingExamples:
     """What a model trains on: encoded batches, shuffled anew in each epoch.
 
-    Where the task wants negatives of each target, they are drawn here (`negatives` of a batch). All rows are encoded once. Of a model with histories, what its users had before each target is taken
+    All rows are encoded once. Where the task wants negatives of each target, they are drawn here
+    (`negatives` of a batch). Of a model with histories, what its users had before each target is taken
     from the log itself.
 
     Args:

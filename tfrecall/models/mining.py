@@ -55,7 +55,9 @@ class MinedItems:
         self._first, self._last = spec.ranks
         self._embed, self._catalogue = embed, catalogue
         # Targets that are asked for together stand together.
-        self._order = np.argsort(log.user_rows[rows], kind="stable") if per_user else np.arange(len(rows))
+        self._order = (
+            np.argsort(log.user_rows[rows], kind="stable") if per_user else np.arange(len(rows))
+        )
         self._per_user = per_user
 
     def mine(self, random: np.random.Generator) -> np.ndarray:

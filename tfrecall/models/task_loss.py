@@ -151,7 +151,7 @@ class AsksTask:
         """Refuses batches to train on that lack the negatives which the task wants with them."""
         if isinstance(self.task, PairTask) and self.task.is_drawn and "negatives" not in columns:
             raise DataError(
-                f"The negatives of {type(self.task).__name__} (\"{self.task.negatives.type}\") are drawn for "
+                f'The negatives of {type(self.task).__name__} ("{self.task.negatives.type}") are drawn for '
                 'each target in the input pipeline, but the batches have no "negatives". Train with '
                 "`tfrecall.fit`, or on `TrainingExamples(model, log).batches()`."
             )

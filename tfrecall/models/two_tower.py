@@ -291,7 +291,9 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         loss_weights = weights * tf.cast(index >= FIRST, tf.float32)
         if isinstance(self.task, PairTask):
             drawn = inputs.get("negatives")
-            loss = tf.reduce_sum(self._pair_loss(self.task, queries, index, loss_weights, drawn, training))
+            loss = tf.reduce_sum(
+                self._pair_loss(self.task, queries, index, loss_weights, drawn, training)
+            )
         else:
             loss = tf.reduce_sum(self._task_loss(queries, index, loss_weights, training))
         count = tf.reduce_sum(loss_weights)

@@ -191,7 +191,9 @@ def _place(target: list[Any], key: str, override: str, end: int) -> int:
 def _explain(problem: Any) -> str:
     """One of pydantic's findings in the words of the file."""
     *sections, last = problem["loc"] or ("",)
-    path = [part for part in (*(s for s in sections if s not in _tags() | _sources()), last) if part != ""]
+    path = [
+        part for part in (*(s for s in sections if s not in _tags() | _sources()), last) if part != ""
+    ]
     if problem["type"] == "value_error" and isinstance(problem["input"], dict) and last in _tags():
         path = path[:-1]  # what a task as a whole says
     name = ".".join(map(str, path))

@@ -73,10 +73,10 @@ class PairTask(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.negatives: Source = Uniform() if negatives is None else negatives_from_dict(negatives)
         check_source(self.negatives, self.sources, type(self).__name__)
-        is_mixed, remembers = isinstance(self.negatives, Mixed), isinstance(self.negatives, CrossBatch)
-        self.num_uniform_negatives = self.negatives.num_uniform if is_mixed else 0
-        self._stream = RandomStream() if is_mixed else None
-        self._memory = CandidateMemory(self.negatives.memory_size) if remembers else None
+        spec = self.negatives
+        self.num_uniform_negatives = spec.num_uniform if isinstance(spec, Mixed) else 0
+        self._stream = RandomStream() if self.num_uniform_negatives else None
+        self._memory = CandidateMemory(spec.memory_size) if isinstance(spec, CrossBatch) else None
 
     @property
     def is_drawn(self) -> bool:
@@ -162,7 +162,9 @@ class PairTask(keras.layers.Layer):
         batch = Candidates(ids, targets, tf.zeros_like(ids, tf.float32))
         groups = [batch]
         if uniform is not None:
-            groups.append(Candidates(*(tf.cast(v, b.dtype) for v, b in zip(uniform, batch, strict=True))))
+            groups.append(
+                Candidates(*(tf.cast(v, b.dtype) for v, b in zip(uniform, batch, strict=True)))
+            )
         if training and self._memory is not None:
             groups.append(self._memory.read())
             self._memory.push(Candidates(*(tf.boolean_mask(values, stands) for values in batch)))

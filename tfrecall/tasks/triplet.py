@@ -64,7 +64,9 @@ class Triplet(PairTask):
         if self.distance == "cosine":
             return tf.matmul(_unit(queries), _unit(candidates), transpose_b=True) - 1
         products = tf.matmul(queries, candidates, transpose_b=True)
-        lengths = tf.reduce_sum(queries**2, axis=1)[:, tf.newaxis] + tf.reduce_sum(candidates**2, axis=1)
+        lengths = tf.reduce_sum(queries**2, axis=1)[:, tf.newaxis] + tf.reduce_sum(
+            candidates**2, axis=1
+        )
         return -_root(lengths - 2 * products)
 
     def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
@@ -79,9 +81,7 @@ class Triplet(PairTask):
                 "has to be than the positive."
             )
         if self.distance not in ("euclidean", "cosine"):
-            raise ConfigError(
-                f"`distance` must be euclidean or cosine. Received: {self.distance!r}."
-            )
+            raise ConfigError(f"`distance` must be euclidean or cosine. Received: {self.distance!r}.")
         if self.semi_hard and isinstance(self.negatives, Hard) and self.negatives.hardest:
             raise ConfigError(
                 "`semi_hard` chooses among the negatives, and so does `hardest`. Received both: take "
