@@ -8,9 +8,12 @@ import tfrecall
 
 PUBLIC = {
     "ALS",
+    "BPR",
     "Bucketized",
     "CandidateTower",
     "Categorical",
+    "DSSM",
+    "DSSMSoftmax",
     "EASE",
     "ExactTopK",
     "ExampleAge",
@@ -21,6 +24,8 @@ PUBLIC = {
     "ItemTransitions",
     "MultiCategorical",
     "Numeric",
+    "PairAUC",
+    "Pointwise",
     "Popularity",
     "QueryTower",
     "SampledSoftmax",
@@ -30,6 +35,7 @@ PUBLIC = {
     "Text",
     "TfrecallError",
     "TrainingExamples",
+    "Triplet",
     "TwoTower",
     "UserCF",
     "YouTubeDNN",
@@ -44,6 +50,7 @@ PUBLIC = {
     "keras",
     "load",
     "load_config",
+    "negatives",
     "report",
     "validation_examples",
 }

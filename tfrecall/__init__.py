@@ -8,9 +8,12 @@ from typing import Any
 
 _MODULE_OF = {
     "ALS": "tfrecall.models.als",
+    "BPR": "tfrecall.tasks.bpr",
     "Bucketized": "tfrecall.schema",
     "CandidateTower": "tfrecall.models.towers",
     "Categorical": "tfrecall.schema",
+    "DSSM": "tfrecall.models.dssm",
+    "DSSMSoftmax": "tfrecall.tasks.dssm_softmax",
     "ExampleAge": "tfrecall.schema",
     "EASE": "tfrecall.models.ease",
     "ExactTopK": "tfrecall.tasks.top_k",
@@ -21,6 +24,8 @@ _MODULE_OF = {
     "ItemTransitions": "tfrecall.models.item_transitions",
     "MultiCategorical": "tfrecall.schema",
     "Numeric": "tfrecall.schema",
+    "PairAUC": "tfrecall.tasks.auc",
+    "Pointwise": "tfrecall.tasks.pointwise",
     "Popularity": "tfrecall.models.popularity",
     "QueryTower": "tfrecall.models.towers",
     "SampledSoftmax": "tfrecall.tasks.sampled_softmax",
@@ -30,6 +35,7 @@ _MODULE_OF = {
     "Text": "tfrecall.schema",
     "TfrecallError": "tfrecall.errors",
     "TrainingExamples": "tfrecall.models.examples",
+    "Triplet": "tfrecall.tasks.triplet",
     "TwoTower": "tfrecall.models.two_tower",
     "UserCF": "tfrecall.models.user_cf",
     "YouTubeDNN": "tfrecall.models.youtube_dnn",
@@ -42,7 +48,7 @@ _MODULE_OF = {
     "load_config": "tfrecall.recipes",
     "validation_examples": "tfrecall.models.examples",
 }
-_MODULES = ("data", "encoders", "index", "report")
+_MODULES = ("data", "encoders", "index", "negatives", "report")
 
 __all__ = ["__version__", *_MODULE_OF, *_MODULES]
 

@@ -6,6 +6,7 @@ does follows from its configuration and its data; the configuration is kept in t
 
 import datetime
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -21,6 +22,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
+from tfrecall.negatives import Negatives, Uniform, batch_settings, shared_settings
 
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -63,6 +65,19 @@ _Patience = Annotated[
 ]
 
 
+def _said_once(task: Any, settings: Callable[[Any], Any], names: list[str]) -> None:
+    """Refuses negatives that a task does not have, or says in other words, too."""
+    if task.negatives is None:
+        return
+    settings(task.negatives)
+    for name in names:
+        if getattr(task, name) != type(task).__dataclass_fields__[name].default:
+            raise ValueError(
+                f"`negatives` and `{name}` say where the same negatives come from. Received both: leave one out"
+            )
+
+
+_Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
 _TableColumn = Annotated[str, Field(pattern=r"^(log|users|items)\..")]
 
 
@@ -157,25 +172,35 @@ class ModelConfig:
 
     Attributes:
         type: `youtube_dnn` is a two-tower model whose queries are histories and whose candidates are
-            rows of an item table.
-        candidate_layer_sizes: of the candidate tower; None for those of the query tower with
-            `two_tower`, for none with `youtube_dnn`.
+            rows of an item table; `dssm` one whose scores are cosines.
+        candidate_layer_sizes: of the candidate tower; None for those of the query tower, with
+            `youtube_dnn` for none.
+        activation: of all dense layers but the last; None for `relu`, with `dssm` for `tanh`.
+        output_activation: of the last.
+        normalize: whether vectors have length one; None for no, with `dssm` for yes.
         repeats: whether users come back to what they had: the towers then learn from first times only,
             and `Repeats`, fitted on the validation rows, scores a user's own items.
     """
 
-    type: Literal["two_tower", "youtube_dnn"] = "two_tower"
+    type: Literal["two_tower", "youtube_dnn", "dssm"] = "two_tower"
     layer_sizes: tuple[PositiveInt, ...] = (64, 32)
     candidate_layer_sizes: tuple[PositiveInt, ...] | None = None
     dropout: _Rate = 0.0
     hidden_dropout: _Rate = 0.0
     batch_normalization: bool = False
     combine: Literal["concat", "sum"] = "concat"
-    normalize: bool = False
+    activation: _Activation | None = None
+    output_activation: _Activation = "linear"
+    normalize: bool | None = None
     embedding_regularization: Annotated[float, Field(ge=0)] = 0.0
     embedding_stddev: _Positive | None = None
     correct_sampling_bias: bool = True
     repeats: bool = False
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether vectors have length one."""
+        return self.type == "dssm" if self.normalize is None else self.normalize
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -190,6 +215,8 @@ class InBatchConfig:
             which leaves it out of the sampled part of the sum.
         frequency: how often a candidate is sampled: `counted` in the training rows, or `streaming`,
             estimated while training.
+        negatives: instead of the numbers above, as for the losses over pairs: `in_batch`, `mixed`,
+            `cross_batch` or `hard`.
     """
 
     type: Literal["in_batch"] = "in_batch"
@@ -199,6 +226,10 @@ class InBatchConfig:
     memory_size: Annotated[int, Field(ge=0)] = 0
     correction: Literal["standard", "without_positive"] = "standard"
     frequency: Literal["counted", "streaming"] = "counted"
+    negatives: Negatives | None = None
+
+    def __post_init__(self) -> None:
+        _said_once(self, batch_settings, ["num_hard_negatives", "num_uniform_negatives", "memory_size"])
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -221,6 +252,8 @@ class SampledSoftmaxConfig:
         alpha: with `unigram`.
         correction: what the logQ correction makes of the positive: `standard`, or `without_positive`,
             which estimates the full softmax.
+        negatives: instead of number, sampler and alpha, as for the losses over pairs: `uniform` or
+            `popularity`, with `exclude_known = false`.
     """
 
     type: Literal["sampled_softmax"] = "sampled_softmax"
@@ -229,6 +262,10 @@ class SampledSoftmaxConfig:
     sampler: Literal["uniform", "log_uniform", "unigram"] = "unigram"
     alpha: Annotated[float, Field(ge=0, le=2)] = 0.75
     correction: Literal["standard", "without_positive"] = "standard"
+    negatives: Negatives | None = None
+
+    def __post_init__(self) -> None:
+        _said_once(self, shared_settings, ["num_sampled", "sampler", "alpha"])
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -241,8 +278,69 @@ class TfrsRetrievalConfig:
     remove_accidental_hits: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class _LogisticConfig:
+    negatives: Negatives = Uniform()
+    gamma: _Positive = 10.0
+
+    @property
+    def temperature(self) -> float:
+        """What scores are divided by."""
+        return 1 / self.gamma
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class PointwiseConfig(_LogisticConfig):
+    """See `Pointwise`.
+
+    Attributes:
+        negatives: where they come from, `tfrecall.negatives`.
+        gamma: scores are multiplied by it: 10 suits vectors of length one, 1 free ones.
+    """
+
+    type: Literal["pointwise"] = "pointwise"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class DSSMSoftmaxConfig(_LogisticConfig):
+    """See `DSSMSoftmax`; the settings are those of `PointwiseConfig`."""
+
+    type: Literal["dssm_softmax"] = "dssm_softmax"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class BPRConfig(_LogisticConfig):
+    """See `BPR`; the settings are those of `PointwiseConfig`."""
+
+    type: Literal["bpr"] = "bpr"
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TripletConfig:
+    """See `Triplet`; wants `model.normalize`.
+
+    Attributes:
+        negatives: where they come from, `tfrecall.negatives`.
+        margin: how much farther away a negative has to be than the positive.
+        semi_hard: whether the one nearest negative that is farther away than the positive counts.
+    """
+
+    type: Literal["triplet"] = "triplet"
+    negatives: Negatives = Uniform()
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    distance: Literal["euclidean", "cosine"] = "euclidean"
+    semi_hard: bool = False
+
+
 TaskConfig = Annotated[
-    InBatchConfig | FullSoftmaxConfig | SampledSoftmaxConfig | TfrsRetrievalConfig,
+    InBatchConfig
+    | FullSoftmaxConfig
+    | SampledSoftmaxConfig
+    | TfrsRetrievalConfig
+    | PointwiseConfig
+    | DSSMSoftmaxConfig
+    | BPRConfig
+    | TripletConfig,
     Field(discriminator="type"),
 ]
 
@@ -422,6 +520,11 @@ class RunConfig:
         if self.split.method == "by_user" and self.split.train_users is None:
             raise ValueError(
                 '`split.method = "by_user"` needs `split.train_users`, how many to train on'
+            )
+        if self.task.type == "triplet" and not self.model.is_normalized:
+            raise ValueError(
+                '`task.type = "triplet"` learns distances, which order as the inner products of answers do '
+                "only between vectors of length one: set `model.normalize = true`"
             )
         if self.model.repeats and not self.split.validation_fraction:
             raise ValueError(

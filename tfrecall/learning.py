@@ -15,33 +15,51 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.index.repeats import Repeats
 from tfrecall.listening import Listener, Silent
+from tfrecall.models.dssm import DSSM
 from tfrecall.models.repeats import first_times, fit_repeats, new_to_users
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
+from tfrecall.negatives import batch_settings, shared_settings
 from tfrecall.preparation import Prepared
+from tfrecall.tasks.bpr import BPR
+from tfrecall.tasks.dssm_softmax import DSSMSoftmax
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.pointwise import Pointwise
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
+from tfrecall.tasks.triplet import Triplet
 from tfrecall.tensorboard import Board
 from tfrecall.training import Fitted, fit, made_with, seed_everything
 from tfrecall.training.precision import words_on_gain
 
 # Settings of the model that the towers do not take.
 _NOT_TOWERS = ("type", "repeats")
+# Tasks that have settings of their own for negatives.
+_SHARED = {"in_batch": batch_settings, "sampled_softmax": shared_settings}
 
 
 def make_model(config: RunConfig) -> TwoTower:
     """An untrained model of a configuration."""
     task = vars(config.task).copy()
+    kind = task.pop("type")
+    if kind in _SHARED and (spec := task.pop("negatives")) is not None:
+        task.update(_SHARED[kind](spec))
     makers = {
         "in_batch": InBatchSoftmax,
         "full_softmax": FullSoftmax,
         "sampled_softmax": SampledSoftmax,
         "tfrs_retrieval": tfrs.tasks.Retrieval,
+        "pointwise": Pointwise,
+        "triplet": Triplet,
+        "dssm_softmax": DSSMSoftmax,
+        "bpr": BPR,
     }
-    task = makers[task.pop("type")](**task)
+    task = makers[kind](**task)
     settings = {name: value for name, value in vars(config.model).items() if name not in _NOT_TOWERS}
-    model = {"two_tower": TwoTower, "youtube_dnn": YouTubeDNN}[config.model.type]
+    for name in ("activation", "normalize"):
+        if settings[name] is None:  # the model's own
+            del settings[name]
+    model = {"two_tower": TwoTower, "youtube_dnn": YouTubeDNN, "dssm": DSSM}[config.model.type]
     return model(config.schema, task=task, name=config.recipe, **settings)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from tfrecall.data import Interactions, negatives
+from tfrecall.data.drawing import power_weights
 from tfrecall.data.negatives import draw_negatives
 from tfrecall.errors import ConfigError, DataError
 
@@ -57,7 +58,9 @@ OPTIONS = {
 def test_what_is_excluded_is_never_drawn(log, options, data):
     rows = data.draw(st.lists(st.integers(0, len(log) - 1), max_size=20))
     drawable = set(range(10))
-    if options["source"] == "popularity" and options["alpha"] > 0:
+    if options["source"] == "uniform":
+        del options["alpha"]
+    elif options["alpha"] > 0:
         drawable = set(log.item_rows.tolist())
     left = []
     for row in rows:
@@ -184,7 +187,7 @@ def test_no_targets_no_negatives():
 @pytest.mark.parametrize("n_owners", [1, 6_040, 10**9])
 def test_weights_fit_into_whole_numbers_and_keep_rare_items(n_owners):
     events = [("u", 0)] * 50_000 + [("v", 1)]
-    weights = negatives._weights(log_of(events, 2), 2.0, n_owners)
+    weights = power_weights(np.bincount(log_of(events, 2).item_rows), 2.0, n_owners)
     # 50,000 events against one, squared: 2.5e9 to 1. 10^9 owners leave 2.3e9 for both.
     assert weights[1] >= 1
     assert int(weights.sum()) * n_owners < 2**63
@@ -196,11 +199,11 @@ def test_weights_fit_into_whole_numbers_and_keep_rare_items(n_owners):
     ("arguments", "message"),
     [
         ({"source": "populrity"}, 'no source "populrity" of negatives. Did you mean "popularity"'),
-        ({"alpha": -0.1}, "from 0 to 2. Received: -0.1"),
-        ({"alpha": 2.1}, "from 0 to 2. Received: 2.1"),
-        ({"alpha": float("nan")}, "Received: nan"),
-        ({"per_target": 0}, "from 1 to 5. Received: 0"),
-        ({"per_target": 6}, "has 6 items, so `per_target` must be from 1 to 5. Received: 6"),
+        ({"source": "popularity", "alpha": -0.1}, "Received: -0.1"),
+        ({"source": "popularity", "alpha": 2.1}, "to 2. Received: 2.1"),
+        ({"source": "popularity", "alpha": float("nan")}, "Received: nan"),
+        ({"per_target": 0}, "from 1 to 5 negatives a target .* Received: 0"),
+        ({"per_target": 6}, "has 6 items, so there must be from 1 to 5 negatives .* Received: 6"),
         ({"rows": [0, 7]}, "from 0 to 6. Received: int64 of shape .2,., from 0 to 7"),
         ({"rows": [-1]}, "from -1 to -1"),
         ({"rows": [True, False]}, "Received: bool"),
@@ -210,3 +213,52 @@ def test_weights_fit_into_whole_numbers_and_keep_rare_items(n_owners):
 def test_arguments_that_make_no_sense_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         draw_negatives(**{"log": log_of(EVENTS, 6), "rows": [0], "per_target": 2, **arguments})
+
+
+# Head and tail. Events of each item: 0 three, 1 two, 2 and 3 one each, 4 and 5 none.
+
+
+@pytest.mark.parametrize(
+    ("row", "weights"),
+    [
+        # v had 0 and 2. Frequent is 1 with the chance .3; rare are 3, 4, 5 with .7 / 3.
+        (4, [0, 0.3, 0, 0.7 / 3, 0.7 / 3, 0.7 / 3]),
+        # w had 1 and 3. Frequent is 0; rare are 2, 4, 5.
+        (6, [0.3, 0, 0.7 / 3, 0, 0.7 / 3, 0.7 / 3]),
+        # u had all that is frequent, and gets rare ones.
+        (0, [0, 0, 1, 1, 1, 1]),
+    ],
+)
+def test_head_and_tail_are_drawn_with_their_chances(row, weights):
+    options = {"source": "head_tail", "head_share": 0.3, "threshold": 2}
+    assert_drawn_by(weights, frequencies(log_of(EVENTS, 6), row, **options))
+
+
+def test_within_the_head_draws_are_by_the_power_of_the_share():
+    options = {"source": "head_tail", "head_share": 0.6, "threshold": 2, "exclude_known": False}
+    head = np.array([3**0.75, 2**0.75])
+    weights = [*0.6 * head / head.sum(), 0, 0.4 / 3, 0.4 / 3, 0.4 / 3]
+    # Row 4 is v with item 2, which is left out of the tail.
+    assert_drawn_by(weights, frequencies(log_of(EVENTS, 6), 4, **options))
+
+
+def test_who_has_the_whole_tail_gets_the_head():
+    log = log_of([("u", 2), ("u", 3), *[("v", 0)] * 5, *[("w", 1)] * 5], 4)
+    assert_drawn_by([1, 1, 0, 0], frequencies(log, 0, source="head_tail"))
+
+
+@pytest.mark.parametrize(("threshold", "which"), [(1, "All"), (9, "None")])
+def test_a_threshold_that_separates_nothing_is_refused(threshold, which):
+    log = log_of([("u", 0), ("u", 1), ("v", 1), ("v", 2)], 3)
+    with pytest.raises(ConfigError, match=f"{which} of 3 items have.* between 2 and 2"):
+        draw_negatives(log, [0], 1, source="head_tail", threshold=threshold)
+
+
+@given(logs(), st.booleans(), st.integers(0, 999), st.data())
+def test_head_and_tail_never_give_what_is_excluded(log, exclude_known, seed, data):
+    rows = np.array(data.draw(st.lists(st.integers(0, len(log) - 1), min_size=1, max_size=20)))
+    options = {"threshold": 1, "exclude_known": exclude_known, "seed": seed}
+    drawn = draw_negatives(log, rows, 3, source="head_tail", **options)  # item 9 never has events
+    for row, items in zip(rows, drawn.tolist(), strict=True):
+        mine = log.user_rows == log.user_rows[row] if exclude_known else np.array([row])
+        assert not set(items) & set(log.item_rows[mine].tolist())

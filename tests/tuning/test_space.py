@@ -89,5 +89,12 @@ def test_every_recipe_has_a_default_space_with_its_own_values(settings):
     config = recipe(*settings)
     found = default_space(config)
     assert Space(config, found).own_values() or settings == ["model.normalize=true"]
-    assert ("task.temperature" in found) == config.model.normalize
+    assert ("task.temperature" in found) == config.model.is_normalized
     assert ("model.layer_sizes" in found) == bool(config.model.layer_sizes)
+
+
+def test_of_a_loss_that_multiplies_cosines_the_factor_is_searched():
+    found = default_space(load_config("dssm_pointwise_ml1m"))
+    assert "task.gamma" in found
+    assert "task.temperature" not in found
+    assert not {"task.gamma", "task.temperature"} & set(default_space(load_config("dssm_triplet_ml1m")))

@@ -1,17 +1,30 @@
 """Items that stand against a target in training because its user did not choose them."""
 
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from tfrecall.data.drawing import Drawing, EitherDrawing, power_weights
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.shown import ShownItems
 from tfrecall.errors import ConfigError, DataError, nearest
+from tfrecall.negatives import Explicit, HeadTail, Popularity, Uniform
 
-SOURCES = ("uniform", "popularity")
+SOURCES = ("uniform", "popularity", "head_tail")
 # Draws worked on at a time, so that memory stays bounded.
 BLOCK_DRAWS = 1 << 20
-# Weights are whole numbers, and a weight with the number of its owner before it must fit into int64.
-KEY_BITS = 62
+
+Weighted = Uniform | Popularity | HeadTail
+
+
+class Sampler(Protocol):
+    """Draws negatives for rows of one log."""
+
+    def check(self, rows: np.ndarray) -> None:
+        """Refuses rows that have nothing to draw."""
+
+    def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Item rows for some rows of the log: int32 `[n, per_positive]`, -1 for none."""
 
 
 def draw_negatives(
@@ -19,10 +32,10 @@ def draw_negatives(
     rows: np.ndarray,
     per_target: int,
     *,
-    source: Literal["uniform", "popularity"] = "uniform",
-    alpha: float = 0.75,
+    source: Literal["uniform", "popularity", "head_tail"] = "uniform",
     exclude_known: bool = True,
     seed: int = 42,
+    **settings: Any,
 ) -> np.ndarray:
     """Draws items for each target, never the target itself.
 
@@ -33,11 +46,10 @@ def draw_negatives(
         log: the events; what a user did in them, before the target or after it, is known.
         rows: int `[n]`, the targets as rows of the log, such as `Targets.rows`.
         per_target: how many items to draw for each.
-        source: "uniform", each item of the catalogue alike; "popularity", by its share of the events
-            to the power of `alpha`, so that items without events are not drawn.
-        alpha: from 0 (all items alike, with or without events) to 2; 1 draws by share.
+        source: "uniform", "popularity" or "head_tail" (`tfrecall.negatives`).
         exclude_known: whether items of the user's events in the log are never drawn for the user.
         seed: of the draws.
+        settings: of the source, such as `alpha`.
 
     Returns:
         int32 `[n, per_target]`, item rows.
@@ -52,98 +64,113 @@ def draw_negatives(
     >>> negatives.shape, bool((negatives == log.item_rows[:, None]).any())
     ((12, 2), False)
     """
-    rows = _check(log, np.asarray(rows), per_target, source, alpha)
-    if not len(rows):
-        return np.empty((0, per_target), dtype=np.int32)
-    # An owner is what items are excluded for: the user, or else the target item.
-    owners = log.user_rows if exclude_known else log.item_rows
-    n_owners = log.users.height if exclude_known else log.items.height
-    weights = _weights(log, alpha if source == "popularity" else 0.0, n_owners)
-    drawing = _Drawing(weights, owners, log.item_rows, n_owners)
-    _refuse_without_choice(log, rows, drawing.totals[owners[rows]])
-    random = np.random.default_rng(seed)
-    drawn = np.empty((len(rows), per_target), dtype=np.int32)
-    # Owner by owner, because a search finds in the cache what the search before it has just read.
-    order = np.argsort(owners[rows], kind="stable")
-    step = max(BLOCK_DRAWS // per_target, 1)
-    for start in range(0, len(rows), step):
-        block = order[start : start + step]
-        drawn[block] = drawing.draw(owners[rows[block]], per_target, random)
-    return drawn
-
-
-class _Drawing:
-    """Draws items by weight for owners that each have items left out.
-
-    The weights stand side by side on a line and a number below their total points at one of them. For
-    an owner the line is shorter by the weights left out, so a number below the shorter total is moved
-    on by those of them that come before it. Every draw hits, whatever share of the items an owner
-    has, and is exact, because all numbers are whole.
-
-    Attributes:
-        totals: int64 `[n_owners]`, the length of each owner's line.
-    """
-
-    def __init__(
-        self, weights: np.ndarray, owners: np.ndarray, items: np.ndarray, n_owners: int
-    ) -> None:
-        self._ends = np.cumsum(weights)
-        pairs = np.sort(owners.astype(np.int64) * len(weights) + items)
-        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-        owners, items = np.divmod(pairs, len(weights))
-        self._first = np.searchsorted(owners, np.arange(n_owners + 1))
-        self._left_out = np.concatenate([[0], np.cumsum(weights[items])])
-        starts = self._left_out[self._first]
-        self._length = int(self._ends[-1])
-        self.totals = self._length - np.diff(starts)
-        # Where an item was cut out of its owner's line; the lines lie one owner after the other.
-        cuts = self._ends[items] - weights[items] - (self._left_out[:-1] - starts[owners])
-        self._cuts = owners * self._length + cuts
-
-    def draw(self, owners: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-        """Item rows for some owners: int64 `[n, count]`."""
-        owners = owners.astype(np.int64)[:, np.newaxis]
-        points = random.integers(0, self.totals[owners], size=(len(owners), count))
-        cut = np.searchsorted(self._cuts, points + owners * self._length, side="right")
-        points += self._left_out[cut] - self._left_out[self._first[owners]]
-        return np.searchsorted(self._ends, points, side="right")
-
-
-def _weights(log: Interactions, alpha: float, n_owners: int) -> np.ndarray:
-    """Whole numbers in proportion to the share of the events to the power of alpha: int64 `[n_items]`."""
-    if alpha == 0:
-        return np.ones(log.items.height, dtype=np.int64)
-    counts = np.bincount(log.item_rows, minlength=log.items.height)
-    powers = (counts / counts.max()) ** alpha
-    # Rounded up: an item that has events can be drawn, however few they are.
-    return np.ceil(powers / powers.sum() * (2 ** (KEY_BITS - 1) // n_owners)).astype(np.int64)
-
-
-def _refuse_without_choice(log: Interactions, rows: np.ndarray, totals: np.ndarray) -> None:
-    if totals.all():
-        return
-    row = int(rows[np.argmin(totals)])
-    raise DataError(
-        f"There is no item to draw against {np.count_nonzero(totals == 0):,} of {len(rows):,} targets: "
-        f'user "{log.log["user_id"][row]}" (row {row:,} of the log) has every item that could be '
-        f"drawn; the catalogue has {log.items.height:,}. Leave these targets out, or draw with "
-        '`exclude_known=False` or `source="uniform"`.'
-    )
-
-
-def _check(log: Interactions, rows: np.ndarray, count: int, source: str, alpha: float) -> np.ndarray:
     if source not in SOURCES:
         raise ConfigError(
             f'There is no source "{source}" of negatives.{nearest(source, SOURCES)} '
             f"Choose of {list(SOURCES)}."
         )
-    if not 0 <= alpha <= 2:
-        raise ConfigError(f"`alpha` must be from 0 to 2. Received: {alpha}.")
+    check_number(log, per_target)
+    cls = {"uniform": Uniform, "popularity": Popularity, "head_tail": HeadTail}[source]
+    spec = cls(per_target, exclude_known=exclude_known, seed=seed, **settings)
+    rows = _checked(log, np.asarray(rows))
+    if not len(rows):
+        return np.empty((0, per_target), dtype=np.int32)
+    sampler = WeightedSampler(log, spec)
+    sampler.check(rows)
+    return sampler.draw(rows, np.random.default_rng(seed))
+
+
+def sampler_of(log: Interactions, spec: Weighted | Explicit) -> Sampler:
+    """What draws the negatives of a source.
+
+    Raises:
+        ConfigError: if more are wanted than the catalogue has, or the source cannot draw from this log.
+        DataError: if `Explicit` names a column that is not there or holds unknown ids.
+    """
+    check_number(log, spec.per_positive)
+    return ShownItems(log, spec) if isinstance(spec, Explicit) else WeightedSampler(log, spec)
+
+
+class WeightedSampler:
+    """Draws by weights that are the same for all users, without what each user has.
+
+    Args:
+        log: the events.
+        spec: the source.
+    """
+
+    def __init__(self, log: Interactions, spec: Weighted) -> None:
+        self.log = log
+        self.per_positive = spec.per_positive
+        # An owner is what items are excluded for: the user, or else the target item.
+        self._owners = log.user_rows if spec.exclude_known else log.item_rows
+        self._n_owners = log.users.height if spec.exclude_known else log.items.height
+        self._drawing = self._made(spec)
+
+    def check(self, rows: np.ndarray) -> None:
+        """Refuses rows whose user has every item that could be drawn; the message names one."""
+        totals = self._drawing.totals[self._owners[rows]]
+        if totals.all():
+            return
+        row = int(rows[np.argmin(totals)])
+        raise DataError(
+            f"There is no item to draw against {np.count_nonzero(totals == 0):,} of {len(rows):,} "
+            f'targets: user "{self.log.log["user_id"][row]}" (row {row:,} of the log) has every item '
+            f"that could be drawn; the catalogue has {self.log.items.height:,}. Leave these targets out, "
+            'or draw with `exclude_known=False` or `source="uniform"`.'
+        )
+
+    def can_draw(self, rows: np.ndarray) -> np.ndarray:
+        """For which rows something can be drawn: bool `[n]`."""
+        return self._drawing.totals[self._owners[rows]] > 0
+
+    def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Item rows for some rows of the log: int32 `[n, per_positive]`."""
+        drawn = np.empty((len(rows), self.per_positive), dtype=np.int32)
+        owners = self._owners[rows]
+        # Owner by owner, because a search finds in the cache what the search before it has just read.
+        order = np.argsort(owners, kind="stable")
+        step = max(BLOCK_DRAWS // self.per_positive, 1)
+        for start in range(0, len(rows), step):
+            block = order[start : start + step]
+            drawn[block] = self._drawing.draw(owners[block], self.per_positive, random)
+        return drawn
+
+    def _made(self, spec: Weighted) -> Drawing | EitherDrawing:
+        counts = np.bincount(self.log.item_rows, minlength=self.log.items.height)
+        if isinstance(spec, Uniform) or (isinstance(spec, Popularity) and spec.alpha == 0):
+            return self._by(np.ones(len(counts), np.int64))
+        if isinstance(spec, Popularity):
+            return self._by(power_weights(counts, spec.alpha, self._n_owners))
+        frequent = counts >= spec.threshold
+        if frequent.all() or not frequent.any():
+            raise ConfigError(
+                f"{'All' if frequent.all() else 'None'} of {len(counts):,} items have {spec.threshold:,} or "
+                "more events, so there is nothing to choose between. Set `threshold` between "
+                f"{counts.min() + 1:,} and {counts.max():,}, the events that items have, or take the source "
+                '"popularity".'
+            )
+        head = power_weights(np.where(frequent, counts, 0), spec.alpha, self._n_owners)
+        return EitherDrawing(self._by(head), self._by((~frequent).astype(np.int64)), spec.head_share)
+
+    def _by(self, weights: np.ndarray) -> Drawing:
+        return Drawing(weights, self._owners, self.log.item_rows, self._n_owners)
+
+
+def check_number(log: Interactions, count: int) -> None:
+    """Refuses to draw more items than there are.
+
+    Raises:
+        ConfigError: if there are not so many besides the target.
+    """
     if not 1 <= count < log.items.height:
         raise ConfigError(
-            f"The catalogue has {log.items.height:,} items, so `per_target` must be from 1 to "
-            f"{log.items.height - 1:,}. Received: {count}."
+            f"The catalogue has {log.items.height:,} items, so there must be from 1 to "
+            f"{log.items.height - 1:,} negatives a target (`per_positive`). Received: {count}."
         )
+
+
+def _checked(log: Interactions, rows: np.ndarray) -> np.ndarray:
     if not rows.size:
         return np.empty(0, dtype=np.int64)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(log):

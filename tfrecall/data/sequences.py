@@ -199,7 +199,7 @@ class Sequences:
         if not whole:
             order = generator.permutation(len(self))
             for start in range(0, len(order), batch_size):
-                yield self._window_batch(order[start : start + batch_size])
+                yield self.windows_of(order[start : start + batch_size])
             return
         first = (
             self.places - (self.places - self.starts + self._shift(generator)) % self.targets_per_row
@@ -211,7 +211,8 @@ class Sequences:
         for chosen in np.array_split(generator.permutation(len(bounds)), self.steps(batch_size)):
             yield self._sequence_batch(bounds[chosen], ends[chosen], first[bounds[chosen]])
 
-    def _window_batch(self, chosen: np.ndarray) -> Batch:
+    def windows_of(self, chosen: np.ndarray) -> Batch:
+        """One padded window a target, for some targets given by their places in `rows`."""
         items = {
             name: events.windows(self.starts[chosen], self.places[chosen], length)
             for name, (events, length) in self.lists.items()

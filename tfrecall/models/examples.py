@@ -12,13 +12,15 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.pipelines import all_rows, gathered, row_batches, untuned
 from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows
 from tfrecall.data.targets import choose_targets
+from tfrecall.models.drawn import training_negatives, validation_negatives
 from tfrecall.models.two_tower import TwoTower
 
 
 class TrainingExamples:
     """What a model trains on: encoded batches, shuffled anew in each epoch.
 
-    All rows are encoded once. Of a model with histories, what its users had before each target is taken
+    All rows are encoded once. Where the task wants negatives of each target, they are drawn here
+    (`negatives` of a batch). Of a model with histories, what its users had before each target is taken
     from the log itself.
 
     Args:
@@ -51,6 +53,8 @@ class TrainingExamples:
         if model.schema.histories:
             self._sequences = self._with_targets(data, histories)
         self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
+        rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
+        self._negatives = training_negatives(model, data, rows, self._query_vectors)
 
     def __len__(self) -> int:
         """Targets of an epoch."""
@@ -63,9 +67,9 @@ class TrainingExamples:
 
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
         """One epoch; each time it is read the next one, from `first_epoch` on."""
-        if self._sequences is None:
+        if self._sequences is None and self._negatives is None:
             return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
-        batches = self._history_batches(self._sequences, first_epoch).map(self._joined)
+        batches = self._made_batches(first_epoch).map(self._joined)
         sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
         return sized.prefetch(2).with_options(untuned())
 
@@ -81,22 +85,56 @@ class TrainingExamples:
             data, targets.rows, lists, context, min(histories.targets_per_row, self.batch_size)
         )
 
-    def _joined(self, rows: tf.Tensor, lists: dict[str, Any]) -> dict[str, Any]:
-        return self.model.with_histories(gathered(self._columns, rows), lists)
+    def _joined(self, batch: dict[str, Any]) -> dict[str, Any]:
+        encoded = gathered(self._columns, batch["rows"])
+        if self._sequences is not None:
+            encoded = self.model.with_histories(encoded, batch["lists"])
+        if self._negatives is not None:
+            encoded["negatives"] = batch["negatives"]
+        return encoded
 
-    def _history_batches(self, sequences: Sequences, first_epoch: int) -> tf.data.Dataset:
-        """Rows of the log and the histories of each batch."""
+    def _made_batches(self, first_epoch: int) -> tf.data.Dataset:
+        """Rows of the log with the histories and the negatives of each batch."""
         epochs = itertools.count(first_epoch)
 
-        def batches() -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-            generator = np.random.default_rng((self.seed, next(epochs)))
-            yield from map(_tensors, sequences.epoch(self.batch_size, generator, self._whole))
+        def batches() -> Iterator[dict[str, Any]]:
+            epoch = next(epochs)
+            draw = self._negatives.epoch(epoch) if self._negatives else None
+            for batch in self._targets(np.random.default_rng((self.seed, epoch))):
+                negatives = {"negatives": draw(batch["rows"])} if draw else {}
+                yield {**batch, **negatives}
 
-        cells = {"items": tf.TensorSpec([None, None], tf.int32)}
-        if self._whole:
-            cells["positions"] = tf.TensorSpec([None], tf.int64)
-        signature = tf.TensorSpec([None], tf.int64), {name: cells for name in sequences.lists}
-        return tf.data.Dataset.from_generator(batches, output_signature=signature)
+        return tf.data.Dataset.from_generator(batches, output_signature=self._signature())
+
+    def _targets(self, generator: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """Rows of the log of each batch of an epoch, with their histories."""
+        if self._sequences is not None:
+            yield from map(_tensors, self._sequences.epoch(self.batch_size, generator, self._whole))
+            return
+        order = generator.permutation(len(self))
+        for start in range(0, len(order), self.batch_size):
+            yield {"rows": order[start : start + self.batch_size]}
+
+    def _signature(self) -> dict[str, Any]:
+        signature: dict[str, Any] = {"rows": tf.TensorSpec([None], tf.int64)}
+        if self._sequences is not None:
+            cells = {"items": tf.TensorSpec([None, None], tf.int32)}
+            if self._whole:
+                cells["positions"] = tf.TensorSpec([None], tf.int64)
+            signature["lists"] = {name: cells for name in self._sequences.lists}
+        if self._negatives is not None:
+            signature["negatives"] = tf.TensorSpec([None, self._negatives.count], tf.int32)
+        return signature
+
+    def _query_vectors(self, places: np.ndarray) -> np.ndarray:
+        """Vectors of the queries of some targets, as the model is now."""
+        if self._sequences is None:
+            encoded = gathered(self._columns, places)
+        else:
+            lists = _tensors(self._sequences.windows_of(places))["lists"]
+            encoded = gathered(self._columns, self._sequences.rows[places])
+            encoded = self.model.with_histories(encoded, lists)
+        return self.model.query_tower(encoded["query"], training=False).numpy()
 
 
 def validation_examples(
@@ -114,6 +152,7 @@ def validation_examples(
         DataError: if the model has histories and a row is in `seen`.
     """
     columns = all_rows(rows, model.encode_rows, model.log_forms)
+    columns.update(validation_negatives(model, rows, seen))
     if model.schema.histories:
         check_apart(rows, seen)
         lists = past_windows(rows.log, seen, model.schema.histories, model.history_index(seen))
@@ -121,8 +160,8 @@ def validation_examples(
     return row_batches(columns, len(rows), batch_size, None)
 
 
-def _tensors(batch: Batch) -> tuple[np.ndarray, dict[str, Any]]:
+def _tensors(batch: Batch) -> dict[str, Any]:
     lists = {name: {"items": items} for name, items in batch.items.items()}
     for name, positions in batch.positions.items():
         lists[name]["positions"] = positions
-    return batch.rows, lists
+    return {"rows": batch.rows, "lists": lists}

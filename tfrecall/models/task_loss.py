@@ -1,15 +1,19 @@
 """The half of a model that gives a task what it asks for."""
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import DataError
-from tfrecall.layers.interests import closest
+from tfrecall.layers.interests import apart, closest
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import CandidateTower
+from tfrecall.tasks.auc import PairAUC
 from tfrecall.tasks.candidates import Candidates
 from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.pairs import PairTask
 from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
 
 
@@ -104,6 +108,68 @@ class AsksTask:
             **options,
         )
 
+    def _pair_loss(
+        self,
+        task: PairTask,
+        queries: tf.Tensor,
+        index: tf.Tensor,
+        weights: tf.Tensor,
+        drawn: tf.Tensor | None,
+        training: bool,
+    ) -> tf.Tensor:
+        """Embeds each distinct candidate of the batch and of what was drawn for it once.
+
+        Validation rows for which nothing was drawn stand against the candidates of their batch.
+        """
+        uniform = self._draw_uniform() if training else None
+        more = uniform if drawn is None else tf.reshape(drawn, [-1])
+        if drawn is None and training:
+            self._check_drawn(())
+        asked = index if more is None else tf.concat([index, more], axis=0)
+        distinct, positions = tf.unique(asked)
+        embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
+        embedded = tf.gather(embedded, positions)
+        candidates, others = embedded[: tf.size(index)], embedded[tf.size(index) :]
+        options: dict[str, Any] = {}
+        if drawn is not None:
+            shape = [-1, drawn.shape[1], self.candidate_tower.output_dim]
+            options["negative_embeddings"] = tf.reshape(others, shape)
+            options["counts"] = (drawn >= FIRST) & (drawn != index[:, tf.newaxis])
+        elif uniform is not None:
+            share = tf.zeros_like(uniform, tf.float32)
+            options["uniform"] = Candidates(tf.cast(uniform, tf.int64), others, share)
+        return task(
+            queries,
+            candidates,
+            sample_weight=weights,
+            candidate_ids=index,
+            training=training,
+            **options,
+        )
+
+    def _check_drawn(self, columns: Iterable[str]) -> None:
+        """Refuses batches to train on that lack the negatives which the task wants with them."""
+        if isinstance(self.task, PairTask) and self.task.is_drawn and "negatives" not in columns:
+            raise DataError(
+                f'The negatives of {type(self.task).__name__} ("{self.task.negatives.type}") are drawn for '
+                'each target in the input pipeline, but the batches have no "negatives". Train with '
+                "`tfrecall.fit`, or on `TrainingExamples(model, log).batches()`."
+            )
+
+    def _judge_pairs(
+        self,
+        metric: PairAUC,
+        queries: tf.Tensor,
+        index: tf.Tensor,
+        drawn: tf.Tensor,
+        weights: tf.Tensor,
+    ) -> None:
+        """Compares the scores that targets are served with to those of the items drawn against them."""
+        both = tf.concat([index[:, tf.newaxis], drawn], axis=1)
+        vectors = tf.gather(self._candidate_vectors, tf.maximum(both - FIRST, 0))
+        scores = functools.reduce(tf.maximum, [tf.linalg.matvec(vectors, q) for q in apart(queries)])
+        metric.update_state(scores[:, 0], scores[:, 1:], drawn >= FIRST, sample_weight=weights)
+
     def _as_asked(self, queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """The queries as the task takes them: all their vectors, or those closest to their targets."""
         return queries if getattr(self.task, "takes_interests", False) else closest(queries, targets)
@@ -117,7 +183,7 @@ class AsksTask:
 
     def _build_task(self) -> None:
         """Makes the task's weights before it is called."""
-        if isinstance(self.task, InBatchSoftmax | SampledSoftmax) and not self.task.built:
+        if isinstance(self.task, InBatchSoftmax | SampledSoftmax | PairTask) and not self.task.built:
             with tf.init_scope():
                 self.task.build([None, self.candidate_tower.output_dim])
 

@@ -1,7 +1,7 @@
 """Query and candidate towers: from raw features to one vector."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
 from tfrecall.layers.normalization import L2Normalization
 from tfrecall.raw import Form
 
+Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
+
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class Tower(keras.Model):
@@ -21,14 +23,15 @@ class Tower(keras.Model):
 
     Args:
         features: specifications from `tfrecall.schema`, or their plain forms.
-        layer_sizes: units of the dense layers, ReLU on all but the last. Empty for the combined
-            features themselves.
+        layer_sizes: units of the dense layers. Empty for the combined features themselves.
         dropout: share of the combined values dropped in training.
         hidden_dropout: share of the values dropped after each dense layer but the last.
         batch_normalization: whether the values after each dense layer but the last are normalised.
         combine: `concat` the vectors of the features, or `sum` them, which needs them equally long. Without
             dense layers a sum of ids and categories is a factorization machine: the strongest form
             where data are few.
+        activation: of all dense layers but the last.
+        output_activation: of the last.
         normalize: whether to scale the output to length one.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
@@ -58,6 +61,8 @@ class Tower(keras.Model):
         hidden_dropout: float = 0.0,
         batch_normalization: bool = False,
         combine: Literal["concat", "sum"] = "concat",
+        activation: Activation = "relu",
+        output_activation: Activation = "linear",
         normalize: bool = False,
         embedding_regularization: float = 0.0,
         embedding_stddev: float | None = None,
@@ -77,6 +82,8 @@ class Tower(keras.Model):
         self.combine = combine
         if combine == "sum":
             _check_summable(self.features)
+        self.activation = activation
+        self.output_activation = output_activation
         self.normalize = normalize
         self.embedding_regularization = embedding_regularization
         self.embedding_stddev = embedding_stddev
@@ -84,9 +91,11 @@ class Tower(keras.Model):
         self.hidden_dropout = hidden_dropout
         self.batch_normalization = batch_normalization
         self._hidden = [
-            _Hidden(units, hidden_dropout, batch_normalization) for units in self.layer_sizes[:-1]
+            _Hidden(units, activation, hidden_dropout, batch_normalization)
+            for units in self.layer_sizes[:-1]
         ]
-        self._last = keras.layers.Dense(self.layer_sizes[-1]) if self.layer_sizes else None
+        output = _function(output_activation)
+        self._last = keras.layers.Dense(self.layer_sizes[-1], output) if self.layer_sizes else None
         self._scale = L2Normalization() if normalize else None
 
     @property
@@ -267,6 +276,8 @@ class Tower(keras.Model):
             "hidden_dropout": self.hidden_dropout,
             "batch_normalization": self.batch_normalization,
             "combine": self.combine,
+            "activation": self.activation,
+            "output_activation": self.output_activation,
             "normalize": self.normalize,
             "embedding_regularization": self.embedding_regularization,
             "embedding_stddev": self.embedding_stddev,
@@ -275,11 +286,13 @@ class Tower(keras.Model):
 
 
 class _Hidden(keras.layers.Layer):
-    """A dense layer with ReLU, what it gives normalised, some of it dropped."""
+    """A dense layer with an activation, what it gives normalised, some of it dropped."""
 
-    def __init__(self, units: int, dropout: float, batch_normalization: bool) -> None:
+    def __init__(
+        self, units: int, activation: Activation, dropout: float, batch_normalization: bool
+    ) -> None:
         super().__init__()
-        self._dense = keras.layers.Dense(units, activation="relu")
+        self._dense = keras.layers.Dense(units, _function(activation))
         self._normalization = keras.layers.BatchNormalization() if batch_normalization else None
         self._dropout = Dropout(dropout)
 
@@ -318,6 +331,16 @@ def share_tables(query: QueryTower, candidate: CandidateTower) -> None:
                 "features equal, or leave `table` out."
             )
         layer.share(shared.setdefault((table, of), layer.inner))
+
+
+def _function(activation: Activation) -> Callable[[tf.Tensor], tf.Tensor] | str:
+    """What Keras takes as an activation; below 0 a leaky ReLU has the slope .2."""
+    if activation not in get_args(Activation):
+        raise ConfigError(
+            f"There is no activation {activation!r}.{nearest(str(activation), get_args(Activation))} "
+            f"Choose one of: {', '.join(get_args(Activation))}."
+        )
+    return tf.nn.leaky_relu if activation == "leaky_relu" else activation
 
 
 def _length(layer: FeatureLayer) -> int:

@@ -19,11 +19,13 @@ from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.encoding import EncodesBatches
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import AsksTask
-from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
+from tfrecall.models.towers import Activation, CandidateTower, QueryTower, share_tables
 from tfrecall.models.vector_retriever import VectorRetriever
 from tfrecall.raw import Form, raw_features
 from tfrecall.schema import History, Schema, schema_from_dict, schema_to_dict
+from tfrecall.tasks.auc import PairAUC
 from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.pairs import PairTask
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.tasks.top_k import ExactTopK
 
@@ -48,12 +50,15 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         schema: the features of both towers.
         layer_sizes: units of the dense layers of the towers.
         candidate_layer_sizes: of the candidate tower, where it differs; empty for a plain item table.
-        task: `InBatchSoftmax` (the default), `SampledSoftmax`, `FullSoftmax`, `tfrs.tasks.Retrieval`, or
-            anything called like it.
+        task: `InBatchSoftmax` (the default), `FullSoftmax`, `SampledSoftmax`, a loss over pairs
+            (`Pointwise`, `Triplet`, `DSSMSoftmax`, `BPR`), `tfrs.tasks.Retrieval`, or anything called like
+            it.
         dropout: share of the values dropped at the entry of the dense layers.
         hidden_dropout: share of the values dropped after each of them but the last.
         batch_normalization: whether the values after each of them but the last are normalised.
         combine: `concat` or `sum`, what is done with the vectors of a tower's features.
+        activation: of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
+        output_activation: of the last.
         normalize: whether both towers give vectors of length one; wants a temperature in the task.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
@@ -87,6 +92,8 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         hidden_dropout: float = 0.0,
         batch_normalization: bool = False,
         combine: Literal["concat", "sum"] = "concat",
+        activation: Activation = "relu",
+        output_activation: Activation = "linear",
         normalize: bool = False,
         embedding_regularization: float = 0.0,
         embedding_stddev: float | None = None,
@@ -102,6 +109,8 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
             "hidden_dropout": hidden_dropout,
             "batch_normalization": batch_normalization,
             "combine": combine,
+            "activation": activation,
+            "output_activation": output_activation,
             "normalize": normalize,
             "embedding_regularization": embedding_regularization,
             "embedding_stddev": embedding_stddev,
@@ -137,9 +146,16 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
                 f"{self.query_tower.interests} interests. Leave `metrics` of the task out: `ks` measures the "
                 "same, exactly."
             )
+        if getattr(self.task, "needs_unit_vectors", False) and not normalize:
+            raise ConfigError(
+                f"{type(self.task).__name__} learns distances, but candidates are found by inner products, "
+                "which order alike only between vectors of length one. Received: normalize=False. Set "
+                "`normalize` to true (`model.normalize = true`)."
+            )
         self.correct_sampling_bias = correct_sampling_bias
         self.ks = tuple(ks)
         self.top_k = ExactTopK(self.ks)
+        self.pair_auc = PairAUC() if isinstance(self.task, PairTask) else None
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
         self._catalogue: Catalogue | None = None
         self.interactions: Interactions | None = None
@@ -250,6 +266,7 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         """
         validation = None if validation_data is None else self._encoded(validation_data).cache()
         examples = self._encoded(x, training=True)
+        self._check_drawn(examples.element_spec)
         self._create_weights()
         return super().fit(examples, validation_data=validation, **kwargs)
 
@@ -273,18 +290,26 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         weights = inputs.get("sample_weight", tf.ones_like(index, tf.float32))
         # A candidate outside the catalogue has no place in a loss, but is a miss in the metric.
         loss_weights = weights * tf.cast(index >= FIRST, tf.float32)
-        loss = tf.reduce_sum(self._task_loss(queries, index, loss_weights, training))
+        if isinstance(self.task, PairTask):
+            drawn = inputs.get("negatives")
+            loss = tf.reduce_sum(
+                self._pair_loss(self.task, queries, index, loss_weights, drawn, training)
+            )
+        else:
+            loss = tf.reduce_sum(self._task_loss(queries, index, loss_weights, training))
         count = tf.reduce_sum(loss_weights)
         self._mean_loss.update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
         if not training and not self._task_has_top_k:
             self.top_k.update_state(queries, self._candidate_vectors, index - FIRST, weights)
+        if not training and self.pair_auc is not None and "judged_against" in inputs:
+            self._judge_pairs(self.pair_auc, queries, index, inputs["judged_against"], loss_weights)
         return loss
 
     def train_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
         logs = super().train_step(inputs)
         loss = logs.pop("mean_loss")
         # Top-K is not measured in training, but its metrics are listed with the value 0.
-        silent = ["factorized_top_k", "total_loss"]
+        silent = ["factorized_top_k", "total_loss", "pair_auc"]
         if not self._settings["embedding_regularization"]:
             silent.append("regularization_loss")
         return {**{k: v for k, v in logs.items() if not k.startswith(tuple(silent))}, "loss": loss}
@@ -294,7 +319,9 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         logs = {metric.name: metric.result() for metric in self.metrics}
         top_k = logs.pop(self.top_k.name)
         loss = logs.pop("mean_loss")
-        return {**logs, **({} if self._task_has_top_k else top_k), "loss": loss}
+        pairs = logs.pop("pair_auc", {}) if "judged_against" in inputs else {}
+        logs.pop("pair_auc", None)
+        return {**logs, **({} if self._task_has_top_k else top_k), **pairs, "loss": loss}
 
     def load_weights(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.load_weights`, into an adapted model that need not have been called."""

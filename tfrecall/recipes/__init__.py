@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from tfrecall import schema
 from tfrecall.config import RunConfig, TaskConfig
 from tfrecall.errors import ConfigError, nearest
+from tfrecall.negatives import Source
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -190,7 +191,11 @@ def _place(target: list[Any], key: str, override: str, end: int) -> int:
 def _explain(problem: Any) -> str:
     """One of pydantic's findings in the words of the file."""
     *sections, last = problem["loc"] or ("",)
-    path = [part for part in (*(s for s in sections if s not in _tags()), last) if part != ""]
+    path = [
+        part for part in (*(s for s in sections if s not in _tags() | _sources()), last) if part != ""
+    ]
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict) and last in _tags():
+        path = path[:-1]  # what a task as a whole says
     name = ".".join(map(str, path))
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         valid = _valid_names(problem["loc"][:-1])
@@ -203,6 +208,8 @@ def _explain(problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         return f"{name or 'settings'}: {text}."  # which tells what was received
+    if "Received: " in text:
+        return f"{name}: {text}."
     return f"{name}: {text}. Received: {problem['input']!r}.{_nearest_value(problem)}"
 
 
@@ -216,18 +223,28 @@ def _nearest_value(problem: Any) -> str:
 def _valid_names(path: Iterable[Any]) -> list[str]:
     """The settings of the section that a path of pydantic leads to."""
     section: Any = RunConfig
+    tags = _tags()
     for part in path:
-        if part in _tags():
-            section = _tags()[part]
+        if part in tags:
+            section = tags[part]
         elif typing.get_origin(section) is dict:
             section = typing.get_args(section)[1]
         elif isinstance(part, str):
             section = typing.get_type_hints(section, include_extras=True)[part]
+            tags = _sources() if part == "negatives" else tags
     return [field.name for field in dataclasses.fields(section) if field.init]
 
 
 def _tags() -> dict[Any, type]:
     """The classes behind each value of `type`."""
     unions = (schema.Feature, TaskConfig)
-    members = [cls for union in unions for cls in typing.get_args(typing.get_args(union)[0])]
+    return _by_type(cls for union in unions for cls in typing.get_args(typing.get_args(union)[0]))
+
+
+def _sources() -> dict[Any, type]:
+    """As `_tags`, of negatives, some of whose types are called like a task."""
+    return _by_type(typing.get_args(Source))
+
+
+def _by_type(members: Iterable[Any]) -> dict[Any, type]:
     return {cls.__dataclass_fields__["type"].default: cls for cls in members}

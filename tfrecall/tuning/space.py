@@ -90,7 +90,7 @@ class Space:
 
 def default_space(config: RunConfig) -> dict[str, TuneConfig]:
     """What is worth a search in any recipe: learning rate, dropout, layer sizes, and the temperature
-    where vectors have length one."""
+    (or its inverse, `gamma`) where vectors have length one."""
     rate, sizes = config.training.learning_rate, list(config.model.layer_sizes)
     space = {
         "training.learning_rate": TuneConfig(low=rate / 10, high=rate * 10, log=True),
@@ -100,7 +100,9 @@ def default_space(config: RunConfig) -> dict[str, TuneConfig]:
         last = sizes[-1]
         others = [other for other in ([last], [2 * last, last], [4 * last, last]) if other != sizes]
         space["model.layer_sizes"] = TuneConfig(choices=[sizes, *others])
-    if config.model.normalize:
+    if config.model.is_normalized and hasattr(config.task, "gamma"):
+        space["task.gamma"] = TuneConfig(low=1.0, high=50.0, log=True)
+    elif config.model.is_normalized and hasattr(config.task, "temperature"):
         space["task.temperature"] = TuneConfig(low=0.02, high=1.0, log=True)
     return space
 

@@ -1,0 +1,117 @@
+"""Triplet margin loss over distances."""
+
+from typing import Any, Literal
+
+from tfrecall._keras import keras, tf
+from tfrecall.errors import ConfigError
+from tfrecall.negatives import Hard, Source
+from tfrecall.tasks.pairs import PairTask, mean_over
+
+# Below this a square counts as one: the root of 0 has no gradient.
+SMALLEST_SQUARE = 1e-12
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Triplet(PairTask):
+    """A negative should be farther away than the positive by a margin: `max(0, margin + d_p - d_n)`.
+
+    A score is a distance with the sign turned. It wants vectors of length one, because candidates are
+    found by inner products, which order as distances do only there: `d^2 = 2 - 2 cos`.
+
+    A target has the mean over its negatives, 0 if it has none. With `semi_hard` it has the one nearest
+    negative that is farther away than the positive, or where none is, the farthest of all: the hardest
+    negatives, nearer than the positive, make early training collapse.
+
+    Args:
+        negatives: as of `PairTask`.
+        margin: euclidean distances go to 2, cosine distances (`1 - cos`) as well, but are shorter near 0.
+        distance: `euclidean` or `cosine`.
+        semi_hard: see above; makes no sense of negatives that are the `hardest` already.
+
+    Call arguments: as of `PairTask`.
+
+    Raises:
+        ConfigError: if an argument makes no sense.
+
+    Reference:
+        Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015,
+        section 3.2.
+    """
+
+    needs_unit_vectors = True
+
+    def __init__(
+        self,
+        negatives: Source | dict[str, Any] | str | None = None,
+        *,
+        margin: float = 1.0,
+        distance: Literal["euclidean", "cosine"] = "euclidean",
+        semi_hard: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(negatives, **kwargs)
+        self.margin = margin
+        self.distance = distance
+        self.semi_hard = semi_hard
+        self._check_settings()
+
+    def score_each(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        if self.distance == "cosine":
+            return tf.linalg.matvec(_unit(candidates), _unit(queries)) - 1
+        return -_root(tf.reduce_sum((queries[:, tf.newaxis] - candidates) ** 2, axis=-1))
+
+    def score_all(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        if self.distance == "cosine":
+            return tf.matmul(_unit(queries), _unit(candidates), transpose_b=True) - 1
+        products = tf.matmul(queries, candidates, transpose_b=True)
+        lengths = tf.reduce_sum(queries**2, axis=1)[:, tf.newaxis] + tf.reduce_sum(
+            candidates**2, axis=1
+        )
+        return -_root(lengths - 2 * products)
+
+    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        if self.semi_hard:
+            negatives, counts = _semi_hard(positives, negatives, counts)
+        return mean_over(tf.nn.relu(self.margin + negatives - positives[:, tf.newaxis]), counts)
+
+    def _check_settings(self) -> None:
+        if not 0 <= self.margin < float("inf"):
+            raise ConfigError(
+                f"`margin` must be 0 or more. Received: {self.margin}. It is how much farther away a negative "
+                "has to be than the positive."
+            )
+        if self.distance not in ("euclidean", "cosine"):
+            raise ConfigError(f"`distance` must be euclidean or cosine. Received: {self.distance!r}.")
+        if self.semi_hard and isinstance(self.negatives, Hard) and self.negatives.hardest:
+            raise ConfigError(
+                "`semi_hard` chooses among the negatives, and so does `hardest`. Received both: take "
+                '`semi_hard` with the source "in_batch", or leave it out.'
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {
+            **config,
+            "margin": self.margin,
+            "distance": self.distance,
+            "semi_hard": self.semi_hard,
+        }
+
+
+def _semi_hard(
+    positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One negative a row, `[n, 1]`, and whether there is one."""
+    below = counts & (negatives < positives[:, tf.newaxis])
+    nearest = tf.reduce_max(tf.where(below, negatives, negatives.dtype.min), axis=1)
+    farthest = tf.reduce_min(tf.where(counts, negatives, negatives.dtype.max), axis=1)
+    chosen = tf.where(tf.reduce_any(below, axis=1), nearest, farthest)
+    return chosen[:, tf.newaxis], tf.reduce_any(counts, axis=1, keepdims=True)
+
+
+def _unit(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(vectors, axis=-1)
+
+
+def _root(squares: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.maximum(squares, SMALLEST_SQUARE))
