@@ -28,8 +28,9 @@ class EASE(HistoryModel):
     cube of the items: 4,000 items take 200 MB and seconds, 50,000 take 30 GB and hours.
 
     Args:
-        l2: what is added to the diagonal, above 0: the larger, the less rare items say. On the last year
-            of training of MovieLens-1M 1,000 to 4,000 differ little, and 500 and less are worse.
+        l2: what is added to the diagonal, above 0: the larger, the less rare items say. On MovieLens-1M, the
+            last tenth of the training time before 2003 as validation, hit_rate@50 with seen items removed
+            rises from .109 (500) and .112 (1,000) to .118 (4,000) and .121 (16,000).
 
     Raises:
         DataError: by `fit`, before it starts, if the memory is not there.
