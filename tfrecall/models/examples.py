@@ -13,6 +13,7 @@ from tfrecall.data.pipelines import all_rows, gathered, row_batches, untuned
 from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows
 from tfrecall.data.targets import choose_targets
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.schema import History
 
 
 class TrainingExamples:
@@ -74,8 +75,10 @@ class TrainingExamples:
         targets = choose_targets(data, **histories.rules, seed=self.seed)
         self.notes = targets.notes
         context = histories.context or max(spec.history_length for spec in specs.values())
+        codes = self.model.history_codes(data)
         lists = {
-            name: (Events.build(data, spec, index), spec.history_length) for name, spec in specs.items()
+            name: (Events.build(data, spec, index, codes), spec.history_length)
+            for name, spec in specs.items()
         }
         return Sequences(
             data, targets.rows, lists, context, min(histories.targets_per_row, self.batch_size)
@@ -92,11 +95,20 @@ class TrainingExamples:
             generator = np.random.default_rng((self.seed, next(epochs)))
             yield from map(_tensors, sequences.epoch(self.batch_size, generator, self._whole))
 
-        cells = {"items": tf.TensorSpec([None, None], tf.int32)}
-        if self._whole:
-            cells["positions"] = tf.TensorSpec([None], tf.int64)
-        signature = tf.TensorSpec([None], tf.int64), {name: cells for name in sequences.lists}
+        signature = (
+            tf.TensorSpec([None], tf.int64),
+            {name: self._list_signature(events) for name, (events, _) in sequences.lists.items()},
+        )
         return tf.data.Dataset.from_generator(batches, output_signature=signature)
+
+    def _list_signature(self, events: Events) -> dict[str, Any]:
+        cells = tf.TensorSpec([None, None], tf.int32)
+        signature: dict[str, Any] = {"items": cells}
+        if events.context:
+            signature["context"] = {name: cells for name in events.context}
+        if self._whole:
+            signature["positions"] = tf.TensorSpec([None], tf.int64)
+        return signature
 
 
 def validation_examples(
@@ -116,13 +128,24 @@ def validation_examples(
     columns = all_rows(rows, model.encode_rows, model.log_forms)
     if model.schema.histories:
         check_apart(rows, seen)
-        lists = past_windows(rows.log, seen, model.schema.histories, model.history_index(seen))
-        columns = model.with_histories(columns, {name: {"items": v} for name, v in lists.items()})
+        specs, codes = model.schema.histories, model.history_codes(seen)
+        past = past_windows(rows.log, seen, specs, model.history_index(seen), codes)
+        columns = model.with_histories(columns, {n: _encoded(past, spec) for n, spec in specs.items()})
     return row_batches(columns, len(rows), batch_size, None)
 
 
+def _encoded(past: dict[str, np.ndarray], spec: History) -> dict[str, Any]:
+    """A list of `past_windows` as the layers take it."""
+    encoded: dict[str, Any] = {"items": past[spec.column]}
+    if spec.context:
+        encoded["context"] = {name: past[column] for name, column in spec.context_columns.items()}
+    return encoded
+
+
 def _tensors(batch: Batch) -> tuple[np.ndarray, dict[str, Any]]:
-    lists = {name: {"items": items} for name, items in batch.items.items()}
+    lists: dict[str, Any] = {name: {"items": items} for name, items in batch.items.items()}
     for name, positions in batch.positions.items():
         lists[name]["positions"] = positions
+    for name, context in batch.context.items():
+        lists[name]["context"] = context
     return batch.rows, lists
