@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import tf
-from tfrecall.encoders import Mean, Sum
+from tfrecall.encoders import Mean, Sum, Windows
 from tfrecall.errors import DataError
 from tfrecall.layers.features import CategoricalFeature
 from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
@@ -192,6 +192,18 @@ def test_context_is_added_after_items_are_scaled():
     vector = layer({"items": tf.constant([[0, 0, 3]]), "context": {"rating": tf.constant([[0, 0, 2]])}})
     rated = layer.contexts["rating"].vectors(tf.constant([2]))
     assert np.linalg.norm(vector - rated) == pytest.approx(1)
+
+
+def test_padding_stays_zero_beside_what_is_told():
+    layer = HistoryFeature(
+        History("history", Categorical("item_id", 2), 3, Windows([1], last=2), context=("rating",))
+    )
+    layer.adapt_to_items(ITEMS["item_id"], read_item, read_told)
+    context = {"rating": tf.constant([[0, 0, 2]])}
+    # The last by itself, the newest, and the one before it, which is not there.
+    vector = layer({"items": tf.constant([[0, 0, 3]]), "context": context}).numpy()[0]
+    assert vector[:4].all()
+    assert vector[4:].tolist() == [0, 0]
 
 
 def test_positions_see_the_context_up_to_them(told):

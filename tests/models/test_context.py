@@ -143,17 +143,17 @@ def test_a_log_that_has_a_column_of_that_name_is_refused(history_log, column, sa
 def test_the_last_rating_says_what_comes_next_to_those_who_can_see_it():
     """A 5 is followed by one of the items 0-4, a 1 by one of the items 5-9, whatever the item was."""
     generator = np.random.default_rng(3)
-    rating = np.where(generator.random(1500) < 0.5, 5.0, 1.0)
-    user = np.repeat(np.arange(60), 25)
-    item = generator.integers(5, size=1500) + np.where(np.roll(rating, 1) > 3, 0, 5)
+    rating = np.where(generator.random(600) < 0.5, 5.0, 1.0)
+    user = np.repeat(np.arange(30), 20)
+    item = generator.integers(5, size=600) + np.where(np.roll(rating, 1) > 3, 0, 5)
     log = Interactions.from_frame(
-        pl.DataFrame({"user_id": user, "item_id": item, "timestamp": np.arange(1500), "rating": rating})
+        pl.DataFrame({"user_id": user, "item_id": item, "timestamp": np.arange(600), "rating": rating})
     )
     correct = {}
     for context in ((), ("rating",)):
         history = History("history", ITEM, 5, Windows([1]), context=context)
         model = YouTubeDNN(Schema(query=[history], candidate=[ITEM]), [16, 8], task=FullSoftmax())
-        fit(model, log, epochs=15, batch_size=128, learning_rate=0.1, seed=1, verbose=0)
+        fit(model, log, epochs=10, batch_size=100, learning_rate=0.1, seed=1, verbose=0)
         rated = pl.DataFrame(
             {
                 "history": [[str(i)] for i in range(10)] * 2,

@@ -181,10 +181,7 @@ class HistoryFeature(FeatureLayer):
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         items = inputs["items"]
         mask = items > PADDING
-        vectors = self._vectors(items, mask)
-        if self.contexts:
-            added = self._context_vectors(inputs["context"], training)
-            vectors += added * tf.cast(mask, vectors.dtype)[..., tf.newaxis]
+        vectors = self._vectors(items, mask, inputs.get("context", {}), training)
         if "positions" not in inputs:
             return self._apart(self.encoder.last(vectors, mask, training=training))
         states = self.encoder(vectors, mask, training=training)
@@ -197,8 +194,14 @@ class HistoryFeature(FeatureLayer):
             return vectors
         return tf.reshape(vectors, [-1, self.interests, self.output_dim])
 
-    def _vectors(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Vectors of the items, float `[rows, cells, embedding_dim]`, zero where there is none."""
+    def _vectors(
+        self,
+        items: tf.Tensor,
+        mask: tf.Tensor,
+        codes: Mapping[str, tf.Tensor],
+        training: bool | None,
+    ) -> tf.Tensor:
+        """Vectors of the events, float `[rows, cells, embedding_dim]`, zero where there is none."""
         (encoded,) = self._encoded
         if encoded.shape.rank == 1:
             vectors = self.inner.vectors(tf.gather(encoded, items))
@@ -208,13 +211,9 @@ class HistoryFeature(FeatureLayer):
             vectors = tf.reshape(tf.gather(some, places), [*_shape(items), self.spec.of.embedding_dim])
         if self.spec.normalize:
             vectors = tf.math.l2_normalize(vectors, axis=-1)
+        for name, layer in self.contexts.items():
+            vectors += layer(codes[name], training=training)
         return vectors * tf.cast(mask, vectors.dtype)[..., tf.newaxis]
-
-    def _context_vectors(self, codes: Mapping[str, tf.Tensor], training: bool | None) -> tf.Tensor:
-        """What the context adds to the items, float `[rows, cells, embedding_dim]`."""
-        return tf.add_n(
-            [layer(codes[name], training=training) for name, layer in self.contexts.items()]
-        )
 
     def _set_state(self, state: Sequence[Any]) -> None:
         ids, of, encoded, *contexts = state
