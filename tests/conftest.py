@@ -90,6 +90,32 @@ def history_release(history_root):
 
 
 @pytest.fixture(scope="session")
+def context_model(history_log):
+    """A model that knows more of the events of its histories, fitted to `history_log`."""
+    from tests.tiny_histories import CONTEXT_SCHEMA, history_two_tower
+
+    return history_two_tower(history_log, CONTEXT_SCHEMA, epochs=3)
+
+
+@pytest.fixture(scope="session")
+def context_root(context_model, tmp_path_factory) -> Path:
+    """A release of `context_model`, not to be changed: copy it."""
+    from tests.tiny import ANNOY
+    from tfrecall.exporting.export import export
+
+    root = tmp_path_factory.mktemp("releases") / "context"
+    export(context_model, root, index=ANNOY, k=5)
+    return root
+
+
+@pytest.fixture(scope="session")
+def context_release(context_root):
+    from tfrecall.release import load
+
+    return load(context_root)
+
+
+@pytest.fixture(scope="session")
 def interest_model(history_log):
     """A model whose queries have three vectors, fitted to `history_log`."""
     from tests.tiny_interests import interest_two_tower

@@ -8,6 +8,7 @@ from tfrecall.errors import ConfigError, MissingColumnError
 from tfrecall.schema import (
     Bucketized,
     Categorical,
+    History,
     MultiCategorical,
     Numeric,
     Schema,
@@ -143,3 +144,66 @@ def test_a_query_feature_may_not_take_the_name_of_another_argument():
     with pytest.raises(ConfigError, match='cannot be called "exclude"'):
         Schema(query=[Categorical("exclude")], candidate=[Categorical("item_id")])
     Schema(query=[Categorical("user_id")], candidate=[Categorical("k")])
+
+
+# Histories with context
+
+
+def test_context_of_one_list_is_that_of_all_its_readers():
+    schema = Schema(
+        query=[
+            History("history", context=("rating",)),
+            History("history", Categorical("group"), context=("gap", "rating")),
+            History("liked", min_rating=4),
+        ],
+        candidate=[Categorical("item_id")],
+    )
+    assert schema.contexts == {"history": ("rating", "gap")}
+    assert schema.histories["history"].context == ("rating", "gap")
+    assert schema.history_columns == ["history", "liked", "history_rating", "history_gap"]
+    assert schema_from_dict(schema_to_dict(schema)) == schema
+
+
+def test_context_is_read_from_plain_lists():
+    feature = feature_from_dict({"type": "history", "context": ["rating", "gap"]})
+    assert feature.context_columns == {"rating": "history_rating", "gap": "history_gap"}
+
+
+@pytest.mark.parametrize(
+    ("construct", "message"),
+    [
+        (lambda: History(context=("gap", "gap")), "each context once"),
+        (lambda: History(context=("Age (years)",)), 'Rename it to "Age_years"'),
+        (
+            lambda: Schema(
+                query=[History("h", context=("rating",)), Categorical("h_rating")],
+                candidate=[Categorical("item_id")],
+            ),
+            '"h_rating" would be both a query feature and the context "rating"',
+        ),
+        (
+            lambda: Schema(
+                query=[History("a", context=("b_c",)), History("a_b", context=("c",))],
+                candidate=[Categorical("item_id")],
+            ),
+            '"a_b_c" would be both the context "b_c" of the history "a" and the context "c"',
+        ),
+    ],
+)
+def test_context_that_cannot_be_named_is_refused(construct, message):
+    with pytest.raises(ConfigError, match=message):
+        construct()
+
+
+def test_a_log_without_a_column_of_the_context_is_refused():
+    schema = Schema(query=[History("h", context=("gap", "rating"))], candidate=[Categorical("item_id")])
+    schema.check_query(["user_id", "rating"])
+    with pytest.raises(MissingColumnError, match=r'"rating".*Did you mean "ratings"'):
+        schema.check_query(["user_id", "ratings"])
+
+
+def test_a_dataset_holds_the_lists_themselves():
+    schema = Schema(query=[History("h", context=("gap",))], candidate=[Categorical("item_id")])
+    schema.check_query(["h", "h_gap"], of_log=False)
+    with pytest.raises(MissingColumnError, match='"h_gap", but the dataset has only: h, rating'):
+        schema.check_query(["h", "rating"], of_log=False)

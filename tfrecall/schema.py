@@ -6,7 +6,7 @@ the same name in `tfrecall.layers.features` does the work.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from tfrecall.encoders import Encoder, Mean
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
+from tfrecall.event_context import GAP, context_column
 from tfrecall.raw import Form
 from tfrecall.specifications import from_plain, readable
 
@@ -137,6 +138,12 @@ class Text:
     form: ClassVar[Form] = "string"
 
 
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"A history has each context once. Received: {list(names)}. Leave one out.")
+    return names
+
+
 ItemFeature = Annotated[Categorical | MultiCategorical | Text, Field(discriminator="type")]
 
 
@@ -157,6 +164,11 @@ class History:
             table of its own.
         min_rating: only events rated so or higher: what a user liked.
         below_rating: only events rated lower: what a user disliked.
+        context: what else is known of each event, each a vector that is added to the item's: names of
+            columns of the log with few values, such as "rating" or "device", and "gap", the time since
+            the user's event before, whether that is in the list or not (`tfrecall.event_context`).
+            Requests and the exported model have them as lists beside the ids, `<column>_<context>`,
+            where "" is not known.
     """
 
     column: _Column = "history"
@@ -168,8 +180,14 @@ class History:
     table: str | None = None
     min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
     below_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    context: Annotated[tuple[_Column, ...], AfterValidator(_each_once)] = ()
     type: Literal["history"] = "history"
     form: ClassVar[Form] = "strings"
+
+    @property
+    def context_columns(self) -> dict[str, str]:
+        """For each context what requests and the exported model call its list."""
+        return {name: context_column(self.column, name) for name in self.context}
 
     @property
     def num_interests(self) -> int:
@@ -258,21 +276,49 @@ class Schema:
 
     @property
     def histories(self) -> dict[str, History]:
-        """The lists of items that queries come with, by name, each as its first feature has it."""
+        """The lists of items that queries come with, by name, each as its first feature has it.
+
+        Its context is that of all its features.
+        """
         found: dict[str, History] = {}
         for feature in self.query:
             if isinstance(feature, History):
-                found.setdefault(feature.column, feature)
+                first = found.setdefault(feature.column, feature)
+                more = tuple(name for name in feature.context if name not in first.context)
+                if more:
+                    found[feature.column] = replace(first, context=(*first.context, *more))
         return found
+
+    @property
+    def contexts(self) -> dict[str, tuple[str, ...]]:
+        """For each list with context what is known of its events."""
+        return {name: spec.context for name, spec in self.histories.items() if spec.context}
+
+    @property
+    def history_columns(self) -> list[str]:
+        """The columns that are made of the log: lists of ids, and their context."""
+        beside = [c for spec in self.histories.values() for c in spec.context_columns.values()]
+        return [*self.histories, *beside]
 
     @property
     def candidate_columns(self) -> list[str]:
         return _columns(self.candidate)
 
-    def check_query(self, available: Iterable[str]) -> None:
-        """Raises `MissingColumnError` for a query column that is not among those available."""
+    def check_query(self, available: Iterable[str], of_log: bool = True) -> None:
+        """Raises `MissingColumnError` for a query column that is not among those available.
+
+        Args:
+            available: the columns that there are.
+            of_log: whether histories are made of them; else they are columns themselves.
+        """
+        if not of_log:
+            needed = [*self.query_columns, *self.history_columns]
+            _check_columns(needed, available, "query", "the dataset")
+            return
         rated = ["rating"] if any(spec.is_rated for spec in self.histories.values()) else []
-        _check_columns([*self.query_columns, *rated], available, "query", "the log or the user table")
+        told = [name for names in self.contexts.values() for name in names if name != GAP]
+        needed = [*self.query_columns, *rated, *told]
+        _check_columns(needed, available, "query", "the log or the user table")
 
     def check_candidate(self, available: Iterable[str]) -> None:
         """Raises `MissingColumnError` for a candidate column that the item table does not have."""
@@ -311,7 +357,9 @@ def _check_sides(query: Iterable[Feature], candidate: Iterable[Feature]) -> None
             "ExampleAge says nothing when recommendations are asked for, so it cannot be the only query "
             "feature. Add another one, such as History."
         )
-    _check_histories([feature for feature in query if isinstance(feature, History)])
+    histories = [feature for feature in query if isinstance(feature, History)]
+    _check_histories(histories)
+    _check_contexts(histories, _columns(query))
 
 
 def _check_histories(histories: Sequence[History]) -> None:
@@ -332,6 +380,22 @@ def _check_histories(histories: Sequence[History]) -> None:
                     f'Two features read the history "{feature.column}" with different `{name}`: '
                     f"{getattr(other, name)} and {getattr(feature, name)}. A request gives the list "
                     "once: make them equal, or give one of them another `column`."
+                )
+
+
+def _check_contexts(histories: Sequence[History], columns: Sequence[str]) -> None:
+    """Refuses context under the name of another list or feature.
+
+    Features that read the same list may each take other parts of its context.
+    """
+    owners = dict.fromkeys(columns, "a query feature")
+    for feature in histories:
+        for name, column in feature.context_columns.items():
+            mine = f'the context "{name}" of the history "{feature.column}"'
+            if owners.setdefault(column, mine) != mine:
+                raise ConfigError(
+                    f'"{column}" would be both {owners[column]} and {mine}. Give one of them another '
+                    "`column`."
                 )
 
 

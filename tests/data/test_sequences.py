@@ -94,11 +94,15 @@ def test_a_repeated_purchase_is_no_leak():
     check_apart(later, LOG)
 
 
+# Of all orders of magnitude, so that their differences are.
+TIMES = [0, 1, 2, 70, 4000, 10**5, 10**6, 10**7]
+
+
 @st.composite
 def logs(draw: st.DrawFn) -> Interactions:
     rows = draw(
         st.lists(
-            st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 6), st.integers(1, 5)),
+            st.tuples(st.integers(0, 3), st.integers(0, 4), st.sampled_from(TIMES), st.integers(1, 5)),
             max_size=40,
         )
     )
@@ -114,31 +118,51 @@ def logs(draw: st.DrawFn) -> Interactions:
     return Interactions.from_frame(frame, items=pl.DataFrame({"item_id": [f"i{i}" for i in range(5)]}))
 
 
-def seen_of(batch: Batch, name: str, length: int) -> dict[int, list[int]]:
+def seen_of(batch: Batch, name: str, length: int) -> dict[int, list[tuple[int, ...]]]:
     """For each target row what it sees: the last `length` real cells up to its position."""
-    items = batch.items[name]
+    cells_of = np.stack([batch.items[name], *batch.context.get(name, {}).values()], axis=-1)
     seen = {}
     for i, row in enumerate(batch.rows.tolist()):
         if name in batch.positions:
-            sequence, cell = divmod(int(batch.positions[name][i]), items.shape[1])
-            cells = items[sequence, : cell + 1]
+            sequence, cell = divmod(int(batch.positions[name][i]), cells_of.shape[1])
+            cells = cells_of[sequence, : cell + 1]
         else:
-            cells = items[i]
-        seen[row] = [int(item) for item in cells if item][-length:]
+            cells = cells_of[i]
+        assert not cells[cells[:, 0] == 0].any()  # of padding nothing is told
+        seen[row] = [tuple(event) for event in cells.tolist() if event[0]][-length:]
     return seen
 
 
-def expected(log: Interactions, length: int, least: int) -> dict[int, list[int]]:
-    """By a loop: for each row the well-rated items that its user had before it."""
+def expected(log: Interactions, length: int, least: int) -> dict[int, list[tuple[int, ...]]]:
+    """By a loop: for each row the well-rated items that its user had before it, and their context.
+
+    Its codes: twice the rating, and the row of the user's event before, whatever its rating.
+    """
     rows = log.log.with_row_index("row").sort("timestamp", "row").rows(named=True)
-    past: dict[str, list[int]] = {}
+    past: dict[str, list[tuple[int, ...]]] = {}
+    last: dict[str, int] = {}
     answer = {}
     for event in rows:
         before = past.setdefault(event["user_id"], [])
         answer[event["row"]] = before[-length:]
         if event["rating"] >= least:
-            past[event["user_id"]] = [*before, int(event["item_id"][1:]) + 2]
+            told = (
+                int(event["item_id"][1:]) + 2,
+                int(2 * event["rating"]),
+                last.get(event["user_id"], -1),
+            )
+            past[event["user_id"]] = [*before, told]
+        last[event["user_id"]] = event["row"]
     return answer
+
+
+def events_before(log: Interactions) -> np.ndarray:
+    """For each row the row of its user's event before, -1 for the first."""
+    order = log.histories.order
+    found = np.full(len(log), -1)
+    found[order[1:]] = order[:-1]
+    found[order[log.histories.offsets[:-1]]] = -1
+    return found
 
 
 @settings(deadline=None)
@@ -154,8 +178,9 @@ def expected(log: Interactions, length: int, least: int) -> dict[int, list[int]]
 def test_every_target_comes_once_and_sees_what_stood_before_it(
     log, length, least, per_row, batch_size, whole, seed
 ):
-    spec = History("h", history_length=length, min_rating=least)
-    events = Events.build(log, spec, np.arange(2, 7, dtype=np.int32))
+    spec = History("h", history_length=length, min_rating=least, context=("rating", "gap"))
+    codes = {"rating": (2 * log.log["rating"]).to_numpy().astype(int), "gap": events_before(log)}
+    events = Events.build(log, spec, np.arange(2, 7, dtype=np.int32), codes)
     sequences = Sequences(
         log, np.arange(len(log)), {"h": (events, length)}, length, min(per_row, batch_size)
     )
@@ -181,3 +206,21 @@ def test_sequences_are_cut_elsewhere_in_each_epoch():
         tuple(len(b.rows) for b in sequences.epoch(8, np.random.default_rng(seed))) for seed in range(6)
     }
     assert len(widths) > 1
+
+
+def test_context_stands_beside_the_items_it_belongs_to():
+    spec = History("h", history_length=3, min_rating=2, context=("rating",))
+    rating = LOG.log["rating"].to_numpy().astype(np.int32)
+    queries = pl.DataFrame({"user_id": ["u", "u"], "timestamp": [2.0, 9.0]})
+    found = past_windows(queries, LOG, {"h": spec}, INDEX, {"rating": rating})
+    # u rated a 2, b 4, c 3, and b again 1, which is left out.
+    assert found["h"].tolist() == [[0, 2, 3], [2, 3, 4]]
+    assert found["h_rating"].tolist() == [[0, 2, 4], [2, 4, 3]]
+
+
+def test_context_of_an_item_that_is_not_known_is_left_out_with_it():
+    spec = History("h", context=("rating",))
+    rating = LOG.log["rating"].to_numpy().astype(np.int32)
+    events = Events.build(LOG, spec, np.array([2, 0, 4], np.int32), {"rating": rating})
+    assert events.items.tolist() == [2, 4, 4]
+    assert events.context["rating"].tolist() == [2, 3, 5]

@@ -152,8 +152,8 @@ def test_a_model_that_takes_unknown_ids_for_events_is_not_published(
         layers = {layer: layer.preprocess for layer in getattr(tower, "histories", [])}
 
         def counting(layer):
-            def preprocess(values):
-                return layers[layer](tf.where(values == STRANGE_ID, "i3", values))
+            def preprocess(values, context):
+                return layers[layer](tf.where(values == STRANGE_ID, "i3", values), context)
 
             return preprocess
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import tf
-from tfrecall.encoders import Mean, Sum
+from tfrecall.encoders import Mean, Sum, Windows
 from tfrecall.errors import DataError
 from tfrecall.layers.features import CategoricalFeature
 from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
@@ -135,3 +135,145 @@ def test_one_moment_has_no_age():
 
 def test_history_defaults_to_the_mean():
     assert History().encoder == Mean()
+
+
+# Context
+
+CONTEXT = {"history_rating": ["5", "1", "5", "", "2"], "history_gap": ["start", "days", "days"]}
+
+
+def read_told(column: str, form: str) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(CONTEXT[column]).batch(2)
+
+
+@pytest.fixture(scope="module")
+def told() -> HistoryFeature:
+    layer = HistoryFeature(History("history", Categorical("item_id", 2), 3, context=("rating", "gap")))
+    layer.adapt_to_items(ITEMS["item_id"], read_item, read_told)
+    return layer
+
+
+def batch(history, rating, gap=None) -> dict[str, tf.Tensor]:
+    gap = [[""] * len(row) for row in history] if gap is None else gap
+    columns = {"history": history, "history_rating": rating, "history_gap": gap}
+    return {name: tf.constant(values, tf.string) for name, values in columns.items()}
+
+
+def test_context_keeps_to_its_ids_where_others_are_left_out(told):
+    # Of rating 5 is the most frequent, so 2; 1 stands for what is not known. Of gap that is "days".
+    encoded = told.encode(
+        batch(
+            [["b", "?", "a", "", "c", "b"], ["", "", "", "", "", "a"]],
+            [["1", "5", "5", "2", "", "9"], ["5", "5", "5", "5", "5", "5"]],
+            [["", "", "days", "", "start", "months"], ["days"] * 6],
+        )
+    )
+    assert encoded["items"].numpy().tolist() == [[2, 4, 3], [0, 0, 2]]
+    assert encoded["context"]["rating"].numpy().tolist() == [[2, 1, 1], [0, 0, 2]]
+    assert encoded["context"]["gap"].numpy().tolist() == [[2, 3, 1], [0, 0, 2]]
+
+
+def test_what_is_told_of_an_event_is_added_to_its_item(told):
+    encoded = told.encode(batch([["a", "c"], ["", ""]], [["5", ""], ["5", "5"]]))
+    mean, none = told(encoded).numpy()
+    of = {name: layer.vectors for name, layer in told.contexts.items()}
+    a, c = told.inner.vectors(told.inner.preprocess(tf.constant(["a", "c"]))).numpy()
+    five, unknown = of["rating"](tf.constant([2, 1])).numpy()
+    no_gap = of["gap"](tf.constant(1)).numpy()
+    np.testing.assert_allclose(mean, ((a + five + no_gap) + (c + unknown + no_gap)) / 2, rtol=1e-5)
+    assert none.tolist() == [0, 0]
+
+
+def test_context_is_added_after_items_are_scaled():
+    layer = HistoryFeature(
+        History("history", Categorical("item_id", 2), 3, Sum(), normalize=True, context=("rating",))
+    )
+    layer.adapt_to_items(ITEMS["item_id"], read_item, read_told)
+    vector = layer({"items": tf.constant([[0, 0, 3]]), "context": {"rating": tf.constant([[0, 0, 2]])}})
+    rated = layer.contexts["rating"].vectors(tf.constant([2]))
+    assert np.linalg.norm(vector - rated) == pytest.approx(1)
+
+
+def test_padding_stays_zero_beside_what_is_told():
+    layer = HistoryFeature(
+        History("history", Categorical("item_id", 2), 3, Windows([1], last=2), context=("rating",))
+    )
+    layer.adapt_to_items(ITEMS["item_id"], read_item, read_told)
+    context = {"rating": tf.constant([[0, 0, 2]])}
+    # The last by itself, the newest, and the one before it, which is not there.
+    vector = layer({"items": tf.constant([[0, 0, 3]]), "context": context}).numpy()[0]
+    assert vector[:4].all()
+    assert vector[4:].tolist() == [0, 0]
+
+
+def test_positions_see_the_context_up_to_them(told):
+    items, rating, gap = [[2, 3, 4, 3]], [[2, 1, 3, 2]], [[2, 3, 1, 1]]
+    sequences = {
+        "items": tf.constant(items),
+        "context": {"rating": tf.constant(rating), "gap": tf.constant(gap)},
+        "positions": tf.constant([1, 3], tf.int64),
+    }
+    windows = {
+        "items": tf.constant([[0, 2, 3], [3, 4, 3]]),
+        "context": {
+            "rating": tf.constant([[0, 2, 1], [1, 3, 2]]),
+            "gap": tf.constant([[0, 2, 3], [3, 1, 1]]),
+        },
+    }
+    np.testing.assert_allclose(told(sequences), told(windows), rtol=1e-6)
+
+
+def test_codes_are_taken_as_they_are(told):
+    codes = told.codes("rating", np.array(["5", "", "9"], object))
+    assert codes.tolist() == [2, 1, 1]
+    raw = {
+        "history": tf.constant([told.index(np.array(["c", "?", "a"], object))]),
+        "history_rating": tf.constant([codes]),
+        "history_gap": tf.constant([[2, 2, 2]]),
+    }
+    assert told.encode(raw)["context"]["rating"].numpy().tolist() == [[0, 2, 1]]
+
+
+def test_ragged_lists_may_have_context(told):
+    ragged = {
+        "history": tf.ragged.constant([["a"], ["b", "c"]]),
+        "history_rating": tf.ragged.constant([["5"], ["5", ""]]),
+        "history_gap": tf.ragged.constant([[""], ["", "days"]]),
+    }
+    assert told.encode(ragged)["context"]["rating"].numpy().tolist() == [[0, 0, 2], [0, 2, 1]]
+
+
+@pytest.mark.parametrize("rating", [[["5"]], [["5", "5", "5"]]])
+def test_context_of_another_length_is_refused(told, rating):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match='"history_rating" needs one value for each'
+    ):
+        told.encode(batch([["a", "b"]], rating))
+
+
+def test_what_is_not_known_is_trained_by_values_that_are(told):
+    layer = told.contexts["rating"]
+    layer._random_unknown.rate, rate = 0.5, layer._random_unknown.rate
+    try:
+        codes = tf.constant([[0] * 50 + [2] * 50])
+        hidden = layer._random_unknown(codes, training=True).numpy()[0]
+    finally:
+        layer._random_unknown.rate = rate
+    assert set(hidden[:50]) == {0}
+    assert set(hidden[50:]) == {1, 2}
+
+
+def test_a_copy_of_its_configuration_knows_the_context(told):
+    copy = HistoryFeature.from_config(json.loads(json.dumps(told.get_config())))
+    assert copy.get_config() == told.get_config()
+    asked = batch([["a", "c"]], [["5", "2"]], [["start", "days"]])
+    copy(copy.encode(asked))
+    told(told.encode(asked))
+    copy.set_weights(told.get_weights())
+    np.testing.assert_array_equal(copy(copy.encode(asked)), told(told.encode(asked)))
+
+
+def test_context_has_to_be_learned_from_something():
+    layer = HistoryFeature(History("history", Categorical("item_id", 2), 3, context=("rating",)))
+    with pytest.raises(DataError, match='"history_rating" have to be learned'):
+        layer.adapt_to_items(ITEMS["item_id"], read_item)

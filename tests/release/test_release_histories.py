@@ -268,8 +268,13 @@ def test_only_a_list_that_leaves_events_out_is_written(history_root, history_log
 
 def test_the_manifest_names_the_lists(history_release):
     assert history_release.manifest["histories"] == {
-        "history": {"history_length": LENGTH, "min_rating": None, "below_rating": None},
-        "liked": {"history_length": LIKED, "min_rating": 4.0, "below_rating": None},
+        "history": {
+            "history_length": LENGTH,
+            "min_rating": None,
+            "below_rating": None,
+            "context": [],
+        },
+        "liked": {"history_length": LIKED, "min_rating": 4.0, "below_rating": None, "context": []},
     }
 
 

@@ -4,8 +4,8 @@ Nothing is copied before a batch is made. A history list is one flat array of it
 user and time; what a row of the log may see of it is a slice that ends before that row.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,9 @@ from tfrecall.data.past import before
 from tfrecall.errors import DataError
 from tfrecall.schema import History
 
+# For each context of histories the code of each row of a log.
+Codes = Mapping[str, np.ndarray]
+
 
 @dataclass(frozen=True)
 class Events:
@@ -25,13 +28,17 @@ class Events:
         items: int32 `[n]`, item indexes from 1 up, by user and time.
         counts: int64 `[n_rows + 1]`, how many of the log's sorted rows before each are in the list: row
             numbers of `Interactions.histories` become places in `items`.
+        context: what else is known of each event: int32 `[n]` by name, see `build`.
     """
 
     items: np.ndarray
     counts: np.ndarray
+    context: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, log: Interactions, spec: History, index: np.ndarray) -> "Events":
+    def build(
+        cls, log: Interactions, spec: History, index: np.ndarray, codes: Codes | None = None
+    ) -> "Events":
         """Takes the events that a history is made of.
 
         Args:
@@ -39,6 +46,7 @@ class Events:
             spec: which of them.
             index: int32 `[n_items]`, for each row of the item table its index; 0 for an item that the
                 list leaves out.
+            codes: for each context of the spec int32 `[n_rows]`, the code of each row of the log.
         """
         histories = log.histories
         found = index[histories.items]
@@ -51,11 +59,21 @@ class Events:
                 kept &= rating < spec.below_rating
         counts = np.zeros(len(found) + 1, np.int64)
         np.cumsum(kept, out=counts[1:])
-        return cls(found[kept].astype(np.int32), counts)
+        context = {name: (codes or {})[name][histories.order[kept]] for name in spec.context}
+        return cls(found[kept].astype(np.int32), counts, context)
 
-    def windows(self, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
-        """The newest events of some slices of the log's sorted rows; see `windows`."""
-        return windows(self.items, self.counts[starts], self.counts[ends], length)
+    def windows(
+        self, starts: np.ndarray, ends: np.ndarray, length: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The newest events of some slices of the log's sorted rows, and their context; see `windows`."""
+        return self.cut(self.counts[starts], self.counts[ends], length)
+
+    def cut(
+        self, starts: np.ndarray, ends: np.ndarray, length: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """As `windows`, of slices of the list itself."""
+        context = {name: windows(codes, starts, ends, length) for name, codes in self.context.items()}
+        return windows(self.items, starts, ends, length), context
 
 
 def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
@@ -94,7 +112,11 @@ def _cell_by_cell(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, lengt
 
 
 def past_windows(
-    queries: pl.DataFrame, log: Interactions, specs: dict[str, History], index: np.ndarray
+    queries: pl.DataFrame,
+    log: Interactions,
+    specs: dict[str, History],
+    index: np.ndarray,
+    codes: Codes | None = None,
 ) -> dict[str, np.ndarray]:
     """What users had before some queries.
 
@@ -102,17 +124,19 @@ def past_windows(
         queries: with `user_id`; with `timestamp`, later events are not seen.
         log: what users had.
         specs: the lists wanted.
-        index: see `Events.build`.
+        index, codes: see `Events.build`.
 
     Returns:
-        For each list int32 `[n, history_length]`; see `windows`.
+        For each list int32 `[n, history_length]`, and so for each column of its context; see `windows`.
     """
     times = queries["timestamp"].to_numpy() if "timestamp" in queries.columns else None
     starts, ends = before(log, queries["user_id"], times)
-    return {
-        name: Events.build(log, spec, index).windows(starts, ends, spec.history_length)
-        for name, spec in specs.items()
-    }
+    found = {}
+    for name, spec in specs.items():
+        events = Events.build(log, spec, index, codes)
+        found[name], context = events.windows(starts, ends, spec.history_length)
+        found.update({column: context[told] for told, column in spec.context_columns.items()})
+    return found
 
 
 def check_apart(rows: Interactions, log: Interactions) -> None:
@@ -141,11 +165,13 @@ class Batch:
         items: for each list int32 `[sequences, cells]`, 0 where there is no event.
         positions: for each list int64 `[n]`, the flat cell of the last event before each target; none
             for windows, of which each target has one.
+        context: for each list that has some int32 `[sequences, cells]` by name, beside the items.
     """
 
     rows: np.ndarray
     items: dict[str, np.ndarray]
     positions: dict[str, np.ndarray]
+    context: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 class Sequences:
@@ -213,11 +239,11 @@ class Sequences:
 
     def windows_of(self, chosen: np.ndarray) -> Batch:
         """One padded window a target, for some targets given by their places in `rows`."""
-        items = {
-            name: events.windows(self.starts[chosen], self.places[chosen], length)
-            for name, (events, length) in self.lists.items()
-        }
-        return Batch(self.rows[chosen], items, {})
+        items, context = {}, {}
+        for name, (events, length) in self.lists.items():
+            starts, ends = self.starts[chosen], self.places[chosen]
+            items[name], context[name] = events.windows(starts, ends, length)
+        return Batch(self.rows[chosen], items, {}, _there(context))
 
     def _shift(self, generator: np.random.Generator) -> int:
         return int(generator.integers(self.targets_per_row))
@@ -229,12 +255,16 @@ class Sequences:
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         targets = bounds[sequence] + within
         starts, last = self.starts[bounds], self.places[ends - 1]
-        items, positions = {}, {}
+        items, positions, context = {}, {}, {}
         for name, (events, _) in self.lists.items():
             begin, stop = events.counts[np.maximum(first, starts)], events.counts[last]
             cells = self.context + int((stop - begin).max())
             # All end in the last cell, so that shorter ones see more context instead of padding.
-            items[name] = windows(events.items, events.counts[starts], stop, cells)
+            items[name], context[name] = events.cut(events.counts[starts], stop, cells)
             unseen = stop[sequence] - events.counts[self.places[targets]]
             positions[name] = sequence * cells + cells - 1 - unseen
-        return Batch(self.rows[targets], items, positions)
+        return Batch(self.rows[targets], items, positions, _there(context))
+
+
+def _there(context: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+    return {name: codes for name, codes in context.items() if codes}

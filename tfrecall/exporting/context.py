@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tfrecall.data.contexts import EventContext
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Events
 from tfrecall.raw import Form
-from tfrecall.release.past_items import PastItems
+from tfrecall.release.past_items import PastContext, PastItems
 from tfrecall.schema import History
 
 
@@ -52,7 +53,7 @@ def write_context(
 def past_items(
     data: Interactions, specs: Mapping[str, History], index: np.ndarray
 ) -> dict[str, PastItems]:
-    """What each user had as the log ends, its last event included.
+    """What each user had as the log ends, its last event included: lists of ids, and their context.
 
     A list that leaves no event out is a view of `data.histories`.
 
@@ -63,13 +64,18 @@ def past_items(
     """
     past, ids = data.histories, data.item_vocabulary.ids
     rows = np.where(index > 0, np.arange(1, len(index) + 1), 0)  # 0 leaves an item out
-    found = {}
+    told = {name: EventContext.of(data, name) for spec in specs.values() for name in spec.context}
+    places = {name: context.places for name, context in told.items()}
+    found: dict[str, PastItems] = {}
     for name, spec in specs.items():
-        events = Events.build(data, spec, rows)
+        events = Events.build(data, spec, rows, places)
         whole = len(events.items) == len(data)
         offsets = past.offsets if whole else events.counts[past.offsets]
         items = past.items if whole else events.items - 1
         found[name] = PastItems(offsets, items, spec.history_length, ids)
+        for context, column in spec.context_columns.items():
+            codes, values = events.context[context], told[context].values
+            found[column] = PastContext(offsets, codes, spec.history_length, values)
     return found
 
 

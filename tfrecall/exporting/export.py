@@ -34,8 +34,10 @@ from tfrecall.release.release import Release, load
 
 SAMPLE_ROWS = 32
 TUNING_ROWS = 500
+TOLD_OF_HISTORIES = ("history_length", "min_rating", "below_rating", "context")
 # An id that hardly any catalogue has.
 STRANGE_ID = "no such item"
+STRANGE_VALUE = "no such value"
 
 
 def export(
@@ -159,7 +161,7 @@ def _write_index(
 
 
 def _histories(model: TwoTower) -> dict[str, PastItems]:
-    """What the model's users had, for each history of its queries."""
+    """What the model's users had, for each history of its queries and each column of its context."""
     data, specs = model.interactions, model.schema.histories
     return past_items(data, specs, model.history_index(data)) if data is not None and specs else {}
 
@@ -206,7 +208,8 @@ def sample_queries(model: TwoTower, rows: int) -> dict[str, np.ndarray]:
         return nobody
     queries = last_queries(model.interactions)
     queries = queries.sample(min(rows, len(queries)), seed=0)
-    forms = {c: f for c, f in model.query_tower.forms.items() if c not in model.schema.histories}
+    made = model.schema.history_columns
+    forms = {c: form for c, form in model.query_tower.forms.items() if c not in made}
     known = raw_features(queries, forms)
     users = model.interactions.user_vocabulary.rows(queries["user_id"])
     known.update({name: past.ids(users) for name, past in _histories(model).items()})
@@ -221,7 +224,12 @@ def _nobody(model: TwoTower) -> dict[str, np.ndarray]:
     unknown = {name: np.full(shape[name], unknowns[name]) for name in forms}
     unknown = {name: v if forms[name] == "number" else v.astype(object) for name, v in unknown.items()}
     some = model.catalogue.ids[:2].tolist()
-    return {**unknown, **{name: padded_ids([[*some, STRANGE_ID, some[0]], []]) for name in lists}}
+    strange = {name: padded_ids([[*some, STRANGE_ID, some[0]], []]) for name in lists}
+    for spec in lists.values():
+        # Of these events one is told of, as no log does.
+        beside = padded_ids([["", "", "", STRANGE_VALUE], []])
+        strange.update(dict.fromkeys(spec.context_columns.values(), beside))
+    return {**unknown, **strange}
 
 
 def _manifest(
@@ -253,7 +261,7 @@ def _manifest(
         "candidate": {"forms": model.candidate_tower.forms},
         "repeats": model.repeats and model.repeats.to_dict(),
         "histories": {
-            name: {key: getattr(spec, key) for key in ("history_length", "min_rating", "below_rating")}
+            name: {key: getattr(spec, key) for key in TOLD_OF_HISTORIES}
             for name, spec in model.schema.histories.items()
         },
         "k": k,

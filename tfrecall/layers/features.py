@@ -6,7 +6,7 @@ in the training step. What `adapt` learned is part of `get_config`, so a layer m
 configuration of another encodes alike.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,11 @@ class FeatureLayer(keras.layers.Layer):
         """The raw form that `preprocess` takes (see `tfrecall.raw`)."""
         return self.spec.form
 
+    @property
+    def columns(self) -> dict[str, Form]:
+        """The raw columns that it reads when it is asked, and the form of each."""
+        return {self.spec.column: self.form}
+
     def adapt(self, values: tf.data.Dataset) -> None:
         """Learns vocabulary, boundaries or moments.
 
@@ -76,6 +81,10 @@ class FeatureLayer(keras.layers.Layer):
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         """Raw values to encoded values, both with the batch in front."""
         raise NotImplementedError
+
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> Any:
+        """As `preprocess`, of a batch with all of `columns`."""
+        return self.preprocess(raw[self.spec.column])
 
     def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
         """Encoded values to vectors, with nothing left to chance."""

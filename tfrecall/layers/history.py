@@ -11,7 +11,7 @@ from tfrecall.data.vocabulary import FIRST, PADDING
 from tfrecall.errors import DataError
 from tfrecall.layers.encoders import make_encoder
 from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
-from tfrecall.raw import UNKNOWN_TOKEN
+from tfrecall.raw import UNKNOWN_TOKEN, Form
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -23,13 +23,16 @@ class HistoryFeature(FeatureLayer):
     Encoded, a history is a dictionary. `items` are indexes of items, padded with 0 in front, the newest
     last. Alone, each row is the history of one query. With `positions`, the rows are whole sequences and
     each query sees one cell of what the causal encoder makes of them, which gives the same vectors.
+    `context`, where the spec has some, are the codes of each, beside the items: 0 pads, 1 is not known.
 
+    The vector of what is not known is trained, too: a share of the codes is replaced by it in training.
     Unknown ids are left out before the newest `history_length` are taken.
 
     Args: as `FeatureLayer`.
 
     Attributes:
         inner: the layer of the feature `spec.of`, which another layer may share.
+        contexts: for each context of the spec the layer that embeds it.
     """
 
     unknown = ""
@@ -47,8 +50,23 @@ class HistoryFeature(FeatureLayer):
             self.spec.of, embedding_regularization, None, embedding_stddev
         )
         self.encoder = make_encoder(self.spec.encoder, self.spec.history_length)
+        self.contexts = {
+            name: LAYERS[schema.Categorical](
+                schema.Categorical(name, self.spec.of.embedding_dim),
+                embedding_regularization,
+                None,
+                embedding_stddev,
+                name=column,
+            )
+            for name, column in self.spec.context_columns.items()
+        }
         if state is not None:
             self._set_state(state)
+
+    @property
+    def columns(self) -> dict[str, Form]:
+        beside = self.spec.context_columns.values()
+        return {**super().columns, **dict.fromkeys(beside, self.form)}
 
     @property
     def interests(self) -> int:
@@ -70,28 +88,60 @@ class HistoryFeature(FeatureLayer):
             raise DataError(f'The history "{self.spec.column}" has its own table already.')
         self.inner = layer
 
-    def adapt_to_items(self, item_ids: Sequence[str], read_item: ColumnReader) -> None:
-        """Learns the items, and what `spec.of` learns of them.
+    def adapt_to_items(
+        self,
+        item_ids: Sequence[str],
+        read_item: ColumnReader,
+        read_column: ColumnReader | None = None,
+    ) -> None:
+        """Learns the items, what `spec.of` learns of them, and the values of the context.
 
         Args:
             item_ids: of the items that training holds.
             read_item: gives the batches of a raw column of those items.
+            read_column: gives the batches of a column of context.
+
+        Raises:
+            DataError: if there is context, but nothing to read it from.
         """
+        for name, told in self.spec.context_columns.items():
+            if read_column is None:
+                raise DataError(f'The values of "{told}" have to be learned. Pass `read_column`.')
+            self.contexts[name].adapt(read_column(told, self.form))
         column, form = self.spec.of.column, self.spec.of.form
         if self.inner.state is None:
             self.inner.adapt(read_item(column, form))
         encoded = _stacked([self.inner.preprocess(batch).numpy() for batch in read_item(column, form)])
-        self._set_state((item_ids, self.inner.state, encoded.tolist()))
+        learned = [layer.state for layer in self.contexts.values()]
+        self._set_state((item_ids, self.inner.state, encoded.tolist(), *learned))
 
     def index(self, item_ids: np.ndarray) -> np.ndarray:
         """The index of each item id: int32, 0 for one that is not known."""
         found = self._lookup(tf.constant(item_ids, tf.string)).numpy()
         return np.where(found >= FIRST, found, PADDING).astype(np.int32)
 
-    def preprocess(self, values: tf.Tensor | tf.RaggedTensor) -> dict[str, tf.Tensor]:
-        """Raw ids, or indexes that `index` gave, to the newest known ones."""
-        if isinstance(values, tf.RaggedTensor):
-            values = values.to_tensor("" if values.dtype == tf.string else 0)
+    def codes(self, context: str, values: np.ndarray) -> np.ndarray:
+        """The code of each text of a context: int32, 1 for one that is not known."""
+        return (
+            self.contexts[context].preprocess(tf.constant(values, tf.string)).numpy().astype(np.int32)
+        )
+
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        context = {name: raw[column] for name, column in self.spec.context_columns.items()}
+        return self.preprocess(raw[self.spec.column], context)
+
+    def preprocess(
+        self,
+        values: tf.Tensor | tf.RaggedTensor,
+        context: Mapping[str, tf.Tensor | tf.RaggedTensor] | None = None,
+    ) -> dict[str, Any]:
+        """Raw ids, or indexes that `index` gave, to the newest known ones.
+
+        Args:
+            values: of the events.
+            context: texts, or the codes that `codes` gave, of the shape of the values.
+        """
+        values = _dense(values)
         index = tf.cast(self._lookup(values) if values.dtype == tf.string else values, tf.int32)
         length = self.spec.history_length
         known = tf.cast(index >= FIRST, tf.int32)
@@ -100,13 +150,38 @@ class HistoryFeature(FeatureLayer):
         columns = length - 1 - tf.gather_nd(newer, places)
         cells = tf.stack([places[:, 0], tf.cast(columns, tf.int64)], axis=1)
         shape = tf.stack([tf.shape(index, tf.int64)[0], length])
-        return {"items": tf.scatter_nd(cells, tf.gather_nd(index, places), shape)}
+        encoded: dict[str, Any] = {"items": tf.scatter_nd(cells, tf.gather_nd(index, places), shape)}
+        if self.contexts:
+            beside = {
+                name: self._codes_beside(name, index, (context or {})[name]) for name in self.contexts
+            }
+            encoded["context"] = {
+                name: tf.scatter_nd(cells, tf.gather_nd(codes, places), shape)
+                for name, codes in beside.items()
+            }
+        return encoded
+
+    def _codes_beside(
+        self, name: str, index: tf.Tensor, values: tf.Tensor | tf.RaggedTensor
+    ) -> tf.Tensor:
+        values = _dense(values)
+        column = self.spec.context_columns[name]
+        equal = tf.debugging.assert_equal(
+            tf.shape(values),
+            tf.shape(index),
+            f'"{column}" needs one value for each id of "{self.spec.column}"; "" is not known.',
+        )
+        with tf.control_dependencies([equal] if equal is not None else []):
+            values = tf.identity(values)
+        if values.dtype == tf.string:
+            values = self.contexts[name].preprocess(values)
+        return tf.cast(values, tf.int32)
 
     @without_autograph
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         items = inputs["items"]
         mask = items > PADDING
-        vectors = self._vectors(items, mask)
+        vectors = self._vectors(items, mask, inputs.get("context", {}), training)
         if "positions" not in inputs:
             return self._apart(self.encoder.last(vectors, mask, training=training))
         states = self.encoder(vectors, mask, training=training)
@@ -119,8 +194,14 @@ class HistoryFeature(FeatureLayer):
             return vectors
         return tf.reshape(vectors, [-1, self.interests, self.output_dim])
 
-    def _vectors(self, items: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """Vectors of the items, float `[rows, cells, embedding_dim]`, zero where there is none."""
+    def _vectors(
+        self,
+        items: tf.Tensor,
+        mask: tf.Tensor,
+        codes: Mapping[str, tf.Tensor],
+        training: bool | None,
+    ) -> tf.Tensor:
+        """Vectors of the events, float `[rows, cells, embedding_dim]`, zero where there is none."""
         (encoded,) = self._encoded
         if encoded.shape.rank == 1:
             vectors = self.inner.vectors(tf.gather(encoded, items))
@@ -130,14 +211,20 @@ class HistoryFeature(FeatureLayer):
             vectors = tf.reshape(tf.gather(some, places), [*_shape(items), self.spec.of.embedding_dim])
         if self.spec.normalize:
             vectors = tf.math.l2_normalize(vectors, axis=-1)
+        for name, layer in self.contexts.items():
+            vectors += layer(codes[name], training=training)
         return vectors * tf.cast(mask, vectors.dtype)[..., tf.newaxis]
 
     def _set_state(self, state: Sequence[Any]) -> None:
-        ids, of, encoded = state
+        ids, of, encoded, *contexts = state
         if self.inner.state is None:
             self.inner._set_state(of)
+        for layer, values in zip(self.contexts.values(), contexts, strict=True):
+            if layer.state is None:
+                layer._set_state(values)
         # Of tuples only: Keras would track each entry of a list.
-        self.state = (tuple(ids), self.inner.state, tuple(map(_tuple, encoded)))
+        learned = (layer.state for layer in self.contexts.values())
+        self.state = (tuple(ids), self.inner.state, tuple(map(_tuple, encoded)), *learned)
         self._lookup = keras.layers.StringLookup(
             vocabulary=tuple(ids), mask_token="", oov_token=UNKNOWN_TOKEN
         )
@@ -145,6 +232,12 @@ class HistoryFeature(FeatureLayer):
         rows = np.array(encoded)
         padded = np.concatenate([np.zeros((FIRST, *rows.shape[1:]), rows.dtype), rows])
         self._encoded = (tf.constant(padded),)
+
+
+def _dense(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+    if isinstance(values, tf.RaggedTensor):
+        return values.to_tensor("" if values.dtype == tf.string else 0)
+    return values
 
 
 def _tuple(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import tf
+from tfrecall.data.contexts import EventContext
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.models.catalogue import Catalogue
@@ -34,11 +35,21 @@ class EncodesBatches:
     @property
     def log_forms(self) -> dict[str, Form]:
         """Those of them that a log has: all but histories, which are made of it."""
-        return {c: form for c, form in self.forms.items() if c not in self.schema.histories}
+        made = self.schema.history_columns
+        return {c: form for c, form in self.forms.items() if c not in made}
 
     def history_index(self, data: Interactions) -> np.ndarray:
         """For each row of an item table its index in histories: int32 `[n]`, 0 if it is not known."""
         return self.query_tower.histories[0].index(data.item_vocabulary.ids)
+
+    def history_codes(self, data: Interactions) -> dict[str, np.ndarray]:
+        """For each context of the histories the code of each row of a log: int32 `[n_rows]`."""
+        layers = {name: layer for layer in self.query_tower.histories for name in layer.contexts}
+        found = {}
+        for name, layer in layers.items():
+            told = EventContext.of(data, name)
+            found[name] = layer.codes(name, told.values)[told.places]
+        return found
 
     @tf.autograph.experimental.do_not_convert  # errors keep their type
     def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
@@ -54,7 +65,7 @@ class EncodesBatches:
         return self._encode(raw, training=True, histories=False)
 
     def with_histories(
-        self, encoded: dict[str, Any], lists: dict[str, dict[str, tf.Tensor]]
+        self, encoded: dict[str, Any], lists: dict[str, dict[str, Any]]
     ) -> dict[str, Any]:
         """Puts encoded histories, by the names of their lists, to the encoded rows of a log."""
         layers = {layer.name: lists[layer.spec.column] for layer in self.query_tower.histories}

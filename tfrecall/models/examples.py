@@ -14,6 +14,7 @@ from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_
 from tfrecall.data.targets import choose_targets
 from tfrecall.models.drawn import training_negatives, validation_negatives
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.schema import History
 
 
 class TrainingExamples:
@@ -78,8 +79,10 @@ class TrainingExamples:
         targets = choose_targets(data, **histories.rules, seed=self.seed)
         self.notes = targets.notes
         context = histories.context or max(spec.history_length for spec in specs.values())
+        codes = self.model.history_codes(data)
         lists = {
-            name: (Events.build(data, spec, index), spec.history_length) for name, spec in specs.items()
+            name: (Events.build(data, spec, index, codes), spec.history_length)
+            for name, spec in specs.items()
         }
         return Sequences(
             data, targets.rows, lists, context, min(histories.targets_per_row, self.batch_size)
@@ -118,10 +121,8 @@ class TrainingExamples:
     def _signature(self) -> dict[str, Any]:
         signature: dict[str, Any] = {"rows": tf.TensorSpec([None], tf.int64)}
         if self._sequences is not None:
-            cells = {"items": tf.TensorSpec([None, None], tf.int32)}
-            if self._whole:
-                cells["positions"] = tf.TensorSpec([None], tf.int64)
-            signature["lists"] = {name: cells for name in self._sequences.lists}
+            lists = self._sequences.lists.items()
+            signature["lists"] = {name: self._list_signature(events) for name, (events, _) in lists}
         if self._negatives is not None:
             signature["negatives"] = tf.TensorSpec([None, self._negatives.count], tf.int32)
         return signature
@@ -135,6 +136,15 @@ class TrainingExamples:
             encoded = gathered(self._columns, self._sequences.rows[places])
             encoded = self.model.with_histories(encoded, lists)
         return self.model.query_tower(encoded["query"], training=False).numpy()
+
+    def _list_signature(self, events: Events) -> dict[str, Any]:
+        cells = tf.TensorSpec([None, None], tf.int32)
+        signature: dict[str, Any] = {"items": cells}
+        if events.context:
+            signature["context"] = {name: cells for name in events.context}
+        if self._whole:
+            signature["positions"] = tf.TensorSpec([None], tf.int64)
+        return signature
 
 
 def validation_examples(
@@ -155,13 +165,24 @@ def validation_examples(
     columns.update(validation_negatives(model, rows, seen))
     if model.schema.histories:
         check_apart(rows, seen)
-        lists = past_windows(rows.log, seen, model.schema.histories, model.history_index(seen))
-        columns = model.with_histories(columns, {name: {"items": v} for name, v in lists.items()})
+        specs, codes = model.schema.histories, model.history_codes(seen)
+        past = past_windows(rows.log, seen, specs, model.history_index(seen), codes)
+        columns = model.with_histories(columns, {n: _encoded(past, spec) for n, spec in specs.items()})
     return row_batches(columns, len(rows), batch_size, None)
 
 
+def _encoded(past: dict[str, np.ndarray], spec: History) -> dict[str, Any]:
+    """A list of `past_windows` as the layers take it."""
+    encoded: dict[str, Any] = {"items": past[spec.column]}
+    if spec.context:
+        encoded["context"] = {name: past[column] for name, column in spec.context_columns.items()}
+    return encoded
+
+
 def _tensors(batch: Batch) -> dict[str, Any]:
-    lists = {name: {"items": items} for name, items in batch.items.items()}
+    lists: dict[str, Any] = {name: {"items": items} for name, items in batch.items.items()}
     for name, positions in batch.positions.items():
         lists[name]["positions"] = positions
+    for name, context in batch.context.items():
+        lists[name]["context"] = context
     return {"rows": batch.rows, "lists": lists}

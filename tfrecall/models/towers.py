@@ -119,7 +119,7 @@ class Tower(keras.Model):
     @property
     def forms(self) -> dict[str, Form]:
         """The raw columns that the tower reads when it is asked, and the form of each."""
-        return {layer.spec.column: layer.form for layer in self._asked}
+        return {column: form for layer in self._asked for column, form in layer.columns.items()}
 
     @property
     def log_forms(self) -> dict[str, Form]:
@@ -129,7 +129,7 @@ class Tower(keras.Model):
     @property
     def unknowns(self) -> dict[str, Any]:
         """For each raw column the value that stands for "not known"."""
-        return {layer.spec.column: layer.unknown for layer in self._asked}
+        return {column: layer.unknown for layer in self._asked for column in layer.columns}
 
     @property
     def _asked(self) -> list[FeatureLayer]:
@@ -154,7 +154,7 @@ class Tower(keras.Model):
         """Lets each feature learn its vocabulary, boundaries or moments from the data.
 
         Args:
-            read_column: gives the batches of a raw column.
+            read_column: gives the batches of a raw column; of the context of a history its values.
             item_ids, read_item: for histories, the items of the training data.
 
         Raises:
@@ -172,7 +172,7 @@ class Tower(keras.Model):
                         f'The history "{layer.spec.column}" is made of items. Pass `item_ids` and '
                         "`read_item`, which gives their columns."
                     )
-                layer.adapt_to_items(item_ids, read_item)
+                layer.adapt_to_items(item_ids, read_item, read_column)
             else:
                 layer.adapt(read_column(layer.spec.column, layer.form))
 
@@ -193,8 +193,8 @@ class Tower(keras.Model):
         layers = [layer for layer in self.features if histories or layer not in self.histories]
         ages = [] if training else [layer for layer in layers if isinstance(layer, ExampleAgeFeature)]
         read = [layer for layer in layers if layer not in ages]
-        self._check(raw, [layer.spec.column for layer in read])
-        encoded = {layer.name: layer.preprocess(raw[layer.spec.column]) for layer in read}
+        self._check(raw, [column for layer in read for column in layer.columns])
+        encoded = {layer.name: layer.encode(raw) for layer in read}
         if ages:
             rows = tf.shape(next(iter(raw.values())))[0]
             encoded.update({layer.name: tf.zeros([rows, 1]) for layer in ages})

@@ -7,11 +7,13 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import keras, tf, tfrs
+from tfrecall.data.contexts import EventContext
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.pipelines import as_batches, column_batches, to_frame
 from tfrecall.data.sequences import past_windows
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import ConfigError, DataError
+from tfrecall.event_context import aligned
 from tfrecall.index.repeats import Repeats
 from tfrecall.layers.features import ColumnReader
 from tfrecall.layers.interests import best_scores
@@ -189,12 +191,25 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
             counts = np.bincount(examples.item_rows, minlength=items.height)
             self.interactions = examples
             self._check_no_column_is_history(queries.columns)
-            self._adapt(lambda c, f: column_batches(queries, c, f), items, counts)
+            self._adapt(self._reader(examples, queries), items, counts)
         else:
             self._adapt_to_datasets(examples, candidates)
 
+    def _reader(self, data: Interactions, queries: pl.DataFrame) -> ColumnReader:
+        """Of the columns of the queries, and of what the log says of the events of histories."""
+        lists = self.schema.histories.values()
+        beside = {column: name for spec in lists for name, column in spec.context_columns.items()}
+
+        def read(column: str, form: Form) -> tf.data.Dataset:
+            if column not in beside:
+                return column_batches(queries, column, form)
+            told = EventContext.of(data, beside[column]).series.alias(column)
+            return column_batches(told.to_frame(), column, "string")
+
+        return read
+
     def _check_no_column_is_history(self, columns: Iterable[str]) -> None:
-        taken = [name for name in self.schema.histories if name in columns]
+        taken = [name for name in self.schema.history_columns if name in columns]
         if taken:
             raise ConfigError(
                 f'The log or the user table has a column "{taken[0]}", and the schema names a history so, '
@@ -216,7 +231,7 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
             )
         name = self.schema.candidate_id
         examples, candidates = as_batches(examples, name), as_batches(candidates, name)
-        self.schema.check_query(examples.element_spec)
+        self.schema.check_query(examples.element_spec, of_log=False)
         self.schema.check_candidate(candidates.element_spec)
         self._check_names_candidates(examples.element_spec)
         of = [spec.of.column for spec in self.schema.query if isinstance(spec, History)]
@@ -368,11 +383,14 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         Args:
             queries: a table with the query columns of the schema (`Interactions.queries`). Histories
                 that it does not hold are what the users had in `interactions` until then: until
-                `timestamp`, if there is that column, or at the end.
+                `timestamp`, if there is that column, or at the end. Of the events of lists that it holds
+                it may have the context, too; without, it is not known.
         """
         forms = self.query_tower.forms
         made = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
-        raw = raw_features(queries, {c: form for c, form in forms.items() if c not in made})
+        queries = aligned(queries, self.schema.contexts)
+        absent = [*made, *(c for spec in made.values() for c in spec.context_columns.values())]
+        raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
         return self.query_tower.embed({**raw, **self._past(queries, made)})
 
     def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
@@ -383,7 +401,8 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
                 "The model was adapted to a dataset, so it does not know what users had before. Give the "
                 f"queries the columns {', '.join(specs)}: lists of item ids, oldest first."
             )
-        return past_windows(queries, self.interactions, specs, self.history_index(self.interactions))
+        log = self.interactions
+        return past_windows(queries, log, specs, self.history_index(log), self.history_codes(log))
 
     def retriever(self) -> VectorRetriever | RepeatingRetriever:
         """The model behind the protocol that evaluation and serving use; anew after more training."""

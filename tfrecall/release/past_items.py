@@ -1,7 +1,8 @@
 """Lists of items for queries: what users had as training ended, or what a request says."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class PastItems:
         kept = np.minimum(np.diff(self.offsets), self.length)
         offsets = np.concatenate([[0], np.cumsum(kept)])
         places = np.repeat(ends - offsets[1:], kept) + np.arange(offsets[-1])
-        return PastItems(offsets, self.items[places], self.length, self.item_ids)
+        return replace(self, offsets=offsets, items=self.items[places])
 
     def ids(self, users: np.ndarray) -> np.ndarray:
         """The ids that count of some users, oldest first.
@@ -78,8 +79,31 @@ class PastItems:
         return padded
 
 
-def _file(directory: Path, name: str, part: str) -> Path:
-    return directory / f"history_{name}_{part}.npy"
+@dataclass(frozen=True, eq=False)
+class PastContext(PastItems):
+    """What is known of the events of one history list of all users, beside its `PastItems`.
+
+    Attributes:
+        offsets, items: places in the values instead of catalogue rows.
+        item_ids: object array of `str`, the values; "" is not known.
+    """
+
+    @classmethod
+    def load_beside(cls, directory: Path, name: str, past: PastItems) -> PastItems:
+        """What `save` wrote; nothing, for nobody, where it wrote none."""
+        file = _file(directory, name, "values", "json")
+        values = json.loads(file.read_text("utf-8")) if file.exists() else [""]
+        nobody = np.zeros(1, np.int64), np.zeros(0, np.int32)
+        return cls.load(directory, name, past.length, np.array(values, object), nobody)
+
+    def save(self, directory: Path, name: str) -> None:
+        super().save(directory, name)
+        values = json.dumps(self.item_ids.tolist(), ensure_ascii=False)
+        _file(directory, name, "values", "json").write_text(values, "utf-8")
+
+
+def _file(directory: Path, name: str, part: str, suffix: str = "npy") -> Path:
+    return directory / f"history_{name}_{part}.{suffix}"
 
 
 def checked_ids(name: str, given: Any) -> list[str]:

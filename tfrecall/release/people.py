@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
+from tfrecall.event_context import aligned, checked_context, context_column
 from tfrecall.raw import Form, raw_features
-from tfrecall.release.past_items import PastItems, checked_ids, padded_ids, same_width
+from tfrecall.release.past_items import PastContext, PastItems, checked_ids, padded_ids, same_width
 
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
@@ -55,6 +56,8 @@ class People:
         histories: those of the columns that are lists of what users had.
         item_lists: the lists of item ids that a query may give: the histories, and what stands for what
             the user had where users come back to items.
+        contexts: for each of the lists with context what may be said of its events. Their columns are
+            among the histories.
     """
 
     forms: dict[str, Form]
@@ -66,6 +69,7 @@ class People:
     seen_items: np.ndarray
     histories: dict[str, PastItems]
     item_lists: tuple[str, ...]
+    contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -76,6 +80,7 @@ class People:
         lengths: Mapping[str, int] | None = None,
         item_ids: np.ndarray = _NO_ITEMS,
         item_lists: Sequence[str] = (),
+        contexts: Mapping[str, Sequence[str]] | None = None,
     ) -> "People":
         """Reads what `tfrecall.exporting.context` wrote.
 
@@ -85,6 +90,7 @@ class People:
             lengths: of each history among the forms how many events count.
             item_ids: the catalogue, if there are histories.
             item_lists: which lists a query may give beside them.
+            contexts: see the attributes.
 
         Raises:
             ReleaseError: if a file cannot be read.
@@ -97,6 +103,10 @@ class People:
                 name: PastItems.load(directory, name, length, item_ids, (offsets, items))
                 for name, length in (lengths or {}).items()
             }
+            lists = tuple(dict.fromkeys([*histories, *item_lists]))
+            for name, told in _beside(contexts or {}):
+                column = context_column(name, told)
+                histories[column] = PastContext.load_beside(directory, column, histories[name])
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise ReleaseError(f"{directory} cannot be read: {error}. Export again.") from error
         rows = {user: row for row, user in enumerate(table["user_id"].to_list())}
@@ -104,8 +114,8 @@ class People:
         gaps = {column: table[column].is_null().to_numpy() for column in own}
         numbers = [pl.col(c).fill_null(defaults[c]) for c, form in own.items() if form == "number"]
         features = raw_features(table.with_columns(numbers), own)
-        lists = tuple(dict.fromkeys([*histories, *item_lists]))
-        return cls(forms, defaults, rows, features, gaps, offsets, items, histories, lists)
+        known = (rows, features, gaps, offsets, items, histories)
+        return cls(forms, defaults, *known, lists, contexts or {})
 
     def seen(self, user: int) -> np.ndarray:
         """Item rows that a user has seen; none for -1."""
@@ -149,6 +159,7 @@ class People:
         Raises:
             MissingColumnError: if it lacks another column.
         """
+        queries = aligned(queries, self.contexts)
         absent = [name for name in self.histories if name not in queries.columns]
         forms = {column: form for column, form in self.forms.items() if column not in absent}
         features = raw_features(queries, forms)
@@ -180,7 +191,19 @@ class People:
         if not isinstance(query.get("user_id", ""), str):
             raise DataError(f"User ids are strings. Received: {query['user_id']!r}.")
         lists = {name: checked_ids(name, query[name]) for name in self.item_lists if name in query}
-        return {**query, **lists}
+        return {**query, **lists, **self._context(query)}
+
+    def _context(self, query: Mapping[str, Any]) -> dict[str, list[str]]:
+        """What a query says of the events of its lists."""
+        found = {}
+        for history, name in _beside(self.contexts):
+            column = context_column(history, name)
+            if column in query:
+                ids = query.get(history, ())
+                ids = [] if ids is None else list(ids)
+                known = ids if history in query else None
+                found[column] = checked_context(history, name, query[column], known)
+        return found
 
     def _column(self, column: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
         if column in self.histories:
@@ -199,12 +222,20 @@ class People:
         return values
 
     def _history(self, name: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
-        own = [i for i, query in enumerate(given) if name in query]
+        # What is known of the context belongs to the events that are known, not to those given.
+        ids = next((h for h, told in _beside(self.contexts) if context_column(h, told) == name), name)
+        own = [i for i, query in enumerate(given) if ids in query]
         values = self.histories[name].ids(users)
         if own:
-            values, lists = same_width(values, padded_ids([given[i][name] for i in own]))
-            values[own] = lists
+            lists = [given[i].get(name, [""] * len(given[i][ids])) for i in own]
+            values, padded = same_width(values, padded_ids(lists))
+            values[own] = padded
         return values
+
+
+def _beside(contexts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Each list of ids with each part of its context."""
+    return [(history, name) for history, names in contexts.items() for name in names]
 
 
 def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:

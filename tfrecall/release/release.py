@@ -58,6 +58,7 @@ class Release:
             {name: history["history_length"] for name, history in told.items()},
             self.item_ids,
             [REPEATED] if self.repeats else [],
+            {name: history["context"] for name, history in told.items() if history.get("context")},
         )
 
     @property
@@ -114,7 +115,9 @@ class Release:
             queries: user ids, or dictionaries of features (see `forms` in the manifest). Histories are
                 lists of item ids, oldest first, in place of what is known of a user, or of somebody
                 never seen: `{"history": ["a", "b"]}`. Unknown ids count for nothing; of a long list the
-                newest count; None is the empty list. A release with `repeats` takes `history`, too.
+                newest count; None is the empty list. A release with `repeats` takes `history`, too. What
+                its model takes of the context of these events may stand beside, one value an id, None
+                or nothing at all where it is not known: `"history_rating": [5, None]`.
             k: from 1 to the size of the catalogue.
             exclude: ids that nobody shall get; ids that are not in the catalogue are ignored.
             exclude_seen: whether users do not get what they had in the training data or what the lists

@@ -1,0 +1,137 @@
+"""What is known of an event beside its item: a column of the log, or how long after the event before.
+
+A history is a list of item ids; its context are lists beside it, one text an id, "" where it is not
+known. Here are their names, their texts, and the refusal of lists that do not lie side by side.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall.errors import DataError, nearest
+
+# The context that is no column: the time since the user's event before, of whatever item.
+GAP = "gap"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+# Seconds from which the next name holds; months have 30 days and years 365.
+GAP_BOUNDS = np.array([_MINUTE, _HOUR, _DAY, 7 * _DAY, 30 * _DAY, 365 * _DAY], np.float64)
+# "start" is an event with none before it; "seconds" is less than a minute, events at once included.
+GAP_NAMES = ("start", "seconds", "minutes", "hours", "days", "weeks", "months", "years")
+
+_LISTS = (list, tuple, np.ndarray, pl.Series)
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+def context_column(history: str, context: str) -> str:
+    """What requests and the exported model call the list beside a history."""
+    return f"{history}_{context}"
+
+
+def gap_places(seconds: np.ndarray) -> np.ndarray:
+    """For each time since the event before its place in `GAP_NAMES`; NaN, as of a first event, is 0.
+
+    >>> [GAP_NAMES[place] for place in gap_places(np.array([np.nan, 0, 59, 60, 86400 * 40]))]
+    ['start', 'seconds', 'seconds', 'minutes', 'months']
+    """
+    return np.where(np.isnan(seconds), 0, 1 + np.searchsorted(GAP_BOUNDS, seconds, side="right"))
+
+
+def texts(values: pl.Series) -> pl.Series:
+    """Values of a column as requests name them: a rating of 4.0 is "4", null and NaN are "".
+
+    >>> texts(pl.Series([4.0, 3.5, None])).to_list()
+    ['4', '3.5', '']
+    """
+    if values.dtype.is_float():
+        values = values.fill_nan(None).cast(pl.String).str.strip_suffix(".0")
+    return values.cast(pl.String).fill_null("")
+
+
+def checked_context(history: str, context: str, given: Any, ids: Sequence[str] | None) -> list[str]:
+    """The texts beside a list of item ids that a request gives.
+
+    Args:
+        history: the name of the list of ids.
+        context: what is said of its events.
+        given: texts, or numbers as the log has them; None where nothing is known of any event, and as
+            an entry.
+        ids: the list of ids, padding included; None if the request has none.
+
+    Returns:
+        As many as there are ids that are no padding.
+
+    Raises:
+        DataError: if there is no list of ids, the two differ in length, or a value fits none.
+    """
+    column = context_column(history, context)
+    if ids is None:
+        raise DataError(
+            f'"{column}" tells of the events of the list "{history}", which the query does not give. Give '
+            f'both, or neither. Received: "{column}" = {given!r:.200}.'
+        )
+    if given is None:
+        return ["" for item in ids if item]
+    if not isinstance(given, _LISTS) or getattr(given, "ndim", 1) != 1:
+        raise DataError(
+            f'"{column}" takes a list, one value for each id of "{history}". Received: {given!r:.200} of '
+            f"type {type(given).__name__}."
+        )
+    if len(given) != len(ids):
+        raise DataError(
+            f'"{column}" takes one value for each id of "{history}", None where it is not known. Received: '
+            f"{len(given):,} values for {len(ids):,} ids."
+        )
+    read = _gap_name if context == GAP else _text
+    found = [read(column, value) if value is not None else "" for value in given]
+    return [text for text, item in zip(found, ids, strict=True) if item]
+
+
+def _text(column: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, _NUMBERS) and not isinstance(value, bool):
+        return str(value).removesuffix(".0")
+    raise DataError(
+        f'"{column}" takes texts or numbers, as the log has them. Received: {value!r:.200} of type '
+        f"{type(value).__name__}."
+    )
+
+
+def _gap_name(column: str, value: Any) -> str:
+    if isinstance(value, str) and value in ("", *GAP_NAMES):
+        return value
+    raise DataError(
+        f'"{column}" says how long each event came after the one before: {", ".join(GAP_NAMES)}, or None '
+        f"where it is not known. Received: {value!r:.200}.{nearest(str(value), GAP_NAMES)}"
+    )
+
+
+def aligned(frame: pl.DataFrame, contexts: Mapping[str, Sequence[str]]) -> pl.DataFrame:
+    """A table of queries whose lists lie side by side, with "" where nothing is known.
+
+    Args:
+        frame: with the lists of ids that it has, and what it has of their context.
+        contexts: for each list of ids what may be said of its events.
+
+    Raises:
+        DataError: as `checked_context`, for the first row that is wrong.
+    """
+    lists = pl.List(pl.String)
+    for history, names in contexts.items():
+        if history not in frame.columns:
+            for name in names:
+                if context_column(history, name) in frame.columns:
+                    checked_context(history, name, frame[context_column(history, name)], None)
+            continue
+        ids = frame[history].cast(lists).fill_null([]).to_list()
+        columns = [pl.Series(history, [[item for item in row if item] for row in ids], lists)]
+        for name in names:
+            column = context_column(history, name)
+            given = frame[column].to_list() if column in frame.columns else [None] * len(ids)
+            rows = zip(given, ids, strict=True)
+            beside = [checked_context(history, name, values, row) for values, row in rows]
+            columns.append(pl.Series(column, beside, lists))
+        frame = frame.with_columns(columns)
+    return frame
