@@ -1,31 +1,12 @@
 """The fused Adagrad against Keras' and against the paper's formula."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from stepping import START, check_replicas, slices, trained
 
 from tfrecall._keras import keras, tf
 from tfrecall.training.adagrad import FusedAdagrad
 from tfrecall.training.optimizers import make_optimizer
-
-START = np.arange(12, dtype=np.float32).reshape(6, 2) / 10
-
-
-def slices(values, rows):
-    return tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(rows), tf.constant([6, 2]))
-
-
-def trained(optimizer, steps=5):
-    """A table whose rows 1 and 4 are used, one of them twice in a step, and a dense weight."""
-    table, weight = tf.Variable(START), tf.Variable([1.0, -2.0])
-    random = np.random.default_rng(0)
-    for step in range(steps):
-        rows = slices(random.normal(size=(3, 2)), [1, 4, 4] if step else [1, 1, 2])
-        dense = tf.constant(random.normal(size=2), tf.float32)
-        optimizer.apply_gradients([(rows, table), (dense, weight)])
-    return table.numpy(), weight.numpy()
 
 
 def test_two_steps_by_hand():
@@ -80,32 +61,11 @@ def test_the_configuration_survives():
     assert optimizer.initial_accumulator_value == 0.5
 
 
-REPLICAS = """
-import numpy as np
-from tfrecall._keras import tf
-from tfrecall.training.adagrad import FusedAdagrad
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-with strategy.scope():
-    table = tf.Variable(tf.zeros([3, 1]))
-    optimizer = FusedAdagrad(0.5, initial_accumulator_value=5.0)
-    optimizer.build([table])
-@tf.function
-def step():
-    def replica():
-        gradient = tf.IndexedSlices(tf.constant([[1.0]]), tf.constant([1]), tf.constant([3, 1]))
-        optimizer.apply_gradients([(gradient, table)])
-    strategy.run(replica)
-step()
-# The replicas' gradients add up: g = 2, accumulator 5 + 4 = 9, step .5 * 2 / 3.
-for part in strategy.experimental_local_results(table):
-    np.testing.assert_allclose(part.numpy().ravel(), [0.0, -1 / 3, 0.0], atol=1e-5)
-print("alike")
-"""
-
-
 @pytest.mark.slow
 def test_each_replica_takes_the_same_step():
-    done = subprocess.run([sys.executable, "-c", REPLICAS], capture_output=True, text=True, check=False)
-    assert done.stdout.strip().endswith("alike"), done.stderr[-2000:]
+    # The replicas' gradients add up: g = 2, accumulator 5 + 4 = 9, step .5 * 2 / 3.
+    check_replicas(
+        "from tfrecall.training.adagrad import FusedAdagrad",
+        "FusedAdagrad(0.5, initial_accumulator_value=5.0)",
+        "-1 / 3",
+    )
