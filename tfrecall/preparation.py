@@ -10,6 +10,7 @@ from tfrecall.config import DataConfig, RunConfig, SplitConfig
 from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
+from tfrecall.data.sequences import check_apart
 from tfrecall.data.splits import split_by_time, split_by_user, split_leave_last_out, split_random
 from tfrecall.data.tables import read
 from tfrecall.errors import ConfigError
@@ -74,6 +75,8 @@ def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
             f"Set it to at most that: --set export.k={data.items.height}."
         )
     prepared = split(config, data)
+    if config.schema.histories:
+        check_apart(prepared.test, prepared.known)
     for text in prepared.test.notes[len(data.notes) :]:
         note(text)
     return prepared

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeated import is_repeated
+from tfrecall.data.sequences import check_apart
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation.ranks import Progress, Ranking, rank
 from tfrecall.evaluation.report import Evaluation
@@ -44,10 +45,12 @@ def evaluate(
         progress: called as `progress(model_name, rows_done, rows)` after each block.
 
     Raises:
-        DataError: if `test` is empty.
+        DataError: if `test` is empty, or one of its rows is in the log that the model takes histories from.
         ConfigError: if an argument makes no sense or a model's scores are unusable.
     """
-
+    told = getattr(model, "history_log", None)
+    if told is not None:
+        check_apart(test, told)
     retriever = model if isinstance(model, Retriever) else model.retriever()
 
     def ranked(one: Retriever) -> Ranking:

@@ -404,6 +404,11 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         log = self.interactions
         return past_windows(queries, log, specs, self.history_index(log), self.history_codes(log))
 
+    @property
+    def history_log(self) -> Interactions | None:
+        """The log that the histories of queries are taken from; None of a model without histories."""
+        return self.interactions if self.schema.histories else None
+
     def retriever(self) -> VectorRetriever | RepeatingRetriever:
         """The model behind the protocol that evaluation and serving use; anew after more training."""
         if self.repeats is None or self.interactions is None:
