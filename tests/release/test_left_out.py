@@ -1,18 +1,19 @@
 """Releases of towers say what a score rests on: what changes as something is taken away by hand."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.tiny import ANNOY
 from tests.tiny_histories import LENGTH, newest
 from tfrecall.cli import app
 from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.index.repeats import Repeats
-from tfrecall.release import left_out
+from tfrecall.release import left_out, load
+from tfrecall.release.manifest import own_checksum
 from tfrecall.release.past_items import PastItems
 
 KNOWN, TARGET = "u1", "i6"
@@ -68,6 +69,7 @@ def test_an_item_counts_for_what_the_score_loses_without_it(history_release, ite
     """i2 is in the history itself, i40 was never had by anybody."""
     told = check_items(history_release, GIVEN, item_id=item_id)
     assert (told.user_id, told.item_id, told.additive) == (None, item_id, False)
+    assert told.base == pytest.approx(score(history_release, {}, item_id), rel=1e-5, abs=1e-6)
     assert any(of_items(told).values())
 
 
@@ -137,17 +139,16 @@ def test_of_several_interests_the_best_one_that_is_left_scores(interest_release,
 # What `repeats` weigh
 
 
-@pytest.fixture(scope="module", params=["tiny_model", "history_model"])
+@pytest.fixture(scope="module", params=["tiny_root", "history_root"])
 def repeating(request, tmp_path_factory):
     """Without a history feature, and with one that reads the same list."""
-    from tfrecall.exporting.export import export
-
-    model = request.getfixturevalue(request.param)
-    model.repeats = Repeats(recency=0.7, decay=0.01, bias=3.0, blend=0.4, length=4)
-    try:
-        return export(model, tmp_path_factory.mktemp("repeating") / "release", index=ANNOY, k=5)
-    finally:
-        model.repeats = None
+    told = tmp_path_factory.mktemp("repeating") / "release"
+    root = shutil.copytree(request.getfixturevalue(request.param), told)
+    manifest = json.loads((root / "manifest.json").read_text("utf-8"))
+    manifest["repeats"] = Repeats(recency=0.7, decay=0.01, bias=3.0, blend=0.4, length=4).to_dict()
+    manifest["sha256"] = own_checksum(manifest)
+    (root / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    return load(root)
 
 
 def test_an_item_goes_from_what_is_had_again_too(repeating):
@@ -230,8 +231,9 @@ def test_of_long_histories_each_row_lacks_one_item(history_release, length):
     known = history_release.people
     people = replace(known, histories={**known.histories, "history": past}, seen_items=past.items)
     asked = people.ask([{"history": ids.tolist()}])
-    rows = {item: row for row, item in enumerate(ids)}
-    variants = left_out.LeftOut.of(people, asked, rows, np.empty(0, np.int64))
+    lists = left_out.listed(people, asked.features, {item: row for row, item in enumerate(ids)})
+    own = {column: asked.features[column] for column in ("user_id", "device")}
+    variants = left_out.LeftOut.of(lists, own, people.defaults)
     assert variants.items.tolist() == list(range(1000 - length, 1000))
     held = variants.features["history"]
     assert held.shape == (2 + length + 2, length)

@@ -1,5 +1,6 @@
 """What everything that answers gives back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,21 @@ class Reason:
     contribution: float
     feature: str | None = None
     value: Any = None
+
+    def named(self, names: Mapping[str, str]) -> str:
+        """In words, the item by the name it has.
+
+        >>> Reason(None, None, 0.5, "age", 34.0).named({})
+        'age = 34'
+        """
+        if self.item_id is not None:
+            return names[self.item_id]
+        value = "unknown" if self.value is None else self.value
+        if isinstance(value, float):
+            value = f"{value:.10g}"  # whole numbers as such, seconds since 1970 too
+        elif isinstance(value, list):
+            value = "|".join(value)
+        return f"{self.feature} = {value}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tfrecall.titles import title_column, titles
 
 if TYPE_CHECKING:
-    from tfrecall.answers.lists import Explanation, Reason, Recommendation
+    from tfrecall.answers.lists import Explanation, Recommendation
     from tfrecall.release.people import Query
     from tfrecall.release.release import Release
 
@@ -33,7 +33,7 @@ def names_of(release: "Release") -> dict[str, str]:
 def in_words(names: Mapping[str, str], explanation: "Explanation") -> str:
     """What speaks most for this item: items by name, features with what is said, each its figure."""
     told = [
-        f"{_named(reason, names)} ({reason.contribution:.3f})"
+        f"{reason.named(names)} ({reason.contribution:.3f})"
         for reason in explanation.reasons[:SHOWN]
         if reason.contribution > 0
     ]
@@ -55,14 +55,3 @@ def as_facts(explanation: "Explanation") -> dict[str, Any]:
         "additive": explanation.additive,
         "because": told,
     }
-
-
-def _named(reason: "Reason", names: Mapping[str, str]) -> str:
-    if reason.item_id is not None:
-        return names[reason.item_id]
-    value = reason.value
-    if isinstance(value, float):
-        value = f"{value:.10g}"  # whole numbers as such, seconds since 1970 too
-    elif isinstance(value, list):
-        value = "|".join(value)
-    return f"{reason.feature} = {'unknown' if value is None else value}"

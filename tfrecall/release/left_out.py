@@ -1,8 +1,8 @@
 """What a score of towers rests on: the same query again and again, each time with one thing less."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from tfrecall.event_context import context_column
 from tfrecall.index.interests import best_scores
 from tfrecall.index.repeats import Repeats
 from tfrecall.raw import UNKNOWN_TOKEN
-from tfrecall.release.people import Asked, People
+from tfrecall.release.people import People
 
 # The first two variants; what is taken away one at a time follows.
 WHOLE, NOBODY, FIRST = 0, 1, 2
@@ -20,6 +20,20 @@ WHOLE, NOBODY, FIRST = 0, 1, 2
 CELLS = 2**24
 # Rounding in float32 of a network of some layers, as a share of the largest score there could be.
 ROUNDING = 1e-6
+NO_ROWS = np.empty(0, np.int64)
+
+
+class Listed(NamedTuple):
+    """One list of items that a user had, without what does not count.
+
+    Attributes:
+        events: int `[m]`, catalogue rows, oldest first; -1 is padding.
+        columns: for each column that the model takes of the list the cells of the events, `[m]`: the
+            ids themselves and what is said of the events, as texts or as int32 where 0 pads.
+    """
+
+    events: np.ndarray
+    columns: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,34 +57,40 @@ class LeftOut:
     values: dict[str, Any]
 
     @classmethod
-    def of(cls, people: People, asked: Asked, rows: Mapping[str, int], past: np.ndarray) -> "LeftOut":
-        """Variants of a single query.
+    def of(
+        cls,
+        lists: Sequence[Listed],
+        features: Mapping[str, np.ndarray],
+        unknown: Mapping[str, Any],
+        past: np.ndarray = NO_ROWS,
+    ) -> "LeftOut":
+        """Variants of one query.
 
         Args:
-            people: of the release.
-            asked: the query.
-            rows: of the catalogue, by item id.
-            past: catalogue rows that `repeats` weigh of what the user had; none without.
+            lists: of items that the user had.
+            features: one row of each other column.
+            unknown: for each column the value that stands for "not known".
+            past: catalogue rows that `repeats` weigh of what the user had.
         """
-        lists = [_events(people, asked, name, rows) for name in _lists(people)]
-        own = [column for column in people.forms if column not in people.histories]
-        held = np.concatenate([past, *(events for events, _ in lists)])
+        held = np.concatenate([past, *(one.events for one in lists)])
         items = np.unique(held[held >= 0])
-        count = FIRST + len(items) + len(own)
+        count = FIRST + len(items) + len(features)
         gone = np.full(count, -2)  # an item that no variant holds
         gone[FIRST : FIRST + len(items)] = items
-        features = {}
+        variants = {}
         for events, columns in lists:
             away = events == gone[:, np.newaxis]
             away[NOBODY] = True
-            features.update({column: np.where(away, "", cells) for column, cells in columns.items()})
-        for place, column in enumerate(own, FIRST + len(items)):
-            features[column] = np.repeat(asked.features[column], count, axis=0)
-            features[column][[NOBODY, place]] = people.defaults[column]
+            for column, cells in columns.items():
+                padding = "" if cells.dtype == object else np.int32(0)
+                variants[column] = np.where(away, padding, cells)
+        for place, (column, row) in enumerate(features.items(), FIRST + len(items)):
+            variants[column] = np.repeat(row, count, axis=0)
+            variants[column][[NOBODY, place]] = unknown[column]
         left = [past[past != item] for item in gone]
-        left[NOBODY] = past[:0]
-        values = {column: _said(asked.features[column][0], people.defaults[column]) for column in own}
-        return cls(features, left, items, values)
+        left[NOBODY] = NO_ROWS
+        values = {column: _said(row[0], unknown[column]) for column, row in features.items()}
+        return cls(variants, left, items, values)
 
     def embedded(self, embed: Callable[[dict[str, np.ndarray]], np.ndarray], length: int) -> np.ndarray:
         """Vectors of all variants, in one call of the model where memory allows it.
@@ -137,25 +157,25 @@ def _rounding(queries: np.ndarray, vectors: np.ndarray, scores: np.ndarray) -> n
     return ROUNDING * np.maximum(longest, np.abs(scores).max(axis=0))
 
 
-def _lists(people: People) -> list[str]:
-    """The histories themselves, without the columns of their context."""
-    beside = {context_column(name, told) for name, some in people.contexts.items() for told in some}
-    return [name for name in people.histories if name not in beside]
+def listed(people: People, features: Mapping[str, np.ndarray], rows: Mapping[str, int]) -> list[Listed]:
+    """The histories of one query as a release takes them.
 
-
-def _events(
-    people: People, asked: Asked, name: str, rows: Mapping[str, int]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The catalogue rows of one list that count, and the cells of its columns at them.
-
-    An empty list has one cell of padding, -1.
+    Args:
+        people: of the release.
+        features: one row of each column.
+        rows: of the catalogue, by item id.
     """
-    columns = [name, *(context_column(name, told) for told in people.contexts.get(name, ()))]
-    events = np.array([rows.get(item, -1) for item in asked.features[name][0]], dtype=np.int64)
-    kept = _counting(people, events, people.histories[name].length)
-    if not len(kept):
-        return np.array([-1]), {column: np.array([""], dtype=object) for column in columns}
-    return events[kept], {column: asked.features[column][0][kept] for column in columns}
+    beside = {context_column(name, one) for name, told in people.contexts.items() for one in told}
+    found = []
+    for name in (name for name in people.histories if name not in beside):
+        columns = [name, *(context_column(name, told) for told in people.contexts.get(name, ()))]
+        events = np.array([rows.get(item, -1) for item in features[name][0]], dtype=np.int64)
+        kept = _counting(people, events, people.histories[name].length)
+        if len(kept):
+            found.append(Listed(events[kept], {c: features[c][0][kept] for c in columns}))
+        else:  # the model takes no list without cells
+            found.append(Listed(np.array([-1]), {c: np.array([""], object) for c in columns}))
+    return found
 
 
 def _counting(people: People, events: np.ndarray, length: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Answers from a release: recommendations for users, similar items for items."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.interests import best_scores
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
-from tfrecall.release.left_out import LeftOut, explained
+from tfrecall.release.left_out import LeftOut, explained, listed
 from tfrecall.release.manifest import check_files, read_manifest
 from tfrecall.release.people import Asked, People, Query
 
@@ -234,17 +234,31 @@ class Release:
             given = asked.lists[0].get(REPEATED)
             had = self.people.seen(asked.users[0]) if given is None else self._known_rows(given)
             past = np.asarray(had, np.int64)[-self.repeats.length :]
-        variants = LeftOut.of(self.people, asked, self._rows, past)
-        lengths = [history.length for history in self.people.histories.values()]
-        return explained(
-            asked.user_ids[0],
-            self.item_ids,
-            np.array(rows),
-            variants,
-            variants.embedded(self.embed, max(lengths, default=1)),
-            self.bundle.exact.vectors,
-            self.repeats,
-        )
+        return self.explained(asked.user_ids[0], asked.features, past, np.array(rows))
+
+    def explained(
+        self,
+        user_id: str | None,
+        features: Mapping[str, np.ndarray],
+        past: np.ndarray,
+        rows: np.ndarray,
+    ) -> list[Explanation]:
+        """As `explanations`, in arrays.
+
+        Args:
+            user_id: who asks.
+            features: one row, as `embed` takes it.
+            past: catalogue rows that `repeats` weigh, oldest first; none without.
+            rows: of the items.
+        """
+        histories = self.people.histories
+        lists = listed(self.people, features, self._rows)
+        own = {column: row for column, row in features.items() if column not in histories}
+        variants = LeftOut.of(lists, own, self.people.defaults, past)
+        length = max((history.length for history in histories.values()), default=1)
+        queries = variants.embedded(self.embed, length)
+        vectors = self.bundle.exact.vectors
+        return explained(user_id, self.item_ids, rows, variants, queries, vectors, self.repeats)
 
     def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
         """Raw features to query vectors, by the exported model: float32 `[n, embedding_dim]`.
