@@ -136,6 +136,25 @@ def test_of_several_interests_the_best_one_that_is_left_scores(interest_release,
     check_items(interest_release, query, item_id=item_id)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["DSSM", "YouTubeDNN"])
+def test_releases_of_every_model_of_towers_are_explained(kind, history_log, tmp_path):
+    import tfrecall
+    from tests.tiny_histories import SCHEMA
+    from tfrecall.exporting.export import export
+    from tfrecall.tasks.full_softmax import FullSoftmax
+    from tfrecall.training import fit
+
+    settings = {} if kind == "DSSM" else {"task": FullSoftmax()}
+    model = getattr(tfrecall, kind)(SCHEMA, [8], **settings)
+    fit(model, history_log, epochs=2, batch_size=64, seed=1, verbose=0)
+    told = check_items(export(model, tmp_path / "release", index=None), GIVEN)
+    changes = of_items(told)
+    assert all(changes[item] for item in ("i2", "i7", "i11"))
+    assert changes["i3"] == 0, "in `liked` alone, where i7 of the same group stands beside it"
+    assert of_features(told)["device"] != 0
+
+
 # What `repeats` weigh
 
 
