@@ -18,6 +18,7 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.learning import checkpoints_of, train
 from tfrecall.listening import Listener, Silent, Stopwatch
 from tfrecall.memory import check_memory
+from tfrecall.models.explaining import explainer
 from tfrecall.preparation import Prepared, prepare
 from tfrecall.release.layout import unfinished
 from tfrecall.release.release import Release
@@ -101,7 +102,13 @@ def run(
         metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
         page = drawn(
             lambda: Subject(
-                metrics, manifest, model.retriever(), prepared.known, prepared.test, evaluation
+                metrics,
+                manifest,
+                model.retriever(),
+                prepared.known,
+                prepared.test,
+                evaluation,
+                explainer(model),
             ),
             listener.note,
         )

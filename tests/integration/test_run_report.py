@@ -31,6 +31,7 @@ def test_the_report_is_published_with_the_metrics(folder):
     assert f"{metrics['test']['seen_removed']['mrr']:.3f}" in text
     assert "[rec]" in text
     assert "search_k" in text
+    assert "because of" in text
 
 
 def test_the_report_can_be_drawn_again_from_python(tmp_path):

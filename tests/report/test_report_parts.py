@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.report.report_helpers import a_retriever, a_subject
+from tfrecall.answers import Explanation, Reason
 from tfrecall.report import figures, pictures
 from tfrecall.report.item_map import MAX_LABELS, MAX_POINTS, colour_column, item_map, principal_plane
+from tfrecall.report.run_page import run_page
 from tfrecall.report.svg import Axis, Series, intervals, line_chart, tag, ticks
 from tfrecall.report.users import example_users
 from tfrecall.titles import title_column, titles
@@ -197,6 +200,35 @@ def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
         marked = {item["title"] for item in user["shown"] if item["chosen"]}
         assert marked == {i["title"] for i in user["shown"]} & {f"T{item}" for item in chosen}
         assert not {i["title"] for i in user["shown"]} & {f"T{item}" for item in log["item_id"]}
+
+
+def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
+    """Items by name, features by value; what speaks against an item is left out."""
+    subject = a_subject(tiny_log)
+    ids = subject.known.items["item_id"]
+    names = pl.Series([f"T{item}" for item in ids])
+    asked = []
+
+    def explain(query, rows):
+        asked.append(query["user_id"].to_list())
+        strong = [Reason(ids[0], None, 0.5), Reason(None, None, 0.2, "age", 34.0)]
+        weak = [Reason(None, None, 0.1, "device", "web"), Reason(ids[1], None, -0.1)]
+        reasons = [[*strong, *weak], weak, *[[]] * (len(rows) - 2)]
+        return [
+            Explanation(None, ids[row], 1.0, 0.0, some, additive=False)
+            for row, some in zip(rows.tolist(), reasons, strict=True)
+        ]
+
+    users = example_users(
+        subject.retriever, subject.known, subject.test, names, "seen_removed", explain
+    )
+    assert asked == [[user["user_id"]] for user in users]
+    for user in users:
+        because = [item["because"] for item in user["shown"]]
+        assert because[:3] == [[f"T{ids[0]}", "age = 34"], ["device = web"], []]
+    shown = run_page(replace(subject, explain=explain))
+    assert "because of device = web" in shown
+    assert "because of" not in run_page(subject)
 
 
 def test_the_lists_are_those_of_the_retriever_alone(tiny_log):

@@ -1,6 +1,6 @@
 """Why somebody is recommended something, for people and for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfrecall.titles import title_column, titles
@@ -19,29 +19,39 @@ def explained(
 ) -> list[list["Explanation"]]:
     """For each answer an explanation of each of its items."""
     return [
-        [release.explain(query, item_id) for item_id in answer.item_ids]
+        release.explanations(query, answer.item_ids)
         for query, answer in zip(queries, answers, strict=True)
     ]
 
 
-def in_words(release: "Release", explanation: "Explanation") -> str:
-    """The items that speak most for this one, by title and contribution."""
-    names = dict(
-        zip(
-            release.item_ids.tolist(),
-            titles(release.items, title_column(release.items)).to_list(),
-            strict=True,
-        )
-    )
+def names_of(release: "Release") -> dict[str, str]:
+    """What to call each item of a release."""
+    names = titles(release.items, title_column(release.items)).to_list()
+    return dict(zip(release.item_ids.tolist(), names, strict=True))
+
+
+def in_words(names: Mapping[str, str], explanation: "Explanation") -> str:
+    """What speaks most for this item: items by name, features with what is said, each its figure."""
     told = [
-        f"{names[reason.item_id]} ({reason.contribution:.3f})"
+        f"{reason.named(names)} ({reason.contribution:.3f})"
         for reason in explanation.reasons[:SHOWN]
         if reason.contribution > 0
     ]
-    return ", ".join(told) or "everyone is given this"
+    nothing = "everyone is given this" if explanation.additive else "nothing by itself"
+    return ", ".join(told) or nothing
 
 
 def as_facts(explanation: "Explanation") -> dict[str, Any]:
     """All that adds to the score or takes from it."""
-    told = [vars(reason) for reason in explanation.reasons if reason.contribution]
-    return {"item_id": explanation.item_id, "base": explanation.base, "because": told}
+    told = [
+        {name: value for name, value in vars(reason).items() if value is not None}
+        for reason in explanation.reasons
+        if reason.contribution
+    ]
+    return {
+        "item_id": explanation.item_id,
+        "score": explanation.score,
+        "base": explanation.base,
+        "additive": explanation.additive,
+        "because": told,
+    }

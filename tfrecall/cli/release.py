@@ -50,7 +50,7 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """The best items for users."""
-    from tfrecall.cli.reasons import as_facts, explained, in_words
+    from tfrecall.cli.reasons import as_facts, explained, in_words, names_of
     from tfrecall.console import import_tensorflow, item_table, show
     from tfrecall.example import label_columns, rows_of
     from tfrecall.release import load
@@ -81,10 +81,15 @@ def recommend(
     if strange:
         tables.append(f"Not in the catalogue, so they count for nothing: {', '.join(strange)}.")
     reasons = explained(loaded, queries, answers) if explain else [[] for _ in answers]
+    names = names_of(loaded) if explain else {}
+    if explain and loaded.needs_tensorflow:
+        tables.append(
+            "Because of what: how much the score falls without it alone. That need not add up to the score."
+        )
     for answer, told in zip(answers, reasons, strict=True):
         rows = rows_of(answer)
         for row, reason in zip(rows, told, strict=False):  # none where nobody asked for them
-            row["because of"] = in_words(loaded, reason)
+            row["because of"] = in_words(names, reason)
         title = _title(loaded, answer, had)
         tables.append(item_table(title, rows) if rows else f"{title}: no items are left.")
     given: dict[str, Any] = {} if had is None else {"history": had, "not_in_catalogue": strange}

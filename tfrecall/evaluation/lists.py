@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from tfrecall.data.histories import Histories
 from tfrecall.data.interactions import Interactions
@@ -24,6 +25,7 @@ class Lists:
         rows: int32 `[n_users, k]`, best first, -1 where no item is left.
         seen: the distinct catalogue rows that each user has seen.
         targets: the distinct catalogue rows of each user's test rows, -1 outside the catalogue.
+        queries: what the retriever was asked, one row a user.
     """
 
     user_ids: np.ndarray
@@ -31,6 +33,7 @@ class Lists:
     rows: np.ndarray
     seen: Histories
     targets: Histories
+    queries: pl.DataFrame
 
     @property
     def exposure(self) -> np.ndarray:
@@ -65,7 +68,7 @@ def user_lists(
         excluded = None if keep_seen else truth.seen.flat(users[part])
         rows[part] = top_k(checked_scores(retriever, queries[part]), k, excluded)
     names = test.log["user_id"].unique(maintain_order=True).to_numpy().astype(object)
-    return Lists(names, retriever.item_ids, rows, truth.seen, truth.targets)
+    return Lists(names, retriever.item_ids, rows, truth.seen, truth.targets, queries)
 
 
 __all__ = ["Lists", "user_lists"]

@@ -26,6 +26,7 @@ from tfrecall.exporting.warmup import write_warmup
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import Bundle, write_bundle
 from tfrecall.models.catalogue import Catalogue
+from tfrecall.models.explaining import query_defaults
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.raw import raw_features
 from tfrecall.release.layout import Documents, publish, unfinished
@@ -240,10 +241,6 @@ def _manifest(
     bundle: Bundle,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    defaults = dict(model.query_tower.unknowns)
-    if model.interactions is not None and "timestamp" in defaults:
-        # An unknown user asks now; the latest moment that the model knows is the end of training.
-        defaults["timestamp"] = model.interactions.log["timestamp"].max()
     config = model.get_config()
     return {
         "created_at": _now(),
@@ -257,7 +254,7 @@ def _manifest(
             "interests": model.query_tower.interests,
         },
         "schema": config["schema"],
-        "query": {"forms": model.query_tower.forms, "defaults": defaults},
+        "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
         "candidate": {"forms": model.candidate_tower.forms},
         "repeats": model.repeats and model.repeats.to_dict(),
         "histories": {

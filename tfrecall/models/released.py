@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tfrecall.answers.lists import Explanation
 from tfrecall.release.release import Release
 
 
@@ -32,3 +33,11 @@ class Released:
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """See `Retriever.scores`."""
         return self.release.scores(queries)
+
+    def explanations(self, query: pl.DataFrame, rows: np.ndarray) -> list[Explanation]:
+        """Why one row of a table of queries gets some items, rows of the catalogue."""
+        people, user = self.release.people, query["user_id"][0]
+        past = np.asarray(people.seen(int(people.users([user])[0])), np.int64)
+        repeats = self.release.repeats
+        past = past[len(past) :] if repeats is None else past[-repeats.length :]
+        return self.release.explained(user, people.of_table(query), past, rows)

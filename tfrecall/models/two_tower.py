@@ -386,12 +386,16 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
                 `timestamp`, if there is that column, or at the end. Of the events of lists that it holds
                 it may have the context, too; without, it is not known.
         """
+        return self.query_tower.embed(self.raw_queries(queries))
+
+    def raw_queries(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
+        """Queries as the query tower takes them; histories made of the log are indexes already."""
         forms = self.query_tower.forms
         made = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
         queries = aligned(queries, self.schema.contexts)
         absent = [*made, *(c for spec in made.values() for c in spec.context_columns.values())]
         raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
-        return self.query_tower.embed({**raw, **self._past(queries, made)})
+        return {**raw, **self._past(queries, made)}
 
     def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
         if not specs:

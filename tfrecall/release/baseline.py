@@ -116,10 +116,11 @@ class BaselineRelease(Release):
         ]
         return asked, self.answers.search(had, k, rows, allowed)
 
-    def explain(self, query: Query, item_id: str) -> Explanation:
-        """As `Release.explain`."""
+    def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
+        """As `Release.explanations`."""
         asked = self.people.ask([query])
-        return self.answers.explain(self._had(asked), asked.user_ids[0], self._row(item_id))
+        had, rows = self._had(asked), [self._row(item_id) for item_id in item_ids]
+        return [self.answers.explain(had, asked.user_ids[0], row) for row in rows]
 
     def similar_items(
         self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()

@@ -1,6 +1,6 @@
 """Answers from a release: recommendations for users, similar items for items."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +9,12 @@ import numpy as np
 import polars as pl
 
 from tfrecall.answers.lists import Explanation, Recommendation, SimilarItems
-from tfrecall.errors import ConfigError, DataError, MissingColumnError, ReleaseError, nearest
+from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.interests import best_scores
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
+from tfrecall.release.left_out import LeftOut, explained, listed
 from tfrecall.release.manifest import check_files, read_manifest
 from tfrecall.release.people import Asked, People, Query
 
@@ -205,16 +206,59 @@ class Release:
         return SimilarItems(item_id, *self._items(hits, 0, columns))
 
     def explain(self, query: Query, item_id: str) -> Explanation:
-        """What each item that the user of a query had adds to the score of an item.
+        """Why the user of a query gets an item with its score.
+
+        Of a baseline: what each item that the user had adds to it. Of towers: how much the score falls
+        if an item that the user had is taken away, or a feature; see `Explanation.additive` and
+        `tfrecall.release.left_out.LeftOut`. Only items of the catalogue are reasons, and of long lists
+        those that count. Of several interests the best one scores, which may be another one as
+        something goes. With `repeats` an item goes from what they weigh, too.
+
+        Args:
+            query: as `recommend` takes it.
+            item_id: any item of the catalogue, whether it would be recommended or not.
 
         Raises:
-            ConfigError: if the model does not answer from what users had alone.
             DataError: if the query cannot be used, or the item is not in the catalogue.
         """
-        raise ConfigError(
-            f"{self.root} holds {self.name}, whose scores are not a sum over what a user had. Releases "
-            "of baselines, as `ItemCF().fit(train).save(path)` writes them, explain theirs."
-        )
+        return self.explanations(query, [item_id])[0]
+
+    def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
+        """As `explain` for several items, at the price of one."""
+        asked = self.people.ask([query])
+        rows = [self._row(item_id) for item_id in item_ids]
+        if not rows:
+            return []
+        past = np.empty(0, np.int64)
+        if self.repeats is not None:
+            given = asked.lists[0].get(REPEATED)
+            had = self.people.seen(asked.users[0]) if given is None else self._known_rows(given)
+            past = np.asarray(had, np.int64)[-self.repeats.length :]
+        return self.explained(asked.user_ids[0], asked.features, past, np.array(rows))
+
+    def explained(
+        self,
+        user_id: str | None,
+        features: Mapping[str, np.ndarray],
+        past: np.ndarray,
+        rows: np.ndarray,
+    ) -> list[Explanation]:
+        """As `explanations`, in arrays.
+
+        Args:
+            user_id: who asks.
+            features: one row, as `embed` takes it.
+            past: catalogue rows that `repeats` weigh, oldest first; none without.
+            rows: of the items.
+        """
+        histories = self.people.histories
+        lists = listed(self.people, features, self._rows)
+        own = {column: row for column, row in features.items() if column not in histories}
+        variants = LeftOut.of(lists, own, self.people.defaults, past)
+        length = max((history.length for history in histories.values()), default=1)
+        queries = variants.embedded(self.embed, length)
+        vectors = self.bundle.exact.vectors
+        return explained(user_id, self.item_ids, rows, variants, queries, vectors, self.repeats)
 
     def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
         """Raw features to query vectors, by the exported model: float32 `[n, embedding_dim]`.

@@ -14,7 +14,7 @@ from tfrecall.models.retriever import Retriever
 from tfrecall.report import figures, pictures
 from tfrecall.report.item_map import item_map
 from tfrecall.report.pages import rendered
-from tfrecall.report.users import example_users
+from tfrecall.report.users import Explain, example_users
 from tfrecall.titles import title_column, titles
 
 if TYPE_CHECKING:  # which hands its page over and is above
@@ -40,6 +40,7 @@ class Subject:
         retriever: the model, its catalogue in the order of the item table.
         known, test: the rows it learned from and was judged by.
         evaluation: on the test rows.
+        explain: why a query gets some items; None where nothing can say it.
     """
 
     metrics: dict[str, Any]
@@ -48,6 +49,7 @@ class Subject:
     known: Interactions
     test: Interactions
     evaluation: Evaluation
+    explain: Explain | None = None
 
     @property
     def leading(self) -> str:
@@ -58,14 +60,16 @@ class Subject:
 def page(outcome: "Outcome") -> str:
     """The report of a run as one HTML page; `run` writes the same beside `metrics.json`."""
     release = outcome.release
+    released = Released(release.name, release)
     return run_page(
         Subject(
             outcome.metrics,
             release.manifest,
-            Released(release.name, release),
+            released,
             outcome.prepared.known,
             outcome.prepared.test,
             outcome.evaluation,
+            released.explanations,
         )
     )
 
@@ -118,7 +122,9 @@ def run_page(subject: Subject) -> str:
         tuning=subject.manifest.get("tuning", {}).get("rows", []),
         item_map=drawn_map,
         map_told=told,
-        users=example_users(subject.retriever, known, subject.test, names, subject.leading),
+        users=example_users(
+            subject.retriever, known, subject.test, names, subject.leading, subject.explain
+        ),
         facts={k: v for k, v in metrics["data"].items() if not isinstance(v, dict | list)},
         made_with=subject.manifest.get("made_with", {}),
         created_at=subject.manifest.get("created_at", ""),

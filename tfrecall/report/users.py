@@ -1,21 +1,31 @@
 """Some users: what they had, what they would be shown, what they went on to choose."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from tfrecall.answers.lists import Explanation
 from tfrecall.data.interactions import Interactions
-from tfrecall.evaluation import user_lists
+from tfrecall.evaluation import Lists, user_lists
 from tfrecall.models.retriever import Retriever
 
 # From the shortest history among the test users to the longest; chosen by nothing else.
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-HISTORY, LIST = 8, 10
+HISTORY, LIST, REASONS = 8, 10, 2
+
+# One query and rows of the catalogue to what speaks for each of them.
+Explain = Callable[[pl.DataFrame, np.ndarray], list[Explanation]]
 
 
 def example_users(
-    retriever: Retriever, known: Interactions, test: Interactions, names: pl.Series, leading: str
+    retriever: Retriever,
+    known: Interactions,
+    test: Interactions,
+    names: pl.Series,
+    leading: str,
+    explain: Explain | None = None,
 ) -> list[dict[str, Any]]:
     """Users of the test at fixed places between the shortest and the longest history.
 
@@ -26,10 +36,12 @@ def example_users(
         test: whose rows are the choices.
         names: what to call the items of the item table.
         leading: the rule of the lists.
+        explain: says why; None where nothing can.
 
     Returns:
         For each `user_id`, `length` of the history, `had` (titles, latest first, with ratings where
-        there are any), `chosen` (how many items) and `shown`: `title` and whether it was `chosen`.
+        there are any), `chosen` (how many items) and `shown`: `title`, whether it was `chosen`, and
+        `because`, the strongest things that speak for it.
     """
     lengths = test.log.select(pl.col("user_id").unique(maintain_order=True)).join(
         known.log.group_by("user_id").len("length"), on="user_id", how="left", maintain_order="left"
@@ -47,7 +59,7 @@ def example_users(
             "length": length,
             "had": _history(few[0], user, names),
             "chosen": len(lists.targets[rows[user]]),
-            "shown": _shown(lists.rows[rows[user]], lists.targets[rows[user]], names),
+            "shown": _shown(lists, rows[user], names, explain),
         }
         for user, length in picked.iter_rows()
     ]
@@ -65,6 +77,18 @@ def _history(known: Interactions, user: str, names: pl.Series) -> list[str]:
     ]
 
 
-def _shown(rows: np.ndarray, targets: np.ndarray, names: pl.Series) -> list[dict[str, Any]]:
-    chosen = set(targets.tolist())
-    return [{"title": names[row], "chosen": row in chosen} for row in rows.tolist() if row >= 0]
+def _shown(lists: Lists, user: int, names: pl.Series, explain: Explain | None) -> list[dict[str, Any]]:
+    chosen = set(lists.targets[user].tolist())
+    rows = lists.rows[user][lists.rows[user] >= 0]
+    because: list[list[str]] = [[] for _ in rows]
+    if explain is not None:
+        named = dict(zip(lists.item_ids.tolist(), names.to_list(), strict=True))
+        told = explain(lists.queries[user], rows)
+        because = [
+            [reason.named(named) for reason in one.reasons[:REASONS] if reason.contribution > 0]
+            for one in told
+        ]
+    return [
+        {"title": names[row], "chosen": row in chosen, "because": why}
+        for row, why in zip(rows.tolist(), because, strict=True)
+    ]
