@@ -45,7 +45,7 @@ def recommend(
     index: IndexName = None,
     column: Columns = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Say which of the items a user had speak for each.")
+        bool, typer.Option("--explain", help="Say what speaks for each: items the user had, features.")
     ] = False,
     as_json: Json = False,
 ) -> None:
