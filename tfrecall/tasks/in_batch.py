@@ -6,11 +6,10 @@ from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
 from tfrecall.layers.interests import best_scores, closest
-from tfrecall.layers.randomness import RandomStream
+from tfrecall.tasks.beside_the_batch import BesideTheBatch
 from tfrecall.tasks.candidates import Candidates, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
 from tfrecall.tasks.cross_entropy import sparse_cross_entropy
-from tfrecall.tasks.memory import CandidateMemory
 
 # Scores of what may not count: small enough for exp() to be 0, large enough to be added to.
 MASKED = -1e9
@@ -19,7 +18,7 @@ Correction = Literal["standard", "without_positive"]
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class InBatchSoftmax(keras.layers.Layer):
+class InBatchSoftmax(BesideTheBatch):
     """Each query has to find its own candidate among the distinct candidates of the batch.
 
     Called like `tfrs.tasks.Retrieval`. Two things differ. Each distinct candidate is scored once, so a
@@ -105,8 +104,7 @@ class InBatchSoftmax(keras.layers.Layer):
         self.frequency = frequency
         self._check_settings()
         self._streaming = _streaming(frequency)
-        self._memory = CandidateMemory(memory_size) if memory_size else None
-        self._stream = RandomStream() if num_uniform_negatives else None
+        self._set_beside(num_uniform_negatives, memory_size)
 
     @property
     def always_corrects(self) -> bool:
@@ -126,18 +124,7 @@ class InBatchSoftmax(keras.layers.Layer):
                 trainable=False,
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
-        if self._memory is not None:
-            self._memory.build(input_shape)
-        if self._stream is not None:
-            self._stream.build(None)
         super().build(input_shape)
-
-    def draw_uniform(self, num_candidates: int) -> tf.Tensor:
-        """Rows of a catalogue of `num_candidates`, for the next batch: int32 `[num_uniform_negatives]`."""
-        if self._stream is None:
-            return tf.zeros([0], tf.int32)
-        shape, seed = [self.num_uniform_negatives], self._stream.next_seed()
-        return tf.random.stateless_uniform(shape, seed, maxval=num_candidates, dtype=tf.int32)
 
     @without_autograph
     def call(

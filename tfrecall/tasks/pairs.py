@@ -3,11 +3,10 @@
 import functools
 from typing import Any
 
-from tfrecall._keras import keras, tf, without_autograph
+from tfrecall._keras import tf, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.frequency import integer_ids
 from tfrecall.layers.interests import apart
-from tfrecall.layers.randomness import RandomStream
 from tfrecall.negatives import (
     SOURCES,
     CrossBatch,
@@ -20,14 +19,14 @@ from tfrecall.negatives import (
     negatives_from_dict,
     negatives_to_dict,
 )
+from tfrecall.tasks.beside_the_batch import BesideTheBatch
 from tfrecall.tasks.candidates import Candidates, distinct_columns
-from tfrecall.tasks.memory import CandidateMemory
 
 # A score that may not count, small enough for exp() to be 0.
 MASKED = -1e9
 
 
-class PairTask(keras.layers.Layer):
+class PairTask(BesideTheBatch):
     """Base of the losses that compare the score of a positive with those of its negatives.
 
     A subclass says in `judge` what a positive score, the scores of the negatives and a mask of those that
@@ -74,9 +73,10 @@ class PairTask(keras.layers.Layer):
         self.negatives: Source = Uniform() if negatives is None else negatives_from_dict(negatives)
         check_source(self.negatives, self.sources, type(self).__name__)
         spec = self.negatives
-        self.num_uniform_negatives = spec.num_uniform if isinstance(spec, Mixed) else 0
-        self._stream = RandomStream() if self.num_uniform_negatives else None
-        self._memory = CandidateMemory(spec.memory_size) if isinstance(spec, CrossBatch) else None
+        self._set_beside(
+            spec.num_uniform if isinstance(spec, Mixed) else 0,
+            spec.memory_size if isinstance(spec, CrossBatch) else 0,
+        )
 
     @property
     def is_drawn(self) -> bool:
@@ -100,21 +100,6 @@ class PairTask(keras.layers.Layer):
     def score_all(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         """Scores of `[n, dim]` for all of `[columns, dim]`: `[n, columns]`."""
         return tf.matmul(queries, candidates, transpose_b=True)
-
-    def build(self, input_shape: Any) -> None:
-        """Makes what is kept from step to step, for vectors of the length `input_shape[-1]`."""
-        if self._memory is not None:
-            self._memory.build(input_shape)
-        if self._stream is not None:
-            self._stream.build(None)
-        super().build(input_shape)
-
-    def draw_uniform(self, num_candidates: int) -> tf.Tensor:
-        """Rows of a catalogue, for the next batch: int32 `[num_uniform_negatives]`."""
-        if self._stream is None:
-            return tf.zeros([0], tf.int32)
-        shape, seed = [self.num_uniform_negatives], self._stream.next_seed()
-        return tf.random.stateless_uniform(shape, seed, maxval=num_candidates, dtype=tf.int32)
 
     @without_autograph
     def call(
