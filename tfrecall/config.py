@@ -6,6 +6,7 @@ does follows from its configuration and its data; the configuration is kept in t
 
 import datetime
 import math
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -399,7 +400,8 @@ class TrainingConfig:
         mixed_precision: compute in bfloat16 and keep weights in float32; helps on hardware that has it.
         batch_size: rows a step.
         epochs: at most.
-        monitor: the validation metric that decides, as Keras names it, without `val_`.
+        monitor: the validation metric that decides: as Keras names it, without `val_`; or a figure of the
+            final table, `seen_removed/hit_rate@50`, `seen_kept/ndcg@10`.
         patience: epochs without improvement before training stops; None, in a file `"none"`, never
             stops early.
         validate_every: epochs between two looks at the validation rows.
@@ -424,6 +426,12 @@ class TrainingConfig:
     refit: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     seed: _Seed = 42
+
+    @property
+    def monitored_length(self) -> int | None:
+        """The length of the lists whose hits `monitor` counts; None if it counts something else."""
+        found = re.search(r"top_(\d+)_|hit_rate@(\d+)", self.monitor)
+        return int(found[1] or found[2]) if found else None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

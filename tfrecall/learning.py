@@ -1,6 +1,5 @@
 """From a configuration and prepared data to a fitted model."""
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -258,9 +257,9 @@ def checkpoints_of(
 
 def _warn_of_monitor(config: RunConfig, prepared: Prepared, note: Callable[[str], None]) -> None:
     """Tells when the metric to stop by is 1 whatever the model does."""
-    length = re.search(r"top_(\d+)_", config.training.monitor)
+    length = config.training.monitored_length
     stops = prepared.validation is not None and config.training.patience
-    if stops and length and int(length[1]) >= prepared.known.items.height:
+    if stops and length and length >= prepared.known.items.height:
         note(
             f"`training.monitor` is {config.training.monitor}, but there are only "
             f"{prepared.known.items.height} items: it is 1 after every epoch, and the first counts as the "

@@ -19,6 +19,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.training.judge import Judge
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
@@ -94,7 +95,8 @@ def fit(
         batch_size: rows a step.
         epochs: at most.
         monitor: the validation metric that decides, without `val_`; higher is better unless it is the
-            loss.
+            loss. A metric of Keras' validation, or a figure of the final table: `seen_removed/hit_rate@50`,
+            see `Judge`.
         patience: validated epochs without improvement to wait for; None trains all epochs and keeps the
             last weights.
         validate_every: epochs between two validations.
@@ -112,8 +114,11 @@ def fit(
         ConfigError: if the optimizer or the metric does not exist.
         CheckpointError: if there is a checkpoint of another training.
     """
-    seed_everything(seed)
     seen = train if seen is None else seen
+    judges = []
+    if validation is not None and Judge.is_meant(monitor):
+        judges.append(Judge(monitor, validation, seen))
+    seed_everything(seed)
     if not model.is_adapted:
         model.adapt(train)
     material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed)
@@ -145,7 +150,7 @@ def fit(
             validation_freq=validate_every,
             initial_epoch=epochs if progress.stopped else progress.epochs,
             epochs=epochs,
-            callbacks=[EpochClock(progress), best, *callbacks, recorder],
+            callbacks=[EpochClock(progress), *judges, best, *callbacks, recorder],
             verbose=verbose,
         )
         if kept and kept is not checkpoints:
