@@ -45,6 +45,18 @@ class Sum:
 
 @readable
 @dataclass(frozen=True, config=_STRICT)
+class RootSum:
+    """The masked sum of all events over the square root of their number (SVD++; Koren, KDD 2008).
+
+    Between the sum and the mean: who had more says more, but not in proportion.
+    """
+
+    _: KW_ONLY
+    type: Literal["root_sum"] = "root_sum"
+
+
+@readable
+@dataclass(frozen=True, config=_STRICT)
 class Windows:
     """The masked means of the last `n` events for each `n`, concatenated: recency pooling.
 
@@ -133,7 +145,7 @@ class Interests:
 
 
 Encoder = Annotated[
-    Mean | Sum | Windows | Decay | GRU | Attention | Interests, Field(discriminator="type")
+    Mean | Sum | RootSum | Windows | Decay | GRU | Attention | Interests, Field(discriminator="type")
 ]
 
 

@@ -27,6 +27,8 @@ from tfrecall.specifications import from_plain, readable
 
 _STRICT = ConfigDict(extra="forbid")
 _Rate = Annotated[float, Field(ge=0, lt=1)]
+# Encoders of which one event can be taken out again.
+_ADDS_UP = ("mean", "sum", "root_sum")
 # Other arguments of the signature of a release that recommends.
 RESERVED = ("k", "exclude", "allow", "self")
 
@@ -169,6 +171,11 @@ class History:
             the user's event before, whether that is in the list or not (`tfrecall.event_context`).
             Requests and the exported model have them as lists beside the ids, `<column>_<context>`,
             where "" is not known.
+        anytime: whether events after the moment of the query count as well: all that the user has in
+            the log, of which training leaves out the row itself. That is the implicit feedback of
+            SVD++, for a `Ranker` of rows that were split at random; it takes an encoder that adds up
+            (`Mean`, `Sum`, `RootSum`), and all events, whatever their rating: a list of the liked ones
+            would lack its own row just where that was liked.
     """
 
     column: _Column = "history"
@@ -181,6 +188,7 @@ class History:
     min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
     below_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
     context: Annotated[tuple[_Column, ...], AfterValidator(_each_once)] = ()
+    anytime: bool = False
     type: Literal["history"] = "history"
     form: ClassVar[Form] = "strings"
 
@@ -193,6 +201,24 @@ class History:
     def num_interests(self) -> int:
         """How many vectors it gives, each for a query vector of its own."""
         return getattr(self.encoder, "num_interests", 1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "History":
+        wrong = [
+            told
+            for told, there in (
+                (f"the encoder {self.encoder}", self.encoder.type not in _ADDS_UP),
+                ("ratings that decide what counts", self.is_rated),
+                (f"the context {', '.join(self.context)}", bool(self.context)),
+            )
+            if there
+        ]
+        if self.anytime and wrong:
+            raise ValueError(
+                "with `anytime` a history is a sum of all events, which takes one of the encoders "
+                f"{', '.join(_ADDS_UP)}, no ratings and no context. Received: {' and '.join(wrong)}"
+            )
+        return self
 
     @property
     def is_rated(self) -> bool:
@@ -290,6 +316,16 @@ class Schema:
         return found
 
     @property
+    def past(self) -> dict[str, History]:
+        """Those of the histories that hold what came before the query."""
+        return {name: spec for name, spec in self.histories.items() if not spec.anytime}
+
+    @property
+    def bags(self) -> dict[str, History]:
+        """Those of the histories that hold what users have at any time."""
+        return {name: spec for name, spec in self.histories.items() if spec.anytime}
+
+    @property
     def contexts(self) -> dict[str, tuple[str, ...]]:
         """For each list with context what is known of its events."""
         return {name: spec.context for name, spec in self.histories.items() if spec.context}
@@ -374,7 +410,7 @@ def _check_histories(histories: Sequence[History]) -> None:
     first: dict[str, History] = {}
     for feature in histories:
         other = first.setdefault(feature.column, feature)
-        for name in ("history_length", "min_rating", "below_rating"):
+        for name in ("history_length", "min_rating", "below_rating", "anytime"):
             if getattr(other, name) != getattr(feature, name):
                 raise ConfigError(
                     f'Two features read the history "{feature.column}" with different `{name}`: '

@@ -121,7 +121,7 @@ def past_windows(
     """What users had before some queries.
 
     Args:
-        queries: with `user_id`; with `timestamp`, later events are not seen.
+        queries: with `user_id`; with `timestamp`, later events are not seen, but by `anytime`.
         log: what users had.
         specs: the lists wanted.
         index, codes: see `Events.build`.
@@ -134,7 +134,8 @@ def past_windows(
     found = {}
     for name, spec in specs.items():
         events = Events.build(log, spec, index, codes)
-        found[name], context = events.windows(starts, ends, spec.history_length)
+        first, last = before(log, queries["user_id"], None) if spec.anytime else (starts, ends)
+        found[name], context = events.windows(first, last, spec.history_length)
         found.update({column: context[told] for told, column in spec.context_columns.items()})
     return found
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from tfrecall.data.contexts import EventContext
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.now import users_now
 from tfrecall.data.sequences import Events
 from tfrecall.raw import Form
 from tfrecall.release.past_items import PastContext, PastItems
@@ -40,7 +41,7 @@ def write_context(
     if data is None:
         users, offsets, seen = _nobody(forms), np.zeros(1, np.int64), np.zeros(0, np.int32)
     else:
-        users = _users(data, list(forms))
+        users = users_now(data, list(forms))
         offsets, seen = data.histories.offsets, data.histories.items
     users.write_parquet(directory / "users.parquet")
     np.save(directory / "seen_offsets.npy", offsets)
@@ -77,20 +78,6 @@ def past_items(
             codes, values = events.context[context], told[context].values
             found[column] = PastContext(offsets, codes, spec.history_length, values)
     return found
-
-
-def last_queries(data: Interactions) -> pl.DataFrame:
-    """The query of each user's last event, for users with events, in the order of the user table."""
-    ends = data.histories.offsets[1:][data.histories.lengths > 0]
-    return data.with_log(data.log[data.histories.order[ends - 1].tolist()]).queries
-
-
-def _users(data: Interactions, columns: list[str]) -> pl.DataFrame:
-    """One row a user of the table: what it says, and the context of the last event if there is one."""
-    wanted = list(dict.fromkeys(["user_id", *columns]))
-    context = last_queries(data).select(c for c in wanted if c in data.log.columns)
-    users = data.users.select(c for c in wanted if c in data.users.columns)
-    return users.join(context, on="user_id", how="left", maintain_order="left").select(wanted)
 
 
 def _nobody(forms: dict[str, Form]) -> pl.DataFrame:

@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.data.now import last_queries
 from tfrecall.errors import ConfigError, ExportError
-from tfrecall.exporting.context import last_queries, past_items, write_context
+from tfrecall.exporting.context import past_items, write_context
 from tfrecall.exporting.round_trip import check_round_trip
 from tfrecall.exporting.signatures import (
     CANDIDATE_OUTPUT,
@@ -25,13 +26,15 @@ from tfrecall.exporting.signatures import (
 from tfrecall.exporting.warmup import write_warmup
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.models.asking import query_defaults
 from tfrecall.models.catalogue import Catalogue
-from tfrecall.models.explaining import query_defaults
+from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.raw import raw_features
 from tfrecall.release.layout import Documents, publish, unfinished
 from tfrecall.release.past_items import PastItems, padded_ids, same_width
 from tfrecall.release.release import Release, load
+from tfrecall.schema import Schema
 
 SAMPLE_ROWS = 32
 TUNING_ROWS = 500
@@ -70,8 +73,12 @@ def export(
             one.
         ConfigError: if `k` does not lie between 1 and the size of the catalogue.
     """
+    if isinstance(model, Ranker):
+        raise ConfigError(
+            f"{model.name} is a ranker, which has no candidate vectors. Use `tfrecall.export_ranker`."
+        )
     root = Path(path)
-    _check_facts(facts)
+    check_facts(facts)
     if not 1 <= k <= len(model.catalogue):
         raise ConfigError(
             f"`k` must lie between 1 and the {len(model.catalogue)} candidates. Received: {k}."
@@ -87,13 +94,13 @@ def export(
         try:
             _save_models(model, vectors, k, directory)
             bundle = _write_index(model, vectors, index, fingerprint, directory)
-            items = _item_table(model.catalogue, model.schema.candidate_id)
+            items = item_table(model.catalogue, model.schema.candidate_id)
             write_context(
                 directory / "context",
                 items,
                 model.interactions,
                 model.query_tower.forms,
-                _histories(model),
+                histories_of(model),
             )
             difference = _compare(model, vectors, bundle, k, directory)
         except (OSError, tf.errors.OpError, pl.exceptions.PolarsError) as error:
@@ -107,7 +114,8 @@ def export(
     return load(root, manifest["version"], verify=False)
 
 
-def _check_facts(facts: dict[str, Any] | None) -> None:
+def check_facts(facts: dict[str, Any] | None) -> None:
+    """Refuses what a manifest cannot hold."""
     try:
         json.dumps(facts)
     except (TypeError, ValueError) as error:
@@ -117,7 +125,7 @@ def _check_facts(facts: dict[str, Any] | None) -> None:
         ) from error
 
 
-def _item_table(catalogue: Catalogue, candidate_id: str) -> pl.DataFrame:
+def item_table(catalogue: Catalogue, candidate_id: str) -> pl.DataFrame:
     """The items, what names a candidate as text in `item_id`, whatever it is called beside."""
     return catalogue.items.select(
         pl.col(candidate_id).cast(pl.String).alias("item_id"), pl.all().exclude("item_id")
@@ -161,7 +169,7 @@ def _write_index(
     )
 
 
-def _histories(model: TwoTower) -> dict[str, PastItems]:
+def histories_of(model: TwoTower | Ranker) -> dict[str, PastItems]:
     """What the model's users had, for each history of its queries and each column of its context."""
     data, specs = model.interactions, model.schema.histories
     return past_items(data, specs, model.history_index(data)) if data is not None and specs else {}
@@ -180,11 +188,11 @@ def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, direc
         bundle.exact,
         k,
         model.repeats,
-        _sample_histories(model, queries),
+        _samplehistories_of(model, queries),
     )
 
 
-def _sample_histories(model: TwoTower, queries: dict[str, np.ndarray]) -> np.ndarray | None:
+def _samplehistories_of(model: TwoTower, queries: dict[str, np.ndarray]) -> np.ndarray | None:
     """What the users of some queries had, with `repeats`; else as good as any, the last one empty."""
     if model.repeats is None:
         return None
@@ -199,7 +207,7 @@ def _sample_histories(model: TwoTower, queries: dict[str, np.ndarray]) -> np.nda
     return padded_ids([*found, *[[]] * (count - len(found))])
 
 
-def sample_queries(model: TwoTower, rows: int) -> dict[str, np.ndarray]:
+def sample_queries(model: TwoTower | Ranker, rows: int) -> dict[str, np.ndarray]:
     """Raw features of up to `rows` known users as the log ends, and of nobody.
 
     Where there are histories, nobody comes twice: with an unknown item among others, and with nothing.
@@ -213,11 +221,11 @@ def sample_queries(model: TwoTower, rows: int) -> dict[str, np.ndarray]:
     forms = {c: form for c, form in model.query_tower.forms.items() if c not in made}
     known = raw_features(queries, forms)
     users = model.interactions.user_vocabulary.rows(queries["user_id"])
-    known.update({name: past.ids(users) for name, past in _histories(model).items()})
+    known.update({name: past.ids(users) for name, past in histories_of(model).items()})
     return {name: np.concatenate(same_width(known[name], nobody[name])) for name in nobody}
 
 
-def _nobody(model: TwoTower) -> dict[str, np.ndarray]:
+def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:
     forms, unknowns = model.query_tower.forms, model.query_tower.unknowns
     lists = model.schema.histories
     rows = 2 if lists else 1
@@ -243,7 +251,7 @@ def _manifest(
 ) -> dict[str, Any]:
     config = model.get_config()
     return {
-        "created_at": _now(),
+        "created_at": now(),
         "model": {
             "name": model.name,
             "type": type(model).__name__,
@@ -257,19 +265,21 @@ def _manifest(
         "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
         "candidate": {"forms": model.candidate_tower.forms},
         "repeats": model.repeats and model.repeats.to_dict(),
-        "histories": {
-            name: {key: getattr(spec, key) for key in TOLD_OF_HISTORIES}
-            for name, spec in model.schema.histories.items()
-        },
+        "histories": told_of_histories(model.schema),
         "k": k,
         "index": bundle.summary(),
         "tuning": bundle.tuning,
         "round_trip": {"largest_relative_difference": difference},
-        "made_with": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("tfrecall", "tensorflow", "tf-keras", "annoy")},
-        },
+        "made_with": made_with("annoy"),
         **facts,
+    }
+
+
+def told_of_histories(schema: Schema) -> dict[str, dict[str, Any]]:
+    """What a release has to know of the lists that its model takes."""
+    return {
+        name: {key: getattr(spec, key) for key in TOLD_OF_HISTORIES}
+        for name, spec in schema.histories.items()
     }
 
 
@@ -285,5 +295,12 @@ def _fingerprint(model: TwoTower, vectors: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _now() -> str:
+def made_with(*more: str) -> dict[str, str]:
+    """Versions of what a release was made with."""
+    names = ("tfrecall", "tensorflow", "tf-keras", *more)
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def now() -> str:
+    """The moment, as manifests have it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -30,7 +30,7 @@ Features = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """One request to a SavedModel, and what the live model says to it.
 
     Attributes:
@@ -86,8 +86,8 @@ def check_round_trip(
     for rows in (len(query_vectors), 1):
         some, vectors = _first(queries, rows), query_vectors[:rows]
         cases += [
-            _Case("query", "serving_default", some, {QUERY_OUTPUT: vectors}),
-            _Case(
+            Case("query", "serving_default", some, {QUERY_OUTPUT: vectors}),
+            Case(
                 "candidate",
                 "serving_default",
                 _first(candidates, rows),
@@ -97,13 +97,24 @@ def check_round_trip(
                 some, vectors, exact, k, repeats, None if histories is None else histories[:rows]
             ),
         ]
+    answers = _replay(directory, cases)
+    for case, answer in zip(cases, answers, strict=True):
+        if case.live is not None:
+            _check_ids(case, answer, case.live, exact)
+    return _largest_difference(cases, answers)
+
+
+def check_replayed(directory: Path, cases: list[Case]) -> float:
+    """As `check_round_trip`, of any requests."""
+    return _largest_difference(cases, _replay(directory, cases))
+
+
+def _largest_difference(cases: list[Case], answers: list[dict[str, Any]]) -> float:
     worst = 0.0
-    for case, answer in zip(cases, _replay(directory, cases), strict=True):
+    for case, answer in zip(cases, answers, strict=True):
         for output, expected in case.outputs.items():
             received = np.array(answer[output], np.float32)
             worst = max(worst, _difference(case, output, expected, received))
-        if case.live is not None:
-            _check_ids(case, answer, case.live, exact)
     return worst
 
 
@@ -118,7 +129,7 @@ def _retrieval_cases(
     k: int,
     repeats: Repeats | None,
     histories: np.ndarray | None,
-) -> list[_Case]:
+) -> list[Case]:
     """Each signature of `retrieval`: as it is, without the best candidate, among some candidates."""
     live, past = best_scores(vectors, exact.vectors), []
     if repeats is not None and histories is not None:
@@ -136,8 +147,8 @@ def _retrieval_cases(
     free = {**queries, "k": k, "exclude": [[exact.ids[row], ""] for row in unwanted[:, 0]]}
     allowed = {**free, "allow": exact.ids[allow].tolist()}
 
-    def case(signature: str, inputs: dict[str, Any], hits: Hits) -> _Case:
-        return _Case("retrieval", signature, inputs, {"scores": hits.scores}, live)
+    def case(signature: str, inputs: dict[str, Any], hits: Hits) -> Case:
+        return Case("retrieval", signature, inputs, {"scores": hits.scores}, live)
 
     return [
         case("serving_default", queries, best),
@@ -146,7 +157,7 @@ def _retrieval_cases(
     ]
 
 
-def _replay(directory: Path, cases: list[_Case]) -> list[dict[str, Any]]:
+def _replay(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
     source, target = directory / "cases.json", directory / "answers.json"
     plain = [
         {"model": str(directory / case.name), "signature": case.signature, "inputs": case.inputs}
@@ -186,7 +197,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _difference(case: _Case, output: str, live: np.ndarray, exported: np.ndarray) -> float:
+def _difference(case: Case, output: str, live: np.ndarray, exported: np.ndarray) -> float:
     if live.shape != exported.shape:
         raise ExportError(
             f"{case} answers {output} of shape {exported.shape}, the live model {live.shape}. Nothing was "
@@ -203,7 +214,7 @@ def _difference(case: _Case, output: str, live: np.ndarray, exported: np.ndarray
     return difference
 
 
-def _check_ids(case: _Case, answer: dict[str, Any], live: np.ndarray, exact: ExactIndex) -> None:
+def _check_ids(case: Case, answer: dict[str, Any], live: np.ndarray, exact: ExactIndex) -> None:
     """Each id has the score it came with; which of two equal ones comes first is left open."""
     for i, ids in enumerate(answer["candidate_ids"]):
         scores = np.array(answer["scores"][i])

@@ -5,11 +5,18 @@ from tfrecall.layers.attention import AttentionEncoder
 from tfrecall.layers.causal import CausalEncoder
 from tfrecall.layers.gru import GRUEncoder
 from tfrecall.layers.interests import InterestsEncoder
-from tfrecall.layers.means import DecayEncoder, MeanEncoder, SumEncoder, WindowsEncoder
+from tfrecall.layers.means import (
+    DecayEncoder,
+    MeanEncoder,
+    RootSumEncoder,
+    SumEncoder,
+    WindowsEncoder,
+)
 
 LAYERS: dict[type, type[CausalEncoder]] = {
     encoders.Mean: MeanEncoder,
     encoders.Sum: SumEncoder,
+    encoders.RootSum: RootSumEncoder,
     encoders.Windows: WindowsEncoder,
     encoders.Decay: DecayEncoder,
     encoders.GRU: GRUEncoder,

@@ -67,6 +67,11 @@ class FeatureLayer(keras.layers.Layer):
         """The raw columns that it reads when it is asked, and the form of each."""
         return {self.spec.column: self.form}
 
+    @property
+    def output_dim(self) -> int:
+        """Length of the vectors."""
+        return getattr(self.spec, "embedding_dim", 1)
+
     def adapt(self, values: tf.data.Dataset) -> None:
         """Learns vocabulary, boundaries or moments.
 

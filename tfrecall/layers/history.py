@@ -25,6 +25,9 @@ class HistoryFeature(FeatureLayer):
     each query sees one cell of what the causal encoder makes of them, which gives the same vectors.
     `context`, where the spec has some, are the codes of each, beside the items: 0 pads, 1 is not known.
 
+    A history of `anytime` may come as one row a user: `items`, dense or ragged, with `rows`, which of them
+    each query has, and `left_out`, the item that is taken out of it, 0 for none.
+
     The vector of what is not known is trained, too: a share of the codes is replaced by it in training.
     Unknown ids are left out before the newest `history_length` are taken.
 
@@ -180,6 +183,8 @@ class HistoryFeature(FeatureLayer):
     @without_autograph
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         items = inputs["items"]
+        if self.spec.anytime:
+            return self._pooled(items, inputs.get("rows"), inputs.get("left_out"))
         mask = items > PADDING
         vectors = self._vectors(items, mask, inputs.get("context", {}), training)
         if "positions" not in inputs:
@@ -187,6 +192,34 @@ class HistoryFeature(FeatureLayer):
         states = self.encoder(vectors, mask, training=training)
         cells = tf.reshape(states, [-1, self.output_dim * self.interests])
         return self._apart(tf.gather(cells, inputs["positions"]))
+
+    def _pooled(
+        self,
+        items: tf.Tensor | tf.RaggedTensor,
+        rows: tf.Tensor | None,
+        left_out: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Adds up what is there, cell by cell: most of a padded batch is padding."""
+        if isinstance(items, tf.RaggedTensor):
+            known, owners, count = items.values, items.value_rowids(), items.nrows()
+        else:
+            places = tf.where(items > PADDING)
+            known, owners, count = tf.gather_nd(items, places), places[:, 0], tf.shape(items)[0]
+        sums = tf.math.unsorted_segment_sum(self._item_vectors(known), owners, count)
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(known), owners, count)
+        if rows is not None:
+            sums, counts = tf.gather(sums, rows), tf.gather(counts, rows)
+        if left_out is not None:
+            there = tf.cast(left_out > PADDING, counts.dtype)
+            own = self._item_vectors(left_out)
+            sums, counts = sums - own * tf.cast(there, own.dtype)[:, tf.newaxis], counts - there
+        (window,) = self.encoder.windows
+        return sums / tf.cast(window.total(counts), sums.dtype)[:, tf.newaxis]
+
+    def _item_vectors(self, items: tf.Tensor) -> tf.Tensor:
+        """Vectors of some items, `[n, embedding_dim]`."""
+        vectors = self.inner.vectors(tf.gather(self._encoded[0], items))
+        return tf.math.l2_normalize(vectors, axis=-1) if self.spec.normalize else vectors
 
     def _apart(self, vectors: tf.Tensor) -> tf.Tensor:
         """One vector below the other, where several stand side by side."""

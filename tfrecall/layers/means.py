@@ -20,13 +20,13 @@ class Window(NamedTuple):
         length: how many events.
         lag: how many newer events are left out.
         rate: of the weight of an event to that of the next newer one.
-        mean: whether the sum is divided by the sum of the weights.
+        power: of the sum of the weights that the sum is divided by: 1 makes a mean, 0 leaves the sum.
     """
 
     length: int
     lag: int = 0
     rate: float = 1.0
-    mean: bool = True
+    power: float = 1.0
 
     def weights(self, age: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """The weight of each event when `age` newer ones have come: float32 as `age`."""
@@ -39,11 +39,12 @@ class Window(NamedTuple):
 
     def total(self, events: tf.Tensor) -> tf.Tensor:
         """What the weighted sum over so many events is divided by: float32, as `events`."""
-        if not self.mean or self.lag:
+        if not self.power or self.lag:
             return tf.ones_like(events, tf.float32)
         # At least one: an empty history has a sum of zero, whatever it is divided by.
         count = tf.cast(tf.clip_by_value(events, 1, self.length), tf.float32)
-        return count if self.rate == 1 else (1 - tf.pow(self.rate, count)) / (1 - self.rate)
+        total = count if self.rate == 1 else (1 - tf.pow(self.rate, count)) / (1 - self.rate)
+        return total if self.power == 1 else tf.pow(total, self.power)
 
 
 class WindowEncoder(CausalEncoder):
@@ -102,7 +103,20 @@ class SumEncoder(WindowEncoder):
 
     @property
     def windows(self) -> Sequence[Window]:
-        return (Window(self.history_length, mean=False),)
+        return (Window(self.history_length, power=0.0),)
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class RootSumEncoder(WindowEncoder):
+    """The sum of the last `history_length` events over the root of their number; see `CausalEncoder`.
+
+    Reference:
+        Koren, "Factorization Meets the Neighborhood", KDD 2008, section 4.
+    """
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        return (Window(self.history_length, power=0.5),)
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")

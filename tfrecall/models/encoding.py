@@ -4,15 +4,18 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tfrecall._keras import tf
 from tfrecall.data.contexts import EventContext
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.sequences import past_windows
 from tfrecall.errors import DataError, MissingColumnError
+from tfrecall.event_context import aligned
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import QueryTower
-from tfrecall.raw import Form
-from tfrecall.schema import Schema
+from tfrecall.raw import Form, raw_features
+from tfrecall.schema import History, Schema
 
 
 class EncodesBatches:
@@ -20,6 +23,7 @@ class EncodesBatches:
 
     schema: Schema
     query_tower: QueryTower
+    interactions: Interactions | None
 
     @property
     def catalogue(self) -> Catalogue:
@@ -51,6 +55,15 @@ class EncodesBatches:
             found[name] = layer.codes(name, told.values)[told.places]
         return found
 
+    def check_rows(self, rows: Interactions, what: str, *, learned: bool) -> None:
+        """Refuses rows that cannot be learned from, or not be judged by.
+
+        Args:
+            rows: of a log.
+            what: what messages call them.
+            learned: whether they are learned from.
+        """
+
     @tf.autograph.experimental.do_not_convert  # errors keep their type
     def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
         """One raw batch to integers and floats, for `Dataset.map`."""
@@ -68,8 +81,32 @@ class EncodesBatches:
         self, encoded: dict[str, Any], lists: dict[str, dict[str, Any]]
     ) -> dict[str, Any]:
         """Puts encoded histories, by the names of their lists, to the encoded rows of a log."""
-        layers = {layer.name: lists[layer.spec.column] for layer in self.query_tower.histories}
+        layers = {
+            layer.name: lists[layer.spec.column]
+            for layer in self.query_tower.histories
+            if layer.spec.column in lists
+        }
         return {**encoded, "query": {**encoded["query"], **layers}}
+
+    def raw_queries(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
+        """Queries as the query tower takes them; histories made of the log are indexes already."""
+        forms = self.query_tower.forms
+        made = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
+        queries = aligned(queries, self.schema.contexts)
+        absent = [*made, *(c for spec in made.values() for c in spec.context_columns.values())]
+        raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
+        return {**raw, **self._past(queries, made)}
+
+    def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
+        if not specs:
+            return {}
+        if self.interactions is None:
+            raise DataError(
+                "The model was adapted to a dataset, so it does not know what users had before. Give the "
+                f"queries the columns {', '.join(specs)}: lists of item ids, oldest first."
+            )
+        log = self.interactions
+        return past_windows(queries, log, specs, self.history_index(log), self.history_codes(log))
 
     def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> dict[str, Any]:
         self._check_names_candidates(raw)

@@ -12,9 +12,16 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.pipelines import all_rows, gathered, row_batches, untuned
 from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows
 from tfrecall.data.targets import choose_targets
+from tfrecall.models.bags import Bags
 from tfrecall.models.drawn import training_negatives, validation_negatives
+from tfrecall.models.grouped import Grouped
+from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.raw import Form
 from tfrecall.schema import History
+
+# What a ranker learns from.
+_EVERY_ROW = HistoriesConfig(form="windows", minimum_history=0)
 
 
 class TrainingExamples:
@@ -22,7 +29,8 @@ class TrainingExamples:
 
     All rows are encoded once. Where the task wants negatives of each target, they are drawn here
     (`negatives` of a batch). Of a model with histories, what its users had before each target is taken
-    from the log itself.
+    from the log itself. A ranker learns from every row, what was had before it or not; where its task
+    orders lists, a batch holds whole lists.
 
     Args:
         model: an adapted model.
@@ -37,7 +45,7 @@ class TrainingExamples:
 
     def __init__(
         self,
-        model: TwoTower,
+        model: TwoTower | Ranker,
         data: Interactions,
         batch_size: int = 2048,
         *,
@@ -49,10 +57,14 @@ class TrainingExamples:
         self.seed = seed
         self.notes: tuple[str, ...] = ()
         self._rows = len(data)
+        if isinstance(model, Ranker):
+            histories = _EVERY_ROW
         self._whole = histories.form == "sequences"
         self._sequences: Sequences | None = None
-        if model.schema.histories:
+        if model.schema.past:
             self._sequences = self._with_targets(data, histories)
+        self._bags = Bags(model, data, data) if model.schema.bags else None
+        self._lists = Grouped.of(model, data)
         self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
         rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
         self._negatives = training_negatives(model, data, rows, self._query_vectors)
@@ -64,18 +76,20 @@ class TrainingExamples:
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
+        if self._lists is not None:
+            return self._lists.steps(self.batch_size)
         return -(-len(self) // self.batch_size)
 
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
         """One epoch; each time it is read the next one, from `first_epoch` on."""
-        if self._sequences is None and self._negatives is None:
+        if not (self._sequences or self._negatives or self._bags or self._lists):
             return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
         batches = self._made_batches(first_epoch).map(self._joined)
         sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
         return sized.prefetch(2).with_options(untuned())
 
     def _with_targets(self, data: Interactions, histories: HistoriesConfig) -> Sequences:
-        specs, index = self.model.schema.histories, self.model.history_index(data)
+        specs, index = self.model.schema.past, self.model.history_index(data)
         targets = choose_targets(data, **histories.rules, seed=self.seed)
         self.notes = targets.notes
         context = histories.context or max(spec.history_length for spec in specs.values())
@@ -92,6 +106,8 @@ class TrainingExamples:
         encoded = gathered(self._columns, batch["rows"])
         if self._sequences is not None:
             encoded = self.model.with_histories(encoded, batch["lists"])
+        if self._bags is not None:
+            encoded = self._bags.joined(encoded, batch["rows"])
         if self._negatives is not None:
             encoded["negatives"] = batch["negatives"]
         return encoded
@@ -113,6 +129,9 @@ class TrainingExamples:
         """Rows of the log of each batch of an epoch, with their histories."""
         if self._sequences is not None:
             yield from map(_tensors, self._sequences.epoch(self.batch_size, generator, self._whole))
+            return
+        if self._lists is not None:
+            yield from ({"rows": rows} for rows in self._lists.epoch(self.batch_size, generator))
             return
         order = generator.permutation(len(self))
         for start in range(0, len(order), self.batch_size):
@@ -148,12 +167,12 @@ class TrainingExamples:
 
 
 def validation_examples(
-    model: TwoTower, rows: Interactions, seen: Interactions, batch_size: int = 4096
+    model: TwoTower | Ranker, rows: Interactions, seen: Interactions, batch_size: int = 4096
 ) -> tf.data.Dataset:
     """Encoded batches to judge by, in the order of the rows, as they are asked when the model is served.
 
     Args:
-        model: an adapted model.
+        model: an adapted model. Of a ranker whose task orders lists, batches hold whole lists instead.
         rows: the validation rows.
         seen: what users had before; none of the rows may be in it.
         batch_size: rows a batch.
@@ -161,14 +180,48 @@ def validation_examples(
     Raises:
         DataError: if the model has histories and a row is in `seen`.
     """
-    columns = all_rows(rows, model.encode_rows, model.log_forms)
+    columns = _asked(model, rows, seen, model.log_forms)
     columns.update(validation_negatives(model, rows, seen))
+    lists = Grouped.of(model, rows)
+    if lists is None:
+        batches = row_batches(columns, len(rows), batch_size, None)
+    else:
+        batches = lists.batches(columns, batch_size)
+    return _with_bags(model, batches, rows, seen)
+
+
+def asked_examples(
+    model: Ranker, rows: Interactions, seen: Interactions, batch_size: int = 4096
+) -> tf.data.Dataset:
+    """As `validation_examples`, in the order of the rows, without labels, which need not be there."""
+    forms = {c: f for c, f in model.log_forms.items() if c in model.asked_forms}
+    columns = _asked(model, rows, seen, forms)
+    batches = row_batches(columns, len(rows), batch_size, None)
+    return _with_bags(model, batches, rows, seen)
+
+
+def _asked(
+    model: TwoTower | Ranker, rows: Interactions, seen: Interactions, forms: dict[str, Form]
+) -> dict[str, Any]:
+    columns = all_rows(rows, model.encode_rows, forms)
     if model.schema.histories:
         check_apart(rows, seen)
-        specs, codes = model.schema.histories, model.history_codes(seen)
+    if model.schema.past:
+        specs, codes = model.schema.past, model.history_codes(seen)
         past = past_windows(rows.log, seen, specs, model.history_index(seen), codes)
         columns = model.with_histories(columns, {n: _encoded(past, spec) for n, spec in specs.items()})
-    return row_batches(columns, len(rows), batch_size, None)
+    if model.schema.bags:
+        columns["row"] = tf.range(len(rows))
+    return columns
+
+
+def _with_bags(
+    model: TwoTower | Ranker, batches: tf.data.Dataset, rows: Interactions, seen: Interactions
+) -> tf.data.Dataset:
+    if not model.schema.bags:
+        return batches
+    bags = Bags(model, rows, seen)
+    return batches.map(lambda batch: bags.joined(batch, batch.pop("row"))).prefetch(2)
 
 
 def _encoded(past: dict[str, np.ndarray], spec: History) -> dict[str, Any]:

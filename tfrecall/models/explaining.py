@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tfrecall.answers.lists import Explanation
+from tfrecall.models.asking import query_defaults
 from tfrecall.models.repeats import histories
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.left_out import NO_ROWS, LeftOut, Listed, explained
@@ -50,15 +50,6 @@ def explanations(
         vectors,
         model.repeats,
     )
-
-
-def query_defaults(model: TwoTower) -> dict[str, Any]:
-    """For each column of queries the value of somebody of whom it is not known."""
-    defaults = dict(model.query_tower.unknowns)
-    if model.interactions is not None and "timestamp" in defaults:
-        # An unknown user asks now; the latest moment that the model knows is the end of training.
-        defaults["timestamp"] = model.interactions.log["timestamp"].max()
-    return defaults
 
 
 def _listed(model: TwoTower, raw: dict[str, np.ndarray], columns: list[str]) -> Listed:

@@ -1,20 +1,19 @@
 """Query and candidate towers: from raw features to one vector."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from tfrecall import schema
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
+from tfrecall.layers.dense import Activation, HiddenLayer, activation_function
 from tfrecall.layers.dropout import Dropout
 from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
 from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
 from tfrecall.layers.normalization import L2Normalization
 from tfrecall.raw import Form
-
-Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -91,10 +90,10 @@ class Tower(keras.Model):
         self.hidden_dropout = hidden_dropout
         self.batch_normalization = batch_normalization
         self._hidden = [
-            _Hidden(units, activation, hidden_dropout, batch_normalization)
+            HiddenLayer(units, activation, hidden_dropout, batch_normalization)
             for units in self.layer_sizes[:-1]
         ]
-        output = _function(output_activation)
+        output = activation_function(output_activation)
         self._last = keras.layers.Dense(self.layer_sizes[-1], output) if self.layer_sizes else None
         self._scale = L2Normalization() if normalize else None
 
@@ -103,7 +102,7 @@ class Tower(keras.Model):
         """Length of the vectors."""
         if self.layer_sizes:
             return self.layer_sizes[-1]
-        lengths = [_length(layer) for layer in self.features]
+        lengths = [layer.output_dim for layer in self.features]
         return lengths[0] if self.combine == "sum" else sum(lengths)
 
     @property
@@ -202,14 +201,7 @@ class Tower(keras.Model):
 
     @without_autograph
     def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
-        self._check_adapted()
-        vectors = [
-            layer(inputs[layer.name], training=training)
-            if layer.spec.type in ("categorical", "history")
-            else layer(inputs[layer.name])
-            for layer in self.features
-        ]
-        vectors = [self._for_each_interest(vector) for vector in vectors]
+        vectors = [self._for_each_interest(v) for v in self.feature_vectors(inputs, training)]
         combined = tf.add_n(vectors) if self.combine == "sum" else tf.concat(vectors, axis=-1)
         vector = self._dropout(combined, training=training)
         for hidden in self._hidden:
@@ -218,6 +210,18 @@ class Tower(keras.Model):
         # Where layers compute in fewer bits, scores and losses do not.
         vector = tf.cast(vector, tf.float32)
         return self._scale(vector) if self._scale else vector
+
+    def feature_vectors(
+        self, inputs: dict[str, tf.Tensor], training: bool | None = None
+    ) -> list[tf.Tensor]:
+        """The vector of each feature, in the order of the schema, before anything is done with them."""
+        self._check_adapted()
+        return [
+            layer(inputs[layer.name], training=training)
+            if layer.spec.type in ("categorical", "history")
+            else layer(inputs[layer.name])
+            for layer in self.features
+        ]
 
     def _for_each_interest(self, vector: tf.Tensor) -> tf.Tensor:
         if self.interests == 1 or vector.shape.rank == 3:
@@ -244,11 +248,14 @@ class Tower(keras.Model):
 
     def create_weights(self) -> None:
         """Makes the weights that are not there yet, as the first call would."""
-        row = {
+        self(self.preprocess(self.unknown_row()))
+
+    def unknown_row(self) -> dict[str, tf.Tensor]:
+        """One raw row of which nothing is known."""
+        return {
             column: tf.constant([[value]] if self.forms[column] == "strings" else [value])
             for column, value in self.unknowns.items()
         }
-        self(self.preprocess(row))
 
     def _check(self, raw: Iterable[str], wanted: Iterable[str]) -> None:
         self._check_adapted()
@@ -285,24 +292,6 @@ class Tower(keras.Model):
         }
 
 
-class _Hidden(keras.layers.Layer):
-    """A dense layer with an activation, what it gives normalised, some of it dropped."""
-
-    def __init__(
-        self, units: int, activation: Activation, dropout: float, batch_normalization: bool
-    ) -> None:
-        super().__init__()
-        self._dense = keras.layers.Dense(units, _function(activation))
-        self._normalization = keras.layers.BatchNormalization() if batch_normalization else None
-        self._dropout = Dropout(dropout)
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        vector = self._dense(inputs)
-        if self._normalization:
-            vector = self._normalization(vector, training=training)
-        return self._dropout(vector, training=training)
-
-
 @keras.utils.register_keras_serializable(package="tfrecall")
 class QueryTower(Tower):
     """Embeds who asks and in which context; see `Tower`."""
@@ -333,24 +322,8 @@ def share_tables(query: QueryTower, candidate: CandidateTower) -> None:
         layer.share(shared.setdefault((table, of), layer.inner))
 
 
-def _function(activation: Activation) -> Callable[[tf.Tensor], tf.Tensor] | str:
-    """What Keras takes as an activation; below 0 a leaky ReLU has the slope .2."""
-    if activation not in get_args(Activation):
-        raise ConfigError(
-            f"There is no activation {activation!r}.{nearest(str(activation), get_args(Activation))} "
-            f"Choose one of: {', '.join(get_args(Activation))}."
-        )
-    return tf.nn.leaky_relu if activation == "leaky_relu" else activation
-
-
-def _length(layer: FeatureLayer) -> int:
-    if isinstance(layer, HistoryFeature):
-        return layer.output_dim
-    return getattr(layer.spec, "embedding_dim", 1)
-
-
 def _check_summable(layers: Sequence[FeatureLayer]) -> None:
-    lengths = {f"{layer.spec.column} ({layer.spec.type})": _length(layer) for layer in layers}
+    lengths = {f"{layer.spec.column} ({layer.spec.type})": layer.output_dim for layer in layers}
     if len(set(lengths.values())) > 1:
         raise ConfigError(
             '`combine = "sum"` adds the vectors of a tower up, so they must be equally long. Received: '

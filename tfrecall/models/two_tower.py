@@ -1,30 +1,23 @@
 """The two-tower retrieval model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from tfrecall._keras import keras, tf, tfrs
-from tfrecall.data.contexts import EventContext
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.pipelines import as_batches, column_batches, to_frame
-from tfrecall.data.sequences import past_windows
 from tfrecall.data.vocabulary import FIRST
-from tfrecall.errors import ConfigError, DataError
-from tfrecall.event_context import aligned
+from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
-from tfrecall.layers.features import ColumnReader
 from tfrecall.layers.interests import best_scores
-from tfrecall.models.catalogue import Catalogue
-from tfrecall.models.encoding import EncodesBatches
+from tfrecall.models.adapting import LearnsFromData
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import AsksTask
 from tfrecall.models.towers import Activation, CandidateTower, QueryTower, share_tables
 from tfrecall.models.vector_retriever import VectorRetriever
-from tfrecall.raw import Form, raw_features
-from tfrecall.schema import History, Schema, schema_from_dict, schema_to_dict
+from tfrecall.schema import Schema, schema_from_dict, schema_to_dict
 from tfrecall.tasks.auc import PairAUC
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.pairs import PairTask
@@ -33,7 +26,7 @@ from tfrecall.tasks.top_k import ExactTopK
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
+class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
     """A query tower and a candidate tower whose inner product is the score.
 
     With a history of several interests (`encoders.Interests`) a query has several vectors, and its score
@@ -105,6 +98,7 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.schema = schema_from_dict(schema)
+        _check_past(self.schema)
         self._settings: dict[str, Any] = {
             "layer_sizes": tuple(layer_sizes),
             "dropout": dropout,
@@ -159,118 +153,13 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         self.top_k = ExactTopK(self.ks)
         self.pair_auc = PairAUC() if isinstance(self.task, PairTask) else None
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
-        self._catalogue: Catalogue | None = None
-        self.interactions: Interactions | None = None
+        self._catalogue = None
+        self.interactions = None
         self.repeats: Repeats | None = None
 
-    # Data
-
-    def adapt(
-        self, examples: Interactions | tf.data.Dataset, candidates: tf.data.Dataset | None = None
-    ) -> None:
-        """Learns vocabularies, boundaries and moments, and takes in the catalogue.
-
-        Args:
-            examples: the training data: a log, or a dataset of dictionaries of raw features.
-            candidates: only with a dataset: dictionaries with the features of each candidate, or the
-                bare ids. Of rows with the same id the first is kept.
-
-        What no training row holds is not learned: the id of a candidate without one is unknown, and
-        has the trained row of unknown values instead of a random one.
-
-        Raises:
-            MissingColumnError: if the data lack a column of the schema.
-            DataError: if the data cannot be learned from, or the model has weights already.
-            ConfigError: if the schema names candidates by another column than the log does.
-        """
-        if isinstance(examples, Interactions):
-            queries, items = examples.queries, examples.items
-            self.schema.check_query(queries.columns)
-            self.schema.check_candidate(items.columns)
-            self._check_names_items()
-            counts = np.bincount(examples.item_rows, minlength=items.height)
-            self.interactions = examples
-            self._check_no_column_is_history(queries.columns)
-            self._adapt(self._reader(examples, queries), items, counts)
-        else:
-            self._adapt_to_datasets(examples, candidates)
-
-    def _reader(self, data: Interactions, queries: pl.DataFrame) -> ColumnReader:
-        """Of the columns of the queries, and of what the log says of the events of histories."""
-        lists = self.schema.histories.values()
-        beside = {column: name for spec in lists for name, column in spec.context_columns.items()}
-
-        def read(column: str, form: Form) -> tf.data.Dataset:
-            if column not in beside:
-                return column_batches(queries, column, form)
-            told = EventContext.of(data, beside[column]).series.alias(column)
-            return column_batches(told.to_frame(), column, "string")
-
-        return read
-
-    def _check_no_column_is_history(self, columns: Iterable[str]) -> None:
-        taken = [name for name in self.schema.history_columns if name in columns]
-        if taken:
-            raise ConfigError(
-                f'The log or the user table has a column "{taken[0]}", and the schema names a history so, '
-                "which is made of the log. Rename the column, or give the History another `column`."
-            )
-
-    def _check_names_items(self) -> None:
-        if self.schema.candidate_id != "item_id":
-            raise ConfigError(
-                f'The schema names candidates by "{self.schema.candidate_id}", but an interaction log names '
-                'them by "item_id". Leave `candidate_id` out; it is for datasets of raw features.'
-            )
-
-    def _adapt_to_datasets(self, examples: tf.data.Dataset, candidates: tf.data.Dataset | None) -> None:
-        if candidates is None:
-            raise DataError(
-                "A dataset of examples does not hold the catalogue. Pass `candidates=`, a dataset with "
-                f"the features {self.schema.candidate_columns} of each candidate."
-            )
-        name = self.schema.candidate_id
-        examples, candidates = as_batches(examples, name), as_batches(candidates, name)
-        self.schema.check_query(examples.element_spec, of_log=False)
-        self.schema.check_candidate(candidates.element_spec)
-        self._check_names_candidates(examples.element_spec)
-        of = [spec.of.column for spec in self.schema.query if isinstance(spec, History)]
-        items = to_frame(candidates, [name, *self.schema.candidate_columns, *of])
-        items = items.unique(name, keep="first", maintain_order=True)
-        seen = to_frame(examples, [name]).group_by(name).len()
-        counts = items.join(seen, on=name, how="left", maintain_order="left")["len"].fill_null(0)
-        self._adapt(lambda c, _: examples.map(lambda raw: raw[c]), items, counts.to_numpy())
-
-    def _adapt(self, read_query: ColumnReader, items: pl.DataFrame, counts: np.ndarray) -> None:
-        if not counts.any():
-            raise DataError(
-                f"None of the {items.height:,} candidates occurs in the examples, so nothing can be "
-                f'learned. Look whether "{self.schema.candidate_id}" means the same in both.'
-            )
-        seen = items.filter(pl.Series(counts > 0))
-
-        def read_item(column: str, form: Form) -> tf.data.Dataset:
-            return column_batches(seen, column, form)
-
-        self.candidate_tower.adapt(read_item)
-        # After the candidates, whose tables histories may share.
-        ids = seen[self.schema.candidate_id].cast(pl.String).to_list()
-        self.query_tower.adapt(read_query, ids, read_item)
-        self._catalogue = Catalogue.build(items, self.schema.candidate_id, self.candidate_tower, counts)
+    def _adapted(self) -> None:
         if isinstance(self.task, SampledSoftmax):
-            self.task.adapt(self._catalogue.probability.numpy()[FIRST:])
-
-    @property
-    def is_adapted(self) -> bool:
-        """Whether the model has seen data."""
-        return self._catalogue is not None
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """The candidates that the model was adapted to."""
-        if self._catalogue is None:
-            raise DataError("The model has not seen data yet. Call `adapt` first.")
-        return self._catalogue
+            self.task.adapt(self.catalogue.probability.numpy()[FIRST:])
 
     # Keras
 
@@ -388,26 +277,6 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         """
         return self.query_tower.embed(self.raw_queries(queries))
 
-    def raw_queries(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
-        """Queries as the query tower takes them; histories made of the log are indexes already."""
-        forms = self.query_tower.forms
-        made = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
-        queries = aligned(queries, self.schema.contexts)
-        absent = [*made, *(c for spec in made.values() for c in spec.context_columns.values())]
-        raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
-        return {**raw, **self._past(queries, made)}
-
-    def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
-        if not specs:
-            return {}
-        if self.interactions is None:
-            raise DataError(
-                "The model was adapted to a dataset, so it does not know what users had before. Give the "
-                f"queries the columns {', '.join(specs)}: lists of item ids, oldest first."
-            )
-        log = self.interactions
-        return past_windows(queries, log, specs, self.history_index(log), self.history_codes(log))
-
     @property
     def history_log(self) -> Interactions | None:
         """The log that the histories of queries are taken from; None of a model without histories."""
@@ -423,4 +292,12 @@ class TwoTower(EncodesBatches, AsksTask, tfrs.Model):
         """The towers alone, without `repeats`."""
         return VectorRetriever(
             self.name, self.catalogue.ids, self.embed_candidates(), self.embed_queries
+        )
+
+
+def _check_past(schema: Schema) -> None:
+    if schema.bags:
+        raise ConfigError(
+            f'The history "{next(iter(schema.bags))}" holds what users have at any time, the target '
+            "among it. A retriever answers from what came before: leave `anytime` out."
         )

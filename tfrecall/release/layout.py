@@ -9,7 +9,8 @@
     context/<version>/       what is known of users and items: features, histories, item columns
     metrics.json, config.toml, report.html, of the current version
 
-A baseline has `context/` and `scorer/<version>/`, the arrays that its scores are made of, instead.
+A baseline has `context/` and `scorer/<version>/`, the arrays that its scores are made of, instead. A
+ranker has `context/` and `ranker/<version>/`, a SavedModel: raw query and candidate features -> score.
 
 `query/`, `candidate/` and `retrieval/` are what TF Serving takes as a model's base path. A version is
 written into a temporary directory and its parts are renamed into place; it counts from the moment that
@@ -31,8 +32,9 @@ from tfrecall.release.locks import LOCK, locked
 from tfrecall.release.manifest import FORMAT, MANIFEST, manifest_file, read_manifest, versions
 
 PARTS = ("query", "candidate", "retrieval", "index", "context")
+RANKER_PARTS = ("ranker", "context")
 # Whatever any version may consist of.
-_ALL_PARTS = (*PARTS, "scorer")
+_ALL_PARTS = (*PARTS, "scorer", "ranker")
 # Names the version whose parts are being moved, so that what a killed process moved is found again.
 _JOURNAL = ".publishing"
 _UNFINISHED = ".unfinished-"

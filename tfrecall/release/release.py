@@ -340,6 +340,10 @@ def load(path: str | Path, version: int | None = None, *, verify: bool = True) -
         from tfrecall.release.baseline import BaselineRelease  # which is a Release itself
 
         return BaselineRelease(root, manifest)
+    if manifest.get("kind") == "ranker":
+        from tfrecall.release.ranker import RankerRelease  # likewise
+
+        return RankerRelease(root, manifest)
     index = root / "index" / str(manifest["version"])
     bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])
     return Release(root, manifest, bundle)

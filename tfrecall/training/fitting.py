@@ -18,6 +18,7 @@ from tfrecall.config import HistoriesConfig
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.models.examples import TrainingExamples, validation_examples
+from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.training.judge import Judge
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
@@ -51,7 +52,7 @@ class Fitted:
 
 
 def fit(
-    model: TwoTower,
+    model: TwoTower | Ranker,
     train: Interactions,
     validation: Interactions | None = None,
     *,
@@ -63,7 +64,7 @@ def fit(
     mixed_precision: bool = False,
     batch_size: int = 2048,
     epochs: int = 20,
-    monitor: str = MONITOR,
+    monitor: str | None = None,
     patience: int | None = 3,
     validate_every: int = 1,
     seed: int = 42,
@@ -95,8 +96,9 @@ def fit(
         batch_size: rows a step.
         epochs: at most.
         monitor: the validation metric that decides, without `val_`; higher is better unless it is the
-            loss. A metric of Keras' validation, or a figure of the final table: `seen_removed/hit_rate@50`,
-            see `Judge`.
+            loss or an error. A metric of Keras' validation or, of a retrieval model, a figure of the final
+            table: `seen_removed/hit_rate@50`, see `Judge`. None for `MONITOR`, with a ranker for what its
+            task is measured by first.
         patience: validated epochs without improvement to wait for; None trains all epochs and keeps the
             last weights.
         validate_every: epochs between two validations.
@@ -115,9 +117,13 @@ def fit(
         CheckpointError: if there is a checkpoint of another training.
     """
     seen = train if seen is None else seen
+    monitor = monitor or getattr(model.task, "monitor", MONITOR)
+    model.check_rows(train, "training rows", learned=True)
     judges = []
-    if validation is not None and Judge.is_meant(monitor):
-        judges.append(Judge(monitor, validation, seen))
+    if validation is not None:
+        model.check_rows(validation, "validation rows", learned=False)
+        if Judge.is_meant(monitor):
+            judges.append(Judge(monitor, validation, seen))
     seed_everything(seed)
     if not model.is_adapted:
         model.adapt(train)
@@ -213,13 +219,18 @@ def _found(kept: Checkpoints | None) -> CheckpointFile | None:
     return found
 
 
-def _rows_at_once(model: TwoTower) -> int:
-    """Validation rows a batch, each of which is scored for the whole catalogue at once."""
+def _rows_at_once(model: TwoTower | Ranker) -> int:
+    """Validation rows a batch, each of which is scored for the whole catalogue at once.
+
+    Not by a ranker, whose rows are pairs.
+    """
+    if isinstance(model, Ranker):
+        return VALIDATION_ROWS
     return max(1, min(VALIDATION_ROWS, VALIDATION_SCORES // len(model.catalogue.ids)))
 
 
 def _identity(
-    model: TwoTower,
+    model: TwoTower | Ranker,
     train: Interactions,
     validation: Interactions | None,
     seen: Interactions,

@@ -1,0 +1,201 @@
+"""Writing a ranker as a release: one SavedModel and what is known of users and items."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import keras, tf
+from tfrecall.errors import ExportError
+from tfrecall.exporting.context import write_context
+from tfrecall.exporting.export import (
+    SAMPLE_ROWS,
+    check_facts,
+    histories_of,
+    item_table,
+    made_with,
+    now,
+    sample_queries,
+    told_of_histories,
+)
+from tfrecall.exporting.round_trip import Case, check_replayed
+from tfrecall.exporting.warmup import write_warmup
+from tfrecall.models.asking import query_defaults
+from tfrecall.models.ranker import Ranker
+from tfrecall.raw import raw_features
+from tfrecall.release.layout import RANKER_PARTS, Documents, publish, unfinished
+from tfrecall.release.release import load
+
+if TYPE_CHECKING:
+    from tfrecall.release.ranker import RankerRelease
+
+OUTPUT = "score"
+
+
+def export_ranker(
+    model: Ranker,
+    path: str | Path,
+    *,
+    facts: dict[str, Any] | None = None,
+    documents: Documents | None = None,
+) -> "RankerRelease":
+    """Writes the next version of the release of a ranker and opens it.
+
+    As with `export`, the version is complete and compared with the live model in a fresh process before
+    it is published.
+
+    Args:
+        model: an adapted, trained model.
+        path: the release directory; made if it is not there.
+        facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
+        documents: gets the whole manifest and gives texts to publish beside it, by file name.
+
+    Raises:
+        ExportError: if the directory cannot be written, the scores are not finite, or the exported model
+            answers unlike the live one.
+    """
+    root = Path(path)
+    check_facts(facts)
+    with unfinished(root) as directory:
+        try:
+            save_ranker(model, str(directory / "ranker"))
+            difference = _compare(model, directory)
+            items = item_table(model.catalogue, model.schema.candidate_id)
+            write_context(
+                directory / "context",
+                items,
+                model.interactions,
+                model.query_tower.forms,
+                histories_of(model),
+            )
+        except (OSError, tf.errors.OpError, pl.exceptions.PolarsError) as error:
+            raise ExportError(
+                f"The release could not be written to {root}: {error}. Check the permissions and the free "
+                "space there. The version before is untouched."
+            ) from error
+        manifest = {**_manifest(model, difference), **(facts or {})}
+        manifest = publish(root, directory, manifest, documents, RANKER_PARTS)
+    return cast("RankerRelease", load(root, manifest["version"], verify=False))
+
+
+def save_ranker(model: Ranker, path: str) -> None:
+    """Writes a ranker as one SavedModel, whose signatures give `score`, float32 `[n]`.
+
+    - `serving_default`: the raw columns of queries and of candidates, side by side.
+    - `rank`: the raw columns of queries, and `candidate_ids` (string `[n]`), whose features the model
+      has itself; an id that is not in the catalogue is an item of which nothing is known.
+
+    Queries are as many as candidates, or a single one, which is scored with all of them.
+    """
+    query, candidate = model.query_tower.signature, model.candidate_tower.signature
+    ids = tf.TensorSpec([None], tf.string, name="candidate_ids")
+
+    def by_features(**raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        columns = {name: raw[name] for name in candidate}
+        encoded = model.candidate_tower.preprocess(columns)
+        return _scored(model, raw, encoded, _rows(columns[next(iter(candidate))]))
+
+    def by_ids(candidate_ids: tf.Tensor, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        encoded = model.catalogue.features(model.catalogue.index(candidate_ids))
+        return _scored(model, raw, encoded, _rows(candidate_ids))
+
+    default = tf.function(by_features, autograph=False).get_concrete_function(**query, **candidate)
+    rank = tf.function(by_ids, autograph=False).get_concrete_function(candidate_ids=ids, **query)
+    module = tf.Module()
+    module.tracked = _resources(model)
+    signatures = {"serving_default": default, "rank": rank}
+    tf.saved_model.save(module, path, signatures=signatures)
+
+
+def _scored(
+    model: Ranker, raw: dict[str, tf.Tensor], candidate: dict[str, Any], count: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    signature = model.query_tower.signature
+    # Servers do not look: a list nested too deep would be answered by chance.
+    columns = {name: tf.ensure_shape(raw[name], spec.shape) for name, spec in signature.items()}
+    queries = _rows(next(iter(columns.values())))
+    fits = tf.debugging.Assert(
+        (queries == 1) | (queries == count),
+        ["Queries are as many as candidates, or a single one. Received:", queries, count],
+    )
+    with tf.control_dependencies([fits]):
+        rows = tf.minimum(tf.range(count), queries - 1)
+    query = model.query_tower.preprocess(columns)
+    return {OUTPUT: model.score(query, candidate, rows, training=False)}
+
+
+def _rows(column: tf.Tensor) -> tf.Tensor:
+    return tf.shape(column)[0]
+
+
+def _resources(model: Ranker) -> list[Any]:
+    lookups = [part for part in model.submodules if isinstance(part, keras.layers.StringLookup)]
+    tables = [lookup.lookup_table for lookup in (*lookups, model.catalogue.lookup)]
+    return [*model.variables, *tables]
+
+
+def _compare(model: Ranker, directory: Path) -> float:
+    """The largest difference between what was written and the live model; writes warm-up requests."""
+    queries = sample_queries(model, SAMPLE_ROWS)
+    count = min(len(model.catalogue), len(next(iter(queries.values()))))
+    queries = {column: values[:count] for column, values in queries.items()}
+    items = model.catalogue.items[:count]
+    candidates = raw_features(items, model.candidate_tower.forms)
+    ids = model.catalogue.ids[:count]
+    live = model.score_raw(queries, np.arange(count), np.arange(count))
+    one = {column: values[:1] for column, values in queries.items()}
+    broadcast = model.score_raw(one, np.arange(count), np.zeros(count, np.int64))
+    if not (np.isfinite(live).all() and np.isfinite(broadcast).all()):
+        raise ExportError(
+            f"{int((~np.isfinite(live)).sum())} of {count} scores are NaN or infinite: the training "
+            "diverged. Lower the learning rate and train again."
+        )
+    cases = [
+        _case("serving_default", {**queries, **candidates}, live),
+        _case("rank", {**queries, "candidate_ids": ids}, live),
+        _case("serving_default", {**one, **candidates}, broadcast),
+        _case("rank", {**one, "candidate_ids": ids}, broadcast),
+    ]
+    requests = [("serving_default", {**one, **candidates}), ("rank", {**one, "candidate_ids": ids})]
+    write_warmup(directory / "ranker", "ranker", requests)
+    return check_replayed(directory, cases)
+
+
+def _case(signature: str, inputs: dict[str, np.ndarray], scores: np.ndarray) -> Case:
+    plain = {name: values.tolist() for name, values in inputs.items()}
+    return Case("ranker", signature, plain, {OUTPUT: scores})
+
+
+def _manifest(model: Ranker, difference: float) -> dict[str, Any]:
+    config = model.get_config()
+    return {
+        "kind": "ranker",
+        "created_at": now(),
+        "model": {
+            "name": model.name,
+            "type": type(model).__name__,
+            "fingerprint": _fingerprint(model),
+            "candidates": len(model.catalogue),
+            "task": type(model.task).__name__,
+        },
+        "label": config["label"],
+        "schema": config["schema"],
+        "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
+        "candidate": {"forms": model.candidate_tower.forms},
+        "histories": told_of_histories(model.schema),
+        "round_trip": {"largest_relative_difference": difference},
+        "made_with": made_with(),
+    }
+
+
+def _fingerprint(model: Ranker) -> str:
+    """SHA-256 of the weights, of what the towers learned from data, and of the candidates."""
+    digest = hashlib.sha256(json.dumps(model.catalogue.ids.tolist()).encode())
+    for tower in (model.query_tower, model.candidate_tower):
+        digest.update(json.dumps(tower.get_config(), sort_keys=True).encode())
+    for weights in model.get_weights():
+        digest.update(np.ascontiguousarray(weights).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,410 @@
+"""The ranking model: one score for a query and a candidate, of all that is known of both."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import keras, tf, tfrs, without_autograph
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.labels import Label
+from tfrecall.data.pipelines import to_frame
+from tfrecall.data.vocabulary import FIRST
+from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
+from tfrecall.layers.crosses import Biases, Cross, Crosses, MeanSquares
+from tfrecall.layers.dense import Activation, HiddenLayer
+from tfrecall.layers.dropout import Dropout
+from tfrecall.models.adapting import LearnsFromData
+from tfrecall.models.asking import paired, users_asking
+from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
+from tfrecall.raw import Form
+from tfrecall.schema import Categorical, Schema, schema_from_dict, schema_to_dict
+from tfrecall.specifications import from_plain
+from tfrecall.tasks.ranking import Ratings
+
+Encoded = dict[str, Any]
+# Pairs scored at once: bounds the memory that the vectors of their features take.
+AT_ONCE = 65_536
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Ranker(LearnsFromData, tfrs.Model):
+    """Scores pairs of a query and a candidate by the features of both and their crosses.
+
+    The score is a sum: the mean of all labels, a number for each value of some features (`biases`), the
+    inner product of both sides (`dot`), and what dense layers make of the other crosses. Each part is
+    there if it is asked for. With the ids alone, `dot`, biases and the mean it is matrix factorisation,
+    with a `History` of `anytime` and `RootSum` beside the user SVD++, with more features a factorization
+    machine between both sides.
+
+    Takes the same schema, features and data as `TwoTower`: raw batches are encoded once, in the input
+    pipeline, and of a candidate a batch needs only its id. A batch holds labels, too.
+
+    The gradient is that of the mean loss of a batch, as with `tfrs.tasks.Ranking`, so learning rates of
+    tutorials carry over.
+
+    Args:
+        schema: the features of both sides.
+        layer_sizes: units of the dense layers before the last, which has one.
+        task: `Ratings` (the default), `Clicks`, `Lists`, `tfrs.tasks.Ranking`, or anything called like it.
+        label: what is predicted: a `Label`, or the name of a column of the log.
+        crosses: see `tfrecall.layers.crosses.Crosses`.
+        cross_layers, cross_projection: of `dcn`.
+        biases: columns of Categorical features that get a number for each value.
+        global_mean: whether scores begin at the one score that suits all training rows best.
+        dropout: share of the values dropped at the entry of the dense layers.
+        hidden_dropout: share of the values dropped after each of them.
+        batch_normalization: whether the values after each of them are normalised.
+        activation: of the dense layers.
+        embedding_regularization: weight of the squared length of the vectors of a row's features, the mean
+            of which over the rows of a batch is added to the loss.
+        bias_regularization: likewise of the squares of `biases`.
+        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+            Keras' default, uniform in +-.05.
+
+    Attributes:
+        interactions: the log that the model was adapted to; None if it was a dataset. What a user had
+            is what stands there.
+
+    Raises:
+        ConfigError: if a cross needs features of one length, a bias names no Categorical feature, the label
+            is a feature itself, or both sides read columns of one name.
+        MissingColumnError: from `adapt`, if the data lack a column.
+        DataError: if used before `adapt`; from `adapt`, if labels cannot be learned from.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | dict[str, Any],
+        layer_sizes: Sequence[int] = (256, 64),
+        *,
+        task: keras.layers.Layer | None = None,
+        label: Label | str | dict[str, Any] = "rating",
+        crosses: Sequence[Cross] = ("concat",),
+        cross_layers: int = 1,
+        cross_projection: int | None = None,
+        biases: Sequence[str] = (),
+        global_mean: bool = True,
+        dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        batch_normalization: bool = False,
+        activation: Activation = "relu",
+        embedding_regularization: float = 0.0,
+        bias_regularization: float = 0.0,
+        embedding_stddev: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.schema = schema_from_dict(schema)
+        self.label = Label(label) if isinstance(label, str) else from_plain(Label, label, Label)
+        self.task = task if task is not None else Ratings()
+        self._settings: dict[str, Any] = {
+            "layer_sizes": tuple(layer_sizes),
+            "crosses": tuple(crosses),
+            "cross_layers": cross_layers,
+            "cross_projection": cross_projection,
+            "biases": tuple(biases),
+            "global_mean": global_mean,
+            "dropout": dropout,
+            "hidden_dropout": hidden_dropout,
+            "batch_normalization": batch_normalization,
+            "activation": activation,
+            "embedding_regularization": embedding_regularization,
+            "bias_regularization": bias_regularization,
+            "embedding_stddev": embedding_stddev,
+        }
+        stddev = {"embedding_stddev": embedding_stddev}
+        self.query_tower = QueryTower(self.schema.query, name="query_tower", **stddev)
+        self.candidate_tower = CandidateTower(self.schema.candidate, name="candidate_tower", **stddev)
+        share_tables(self.query_tower, self.candidate_tower)
+        self.crosses = Crosses(crosses, cross_layers, cross_projection)
+        self._check()
+        self._dropout = Dropout(dropout)
+        self._hidden = [
+            HiddenLayer(units, activation, hidden_dropout, batch_normalization) for units in layer_sizes
+        ]
+        self._last = keras.layers.Dense(1) if self.crosses.are_deep else None
+        self._penalties = [MeanSquares(embedding_regularization), MeanSquares(bias_regularization)]
+        self.offset = self.add_weight("offset", [], initializer="zeros", trainable=False)
+        self._biases: dict[str, Biases] = {}
+        self._mean_loss = keras.metrics.Mean(name="mean_loss")
+        self._catalogue = None
+        self.interactions = None
+
+    def _check(self) -> None:
+        towers = (self.query_tower, self.candidate_tower)
+        self.crosses.check_lengths(
+            {layer.name: layer.output_dim for tower in towers for layer in tower.features}
+        )
+        if self.query_tower.interests > 1:
+            raise ConfigError(
+                f"A ranker takes one vector a history. Received one of {self.query_tower.interests} "
+                "interests. Give it an encoder that makes one vector."
+            )
+        if self.label.column in [*self.schema.query_columns, *self.schema.candidate_columns]:
+            raise ConfigError(
+                f'"{self.label.column}" is to be predicted, so it cannot be a feature: it is not known when '
+                "somebody asks. Take it out of the schema, or name another label."
+            )
+        twice = [c for c in self.candidate_tower.forms if c in self.query_tower.forms]
+        if twice:
+            raise ConfigError(
+                f'A query feature and a candidate feature both read a column "{twice[0]}". The exported '
+                "model takes all columns side by side: rename one of them."
+            )
+        known = [f.column for f in [*self.schema.query, *self.schema.candidate] if _is_categorical(f)]
+        for column in self._settings["biases"]:
+            if column not in known:
+                raise ConfigError(
+                    f'`biases` names "{column}", which is no Categorical feature of the schema. Those are: '
+                    f"{', '.join(known) or 'none'}."
+                )
+
+    # Data
+
+    @property
+    def asked_forms(self) -> dict[str, Form]:
+        """The raw columns that a score needs and the form of each."""
+        return super().forms
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """The raw columns that training needs and the form of each: those asked with, and the label."""
+        group = {self.task.group: "string"} if self._needs_lists else {}
+        return {**super().forms, self.label.column: "number", **group}
+
+    @property
+    def _needs_lists(self) -> bool:
+        return bool(getattr(self.task, "needs_lists", False))
+
+    def adapt(
+        self, examples: Interactions | tf.data.Dataset, candidates: tf.data.Dataset | None = None
+    ) -> None:
+        is_log = isinstance(examples, Interactions)
+        log = examples.log if is_log else to_frame(examples, [self.label.column])
+        self.label.check(log)
+        super().adapt(examples, candidates)
+        if self._settings["global_mean"]:
+            labels = self.label.values(log[self.label.column])
+            offset = getattr(self.task, "offset", np.mean)
+            self.offset.assign(offset(labels))
+
+    def _adapted(self) -> None:
+        for side, tower in (("query", self.query_tower), ("candidate", self.candidate_tower)):
+            sizes = {
+                layer.name: len(layer.state) + 2
+                for layer in tower.features
+                if _is_categorical(layer.spec) and layer.spec.column in self._settings["biases"]
+            }
+            if sizes:
+                self._biases[side] = Biases(sizes, name=f"{side}_biases")
+
+    def check_rows(self, rows: Interactions, what: str, *, learned: bool) -> None:
+        """Refuses rows whose labels cannot be learned from, or not be judged by."""
+        self.label.check(rows.log, what, learned=learned)
+
+    def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> Encoded:
+        encoded = super()._encode(raw, training, histories)
+        if self.label.column in raw:
+            label = tf.cast(raw[self.label.column], tf.float64)
+            if self.label.threshold is not None:
+                label = tf.cast(label >= self.label.threshold, tf.float64)
+            encoded["label"] = tf.cast(label, tf.float32)
+        if self._needs_lists and self.task.group in raw:
+            names = raw[self.task.group]
+            names = names if names.dtype == tf.string else tf.strings.as_string(names)
+            encoded["list"] = tf.strings.to_hash_bucket_fast(names, 2**62)
+        return encoded
+
+    # Scores
+
+    @without_autograph
+    def call(self, inputs: Encoded, training: bool | None = None) -> tf.Tensor:
+        """Scores of encoded pairs, float `[n]`."""
+        candidate = self.catalogue.features(inputs["candidate_index"])
+        return self.score(inputs["query"], candidate, training=training)
+
+    @without_autograph
+    def score(
+        self,
+        query: Encoded,
+        candidate: Encoded,
+        query_rows: tf.Tensor | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Scores of pairs.
+
+        Args:
+            query: encoded query features, as `query_tower.preprocess` gives them.
+            candidate: encoded candidate features, `[n, ...]`, as `catalogue.features` gives them.
+            query_rows: int `[n]`, the query of each candidate, where one query has many: its features are
+                embedded once. None where both are equally many.
+            training: whether to drop values.
+
+        Returns:
+            Float32 `[n]`.
+        """
+        left = self.query_tower.feature_vectors(query, training)
+        right = self.candidate_tower.feature_vectors(candidate, training)
+        biases = [self._biases[side](inputs) for side, inputs in self._biased(query, candidate)]
+        if query_rows is not None:
+            left = [tf.gather(vectors, query_rows) for vectors in left]
+            if "query" in self._biases:
+                biases[0] = [tf.gather(values, query_rows) for values in biases[0]]
+        numbers = [value for values in biases for value in values]
+        for penalty, values in zip(self._penalties, (left + right, numbers), strict=True):
+            penalty(values)
+        parts = [tf.cast(value, tf.float32) for value in numbers]
+        if "dot" in self.crosses.crosses:
+            parts.append(tf.cast(self.crosses.dot(left, right), tf.float32))
+        if self._last is not None:
+            parts.append(tf.cast(self._deep(left, right, training), tf.float32))
+        return tf.add_n(parts) + self.offset
+
+    def _biased(self, query: Encoded, candidate: Encoded) -> list[tuple[str, Encoded]]:
+        sides = {"query": query, "candidate": candidate}
+        return [(side, sides[side]) for side in sides if side in self._biases]
+
+    def _deep(self, left: list[tf.Tensor], right: list[tf.Tensor], training: bool | None) -> tf.Tensor:
+        vector = self._dropout(self.crosses(left, right), training=training)
+        for hidden in self._hidden:
+            vector = hidden(vector, training=training)
+        return self._last(vector)[:, 0]
+
+    def scores(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> np.ndarray:
+        """Scores of pairs of raw ids, as the release of the model gives them: float32 `[n]`.
+
+        Users are as they were when the log ended: what the user table says, the context of the last
+        event, and what they had. Of a user who is not known nothing is.
+
+        Args:
+            user_ids: one for each item, or a single one for all.
+            item_ids: `[n]`.
+
+        Raises:
+            DataError: if an item is not in the catalogue, users and items do not pair up, or the model was
+                adapted to a dataset.
+        """
+        users, places = paired(user_ids, item_ids)
+        return self.score_raw(users_asking(self, users), self.catalogue_rows(item_ids), places)
+
+    def score_raw(
+        self, queries: dict[str, Any], items: np.ndarray, query_rows: np.ndarray
+    ) -> np.ndarray:
+        """Scores of pairs of raw queries and rows of the item table: float32 `[n]`.
+
+        Args:
+            queries: raw features, as `query_tower.signature` names them.
+            items: int `[n]`, rows of the item table.
+            query_rows: int `[n]`, the query of each.
+        """
+        index = items.astype(np.int32) + FIRST
+        parts = [
+            self._scored(queries, tf.constant(index[some]), tf.constant(query_rows[some])).numpy()
+            for some in np.array_split(np.arange(len(index)), max(1, -(-len(index) // AT_ONCE)))
+        ]
+        return np.concatenate(parts)
+
+    def catalogue_rows(self, item_ids: Sequence[str]) -> np.ndarray:
+        """The row of each item in the item table: int32 `[n]`.
+
+        Raises:
+            DataError: if an item is not in the catalogue.
+        """
+        index = self.catalogue.index(tf.constant(list(item_ids), tf.string)).numpy()
+        if (index < FIRST).any():
+            strange = str(item_ids[int(np.argmax(index < FIRST))])
+            raise DataError(
+                f'There is no item "{strange}" in the catalogue of {len(self.catalogue):,} items.'
+                f"{nearest(strange, self.catalogue.ids)}"
+            )
+        return index - FIRST
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _scored(self, raw: dict[str, tf.Tensor], index: tf.Tensor, query_rows: tf.Tensor) -> tf.Tensor:
+        query = self.query_tower.preprocess(raw)
+        return self.score(query, self.catalogue.features(index), query_rows, training=False)
+
+    # Keras
+
+    def fit(self, x: Any = None, *, validation_data: Any = None, **kwargs: Any) -> Any:
+        """As `keras.Model.fit`, on datasets of raw or of encoded features, labels among them."""
+        validation = None if validation_data is None else self._encoded(validation_data).cache()
+        examples = self._encoded(x, training=True)
+        self._check_labelled(examples.element_spec)
+        self._create_weights()
+        return super().fit(examples, validation_data=validation, **kwargs)
+
+    def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`."""
+        return super().evaluate(self._encoded(x), **kwargs)
+
+    def _check_labelled(self, columns: Any) -> None:
+        if "label" not in columns:
+            raise MissingColumnError(
+                f'Batches to train on hold what is to be predicted, "{self.label.column}". Received encoded '
+                f"batches of: {', '.join(columns)}. Put it into the batches, or name another `label`."
+            )
+
+    def compute_loss(self, inputs: Encoded, training: bool = False) -> tf.Tensor:
+        """The mean loss of the batch; updates the metrics."""
+        if isinstance(inputs, tuple):  # so wraps Keras what `train_on_batch` is given
+            (inputs,) = inputs
+        labels = inputs["label"][:, tf.newaxis]
+        scores = self(inputs, training=training)[:, tf.newaxis]
+        options: dict[str, Any] = {"sample_weight": inputs.get("sample_weight"), "training": training}
+        count = tf.cast(tf.size(labels), tf.float32)
+        if self._needs_lists:
+            options["groups"] = inputs["list"]
+            count = self.task.counted(labels, inputs["list"])
+        loss = self.task(labels=labels, predictions=scores, **options)
+        self._mean_loss.update_state(loss, sample_weight=count)
+        return loss
+
+    def train_step(self, inputs: Encoded) -> dict[str, tf.Tensor]:
+        return self._told(super().train_step(inputs))
+
+    def test_step(self, inputs: Encoded) -> dict[str, tf.Tensor]:
+        return self._told(super().test_step(inputs))
+
+    def _told(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The mean loss of the epoch instead of the last batch's."""
+        silent = ["mean_loss", "total_loss"]
+        settings = self._settings
+        if not (settings["embedding_regularization"] or settings["bias_regularization"]):
+            silent.append("regularization_loss")
+        return {**{k: v for k, v in logs.items() if k not in silent}, "loss": logs["mean_loss"]}
+
+    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
+        self._create_weights()
+        self.built = True  # HDF5 asks
+        return super().load_weights(*args, **kwargs)
+
+    def _create_weights(self) -> None:
+        """Makes all weights before a step is traced: a step that makes some is traced twice."""
+        with self.distribute_strategy.scope():
+            query, candidate = self.query_tower, self.candidate_tower
+            self.score(
+                query.preprocess(query.unknown_row()), candidate.preprocess(candidate.unknown_row())
+            )
+            if hasattr(getattr(self, "optimizer", None), "build"):
+                self.optimizer.build(self.trainable_variables)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "schema": schema_to_dict(self.schema),
+            "task": keras.layers.serialize(self.task),
+            "label": vars(self.label),
+            **self._settings,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Ranker":
+        task = keras.layers.deserialize(config["task"], custom_objects)
+        return cls(**{**config, "task": task})
+
+
+def _is_categorical(feature: Any) -> bool:
+    return isinstance(feature, Categorical)

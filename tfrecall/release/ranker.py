@@ -1,0 +1,103 @@
+"""Answers from the release of a ranker: scores of pairs."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecall.errors import ConfigError, DataError, ReleaseError
+from tfrecall.index.bundle import Bundle
+from tfrecall.release.people import Query
+from tfrecall.release.release import Release
+
+
+class RankerRelease(Release):
+    """A loaded release of a ranker. Made by `load`.
+
+    It scores what it is given and finds nothing itself: `predict`, not `recommend`.
+    """
+
+    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.repeats = None
+        self.exclude_seen = False
+        self._rows = {item: row for row, item in enumerate(self.item_ids)}
+        self.people = self._people()
+
+    @cached_property
+    def item_ids(self) -> np.ndarray:  # type: ignore[override]
+        """Object array of `str` `[n]`: the catalogue, in the order of the item table."""
+        return np.array(self.items["item_id"].to_list(), dtype=object)
+
+    @property
+    def bundle(self) -> Bundle:
+        """There is none.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"{self.root} is the release of a ranker ({self.name}): it scores items that it is given, and "
+            "has no index to find some. Use `predict`, on the command line `tfrecall rank`."
+        )
+
+    def predict(self, queries: Sequence[Query], item_ids: Sequence[str]) -> np.ndarray:
+        """Scores of pairs: predicted ratings, logits of clicks, or what orders a list, by the task.
+
+        Args:
+            queries: user ids, or dictionaries of features as `Release.recommend` takes them; one for each
+                item, or a single one for all.
+            item_ids: `[n]`.
+
+        Returns:
+            Float32 `[n]`.
+
+        Raises:
+            DataError: if an item is not in the catalogue, a query cannot be used, or both do not pair up.
+        """
+        if isinstance(queries, str) or isinstance(item_ids, str):
+            raise DataError(
+                "Users and items are lists of ids. Received a single text: put it in a list."
+            )
+        if len(queries) not in (1, len(item_ids)):
+            raise DataError(
+                f"Each score is of one user and one item. Received: {len(queries):,} users and "
+                f"{len(item_ids):,} items. Give a user for each item, or a single one for all."
+            )
+        for item_id in item_ids:
+            self._row(item_id)
+        if not len(item_ids):
+            return np.empty(0, np.float32)
+        return self.score(self.people.ask(queries).features, item_ids)
+
+    def score(self, features: dict[str, np.ndarray], item_ids: Sequence[str]) -> np.ndarray:
+        """As `predict`, of queries whose features are there already (`people.ask`): 1 row, or `n`."""
+        ids = np.asarray(item_ids, dtype=object)
+        return self._model(features, ids)
+
+    @cached_property
+    def _model(self) -> "_SavedRanker":
+        return _SavedRanker(self._part("ranker"))
+
+
+class _SavedRanker:
+    """The signature `rank` of a ranker's SavedModel, from arrays to an array."""
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf  # seconds, which only what asks a model has to spend
+
+        self._constant = tf.constant
+        try:
+            self._model = tf.saved_model.load(str(path))
+            self._signature = self._model.signatures["rank"]
+        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            raise ReleaseError(
+                f"The SavedModel {path} cannot be loaded: {error}. Export again."
+            ) from error
+
+    def __call__(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
+        tensors = {name: self._constant(values) for name, values in features.items()}
+        return self._signature(candidate_ids=self._constant(item_ids), **tensors)["score"].numpy()

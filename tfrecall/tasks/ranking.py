@@ -1,0 +1,216 @@
+"""What a ranker is trained for: to predict ratings, to predict clicks, to order lists."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from tfrecall._keras import keras, tf, tfrs
+from tfrecall.errors import ConfigError
+
+Gain = Literal["linear", "exponential"]
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Ratings(tfrs.tasks.Ranking):
+    """Predicts numbers: mean squared error, measured as its root (`rmse`) and absolutely (`mae`).
+
+    Called like `tfrs.tasks.Ranking`, which it is.
+
+    Example:
+
+    >>> task = Ratings()
+    >>> task(labels=tf.constant([[4.0], [2.0]]), predictions=tf.constant([[3.0], [2.0]])).numpy()
+    0.5
+    """
+
+    monitor = "rmse"
+    needs_lists = False
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(
+            loss=keras.losses.MeanSquaredError(),
+            metrics=[
+                keras.metrics.RootMeanSquaredError(name="rmse"),
+                keras.metrics.MeanAbsoluteError(name="mae"),
+            ],
+            name=name,
+        )
+
+    def offset(self, labels: np.ndarray) -> float:
+        """The one score that suits all rows best."""
+        return float(labels.mean())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Clicks(tfrs.tasks.Ranking):
+    """Predicts whether something happens: cross entropy of the logit, measured as `auc`.
+
+    The score is the logit; `tf.sigmoid(score)` is the probability. Labels are 0 or 1.
+    """
+
+    monitor = "auc"
+    needs_lists = False
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__(
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            metrics=[keras.metrics.AUC(from_logits=True, name="auc")],
+            name=name,
+        )
+
+    def offset(self, labels: np.ndarray) -> float:
+        """The log-odds of all rows together."""
+        share = labels.mean()
+        return math.log(share / (1 - share))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Lists(keras.layers.Layer):
+    """Orders the rows of a list: cross entropy between the softmax of scores and that of the gains.
+
+    A list is what shares a value of the column `group`: the rows of one user, of one session. The target
+    share of a row is its gain over the sum of the list's gains. The loss is the mean over lists, of
+    which those with one row, or without any gain, have no order and do not count. Only differences
+    within a list matter, so scores of different lists cannot be compared.
+
+    Args:
+        group: the column of the log that names the list of a row.
+        gain: of a label: the label itself, or `exponential`, 2^label - 1.
+        k: length of the lists that `ndcg` is measured over.
+
+    Call arguments:
+        labels, predictions: float `[n, 1]`; labels are 0 or more.
+        groups: int `[n]`, the list of each row.
+        sample_weight: float `[n]`, multiplies gains.
+
+    Example: one list whose gains are 1 and 0, scored alike, so the loss is log 2.
+
+    >>> task = Lists(gain="linear")
+    >>> task(tf.constant([[1.0], [0.0]]), tf.zeros([2, 1]), groups=tf.constant([7, 7])).numpy().round(3)
+    0.693
+
+    References:
+        Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007; Bruch et
+        al., "An Analysis of the Softmax Cost Function for Learning to Rank", ICTIR 2019.
+    """
+
+    monitor = "ndcg"
+    needs_lists = True
+
+    def __init__(
+        self, group: str = "user_id", gain: Gain = "exponential", k: int = 10, **kwargs: Any
+    ) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if gain not in ("linear", "exponential"):
+            raise ConfigError(f"`gain` is linear or exponential. Received: {gain!r}.")
+        self.group = group
+        self.gain = gain
+        self.k = k
+        self._ndcg = keras.metrics.Mean(name="ndcg")
+
+    def offset(self, labels: np.ndarray) -> float:
+        """None: what all scores share orders nothing."""
+        return 0.0
+
+    def call(
+        self,
+        labels: tf.Tensor,
+        predictions: tf.Tensor,
+        groups: tf.Tensor | None = None,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = False,
+        compute_metrics: bool = True,
+    ) -> tf.Tensor:
+        if groups is None:
+            raise ConfigError(
+                "`Lists` orders the rows of lists, so it needs `groups`, which say the list of each row. "
+                f'Give batches the column "{self.group}". Received: None.'
+            )
+        scores, lists = tf.reshape(predictions, [-1]), _Grouped.of(groups)
+        gains = self.gains(tf.reshape(labels, [-1]))
+        if sample_weight is not None:
+            gains *= tf.reshape(sample_weight, [-1])
+        if compute_metrics:
+            values, counts = lists.ndcg(scores, gains, self.k)
+            self._ndcg.update_state(values, sample_weight=tf.cast(counts, tf.float32))
+        return self._loss(scores, gains, lists)
+
+    def counted(self, labels: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
+        """How many lists of a batch have an order."""
+        lists = _Grouped.of(groups)
+        return tf.reduce_sum(tf.cast(lists.ordered(self.gains(tf.reshape(labels, [-1]))), tf.float32))
+
+    def gains(self, labels: tf.Tensor) -> tf.Tensor:
+        """What each label is worth."""
+        return tf.pow(2.0, labels) - 1.0 if self.gain == "exponential" else labels
+
+    def _loss(self, scores: tf.Tensor, gains: tf.Tensor, lists: "_Grouped") -> tf.Tensor:
+        shifted = scores - tf.stop_gradient(lists.spread(lists.maximum(scores)))
+        log_sum = tf.math.log(lists.sum(tf.exp(shifted)))
+        shares = tf.math.divide_no_nan(gains, lists.spread(lists.sum(gains)))
+        losses = lists.sum(shares * (lists.spread(log_sum) - shifted))
+        counts = tf.cast(lists.ordered(gains), tf.float32)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * counts), tf.reduce_sum(counts))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "group": self.group, "gain": self.gain, "k": self.k}
+
+
+class _Grouped:
+    """Rows of several lists: sums and orders within each.
+
+    Attributes:
+        owners: int32 `[n]`, the list of each row, from 0.
+        count: how many lists.
+    """
+
+    def __init__(self, owners: tf.Tensor, count: tf.Tensor) -> None:
+        self.owners = owners
+        self.count = count
+
+    @classmethod
+    def of(cls, groups: tf.Tensor) -> "_Grouped":
+        distinct, owners = tf.unique(tf.reshape(groups, [-1]))
+        return cls(owners, tf.size(distinct))
+
+    def sum(self, values: tf.Tensor) -> tf.Tensor:
+        return tf.math.unsorted_segment_sum(values, self.owners, self.count)
+
+    def maximum(self, values: tf.Tensor) -> tf.Tensor:
+        return tf.math.unsorted_segment_max(values, self.owners, self.count)
+
+    def spread(self, of_lists: tf.Tensor) -> tf.Tensor:
+        """A value of each list to its rows."""
+        return tf.gather(of_lists, self.owners)
+
+    def ordered(self, gains: tf.Tensor) -> tf.Tensor:
+        """Whether each list has rows to be ordered: two or more, and a gain."""
+        return (self.sum(tf.ones_like(gains)) > 1) & (self.sum(gains) > 0)
+
+    def ndcg(self, scores: tf.Tensor, gains: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """The NDCG of each list and whether it counts; ties count against the model."""
+        ideal = self._discounted(gains, gains, k)
+        found = self._discounted(scores, gains, k)
+        return tf.math.divide_no_nan(found, ideal), self.ordered(gains)
+
+    def _discounted(self, scores: tf.Tensor, gains: tf.Tensor, k: int) -> tf.Tensor:
+        ranks = self._ranks(scores, gains)
+        discount = math.log(2.0) / tf.math.log(tf.cast(ranks, tf.float32) + 2.0)
+        return self.sum(tf.where(ranks < k, gains * discount, 0.0))
+
+    def _ranks(self, scores: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:
+        """The place of each row in its list, by score, of equal ones the lowest gain first: int32 from 0."""
+        order = tf.argsort(gains, stable=True)
+        order = tf.gather(order, tf.argsort(-tf.gather(scores, order), stable=True))
+        order = tf.gather(order, tf.argsort(tf.gather(self.owners, order), stable=True))
+        sizes = self.sum(tf.ones_like(self.owners))
+        starts = tf.cumsum(sizes, exclusive=True)
+        places = tf.range(tf.size(order)) - tf.gather(starts, tf.gather(self.owners, order))
+        return tf.scatter_nd(order[:, tf.newaxis], places, tf.shape(order))
