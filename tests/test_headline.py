@@ -26,6 +26,15 @@ def test_short_middle_and_longest(ks, leading):
     assert headline(reversed(measured(*ks))) == leading.split()
 
 
+def test_means_over_users_can_be_left_out():
+    assert headline(measured(10, 20), of_users=False) == [
+        "hit_rate@10",
+        "hit_rate@20",
+        "ndcg@10",
+        "mrr",
+    ]
+
+
 def test_what_was_not_computed_does_not_lead():
     assert headline(["hit_rate@10"]) == ["hit_rate@10"]
     assert headline([]) == []

@@ -1,6 +1,7 @@
 """The baselines by name, as configurations and the command line call them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tfrecall.errors import nearest
@@ -11,7 +12,7 @@ class Place(NamedTuple):
 
     module: str
     cls: str
-    settings: dict[str, Any] = {}
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 # Places, not classes: a configuration is checked before anything is imported that computes.

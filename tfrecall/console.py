@@ -72,9 +72,9 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
 
 def metric_table(metrics: dict[str, Any]) -> Table:
     """The model beside its baselines, seen items removed and kept, the rule that leads first."""
-    names = [name for name in headline(metrics["test"]["seen_kept"]) if not name.startswith("user_")]
+    names = headline(metrics["test"]["seen_kept"], of_users=False)
     table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     table.add_column("seen")
     for name in names:
         table.add_column(_heading(name), justify="right")
@@ -94,7 +94,10 @@ def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for column in columns:
-        table.add_column(_heading(column), justify="right" if column == "score" else "left")
+        justify: Any = "right" if column == "score" else "left"
+        table.add_column(
+            _heading(column), justify=justify, overflow="fold"
+        )  # names cut short are alike
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     return table

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 _SHORT, _HANDED_ON = 10, 50
 
 
-def headline(metrics: Iterable[str]) -> list[str]:
+def headline(metrics: Iterable[str], *, of_users: bool = True) -> list[str]:
     """Hit rates in lists of 10, of 50 and in the longest; NDCG of 10; MRR; recall of a user's items in 20.
 
     Where the lengths that were measured are others, the shortest list that is no shorter than 10 stands
     for 10, or the longest there is; 50 and 20 are left out.
+
+    Args:
+        metrics: names of what was computed.
+        of_users: whether means over users lead, too; without, the columns fit a terminal.
 
     >>> headline(["hit_rate@20", "hit_rate@200", "ndcg@20", "ndcg@200", "mrr"])
     ['hit_rate@20', 'hit_rate@200', 'ndcg@20', 'mrr']
@@ -30,4 +34,4 @@ def headline(metrics: Iterable[str]) -> list[str]:
             "user_recall@20",
         ]
     )
-    return [name for name in wanted if name in there]
+    return [n for n in wanted if n in there and (of_users or not n.startswith("user_"))]

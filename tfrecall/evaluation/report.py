@@ -56,8 +56,7 @@ class Evaluation:
             ConfigError: if a metric was not computed.
         """
         if metrics is None:
-            found = headline(self.test["seen_kept"])
-            metrics = [name for name in found if not name.startswith("user_")]
+            metrics = headline(self.test["seen_kept"], of_users=False)
         for name in metrics:
             if name not in self.test["seen_kept"]:
                 raise ConfigError(

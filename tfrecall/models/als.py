@@ -72,11 +72,11 @@ class ALS(HistoryModel):
         _library()
 
     def _learn(self, train: Interactions) -> Factors:
-        AlternatingLeastSquares, threadpool_limits = _library()  # noqa: N806 - a class
+        factorization, threadpool_limits = _library()
         confidences = sp.csr_matrix(binary_matrix(train) * np.float32(1 + self.alpha))
         # Its own threads and those of BLAS would stand in each other's way.
         with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(
+            model = factorization(
                 factors=self.factors,
                 regularization=self.regularization,
                 alpha=1.0,
