@@ -116,7 +116,7 @@ def fit(
     seen = train if seen is None else seen
     if not model.is_adapted:
         model.adapt(train)
-    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed)
+    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed, note=note)
     for text in material.notes:
         note(text)
     steps = material.steps * epochs
