@@ -30,8 +30,9 @@ from tfrecall.models.explaining import query_defaults
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.raw import raw_features
 from tfrecall.release.layout import Documents, publish, unfinished
+from tfrecall.release.loading import load
 from tfrecall.release.past_items import PastItems, padded_ids, same_width
-from tfrecall.release.release import Release, load
+from tfrecall.release.release import Release
 
 SAMPLE_ROWS = 32
 TUNING_ROWS = 500
