@@ -219,6 +219,11 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("evaluation.ks=[1, 1]", "each once. Received: [1, 1]."),
         ("evaluation.ks=[]", "one or more lengths"),
         ("evaluation.ks=[0]", "evaluation.ks.0: "),
+        (
+            "evaluation.baselines=['eas']",
+            'evaluation.baselines: There is no baseline "eas". Did you mean "ease"? Choose of: popularity, ',
+        ),
+        ("evaluation.baselines=['als', 'als']", "named once. Received: ['als', 'als']."),
         ("index.target_recall=1.5", "index.target_recall: "),
         ("index.seed=99999999999", "index.seed: "),
         ("recipe=a/b", "recipe: "),

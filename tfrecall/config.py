@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
+from tfrecall.baselines import checked_baselines
 from tfrecall.negatives import Negatives, Uniform, batch_settings, shared_settings
 
 _STRICT = ConfigDict(extra="forbid")
@@ -443,10 +444,15 @@ class EvaluationConfig:
         seen: whether what a user had before is `removed` from the user's list, in the column that
             leads tables and in what the release answers by default, or `kept`. `auto` keeps it where
             users of this log come back to the same items.
+        baselines: what stands beside the model: names of `tfrecall.baselines`; none for an empty list,
+            and without `popularity` the run cannot say whether the model is better. None for
+            `popularity` and `item_cf`, with histories also `item_transitions`, and where users come back
+            to items their own ones.
     """
 
     seen: Literal["auto", "removed", "kept"] = "auto"
     ks: Annotated[tuple[PositiveInt, ...], AfterValidator(_distinct)] = (1, 5, 10, 20, 50, 100)
+    baselines: Annotated[tuple[str, ...], AfterValidator(checked_baselines)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

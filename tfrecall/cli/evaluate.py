@@ -31,6 +31,7 @@ def evaluate(
         from tfrecall.data.repeated import leading_rule
         from tfrecall.evaluation import baselines_of
         from tfrecall.evaluation import evaluate as judge
+        from tfrecall.models.baselines import check_baselines
         from tfrecall.preparation import prepare
         from tfrecall.release import load
 
@@ -47,6 +48,7 @@ def evaluate(
         config = config_from_dict(values, str(release))
         with narrator.step("Prepare the data"):
             prepared = prepare(config, narrator.note)
+            check_baselines(config.evaluation.baselines or (), prepared.known)
         facts = loaded.manifest.get("data", {})
         if prepared.known.fingerprint != facts.get("fingerprint"):
             narrator.note("These are not the data of the run: the test rows may be others.")
@@ -56,7 +58,11 @@ def evaluate(
                 prepared.test,
                 seen=prepared.known,
                 ks=config.evaluation.ks,
-                baselines=baselines_of(prepared.known, sequences=bool(config.schema.histories)),
+                baselines=baselines_of(
+                    prepared.known,
+                    sequences=bool(config.schema.histories),
+                    names=config.evaluation.baselines,
+                ),
                 progress=narrator.progress,
             ).to_dict()
     answer = {

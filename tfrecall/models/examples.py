@@ -1,7 +1,7 @@
 """Encoded batches for a model: rows of a log with what stood before each."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class TrainingExamples:
         batch_size: targets a batch; of whole sequences about so many.
         histories: which events are targets, and in which form they come.
         seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
+        note: hears how far what takes long has come.
 
     Attributes:
         notes: what is left out, in words.
@@ -51,6 +52,7 @@ class TrainingExamples:
         *,
         histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
         seed: int = 42,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.model = model
         self.batch_size = batch_size
@@ -67,7 +69,9 @@ class TrainingExamples:
         self._lists = Grouped.of(model, data)
         self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
         rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
-        self._negatives = training_negatives(model, data, rows, self._query_vectors)
+        self._negatives = training_negatives(model, data, rows, self._query_vectors, note)
+        if self._negatives is not None:
+            self.notes += self._negatives.notes
 
     def __len__(self) -> int:
         """Targets of an epoch."""

@@ -127,7 +127,7 @@ def fit(
     seed_everything(seed)
     if not model.is_adapted:
         model.adapt(train)
-    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed)
+    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed, note=note)
     for text in material.notes:
         note(text)
     steps = material.steps * epochs
