@@ -23,7 +23,7 @@ _MODULE_OF = {
     "InBatchSoftmax": "tfrecall.tasks.in_batch",
     "ItemCF": "tfrecall.models.item_cf",
     "ItemTransitions": "tfrecall.models.item_transitions",
-    "Label": "tfrecall.data.labels",
+    "Label": "tfrecall.labels",
     "Lists": "tfrecall.tasks.ranking",
     "MultiCategorical": "tfrecall.schema",
     "Numeric": "tfrecall.schema",

@@ -7,10 +7,10 @@ import numpy as np
 
 from tfrecall._keras import keras, tf, tfrs, without_autograph
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.labels import Label
 from tfrecall.data.pipelines import to_frame
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
+from tfrecall.labels import Label
 from tfrecall.layers.crosses import Biases, Cross, Crosses, MeanSquares
 from tfrecall.layers.dense import Activation, HiddenLayer
 from tfrecall.layers.dropout import Dropout
@@ -270,6 +270,20 @@ class Ranker(LearnsFromData, tfrs.Model):
         for hidden in self._hidden:
             vector = hidden(vector, training=training)
         return self._last(vector)[:, 0]
+
+    def predictions(self, rows: Interactions) -> np.ndarray:
+        """Scores of the rows of a log, as of their own moment: float32 `[n_rows]`.
+
+        What users had is what stands in `interactions`, where none of the rows may be.
+        """
+        from tfrecall.models.examples import predictions  # which makes examples for rankers
+
+        if self.interactions is None:
+            raise DataError(
+                "The model was adapted to a dataset, so it does not know what users had. Use `evaluate`, "
+                "with batches of raw features."
+            )
+        return predictions(self, rows, self.interactions)
 
     def scores(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> np.ndarray:
         """Scores of pairs of raw ids, as the release of the model gives them: float32 `[n]`.
