@@ -113,7 +113,7 @@ class Ranker(LearnsFromData, tfrs.Model):
             "bias_regularization": bias_regularization,
             "embedding_stddev": embedding_stddev,
         }
-        stddev = {"embedding_stddev": embedding_stddev}
+        stddev: dict[str, Any] = {"embedding_stddev": embedding_stddev}
         self.query_tower = QueryTower(self.schema.query, name="query_tower", **stddev)
         self.candidate_tower = CandidateTower(self.schema.candidate, name="candidate_tower", **stddev)
         share_tables(self.query_tower, self.candidate_tower)
@@ -170,7 +170,7 @@ class Ranker(LearnsFromData, tfrs.Model):
     @property
     def forms(self) -> dict[str, Form]:
         """The raw columns that training needs and the form of each: those asked with, and the label."""
-        group = {self.task.group: "string"} if self._needs_lists else {}
+        group: dict[str, Form] = {self.task.group: "string"} if self._needs_lists else {}
         return {**super().forms, self.label.column: "number", **group}
 
     @property
@@ -258,7 +258,8 @@ class Ranker(LearnsFromData, tfrs.Model):
         if "dot" in self.crosses.crosses:
             parts.append(tf.cast(self.crosses.dot(left, right), tf.float32))
         if self._last is not None:
-            parts.append(tf.cast(self._deep(left, right, training), tf.float32))
+            deep = self._last(self._deep(left, right, training))[:, 0]
+            parts.append(tf.cast(deep, tf.float32))
         return tf.add_n(parts) + self.offset
 
     def _biased(self, query: Encoded, candidate: Encoded) -> list[tuple[str, Encoded]]:
@@ -269,7 +270,7 @@ class Ranker(LearnsFromData, tfrs.Model):
         vector = self._dropout(self.crosses(left, right), training=training)
         for hidden in self._hidden:
             vector = hidden(vector, training=training)
-        return self._last(vector)[:, 0]
+        return vector
 
     def predictions(self, rows: Interactions) -> np.ndarray:
         """Scores of the rows of a log, as of their own moment: float32 `[n_rows]`.
