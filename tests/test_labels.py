@@ -51,5 +51,5 @@ def test_text_is_no_label():
 
 
 def test_a_range_begins_below_its_end():
-    with pytest.raises(ConfigError, match="5.0 to 1.0"):
+    with pytest.raises(ConfigError, match=r"5\.0 to 1\.0"):
         Label("rating", 5, 1)

@@ -15,11 +15,19 @@ RECIPE = """
 description = "Ratings of a tiny log"
 
 [schema]
-query = [
-    { type = "categorical", column = "user_id", embedding_dim = 8 },
-    { type = "history", column = "rated", of = { type = "categorical", column = "item_id", embedding_dim = 8 }, encoder = { type = "root_sum" }, anytime = true },
-]
 candidate = [{ type = "categorical", column = "item_id", embedding_dim = 8 }]
+
+[[schema.query]]
+type = "categorical"
+column = "user_id"
+embedding_dim = 8
+
+[[schema.query]]
+type = "history"
+column = "rated"
+of = { type = "categorical", column = "item_id", embedding_dim = 8 }
+encoder = { type = "root_sum" }
+anytime = true
 
 [model]
 type = "ranker"
@@ -127,10 +135,15 @@ def test_wrong_labels_end_a_run_before_training(tmp_path):
 )
 def test_clicks_and_lists_run_alike(tmp_path, settings, names):
     recipe, _, data, *_ = write_files(tmp_path)
-    more = [f"data.source='{data}'", "training.refit=false", "model.crosses=['dot']", "training.epochs=6"]
+    more = [
+        f"data.source='{data}'",
+        "training.refit=false",
+        "model.crosses=['dot']",
+        "training.epochs=6",
+    ]
     config = load_config(recipe, [*more, *settings])
     outcome = run_ranking(config, tmp_path / "out")
     assert set(outcome.metrics["test"]) == names
-    last = [*names - {"log_loss"}][0]
+    last = next(iter(names - {"log_loss"}))
     assert outcome.metrics["test"][last] > outcome.metrics["baselines"]["biases"][last]
     assert judge_of(config).kind == config.task.type

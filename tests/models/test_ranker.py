@@ -172,7 +172,9 @@ def test_raw_batches_are_encoded_on_the_way(rating_log):
     rows = rating_log.log.select("user_id", "item_id", "rating")
     raw = tf.data.Dataset.from_tensor_slices({c: rows[c].to_list() for c in rows.columns}).batch(200)
     model = Ranker(schema, [8])
-    model.adapt(raw, tf.data.Dataset.from_tensor_slices({"item_id": rating_log.items["item_id"].to_list()}))
+    model.adapt(
+        raw, tf.data.Dataset.from_tensor_slices({"item_id": rating_log.items["item_id"].to_list()})
+    )
     assert float(model.offset) == pytest.approx(rows["rating"].mean(), rel=1e-6)
     model.compile(keras.optimizers.Adam(0.01))
     history = model.fit(raw, epochs=2, verbose=0).history
@@ -214,7 +216,7 @@ def test_batches_for_lists_hold_whole_lists(rating_log):
 
 def test_a_list_needs_its_column(rating_log):
     model = Ranker(Schema(query=[USER], candidate=[ITEM]), [4], task=Lists("sesion"))
-    with pytest.raises(MissingColumnError, match="task.group"):
+    with pytest.raises(MissingColumnError, match=r"task\.group"):
         fit(model, rating_log, epochs=1, verbose=0)
 
 

@@ -79,7 +79,7 @@ def test_a_constant_score_gets_the_worst_order_of_a_list():
 
 
 def test_lists_have_to_be_told_apart():
-    with pytest.raises(ConfigError, match='needs `groups`.*"user_id"'):
+    with pytest.raises(ConfigError, match=r'needs `groups`.*"user_id"'):
         Lists()(column(1, 0), column(1, 0))
     with pytest.raises(ConfigError, match="linear or exponential"):
         Lists(gain="square")
