@@ -8,22 +8,28 @@ import datetime
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     PositiveInt,
+    Tag,
     TypeAdapter,
 )
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
+<<<<<<< HEAD
 from tfrecall.baselines import checked_baselines
+=======
+from tfrecall.labels import Label
+>>>>>>> ranker
 from tfrecall.negatives import Negatives, Uniform, batch_settings, shared_settings
 
 _STRICT = ConfigDict(extra="forbid")
@@ -205,6 +211,43 @@ class ModelConfig:
         return self.type == "dssm" if self.normalize is None else self.normalize
 
 
+_Cross = Literal["concat", "elementwise", "dcn", "dot_interaction", "dot"]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RankerConfig:
+    """A model that scores pairs; see `Ranker`, whose arguments these are.
+
+    Attributes:
+        start_from: a release of a retriever (`saved_models/...`) whose embeddings training begins with,
+            where features are the same; None for none.
+    """
+
+    type: Literal["ranker"] = "ranker"
+    layer_sizes: tuple[PositiveInt, ...] = (256, 64)
+    crosses: Annotated[tuple[_Cross, ...], AfterValidator(_distinct)] = ("concat",)
+    cross_layers: PositiveInt = 1
+    cross_projection: PositiveInt | None = None
+    biases: tuple[str, ...] = ()
+    global_mean: bool = True
+    dropout: _Rate = 0.0
+    hidden_dropout: _Rate = 0.0
+    batch_normalization: bool = False
+    activation: _Activation = "relu"
+    embedding_regularization: Annotated[float, Field(ge=0)] = 0.0
+    bias_regularization: Annotated[float, Field(ge=0)] = 0.0
+    embedding_stddev: _Positive | None = None
+    start_from: str | None = None
+    # What only retrievers have.
+    repeats: ClassVar[bool] = False
+    is_normalized: ClassVar[bool] = False
+
+
+def _kind_of_model(value: Any) -> str:
+    kind = value.get("type", "") if isinstance(value, dict) else getattr(value, "type", "")
+    return "ranker" if str(kind).startswith("rank") else "retriever"
+
+
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class InBatchConfig:
     """See `InBatchSoftmax`.
@@ -334,6 +377,71 @@ class TripletConfig:
     semi_hard: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class _LabelConfig:
+    """What a ranker predicts.
+
+    Attributes:
+        label: the column of the log.
+        low, high: the range of its values, which others are refused by; None for no end.
+    """
+
+    label: str = "rating"
+    low: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    high: Annotated[float | None, Field(allow_inf_nan=False)] = None
+
+    @property
+    def target(self) -> Label:
+        """The column, its range, and what is made of it."""
+        return Label(self.label, self.low, self.high, getattr(self, "threshold", None))
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RatingConfig(_LabelConfig):
+    """See `Ratings`; the settings are those of the label."""
+
+    type: Literal["rating"] = "rating"
+    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "loss")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ClickConfig(_LabelConfig):
+    """See `Clicks`.
+
+    Attributes:
+        threshold: values of the label from here on are clicks; None where they are 0 and 1 already.
+    """
+
+    type: Literal["click"] = "click"
+    threshold: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    metrics: ClassVar[tuple[str, ...]] = ("auc", "loss")
+
+    @property
+    def target(self) -> Label:
+        """The column, its range, and what is made of it."""
+        if self.threshold is None:
+            return Label(self.label, 0 if self.low is None else self.low, self.high or 1)
+        return Label(self.label, self.low, self.high, self.threshold)
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ListConfig(_LabelConfig):
+    """See `Lists`.
+
+    Attributes:
+        group: the column that names the list of a row.
+        gain: of a label: itself, or `exponential`, 2^label - 1.
+        k: length of the lists that NDCG is measured over.
+    """
+
+    type: Literal["list"] = "list"
+    group: str = "user_id"
+    gain: Literal["linear", "exponential"] = "exponential"
+    k: PositiveInt = 10
+    metrics: ClassVar[tuple[str, ...]] = ("ndcg", "loss")
+
+
+RankingTaskConfig = RatingConfig | ClickConfig | ListConfig
 TaskConfig = Annotated[
     InBatchConfig
     | FullSoftmaxConfig
@@ -342,8 +450,17 @@ TaskConfig = Annotated[
     | PointwiseConfig
     | DSSMSoftmaxConfig
     | BPRConfig
-    | TripletConfig,
+    | TripletConfig
+    | RatingConfig
+    | ClickConfig
+    | ListConfig,
     Field(discriminator="type"),
+]
+
+
+AnyModelConfig = Annotated[
+    Annotated[ModelConfig, Tag("retriever")] | Annotated[RankerConfig, Tag("ranker")],
+    Discriminator(_kind_of_model),
 ]
 
 
@@ -519,7 +636,7 @@ class RunConfig:
     data: DataConfig = DataConfig()
     filters: FilterConfig = FilterConfig()
     split: SplitConfig = SplitConfig()
-    model: ModelConfig = ModelConfig()
+    model: AnyModelConfig = ModelConfig()
     task: TaskConfig = InBatchConfig()
     histories: HistoriesConfig = HistoriesConfig()
     training: TrainingConfig = TrainingConfig()
@@ -531,6 +648,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.split.method == "by_time" and self.split.at is None:
             raise ValueError('`split.method = "by_time"` needs `split.at`, the date the test begins')
+        _check_ranks(self)
         if self.split.method == "by_user" and self.split.train_users is None:
             raise ValueError(
                 '`split.method = "by_user"` needs `split.train_users`, how many to train on'
@@ -558,12 +676,53 @@ class RunConfig:
                 "`training.patience` to find the number of epochs"
             )
 
+    @property
+    def ranks(self) -> bool:
+        """Whether it is a run of a ranker, which scores pairs, not of a retriever."""
+        return isinstance(self.model, RankerConfig)
+
     def to_dict(self) -> dict[str, Any]:
         """The plain form, without what is None."""
         return _without_none(TypeAdapter(RunConfig).dump_python(self, mode="json"))
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.to_dict())
+
+
+def _check_ranks(config: RunConfig) -> None:
+    """Refuses a task that does not go with the model, and settings that say nothing to it."""
+    task = config.task
+    if not isinstance(task, RankingTaskConfig):
+        if config.ranks:
+            raise ValueError(
+                '`model.type = "ranker"` predicts a label of each row: set `task.type` to "rating", "click" or '
+                f'"list". Received: "{task.type}"'
+            )
+        if config.schema.bags:
+            raise ValueError(
+                "a history of `anytime` holds the target, which a retriever must not see. Leave it out"
+            )
+        return
+    if not config.ranks:
+        raise ValueError(
+            f'`task.type = "{task.type}"` is of a ranker: set `model.type = "ranker"`, or another task'
+        )
+    if config.training.monitor not in task.metrics:
+        raise ValueError(
+            f"`training.monitor` of a ranker is one of {', '.join(task.metrics)}. Received: "
+            f'"{config.training.monitor}"'
+        )
+    for name, default in (
+        ("histories", HistoriesConfig()),
+        ("index", IndexConfig()),
+        ("export", ExportConfig()),
+        ("evaluation", EvaluationConfig()),
+    ):
+        if getattr(config, name) != default:
+            raise ValueError(
+                f"`[{name}]` is of retrievers: a ranker learns from every row, and scores what it is given. "
+                "Leave it out"
+            )
 
 
 def _without_none(value: Any) -> Any:

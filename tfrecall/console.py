@@ -89,6 +89,19 @@ def metric_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
+def ranking_table(metrics: dict[str, Any]) -> Table:
+    """A ranker beside its baselines."""
+    table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
+    table.add_column("model")
+    for name in metrics["test"]:
+        table.add_column(name, justify="right")
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    for i, (model, figures) in enumerate(models.items()):
+        cells = [f"{value:.4f}" for value in figures.values()]
+        table.add_row(model, *cells, style="bold" if i == 0 else "")
+    return table
+
+
 def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     """Items with their scores and columns."""
     table = Table(title=title, title_justify="left")

@@ -9,6 +9,7 @@ from tfrecall.release.release import Recommendation, Release, SimilarItems
 from tfrecall.titles import title_column
 
 if TYPE_CHECKING:  # the building wing, which answers do not need
+    from tfrecall.ranking_run import RankingOutcome
     from tfrecall.run import Outcome
 
 ROWS = 10
@@ -42,6 +43,24 @@ def example_of(outcome: "Outcome") -> Example:
     (answer,) = release.recommend([user_id], k, columns=columns)
     first = "best liked" if "rating" in log.columns else "latest"
     return Example(user_id, had.select(wanted).to_dicts(), first, rows_of(answer))
+
+
+def predicted_of(outcome: "RankingOutcome") -> tuple[str, list[dict[str, Any]]]:
+    """The user of the first test row, and what was predicted and is true of the user's test rows."""
+    release, test = outcome.release, outcome.prepared.test
+    user_id, label = test.log["user_id"][0], release.manifest["label"]["column"]
+    scores = pl.Series("score", outcome.evaluation.predictions[outcome.evaluation.model])
+    columns = [column for column in title_and_labels(release) if column not in test.log.columns]
+    rows = test.log.with_columns(scores).filter(pl.col("user_id") == user_id)
+    rows = rows.sort("score", descending=True, maintain_order=True)[:ROWS]
+    shown = rows.join(test.items, on="item_id", how="left", maintain_order="left")
+    return user_id, shown.select("item_id", "score", label, *columns).to_dicts()
+
+
+def title_and_labels(release: Release) -> list[str]:
+    """The title of items, if there is one, and the columns that `label_columns` names."""
+    title = title_column(release.items, release.manifest["schema"]["candidate"])
+    return list(dict.fromkeys([*([title] if title else []), *label_columns(release)]))
 
 
 def label_columns(release: Release) -> list[str]:

@@ -5,26 +5,30 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tfrecall._keras import keras, tfrs
 from tfrecall.checkpoints import Checkpoints
 from tfrecall.config import RunConfig
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner
+from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
 from tfrecall.listening import Listener, Silent
 from tfrecall.models.dssm import DSSM
+from tfrecall.models.ranker import Ranker
 from tfrecall.models.repeats import first_times, fit_repeats, new_to_users
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
 from tfrecall.negatives import batch_settings, shared_settings
 from tfrecall.preparation import Prepared
+from tfrecall.release.release import Release, load
 from tfrecall.tasks.bpr import BPR
 from tfrecall.tasks.dssm_softmax import DSSMSoftmax
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.pointwise import Pointwise
+from tfrecall.tasks.ranking import Clicks, Lists, Ratings
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.tasks.triplet import Triplet
 from tfrecall.tensorboard import Board
@@ -35,6 +39,21 @@ from tfrecall.training.precision import words_on_gain
 _NOT_TOWERS = ("type", "repeats")
 # Tasks that have settings of their own for negatives.
 _SHARED = {"in_batch": batch_settings, "sampled_softmax": shared_settings}
+
+
+def make_ranker(config: RunConfig) -> Ranker:
+    """An untrained ranker of a configuration."""
+    settings = {**vars(config.model)}
+    del settings["type"], settings["start_from"]
+    task: Any = config.task
+    tasks = {
+        "rating": lambda: Ratings(),
+        "click": lambda: Clicks(),
+        "list": lambda: Lists(task.group, task.gain, task.k),
+    }
+    return Ranker(
+        config.schema, task=tasks[task.type](), label=task.target, name=config.recipe, **settings
+    )
 
 
 def make_model(config: RunConfig) -> TwoTower:
@@ -79,7 +98,22 @@ def train(
     """
     course = _Course(config, prepared, listener or Silent(), examiner, checkpoints, tensorboard)
     with checkpoints or nullcontext():
-        return course.take()
+        return cast(tuple[TwoTower, Fitted], course.take())
+
+
+def train_ranker(
+    config: RunConfig,
+    prepared: Prepared,
+    listener: Listener | None = None,
+    examiner: Examiner | None = None,
+    *,
+    checkpoints: Checkpoints | None = None,
+    tensorboard: str | Path | None = None,
+) -> tuple[Ranker, Fitted]:
+    """As `train`, of a ranker."""
+    course = _Course(config, prepared, listener or Silent(), examiner, checkpoints, tensorboard)
+    with checkpoints or nullcontext():
+        return cast(tuple[Ranker, Fitted], course.take())
 
 
 @dataclass(frozen=True)
@@ -121,7 +155,7 @@ class _Course:
         # What the towers learn from.
         self.material = _first_times(prepared) if config.model.repeats else prepared
 
-    def take(self) -> tuple[TwoTower, Fitted]:
+    def take(self) -> tuple[TwoTower | Ranker, Fitted]:
         """See `train`."""
         self._say_what_to_expect()
         found = self._found_before()
@@ -135,7 +169,9 @@ class _Course:
         if training.refit:
             model, again = self._refit(found)
             fitted = replace(fitted, seconds=fitted.seconds + again.seconds)
-        model.interactions, model.repeats = self.prepared.known, found.repeats
+        model.interactions = self.prepared.known
+        if isinstance(model, TwoTower):
+            model.repeats = found.repeats
         return model, fitted
 
     def _say_what_to_expect(self) -> None:
@@ -152,19 +188,24 @@ class _Course:
         self.examiner.take_up(last.header["facts"]["findings"])
         return _Found.of(last.header["facts"])
 
-    def _judged_fit(self) -> tuple[TwoTower, _Found]:
+    def _judged_fit(self) -> tuple[TwoTower | Ranker, _Found]:
         material, before = self.material, self.prepared.before_validation
         model, fitted = self._fit_anew(
             "fit", material.train, material.validation, seen=material.before_validation
         )
         model.interactions = before
+        if isinstance(model, Ranker):
+            self.examiner.examine_curves(
+                fitted.history, fitted.best_epoch, is_validated=material.validation is not None
+            )
+            return model, _Found(fitted, None)
         model.repeats = _fit_repeats(self.config, model, self.prepared, self.listener.note)
         self.examiner.examine_fit(
             model, before, self.prepared.validation, fitted.history, fitted.best_epoch
         )
         return model, _Found(fitted, model.repeats)
 
-    def _refit(self, found: _Found) -> tuple[TwoTower, Fitted]:
+    def _refit(self, found: _Found) -> tuple[TwoTower | Ranker, Fitted]:
         if self.checkpoints:
             findings = [finding.to_dict() for finding in self.examiner.findings]
             self.checkpoints.phase = "refit"
@@ -178,7 +219,7 @@ class _Course:
 
     def _fit_anew(
         self, phase: str, rows: Interactions, validation: Interactions | None, **changes: Any
-    ) -> tuple[TwoTower, Fitted]:
+    ) -> tuple[TwoTower | Ranker, Fitted]:
         training = self.config.training
         callbacks = [*self.examiner.callbacks(), _Epochs(training.monitor, self.listener)]
         if self.tensorboard:
@@ -188,8 +229,30 @@ class _Course:
         del settings["refit"], settings["checkpoint_seconds"]
         keras.backend.clear_session()
         seed_everything(training.seed)
-        model = make_model(self.config)
+        model: TwoTower | Ranker
+        model = self._new_ranker(rows) if self.config.ranks else make_model(self.config)
         return model, fit(model, rows, validation, callbacks=callbacks, verbose=0, **settings)
+
+    def _new_ranker(self, rows: Interactions) -> Ranker:
+        model, start = make_ranker(self.config), getattr(self.config.model, "start_from", None)
+        if start is not None:
+            release = load(start)
+            _check_same_rows(release, self.prepared.known)
+            model.adapt(rows)
+            model.start_from(release)
+            self.listener.note(f"Users and items begin with the vectors of {start}.")
+        return model
+
+
+def _check_same_rows(release: Release, known: Interactions) -> None:
+    """Refuses vectors that were learned from other rows: they may know those that are tested on."""
+    learned = release.manifest.get("data", {}).get("fingerprint")
+    if learned != known.fingerprint:
+        raise ConfigError(
+            f"`model.start_from` names {release.root}, which learned from other rows than this run: its data "
+            f"have the fingerprint {str(learned)[:12]}, not {known.fingerprint[:12]}. It may have seen the "
+            "test rows. Train it with the same data, filters and split."
+        )
 
 
 def _first_times(prepared: Prepared) -> Prepared:

@@ -46,7 +46,7 @@ class Need:
 
 def needs(config: RunConfig, data: Interactions) -> list[Need]:
     """What grows with the data: embeddings of ids, vectors, words and lists; the largest first."""
-    found = [_vectors(config, data)]
+    found = [] if config.ranks else [_vectors(config, data)]
     for side, table in (("query", data.users), ("candidate", data.items)):
         for feature in getattr(config.schema, side):
             if isinstance(feature, History):  # a table that is shared is counted where it is

@@ -164,6 +164,70 @@ def gauc(
     return total / weight if weight else float("nan")
 
 
+def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The root of the mean squared error; NaN without rows.
+
+    >>> rmse(np.array([3.0, 5.0]), np.array([4.0, 5.0]))  # sqrt((1 + 0) / 2)
+    0.7071067811865476
+    """
+    return float(np.sqrt(np.square(_errors(predictions, labels)).mean())) if len(labels) else np.nan
+
+
+def mae(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The mean absolute error; NaN without rows.
+
+    >>> mae(np.array([3.0, 5.0]), np.array([4.0, 5.0]))
+    0.5
+    """
+    return float(np.abs(_errors(predictions, labels)).mean()) if len(labels) else np.nan
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross entropy of logits with labels of 0 and 1, in nats; NaN without rows.
+
+    >>> log_loss(np.array([0.0, 0.0]), np.array([1.0, 0.0]))  # log 2
+    0.6931471805599453
+    """
+    logits = logits.astype(np.float64)
+    return float((np.logaddexp(0, logits) - labels * logits).mean()) if len(labels) else np.nan
+
+
+def graded_ndcg(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int) -> np.ndarray:
+    """The NDCG at `k` of each list that has an order: float64 `[n]`.
+
+    Those with a single row, or without any gain, are left out. Rows of equal score stand with the lowest
+    gain first, so that ties count against the model.
+
+    Args:
+        scores: float `[n_rows]`, higher is better.
+        gains: float `[n_rows]`, 0 or more.
+        lists: int `[n_rows]`, the list of each row.
+        k: length that counts.
+
+    >>> graded_ndcg(np.array([1.0, 2.0]), np.array([1.0, 0.0]), np.array([7, 7]), k=10).round(3).tolist()
+    [0.631]
+
+    Reference:
+        Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
+    """
+    _, lists = np.unique(lists, return_inverse=True)
+    found, ideal = (_discounted(by, gains, lists, k) for by in (scores, gains))
+    counts = (np.bincount(lists) > 1) & (ideal > 0)
+    return found[counts] / ideal[counts]
+
+
+def _discounted(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int) -> np.ndarray:
+    """Discounted gain of the first `k` of each list, in order of the scores."""
+    order = np.lexsort((gains, -scores, lists))
+    sizes = np.bincount(lists)
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.bincount(lists[order], weights=np.where(ranks < k, _gain(ranks) * gains[order], 0.0))
+
+
+def _errors(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return predictions.astype(np.float64) - labels
+
+
 def coverage(exposure: np.ndarray) -> float:
     """The share of the catalogue that stands in at least one list.
 

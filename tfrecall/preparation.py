@@ -69,7 +69,7 @@ def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
         note(text)
     config.schema.check_query([*data.log.columns, *data.users.columns])
     config.schema.check_candidate(data.items.columns)
-    if config.export.k > data.items.height:
+    if not config.ranks and config.export.k > data.items.height:
         raise ConfigError(
             f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items. "
             f"Set it to at most that: --set export.k={data.items.height}."

@@ -1,9 +1,6 @@
 """The main job: prepare, fit, evaluate, export, index, and write down how it went."""
 
 import json
-import math
-import resource
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from tfrecall.preparation import Prepared, prepare
 from tfrecall.release.layout import unfinished
 from tfrecall.release.release import Release
 from tfrecall.report import Subject, drawn
+from tfrecall.run_facts import data_facts, finite, timings
 from tfrecall.tensorboard import write_projector
 from tfrecall.training import Fitted
 
@@ -125,7 +123,7 @@ def run(
         }
 
     with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
-        facts = {"config": config.to_dict(), "data": _data(prepared), "test": evaluation.test}
+        facts = {"config": config.to_dict(), "data": data_facts(prepared), "test": evaluation.test}
         release = export(
             model,
             root,
@@ -162,43 +160,13 @@ def _metrics(
         "recipe": config.recipe,
         "model": config.model.type,
         "version": manifest["version"],
-        "data": _data(prepared),
+        "data": data_facts(prepared),
         "test": judged["test"],
         "baselines": judged["baselines"],
         "slices": judged["slices"],
         "unknown_targets": judged["unknown_targets"],
-        "training": {"best_epoch": fitted.best_epoch, "history": _finite(fitted.history)},
-        "timings": {
-            **{f"{name}_seconds": seconds for name, seconds in clock.seconds.items()},
-            "epochs": fitted.epochs,
-            "examples_per_second": round(fitted.examples_per_second),
-            "peak_rss_mb": round(_peak_rss_mb()),
-        },
+        "training": {"best_epoch": fitted.best_epoch, "history": finite(fitted.history)},
+        "timings": timings(fitted, clock),
         "index": manifest["index"],
         "notes": [*prepared.known.notes, *prepared.test.notes[len(prepared.known.notes) :]],
     }
-
-
-def _data(prepared: Prepared) -> dict[str, Any]:
-    known = prepared.known
-    return {
-        "name": known.name,
-        "users": known.users.height,
-        "items": known.items.height,
-        "train_rows": len(prepared.trainable),
-        "test_rows": len(prepared.test),
-        "fingerprint": known.fingerprint,
-    }
-
-
-def _finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """None where an epoch diverged: JSON has no NaN."""
-    return {
-        name: [value if math.isfinite(value) else None for value in values]
-        for name, values in history.items()
-    }
-
-
-def _peak_rss_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

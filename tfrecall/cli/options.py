@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
 
-from tfrecall.errors import TfrecallError
+from tfrecall.errors import ConfigError, TfrecallError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,3 +84,14 @@ def column_overrides(columns: dict[str, Any]) -> list[str]:
 def quoted(value: Any) -> str:
     """A text of TOML, which unlike JSON has no pairs of surrogates."""
     return json.dumps(str(value), ensure_ascii=False)
+
+
+def json_features(text: str) -> dict[str, Any]:
+    """The features of a query that an option gives."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--features takes a JSON object. Received {text!r}: {error}.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"--features takes a JSON object. Received: {text!r}.")
+    return values

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfrecall.cli.options import Columns, IndexName, Json, ReleasePath, TopK, app, guarded
+from tfrecall.cli.options import (
+    Columns,
+    IndexName,
+    Json,
+    ReleasePath,
+    TopK,
+    app,
+    guarded,
+    json_features,
+)
 from tfrecall.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -55,7 +64,7 @@ def recommend(
     from tfrecall.example import label_columns, rows_of
     from tfrecall.release import load
 
-    queries: list[Any] = [*(user or []), *map(_features, features or [])]
+    queries: list[Any] = [*(user or []), *map(json_features, features or [])]
     if not queries and history is None:
         raise ConfigError("Nobody to recommend to. Give --user ID, --features JSON or --history IDS.")
     loaded = load(release)
@@ -259,13 +268,3 @@ def _lines(file: Path) -> Iterator[str]:
             yield from (line.rstrip("\r\n") for line in lines if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The users in {file} cannot be read: {error}.") from error
-
-
-def _features(text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"--features takes a JSON object. Received {text!r}: {error}.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"--features takes a JSON object. Received: {text!r}.")
-    return values

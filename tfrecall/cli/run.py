@@ -84,6 +84,9 @@ def run_recipe(
     stderr.print(config.recipe, style="bold")
     stderr.print(" ".join(config.description.split()))
     import_tensorflow()
+    if config.ranks:
+        _rank(config, out, fresh, tensorboard, as_json)
+        return
     with redirect_stdout(sys.stderr):  # nothing that a library prints may get into the answer
         from tfrecall.example import example_of
         from tfrecall.run import run
@@ -99,6 +102,30 @@ def run_recipe(
         f"--user {example.user_id} -k 10",
     ]
     show({**outcome.metrics, "release": str(root)}, as_json, *tables)
+
+
+def _rank(
+    config: "RunConfig", out: Path | None, fresh: bool, tensorboard: Path | None, as_json: bool
+) -> None:
+    """The run of a ranker, and what it predicts for one user."""
+    from tfrecall.console import Narrator, item_table, ranking_table, show
+
+    with redirect_stdout(sys.stderr):
+        from tfrecall.example import predicted_of
+        from tfrecall.ranking_run import run_ranking
+
+        outcome = run_ranking(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
+        user_id, rows = predicted_of(outcome)
+    root = outcome.release.root
+    items = ",".join(row["item_id"] for row in rows[:3])
+    show(
+        {**outcome.metrics, "release": str(root)},
+        as_json,
+        ranking_table(outcome.metrics),
+        item_table(f"Test rows of user {user_id}, the highest score first", rows),
+        f"Release {outcome.release.version} in {root}. Ask it: tfrecall rank {root} --user {user_id} "
+        f"--items {items}",
+    )
 
 
 def _config(

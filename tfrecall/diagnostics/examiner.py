@@ -69,13 +69,18 @@ class Examiner:
             history: of each metric its value after each epoch.
             best: the best epoch, from 1.
         """
+        self.examine_curves(history, best, is_validated=validation is not None)
+        if validation is not None:
+            self._keep([_against_popularity(model, train, validation, self.config)])
+
+    def examine_curves(
+        self, history: Mapping[str, Sequence[float]], best: int, *, is_validated: bool
+    ) -> None:
+        """As `examine_fit`, of a fit whose model is no retriever."""
         training, losses = self.config.training, history.get("loss", [])
         self._keep([never_learned(losses)])
-        if validation is None:
-            return
-        if training.patience is not None:
+        if is_validated and training.patience is not None:
             self._keep([best_epoch(history, training.monitor, best, len(losses), training.epochs)])
-        self._keep([_against_popularity(model, train, validation, self.config)])
 
     def examine_model(self, model: TwoTower, known: Interactions) -> None:
         """After the last fit: vectors, unknown rows, and whether everybody gets the same list."""

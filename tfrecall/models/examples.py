@@ -204,6 +204,18 @@ def asked_examples(
     return _with_bags(model, batches, rows, seen)
 
 
+def predictions(model: Ranker, rows: Interactions, seen: Interactions) -> np.ndarray:
+    """The score of each row of a log: float32 `[n_rows]`.
+
+    Args:
+        model: a trained ranker.
+        rows: whose context counts, as when it is asked at that moment. Labels need not be there.
+        seen: what users had; none of the rows may be in it.
+    """
+    score = tf.function(lambda batch: model(batch, training=False), autograph=False)
+    return np.concatenate([score(batch).numpy() for batch in asked_examples(model, rows, seen)])
+
+
 def _asked(
     model: TwoTower | Ranker, rows: Interactions, seen: Interactions, forms: dict[str, Form]
 ) -> dict[str, Any]:

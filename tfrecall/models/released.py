@@ -6,7 +6,26 @@ import numpy as np
 import polars as pl
 
 from tfrecall.answers.lists import Explanation
+from tfrecall.data.interactions import Interactions
+from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.release import Release
+
+
+@dataclass(frozen=True, eq=False)
+class ReleasedRanker:
+    """Scores of the rows of a log as the exported ranker gives them.
+
+    Attributes:
+        name: what tables call it.
+        release: what is asked.
+    """
+
+    name: str
+    release: RankerRelease
+
+    def predictions(self, rows: Interactions) -> np.ndarray:
+        """Of each row: float32 `[n_rows]`."""
+        return self.release.predictions(rows.queries)
 
 
 @dataclass(frozen=True, eq=False)

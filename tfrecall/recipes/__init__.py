@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tfrecall import schema
-from tfrecall.config import RunConfig, TaskConfig
+from tfrecall.config import ModelConfig, RankerConfig, RunConfig, TaskConfig
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.negatives import Source
 
@@ -238,7 +238,8 @@ def _valid_names(path: Iterable[Any]) -> list[str]:
 def _tags() -> dict[Any, type]:
     """The classes behind each value of `type`."""
     unions = (schema.Feature, TaskConfig)
-    return _by_type(cls for union in unions for cls in typing.get_args(typing.get_args(union)[0]))
+    found = _by_type(cls for union in unions for cls in typing.get_args(typing.get_args(union)[0]))
+    return {**found, "retriever": ModelConfig, "ranker": RankerConfig}
 
 
 def _sources() -> dict[Any, type]:

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.index.bundle import Bundle
 from tfrecall.release.people import Query
 from tfrecall.release.release import Release
+
+# Pairs scored at once: bounds the memory that what users had takes.
+AT_ONCE = 4096
 
 
 class RankerRelease(Release):
@@ -73,10 +77,25 @@ class RankerRelease(Release):
             return np.empty(0, np.float32)
         return self.score(self.people.ask(queries).features, item_ids)
 
-    def score(self, features: dict[str, np.ndarray], item_ids: Sequence[str]) -> np.ndarray:
+    def score(
+        self, features: dict[str, np.ndarray], item_ids: Sequence[str] | np.ndarray
+    ) -> np.ndarray:
         """As `predict`, of queries whose features are there already (`people.ask`): 1 row, or `n`."""
         ids = np.asarray(item_ids, dtype=object)
         return self._model(features, ids)
+
+    def predictions(self, queries: pl.DataFrame) -> np.ndarray:
+        """Scores of a table of queries (`Interactions.queries`) with `item_id`: float32 `[n]`.
+
+        Histories that the table does not hold are those of the end of the training data.
+        """
+        features = self.people.of_table(queries)
+        ids = np.array(queries["item_id"].to_list(), dtype=object)
+        parts = [
+            self.score({c: values[some] for c, values in features.items()}, ids[some])
+            for some in np.array_split(np.arange(len(ids)), max(1, -(-len(ids) // AT_ONCE)))
+        ]
+        return np.concatenate(parts)
 
     @cached_property
     def _model(self) -> "_SavedRanker":
