@@ -25,11 +25,8 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
-<<<<<<< HEAD
 from tfrecall.baselines import checked_baselines
-=======
 from tfrecall.labels import Label
->>>>>>> ranker
 from tfrecall.negatives import Negatives, Uniform, batch_settings, shared_settings
 
 _STRICT = ConfigDict(extra="forbid")
