@@ -695,10 +695,6 @@ def _check_ranks(config: RunConfig) -> None:
                 '`model.type = "ranker"` predicts a label of each row: set `task.type` to "rating", "click" or '
                 f'"list". Received: "{task.type}"'
             )
-        if config.schema.bags:
-            raise ValueError(
-                "a history of `anytime` holds the target, which a retriever must not see. Leave it out"
-            )
         return
     if not config.ranks:
         raise ValueError(

@@ -22,7 +22,8 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
 from tfrecall.negatives import batch_settings, shared_settings
 from tfrecall.preparation import Prepared
-from tfrecall.release.release import Release, load
+from tfrecall.release.loading import load
+from tfrecall.release.release import Release
 from tfrecall.tasks.bpr import BPR
 from tfrecall.tasks.dssm_softmax import DSSMSoftmax
 from tfrecall.tasks.full_softmax import FullSoftmax

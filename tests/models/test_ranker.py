@@ -315,11 +315,6 @@ def test_a_bag_is_a_plain_sum_of_all_events(settings):
         History("rated", ITEM, anytime=True, **settings)
 
 
-def test_a_retriever_must_not_see_its_target():
-    with pytest.raises(ConfigError, match="leave `anytime` out"):
-        TwoTower(SVD)
-
-
 @pytest.mark.parametrize("wrong", [None, float("nan"), 9.0])
 def test_labels_are_checked_before_training(wrong, rating_log):
     column = pl.when(pl.int_range(pl.len()) == 5).then(wrong).otherwise(pl.col("rating"))

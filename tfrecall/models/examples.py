@@ -158,6 +158,9 @@ class TrainingExamples:
             lists = _tensors(self._sequences.windows_of(places))["lists"]
             encoded = gathered(self._columns, self._sequences.rows[places])
             encoded = self.model.with_histories(encoded, lists)
+        if self._bags is not None:
+            rows = places if self._sequences is None else self._sequences.rows[places]
+            encoded = self._bags.joined(encoded, tf.constant(rows))
         return self.model.query_tower(encoded["query"], training=False).numpy()
 
     def _list_signature(self, events: Events) -> dict[str, Any]:

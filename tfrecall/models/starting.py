@@ -9,7 +9,8 @@ import polars as pl
 from tfrecall.errors import ConfigError
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.release import Release, load
+from tfrecall.release.loading import load
+from tfrecall.release.release import Release
 from tfrecall.schema import Categorical
 
 # Of Keras' initial embeddings, uniform in +-.05.

@@ -117,7 +117,7 @@ def fit(
         CheckpointError: if there is a checkpoint of another training.
     """
     seen = train if seen is None else seen
-    monitor = monitor or getattr(model.task, "monitor", MONITOR)
+    monitor = str(monitor or getattr(model.task, "monitor", MONITOR))
     model.check_rows(train, "training rows", learned=True)
     judges = []
     if validation is not None:
