@@ -53,6 +53,12 @@ def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("wanted are one or more crosses, each once")
+    return values
+
+
 def _number(value: Any) -> Any:
     """A whole number stays one, which a range of them needs."""
     if type(value) not in (int, float) or not math.isfinite(value):
@@ -78,6 +84,15 @@ def _said_once(task: Any, settings: Callable[[Any], Any], names: list[str]) -> N
             raise ValueError(
                 f"`negatives` and `{name}` say where the same negatives come from. Received both: leave one out"
             )
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether a metric that training watches is a loss or an error, as they are called here or in Keras.
+
+    >>> is_lower_better("rmse"), is_lower_better("auc")
+    (True, False)
+    """
+    return metric.endswith(("loss", "rmse", "mae", "error"))
 
 
 _Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
@@ -220,7 +235,7 @@ class RankerConfig:
 
     type: Literal["ranker"] = "ranker"
     layer_sizes: tuple[PositiveInt, ...] = (256, 64)
-    crosses: Annotated[tuple[_Cross, ...], AfterValidator(_distinct)] = ("concat",)
+    crosses: Annotated[tuple[_Cross, ...], AfterValidator(_each_once)] = ("concat",)
     cross_layers: PositiveInt = 1
     cross_projection: PositiveInt | None = None
     biases: tuple[str, ...] = ()
@@ -384,6 +399,9 @@ class _LabelConfig:
     label: str = "rating"
     low: Annotated[float | None, Field(allow_inf_nan=False)] = None
     high: Annotated[float | None, Field(allow_inf_nan=False)] = None
+
+    def __post_init__(self) -> None:
+        self.target  # noqa: B018 - which refuses a range that is none
 
     @property
     def target(self) -> Label:
