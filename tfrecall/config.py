@@ -8,7 +8,7 @@ import datetime
 import math
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
@@ -26,8 +26,14 @@ from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
 from tfrecall.baselines import checked_baselines
-from tfrecall.labels import Label
 from tfrecall.negatives import Negatives, Uniform, batch_settings, shared_settings
+from tfrecall.ranking_config import (
+    ClickConfig,
+    ListConfig,
+    RankerConfig,
+    RankingTaskConfig,
+    RatingConfig,
+)
 
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -80,6 +86,15 @@ def _said_once(task: Any, settings: Callable[[Any], Any], names: list[str]) -> N
             raise ValueError(
                 f"`negatives` and `{name}` say where the same negatives come from. Received both: leave one out"
             )
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether a metric that training watches is a loss or an error, as they are called here or in Keras.
+
+    >>> is_lower_better("rmse"), is_lower_better("auc")
+    (True, False)
+    """
+    return metric.endswith(("loss", "rmse", "mae", "error"))
 
 
 _Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
@@ -206,38 +221,6 @@ class ModelConfig:
     def is_normalized(self) -> bool:
         """Whether vectors have length one."""
         return self.type == "dssm" if self.normalize is None else self.normalize
-
-
-_Cross = Literal["concat", "elementwise", "dcn", "dot_interaction", "dot"]
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class RankerConfig:
-    """A model that scores pairs; see `Ranker`, whose arguments these are.
-
-    Attributes:
-        start_from: a release of a retriever (`saved_models/...`) whose embeddings training begins with,
-            where features are the same; None for none.
-    """
-
-    type: Literal["ranker"] = "ranker"
-    layer_sizes: tuple[PositiveInt, ...] = (256, 64)
-    crosses: Annotated[tuple[_Cross, ...], AfterValidator(_distinct)] = ("concat",)
-    cross_layers: PositiveInt = 1
-    cross_projection: PositiveInt | None = None
-    biases: tuple[str, ...] = ()
-    global_mean: bool = True
-    dropout: _Rate = 0.0
-    hidden_dropout: _Rate = 0.0
-    batch_normalization: bool = False
-    activation: _Activation = "relu"
-    embedding_regularization: Annotated[float, Field(ge=0)] = 0.0
-    bias_regularization: Annotated[float, Field(ge=0)] = 0.0
-    embedding_stddev: _Positive | None = None
-    start_from: str | None = None
-    # What only retrievers have.
-    repeats: ClassVar[bool] = False
-    is_normalized: ClassVar[bool] = False
 
 
 def _kind_of_model(value: Any) -> str:
@@ -374,71 +357,6 @@ class TripletConfig:
     semi_hard: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class _LabelConfig:
-    """What a ranker predicts.
-
-    Attributes:
-        label: the column of the log.
-        low, high: the range of its values, which others are refused by; None for no end.
-    """
-
-    label: str = "rating"
-    low: Annotated[float | None, Field(allow_inf_nan=False)] = None
-    high: Annotated[float | None, Field(allow_inf_nan=False)] = None
-
-    @property
-    def target(self) -> Label:
-        """The column, its range, and what is made of it."""
-        return Label(self.label, self.low, self.high, getattr(self, "threshold", None))
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class RatingConfig(_LabelConfig):
-    """See `Ratings`; the settings are those of the label."""
-
-    type: Literal["rating"] = "rating"
-    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "loss")
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class ClickConfig(_LabelConfig):
-    """See `Clicks`.
-
-    Attributes:
-        threshold: values of the label from here on are clicks; None where they are 0 and 1 already.
-    """
-
-    type: Literal["click"] = "click"
-    threshold: Annotated[float | None, Field(allow_inf_nan=False)] = None
-    metrics: ClassVar[tuple[str, ...]] = ("auc", "loss")
-
-    @property
-    def target(self) -> Label:
-        """The column, its range, and what is made of it."""
-        if self.threshold is None:
-            return Label(self.label, 0 if self.low is None else self.low, self.high or 1)
-        return Label(self.label, self.low, self.high, self.threshold)
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class ListConfig(_LabelConfig):
-    """See `Lists`.
-
-    Attributes:
-        group: the column that names the list of a row.
-        gain: of a label: itself, or `exponential`, 2^label - 1.
-        k: length of the lists that NDCG is measured over.
-    """
-
-    type: Literal["list"] = "list"
-    group: str = "user_id"
-    gain: Literal["linear", "exponential"] = "exponential"
-    k: PositiveInt = 10
-    metrics: ClassVar[tuple[str, ...]] = ("ndcg", "loss")
-
-
-RankingTaskConfig = RatingConfig | ClickConfig | ListConfig
 TaskConfig = Annotated[
     InBatchConfig
     | FullSoftmaxConfig

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tests.tiny_ratings import rating_interactions
 from tfrecall.cli import app
+from tfrecall.errors import ConfigError
 from tfrecall.ranking_run import judge_of, run_ranking
 from tfrecall.recipes import load_config
 
@@ -112,6 +113,14 @@ def test_what_cannot_be_ranked_is_refused(ran, arguments, words):
     assert words in ask("rank", ran[0], *arguments, status=1).stderr
 
 
+def test_the_release_is_judged_as_its_run_was(ran):
+    root, told = ran
+    judged = json.loads(ask("evaluate", root, "--json").stdout)
+    assert judged["test"] == pytest.approx(told["test"], rel=1e-4)
+    assert judged["baselines"]["biases"] == pytest.approx(told["baselines"]["biases"])
+    assert judged["model"] == "ranker"
+
+
 def test_a_retriever_does_not_rank(tiny_root):
     said = ask("rank", tiny_root, "--user", "u1", "--items", "i1", status=1).stderr
     assert "tfrecall recommend" in said
@@ -123,6 +132,13 @@ def test_wrong_labels_end_a_run_before_training(tmp_path):
     assert "outside 1 to 5" in said
     assert "epoch" not in said
     assert not (tmp_path / "out").exists()
+
+
+def test_vectors_of_other_rows_are_no_start(tmp_path, tiny_root):
+    recipe, _, data, *_ = write_files(tmp_path)
+    config = load_config(recipe, [f"data.source='{data}'", f"model.start_from='{tiny_root}'"])
+    with pytest.raises(ConfigError, match="learned from other rows"):
+        run_ranking(config, tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.labels import Label
 from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.ranker import Ranker
-from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema import Categorical, History, Numeric, Schema
 from tfrecall.tasks.ranking import Clicks, Lists
 from tfrecall.training import fit

@@ -22,7 +22,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
-    from tfrecall.console import Narrator, import_tensorflow, metric_table, show
+    from tfrecall.console import Narrator, import_tensorflow, metric_table, ranking_table, show
     from tfrecall.errors import ReleaseError
     from tfrecall.recipes import config_from_dict
 
@@ -31,9 +31,13 @@ def evaluate(
         from tfrecall.data.repeated import leading_rule
         from tfrecall.evaluation import baselines_of
         from tfrecall.evaluation import evaluate as judge
+        from tfrecall.evaluation.ranking import evaluate_ranking
         from tfrecall.models.baselines import check_baselines
+        from tfrecall.models.released import ReleasedRanker
         from tfrecall.preparation import prepare
+        from tfrecall.ranking_run import judge_of
         from tfrecall.release import load
+        from tfrecall.release.ranker import RankerRelease
 
         loaded, narrator = load(release), Narrator()
         if "config" not in loaded.manifest:
@@ -53,18 +57,25 @@ def evaluate(
         if prepared.known.fingerprint != facts.get("fingerprint"):
             narrator.note("These are not the data of the run: the test rows may be others.")
         with narrator.step("Evaluate on the test rows"):
-            judged = judge(
-                loaded,
-                prepared.test,
-                seen=prepared.known,
-                ks=config.evaluation.ks,
-                baselines=baselines_of(
-                    prepared.known,
-                    sequences=bool(config.schema.histories),
-                    names=config.evaluation.baselines,
-                ),
-                progress=narrator.progress,
-            ).to_dict()
+            if isinstance(loaded, RankerRelease):
+                asked, more = ReleasedRanker(loaded.name, loaded), {}
+                judged = evaluate_ranking(
+                    asked, prepared.test, judge_of(config), known=prepared.known
+                ).to_dict()
+            else:
+                more = {"leading": leading_rule(config.evaluation.seen, prepared.known)}
+                judged = judge(
+                    loaded,
+                    prepared.test,
+                    seen=prepared.known,
+                    ks=config.evaluation.ks,
+                    baselines=baselines_of(
+                        prepared.known,
+                        sequences=bool(config.schema.histories),
+                        names=config.evaluation.baselines,
+                    ),
+                    progress=narrator.progress,
+                ).to_dict()
     answer = {
         "recipe": config.recipe,
         "release": str(release),
@@ -72,6 +83,6 @@ def evaluate(
         "data": {"test_rows": judged["rows"], "fingerprint": prepared.known.fingerprint},
         **judged,
         "model": config.model.type,
-        "leading": leading_rule(config.evaluation.seen, prepared.known),
+        **more,
     }
-    show(answer, as_json, metric_table(answer))
+    show(answer, as_json, ranking_table(answer) if config.ranks else metric_table(answer))
