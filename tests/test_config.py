@@ -373,9 +373,3 @@ def test_a_ranker_is_a_model_of_its_own():
 def test_what_a_ranker_does_not_have_is_refused(recipe, override, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
         load_config(recipe, [override])
-
-
-def test_a_bag_of_any_time_is_no_feature_of_a_retriever():
-    bag = "{type='history', of={type='categorical', column='item_id'}, anytime=true}"
-    with pytest.raises(ConfigError, match="a retriever must not see"):
-        load_config("two_tower_ml100k", [f"schema.query.8={bag}"])
