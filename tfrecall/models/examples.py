@@ -86,7 +86,8 @@ class TrainingExamples:
 
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
         """One epoch; each time it is read the next one, from `first_epoch` on."""
-        if not (self._sequences or self._negatives or self._bags or self._lists):
+        parts = (self._sequences, self._negatives, self._bags, self._lists)
+        if all(part is None for part in parts):
             return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
         batches = self._made_batches(first_epoch).map(self._joined)
         sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
@@ -131,15 +132,23 @@ class TrainingExamples:
 
     def _targets(self, generator: np.random.Generator) -> Iterator[dict[str, Any]]:
         """Rows of the log of each batch of an epoch, with their histories."""
+        if self._lists is not None:
+            yield from map(self._of_rows, self._lists.epoch(self.batch_size, generator))
+            return
         if self._sequences is not None:
             yield from map(_tensors, self._sequences.epoch(self.batch_size, generator, self._whole))
-            return
-        if self._lists is not None:
-            yield from ({"rows": rows} for rows in self._lists.epoch(self.batch_size, generator))
             return
         order = generator.permutation(len(self))
         for start in range(0, len(order), self.batch_size):
             yield {"rows": order[start : start + self.batch_size]}
+
+    def _of_rows(self, rows: np.ndarray) -> dict[str, Any]:
+        """Some rows of the log, with their histories; of a ranker, of which every row is a target."""
+        if self._sequences is None:
+            return {"rows": rows}
+        places = np.empty(len(self._sequences), np.int64)
+        places[self._sequences.rows] = np.arange(len(places))
+        return _tensors(self._sequences.windows_of(places[rows]))
 
     def _signature(self) -> dict[str, Any]:
         signature: dict[str, Any] = {"rows": tf.TensorSpec([None], tf.int64)}
