@@ -139,3 +139,36 @@ def interest_release(interest_root):
     from tfrecall.release import load
 
     return load(interest_root)
+
+
+@pytest.fixture(scope="session")
+def rating_log():
+    """A log whose ratings follow from user and item."""
+    from tests.tiny_ratings import rating_interactions
+
+    return rating_interactions()
+
+
+@pytest.fixture(scope="session")
+def rating_model(rating_log):
+    """A ranker fitted to `rating_log`."""
+    from tests.tiny_ratings import rating_ranker
+
+    return rating_ranker(rating_log)
+
+
+@pytest.fixture(scope="session")
+def rating_root(rating_model, tmp_path_factory) -> Path:
+    """A release of `rating_model`, not to be changed: copy it."""
+    from tfrecall.exporting.ranker import export_ranker
+
+    root = tmp_path_factory.mktemp("releases") / "ratings"
+    export_ranker(rating_model, root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def rating_release(rating_root):
+    from tfrecall.release import load
+
+    return load(rating_root)

@@ -10,6 +10,7 @@ from tfrecall.encoders import (
     Decay,
     Interests,
     Mean,
+    RootSum,
     Sum,
     Windows,
     encoder_from_dict,
@@ -22,6 +23,7 @@ rates = st.floats(0, 0.9)
 ENCODERS = st.one_of(
     st.builds(Mean),
     st.builds(Sum),
+    st.builds(RootSum),
     st.builds(Windows, st.lists(counts, min_size=1, unique=True), last=st.integers(0, 9)),
     st.builds(Decay, st.floats(0.01, 0.99)),
     st.builds(GRU, counts, layers=counts, dropout=rates),

@@ -26,6 +26,7 @@ PUBLIC = {
     "Label",
     "Lists",
     "MultiCategorical",
+    "MultiTask",
     "Numeric",
     "PairAUC",
     "Pointwise",

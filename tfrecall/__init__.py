@@ -27,6 +27,7 @@ _MODULE_OF = {
     "Label": "tfrecall.labels",
     "Lists": "tfrecall.tasks.ranking",
     "MultiCategorical": "tfrecall.schema",
+    "MultiTask": "tfrecall.models.multitask",
     "Numeric": "tfrecall.schema",
     "PairAUC": "tfrecall.tasks.auc",
     "Pointwise": "tfrecall.tasks.pointwise",

@@ -13,6 +13,7 @@ from tfrecall.checkpoints import Checkpoints
 from tfrecall.config import RunConfig
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner
+from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
 from tfrecall.listening import Listener, Silent
 from tfrecall.models.dssm import DSSM
@@ -22,6 +23,7 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
 from tfrecall.negatives import batch_settings, shared_settings
 from tfrecall.preparation import Prepared
+from tfrecall.release.release import Release, load
 from tfrecall.tasks.bpr import BPR
 from tfrecall.tasks.dssm_softmax import DSSMSoftmax
 from tfrecall.tasks.full_softmax import FullSoftmax
@@ -229,8 +231,29 @@ class _Course:
         keras.backend.clear_session()
         seed_everything(training.seed)
         model: TwoTower | Ranker
-        model = make_ranker(self.config) if self.config.ranks else make_model(self.config)
+        model = self._new_ranker(rows) if self.config.ranks else make_model(self.config)
         return model, fit(model, rows, validation, callbacks=callbacks, verbose=0, **settings)
+
+    def _new_ranker(self, rows: Interactions) -> Ranker:
+        model, start = make_ranker(self.config), getattr(self.config.model, "start_from", None)
+        if start is not None:
+            release = load(start)
+            _check_same_rows(release, self.prepared.known)
+            model.adapt(rows)
+            model.start_from(release)
+            self.listener.note(f"Users and items begin with the vectors of {start}.")
+        return model
+
+
+def _check_same_rows(release: Release, known: Interactions) -> None:
+    """Refuses vectors that were learned from other rows: they may know those that are tested on."""
+    learned = release.manifest.get("data", {}).get("fingerprint")
+    if learned != known.fingerprint:
+        raise ConfigError(
+            f"`model.start_from` names {release.root}, which learned from other rows than this run: its data "
+            f"have the fingerprint {str(learned)[:12]}, not {known.fingerprint[:12]}. It may have seen the "
+            "test rows. Train it with the same data, filters and split."
+        )
 
 
 def _first_times(prepared: Prepared) -> Prepared:

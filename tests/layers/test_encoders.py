@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
-from tfrecall.encoders import GRU, Attention, Decay, Interests, Mean, Sum, Windows
+from tfrecall.encoders import GRU, Attention, Decay, Interests, Mean, RootSum, Sum, Windows
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders import make_encoder
 
@@ -16,6 +16,7 @@ ENCODERS = {
     "mean": make_encoder(Mean(), 3),
     "mean of all": make_encoder(Mean(), 300),
     "sum": make_encoder(Sum(), 5),
+    "root_sum": make_encoder(RootSum(), 5),
     "windows": make_encoder(Windows([7, 3, 1], last=2), 7),
     "decay": make_encoder(Decay(0.6), 4),
     "gru": make_encoder(GRU(5, layers=2, dropout=0.3), 10),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import tf
-from tfrecall.encoders import Decay, Mean, Sum, Windows
+from tfrecall.encoders import Decay, Mean, RootSum, Sum, Windows
 from tfrecall.layers.encoders import make_encoder
 from tfrecall.layers.means import windowed_sum
 
@@ -21,6 +21,8 @@ MASK = tf.constant([[False, True, True, True, True]])
         # The mean of all four is 13 / 4.
         (Mean(), 50, [[0], [1], [1.5], [3], [3.25]]),
         (Sum(), 3, [[0], [1], [3], [9], [12]]),
+        # 1; 3 / sqrt 2; 9 / sqrt 3; 12 / sqrt 3
+        (RootSum(), 3, [[0], [1], [3 / 2**0.5], [9 / 3**0.5], [12 / 3**0.5]]),
         (Windows([3, 1]), 3, [[0, 0], [1, 1], [1.5, 2], [3, 6], [4, 4]]),
         # The newest first, each by itself.
         (Windows([2], last=3), 3, [[0] * 4, [1, 1, 0, 0], [1.5, 2, 1, 0], [4, 6, 2, 1], [5, 4, 6, 2]]),

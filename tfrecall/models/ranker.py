@@ -113,7 +113,7 @@ class Ranker(LearnsFromData, tfrs.Model):
             "bias_regularization": bias_regularization,
             "embedding_stddev": embedding_stddev,
         }
-        stddev = {"embedding_stddev": embedding_stddev}
+        stddev: dict[str, Any] = {"embedding_stddev": embedding_stddev}
         self.query_tower = QueryTower(self.schema.query, name="query_tower", **stddev)
         self.candidate_tower = CandidateTower(self.schema.candidate, name="candidate_tower", **stddev)
         share_tables(self.query_tower, self.candidate_tower)
@@ -170,7 +170,7 @@ class Ranker(LearnsFromData, tfrs.Model):
     @property
     def forms(self) -> dict[str, Form]:
         """The raw columns that training needs and the form of each: those asked with, and the label."""
-        group = {self.task.group: "string"} if self._needs_lists else {}
+        group: dict[str, Form] = {self.task.group: "string"} if self._needs_lists else {}
         return {**super().forms, self.label.column: "number", **group}
 
     @property
@@ -244,8 +244,25 @@ class Ranker(LearnsFromData, tfrs.Model):
         Returns:
             Float32 `[n]`.
         """
+        left, right = self._sides(query, candidate, training)
+        return self._score(left, right, query, candidate, query_rows, training)
+
+    def _sides(
+        self, query: Encoded, candidate: Encoded, training: bool | None
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """The vectors of the features of both sides."""
         left = self.query_tower.feature_vectors(query, training)
-        right = self.candidate_tower.feature_vectors(candidate, training)
+        return left, self.candidate_tower.feature_vectors(candidate, training)
+
+    def _score(
+        self,
+        left: list[tf.Tensor],
+        right: list[tf.Tensor],
+        query: Encoded,
+        candidate: Encoded,
+        query_rows: tf.Tensor | None,
+        training: bool | None,
+    ) -> tf.Tensor:
         biases = [self._biases[side](inputs) for side, inputs in self._biased(query, candidate)]
         if query_rows is not None:
             left = [tf.gather(vectors, query_rows) for vectors in left]
@@ -258,7 +275,8 @@ class Ranker(LearnsFromData, tfrs.Model):
         if "dot" in self.crosses.crosses:
             parts.append(tf.cast(self.crosses.dot(left, right), tf.float32))
         if self._last is not None:
-            parts.append(tf.cast(self._deep(left, right, training), tf.float32))
+            deep = self._last(self._deep(left, right, training))[:, 0]
+            parts.append(tf.cast(deep, tf.float32))
         return tf.add_n(parts) + self.offset
 
     def _biased(self, query: Encoded, candidate: Encoded) -> list[tuple[str, Encoded]]:
@@ -269,7 +287,7 @@ class Ranker(LearnsFromData, tfrs.Model):
         vector = self._dropout(self.crosses(left, right), training=training)
         for hidden in self._hidden:
             vector = hidden(vector, training=training)
-        return self._last(vector)[:, 0]
+        return vector
 
     def predictions(self, rows: Interactions) -> np.ndarray:
         """Scores of the rows of a log, as of their own moment: float32 `[n_rows]`.
@@ -339,6 +357,17 @@ class Ranker(LearnsFromData, tfrs.Model):
         query = self.query_tower.preprocess(raw)
         return self.score(query, self.catalogue.features(index), query_rows, training=False)
 
+    def start_from(self, source: Any) -> None:
+        """Begins with the vectors of users and items that a trained retriever has; see `start_from`.
+
+        Args:
+            source: a `TwoTower`, a release of one, or the path of a release.
+        """
+        from tfrecall.models.starting import start_from  # which reads releases
+
+        self._create_weights()
+        start_from(self, source)
+
     # Keras
 
     def fit(self, x: Any = None, *, validation_data: Any = None, **kwargs: Any) -> Any:
@@ -364,8 +393,10 @@ class Ranker(LearnsFromData, tfrs.Model):
         """The mean loss of the batch; updates the metrics."""
         if isinstance(inputs, tuple):  # so wraps Keras what `train_on_batch` is given
             (inputs,) = inputs
+        query, candidate = inputs["query"], self.catalogue.features(inputs["candidate_index"])
+        left, right = self._sides(query, candidate, training)
+        scores = self._score(left, right, query, candidate, None, training)[:, tf.newaxis]
         labels = inputs["label"][:, tf.newaxis]
-        scores = self(inputs, training=training)[:, tf.newaxis]
         options: dict[str, Any] = {"sample_weight": inputs.get("sample_weight"), "training": training}
         count = tf.cast(tf.size(labels), tf.float32)
         if self._needs_lists:
@@ -373,6 +404,17 @@ class Ranker(LearnsFromData, tfrs.Model):
             count = self.task.counted(labels, inputs["list"])
         loss = self.task(labels=labels, predictions=scores, **options)
         self._mean_loss.update_state(loss, sample_weight=count)
+        return self._whole_loss(loss, left, right, inputs, training)
+
+    def _whole_loss(
+        self,
+        loss: tf.Tensor,
+        left: list[tf.Tensor],
+        right: list[tf.Tensor],
+        inputs: Encoded,
+        training: bool,
+    ) -> tf.Tensor:
+        """What is learned by: the loss of the task, to which others may be added."""
         return loss
 
     def train_step(self, inputs: Encoded) -> dict[str, tf.Tensor]:

@@ -77,7 +77,9 @@ class RankerRelease(Release):
             return np.empty(0, np.float32)
         return self.score(self.people.ask(queries).features, item_ids)
 
-    def score(self, features: dict[str, np.ndarray], item_ids: Sequence[str]) -> np.ndarray:
+    def score(
+        self, features: dict[str, np.ndarray], item_ids: Sequence[str] | np.ndarray
+    ) -> np.ndarray:
         """As `predict`, of queries whose features are there already (`people.ask`): 1 row, or `n`."""
         ids = np.asarray(item_ids, dtype=object)
         return self._model(features, ids)
@@ -103,7 +105,8 @@ class RankerRelease(Release):
 
         Histories that the table does not hold are those of the end of the training data.
         """
-        features, ids = self.people.of_table(queries), queries["item_id"].to_numpy()
+        features = self.people.of_table(queries)
+        ids = np.array(queries["item_id"].to_list(), dtype=object)
         parts = [
             self.score({c: values[some] for c, values in features.items()}, ids[some])
             for some in np.array_split(np.arange(len(ids)), max(1, -(-len(ids) // AT_ONCE)))

@@ -27,7 +27,7 @@ class Ratings(tfrs.tasks.Ranking):
     monitor = "rmse"
     needs_lists = False
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str = "ratings") -> None:
         super().__init__(
             loss=keras.losses.MeanSquaredError(),
             metrics=[
@@ -55,7 +55,7 @@ class Clicks(tfrs.tasks.Ranking):
     monitor = "auc"
     needs_lists = False
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str = "clicks") -> None:
         super().__init__(
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
             metrics=[keras.metrics.AUC(from_logits=True, name="auc")],
@@ -107,7 +107,8 @@ class Lists(keras.layers.Layer):
     def __init__(
         self, group: str = "user_id", gain: Gain = "exponential", k: int = 10, **kwargs: Any
     ) -> None:
-        super().__init__(**{"dtype": "float32", **kwargs})
+        # A name of its own, so that two models of one configuration are equal.
+        super().__init__(**{"dtype": "float32", "name": "lists", **kwargs})
         if gain not in ("linear", "exponential"):
             raise ConfigError(f"`gain` is linear or exponential. Received: {gain!r}.")
         self.group = group

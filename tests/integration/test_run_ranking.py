@@ -1,0 +1,149 @@
+"""The run of a ranker from files to a release that is asked, on the command line."""
+
+import json
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from tests.tiny_ratings import rating_interactions
+from tfrecall.cli import app
+from tfrecall.ranking_run import judge_of, run_ranking
+from tfrecall.recipes import load_config
+
+RECIPE = """
+description = "Ratings of a tiny log"
+
+[schema]
+candidate = [{ type = "categorical", column = "item_id", embedding_dim = 8 }]
+
+[[schema.query]]
+type = "categorical"
+column = "user_id"
+embedding_dim = 8
+
+[[schema.query]]
+type = "history"
+column = "rated"
+of = { type = "categorical", column = "item_id", embedding_dim = 8 }
+encoder = { type = "root_sum" }
+anytime = true
+
+[model]
+type = "ranker"
+layer_sizes = [8]
+crosses = ["dot", "concat"]
+biases = ["user_id", "item_id"]
+
+[task]
+type = "rating"
+low = 1
+high = 5
+
+[training]
+optimizer = "adam"
+learning_rate = 0.01
+batch_size = 256
+epochs = 4
+monitor = "rmse"
+patience = 2
+refit = true
+"""
+
+
+def write_files(folder, **columns):
+    data = rating_interactions()
+    (folder / "tiny.toml").write_text(RECIPE, "utf-8")
+    data.log.with_columns(**columns).write_csv(folder / "log.csv")
+    arguments = [str(folder / "tiny.toml"), "--data", str(folder / "log.csv")]
+    return [*arguments, "--out", str(folder / "out")]
+
+
+def ask(*arguments, status=0):
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranking")
+    answer = ask("run", *write_files(folder), "--json")
+    return folder / "out", json.loads(answer.stdout)
+
+
+def test_a_run_writes_its_figures_beside_the_baselines(ran):
+    root, told = ran
+    metrics = json.loads((root / "metrics.json").read_text("utf-8"))
+    assert {**metrics, "release": str(root)} == told
+    assert set(metrics["test"]) == {"rmse", "mae"}
+    assert metrics["test"]["rmse"] < metrics["baselines"]["biases"]["rmse"]
+    assert set(metrics["baselines"]) == {"mean", "biases"}
+    assert metrics["training"]["history"]["val_rmse"]
+    assert not (root / "checkpoints").exists()
+    assert load_config(str(root / "config.toml")).ranks
+
+
+def test_items_are_ranked_on_the_command_line(ran):
+    root, _ = ran
+    answer = json.loads(ask("rank", root, "--user", "u3", "--items", "i1,i2,i3", "--json").stdout)
+    assert answer["known"]
+    scores = [row["score"] for row in answer["scores"]]
+    assert scores == sorted(scores, reverse=True)
+    assert {row["item_id"] for row in answer["scores"]} == {"i1", "i2", "i3"}
+    assert "u3" in ask("rank", root, "--user", "u3", "--items", "i1").stdout
+    new = json.loads(
+        ask("rank", root, "--features", '{"rated": ["i1"]}', "--items", "i2", "--json").stdout
+    )
+    assert not new["known"]
+    assert new["user_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--items", "i1"], "Say who asks"),
+        (["--user", "u1", "--items", ","], "nothing to score"),
+        (["--user", "u1", "--items", "i1,i77"], 'no item "i77"'),
+        (["--features", "[]", "--items", "i1"], "JSON object"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(ran, arguments, words):
+    assert words in ask("rank", ran[0], *arguments, status=1).stderr
+
+
+def test_a_retriever_does_not_rank(tiny_root):
+    said = ask("rank", tiny_root, "--user", "u1", "--items", "i1", status=1).stderr
+    assert "tfrecall recommend" in said
+
+
+def test_wrong_labels_end_a_run_before_training(tmp_path):
+    arguments = write_files(tmp_path, rating=pl.col("rating") * 2)
+    said = ask("run", *arguments, status=1).stderr
+    assert "outside 1 to 5" in said
+    assert "epoch" not in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (['task={type="click", threshold=4}', "training.monitor=auc"], {"log_loss", "auc", "gauc"}),
+        (['task={type="list"}', "training.monitor=ndcg"], {"ndcg@10"}),
+    ],
+)
+def test_clicks_and_lists_run_alike(tmp_path, settings, names):
+    recipe, _, data, *_ = write_files(tmp_path)
+    more = [
+        f"data.source='{data}'",
+        "training.refit=false",
+        "model.crosses=['dot']",
+        "training.epochs=6",
+    ]
+    config = load_config(recipe, [*more, *settings])
+    outcome = run_ranking(config, tmp_path / "out")
+    assert set(outcome.metrics["test"]) == names
+    last = next(iter(names - {"log_loss"}))
+    assert outcome.metrics["test"][last] > outcome.metrics["baselines"]["biases"][last]
+    assert judge_of(config).kind == config.task.type
