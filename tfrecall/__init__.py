@@ -57,6 +57,7 @@ _MODULE_OF = {
     "keras": "tfrecall._keras",
     "load": "tfrecall.release",
     "load_config": "tfrecall.recipes",
+    "stage_losses": "tfrecall.evaluation",
     "validation_examples": "tfrecall.models.examples",
 }
 _MODULES = ("data", "encoders", "index", "negatives", "report")

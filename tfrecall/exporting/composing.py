@@ -79,9 +79,7 @@ class _Composed(tf.Module):
     def best(self, k: tf.Tensor, n_candidates: tf.Tensor, raw: Tensors) -> Tensors:
         """The final lists, of `raw` columns with `exclude` and, maybe, `allow` among them."""
         (inputs,) = self._inputs
-        which, signature = (
-            ("among", "recommend_allowed") if "allow" in raw else ("all", "recommend")
-        )
+        which, signature = ("among", "recommend_allowed") if "allow" in raw else ("all", "recommend")
         asked = {name: raw[name] for name in inputs[which] if name != "k"}
         found = self.retrieval.signatures[signature](k=n_candidates, **asked)
         ids = found["candidate_ids"]

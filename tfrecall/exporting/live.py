@@ -33,9 +33,7 @@ class LiveRetrieval(Release):
         model: what answers.
     """
 
-    def __init__(
-        self, model: TwoTower, index: Annoy | None = None, exclude_seen: bool = True
-    ) -> None:
+    def __init__(self, model: TwoTower, index: Annoy | None = None, exclude_seen: bool = True) -> None:
         self.model = model
         exact = Exact().build(model.embed_candidates(), model.catalogue.ids)
         annoy = None if index is None else index.build_over(exact)

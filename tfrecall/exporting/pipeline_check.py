@@ -38,7 +38,7 @@ def check_pipeline(pipeline: TwoStages, directory: Path, n_candidates: int, k: i
     told: list[tuple[Case, Staged]] = []
     for queries in (*_queries(pipeline, SAMPLE_ROWS, 1), *_queries(pipeline, 1, 1)):
         inputs = _inputs(pipeline, queries)
-        plain = {"rules": Rules(), "n_candidates": n_candidates, "index": "exact"}
+        plain: dict[str, Any] = {"rules": Rules(), "n_candidates": n_candidates, "index": "exact"}
         staged = pipeline.stages(queries, k, exclude_seen=False, **plain)
         best = pipeline._padded_ids[staged.hits.rows[:, 0]].tolist()
         without = pipeline.stages(queries, k, exclude_seen=False, exclude=best[:1], **plain)
@@ -56,7 +56,7 @@ def check_pipeline(pipeline: TwoStages, directory: Path, n_candidates: int, k: i
 
 
 def _queries(pipeline: TwoStages, at_once: int, requests: int) -> list[list[Query]]:
-    users = list(pipeline.people.rows)
+    users: list[Query] = list(pipeline.people.rows)
     users = users[:: max(1, len(users) // (at_once * requests))]
     groups = [users[i * at_once : (i + 1) * at_once] for i in range(requests)]
     return [[*group[: at_once - 1], {}] if at_once > 1 or not group else group for group in groups]

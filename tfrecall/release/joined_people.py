@@ -95,7 +95,7 @@ def _places(people: People, rows: Mapping[str, int]) -> np.ndarray | None:
 
 def _merged(parts: list[_Column], default: Any) -> tuple[np.ndarray, np.ndarray]:
     """One column of all users: the first that has a user says what it is."""
-    (first, *more) = parts
+    first = parts[0]
     if first.places is None:
         return first.values, first.gaps
     count = len(first.places)

@@ -34,7 +34,8 @@ def in_order(
     free = np.ones(len(scores), dtype=bool)
     left = [np.full(has.shape[1], cap) for cap, has in caps]
     nearest = np.full(len(scores), -np.inf)
-    value, chosen = relevance, []
+    value = relevance
+    chosen: list[int] = []
     while len(chosen) < k and free.any():
         place = int(np.argmax(np.where(free, value, -np.inf)))
         chosen.append(place)

@@ -34,8 +34,10 @@ class Boost:
         _check_texts("Boost.items", self.items)
         _check_texts("Boost.values", self.values)
         by_column = self.column is not None and len(self.values) > 0
-        if not _is_number(self.by) or by_column == (len(self.items) > 0) or (
-            by_column != (self.column is not None or len(self.values) > 0)
+        if (
+            not _is_number(self.by)
+            or by_column == (len(self.items) > 0)
+            or (by_column != (self.column is not None or len(self.values) > 0))
         ):
             raise ConfigError(
                 "A `Boost` takes a finite number `by`, and either `items`, or a `column` with `values`. "

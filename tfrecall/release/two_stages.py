@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
@@ -371,7 +370,9 @@ def _checked_number(name: str, value: int, most: int | None = None) -> int:
 
 def _largest(scores: np.ndarray, count: int) -> np.ndarray:
     """Where the `count` largest of each row are, of equal ones the first; -inf is never among them."""
-    least = np.partition(scores, scores.shape[1] - count, axis=1)[:, scores.shape[1] - count, np.newaxis]
+    least = np.partition(scores, scores.shape[1] - count, axis=1)[
+        :, scores.shape[1] - count, np.newaxis
+    ]
     above, tied = scores > least, scores == least
     room = count - above.sum(axis=1, keepdims=True)
     return (above | (tied & (np.cumsum(tied, axis=1) <= room))) & (scores > -np.inf)
