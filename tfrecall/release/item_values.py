@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -36,14 +37,15 @@ class ItemValues:
         """
         if isinstance(column.dtype, pl.Array):
             column = column.arr.to_list()
-        lists = column if isinstance(column.dtype, pl.List) else column.reshape((-1, 1)).arr.to_list()
-        try:
-            texts = lists.cast(pl.List(pl.String))
-        except pl.exceptions.PolarsError as error:
+        inner = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+        if not _is_text(inner):
             raise ConfigError(
                 f'The column "{column.name}" holds {column.dtype}, whose values are no texts. Caps and '
                 "boosts take columns of texts, numbers, or lists of them."
-            ) from error
+            )
+        if not isinstance(column.dtype, pl.List):
+            column = column.reshape((-1, 1)).arr.to_list()
+        texts = column.cast(pl.List(pl.String))
         texts = texts.fill_null([]).list.drop_nulls().list.unique(maintain_order=True)
         lengths = texts.list.len().to_numpy()
         flat = texts.explode().drop_nulls()
@@ -70,3 +72,9 @@ class ItemValues:
         found = np.zeros(len(self.offsets) - 1, dtype=bool)
         found[items[np.isin(self.codes, wanted)]] = True
         return found
+
+
+def _is_text(dtype: Any) -> bool:
+    """Whether each value of a column has one way to be written."""
+    plain = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null)
+    return dtype.is_numeric() or dtype.is_temporal() or isinstance(dtype, plain)
