@@ -88,8 +88,10 @@ def test_a_pipeline_is_evaluated_like_any_retriever(pipeline_release, halves):
 
 def test_live_models_are_judged_like_their_release(live_pipeline, pipeline_release, halves):
     """Histories end with the log in a release, and with each row in a live model, so only users differ."""
-    queries = halves[1].queries[:10].with_columns(
-        history=pl.Series([["i1", "i2"]] * 10), rated=pl.Series([["i3"]] * 10)
+    queries = (
+        halves[1]
+        .queries[:10]
+        .with_columns(history=pl.Series([["i1", "i2"]] * 10), rated=pl.Series([["i3"]] * 10))
     )
     live, released = live_pipeline.scores(queries), pipeline_release.scores(queries)
     np.testing.assert_array_equal(np.isfinite(live), np.isfinite(released))

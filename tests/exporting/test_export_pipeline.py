@@ -12,9 +12,12 @@ from tests.tiny_pipeline import N_CANDIDATES
 from tfrecall.cli import app
 from tfrecall.errors import ConfigError, ExportError, ReleaseError
 from tfrecall.exporting import pipeline_check
+from tfrecall.exporting.export import export
 from tfrecall.exporting.pipeline import Pipeline, export_pipeline
 from tfrecall.exporting.round_trip import Case, replayed
+from tfrecall.index.repeats import Repeats
 from tfrecall.release import load
+from tfrecall.release.reindex import reindex
 from tfrecall.release.rules import Rules
 
 QUERIES = ["u1", "u2", "absent", "nobody", {"history": ["i3", "i8"], "device": "web"}]
@@ -91,14 +94,19 @@ def test_a_list_of_the_saved_model_is_no_longer_than_the_candidates(pipeline_rel
     same(pipeline_release.recommend(QUERIES, 7, exclude_seen=False, n_candidates=3), short)
 
 
-def test_the_command_line_joins_two_releases(
-    pipeline_models, pipeline_release, rating_root, tmp_path
-):
-    from tfrecall.exporting.export import export
-
+def test_the_command_line_joins_two_releases(pipeline_models, pipeline_release, rating_root, tmp_path):
     export(pipeline_models[0], tmp_path / "retrieval", index=ANNOY)
     paths = [str(tmp_path / "retrieval"), str(rating_root), "--out", str(tmp_path / "joined")]
-    options = ["--candidates", str(N_CANDIDATES), "-k", "5", "--cap", "genres=2", "--boost", "genres:x0=3"]
+    options = [
+        "--candidates",
+        str(N_CANDIDATES),
+        "-k",
+        "5",
+        "--cap",
+        "genres=2",
+        "--boost",
+        "genres:x0=3",
+    ]
     done = CliRunner().invoke(app, ["pipeline", *paths, *options, "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -117,9 +125,7 @@ def test_the_command_line_joins_two_releases(
 # Evidence and refusals
 
 
-def test_a_saved_model_that_answers_otherwise_is_not_published(
-    pipeline_release, tmp_path, monkeypatch
-):
+def test_a_saved_model_that_answers_otherwise_is_not_published(pipeline_release, tmp_path, monkeypatch):
     real = pipeline_check.replayed
 
     def off(directory, cases):
@@ -156,6 +162,36 @@ def test_stages_in_the_wrong_order_are_refused(pipeline_models, rating_release):
         Pipeline(retrieval, retrieval)
     with pytest.raises(ConfigError, match="first stage"):
         Pipeline(rating_release, ranker)
+
+
+def test_what_is_for_retrievers_only_says_so(live_pipeline, pipeline_root, tmp_path):
+    with pytest.raises(ConfigError, match="export_pipeline"):
+        export(live_pipeline, tmp_path / "none")
+    with pytest.raises(ConfigError, match="that of the retriever"):
+        reindex(pipeline_root, ANNOY)
+
+
+def test_models_without_a_log_know_nobody(pipeline_models, monkeypatch):
+    for model in pipeline_models:
+        monkeypatch.setattr(model, "interactions", None)
+    pipeline = Pipeline(*pipeline_models, n_candidates=6)
+    known, told = pipeline.recommend(["u1", {"history": ["i1"], "rated": ["i2"]}], 4)
+    assert not known.known
+    assert len(known.item_ids) == 4
+    assert not {"i1", "i2"} & set(told.item_ids)
+
+
+@pytest.mark.slow
+def test_people_come_back_to_what_they_had(pipeline_models, tmp_path, monkeypatch):
+    """All that was had is an input of the SavedModel, more than the five events of the feature."""
+    retrieval, ranker = pipeline_models
+    monkeypatch.setattr(retrieval, "repeats", Repeats(recency=0.5, bias=1.0))
+    live = Pipeline(retrieval, ranker, n_candidates=N_CANDIDATES, exclude_seen=False)
+    released = export_pipeline(live, tmp_path / "repeats", k=5, index=None)
+    first, second = (one.recommend(QUERIES, 5, details=True) for one in (live, released))
+    assert [a.candidates for a in first] == [a.candidates for a in second]
+    assert [a.item_ids for a in first] == [a.item_ids for a in second]
+    assert released.manifest["round_trip"]["largest_relative_difference"] < 1e-5
 
 
 def test_a_baseline_can_propose_candidates_in_process(rating_log, rating_release, tmp_path):

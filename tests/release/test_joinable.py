@@ -49,12 +49,12 @@ def test_the_order_of_a_catalogue_does_not_matter():
 
 
 def test_candidates_without_features_are_named():
-    with pytest.raises(ConfigError, match="without features.*2 items: a, c"):
+    with pytest.raises(ConfigError, match=r"without features.*2 items: a, c"):
         check(np.array(["b"], dtype=object))
 
 
 def test_another_catalogue_is_refused_by_what_differs():
-    with pytest.raises(ConfigError, match="another catalogue.*1 items: d"):
+    with pytest.raises(ConfigError, match=r"another catalogue.*1 items: d"):
         check(np.array([*IDS, "d"], dtype=object))
 
 
@@ -111,7 +111,12 @@ def test_columns_of_both_models_are_known_of_each_user():
     )
     both = join_people(first, second)
     asked = both.ask(["u", "v", "w", "nobody"])
-    assert asked.features["town"].tolist() == ["X", "[UNK]", "Y", "[UNK]"]  # of v the first says: unknown
+    assert asked.features["town"].tolist() == [
+        "X",
+        "[UNK]",
+        "Y",
+        "[UNK]",
+    ]  # of v the first says: unknown
     assert asked.features["age"].tolist() == [0.0, 40.0, 30.0, 0.0]
     assert asked.known.tolist() == [True, True, False, False]
     assert both.seen(both.rows["u"]).tolist() == [0, 1]

@@ -191,12 +191,12 @@ def test_numbers_out_of_range_are_refused(pipeline_release, wrong):
 
 
 def test_rules_of_columns_that_are_not_there_are_refused(pipeline_release):
-    with pytest.raises(MissingColumnError, match='no column "genre".*"genres"'):
+    with pytest.raises(MissingColumnError, match=r'no column "genre".*"genres"'):
         pipeline_release.recommend([KNOWN], rules=Rules(caps={"genre": 2}))
 
 
 def test_reasons_are_told_by_the_retrieval_alone(pipeline_release):
-    with pytest.raises(ConfigError, match="pipeline.retrieval.explain"):
+    with pytest.raises(ConfigError, match=r"pipeline\.retrieval\.explain"):
         pipeline_release.explain(KNOWN, "i1")
     assert pipeline_release.retrieval.explain(KNOWN, "i1").item_id == "i1"
 

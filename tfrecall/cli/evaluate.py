@@ -3,13 +3,20 @@
 import copy
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tfrecall.cli.options import Json, ReleasePath, app, data_overrides, guarded
+
+if TYPE_CHECKING:
+    from tfrecall.console import Narrator
+    from tfrecall.evaluation import Evaluation, StageLosses
+    from tfrecall.preparation import Prepared
+    from tfrecall.release.release import Release
 
 
 @app.command()
@@ -22,7 +29,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
-    from tfrecall.console import Narrator, import_tensorflow, metric_table, show
+    from tfrecall.console import Narrator, import_tensorflow, item_table, metric_table, show
     from tfrecall.errors import ReleaseError
     from tfrecall.recipes import config_from_dict
 
@@ -51,21 +58,52 @@ def evaluate(
         if prepared.known.fingerprint != facts.get("fingerprint"):
             narrator.note("These are not the data of the run: the test rows may be others.")
         with narrator.step("Evaluate on the test rows"):
-            judged = judge(
+            evaluation = judge(
                 loaded,
                 prepared.test,
                 seen=prepared.known,
                 ks=config.evaluation.ks,
                 baselines=baselines_of(prepared.known, sequences=bool(config.schema.histories)),
                 progress=narrator.progress,
-            ).to_dict()
+            )
+            stages = _stages(loaded, prepared, evaluation, config.evaluation.ks, narrator)
+        judged = evaluation.to_dict()
     answer = {
         "recipe": config.recipe,
         "release": str(release),
         "version": loaded.version,
         "data": {"test_rows": judged["rows"], "fingerprint": prepared.known.fingerprint},
         **judged,
-        "model": config.model.type,
+        **({} if stages is None else {"stages": stages.to_dict()}),
+        "model": config.model.type if stages is None else loaded.name,
         "leading": leading_rule(config.evaluation.seen, prepared.known),
     }
-    show(answer, as_json, metric_table(answer))
+    tables: list[Any] = [metric_table(answer)]
+    if stages is not None:
+        title = f"hit_rate@k by stage, {stages.n_candidates} candidates, {stages.rule}"
+        tables.append(item_table(title, stages.table().to_dicts()))
+    show(answer, as_json, *tables)
+
+
+def _stages(
+    release: "Release",
+    prepared: "Prepared",
+    evaluation: "Evaluation",
+    ks: Sequence[int],
+    narrator: "Narrator",
+) -> "StageLosses | None":
+    """What each stage of a pipeline loses; None of any other release."""
+    from tfrecall.evaluation import stage_losses
+    from tfrecall.release.two_stages import TwoStages
+
+    if not isinstance(release, TwoStages):
+        return None
+    ranking = evaluation.rankings[release.name]
+    return stage_losses(
+        release,
+        prepared.test,
+        seen=prepared.known,
+        ks=ks,
+        ranking=ranking,
+        progress=narrator.progress,
+    )

@@ -34,6 +34,7 @@ from tfrecall.raw import raw_features
 from tfrecall.release.layout import Documents, publish, unfinished
 from tfrecall.release.past_items import PastItems, padded_ids, same_width
 from tfrecall.release.release import Release, load
+from tfrecall.release.two_stages import TwoStages
 from tfrecall.schema import Schema
 
 SAMPLE_ROWS = 32
@@ -77,6 +78,8 @@ def export(
         raise ConfigError(
             f"{model.name} is a ranker, which has no candidate vectors. Use `tfrecall.export_ranker`."
         )
+    if isinstance(model, TwoStages):
+        raise ConfigError(f"{model.name} is a pipeline. Use `tfrecall.export_pipeline`.")
     root = Path(path)
     check_facts(facts)
     if not 1 <= k <= len(model.catalogue):

@@ -36,13 +36,15 @@ def check_pipeline(pipeline: TwoStages, directory: Path, n_candidates: int, k: i
         ExportError: if it answers otherwise, or cannot be loaded.
     """
     told: list[tuple[Case, Staged]] = []
+    # One more than are ranked, which says how near the next one was.
+    asked: dict[str, Any] = {"rules": Rules(), "index": "exact", "exclude_seen": False}
+    asked["n_candidates"] = min(n_candidates + 1, len(pipeline.item_ids))
     for queries in (*_queries(pipeline, SAMPLE_ROWS, 1), *_queries(pipeline, 1, 1)):
         inputs = _inputs(pipeline, queries)
-        plain: dict[str, Any] = {"rules": Rules(), "n_candidates": n_candidates, "index": "exact"}
-        staged = pipeline.stages(queries, k, exclude_seen=False, **plain)
-        best = pipeline._padded_ids[staged.hits.rows[:, 0]].tolist()
-        without = pipeline.stages(queries, k, exclude_seen=False, exclude=best[:1], **plain)
-        barred = [[best[0], ""]] * len(queries)
+        staged = pipeline.stages(queries, k, **asked)
+        best = str(pipeline.item_ids[staged.hits.rows[0, 0]])
+        without = pipeline.stages(queries, k, exclude=[best], **asked)
+        barred = [[best, ""]] * len(queries)
         free = {**inputs, "k": k, "n_candidates": n_candidates, "exclude": barred}
         told += [
             (Case("pipeline", "serving_default", inputs, {}), staged),
@@ -50,7 +52,7 @@ def check_pipeline(pipeline: TwoStages, directory: Path, n_candidates: int, k: i
         ]
     answers = replayed(directory, [case for case, _ in told])
     return max(
-        _compared(pipeline, case, staged, answer)
+        _compared(pipeline, case, staged, answer, n_candidates)
         for (case, staged), answer in zip(told, answers, strict=True)
     )
 
@@ -65,40 +67,46 @@ def _queries(pipeline: TwoStages, at_once: int, requests: int) -> list[list[Quer
 def _inputs(pipeline: TwoStages, queries: list[Query]) -> dict[str, Any]:
     asked = pipeline.people.ask(queries)
     inputs = {name: values.tolist() for name, values in asked.features.items()}
-    if pipeline.repeats is not None and REPEATED not in inputs:
+    if pipeline.repeats is not None:  # which weigh all that was had, more than a History may take
         had = [pipeline.item_ids[pipeline.people.seen(user)].tolist() for user in asked.users]
         width = max(1, *map(len, had))
         inputs[REPEATED] = [ids + [""] * (width - len(ids)) for ids in had]
     return inputs
 
 
-def _compared(pipeline: TwoStages, case: Case, staged: Staged, answer: dict[str, Any]) -> float:
-    worst, k = 0.0, staged.hits.rows.shape[1]
+def _compared(
+    pipeline: TwoStages, case: Case, staged: Staged, answer: dict[str, Any], n_candidates: int
+) -> float:
+    worst = 0.0
     for i, ids in enumerate(answer["candidate_ids"]):
         scores = np.array(answer["scores"][i], np.float32)
         rows, ranked = staged.candidates.rows[i], staged.ranked[i]
-        live = dict(zip(pipeline._padded_ids[rows].tolist(), ranked.tolist(), strict=True))
-        largest = max(float(np.abs(ranked[rows >= 0]).max(initial=0)), np.finfo(np.float32).tiny)
-        expected = np.sort(ranked)[::-1][:k]
+        tied = _tied(staged.candidates.scores[i], n_candidates)
+        count = len(rows) if tied else n_candidates
+        live = dict(zip(pipeline.item_ids[rows[:count]], ranked[:count].tolist(), strict=True))
         strange = [item for item in ids if item and item not in live]
-        # What is not among the candidates in process ties with the last of them, or is wrong.
-        if strange and not _tied_at_the_border(staged.candidates.scores[i]):
-            raise _unlike(case, f"it ranks {strange[0]}, which is no candidate of query {i}")
         if strange:
-            continue
+            raise _unlike(case, f"it ranks {strange[0]}, which is no candidate of query {i}")
         own = np.array([live[item] if item else -np.inf for item in ids], np.float32)
-        for what, given in (("the ranker's", own), ("the best", expected)):
-            there = np.isfinite(given)
-            difference = float(np.abs(given[there] - scores[there]).max(initial=0)) / largest
-            if not difference <= TOLERANCE or not np.array_equal(given[~there], scores[~there]):
+        compared = {"those of its items": own}
+        if not tied:
+            compared["the best"] = np.sort(ranked[:n_candidates])[::-1][: len(ids)]
+        for what, expected in compared.items():
+            there = np.isfinite(expected)
+            largest = max(float(np.abs(expected[there]).max(initial=0)), np.finfo(np.float32).tiny)
+            difference = float(np.abs(expected[there] - scores[there]).max(initial=0)) / largest
+            if not difference <= TOLERANCE or not np.array_equal(expected[~there], scores[~there]):
                 raise _unlike(case, f"scores of query {i} are not {what}, by {difference:.2g}")
             worst = max(worst, difference)
     return worst
 
 
-def _tied_at_the_border(scores: np.ndarray) -> bool:
-    there = scores[np.isfinite(scores)]
-    return len(there) > 1 and there[-2] - there[-1] <= TOLERANCE * np.abs(there).max()
+def _tied(scores: np.ndarray, n_candidates: int) -> bool:
+    """Whether the last candidate and the next item score alike but for rounding."""
+    if len(scores) <= n_candidates or not np.isfinite(scores[n_candidates]):
+        return False
+    near = TOLERANCE * np.abs(scores[np.isfinite(scores)]).max()
+    return bool(scores[n_candidates - 1] - scores[n_candidates] <= near)
 
 
 def _unlike(case: Case, what: str) -> ExportError:
