@@ -1,5 +1,6 @@
 """Releases side by side: the same rows or a refusal that names the difference, and what they differ in."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,15 @@ import pytest
 
 from tests.report.report_helpers import Page, a_retriever
 from tests.report.test_report_page import assert_alone
+from tests.test_cli import ask
 from tfrecall.comparison import compare
 from tfrecall.data.splits import split_random
-from tfrecall.errors import ConfigError, ReleaseError
+from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.evaluation import evaluate, user_lists
+from tfrecall.models import ease
+from tfrecall.models.ease import EASE
+from tfrecall.models.item_cf import ItemCF
+from tfrecall.models.popularity import Popularity
 from tfrecall.report import comparison_page
 from tfrecall.same_rows import same_rows
 
@@ -77,8 +83,6 @@ def test_a_model_does_not_differ_from_itself(compared):
 
 
 def test_plain_types_say_what_excludes_zero(compared):
-    import json
-
     told = json.loads(json.dumps(compared.to_dict()))
     interval = told["differences"]["new"]["intervals"]["seen_kept"]["mrr"]
     assert interval["excludes_zero"] == (interval["low"] > 0 or interval["high"] < 0)
@@ -142,10 +146,82 @@ def test_catalogues_in_another_order_are_compared_by_id(tiny_log, rows):
     assert found.models["a"]["seen_kept"]["mrr"] == pytest.approx(found.models["b"]["seen_kept"]["mrr"])
 
 
-@pytest.mark.parametrize(("names", "leading"), [(["old"], "seen_kept"), (["old", "new"], "kept")])
+@pytest.mark.parametrize(
+    ("names", "leading"), [(["old"], "seen_kept"), (["old", "new"], "kept"), ([], "seen_kept")]
+)
 def test_one_release_or_no_rule_is_refused(releases, rows, names, leading):
-    with pytest.raises(ConfigError, match="two or more releases and one rule"):
+    with pytest.raises(ConfigError, match=r"two or more releases, or one and a baseline.* one rule"):
         compare({n: releases[n] for n in names}, rows[1], seen=rows[0], leading=leading)
+
+
+# Baselines
+
+
+@pytest.fixture(scope="module")
+def beside_baselines(releases, rows):
+    """One release, and two baselines of which one stands beside every release."""
+    return compare(
+        {"old": releases["old"]},
+        rows[1],
+        seen=rows[0],
+        ks=(5, 10),
+        baselines=["ease", "popularity"],
+        resamples=200,
+    )
+
+
+def test_baselines_are_judged_as_if_they_were_releases(beside_baselines, releases, rows):
+    """The same figures, lists and intervals as those of a release with the same scores."""
+    known, test = rows
+    fitted = {"mine": EASE().fit(known), "most": Popularity().fit(known)}
+    as_releases = {
+        name: SimpleNamespace(item_ids=one.item_ids, scores=one.scores, manifest={})
+        for name, one in fitted.items()
+    }
+    wanted = compare(
+        {"old": releases["old"], **as_releases}, test, seen=known, ks=(5, 10), resamples=200
+    )
+    assert list(beside_baselines.models) == ["old", "ease", "popularity"]
+    assert list(beside_baselines.differences) == ["ease", "popularity"]
+    for name, other in (("ease", "mine"), ("popularity", "most")):
+        assert beside_baselines.models[name] == wanted.models[other]
+        assert beside_baselines.differences[name] == wanted.differences[other]
+    assert beside_baselines.differences["ease"].gained
+
+
+def test_what_is_compared_does_not_stand_beside(beside_baselines, releases, rows):
+    assert list(beside_baselines.baselines) == ["item_cf", "own_most_frequent", "own_most_recent"]
+    chosen = compare(
+        {"old": releases["old"]}, rows[1], seen=rows[0], baselines=["swing"], beside=["user_cf"]
+    )
+    assert list(chosen.baselines) == ["user_cf"]
+
+
+def test_the_page_shows_baselines_as_members(beside_baselines):
+    page = Page(comparison_page(beside_baselines.to_dict()))
+    assert "ease against old" in page.text
+    assert "Recommended by popularity only" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "baselines", "said"),
+    [
+        ("old", ["eas"], 'no baseline "eas"'),
+        ("ease", ["ease"], 'both called "ease"'),
+        ("item_cf", ["ease"], 'both called "item_cf"'),
+    ],
+)
+def test_wrong_names_are_refused_before_anything_is_judged(releases, rows, name, baselines, said):
+    deaf = SimpleNamespace(manifest=releases["old"].manifest)
+    with pytest.raises(ConfigError, match=said):
+        compare({name: deaf}, rows[1], seen=rows[0], baselines=baselines)
+
+
+def test_a_baseline_that_does_not_fit_is_refused_before_anything_is_judged(releases, rows, monkeypatch):
+    monkeypatch.setattr(ease, "available_bytes", lambda: 100)
+    deaf = SimpleNamespace(manifest=releases["old"].manifest)
+    with pytest.raises(DataError, match="EASE inverts"):
+        compare({"old": deaf}, rows[1], seen=rows[0], baselines=["swing", "ease"])
 
 
 def test_the_page_is_whole_alone_and_names_everybody(compared):
@@ -246,17 +322,77 @@ def test_moved_files_are_named_and_changed_ones_are_said(log_file, tiny_log, tmp
 
 def test_a_release_without_a_configuration_is_named(log_file):
     made = releases_of(a_config(log_file), a_config(log_file))
+    fingerprint = made["b"].manifest["data"].pop("fingerprint")
     del made["b"].manifest["config"]
-    with pytest.raises(ReleaseError, match="b was exported without a configuration"):
+    with pytest.raises(ReleaseError, match=r"b was exported without a configuration, so its test rows"):
         same_rows(made)
+    made["b"].manifest["data"]["fingerprint"] = fingerprint  # it learned from the same rows after all
+    prepared, config = same_rows({"b": made["b"], "a": made["a"]})
+    assert (len(prepared.test), config.recipe) == (180, "r")
+
+
+@pytest.fixture
+def saved(log_file, tmp_path):
+    """A release that says what a run would say, and a baseline saved in Python, fitted to the same rows."""
+    from tfrecall.preparation import prepare
+    from tfrecall.recipes import config_from_dict
+
+    config = config_from_dict(a_config(log_file, evaluation={"ks": (5, 10), "baselines": ("user_cf",)}))
+    known = prepare(config, lambda text: None).known
+    facts = {"config": config.to_dict(), "data": {"fingerprint": known.fingerprint, "train_rows": 720}}
+    ItemCF(3).fit(known).save(tmp_path / "mine", exclude_seen=False, facts=facts)
+    ItemCF().fit(known).save(tmp_path / "bare")
+    ItemCF().fit(known.with_log(known.log[5:])).save(tmp_path / "other")
+    return tmp_path
+
+
+def compared_by_command(*arguments):
+    return json.loads(ask("compare", *arguments, "--json").stdout)
+
+
+def test_saved_baselines_are_compared_at_the_command_line(saved):
+    """`bare` has no configuration, but learned from the rows of `mine`; with all neighbours it is other."""
+    found = compared_by_command(saved / "mine", saved / "bare", "--baseline", "item_cf")
+    assert list(found["models"]) == ["mine", "bare", "item_cf"]
+    assert list(found["baselines"]) == ["user_cf"]
+    assert found["leading"] == "seen_kept"
+    assert found["models"]["bare"] == found["models"]["item_cf"]
+    assert found["models"]["mine"] != found["models"]["bare"]
+    assert found["differences"]["bare"]["gained"]
+    assert compared_by_command(saved / "bare", saved / "mine")["reference"] == "bare"
+
+
+def test_one_release_is_compared_with_baselines(saved):
+    result = ask("compare", saved / "mine", "--baseline", "ease", "--baseline", "popularity")
+    shown = " ".join(result.stdout.split())
+    for text in (
+        "ease less mine",
+        "popularity less mine",
+        "┃ @10 ┃ @10 ┃ mrr ┃",
+        "user_cf",
+        "not by mine",
+    ):
+        assert text in shown
+
+
+def test_a_saved_baseline_of_other_rows_is_refused_and_what_to_do_is_said(saved):
+    told = ask("compare", saved / "mine", saved / "other", status=1).stderr
+    assert "other was exported without a configuration" in told
+    assert "did not learn from the same data as mine: train_rows 715 against 720" in told
+    assert "Leave it out and say `--baseline item_cf`" in told
+    told = ask("compare", saved / "bare", "--baseline", "ease", status=1).stderr
+    assert "bare was exported without a configuration" in told
+
+
+def test_a_wrong_baseline_is_refused_before_a_release_is_opened(tmp_path):
+    told = ask("compare", tmp_path / "nothing", "--baseline", "eas", status=1).stderr
+    assert 'no baseline "eas". Did you mean "ease"?' in told
 
 
 # The command
 
 
 def test_the_command_refuses_before_it_works(tiny_root):
-    from tests.test_cli import ask
-
     assert "two or more different" in ask("compare", tiny_root, status=1).stderr
     assert "two or more different" in ask("compare", tiny_root, tiny_root, status=1).stderr
     assert "no version 9" in ask("compare", tiny_root, f"{tiny_root}@9", status=1).stderr
@@ -269,4 +405,4 @@ def test_names_are_short_where_that_is_enough():
 
     assert named(["runs/a", "runs/b"]) == {"a": "runs/a", "b": "runs/b"}
     assert named(["x/a", "y/a", "b@2"]) == {"x/a": "x/a", "y/a": "y/a", "b@2": "b@2"}
-    assert named(["runs/popularity", "b"]) == {"runs/popularity": "runs/popularity", "b": "b"}
+    assert named(["runs/swing", "b"]) == {"runs/swing": "runs/swing", "b": "b"}

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import re
 import sys
 from datetime import date
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from tfrecall import config, recipes, schema
 from tfrecall.config import RunConfig
 from tfrecall.errors import ConfigError
+from tfrecall.labels import Label
 from tfrecall.recipes import config_from_dict, load_config, recipe_names, recipe_text
 
 
@@ -219,6 +221,11 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("evaluation.ks=[1, 1]", "each once. Received: [1, 1]."),
         ("evaluation.ks=[]", "one or more lengths"),
         ("evaluation.ks=[0]", "evaluation.ks.0: "),
+        (
+            "evaluation.baselines=['eas']",
+            'evaluation.baselines: There is no baseline "eas". Did you mean "ease"? Choose of: popularity, ',
+        ),
+        ("evaluation.baselines=['als', 'als']", "named once. Received: ['als', 'als']."),
         ("index.target_recall=1.5", "index.target_recall: "),
         ("index.seed=99999999999", "index.seed: "),
         ("recipe=a/b", "recipe: "),
@@ -332,3 +339,37 @@ def test_python_3_10_reads_toml_with_tomli(monkeypatch):
     found.loader.exec_module(again)
     assert again.tomllib.__name__ == "tomli"
     assert again.load_config("two_tower_ml100k").training.epochs
+
+
+# Rankers
+
+RANKING = "ranking_ml100k"
+
+
+def test_a_ranker_is_a_model_of_its_own():
+    config = load_config(RANKING)
+    assert config.ranks
+    assert config.task.target == Label("rating", 1, 5)
+    assert not load_config("two_tower_ml100k").ranks
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "words"),
+    [
+        (RANKING, "task={type='in_batch'}", 'set `task.type` to "rating", "click" or "list"'),
+        (RANKING, "training.monitor=rsme", "one of rmse, mae, loss"),
+        (RANKING, "index.n_trees=3", "`[index]` is of retrievers"),
+        (RANKING, "histories.form=windows", "`[histories]` is of retrievers"),
+        (RANKING, "model.type=rankr", 'Did you mean "ranker"'),
+        (RANKING, "model.croses=['dot']", 'Did you mean "crosses"'),
+        (RANKING, "model.crosses=['dots']", "model.crosses"),
+        (RANKING, "model.crosses=['dot','dot']", "each once"),
+        (RANKING, "task.low=7", "begins below its end"),
+        ("two_tower_ml100k", "task={type='rating'}", 'set `model.type = "ranker"`'),
+        ("two_tower_ml100k", "model.type=two_towr", 'Did you mean "two_tower"'),
+        ("two_tower_ml100k", "model.layer_size=[3]", 'Did you mean "layer_sizes"'),
+    ],
+)
+def test_what_a_ranker_does_not_have_is_refused(recipe, override, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_config(recipe, [override])

@@ -35,7 +35,12 @@ NEGATIVES = st.one_of(
     st.builds(HeadTail, counts, st.floats(0.1, 0.9), counts, st.floats(0, 2), **OPTIONS),
     st.builds(Explicit, st.text(min_size=1), counts, **OPTIONS),
     st.builds(Hard, counts),
-    st.builds(Hard, ranks=st.integers(1, 9).map(lambda a: (a, a + 5)), per_positive=counts),
+    st.builds(
+        Hard,
+        ranks=st.integers(1, 9).map(lambda a: (a, a + 5)),
+        release=st.none() | st.text(min_size=1),
+        per_positive=counts,
+    ),
 )
 
 
@@ -84,6 +89,8 @@ def test_two_families():
         (lambda: Explicit(), "`column` is missing"),
         (lambda: Hard(), "either the `hardest`.* Received: hardest=None, ranks=None"),
         (lambda: Hard(3, ranks=(1, 2)), "Received: hardest=3"),
+        (lambda: Hard(3, release="saved"), r"`release` gives.* Received: hardest=3, release='saved'"),
+        (lambda: Hard(ranks=(1, 2), release=""), "`release`.*at least 1 character"),
         (lambda: Hard(ranks=(5, 2)), r"first and the last place.*Received: \[5, 2\]"),
         (lambda: Hard(ranks=(0, 2)), r"from 1. Received: \[0, 2\]"),
     ],
@@ -147,3 +154,12 @@ def test_a_file_that_makes_no_sense_is_refused(task, message):
 def test_older_tasks_take_the_same_words(task, settings):
     made = make_model(load_config("two_tower_ml100k", [f"task={task}"])).task
     assert {name: getattr(made, name) for name in settings} == settings
+
+
+def test_a_release_can_be_named_by_its_path_and_in_a_file():
+    from pathlib import Path
+
+    assert Hard(ranks=(1, 2), release=Path("saved") / "mine").release == "saved/mine"
+    override = 'task.negatives={ type = "hard", ranks = [20, 100], release = "saved/mine" }'
+    task = make_model(load_config("dssm_softmax_ml1m", [override])).task
+    assert task.negatives == Hard(ranks=(20, 100), release="saved/mine")

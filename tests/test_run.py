@@ -17,7 +17,8 @@ from tfrecall.learning import _warn_of_monitor, make_model, train
 from tfrecall.listening import Silent, Stopwatch
 from tfrecall.preparation import load_data, prepare, split
 from tfrecall.recipes import load_config
-from tfrecall.run import _finite, run
+from tfrecall.run import run
+from tfrecall.run_facts import finite
 
 
 class Heard(Silent):
@@ -238,7 +239,7 @@ def test_a_stopwatch_tells_steps_that_ended_and_the_one_that_runs():
 
 
 def test_epochs_that_diverged_are_null_in_json():
-    assert _finite({"loss": [1.0, float("nan"), float("inf")]}) == {"loss": [1.0, None, None]}
+    assert finite({"loss": [1.0, float("nan"), float("inf")]}) == {"loss": [1.0, None, None]}
 
 
 def test_the_example_is_the_user_of_the_first_test_row(tiny_release, tiny_log):

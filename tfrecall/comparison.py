@@ -1,6 +1,6 @@
 """Releases side by side on the same test rows: figures, how sure they differ, and what differs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ from tfrecall.evaluation import (
 )
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
 from tfrecall.evaluation.ranks import Progress
+from tfrecall.models.baselines import check_baselines, fit_baselines, usual_baselines
 from tfrecall.models.released import Released
+from tfrecall.models.retriever import Retriever
 from tfrecall.release.release import Release
 from tfrecall.titles import title_column, titles
 
@@ -33,12 +35,12 @@ EXAMPLES = (0.1, 0.5, 0.9)
 
 @dataclass(frozen=True)
 class Difference:
-    """One release against the first.
+    """One release or baseline against the first release.
 
     Attributes:
         intervals: rule -> metric -> how much better than the first, with its interval.
         common: mean share of the users' lists that both have.
-        gained: items that most lists hold of this release and not of the first: `item_id`, `title`,
+        gained: items that most lists hold of this one and not of the first: `item_id`, `title`,
             `users` (such lists), `first` and `second` (all lists of each), `train_rows`.
         lost: the other way round.
         examples: some users, from the least alike lists to the most alike: `user_id`, `common`,
@@ -62,9 +64,10 @@ class Comparison:
         rows, users: of the test.
         k: length of the lists that are laid beside each other.
         leading: the rule that leads tables and makes those lists: `seen_removed` or `seen_kept`.
-        models: name -> rule -> metric -> value, in the order given.
-        baselines: the same of what every model has to beat.
-        differences: each other release against the first.
+        models: name -> rule -> metric -> value: the releases in the order given, then the baselines that
+            were asked for.
+        baselines: the same of what stands beside them.
+        differences: each other one of the models against the first.
     """
 
     reference: str
@@ -95,37 +98,43 @@ def compare(
     ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
     k: int = 10,
     leading: str = "seen_removed",
+    baselines: Sequence[str] = (),
+    beside: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Judges releases on the same rows, beside popularity and ItemCF.
+    """Judges releases on the same rows, and baselines that are fitted for it.
 
     A release knows what users had at the end of its training data, whatever the time of a test row.
 
     Args:
-        releases: name -> release, two or more; the first is what the others are compared to.
+        releases: name -> release; the first is what all others are compared to.
         test, seen, ks, progress: as in `evaluate`.
         k: length of the lists that are laid beside each other.
         leading: the rule of those lists.
+        baselines: names of `tfrecall.baselines.BASELINES`, to be fitted to `seen` and compared to the
+            first release as a release is.
+        beside: names of baselines of which the figures are told and nothing else; None for the usual
+            ones, see `tfrecall.models.baselines.usual_baselines`.
         resamples, seed: of the bootstrap.
 
     Raises:
-        ConfigError: if there are fewer than two, or no such rule.
+        ConfigError: if there is nothing to compare, two have the same name, or there is no such rule.
+        DataError: if the memory for a baseline is not there.
     """
-    if len(releases) < 2 or leading not in RULES:
-        raise ConfigError(
-            f"A comparison takes two or more releases and one rule of {RULES}. Received: "
-            f"{list(releases)} and {leading!r}."
-        )
-    sequences = any(release.manifest.get("histories") for release in releases.values())
+    if beside is None:
+        sequences = any(release.manifest.get("histories") for release in releases.values())
+        beside = usual_baselines(seen, sequences=sequences)
+    beside = [name for name in beside if name not in baselines]
+    _check(releases, baselines, beside, leading)
+    check_baselines([*baselines, *beside], seen)
     judged: dict[str, Evaluation] = {}
     lists: dict[str, Lists] = {}
-    for name, release in releases.items():
-        one = Released(name, release)
-        beside = baselines_of(seen, sequences=sequences) if not judged else []
-        judged[name] = evaluate(one, test, seen=seen, ks=ks, baselines=beside, progress=progress)
-        lists[name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == "seen_kept")
+    for one in _members(releases, baselines, seen):
+        others = baselines_of(seen, names=[] if judged else beside)
+        judged[one.name] = evaluate(one, test, seen=seen, ks=ks, baselines=others, progress=progress)
+        lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == "seen_kept")
     first = next(iter(releases))
     users = Vocabulary(test.log["user_id"].unique(maintain_order=True)).rows(test.log["user_id"])
     columns = releases[first].manifest["schema"]["candidate"]
@@ -143,9 +152,33 @@ def compare(
                 _intervals(judged[first], judged[name], users, ks, resamples, seed),
                 *viewer.differences(lists[name]),
             )
-            for name in list(releases)[1:]
+            for name in list(judged)[1:]
         },
     )
+
+
+def _check(
+    releases: dict[str, Release], baselines: Sequence[str], beside: Sequence[str], leading: str
+) -> None:
+    if not releases or len(releases) + len(baselines) < 2 or leading not in RULES:
+        raise ConfigError(
+            "A comparison takes two or more releases, or one and a baseline, and one rule of "
+            f"{RULES}. Received: releases {list(releases)}, baselines {list(baselines)} and {leading!r}."
+        )
+    taken = [name for name in (*baselines, *beside) if name in releases]
+    if taken:
+        raise ConfigError(
+            f'A release and a baseline are both called "{taken[0]}". Give the release another name.'
+        )
+
+
+def _members(
+    releases: dict[str, Release], baselines: Sequence[str], seen: Interactions
+) -> Iterator[Retriever]:
+    """What is compared, one after the other; a baseline is fitted when it is its turn."""
+    for name, release in releases.items():
+        yield Released(name, release)
+    yield from fit_baselines(baselines, seen)
 
 
 def _intervals(
@@ -167,7 +200,7 @@ def _intervals(
 
 
 class _Viewer:
-    """Lays the lists of other releases beside those of the first."""
+    """Lays the lists of others beside those of the first release."""
 
     def __init__(self, first: Lists, seen: Interactions, column: str | None) -> None:
         self.first = first

@@ -6,8 +6,9 @@ does follows from its configuration and its data; the configuration is kept in t
 
 import datetime
 import math
+import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
@@ -24,8 +25,15 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from tfrecall import schema
-from tfrecall.labels import Label
+from tfrecall.baselines import checked_baselines
 from tfrecall.negatives import Negatives, Uniform, batch_settings, shared_settings
+from tfrecall.ranking_config import (
+    ClickConfig,
+    ListConfig,
+    RankerConfig,
+    RankingTaskConfig,
+    RatingConfig,
+)
 
 _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -78,6 +86,15 @@ def _said_once(task: Any, settings: Callable[[Any], Any], names: list[str]) -> N
             raise ValueError(
                 f"`negatives` and `{name}` say where the same negatives come from. Received both: leave one out"
             )
+
+
+def is_lower_better(metric: str) -> bool:
+    """Whether a metric that training watches is a loss or an error, as they are called here or in Keras.
+
+    >>> is_lower_better("rmse"), is_lower_better("auc")
+    (True, False)
+    """
+    return metric.endswith(("loss", "rmse", "mae", "error"))
 
 
 _Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
@@ -204,38 +221,6 @@ class ModelConfig:
     def is_normalized(self) -> bool:
         """Whether vectors have length one."""
         return self.type == "dssm" if self.normalize is None else self.normalize
-
-
-_Cross = Literal["concat", "elementwise", "dcn", "dot_interaction", "dot"]
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class RankerConfig:
-    """A model that scores pairs; see `Ranker`, whose arguments these are.
-
-    Attributes:
-        start_from: a release of a retriever (`saved_models/...`) whose embeddings training begins with,
-            where features are the same; None for none.
-    """
-
-    type: Literal["ranker"] = "ranker"
-    layer_sizes: tuple[PositiveInt, ...] = (256, 64)
-    crosses: Annotated[tuple[_Cross, ...], AfterValidator(_distinct)] = ("concat",)
-    cross_layers: PositiveInt = 1
-    cross_projection: PositiveInt | None = None
-    biases: tuple[str, ...] = ()
-    global_mean: bool = True
-    dropout: _Rate = 0.0
-    hidden_dropout: _Rate = 0.0
-    batch_normalization: bool = False
-    activation: _Activation = "relu"
-    embedding_regularization: Annotated[float, Field(ge=0)] = 0.0
-    bias_regularization: Annotated[float, Field(ge=0)] = 0.0
-    embedding_stddev: _Positive | None = None
-    start_from: str | None = None
-    # What only retrievers have.
-    repeats: ClassVar[bool] = False
-    is_normalized: ClassVar[bool] = False
 
 
 def _kind_of_model(value: Any) -> str:
@@ -372,71 +357,6 @@ class TripletConfig:
     semi_hard: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class _LabelConfig:
-    """What a ranker predicts.
-
-    Attributes:
-        label: the column of the log.
-        low, high: the range of its values, which others are refused by; None for no end.
-    """
-
-    label: str = "rating"
-    low: Annotated[float | None, Field(allow_inf_nan=False)] = None
-    high: Annotated[float | None, Field(allow_inf_nan=False)] = None
-
-    @property
-    def target(self) -> Label:
-        """The column, its range, and what is made of it."""
-        return Label(self.label, self.low, self.high, getattr(self, "threshold", None))
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class RatingConfig(_LabelConfig):
-    """See `Ratings`; the settings are those of the label."""
-
-    type: Literal["rating"] = "rating"
-    metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "loss")
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class ClickConfig(_LabelConfig):
-    """See `Clicks`.
-
-    Attributes:
-        threshold: values of the label from here on are clicks; None where they are 0 and 1 already.
-    """
-
-    type: Literal["click"] = "click"
-    threshold: Annotated[float | None, Field(allow_inf_nan=False)] = None
-    metrics: ClassVar[tuple[str, ...]] = ("auc", "loss")
-
-    @property
-    def target(self) -> Label:
-        """The column, its range, and what is made of it."""
-        if self.threshold is None:
-            return Label(self.label, 0 if self.low is None else self.low, self.high or 1)
-        return Label(self.label, self.low, self.high, self.threshold)
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class ListConfig(_LabelConfig):
-    """See `Lists`.
-
-    Attributes:
-        group: the column that names the list of a row.
-        gain: of a label: itself, or `exponential`, 2^label - 1.
-        k: length of the lists that NDCG is measured over.
-    """
-
-    type: Literal["list"] = "list"
-    group: str = "user_id"
-    gain: Literal["linear", "exponential"] = "exponential"
-    k: PositiveInt = 10
-    metrics: ClassVar[tuple[str, ...]] = ("ndcg", "loss")
-
-
-RankingTaskConfig = RatingConfig | ClickConfig | ListConfig
 TaskConfig = Annotated[
     InBatchConfig
     | FullSoftmaxConfig
@@ -513,7 +433,8 @@ class TrainingConfig:
         mixed_precision: compute in bfloat16 and keep weights in float32; helps on hardware that has it.
         batch_size: rows a step.
         epochs: at most.
-        monitor: the validation metric that decides, as Keras names it, without `val_`.
+        monitor: the validation metric that decides: as Keras names it, without `val_`; or a figure of the
+            final table, `seen_removed/hit_rate@50`, `seen_kept/ndcg@10`.
         patience: epochs without improvement before training stops; None, in a file `"none"`, never
             stops early.
         validate_every: epochs between two looks at the validation rows.
@@ -539,6 +460,12 @@ class TrainingConfig:
     checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     seed: _Seed = 42
 
+    @property
+    def monitored_length(self) -> int | None:
+        """The length of the lists whose hits `monitor` counts; None if it counts something else."""
+        found = re.search(r"top_(\d+)_|hit_rate@(\d+)", self.monitor)
+        return int(found[1] or found[2]) if found else None
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class EvaluationConfig:
@@ -549,10 +476,15 @@ class EvaluationConfig:
         seen: whether what a user had before is `removed` from the user's list, in the column that
             leads tables and in what the release answers by default, or `kept`. `auto` keeps it where
             users of this log come back to the same items.
+        baselines: what stands beside the model: names of `tfrecall.baselines`; none for an empty list,
+            and without `popularity` the run cannot say whether the model is better. None for
+            `popularity` and `item_cf`, with histories also `item_transitions`, and where users come back
+            to items their own ones.
     """
 
     seen: Literal["auto", "removed", "kept"] = "auto"
     ks: Annotated[tuple[PositiveInt, ...], AfterValidator(_distinct)] = (1, 5, 10, 20, 50, 100)
+    baselines: Annotated[tuple[str, ...], AfterValidator(checked_baselines)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -680,10 +612,6 @@ def _check_ranks(config: RunConfig) -> None:
             raise ValueError(
                 '`model.type = "ranker"` predicts a label of each row: set `task.type` to "rating", "click" or '
                 f'"list". Received: "{task.type}"'
-            )
-        if config.schema.bags:
-            raise ValueError(
-                "a history of `anytime` holds the target, which a retriever must not see. Leave it out"
             )
         return
     if not config.ranks:

@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tfrecall.headline import headline
+
 # Titles and messages are shown as they are: "[rec]" is a film, not markup.
 stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 stdout = Console(highlight=False, markup=False, emoji=False)
 
-HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr")
 # A step that says nothing for so long says how far it has come.
 SECONDS_BETWEEN_REPORTS = 5.0
 
@@ -69,15 +70,14 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
         stdout.print(table, soft_wrap=isinstance(table, str))  # paths stay in one piece
 
 
-def metric_table(metrics: dict[str, Any], names: Sequence[str] | None = None) -> Table:
+def metric_table(metrics: dict[str, Any]) -> Table:
     """The model beside its baselines, seen items removed and kept, the rule that leads first."""
-    there = metrics["test"]["seen_kept"]
-    names = [name for name in names or HEADLINE if name in there]
+    names = headline(metrics["test"]["seen_kept"], of_users=False)
     table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     table.add_column("seen")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(_heading(name), justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
     leading = metrics.get("leading", "seen_removed")
     for rule in sorted(("seen_removed", "seen_kept"), key=lambda rule: rule != leading):
@@ -107,10 +107,18 @@ def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for column in columns:
-        table.add_column(column, justify="right" if column == "score" else "left")
+        justify: Any = "right" if column == "score" else "left"
+        table.add_column(
+            _heading(column), justify=justify, overflow="fold"
+        )  # names cut short are alike
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     return table
+
+
+def _heading(name: str) -> str:
+    """A metric on two lines, so that a table of several fits 80 columns."""
+    return name.replace("@", "\n@")
 
 
 def _cell(value: Any) -> str:

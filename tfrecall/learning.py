@@ -1,6 +1,5 @@
 """From a configuration and prepared data to a fitted model."""
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,7 +22,8 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
 from tfrecall.negatives import batch_settings, shared_settings
 from tfrecall.preparation import Prepared
-from tfrecall.release.release import Release, load
+from tfrecall.release.loading import load
+from tfrecall.release.release import Release
 from tfrecall.tasks.bpr import BPR
 from tfrecall.tasks.dssm_softmax import DSSMSoftmax
 from tfrecall.tasks.full_softmax import FullSoftmax
@@ -321,9 +321,9 @@ def checkpoints_of(
 
 def _warn_of_monitor(config: RunConfig, prepared: Prepared, note: Callable[[str], None]) -> None:
     """Tells when the metric to stop by is 1 whatever the model does."""
-    length = re.search(r"top_(\d+)_", config.training.monitor)
+    length = config.training.monitored_length
     stops = prepared.validation is not None and config.training.patience
-    if stops and length and int(length[1]) >= prepared.known.items.height:
+    if stops and length and length >= prepared.known.items.height:
         note(
             f"`training.monitor` is {config.training.monitor}, but there are only "
             f"{prepared.known.items.height} items: it is 1 after every epoch, and the first counts as the "

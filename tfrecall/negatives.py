@@ -18,6 +18,7 @@ targets that it is itself (accidental hits); what else their users have is not l
 A specification holds no TensorFlow; `tfrecall.data.negatives` draws, `tfrecall.tasks.pairs` learns from it.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
@@ -49,6 +50,12 @@ def _alpha(value: float) -> float:
     return value
 
 
+# A path stays text, as a file says it.
+_Directory = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(lambda value: str(value) if isinstance(value, os.PathLike) else value),
+]
 _Alpha = Annotated[float, AfterValidator(_alpha)]
 
 
@@ -184,13 +191,16 @@ class Explicit:
 @readable
 @dataclass(frozen=True, config=_STRICT)
 class Hard:
-    """What the model itself scores high: one of two forms.
+    """What the model itself scores high, or a release: one of two forms.
 
     Attributes:
         hardest: of the candidates of the batch so many with the highest scores, for each target.
         ranks: places [first, last], counted from 1, of the list that an exact search gives for the query
             with the vectors at the start of the epoch. The first places are left to what the user may
             yet choose. With `exclude_known` the list has no item that the user has.
+        release: with `ranks`, the directory of a release whose lists they are places of, instead of the
+            model's own: one list a user, as of the end of what the release learned from, found once before
+            training. A release that learned from the rows that this training is judged by tells of them.
         per_positive: with `ranks`, draws a target, with replacement.
         exclude_known, seed: with `ranks`, as of `Uniform`.
     """
@@ -198,6 +208,7 @@ class Hard:
     hardest: PositiveInt | None = None
     _: KW_ONLY
     ranks: Annotated[tuple[int, int] | None, AfterValidator(_ranks)] = None
+    release: _Directory | None = None
     per_positive: PositiveInt = 4
     exclude_known: bool = True
     seed: _Seed = 42
@@ -209,6 +220,11 @@ class Hard:
             raise ValueError(
                 "Hard negatives are either the `hardest` of the batch, such as 10, or drawn between two "
                 f"`ranks`, such as [20, 100]. Received: hardest={self.hardest}, ranks={self.ranks}."
+            )
+        if self.release is not None and self.ranks is None:
+            raise ValueError(
+                "`release` gives the lists that `ranks` are places of; the `hardest` are of the batch. "
+                f"Received: hardest={self.hardest}, release={self.release!r}. Give `ranks`, such as [20, 100]."
             )
         return self
 
@@ -246,7 +262,7 @@ def is_drawn(spec: Source) -> bool:
 
 
 def is_mined(spec: Source) -> bool:
-    """Whether they are found by the model itself."""
+    """Whether they are places of lists, of the model itself or of a release."""
     return isinstance(spec, Hard) and spec.ranks is not None
 
 

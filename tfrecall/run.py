@@ -15,6 +15,7 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.learning import checkpoints_of, train
 from tfrecall.listening import Listener, Silent, Stopwatch
 from tfrecall.memory import check_memory
+from tfrecall.models.baselines import check_baselines
 from tfrecall.models.explaining import explainer
 from tfrecall.preparation import Prepared, prepare
 from tfrecall.release.layout import unfinished
@@ -68,6 +69,7 @@ def run(
     with listener.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, listener.note)
         check_memory(config, prepared.known, listener.note)
+        check_baselines(config.evaluation.baselines or (), prepared.known)
         leading = leading_rule(config.evaluation.seen, prepared.known)
         listener.note(_words_on_seen(config, prepared.known, leading))
         examiner = Examiner(config, listener.note)
@@ -87,7 +89,11 @@ def run(
             prepared.test,
             seen=prepared.known,
             ks=config.evaluation.ks,
-            baselines=baselines_of(prepared.known, sequences=bool(config.schema.histories)),
+            baselines=baselines_of(
+                prepared.known,
+                sequences=bool(config.schema.histories),
+                names=config.evaluation.baselines,
+            ),
             progress=listener.progress,
         )
         examiner.examine_model(model, prepared.known)

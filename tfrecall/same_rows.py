@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tfrecall.baselines import BASELINES
 from tfrecall.config import RunConfig
 from tfrecall.data.fingerprints import fingerprint
 from tfrecall.errors import ReleaseError
@@ -33,16 +34,26 @@ def same_rows(
 ) -> tuple[Prepared, RunConfig]:
     """Prepares the test rows of the first release, once it is sure that all others have the same.
 
+    A release without a configuration, such as a baseline that was saved in Python, has no test rows of
+    its own: it may stand beside others if it learned from the same rows as they.
+
     Args:
         releases: by name.
         data: settings of `[data]` that replace those of the runs, where files have moved.
         note: hears what the preparation has to say.
 
+    Returns:
+        The rows, and the configuration of the first release that has one.
+
     Raises:
-        ReleaseError: if a release was exported without a configuration, or two differ in their
-            training data or test rows, naming the difference.
+        ReleaseError: if no test rows are known, or two releases differ in their training data or test
+            rows, naming the difference.
     """
-    first, *others = [_judged(name, release, data or {}) for name, release in releases.items()]
+    loose = {name: one for name, one in releases.items() if "config" not in one.manifest}
+    judged = [_judged(name, one, data or {}) for name, one in releases.items() if name not in loose]
+    for name, release in loose.items():
+        _check_loose(name, release, judged)
+    first, *others = judged
     for other in others:
         if first.facts.get("fingerprint") != other.facts.get("fingerprint"):
             raise ReleaseError(_other_data(first, other))
@@ -56,17 +67,35 @@ def same_rows(
 
 
 def _judged(name: str, release: Release, data: dict[str, Any]) -> _Judged:
-    if "config" not in release.manifest:
-        raise ReleaseError(
-            f"{name} was exported without a configuration, so its test rows are not known. Judge it in "
-            "Python with `tfrecall.comparison.compare(releases, test, seen=train)`."
-        )
     values = dict(release.manifest["config"])
     values["data"] = {**values["data"], **data}
     config = config_from_dict(values, name)
     plain = config.to_dict()
     choice = {section: plain[section] for section in _SECTIONS}
     return _Judged(name, config, choice, release.manifest.get("data", {}))
+
+
+def _check_loose(name: str, release: Release, judged: list[_Judged]) -> None:
+    """Refuses a release without a configuration that did not learn from the rows of the others."""
+    facts = release.manifest.get("data", {})
+    if judged and facts.get("fingerprint", "none") == judged[0].facts.get("fingerprint"):
+        return
+    told = f"{name} was exported without a configuration, so its test rows are not known"
+    if judged and "fingerprint" in facts:
+        rows = [one.get("train_rows") for one in (facts, judged[0].facts)]
+        told += (
+            f", and it did not learn from the same data as {judged[0].name}: train_rows "
+            f"{rows[0]} against {rows[1]}"
+        )
+    baseline = release.manifest.get("model", {}).get("name")
+    if release.manifest.get("kind") == "baseline" and baseline in BASELINES:
+        raise ReleaseError(
+            f"{told}. Leave it out and say `--baseline {baseline}` beside a release that a run made, which "
+            "fits it, with its defaults, to the rows of that release."
+        )
+    raise ReleaseError(
+        f"{told}. Judge it in Python with `tfrecall.comparison.compare(releases, test, seen=train)`."
+    )
 
 
 def _other_data(first: _Judged, other: _Judged) -> str:

@@ -173,9 +173,11 @@ class History:
             where "" is not known.
         anytime: whether events after the moment of the query count as well: all that the user has in
             the log, of which training leaves out the row itself. That is the implicit feedback of
-            SVD++, for a `Ranker` of rows that were split at random; it takes an encoder that adds up
-            (`Mean`, `Sum`, `RootSum`), and all events, whatever their rating: a list of the liked ones
-            would lack its own row just where that was liked.
+            SVD++ for a `Ranker`, and for a retriever the whole of a user's taste where order says
+            little. It takes an encoder that adds up (`Mean`, `Sum`, `RootSum`), and all events, whatever
+            their rating: a list of the liked ones would lack its own row just where that was liked. Where
+            users come back to items, the other rows of an item stay and give it away: keep one of them
+            (`filters.duplicates`).
     """
 
     column: _Column = "history"

@@ -35,6 +35,11 @@ def test_they_are_fitted_and_can_be_given_to_evaluate() -> None:
     assert result.baselines["item_transitions"]["seen_kept"]["hit_rate@1"] == 1
 
 
+def test_others_can_be_named() -> None:
+    assert names(baselines_of(REPEATED, names=["swing", "popularity"])) == ["swing", "popularity"]
+    assert baselines_of(REPEATED, names=()) == []
+
+
 def test_true_stands_for_them() -> None:
     result = evaluate(baselines_of(SEEN)[0], TEST, seen=SEEN, ks=(1,), baselines=True)
     assert list(result.baselines) == names(baselines_of(SEEN))

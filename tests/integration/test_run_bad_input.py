@@ -151,3 +151,15 @@ def test_items_that_the_table_lacks_may_be_added_or_dropped_on_request(tmp_path)
         config = load_config(arguments[0], [*settings, f"data.missing_items={policy}"])
         assert prepare(config, notes.append).known.items.height == items
     assert sum("5 items of the log" in note for note in notes) >= 2
+
+
+def test_baselines_that_cannot_be_fitted_are_refused_before_training(tmp_path, monkeypatch):
+    from tfrecall.models import ease
+
+    monkeypatch.setattr("tfrecall.run.train", lambda *_, **__: pytest.fail("it trained"))
+    arguments = ["run", *write_files(tmp_path), "--set"]
+    monkeypatch.setattr(ease, "available_bytes", lambda: 100)
+    result = CliRunner().invoke(app, [*arguments, 'evaluation.baselines=["popularity", "ease"]'])
+    assert result.exit_code == 1
+    assert "Error: EASE inverts a matrix of items by items" in result.stderr
+    assert not (tmp_path / "out").exists()

@@ -8,8 +8,11 @@ from typer.testing import CliRunner
 
 from tests.tiny_ratings import rating_interactions
 from tfrecall.cli import app
+from tfrecall.errors import ConfigError
+from tfrecall.listening import Silent
 from tfrecall.ranking_run import judge_of, run_ranking
 from tfrecall.recipes import load_config
+from tfrecall.run import run
 
 RECIPE = """
 description = "Ratings of a tiny log"
@@ -49,6 +52,16 @@ monitor = "rmse"
 patience = 2
 refit = true
 """
+
+
+class Said(Silent):
+    """Keeps what a run says."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def note(self, text):
+        self.texts.append(text)
 
 
 def write_files(folder, **columns):
@@ -112,6 +125,14 @@ def test_what_cannot_be_ranked_is_refused(ran, arguments, words):
     assert words in ask("rank", ran[0], *arguments, status=1).stderr
 
 
+def test_the_release_is_judged_as_its_run_was(ran):
+    root, told = ran
+    judged = json.loads(ask("evaluate", root, "--json").stdout)
+    assert judged["test"] == pytest.approx(told["test"], rel=1e-4)
+    assert judged["baselines"]["biases"] == pytest.approx(told["baselines"]["biases"])
+    assert judged["model"] == "ranker"
+
+
 def test_a_retriever_does_not_rank(tiny_root):
     said = ask("rank", tiny_root, "--user", "u1", "--items", "i1", status=1).stderr
     assert "tfrecall recommend" in said
@@ -123,6 +144,31 @@ def test_wrong_labels_end_a_run_before_training(tmp_path):
     assert "outside 1 to 5" in said
     assert "epoch" not in said
     assert not (tmp_path / "out").exists()
+
+
+def test_vectors_of_other_rows_are_no_start(tmp_path, tiny_root):
+    recipe, _, data, *_ = write_files(tmp_path)
+    config = load_config(recipe, [f"data.source='{data}'", f"model.start_from='{tiny_root}'"])
+    with pytest.raises(ConfigError, match="learned from other rows"):
+        run_ranking(config, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_ranker_begins_with_the_release_of_a_retriever(tmp_path):
+    recipe, _, data, *_ = write_files(tmp_path)
+    source = f"data.source='{data}'"
+    retriever = tmp_path / "retriever.toml"
+    schema = RECIPE[RECIPE.index("[schema]") : RECIPE.index("[[schema.query]]")]
+    query = """query = [{ type = "categorical", column = "user_id", embedding_dim = 8 }]"""
+    retriever.write_text(f"{schema}{query}\n[model]\nlayer_sizes = [8]\n", "utf-8")
+    monitor = "training.monitor=factorized_top_k/top_5_categorical_accuracy"
+    config = load_config(str(retriever), [source, "training.epochs=2", "export.k=5", monitor])
+    run(config, tmp_path / "towers")
+    said = []
+    config = load_config(recipe, [source, f"model.start_from='{tmp_path / 'towers'}'"])
+    outcome = run_ranking(config, tmp_path / "out", Said(said))
+    assert sum("begin with the vectors" in text for text in said) == 2  # the fit, and the refit
+    assert outcome.metrics["test"]["rmse"] < outcome.metrics["baselines"]["mean"]["rmse"]
 
 
 @pytest.mark.slow

@@ -64,6 +64,25 @@ def test_two_versions_are_compared(folder):
         assert text in shown
 
 
+def test_one_version_is_compared_with_baselines(folder):
+    arguments = ["compare", folder / "out", "--baseline", "swing", "--baseline", "popularity", "--json"]
+    answer = json.loads(ask(*arguments).stdout)
+    assert list(answer["models"]) == ["out", "swing", "popularity"]
+    metrics = json.loads((folder / "out" / "metrics.json").read_text())
+    for rule, figures in metrics["baselines"]["popularity"].items():
+        assert answer["models"]["popularity"][rule] == pytest.approx(figures)
+    interval = answer["differences"]["swing"]["intervals"]["seen_kept"]["mrr"]
+    assert interval["low"] <= interval["difference"] <= interval["high"]
+
+
+def test_the_baselines_of_a_run_are_those_of_its_configuration(tmp_path):
+    settings = ["--set", "training.epochs=1", "--set", 'evaluation.baselines=["ease", "swing"]']
+    made = json.loads(ask("run", *write_files(tmp_path), *settings, "--json").stdout)
+    assert list(made["baselines"]) == ["ease", "swing"]
+    judged = json.loads(ask("evaluate", tmp_path / "out", "--json").stdout)
+    assert judged["baselines"] == made["baselines"]
+
+
 def test_runs_on_other_splits_are_refused(folder, tmp_path):
     ask("run", *write_files(tmp_path), "--set", "training.epochs=1", "--set", "split.seed=7")
     told = ask("compare", folder / "out", tmp_path / "out", status=1).stderr

@@ -74,6 +74,15 @@ def test_worked_case_of_inverse_user_frequency():
     assert found[1] == pytest.approx(v / ((u + v) * v) ** 0.5)
 
 
+@pytest.mark.parametrize("users", ["u", "uv", "uvw"])
+def test_items_of_the_same_users_have_a_cosine_of_1_however_active_these_are(users):
+    """The weight of a user stands in the length of a column as it does in what two columns share."""
+    histories = {"u": "ab", "v": "abcdef", "w": "ab"}
+    train = log_of(x="cd", **{user: histories[user] for user in users})
+    (score,) = ItemCF(inverse_user_frequency=True).fit(train).similar_items("a", 1).scores
+    assert score == pytest.approx(1)
+
+
 def test_worked_case_of_order_and_time():
     # v came from a to b in two days, w from b to a in one. With a half-life of one day:
     # b after a gets 1/4 from v and backward * 1/2 from w; both have both, so over sqrt(3 * 2).

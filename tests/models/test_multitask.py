@@ -69,10 +69,10 @@ def test_both_losses_teach_their_own_thing(chosen_log):
 
 def test_the_retrieval_task_of_tfrs_works_unchanged(chosen_log):
     task = tfrs.tasks.Retrieval()
-    model = MultiTask(IDS, [4], retrieval_task=task)
+    model = MultiTask(IDS, [4], retrieval_task=task, ranking_weight=0.0)
     settings = {"optimizer": "adam", "learning_rate": 0.02, "batch_size": 256, "verbose": 0}
-    history = fit(model, chosen_log, epochs=2, **settings).history
-    assert history["retrieval_loss"][1] < history["retrieval_loss"][0]
+    history = fit(model, chosen_log, epochs=5, **settings).history
+    assert history["retrieval_loss"][-1] < history["retrieval_loss"][0] - 0.1
 
 
 def test_a_bag_of_items_retrieves_too(rating_log):

@@ -13,7 +13,6 @@ from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.labels import Label
 from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.ranker import Ranker
-from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema import Categorical, History, Numeric, Schema
 from tfrecall.tasks.ranking import Clicks, Lists
 from tfrecall.training import fit
@@ -214,6 +213,24 @@ def test_batches_for_lists_hold_whole_lists(rating_log):
     assert fitted.history["ndcg"][-1] > fitted.history["ndcg"][0]
 
 
+def test_lists_and_histories_of_the_past_go_together(rating_log):
+    past = History("before", Categorical("item_id", DIM), 5)
+    model = Ranker(Schema(query=[USER, past, RATED], candidate=[ITEM]), [4], task=Lists())
+    train, validation = split_random(rating_log, 0.2, 1)
+    fitted = fit(model, train, validation, epochs=1, batch_size=300, verbose=0)
+    assert 0 < fitted.history["val_ndcg"][0] <= 1
+    events = train.log.sort("timestamp", maintain_order=True)
+    for batch in TrainingExamples(model, train, 300).batches().take(1):
+        (layer,) = [one for one in model.query_tower.histories if one.spec == past]
+        ids = ["", "", *layer._lookup.get_vocabulary(include_special_tokens=False)]
+        newest = [ids[row[-1]] for row in batch["query"][layer.name]["items"].numpy()]
+        items = [model.catalogue.ids[i - 2] for i in batch["candidate_index"].numpy()]
+        pairs = set(zip(newest, items, strict=True))
+    users = events.group_by("user_id", maintain_order=True).agg("item_id")["item_id"].to_list()
+    follow = {pair for one in users for pair in zip(["", *one], one, strict=False)}
+    assert pairs <= follow
+
+
 def test_a_list_needs_its_column(rating_log):
     model = Ranker(Schema(query=[USER], candidate=[ITEM]), [4], task=Lists("sesion"))
     with pytest.raises(MissingColumnError, match=r"task\.group"):
@@ -313,11 +330,6 @@ def test_what_makes_no_sense_is_refused(schema, settings, words):
 def test_a_bag_is_a_plain_sum_of_all_events(settings):
     with pytest.raises(ConfigError, match="with `anytime` a history is a sum"):
         History("rated", ITEM, anytime=True, **settings)
-
-
-def test_a_retriever_must_not_see_its_target():
-    with pytest.raises(ConfigError, match="leave `anytime` out"):
-        TwoTower(SVD)
 
 
 @pytest.mark.parametrize("wrong", [None, float("nan"), 9.0])

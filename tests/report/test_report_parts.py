@@ -137,9 +137,9 @@ def test_labels_do_not_lie_on_each_other():
 def test_the_headline_names_the_best_baseline():
     one, two = ({"seen_removed": {"hit_rate@10": v}} for v in (0.2, 0.3))
     metrics = {"test": {"seen_removed": {"hit_rate@10": 0.5}}, "baselines": {"a": one, "b": two}}
-    (tile,) = figures.headline(metrics, "seen_removed")
+    (tile,) = figures.tiles(metrics, "seen_removed")
     assert tile == {"metric": "hit_rate@10", "value": 0.5, "name": "b", "best": 0.3}
-    (alone,) = figures.headline({**metrics, "baselines": {}}, "seen_removed")
+    (alone,) = figures.tiles({**metrics, "baselines": {}}, "seen_removed")
     assert (alone["name"], alone["best"]) == (None, None)
 
 

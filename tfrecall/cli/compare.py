@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tfrecall.baselines import BASELINES
 from tfrecall.cli.options import Json, app, data_overrides, guarded
 from tfrecall.errors import ConfigError
+from tfrecall.headline import headline
 
 if TYPE_CHECKING:
     from tfrecall.release import Release
-
-HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr", "user_recall@20")
 
 
 @app.command()
@@ -23,9 +23,18 @@ def compare(
     releases: Annotated[
         list[str],
         typer.Argument(
-            help="Two or more release directories, the reference first; DIRECTORY@2 is its version 2."
+            help="Release directories, the reference first; DIRECTORY@2 is its version 2. Two or more, or "
+            "one with --baseline."
         ),
     ],
+    baselines: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--baseline",
+            help="A baseline to fit on the training rows of the releases and to compare as they are; "
+            f"repeatable: {', '.join(BASELINES)}.",
+        ),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="The log or MovieLens folder, if not where the runs found it.")
     ] = None,
@@ -34,8 +43,11 @@ def compare(
 ) -> None:
     """Releases side by side on the same test rows: figures, intervals, and what each recommends."""
     from tfrecall.console import Narrator, import_tensorflow, item_table, show
+    from tfrecall.models.baselines import make_baselines
 
-    loaded = _load(releases)
+    added = baselines or []
+    make_baselines(added)  # refuses a wrong name before anything takes time
+    loaded = _load(releases, added)
     import_tensorflow()
     with redirect_stdout(sys.stderr):
         from tfrecall.comparison import compare as judge
@@ -47,13 +59,15 @@ def compare(
             overrides = (text.removeprefix("data.").partition("=") for text in data_overrides(data))
             settings = {key: json.loads(value) for key, _, value in overrides}
             prepared, config = same_rows(loaded, settings, narrator.note)
-        with narrator.step("Judge each release and compare"):
+        with narrator.step("Judge each one and compare"):
             compared = judge(
                 loaded,
                 prepared.test,
                 seen=prepared.known,
                 ks=config.evaluation.ks,
                 leading=_leading(next(iter(loaded.values()))),
+                baselines=added,
+                beside=config.evaluation.baselines,
                 progress=narrator.progress,
             ).to_dict()
         if html is not None:
@@ -69,21 +83,22 @@ def compare(
 _ITEM = ("item_id", "title", "users", "train_rows")
 
 
-def _load(names: list[str]) -> dict[str, "Release"]:
+def _load(names: list[str], baselines: list[str]) -> dict[str, "Release"]:
     """Releases by a short name of their own."""
     from tfrecall.release import load
 
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise ConfigError(f"Name two or more different releases. Received: {', '.join(names)}.")
+    if len(names) + len(baselines) < 2 or len(set(names)) < len(names):
+        raise ConfigError(
+            "Name two or more different releases, or one and a `--baseline`. Received: "
+            f"{', '.join(names)}."
+        )
     return {label: load(*_versioned(name)) for label, name in named(names).items()}
 
 
 def named(names: list[str]) -> dict[str, str]:
     """Releases by the last part of their path, or by all of it where that is not enough."""
-    from tfrecall.models import item_cf, popularity
-
     short = [Path(name).name for name in names]
-    taken = [*short, popularity.Popularity.name, item_cf.ItemCF.name]
+    taken = [*short, *BASELINES]
     return {s if taken.count(s) == 1 else n: n for s, n in zip(short, names, strict=True)}
 
 
@@ -95,11 +110,11 @@ def _versioned(name: str) -> tuple[Path, int | None]:
 
 
 def _leading(release: "Release") -> str:
-    """The rule that leads the tables of a run."""
+    """The rule that leads the tables of a run; a saved baseline has no run."""
     try:
         return json.loads((release.root / "metrics.json").read_text("utf-8"))["leading"]
     except (OSError, ValueError, KeyError):
-        return "seen_removed"
+        return "seen_removed" if release.exclude_seen else "seen_kept"
 
 
 def _title(compared: dict[str, Any]) -> str:
@@ -107,16 +122,13 @@ def _title(compared: dict[str, Any]) -> str:
 
 
 def _rows(compared: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a model and rule, the leading rule first, baselines last."""
+    """One row a model and rule, the leading rule first, what stands beside last."""
     return [
-        {"model": name, "seen": rule.removeprefix("seen_"), **_headline(figures[rule])}
+        {"model": name, "seen": rule.removeprefix("seen_")}
+        | {metric: figures[rule][metric] for metric in headline(figures[rule], of_users=False)}
         for rule in _rules(compared)
         for name, figures in {**compared["models"], **compared["baselines"]}.items()
     ]
-
-
-def _headline(figures: dict[str, float]) -> dict[str, float]:
-    return {name: figures[name] for name in HEADLINE if name in figures}
 
 
 def _difference_tables(compared: dict[str, Any], name: str, difference: dict[str, Any]) -> list[Any]:
@@ -143,8 +155,8 @@ def _intervals(compared: dict[str, Any], difference: dict[str, Any]) -> list[dic
             "95 % interval": f"{found['low']:+.4f} to {found['high']:+.4f}",
         }
         for rule in _rules(compared)
-        for metric, found in difference["intervals"][rule].items()
-        if metric in HEADLINE
+        for metric in headline(difference["intervals"][rule])
+        for found in [difference["intervals"][rule][metric]]
     ]
 
 

@@ -29,7 +29,14 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
-    from tfrecall.console import Narrator, import_tensorflow, item_table, metric_table, show
+    from tfrecall.console import (
+        Narrator,
+        import_tensorflow,
+        item_table,
+        metric_table,
+        ranking_table,
+        show,
+    )
     from tfrecall.errors import ReleaseError
     from tfrecall.recipes import config_from_dict
 
@@ -38,10 +45,15 @@ def evaluate(
         from tfrecall.data.repeated import leading_rule
         from tfrecall.evaluation import baselines_of
         from tfrecall.evaluation import evaluate as judge
+        from tfrecall.evaluation.ranking import evaluate_ranking
+        from tfrecall.models.baselines import check_baselines
+        from tfrecall.models.released import ReleasedRanker
         from tfrecall.preparation import prepare
+        from tfrecall.ranking_run import judge_of
         from tfrecall.release import load
+        from tfrecall.release.ranker import RankerRelease
 
-        loaded, narrator = load(release), Narrator()
+        loaded, narrator, stages = load(release), Narrator(), None
         if "config" not in loaded.manifest:
             raise ReleaseError(
                 f"{release} was exported without a configuration, so its test rows are not known. Judge it "
@@ -54,31 +66,44 @@ def evaluate(
         config = config_from_dict(values, str(release))
         with narrator.step("Prepare the data"):
             prepared = prepare(config, narrator.note)
+            check_baselines(config.evaluation.baselines or (), prepared.known)
         facts = loaded.manifest.get("data", {})
         if prepared.known.fingerprint != facts.get("fingerprint"):
             narrator.note("These are not the data of the run: the test rows may be others.")
         with narrator.step("Evaluate on the test rows"):
-            evaluation = judge(
-                loaded,
-                prepared.test,
-                seen=prepared.known,
-                ks=config.evaluation.ks,
-                baselines=baselines_of(prepared.known, sequences=bool(config.schema.histories)),
-                progress=narrator.progress,
-            )
-            stages = _stages(loaded, prepared, evaluation, config.evaluation.ks, narrator)
-        judged = evaluation.to_dict()
+            if isinstance(loaded, RankerRelease):
+                asked, more = ReleasedRanker(loaded.name, loaded), {}
+                judged = evaluate_ranking(
+                    asked, prepared.test, judge_of(config), known=prepared.known
+                ).to_dict()
+            else:
+                more = {"leading": leading_rule(config.evaluation.seen, prepared.known)}
+                evaluation = judge(
+                    loaded,
+                    prepared.test,
+                    seen=prepared.known,
+                    ks=config.evaluation.ks,
+                    baselines=baselines_of(
+                        prepared.known,
+                        sequences=bool(config.schema.histories),
+                        names=config.evaluation.baselines,
+                    ),
+                    progress=narrator.progress,
+                )
+                judged = evaluation.to_dict()
+                stages = _stages(loaded, prepared, evaluation, config.evaluation.ks, narrator)
     answer = {
         "recipe": config.recipe,
         "release": str(release),
         "version": loaded.version,
         "data": {"test_rows": judged["rows"], "fingerprint": prepared.known.fingerprint},
         **judged,
-        **({} if stages is None else {"stages": stages.to_dict()}),
-        "model": config.model.type if stages is None else loaded.name,
-        "leading": leading_rule(config.evaluation.seen, prepared.known),
+        "model": config.model.type,
+        **more,
     }
-    tables: list[Any] = [metric_table(answer)]
+    if stages is not None:
+        answer.update(stages=stages.to_dict(), model=loaded.name)
+    tables: list[Any] = [ranking_table(answer) if config.ranks else metric_table(answer)]
     if stages is not None:
         title = f"hit_rate@k by stage, {stages.n_candidates} candidates, {stages.rule}"
         tables.append(item_table(title, stages.table().to_dicts()))

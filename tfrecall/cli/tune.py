@@ -108,7 +108,9 @@ def _checked(out: Path) -> Path:
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The best completed trials, best first; then how many there are of each other kind."""
-    sign = 1 if answer["metric"].endswith("loss") else -1
+    from tfrecall.config import is_lower_better
+
+    sign = 1 if is_lower_better(answer["metric"]) else -1
     done = [trial for trial in answer["trials"] if trial["state"] == "complete"]
     done.sort(key=lambda trial: sign * trial["value"])
     headings = _headings(list(answer["best"]["settings"]))

@@ -1,6 +1,5 @@
 """Asks every diagnostic at its moment in a run, and keeps what they say."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -157,8 +156,7 @@ def _against_popularity(
 
 def _list_length(config: RunConfig, n_items: int, ks: Sequence[int] = ()) -> int:
     """The length that training watches if the catalogue is long enough, of those measured if any."""
-    watched = re.search(r"top_(\d+)_", config.training.monitor)
-    wanted = min(int(watched[1]) if watched else 100, max(1, n_items // 4))
+    wanted = min(config.training.monitored_length or 100, max(1, n_items // 4))
     return min(ks, key=lambda k: (k > wanted, abs(k - wanted))) if ks else wanted
 
 

@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.repeated import is_repeated
 from tfrecall.data.sequences import check_apart
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation.ranks import Progress, Ranking, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
 from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
-from tfrecall.models.item_cf import ItemCF
-from tfrecall.models.item_transitions import ItemTransitions
-from tfrecall.models.own_items import OwnItems
-from tfrecall.models.popularity import Popularity
+from tfrecall.models.baselines import fit_baselines, usual_baselines
 from tfrecall.models.retriever import GivesRetriever, Retriever
 
 
@@ -73,19 +69,17 @@ def evaluate(
     )
 
 
-def baselines_of(seen: Interactions, *, sequences: bool = False) -> list[Retriever]:
-    """Fits the baselines that a model is shown beside: `Popularity` and `ItemCF`, always.
+def baselines_of(
+    seen: Interactions, *, sequences: bool = False, names: Sequence[str] | None = None
+) -> list[Retriever]:
+    """Fits the baselines that a model is shown beside.
 
     Args:
-        seen: what users have seen before. If people come back to it, `OwnItems` are added.
-        sequences: adds `ItemTransitions`, the line for models that know the order of a history.
+        seen, sequences: see `tfrecall.models.baselines.usual_baselines`.
+        names: other ones, of `tfrecall.baselines.BASELINES`; None for the usual ones.
     """
-    models: list[Popularity | ItemCF | ItemTransitions | OwnItems] = [Popularity(), ItemCF()]
-    if sequences:
-        models.append(ItemTransitions())
-    if is_repeated(seen):
-        models += [OwnItems("frequency"), OwnItems("recency")]
-    return [model.fit(seen) for model in models]
+    chosen = usual_baselines(seen, sequences=sequences) if names is None else names
+    return list(fit_baselines(chosen, seen))
 
 
 def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequence[Retriever]:

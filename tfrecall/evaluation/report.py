@@ -9,8 +9,7 @@ import polars as pl
 
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.evaluation.ranks import Ranking
-
-_HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr")
+from tfrecall.headline import headline
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ class Evaluation:
         """One row a model, the evaluated one first, then the baselines.
 
         Args:
-            metrics: names as in `test`; by default those of hit_rate@10, hit_rate@100, ndcg@10 and
-                mrr that were computed.
+            metrics: names as in `test`; by default those of `tfrecall.headline` that are means
+                over rows.
 
         Returns:
             `model`, then for each metric `NAME kept` and `NAME removed`.
@@ -57,7 +56,7 @@ class Evaluation:
             ConfigError: if a metric was not computed.
         """
         if metrics is None:
-            metrics = [name for name in _HEADLINE if name in self.test["seen_kept"]]
+            metrics = headline(self.test["seen_kept"], of_users=False)
         for name in metrics:
             if name not in self.test["seen_kept"]:
                 raise ConfigError(

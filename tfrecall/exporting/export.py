@@ -32,8 +32,9 @@ from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.raw import raw_features
 from tfrecall.release.layout import Documents, publish, unfinished
+from tfrecall.release.loading import load
 from tfrecall.release.past_items import PastItems, padded_ids, same_width
-from tfrecall.release.release import Release, load
+from tfrecall.release.release import Release
 from tfrecall.release.two_stages import TwoStages
 from tfrecall.schema import Schema
 

@@ -18,9 +18,10 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.layout import PARTS, PIPELINE_PARTS, Documents, publish, unfinished
+from tfrecall.release.loading import load
 from tfrecall.release.pipeline import RANKER_CONTEXT
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.release import Release, load
+from tfrecall.release.release import Release
 from tfrecall.release.rules import Rules
 from tfrecall.release.two_stages import N_CANDIDATES, TwoStages
 

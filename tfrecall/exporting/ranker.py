@@ -27,7 +27,7 @@ from tfrecall.models.asking import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.raw import raw_features
 from tfrecall.release.layout import RANKER_PARTS, Documents, publish, unfinished
-from tfrecall.release.release import load
+from tfrecall.release.loading import load
 
 if TYPE_CHECKING:
     from tfrecall.release.ranker import RankerRelease

@@ -27,7 +27,7 @@ class ALS(HistoryModel):
         seed: of the first vectors.
 
     Raises:
-        ConfigError: by `fit`, if `implicit` is not installed.
+        ConfigError: by `check` and by `fit`, before it starts, if `implicit` is not installed.
 
     Reference:
         Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008.
@@ -68,19 +68,15 @@ class ALS(HistoryModel):
             "seed": self.seed,
         }
 
+    def check(self, train: Interactions) -> None:
+        _library()
+
     def _learn(self, train: Interactions) -> Factors:
-        try:
-            from implicit.cpu.als import AlternatingLeastSquares
-            from threadpoolctl import threadpool_limits  # which `implicit` brings along
-        except ImportError as error:
-            raise ConfigError(
-                "ALS is fitted by the library `implicit`, which is not installed. Install it with "
-                "`pip install 'tfrecall[als]'`."
-            ) from error
+        factorization, threadpool_limits = _library()
         confidences = sp.csr_matrix(binary_matrix(train) * np.float32(1 + self.alpha))
         # Its own threads and those of BLAS would stand in each other's way.
         with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(
+            model = factorization(
                 factors=self.factors,
                 regularization=self.regularization,
                 alpha=1.0,
@@ -89,3 +85,16 @@ class ALS(HistoryModel):
             )
             model.fit(confidences, show_progress=False)
         return Factors(np.array(model.item_factors, np.float32), 1 + self.alpha, self.regularization)
+
+
+def _library() -> tuple[Any, Any]:
+    """What fits, and what limits the threads of BLAS, which `implicit` brings along."""
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise ConfigError(
+            "ALS is fitted by the library `implicit`, which is not installed. Install it with "
+            "`pip install 'tfrecall[als]'`."
+        ) from error
+    return AlternatingLeastSquares, threadpool_limits

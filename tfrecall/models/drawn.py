@@ -11,8 +11,10 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.negatives import Sampler, WeightedSampler, sampler_of
 from tfrecall.data.vocabulary import FIRST
 from tfrecall.models.mining import MinedItems
+from tfrecall.models.released_negatives import ReleasedItems
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.negatives import Hard, HeadTail, Popularity, Source, Uniform
+from tfrecall.release import load
 from tfrecall.tasks.pairs import PairTask
 
 # What AUC is measured against: the same for all tasks and epochs, so that its values can be compared.
@@ -33,6 +35,10 @@ class EpochNegatives:
         rows: int `[n]`, the targets as rows of the log.
         index: int32 `[n_items + 1]`, the `candidate_index` of each item row, 0 at the end.
 
+    Attributes:
+        count: how many a target.
+        notes: which targets have none, in words.
+
     Raises:
         DataError: if a target has nothing to draw.
     """
@@ -42,13 +48,14 @@ class EpochNegatives:
     ) -> None:
         self.count = spec.per_positive  # type: ignore[union-attr]
         self._seed = spec.seed  # type: ignore[union-attr]
+        self.notes: tuple[str, ...] = getattr(sampler, "notes", ())
         self._sampler = sampler
         self._index = index
         self._fixed: np.ndarray | None = None
         if isinstance(sampler, MinedItems):
             return
         sampler.check(rows)
-        if not spec.resample:  # type: ignore[union-attr]
+        if not getattr(spec, "resample", True):
             drawn = sampler.draw(rows, self._random(0))
             self._fixed = np.full((int(rows.max(initial=-1)) + 1, self.count), -1, np.int32)
             self._fixed[rows] = drawn
@@ -69,7 +76,11 @@ class EpochNegatives:
 
 
 def training_negatives(
-    model: TwoTower, data: Interactions, rows: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]
+    model: TwoTower,
+    data: Interactions,
+    rows: np.ndarray,
+    embed: Callable[[np.ndarray], np.ndarray],
+    note: Callable[[str], None] | None = None,
 ) -> EpochNegatives | None:
     """What draws the negatives that a model's task wants with its batches; None if it wants none.
 
@@ -78,16 +89,21 @@ def training_negatives(
         data: the training log.
         rows: int `[n]`, the targets as rows of the log.
         embed: the vectors of the queries of some of the targets, given by their places in `rows`.
+        note: hears how far what takes long has come.
 
     Raises:
         ConfigError, DataError: if the source cannot draw from this log.
+        ReleaseError: if they come from a release that cannot be opened.
     """
     task = model.task
     if not isinstance(task, PairTask) or not task.is_drawn:
         return None
     spec = task.negatives
-    if isinstance(spec, Hard):
-        sampler: Sampler | MinedItems = _miner(model, data, rows, embed, spec)
+    sampler: Sampler | MinedItems
+    if isinstance(spec, Hard) and spec.release is not None:
+        sampler = ReleasedItems(data, spec, rows, load(spec.release), note)
+    elif isinstance(spec, Hard):
+        sampler = _miner(model, data, rows, embed, spec)
     else:
         sampler = sampler_of(data, spec)  # type: ignore[arg-type]
     return EpochNegatives(spec, sampler, rows, _index(model, data))

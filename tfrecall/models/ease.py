@@ -33,7 +33,7 @@ class EASE(HistoryModel):
             rises from .109 (500) and .112 (1,000) to .118 (4,000) and .121 (16,000).
 
     Raises:
-        DataError: by `fit`, before it starts, if the memory is not there.
+        DataError: by `check` and by `fit`, before it starts, if the memory is not there.
 
     Reference:
         Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019.
@@ -54,8 +54,10 @@ class EASE(HistoryModel):
     def settings(self) -> dict[str, Any]:
         return {"l2": self.l2}
 
-    def _learn(self, train: Interactions) -> Neighbours:
+    def check(self, train: Interactions) -> None:
         check_memory(train.items.height)
+
+    def _learn(self, train: Interactions) -> Neighbours:
         histories = binary_matrix(train)
         inverse = _inverse(_co_occurrences(histories, self.l2))
         scale = -1.0 / np.diag(inverse)

@@ -1,7 +1,7 @@
 """Encoded batches for a model: rows of a log with what stood before each."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class TrainingExamples:
         batch_size: targets a batch; of whole sequences about so many.
         histories: which events are targets, and in which form they come.
         seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
+        note: hears how far what takes long has come.
 
     Attributes:
         notes: what is left out, in words.
@@ -51,6 +52,7 @@ class TrainingExamples:
         *,
         histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
         seed: int = 42,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.model = model
         self.batch_size = batch_size
@@ -67,7 +69,9 @@ class TrainingExamples:
         self._lists = Grouped.of(model, data)
         self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
         rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
-        self._negatives = training_negatives(model, data, rows, self._query_vectors)
+        self._negatives = training_negatives(model, data, rows, self._query_vectors, note)
+        if self._negatives is not None:
+            self.notes += self._negatives.notes
 
     def __len__(self) -> int:
         """Targets of an epoch."""
@@ -82,7 +86,8 @@ class TrainingExamples:
 
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
         """One epoch; each time it is read the next one, from `first_epoch` on."""
-        if not (self._sequences or self._negatives or self._bags or self._lists):
+        parts = (self._sequences, self._negatives, self._bags, self._lists)
+        if all(part is None for part in parts):
             return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
         batches = self._made_batches(first_epoch).map(self._joined)
         sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
@@ -127,15 +132,23 @@ class TrainingExamples:
 
     def _targets(self, generator: np.random.Generator) -> Iterator[dict[str, Any]]:
         """Rows of the log of each batch of an epoch, with their histories."""
+        if self._lists is not None:
+            yield from map(self._of_rows, self._lists.epoch(self.batch_size, generator))
+            return
         if self._sequences is not None:
             yield from map(_tensors, self._sequences.epoch(self.batch_size, generator, self._whole))
-            return
-        if self._lists is not None:
-            yield from ({"rows": rows} for rows in self._lists.epoch(self.batch_size, generator))
             return
         order = generator.permutation(len(self))
         for start in range(0, len(order), self.batch_size):
             yield {"rows": order[start : start + self.batch_size]}
+
+    def _of_rows(self, rows: np.ndarray) -> dict[str, Any]:
+        """Some rows of the log, with their histories; of a ranker, of which every row is a target."""
+        if self._sequences is None:
+            return {"rows": rows}
+        places = np.empty(len(self._sequences), np.int64)
+        places[self._sequences.rows] = np.arange(len(places))
+        return _tensors(self._sequences.windows_of(places[rows]))
 
     def _signature(self) -> dict[str, Any]:
         signature: dict[str, Any] = {"rows": tf.TensorSpec([None], tf.int64)}
@@ -154,6 +167,9 @@ class TrainingExamples:
             lists = _tensors(self._sequences.windows_of(places))["lists"]
             encoded = gathered(self._columns, self._sequences.rows[places])
             encoded = self.model.with_histories(encoded, lists)
+        if self._bags is not None:
+            rows = places if self._sequences is None else self._sequences.rows[places]
+            encoded = self._bags.joined(encoded, tf.constant(rows))
         return self.model.query_tower(encoded["query"], training=False).numpy()
 
     def _list_signature(self, events: Events) -> dict[str, Any]:

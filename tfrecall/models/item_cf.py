@@ -53,7 +53,9 @@ class ItemCF(HistoryModel):
         damping: how much an item's own popularity counts against it, from 0 to 1; None for the plain
             measure, which is .5 for the cosine and 0 for the others.
         inverse_user_frequency: whether a user with `n` items counts as `1 / log(1 + n)` of a user, in
-            `both` and in `n`: who has everything says little about any two items.
+            `both` and in `n`: who has everything says little about any two items. Because of the second,
+            items with the same users have a cosine of 1 whoever they are; tutorials that weigh `both` only
+            divide by plain counts and put items of active users behind.
         pair_half_life_days: how far apart in time the two events of a pair may be until they count half.
         history_half_life_days: how much older than a user's latest event another may be until it counts
             half in the user's scores.
@@ -65,7 +67,9 @@ class ItemCF(HistoryModel):
         Deshpande and Karypis, "Item-based top-N recommendation algorithms", TOIS 2004: conditional
         probability, damped. Inverse user frequency turns an idea of Breese, Heckerman and Kadie,
         "Empirical analysis of predictive algorithms for collaborative filtering", UAI 1998, around: they
-        give less weight to items that many users have, `log(all / n)`.
+        give less weight to items that many users have, `log(all / n)`. Their vector similarity is that of
+        votes times this factor, so that it stands in the lengths of the vectors, too, as it does here; but
+        it stands squared there, once for each of two votes, and once here.
     """
 
     name = "item_cf"

@@ -42,17 +42,10 @@ class MinedItems:
         catalogue: Callable[[], np.ndarray],
         per_user: bool,
     ) -> None:
-        if spec.ranks is None or spec.ranks[1] >= log.items.height:
-            raise ConfigError(
-                f"The catalogue has {log.items.height:,} items, so `ranks` must end at "
-                f"{log.items.height - 1:,} or before. Received: {spec.ranks and list(spec.ranks)}."
-            )
-        check_number(log, spec.per_positive)
-        WeightedSampler(log, Uniform(1, exclude_known=spec.exclude_known)).check(rows)
+        self._first, self._last = check_mined(log, spec, rows)
         self.log = log
         self.spec = spec
         self.rows = rows
-        self._first, self._last = spec.ranks
         self._embed, self._catalogue = embed, catalogue
         # Targets that are asked for together stand together.
         self._order = (
@@ -69,7 +62,7 @@ class MinedItems:
             scores = best_scores(self._embed(asked), vectors)
             places = self._places(scores, self.rows[asked])[query_of]
             rows = self.rows[targets]
-            chosen = _draw(places, self.spec.per_positive, random)
+            chosen = draw_places(places, self.spec.per_positive, random)
             drawn[rows] = np.where(chosen == self.log.item_rows[rows, np.newaxis], -1, chosen)
         return drawn
 
@@ -98,7 +91,24 @@ class MinedItems:
         return np.where(np.isneginf(np.take_along_axis(of_best, order, axis=1)), -1, found)
 
 
-def _draw(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+def check_mined(log: Interactions, spec: Hard, rows: np.ndarray) -> tuple[int, int]:
+    """The first and the last place, where there are so many.
+
+    Raises:
+        ConfigError: if the last place is beyond the catalogue.
+        DataError: if a user has every item.
+    """
+    if spec.ranks is None or spec.ranks[1] >= log.items.height:
+        raise ConfigError(
+            f"The catalogue has {log.items.height:,} items, so `ranks` must end at "
+            f"{log.items.height - 1:,} or before. Received: {spec.ranks and list(spec.ranks)}."
+        )
+    check_number(log, spec.per_positive)
+    WeightedSampler(log, Uniform(1, exclude_known=spec.exclude_known)).check(rows)
+    return spec.ranks
+
+
+def draw_places(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """Some of each row's items, with replacement, -1 where it has none; the items come first."""
     there = (places >= 0).sum(axis=1)
     points = random.integers(0, np.maximum(there, 1)[:, np.newaxis], size=(len(places), count))

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tfrecall._keras import keras, tf, tfrs, without_autograph
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.pipelines import to_frame
-from tfrecall.data.vocabulary import FIRST
-from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
+from tfrecall.data.pipelines import as_batches, to_frame
+from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.labels import Label
 from tfrecall.layers.crosses import Biases, Cross, Crosses, MeanSquares
 from tfrecall.layers.dense import Activation, HiddenLayer
 from tfrecall.layers.dropout import Dropout
 from tfrecall.models.adapting import LearnsFromData
-from tfrecall.models.asking import paired, users_asking
+from tfrecall.models.pairs import AnswersPairs
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.raw import Form
 from tfrecall.schema import Categorical, Schema, schema_from_dict, schema_to_dict
@@ -23,12 +23,10 @@ from tfrecall.specifications import from_plain
 from tfrecall.tasks.ranking import Ratings
 
 Encoded = dict[str, Any]
-# Pairs scored at once: bounds the memory that the vectors of their features take.
-AT_ONCE = 65_536
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class Ranker(LearnsFromData, tfrs.Model):
+class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
     """Scores pairs of a query and a candidate by the features of both and their crosses.
 
     The score is a sum: the mean of all labels, a number for each value of some features (`biases`), the
@@ -180,14 +178,21 @@ class Ranker(LearnsFromData, tfrs.Model):
     def adapt(
         self, examples: Interactions | tf.data.Dataset, candidates: tf.data.Dataset | None = None
     ) -> None:
-        is_log = isinstance(examples, Interactions)
-        log = examples.log if is_log else to_frame(examples, [self.label.column])
+        log = self._labelled(examples)
         self.label.check(log)
         super().adapt(examples, candidates)
         if self._settings["global_mean"]:
             labels = self.label.values(log[self.label.column])
             offset = getattr(self.task, "offset", np.mean)
             self.offset.assign(offset(labels))
+
+    def _labelled(self, examples: Interactions | tf.data.Dataset) -> pl.DataFrame:
+        if isinstance(examples, Interactions):
+            return examples.log
+        batches = as_batches(examples, self.label.column)
+        there = [column for column in (self.label.column,) if column in batches.element_spec]
+        columns = there or list(batches.element_spec)  # which the refusal names
+        return to_frame(batches, columns)
 
     def _adapted(self) -> None:
         for side, tower in (("query", self.query_tower), ("candidate", self.candidate_tower)):
@@ -302,60 +307,6 @@ class Ranker(LearnsFromData, tfrs.Model):
                 "with batches of raw features."
             )
         return predictions(self, rows, self.interactions)
-
-    def scores(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> np.ndarray:
-        """Scores of pairs of raw ids, as the release of the model gives them: float32 `[n]`.
-
-        Users are as they were when the log ended: what the user table says, the context of the last
-        event, and what they had. Of a user who is not known nothing is.
-
-        Args:
-            user_ids: one for each item, or a single one for all.
-            item_ids: `[n]`.
-
-        Raises:
-            DataError: if an item is not in the catalogue, users and items do not pair up, or the model was
-                adapted to a dataset.
-        """
-        users, places = paired(user_ids, item_ids)
-        return self.score_raw(users_asking(self, users), self.catalogue_rows(item_ids), places)
-
-    def score_raw(
-        self, queries: dict[str, Any], items: np.ndarray, query_rows: np.ndarray
-    ) -> np.ndarray:
-        """Scores of pairs of raw queries and rows of the item table: float32 `[n]`.
-
-        Args:
-            queries: raw features, as `query_tower.signature` names them.
-            items: int `[n]`, rows of the item table.
-            query_rows: int `[n]`, the query of each.
-        """
-        index = items.astype(np.int32) + FIRST
-        parts = [
-            self._scored(queries, tf.constant(index[some]), tf.constant(query_rows[some])).numpy()
-            for some in np.array_split(np.arange(len(index)), max(1, -(-len(index) // AT_ONCE)))
-        ]
-        return np.concatenate(parts)
-
-    def catalogue_rows(self, item_ids: Sequence[str]) -> np.ndarray:
-        """The row of each item in the item table: int32 `[n]`.
-
-        Raises:
-            DataError: if an item is not in the catalogue.
-        """
-        index = self.catalogue.index(tf.constant(list(item_ids), tf.string)).numpy()
-        if (index < FIRST).any():
-            strange = str(item_ids[int(np.argmax(index < FIRST))])
-            raise DataError(
-                f'There is no item "{strange}" in the catalogue of {len(self.catalogue):,} items.'
-                f"{nearest(strange, self.catalogue.ids)}"
-            )
-        return index - FIRST
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _scored(self, raw: dict[str, tf.Tensor], index: tf.Tensor, query_rows: tf.Tensor) -> tf.Tensor:
-        query = self.query_tower.preprocess(raw)
-        return self.score(query, self.catalogue.features(index), query_rows, training=False)
 
     def start_from(self, source: Any) -> None:
         """Begins with the vectors of users and items that a trained retriever has; see `start_from`.

@@ -38,7 +38,8 @@ def save(
         model: fitted.
         path: the release directory; made if it is not there.
         exclude_seen: whether the release leaves out what users had, if it is not asked otherwise.
-        facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
+        facts: what else the manifest shall say, as JSON can hold it, such as metrics, or as `config` the
+            configuration of a run (`RunConfig.to_dict`) whose test rows it shall be judged by.
 
     Raises:
         ConfigError: if the model is not fitted, or the manifest cannot hold the facts.
@@ -95,6 +96,13 @@ def _manifest(model: HistoryModel, arrays: dict[str, np.ndarray]) -> dict[str, A
             "arrays": sorted(arrays),
             "facts": answers.scorer.facts(),
             "weights": answers.weights.to_dict(),
+        },
+        "data": {
+            "name": model.train.name,
+            "users": model.train.users.height,
+            "items": model.train.items.height,
+            "train_rows": len(model.train),
+            "fingerprint": model.train.fingerprint,
         },
         "schema": {"query": [], "candidate": []},
         "query": {"forms": {"user_id": "string"}, "defaults": {"user_id": ""}},

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
+from tfrecall.data.now import last_queries
 from tfrecall.errors import ConfigError
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.release import Release, load
+from tfrecall.release.loading import load
+from tfrecall.release.release import Release
 from tfrecall.schema import Categorical
 
 # Of Keras' initial embeddings, uniform in +-.05.
@@ -56,18 +57,10 @@ def _vectors(source: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
             raise ConfigError(
                 "The retriever was adapted to a dataset, so it knows no users by their ids."
             )
-        names = source.interactions.users["user_id"].to_list()
-        known = source.interactions.user_vocabulary.rows(source.interactions.log["user_id"])
-        names = [names[row] for row in np.unique(known)]
-        from tfrecall.data.now import last_queries
-
         queries = last_queries(source.interactions)
-        queries = pl.DataFrame({"user_id": names}).join(queries, on="user_id", how="left")
-        users, items, ids = (
-            source.embed_queries(queries),
-            source.embed_candidates(),
-            source.catalogue.ids,
-        )
+        names = queries["user_id"].to_list()
+        users, items = source.embed_queries(queries), source.embed_candidates()
+        ids = source.catalogue.ids
     else:
         names = [name for name, row in source.people.rows.items() if len(source.people.seen(row))]
         users = source.embed(source.people.ask(names).features)

@@ -35,8 +35,8 @@ class Swing(HistoryModel):
             with the square of an item's users.
 
     Reference:
-        Yang et al., "Large Scale Product Graph Construction for Recommendation in E-commerce", 2020,
-        section 3.1; there each pair counts twice, and what a cap takes away is not said.
+        Yang et al., "Large Scale Product Graph Construction for Recommendation in E-commerce",
+        arXiv:2010.05525, 2020; there each pair counts twice, and what a cap takes away is not said.
     """
 
     name = "swing"

@@ -98,7 +98,6 @@ class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
     ) -> None:
         super().__init__(**kwargs)
         self.schema = schema_from_dict(schema)
-        _check_past(self.schema)
         self._settings: dict[str, Any] = {
             "layer_sizes": tuple(layer_sizes),
             "dropout": dropout,
@@ -292,12 +291,4 @@ class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
         """The towers alone, without `repeats`."""
         return VectorRetriever(
             self.name, self.catalogue.ids, self.embed_candidates(), self.embed_queries
-        )
-
-
-def _check_past(schema: Schema) -> None:
-    if schema.bags:
-        raise ConfigError(
-            f'The history "{next(iter(schema.bags))}" holds what users have at any time, the target '
-            "among it. A retriever answers from what came before: leave `anytime` out."
         )

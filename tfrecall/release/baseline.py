@@ -32,7 +32,7 @@ _SCORERS: dict[str, type[Scorer]] = {
 
 
 class BaselineRelease(Release):
-    """A loaded release of a model that answers from what a user had. Made by `load`.
+    """A loaded release of a model that answers from what a user had. Made by `tfrecall.release.load`.
 
     It is asked like any other release; a query is a user id, or a dictionary with `user_id`, `history`
     or both. There is no index to choose, and there are no vectors. Items of score 0 are left out of

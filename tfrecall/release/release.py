@@ -10,12 +10,11 @@ import polars as pl
 
 from tfrecall.answers.lists import Explanation, Recommendation, SimilarItems
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
-from tfrecall.index.bundle import Bundle, load_bundle
+from tfrecall.index.bundle import Bundle
 from tfrecall.index.interests import best_scores
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
 from tfrecall.release.left_out import LeftOut, explained, listed
-from tfrecall.release.manifest import check_files, read_manifest
 from tfrecall.release.people import Asked, People, Query
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _LISTS = (list, tuple, set, frozenset, np.ndarray, pl.Series)
 
 
 class Release:
-    """A loaded release. Made by `load`.
+    """A loaded release. Made by `tfrecall.release.load`.
 
     Attributes:
         root: the release directory.
@@ -339,37 +338,6 @@ class Release:
         rows, scores = hits.rows[i][there], hits.scores[i][there]
         items = self.items[rows.tolist()].select(columns).to_dicts() if len(columns) else []
         return self.item_ids[rows].tolist(), scores.tolist(), items
-
-
-def load(path: str | Path, version: int | None = None, *, verify: bool = True) -> Release:
-    """Opens a release.
-
-    Args:
-        path: the release directory, as `export`, `tfrecall run` and the `save` of a baseline write it.
-        version: None for the current one.
-        verify: whether to compare the checksum of every file first.
-
-    Raises:
-        ReleaseError: naming the file that is missing, truncated, altered or foreign.
-    """
-    root = Path(path)
-    manifest = read_manifest(root, version)
-    check_files(root, manifest, contents=verify)
-    if manifest.get("kind") == "baseline":
-        from tfrecall.release.baseline import BaselineRelease  # which is a Release itself
-
-        return BaselineRelease(root, manifest)
-    if manifest.get("kind") == "ranker":
-        from tfrecall.release.ranker import RankerRelease  # likewise
-
-        return RankerRelease(root, manifest)
-    if manifest.get("kind") == "pipeline":
-        from tfrecall.release.pipeline import PipelineRelease  # likewise
-
-        return PipelineRelease(root, manifest)
-    index = root / "index" / str(manifest["version"])
-    bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])
-    return Release(root, manifest, bundle)
 
 
 class _SavedTower:

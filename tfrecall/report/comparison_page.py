@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tfrecall.report.figures import HEADLINE, rules
+from tfrecall.headline import headline
+from tfrecall.report.figures import rules
 from tfrecall.report.pages import rendered
 from tfrecall.report.pictures import recall_curves
 from tfrecall.report.svg import intervals
@@ -21,7 +22,7 @@ def comparison_page(compared: dict[str, Any]) -> str:
         {
             "rule": rule,
             "models": list(shown),
-            "headline": [name for name in HEADLINE if name in compared["models"][first][rule]],
+            "headline": headline(compared["models"][first][rule]),
             "values": {
                 metric: [figures[rule].get(metric) for figures in shown.values()]
                 for metric in compared["models"][first][rule]
@@ -53,7 +54,6 @@ def comparison_page(compared: dict[str, Any]) -> str:
 def _picture(rule: str, found: dict[str, dict[str, float]]) -> Any:
     rows = [
         (name, found[name]["difference"], found[name]["low"], found[name]["high"])
-        for name in HEADLINE
-        if name in found
+        for name in headline(found)
     ]
     return intervals(f"Difference to the first, seen items {rule.removeprefix('seen_')}", rows)

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from tfrecall.evaluation import Evaluation
+from tfrecall.headline import headline
 
 RULES = ("seen_removed", "seen_kept")
-HEADLINE = ("hit_rate@10", "hit_rate@100", "ndcg@10", "mrr", "user_recall@20")
 EXPOSURE = ("coverage", "gini", "popularity_share", "novelty")
 SHOWN_ITEMS = 10
 
@@ -18,16 +18,16 @@ def rules(leading: str) -> list[str]:
     return sorted(RULES, key=lambda rule: rule != leading)
 
 
-def headline(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
+def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
     """The first figures of the model, each beside the best baseline: `metric`, `value`, `name`, `best`."""
     found = metrics["test"][leading]
-    tiles = []
-    for metric in [name for name in HEADLINE if name in found][:4] or list(found)[:4]:
+    shown = []
+    for metric in headline(found)[:4] or list(found)[:4]:
         others = {n: rules[leading][metric] for n, rules in metrics["baselines"].items()}
         name = max(others, key=lambda n: others[n], default=None)
         tile = {"metric": metric, "value": found[metric], "name": name}
-        tiles.append({**tile, "best": others[name] if name is not None else None})
-    return tiles
+        shown.append({**tile, "best": others[name] if name is not None else None})
+    return shown
 
 
 def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]
         {
             "rule": rule,
             "models": list(models),
-            "headline": [name for name in HEADLINE if name in metrics["test"][rule]],
+            "headline": headline(metrics["test"][rule]),
             "values": {
                 metric: [figures[rule].get(metric) for figures in models.values()]
                 for metric in metrics["test"][rule]

@@ -106,7 +106,7 @@ def run_page(subject: Subject) -> str:
         metrics=metrics,
         leading=subject.leading,
         diagnostics=[_told(finding) for finding in metrics.get("diagnostics", [])],
-        headline=figures.headline(metrics, subject.leading),
+        headline=figures.tiles(metrics, subject.leading),
         tables=figures.metric_tables(metrics, subject.leading),
         training=pictures.training(metrics["training"], config.get("training", {})),
         recall=pictures.recall_curves(

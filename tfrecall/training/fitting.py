@@ -20,6 +20,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.training.judge import Judge
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
@@ -95,7 +96,9 @@ def fit(
         batch_size: rows a step.
         epochs: at most.
         monitor: the validation metric that decides, without `val_`; higher is better unless it is the
-            loss or an error. None for `MONITOR`, with a ranker for what its task is measured by first.
+            loss or an error. A metric of Keras' validation or, of a retrieval model, a figure of the final
+            table: `seen_removed/hit_rate@50`, see `Judge`. None for `MONITOR`, with a ranker for what its
+            task is measured by first.
         patience: validated epochs without improvement to wait for; None trains all epochs and keeps the
             last weights.
         validate_every: epochs between two validations.
@@ -113,15 +116,18 @@ def fit(
         ConfigError: if the optimizer or the metric does not exist.
         CheckpointError: if there is a checkpoint of another training.
     """
-    seed_everything(seed)
     seen = train if seen is None else seen
-    monitor = monitor or getattr(model.task, "monitor", MONITOR)
+    monitor = str(monitor or getattr(model.task, "monitor", MONITOR))
     model.check_rows(train, "training rows", learned=True)
+    judges = []
     if validation is not None:
         model.check_rows(validation, "validation rows", learned=False)
+        if Judge.is_meant(monitor):
+            judges.append(Judge(monitor, validation, seen))
+    seed_everything(seed)
     if not model.is_adapted:
         model.adapt(train)
-    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed)
+    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed, note=note)
     for text in material.notes:
         note(text)
     steps = material.steps * epochs
@@ -150,7 +156,7 @@ def fit(
             validation_freq=validate_every,
             initial_epoch=epochs if progress.stopped else progress.epochs,
             epochs=epochs,
-            callbacks=[EpochClock(progress), best, *callbacks, recorder],
+            callbacks=[EpochClock(progress), *judges, best, *callbacks, recorder],
             verbose=verbose,
         )
         if kept and kept is not checkpoints:

@@ -10,11 +10,10 @@ import numpy as np
 from tfrecall._keras import keras, tf
 from tfrecall.checkpoint_file import CheckpointFile
 from tfrecall.checkpoints import Checkpoints
+from tfrecall.config import is_lower_better
 from tfrecall.errors import CheckpointError, ConfigError, nearest
 
 Logs = dict[str, Any]
-# How losses and errors are called, here and by Keras.
-LOWER_IS_BETTER = ("loss", "rmse", "mae", "error")
 
 
 @dataclass
@@ -91,7 +90,7 @@ class BestWeights(keras.callbacks.Callback):
                 f'`monitor` names "{name}", which is not measured.{nearest(name, valid)} '
                 f"Choose one of: {', '.join(valid)}."
             )
-        value = -logs[self.monitor] if self.monitor.endswith(LOWER_IS_BETTER) else logs[self.monitor]
+        value = -logs[self.monitor] if is_lower_better(self.monitor) else logs[self.monitor]
         if value > progress.best:
             progress.best, progress.best_epoch, progress.waited = float(value), epoch + 1, 0
             self.weights = self.model.get_weights()

@@ -11,12 +11,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tfrecall._keras import keras
-from tfrecall.config import RunConfig
+from tfrecall.config import RunConfig, is_lower_better
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.divergence import StopOnNonFinite
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
-from tfrecall.learning import train
+from tfrecall.learning import train, train_ranker
 from tfrecall.listening import Listener, Silent
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.preparation import Prepared, prepare
@@ -99,7 +99,7 @@ def tune(
     listener = listener or Silent()
     space = Space(config, config.tune or default_space(config))
     parts = _parts(config, listener.note)
-    maximize = not config.training.monitor.endswith("loss")
+    maximize = not is_lower_better(config.training.monitor)
     facts = _facts(config, space, parts)
     kept = Study(
         Path(study) if study else None, maximize=maximize, facts=facts, seed=config.training.seed
@@ -177,7 +177,8 @@ def _equal(kept: Study, params: Mapping[str, Any]) -> FrozenTrial | None:
 def _fitted_value(config: RunConfig, parts: Prepared, trial: optuna.Trial) -> float:
     keras.backend.clear_session()
     config = replace(config, training=replace(config.training, refit=False))
-    _, fitted = train(config, parts, Silent(), _Watch(config, trial))
+    learn: Any = train_ranker if config.ranks else train
+    _, fitted = learn(config, parts, Silent(), _Watch(config, trial))
     monitor = config.training.monitor
     values = fitted.history.get(f"val_{monitor}", [])
     if not values:
@@ -186,7 +187,7 @@ def _fitted_value(config: RunConfig, parts: Prepared, trial: optuna.Trial) -> fl
         )
     if config.training.patience is None:
         return values[-1]  # the weights kept are the last
-    return min(values) if monitor.endswith("loss") else max(values)
+    return min(values) if is_lower_better(monitor) else max(values)
 
 
 class _Watch(Examiner):
@@ -206,6 +207,11 @@ class _Watch(Examiner):
         validation: Interactions | None,
         history: Mapping[str, Sequence[float]],
         best: int,
+    ) -> None:
+        pass
+
+    def examine_curves(
+        self, history: Mapping[str, Sequence[float]], best: int, *, is_validated: bool
     ) -> None:
         pass
 

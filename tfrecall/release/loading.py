@@ -1,0 +1,36 @@
+"""Opens a release of any kind."""
+
+from pathlib import Path
+
+from tfrecall.index.bundle import load_bundle
+from tfrecall.release.baseline import BaselineRelease
+from tfrecall.release.baseline_files import KIND
+from tfrecall.release.manifest import check_files, read_manifest
+from tfrecall.release.pipeline import PipelineRelease
+from tfrecall.release.ranker import RankerRelease
+from tfrecall.release.release import Release
+
+
+def load(path: str | Path, version: int | None = None, *, verify: bool = True) -> Release:
+    """Opens a release.
+
+    Args:
+        path: the release directory, as `export`, `tfrecall run` and the `save` of a baseline write it.
+        version: None for the current one.
+        verify: whether to compare the checksum of every file first.
+
+    Raises:
+        ReleaseError: naming the file that is missing, truncated, altered or foreign.
+    """
+    root = Path(path)
+    manifest = read_manifest(root, version)
+    check_files(root, manifest, contents=verify)
+    if manifest.get("kind") == KIND:
+        return BaselineRelease(root, manifest)
+    if manifest.get("kind") == "ranker":
+        return RankerRelease(root, manifest)
+    if manifest.get("kind") == "pipeline":
+        return PipelineRelease(root, manifest)
+    index = root / "index" / str(manifest["version"])
+    bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])
+    return Release(root, manifest, bundle)
