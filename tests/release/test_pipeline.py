@@ -213,6 +213,12 @@ def test_a_pipeline_is_a_release_in_everything_else(pipeline_release, tmp_path):
     assert rows["item_id"].to_list() == pipeline_release.recommend([KNOWN], 4)[0].item_ids
 
 
+def test_a_live_pipeline_writes_lists_of_all_users(live_pipeline, tmp_path):
+    done = live_pipeline.recommend_all(None, 3, tmp_path / "all.parquet")
+    assert done.users == len(live_pipeline.people.rows)
+    assert done.rows <= 3 * done.users
+
+
 # On the command line
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import tf
+from tfrecall.errors import ReleaseError
 
 Tensors = dict[str, tf.Tensor]
 
@@ -94,5 +95,10 @@ class _Composed(tf.Module):
 
 
 def _inputs(model: Any, signature: str) -> dict[str, tf.TensorSpec]:
+    if signature not in model.signatures:
+        raise ReleaseError(
+            f'A SavedModel of the release has no signature "{signature}", so it was written by an earlier '
+            f"version. It has: {', '.join(model.signatures)}. Export the model again."
+        )
     _, named = model.signatures[signature].structured_input_signature
     return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in named.items()}

@@ -37,7 +37,12 @@ class LiveRetrieval(Release):
         self.model = model
         exact = Exact().build(model.embed_candidates(), model.catalogue.ids)
         annoy = None if index is None else index.build_over(exact)
-        told = {"name": model.name, "interests": model.query_tower.interests}
+        told = {
+            "name": model.name,
+            "fingerprint": "not exported",
+            "normalize": model.get_config()["normalize"],
+            "interests": model.query_tower.interests,
+        }
         repeats = model.repeats and model.repeats.to_dict()
         manifest = {**_manifest(model, told), "repeats": repeats, "exclude_seen": exclude_seen}
         super().__init__(Path(), manifest, Bundle(exact, annoy, {}))

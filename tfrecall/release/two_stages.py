@@ -243,9 +243,9 @@ class TwoStages(Release):
         """
         found = self.retrieval.scores(queries)
         if self.rules.allow is not None:
-            barred = np.ones(found.shape[1], dtype=bool)
-            barred[[self._rows[item] for item in self.rules.allow if item in self._rows]] = False
-            found[:, barred] = -np.inf
+            allowed = np.zeros(found.shape[1], dtype=bool)
+            allowed[[self._rows[item] for item in self.rules.allow if item in self._rows]] = True
+            found = np.where(allowed, found, -np.inf)
         chosen = self._candidates_of(queries, found)
         rows = _listed(chosen, found)
         ranked = self._ranked(self.ranker.features_of(queries), rows)
@@ -259,7 +259,7 @@ class TwoStages(Release):
         given[query, rows[query, place]] = ranked[query, place]
         return given
 
-    def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
+    def explained(self, *_: Any) -> list[Explanation]:
         """Not told of a pipeline.
 
         Raises:
