@@ -172,3 +172,38 @@ def rating_release(rating_root):
     from tfrecall.release import load
 
     return load(rating_root)
+
+
+@pytest.fixture(scope="session")
+def pipeline_models(rating_log, rating_model):
+    """A retriever and a ranker of `rating_log`."""
+    from tests.tiny_pipeline import retriever
+
+    return retriever(rating_log), rating_model
+
+
+@pytest.fixture(scope="session")
+def live_pipeline(pipeline_models):
+    """Both, answering together."""
+    from tests.tiny_pipeline import N_CANDIDATES
+    from tfrecall.exporting.pipeline import Pipeline
+
+    return Pipeline(*pipeline_models, n_candidates=N_CANDIDATES)
+
+
+@pytest.fixture(scope="session")
+def pipeline_root(live_pipeline, tmp_path_factory) -> Path:
+    """A release of `live_pipeline`, not to be changed: copy it."""
+    from tests.tiny import ANNOY
+    from tfrecall.exporting.pipeline import export_pipeline
+
+    root = tmp_path_factory.mktemp("releases") / "pipeline"
+    export_pipeline(live_pipeline, root, k=5, index=ANNOY)
+    return root
+
+
+@pytest.fixture(scope="session")
+def pipeline_release(pipeline_root):
+    from tfrecall.release import load
+
+    return load(pipeline_root)

@@ -19,6 +19,7 @@ COMMANDS = [
     ["compare"],
     ["recommend"],
     ["recommend-all"],
+    ["pipeline"],
     ["export-vectors"],
     ["similar"],
     ["index"],

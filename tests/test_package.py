@@ -9,6 +9,7 @@ import tfrecall
 PUBLIC = {
     "ALS",
     "BPR",
+    "Boost",
     "Bucketized",
     "CandidateTower",
     "Categorical",
@@ -29,11 +30,13 @@ PUBLIC = {
     "MultiTask",
     "Numeric",
     "PairAUC",
+    "Pipeline",
     "Pointwise",
     "Popularity",
     "QueryTower",
     "Ranker",
     "Ratings",
+    "Rules",
     "SampledSoftmax",
     "Schema",
     "StreamingFrequency",
@@ -52,6 +55,7 @@ PUBLIC = {
     "evaluate",
     "export",
     "export_ranker",
+    "export_pipeline",
     "fit",
     "index",
     "keras",
@@ -59,6 +63,7 @@ PUBLIC = {
     "load_config",
     "negatives",
     "report",
+    "stage_losses",
     "validation_examples",
 }
 

@@ -1,7 +1,7 @@
 """What everything that answers gives back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -25,6 +25,23 @@ class Recommendation:
     scores: list[float]
     items: list[dict[str, Any]]
     defaulted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StagedRecommendation(Recommendation):
+    """The answer of a pipeline to one query, with what came before it.
+
+    Attributes:
+        candidates: what the retrieval found, its best first.
+        retrieval_scores: of the candidates.
+        ranker_scores: of the candidates, without boosts.
+        milliseconds: what each stage took, for all queries that were asked at once.
+    """
+
+    candidates: list[str] = field(default_factory=list)
+    retrieval_scores: list[float] = field(default_factory=list)
+    ranker_scores: list[float] = field(default_factory=list)
+    milliseconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,20 @@
 import copy
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tfrecall.cli.options import Json, ReleasePath, app, data_overrides, guarded
+
+if TYPE_CHECKING:
+    from tfrecall.console import Narrator
+    from tfrecall.evaluation import Evaluation, StageLosses
+    from tfrecall.preparation import Prepared
+    from tfrecall.release.release import Release
 
 
 @app.command()
@@ -22,7 +29,14 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
-    from tfrecall.console import Narrator, import_tensorflow, metric_table, ranking_table, show
+    from tfrecall.console import (
+        Narrator,
+        import_tensorflow,
+        item_table,
+        metric_table,
+        ranking_table,
+        show,
+    )
     from tfrecall.errors import ReleaseError
     from tfrecall.recipes import config_from_dict
 
@@ -39,7 +53,7 @@ def evaluate(
         from tfrecall.release import load
         from tfrecall.release.ranker import RankerRelease
 
-        loaded, narrator = load(release), Narrator()
+        loaded, narrator, stages = load(release), Narrator(), None
         if "config" not in loaded.manifest:
             raise ReleaseError(
                 f"{release} was exported without a configuration, so its test rows are not known. Judge it "
@@ -64,7 +78,7 @@ def evaluate(
                 ).to_dict()
             else:
                 more = {"leading": leading_rule(config.evaluation.seen, prepared.known)}
-                judged = judge(
+                evaluation = judge(
                     loaded,
                     prepared.test,
                     seen=prepared.known,
@@ -75,7 +89,9 @@ def evaluate(
                         names=config.evaluation.baselines,
                     ),
                     progress=narrator.progress,
-                ).to_dict()
+                )
+                judged = evaluation.to_dict()
+                stages = _stages(loaded, prepared, evaluation, config.evaluation.ks, narrator)
     answer = {
         "recipe": config.recipe,
         "release": str(release),
@@ -85,4 +101,34 @@ def evaluate(
         "model": config.model.type,
         **more,
     }
-    show(answer, as_json, ranking_table(answer) if config.ranks else metric_table(answer))
+    if stages is not None:
+        answer.update(stages=stages.to_dict(), model=loaded.name)
+    tables: list[Any] = [ranking_table(answer) if config.ranks else metric_table(answer)]
+    if stages is not None:
+        title = f"hit_rate@k by stage, {stages.n_candidates} candidates, {stages.rule}"
+        tables.append(item_table(title, stages.table().to_dicts()))
+    show(answer, as_json, *tables)
+
+
+def _stages(
+    release: "Release",
+    prepared: "Prepared",
+    evaluation: "Evaluation",
+    ks: Sequence[int],
+    narrator: "Narrator",
+) -> "StageLosses | None":
+    """What each stage of a pipeline loses; None of any other release."""
+    from tfrecall.evaluation import stage_losses
+    from tfrecall.release.two_stages import TwoStages
+
+    if not isinstance(release, TwoStages):
+        return None
+    ranking = evaluation.rankings[release.name]
+    return stage_losses(
+        release,
+        prepared.test,
+        seen=prepared.known,
+        ks=ks,
+        ranking=ranking,
+        progress=narrator.progress,
+    )

@@ -53,12 +53,17 @@ def recommend(
     keep_seen: KeepSeen = None,
     index: IndexName = None,
     column: Columns = None,
+    stages: Annotated[
+        bool,
+        typer.Option("--stages", help="Of a pipeline: the candidates too, and what each stage took."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what speaks for each: items the user had, features.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """The best items for users."""
+    from tfrecall.cli.pipeline import told_of_stages
     from tfrecall.cli.reasons import as_facts, explained, in_words, names_of
     from tfrecall.console import import_tensorflow, item_table, show
     from tfrecall.example import label_columns, rows_of
@@ -80,6 +85,7 @@ def recommend(
         exclude_seen=None if keep_seen is None else not keep_seen,
         index=index,
         columns=column or label_columns(loaded),
+        **_details(loaded, stages),
     )
     tables: list[Any] = []
     if keep_seen is None and not loaded.exclude_seen:
@@ -101,6 +107,7 @@ def recommend(
             row["because of"] = in_words(names, reason)
         title = _title(loaded, answer, had)
         tables.append(item_table(title, rows) if rows else f"{title}: no items are left.")
+        tables += told_of_stages(loaded, answer, k)
     given: dict[str, Any] = {} if had is None else {"history": had, "not_in_catalogue": strange}
     if explain:
         given["explanations"] = [list(map(as_facts, told)) for told in reasons]
@@ -248,6 +255,15 @@ def _with_history(release: "Release", queries: list[Any], had: list[str]) -> dic
     (query,) = queries or [{}]
     query = {"user_id": query} if isinstance(query, str) else query
     return {**query, "history" if "history" in lists else lists[0]: had}
+
+
+def _details(release: "Release", wanted: bool) -> dict[str, Any]:
+    if wanted and release.manifest.get("kind") != "pipeline":
+        raise ConfigError(
+            f"--stages is told of pipelines. {release.root} is a release of "
+            f"{release.manifest['model']['type']}: leave it out."
+        )
+    return {"details": True} if wanted else {}
 
 
 def _title(release: "Release", answer: "Recommendation", had: list[str] | None) -> str:

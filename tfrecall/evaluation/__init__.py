@@ -11,6 +11,7 @@ from tfrecall.evaluation.lists import Lists, user_lists
 from tfrecall.evaluation.ranks import Ranking, RuleRanks, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
+from tfrecall.evaluation.stages import StageLosses, stage_losses
 
 __all__ = [
     "Evaluation",
@@ -19,12 +20,14 @@ __all__ = [
     "PerUser",
     "Ranking",
     "RuleRanks",
+    "StageLosses",
     "baselines_of",
     "evaluate",
     "paired_bootstrap",
     "per_user",
     "rank",
     "slice_masks",
+    "stage_losses",
     "top_k",
     "user_lists",
 ]

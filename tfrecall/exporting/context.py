@@ -39,7 +39,7 @@ def write_context(
     histories = histories or {}
     forms = {column: form for column, form in forms.items() if column not in histories}
     if data is None:
-        users, offsets, seen = _nobody(forms), np.zeros(1, np.int64), np.zeros(0, np.int32)
+        users, offsets, seen = nobody(forms), np.zeros(1, np.int64), np.zeros(0, np.int32)
     else:
         users = users_now(data, list(forms))
         offsets, seen = data.histories.offsets, data.histories.items
@@ -80,6 +80,7 @@ def past_items(
     return found
 
 
-def _nobody(forms: dict[str, Form]) -> pl.DataFrame:
+def nobody(forms: dict[str, Form]) -> pl.DataFrame:
+    """The user table of a release that knows no users."""
     types = {"string": pl.String(), "strings": pl.List(pl.String), "number": pl.Float64()}
     return pl.DataFrame(schema={"user_id": pl.String(), **{c: types[f] for c, f in forms.items()}})

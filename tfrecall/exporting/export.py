@@ -35,6 +35,7 @@ from tfrecall.release.layout import Documents, publish, unfinished
 from tfrecall.release.loading import load
 from tfrecall.release.past_items import PastItems, padded_ids, same_width
 from tfrecall.release.release import Release
+from tfrecall.release.two_stages import TwoStages
 from tfrecall.schema import Schema
 
 SAMPLE_ROWS = 32
@@ -78,6 +79,8 @@ def export(
         raise ConfigError(
             f"{model.name} is a ranker, which has no candidate vectors. Use `tfrecall.export_ranker`."
         )
+    if isinstance(model, TwoStages):
+        raise ConfigError(f"{model.name} is a pipeline. Use `tfrecall.export_pipeline`.")
     root = Path(path)
     check_facts(facts)
     if not 1 <= k <= len(model.catalogue):

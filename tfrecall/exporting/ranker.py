@@ -87,8 +87,10 @@ def save_ranker(model: Ranker, path: str) -> None:
     - `serving_default`: the raw columns of queries and of candidates, side by side.
     - `rank`: the raw columns of queries, and `candidate_ids` (string `[n]`), whose features the model
       has itself; an id that is not in the catalogue is an item of which nothing is known.
+    - `rank_lists`: the same with `candidate_ids` (string `[batch, any]`), a list for each query, whose
+      features are embedded once; `score` is `[batch, any]`. Pad with the empty string.
 
-    Queries are as many as candidates, or a single one, which is scored with all of them.
+    Queries of the first two are as many as candidates, or a single one, which is scored with all of them.
     """
     query, candidate = model.query_tower.signature, model.candidate_tower.signature
     ids = tf.TensorSpec([None], tf.string, name="candidate_ids")
@@ -102,20 +104,33 @@ def save_ranker(model: Ranker, path: str) -> None:
         encoded = model.catalogue.features(model.catalogue.index(candidate_ids))
         return _scored(model, raw, encoded, _rows(candidate_ids))
 
+    def by_lists(candidate_ids: tf.Tensor, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        encoded = model.catalogue.features(model.catalogue.index(tf.reshape(candidate_ids, [-1])))
+        columns = _checked_columns(model, raw)
+        shape = tf.shape(candidate_ids)
+        queries = model.query_tower.preprocess(columns)
+        rows = tf.repeat(tf.range(shape[0]), shape[1])
+        scores = model.score(queries, encoded, rows, training=False)
+        return {OUTPUT: tf.reshape(scores, shape)}
+
     default = tf.function(by_features, autograph=False).get_concrete_function(**query, **candidate)
     rank = tf.function(by_ids, autograph=False).get_concrete_function(candidate_ids=ids, **query)
+    lists = tf.TensorSpec([None, None], tf.string, name="candidate_ids")
+    rank_lists = tf.function(by_lists, autograph=False)
     module = tf.Module()
+    signatures = {
+        "serving_default": default,
+        "rank": rank,
+        "rank_lists": rank_lists.get_concrete_function(candidate_ids=lists, **query),
+    }
     module.tracked = _resources(model)
-    signatures = {"serving_default": default, "rank": rank}
     tf.saved_model.save(module, path, signatures=signatures)
 
 
 def _scored(
     model: Ranker, raw: dict[str, tf.Tensor], candidate: dict[str, Any], count: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    signature = model.query_tower.signature
-    # Servers do not look: a list nested too deep would be answered by chance.
-    columns = {name: tf.ensure_shape(raw[name], spec.shape) for name, spec in signature.items()}
+    columns = _checked_columns(model, raw)
     queries = _rows(next(iter(columns.values())))
     fits = tf.debugging.Assert(
         (queries == 1) | (queries == count),
@@ -125,6 +140,12 @@ def _scored(
         rows = tf.minimum(tf.range(count), queries - 1)
     query = model.query_tower.preprocess(columns)
     return {OUTPUT: model.score(query, candidate, rows, training=False)}
+
+
+def _checked_columns(model: Ranker, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    # Servers do not look: a list nested too deep would be answered by chance.
+    signature = model.query_tower.signature
+    return {name: tf.ensure_shape(raw[name], spec.shape) for name, spec in signature.items()}
 
 
 def _rows(column: tf.Tensor) -> tf.Tensor:
@@ -158,6 +179,7 @@ def _compare(model: Ranker, directory: Path) -> float:
         _case("rank", {**queries, "candidate_ids": ids}, live),
         _case("serving_default", {**one, **candidates}, broadcast),
         _case("rank", {**one, "candidate_ids": ids}, broadcast),
+        _case("rank_lists", {**queries, "candidate_ids": ids[:, np.newaxis]}, live[:, np.newaxis]),
     ]
     requests = [("serving_default", {**one, **candidates}), ("rank", {**one, "candidate_ids": ids})]
     write_warmup(directory / "ranker", "ranker", requests)

@@ -97,7 +97,7 @@ def check_round_trip(
                 some, vectors, exact, k, repeats, None if histories is None else histories[:rows]
             ),
         ]
-    answers = _replay(directory, cases)
+    answers = replayed(directory, cases)
     for case, answer in zip(cases, answers, strict=True):
         if case.live is not None:
             _check_ids(case, answer, case.live, exact)
@@ -106,7 +106,7 @@ def check_round_trip(
 
 def check_replayed(directory: Path, cases: list[Case]) -> float:
     """As `check_round_trip`, of any requests."""
-    return _largest_difference(cases, _replay(directory, cases))
+    return _largest_difference(cases, replayed(directory, cases))
 
 
 def _largest_difference(cases: list[Case], answers: list[dict[str, Any]]) -> float:
@@ -157,7 +157,8 @@ def _retrieval_cases(
     ]
 
 
-def _replay(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
+def replayed(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
+    """The answers of the SavedModels in a directory to some requests, in a fresh process; ids as text."""
     source, target = directory / "cases.json", directory / "answers.json"
     plain = [
         {"model": str(directory / case.name), "signature": case.signature, "inputs": case.inputs}

@@ -87,22 +87,21 @@ class BaselineRelease(Release):
             "Ask it for recommendations, similar items or scores."
         )
 
-    def find(
+    def search(
         self,
-        queries: Sequence[Query],
+        asked: Asked,
         k: int = 10,
         *,
         exclude: Sequence[str] = (),
         exclude_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         index: str | None = None,
-    ) -> tuple[Asked, Hits]:
-        """As `Release.find`."""
+    ) -> Hits:
+        """As `Release.search`."""
         if index not in (None, "exact"):
             raise ConfigError(
                 f'A baseline scores every item, so there is no index "{index}". Leave it out.'
             )
-        asked = self.people.ask(queries)
         barred = self._known_rows(exclude)
         allowed = None if allow is None else self._known_rows(allow)
         had = self._had(asked)
@@ -114,7 +113,7 @@ class BaselineRelease(Release):
             else barred
             for query, user in enumerate(asked.users)
         ]
-        return asked, self.answers.search(had, k, rows, allowed)
+        return self.answers.search(had, k, rows, allowed)
 
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
         """As `Release.explanations`."""

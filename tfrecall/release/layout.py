@@ -11,6 +11,8 @@
 
 A baseline has `context/` and `scorer/<version>/`, the arrays that its scores are made of, instead. A
 ranker has `context/` and `ranker/<version>/`, a SavedModel: raw query and candidate features -> score.
+A pipeline has the parts of a retriever, `ranker/`, what that knows of users and items in
+`ranker_context/<version>/`, and `pipeline/<version>/`, a SavedModel: raw query features -> final list.
 
 `query/`, `candidate/` and `retrieval/` are what TF Serving takes as a model's base path. A version is
 written into a temporary directory and its parts are renamed into place; it counts from the moment that
@@ -33,8 +35,9 @@ from tfrecall.release.manifest import FORMAT, MANIFEST, manifest_file, read_mani
 
 PARTS = ("query", "candidate", "retrieval", "index", "context")
 RANKER_PARTS = ("ranker", "context")
+PIPELINE_PARTS = (*PARTS, "ranker", "ranker_context", "pipeline")
 # Whatever any version may consist of.
-_ALL_PARTS = (*PARTS, "scorer", "ranker")
+_ALL_PARTS = (*PIPELINE_PARTS, "scorer")
 # Names the version whose parts are being moved, so that what a killed process moved is found again.
 _JOURNAL = ".publishing"
 _UNFINISHED = ".unfinished-"

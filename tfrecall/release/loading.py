@@ -6,6 +6,7 @@ from tfrecall.index.bundle import load_bundle
 from tfrecall.release.baseline import BaselineRelease
 from tfrecall.release.baseline_files import KIND
 from tfrecall.release.manifest import check_files, read_manifest
+from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.release import Release
 
@@ -28,6 +29,8 @@ def load(path: str | Path, version: int | None = None, *, verify: bool = True) -
         return BaselineRelease(root, manifest)
     if manifest.get("kind") == "ranker":
         return RankerRelease(root, manifest)
+    if manifest.get("kind") == "pipeline":
+        return PipelineRelease(root, manifest)
     index = root / "index" / str(manifest["version"])
     bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])
     return Release(root, manifest, bundle)

@@ -109,13 +109,29 @@ class People:
                 histories[column] = PastContext.load_beside(directory, column, histories[name])
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise ReleaseError(f"{directory} cannot be read: {error}. Export again.") from error
+        known = (offsets, items, histories)
+        return cls.of(table, *known, forms, defaults, lists, contexts or {})
+
+    @classmethod
+    def of(
+        cls,
+        table: pl.DataFrame,
+        seen_offsets: np.ndarray,
+        seen_items: np.ndarray,
+        histories: dict[str, PastItems],
+        forms: dict[str, Form],
+        defaults: dict[str, Any],
+        item_lists: tuple[str, ...],
+        contexts: Mapping[str, Sequence[str]],
+    ) -> "People":
+        """People whose features stand in a table, `user_id` and those of the forms that are no histories."""
         rows = {user: row for row, user in enumerate(table["user_id"].to_list())}
         own = {column: form for column, form in forms.items() if column not in histories}
         gaps = {column: table[column].is_null().to_numpy() for column in own}
         numbers = [pl.col(c).fill_null(defaults[c]) for c, form in own.items() if form == "number"]
         features = raw_features(table.with_columns(numbers), own)
-        known = (rows, features, gaps, offsets, items, histories)
-        return cls(forms, defaults, *known, lists, contexts or {})
+        known = (rows, features, gaps, seen_offsets, seen_items, histories)
+        return cls(forms, defaults, *known, item_lists, contexts)
 
     def seen(self, user: int) -> np.ndarray:
         """Item rows that a user has seen; none for -1."""

@@ -84,6 +84,22 @@ class RankerRelease(Release):
         ids = np.asarray(item_ids, dtype=object)
         return self._model(features, ids)
 
+    def score_lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
+        """Scores of a list of items for each query.
+
+        Args:
+            features: as `people.ask` gives them, `n` rows.
+            item_ids: object array of `str` `[n, any]`; "" pads, and has a score without a meaning.
+
+        Returns:
+            Float32 `[n, any]`.
+        """
+        return self._model.lists(features, item_ids)
+
+    def features_of(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
+        """A table of queries (`Interactions.queries`) as features; see `People.of_table`."""
+        return self.people.of_table(queries)
+
     def predictions(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of a table of queries (`Interactions.queries`) with `item_id`: float32 `[n]`.
 
@@ -103,7 +119,7 @@ class RankerRelease(Release):
 
 
 class _SavedRanker:
-    """The signature `rank` of a ranker's SavedModel, from arrays to an array."""
+    """The signatures `rank` and `rank_lists` of a ranker's SavedModel, from arrays to an array."""
 
     def __init__(self, path: Path) -> None:
         import tensorflow as tf  # seconds, which only what asks a model has to spend
@@ -111,12 +127,21 @@ class _SavedRanker:
         self._constant = tf.constant
         try:
             self._model = tf.saved_model.load(str(path))
-            self._signature = self._model.signatures["rank"]
+            self._pairs = self._model.signatures["rank"]
+            self._lists = self._model.signatures["rank_lists"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
             raise ReleaseError(
                 f"The SavedModel {path} cannot be loaded: {error}. Export again."
             ) from error
 
     def __call__(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
+        return self._asked(self._pairs, features, item_ids)
+
+    def lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
+        return self._asked(self._lists, features, item_ids)
+
+    def _asked(
+        self, signature: Any, features: dict[str, np.ndarray], item_ids: np.ndarray
+    ) -> np.ndarray:
         tensors = {name: self._constant(values) for name, values in features.items()}
-        return self._signature(candidate_ids=self._constant(item_ids), **tensors)["score"].numpy()
+        return signature(candidate_ids=self._constant(item_ids), **tensors)["score"].numpy()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall.errors import ExportError
+from tfrecall.errors import ConfigError, ExportError
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import write_bundle
 from tfrecall.release.layout import publish, unfinished
@@ -24,9 +24,15 @@ def reindex(path: str | Path, index: Annoy) -> Release:
 
     Raises:
         ReleaseError: if there is no release or it is damaged.
+        ConfigError: if it is a pipeline.
         ExportError: if it cannot be written.
     """
     release = load(path)
+    if "pipeline" in release.manifest:
+        raise ConfigError(
+            f"{path} is a pipeline: its index is that of the retriever it was joined from. Build that anew "
+            "with `tfrecall index RETRIEVAL`, then join both again with `tfrecall pipeline`."
+        )
     root, current = release.root, str(release.version)
     with unfinished(root) as directory:
         try:

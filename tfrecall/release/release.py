@@ -133,8 +133,7 @@ class Release:
             ConfigError: if `k`, the index or a column is impossible.
             DataError: if a query cannot be used.
         """
-        if not isinstance(queries, _LISTS):
-            raise DataError(f"`queries` is a list of user ids or dictionaries. Received: {queries!r}.")
+        self._check_queries(queries)
         self.check_columns(columns)
         asked, hits = self.find(
             queries, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
@@ -157,14 +156,30 @@ class Release:
         index: str | None = None,
     ) -> tuple[Asked, Hits]:
         """As `recommend`, in arrays: rows of the catalogue instead of ids and items."""
+        asked = self.people.ask(queries)
+        hits = self.search(
+            asked, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
+        )
+        return asked, hits
+
+    def search(
+        self,
+        asked: Asked,
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+    ) -> Hits:
+        """As `find`, of queries that were completed already (`people.ask`)."""
         search = self.bundle.index(index)
         if exclude_seen is None:
             exclude_seen = self.exclude_seen
-        asked = self.people.ask(queries)
         barred = self._known_rows(exclude)
         allowed = None if allow is None else self._known_rows(allow)
-        if not len(queries):
-            return asked, Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
+        if not len(asked.users):
+            return Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
         seen = [self.people.seen(user) for user in asked.users]
         given = [{name: self._known_rows(ids) for name, ids in lists.items()} for lists in asked.lists]
         past = [lists.get(REPEATED, had) for lists, had in zip(given, seen, strict=True)]
@@ -173,10 +188,9 @@ class Release:
             for lists, had in zip(given, seen, strict=True)
         ]
         vectors = self.embed(asked.features)
-        hits = search_with_repeats(
+        return search_with_repeats(
             search, self.bundle.exact, vectors, k, rows, allowed, self.repeats, past
         )
-        return asked, hits
 
     def recommend_all(
         self,
@@ -284,6 +298,11 @@ class Release:
             return scores
         users = self.people.users(queries["user_id"].to_list())
         return self.repeats.apply(scores, [self.people.seen(user) for user in users])
+
+    @staticmethod
+    def _check_queries(queries: Sequence[Query]) -> None:
+        if not isinstance(queries, _LISTS):
+            raise DataError(f"`queries` is a list of user ids or dictionaries. Received: {queries!r}.")
 
     def _part(self, part: str) -> Path:
         return self.root / part / str(self.version)

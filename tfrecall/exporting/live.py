@@ -1,0 +1,134 @@
+"""Live models behind what releases answer with, so that they can be asked before they are exported."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import tf
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.now import users_now
+from tfrecall.data.vocabulary import FIRST
+from tfrecall.exporting.context import nobody
+from tfrecall.exporting.export import histories_of, item_table, told_of_histories
+from tfrecall.index.annoy import Annoy
+from tfrecall.index.bundle import Bundle
+from tfrecall.index.exact import Exact
+from tfrecall.models.asking import query_defaults
+from tfrecall.models.ranker import Ranker
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.past_items import PastItems
+from tfrecall.release.people import People
+from tfrecall.release.release import REPEATED, Release
+
+
+class LiveRetrieval(Release):
+    """A two-tower model that answers as its release would.
+
+    The candidate vectors are those of the moment it was made; make a new one after more training.
+
+    Attributes:
+        model: what answers.
+    """
+
+    def __init__(self, model: TwoTower, index: Annoy | None = None, exclude_seen: bool = True) -> None:
+        self.model = model
+        exact = Exact().build(model.embed_candidates(), model.catalogue.ids)
+        annoy = None if index is None else index.build_over(exact)
+        told = {
+            "name": model.name,
+            "fingerprint": "not exported",
+            "normalize": model.get_config()["normalize"],
+            "interests": model.query_tower.interests,
+        }
+        repeats = model.repeats and model.repeats.to_dict()
+        manifest = {**_manifest(model, told), "repeats": repeats, "exclude_seen": exclude_seen}
+        super().__init__(Path(), manifest, Bundle(exact, annoy, {}))
+
+    def _people(self) -> People:
+        return _people(self.model, (REPEATED,) if self.model.repeats else ())
+
+    @cached_property
+    def items(self) -> pl.DataFrame:  # type: ignore[override]
+        return item_table(self.model.catalogue, self.model.schema.candidate_id)
+
+    @property
+    def history_log(self) -> Interactions | None:
+        """See `TwoTower.history_log`."""
+        return self.model.history_log
+
+    def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
+        return self.model.query_tower.embed(features)
+
+    def scores(self, queries: pl.DataFrame) -> np.ndarray:
+        """Histories that the table does not hold are what users had until then."""
+        return self.model.retriever().scores(queries)
+
+
+class LiveRanker:
+    """A ranker as pipelines ask it; see `tfrecall.release.two_stages.RanksLists`.
+
+    Attributes:
+        model: what answers.
+    """
+
+    def __init__(self, model: Ranker) -> None:
+        self.model = model
+        self.people = _people(model)
+        self.manifest = _manifest(model, {"name": model.name})
+        self.items = item_table(model.catalogue, model.schema.candidate_id)
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        return self.model.catalogue.ids
+
+    @property
+    def history_log(self) -> Interactions | None:
+        """The log that histories are taken from; None of a model without."""
+        return self.model.interactions if self.model.schema.histories else None
+
+    def score_lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
+        count, width = item_ids.shape
+        rows = self.model.catalogue.index(tf.constant(item_ids.ravel(), tf.string)).numpy() - FIRST
+        query_rows = np.repeat(np.arange(count), width)
+        return self.model.score_raw(features, rows, query_rows).reshape(count, width)
+
+    def features_of(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
+        """Histories that the table does not hold are what users had until then."""
+        return self.model.raw_queries(queries)
+
+
+def _manifest(model: TwoTower | Ranker, told: dict[str, Any]) -> dict[str, Any]:
+    """What of a manifest is asked for in answering."""
+    return {
+        "version": 0,
+        "model": {"type": type(model).__name__, **told},
+        "schema": model.get_config()["schema"],
+        "histories": told_of_histories(model.schema),
+    }
+
+
+def _people(model: TwoTower | Ranker, more_lists: tuple[str, ...] = ()) -> People:
+    """As `write_context` writes and `People.load` reads it."""
+    data, histories = model.interactions, histories_of(model)
+    forms = model.query_tower.forms
+    own = {column: form for column, form in forms.items() if column not in model.schema.history_columns}
+    lists = tuple(dict.fromkeys([*model.schema.histories, *more_lists]))
+    contexts = {name: spec.context for name, spec in model.schema.histories.items() if spec.context}
+    if data is None:
+        no_one = np.zeros(1, np.int64), np.zeros(0, np.int32)
+        for name, spec in model.schema.histories.items():
+            past = PastItems(*no_one, spec.history_length, model.catalogue.ids)
+            histories.update(dict.fromkeys([name, *spec.context_columns.values()], past))
+        table, offsets, seen = nobody(own), *no_one
+    else:
+        table = users_now(data, list(own))
+        offsets, seen = data.histories.offsets, data.histories.items
+    defaults = query_defaults(model)
+    return People.of(table, offsets, seen, histories, forms, defaults, lists, contexts)

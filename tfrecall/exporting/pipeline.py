@@ -1,0 +1,216 @@
+"""Retrieve, then rank: two models that answer as one, and their release."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tfrecall._keras import tf
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import ConfigError, ExportError
+from tfrecall.exporting.composing import save_pipeline
+from tfrecall.exporting.export import check_facts, export, made_with, now
+from tfrecall.exporting.live import LiveRanker, LiveRetrieval
+from tfrecall.exporting.pipeline_check import check_pipeline, sample_requests
+from tfrecall.exporting.ranker import export_ranker
+from tfrecall.exporting.warmup import write_warmup
+from tfrecall.index.annoy import Annoy
+from tfrecall.models.ranker import Ranker
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.layout import PARTS, PIPELINE_PARTS, Documents, publish, unfinished
+from tfrecall.release.loading import load
+from tfrecall.release.pipeline import RANKER_CONTEXT
+from tfrecall.release.ranker import RankerRelease
+from tfrecall.release.release import Release
+from tfrecall.release.rules import Rules
+from tfrecall.release.two_stages import N_CANDIDATES, TwoStages
+
+if TYPE_CHECKING:
+    from tfrecall.release.pipeline import PipelineRelease
+
+# What a manifest says of the version it belongs to, not of the model.
+_OF_THE_VERSION = ("format", "version", "files", "sha256")
+
+
+class Pipeline(TwoStages):
+    """A retriever and a ranker that answer as one, with the `recommend` of a release.
+
+    Each is a live model or a release. Of a live one the candidate vectors are those of the moment the
+    pipeline is made: make a new one after more training.
+
+    Args:
+        retrieval: `TwoTower` and what derives from it, or the release of any retriever, also of a baseline.
+        ranker: `Ranker`, or its release.
+        n_candidates: how many candidates the ranker gets.
+        rules: diversity, caps, boosts, an allow-list; see `tfrecall.release.rules.Rules`.
+        index: the Annoy index that a live retriever gets beside exact search; None for none.
+        exclude_seen: whether a live retriever leaves out what users had; a release says so itself.
+
+    Raises:
+        ConfigError: if the models do not belong together, naming the difference.
+    """
+
+    def __init__(
+        self,
+        retrieval: TwoTower | Release,
+        ranker: Ranker | RankerRelease,
+        *,
+        n_candidates: int = N_CANDIDATES,
+        rules: Rules | None = None,
+        index: Annoy | None = None,
+        exclude_seen: bool = True,
+    ) -> None:
+        if isinstance(retrieval, Ranker | RankerRelease | TwoStages) or not isinstance(
+            retrieval, TwoTower | Release
+        ):
+            raise ConfigError(
+                "The first stage of a pipeline is a two-tower model or the release of a retriever. Received: "
+                f"{type(retrieval).__name__}."
+            )
+        if not isinstance(ranker, Ranker | RankerRelease):
+            raise ConfigError(
+                "The second stage of a pipeline is a `Ranker` or its release. Received: "
+                f"{type(ranker).__name__}."
+            )
+        first = (
+            LiveRetrieval(retrieval, index, exclude_seen)
+            if isinstance(retrieval, TwoTower)
+            else retrieval
+        )
+        second = LiveRanker(ranker) if isinstance(ranker, Ranker) else ranker
+        super().__init__(first, second, n_candidates, rules)
+
+    @property
+    def history_log(self) -> Interactions | None:
+        """The log that histories of evaluated queries are taken from; None where there is none."""
+        for stage in (self.retrieval, self.ranker):
+            if isinstance(stage, LiveRetrieval | LiveRanker) and stage.history_log is not None:
+                return stage.history_log
+        return None
+
+
+def export_pipeline(
+    pipeline: TwoStages,
+    path: str | Path,
+    *,
+    k: int = 10,
+    index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
+    facts: dict[str, Any] | None = None,
+    documents: Documents | None = None,
+) -> "PipelineRelease":
+    """Writes the next version of the release of a pipeline and opens it.
+
+    It has the parts of both releases, and `pipeline/`, one SavedModel of both
+    (`tfrecall.exporting.composing.save_pipeline`). That holds the number of candidates, `k`, `exclude` and
+    `allow`, but none of the `rules`: these are kept in the manifest and apply in process. It is compared
+    with the answers in process, in a fresh one, before anything is published.
+
+    Args:
+        pipeline: of live models, which are exported first, or of releases.
+        path: the release directory; made if it is not there.
+        k: length of the lists that the `serving_default` signature of `pipeline` gives.
+        index: the Annoy index of a live retriever; a release has its own already.
+        facts: what else the manifest shall say, as JSON can hold it.
+        documents: gets the whole manifest and gives texts to publish beside it, by file name.
+
+    Raises:
+        ConfigError: if `k` is impossible, or the retriever is a baseline, which has no SavedModel.
+        ExportError: if the directory cannot be written, or an exported model answers otherwise.
+    """
+    root = Path(path)
+    check_facts(facts)
+    _check_k(pipeline, k)
+    with unfinished(root) as directory:
+        try:
+            releases = directory / "stages"
+            first = _retrieval_release(pipeline, releases / "retrieval", index)
+            second = _ranker_release(pipeline, releases / "ranker")
+            _copy_parts(first, PARTS, directory)
+            _copy_parts(second, ("ranker",), directory)
+            shutil.copytree(second._part("context"), directory / RANKER_CONTEXT)
+            live = TwoStages(first, second, pipeline.n_candidates)
+            count = min(pipeline.n_candidates, len(first.item_ids))
+            target = directory / "pipeline"
+            save_pipeline(directory / "retrieval", directory / "ranker", count, k, target)
+            _write_warmup(live, target, count, k)
+            difference = check_pipeline(live, directory, count, k)
+        except (OSError, tf.errors.OpError) as error:
+            raise ExportError(
+                f"The release could not be written to {root}: {error}. Check the permissions and the free "
+                "space there. The version before is untouched."
+            ) from error
+        manifest = {**_manifest(live, pipeline.rules, k, difference), **(facts or {})}
+        manifest = publish(root, directory, manifest, documents, PIPELINE_PARTS)
+    return cast("PipelineRelease", load(root, manifest["version"], verify=False))
+
+
+def _check_k(pipeline: TwoStages, k: int) -> None:
+    most = min(pipeline.n_candidates, len(pipeline.item_ids))
+    if not 1 <= k <= most:
+        raise ConfigError(f"`k` must lie between 1 and the {most} candidates. Received: {k}.")
+    if "scorer" in pipeline.retrieval.manifest:
+        raise ConfigError(
+            f"The retriever {pipeline.retrieval.name} is a baseline, which has no SavedModel to put into a "
+            "pipeline's. Ask `tfrecall.Pipeline` in process, or train a two-tower model."
+        )
+
+
+def _retrieval_release(pipeline: TwoStages, path: Path, index: Annoy | None) -> Release:
+    stage = pipeline.retrieval
+    if isinstance(stage, LiveRetrieval):
+        return export(stage.model, path, index=index, exclude_seen=stage.exclude_seen)
+    return stage
+
+
+def _ranker_release(pipeline: TwoStages, path: Path) -> RankerRelease:
+    stage = pipeline.ranker
+    return export_ranker(stage.model, path) if isinstance(stage, LiveRanker) else cast(Any, stage)
+
+
+def _copy_parts(release: Release, parts: tuple[str, ...], directory: Path) -> None:
+    for part in parts:
+        shutil.copytree(release._part(part), directory / part)
+
+
+def _write_warmup(pipeline: TwoStages, target: Path, n_candidates: int, k: int) -> None:
+    (one,) = sample_requests(pipeline, 1)
+    free = {**one, "k": k, "n_candidates": n_candidates, "exclude": [[""]]}
+    requests: list[tuple[str, dict[str, Any]]] = [("serving_default", one), ("recommend", free)]
+    write_warmup(target, "pipeline", requests)
+
+
+def _manifest(pipeline: TwoStages, rules: Rules, k: int, difference: float) -> dict[str, Any]:
+    first, second = pipeline.retrieval.manifest, pipeline.ranker.manifest
+    stages = (first["model"]["fingerprint"], second["model"]["fingerprint"])
+    return {
+        "kind": "pipeline",
+        "created_at": now(),
+        "model": {
+            **first["model"],
+            "name": pipeline.name,
+            "type": "Pipeline",
+            "fingerprint": hashlib.sha256(" ".join(stages).encode()).hexdigest(),
+        },
+        "schema": first["schema"],
+        "query": {"forms": pipeline.people.forms, "defaults": pipeline.people.defaults},
+        "histories": {**second["histories"], **first.get("histories", {})},
+        "repeats": first.get("repeats"),
+        "exclude_seen": pipeline.exclude_seen,
+        "k": k,
+        "index": first["index"],
+        "tuning": first["tuning"],
+        "pipeline": {
+            "n_candidates": pipeline.n_candidates,
+            "rules": rules.to_dict(),
+            "saved_model_holds": ["n_candidates", "k", "exclude", "allow"],
+        },
+        **{name: first[name] for name in ("config", "data") if name in first},
+        "retrieval": _without_version(first),
+        "ranker": _without_version(second),
+        "round_trip": {"largest_relative_difference": difference},
+        "made_with": made_with("annoy"),
+    }
+
+
+def _without_version(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key not in _OF_THE_VERSION}
