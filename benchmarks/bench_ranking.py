@@ -9,7 +9,7 @@ from tfrecall.models.examples import TrainingExamples
 from tfrecall.schema import Categorical, Schema
 from tfrecall.training.optimizers import make_optimizer
 
-EPOCHS, BATCH_SIZE = 30, 8192
+ROUNDS, EPOCHS, BATCH_SIZE = 10, 5, 8192
 
 
 def rated() -> Interactions:
@@ -39,8 +39,8 @@ sides = (
 works = []
 for model, batches in sides:
     model.fit(batches, epochs=1, verbose=0)  # traces
-    works.append(lambda model=model, batches=batches: model.fit(batches, epochs=1, verbose=0))
-rates = [len(train) / seconds for seconds in fastest_in_turn(works, EPOCHS)]
+    works.append(lambda model=model, batches=batches: model.fit(batches, epochs=EPOCHS, verbose=0))
+rates = [EPOCHS * len(train) / seconds for seconds in fastest_in_turn(works, ROUNDS)]
 report(
     "ranking",
     data=train.name,

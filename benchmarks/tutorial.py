@@ -115,7 +115,10 @@ def rated_batches(data: Interactions, batch_size: int) -> tf.data.Dataset:
     titles = data.items.select("item_id", "movie_title")
     rows = data.log.join(titles, on="item_id", how="left", maintain_order="left")
     columns = {name: rows[name].to_numpy() for name in ("user_id", "movie_title", "rating")}
-    columns = {name: values.astype(str if values.dtype == object else np.float32) for name, values in columns.items()}
+    columns = {
+        name: values.astype(str if values.dtype == object else np.float32)
+        for name, values in columns.items()
+    }
     batches = tf.data.Dataset.from_tensor_slices(columns).shuffle(100_000, seed=42)
     return batches.batch(batch_size).cache()
 
