@@ -84,6 +84,45 @@ class TutorialModel(tfrs.Model):
         return self.task(*vectors, compute_metrics=not training)
 
 
+class TutorialRanker(tfrs.Model):
+    """The ranking tutorial of TFRS: embeddings of 32, dense layers 256, 64 and 1; lookups in the step."""
+
+    def __init__(self, train: Interactions) -> None:
+        super().__init__()
+        self.user = _lookup(train.users["user_id"].to_list(), None)
+        self.title = _lookup(train.items["movie_title"].unique(maintain_order=True).to_list(), None)
+        self.ratings = keras.Sequential(
+            [
+                keras.layers.Dense(256, activation="relu"),
+                keras.layers.Dense(64, activation="relu"),
+                keras.layers.Dense(1),
+            ]
+        )
+        self.task = tfrs.tasks.Ranking(
+            loss=keras.losses.MeanSquaredError(), metrics=[keras.metrics.RootMeanSquaredError()]
+        )
+
+    def call(self, raw: dict[str, tf.Tensor]) -> tf.Tensor:
+        parts = [self.user(raw["user_id"]), self.title(raw["movie_title"])]
+        return self.ratings(tf.concat(parts, axis=1))
+
+    def compute_loss(self, raw: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        return self.task(labels=raw["rating"], predictions=self(raw))
+
+
+def rated_batches(data: Interactions, batch_size: int) -> tf.data.Dataset:
+    """Batches as the ranking tutorial makes them: shuffled once, batched, and cached."""
+    titles = data.items.select("item_id", "movie_title")
+    rows = data.log.join(titles, on="item_id", how="left", maintain_order="left")
+    columns = {name: rows[name].to_numpy() for name in ("user_id", "movie_title", "rating")}
+    columns = {
+        name: values.astype(str if values.dtype == object else np.float32)
+        for name, values in columns.items()
+    }
+    batches = tf.data.Dataset.from_tensor_slices(columns).shuffle(100_000, seed=42)
+    return batches.batch(batch_size).cache()
+
+
 def _lookup(vocabulary: list[str], mask: str | None) -> keras.Sequential:
     lookup = keras.layers.StringLookup(vocabulary=vocabulary, mask_token=mask)
     return keras.Sequential([lookup, keras.layers.Embedding(len(vocabulary) + 1, 32)])

@@ -17,6 +17,7 @@ from tfrecall.memory import check_memory
 from tfrecall.preparation import Prepared, prepare
 from tfrecall.release.layout import unfinished
 from tfrecall.release.ranker import RankerRelease
+from tfrecall.report import drawn_ranking
 from tfrecall.run_facts import data_facts, finite, timings
 from tfrecall.training import Fitted
 
@@ -79,7 +80,12 @@ def run_ranking(
     def documents(manifest: dict[str, Any]) -> dict[str, str]:
         metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
         metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
-        return {"metrics.json": json.dumps(metrics, indent=2), "config.toml": config.to_toml()}
+        page = drawn_ranking(metrics, manifest, listener.note)
+        return {
+            "metrics.json": json.dumps(metrics, indent=2),
+            "config.toml": config.to_toml(),
+            "report.html": page,
+        }
 
     with listener.step("Export and compare in a fresh process"), clock.time("export"):
         facts = {
@@ -136,6 +142,8 @@ def _metrics(
         "data": data_facts(prepared),
         "test": judged["test"],
         "baselines": judged["baselines"],
+        "slices": judged["slices"],
+        "calibration": judged["calibration"],
         "training": {"best_epoch": fitted.best_epoch, "history": finite(fitted.history)},
         "timings": timings(fitted, clock),
         "notes": [*prepared.known.notes, *prepared.test.notes[len(prepared.known.notes) :]],

@@ -1,5 +1,7 @@
 """Figures of rankers and of what stands beside them."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -99,3 +101,57 @@ def test_test_rows_need_labels_in_range():
     wrong = TEST.with_log(TEST.log.with_columns(rating=pl.lit(9.0)))
     with pytest.raises(DataError, match="3 of 3 test rows"):
         evaluate_ranking(Constant(1, 1, 1), wrong, Judge("rating", LABEL), known=TRAIN)
+
+
+# Parts of the rows
+
+
+def test_a_slice_is_judged_by_its_rows_alone():
+    found = evaluate_ranking(Constant(3.0, 4.0, 2.0), TEST, Judge("rating", LABEL), known=TRAIN)
+    # a has two training rows, d none; u and v have two, w none.
+    assert list(found.slices) == ["popularity_0", "popularity_1_9", "history_0", "history_1_9"]
+    assert found.slices["popularity_0"]["rows"] == 1
+    assert found.slices["popularity_0"]["test"] == {"rmse": 1.0, "mae": 1.0}
+    known = found.slices["history_1_9"]
+    assert known["rows"] == 2
+    assert known["test"] == {"rmse": pytest.approx(0.5**0.5), "mae": 0.5}
+    assert known["baselines"]["mean"]["rmse"] == 0.5  # 3.5 for 4 and 4
+
+
+def test_all_rows_stand_in_a_slice_of_either_kind():
+    random = np.random.default_rng(3)
+    users, items = random.integers(3, size=400), random.integers(4, size=400)
+    data = log(np.array([*"uvw"])[users], np.array([*"abcd"])[items], random.uniform(1, 5, 400))
+    test = data.with_log(data.log[:50])
+    found = evaluate_ranking(Constant(*np.full(50, 3)), test, Judge("rating", LABEL), known=data)
+    for kind in ("popularity", "history"):
+        parts = [part for name, part in found.slices.items() if name.startswith(kind)]
+        assert sum(part["rows"] for part in parts) == 50
+        squares = sum(part["rows"] * part["test"]["rmse"] ** 2 for part in parts)
+        assert squares / 50 == pytest.approx(found.test["rmse"] ** 2)
+
+
+def test_calibration_of_clicks_is_that_of_probabilities():
+    test = log("uuvv", "abab", [5.0, 3.0, 4.0, 2.0])
+    judge = Judge("click", Label("rating", threshold=4))
+    found = evaluate_ranking(Constant(0.0, 0.0, 0.0, 0.0), test, judge, known=TRAIN).to_dict()
+    assert found["calibration"]["test"]["bins"] == [
+        {"low": 0.5, "high": 0.5, "rows": 4, "prediction": 0.5, "label": 0.5}
+    ]
+    assert found["calibration"]["histogram"]["clicked"] == [0, 0, 0, 0, 2, 0, 0, 0, 0, 0]
+    assert found["slices"]["history_1_9"]["test"] == {"log_loss": pytest.approx(np.log(2))}
+    json.dumps(found, allow_nan=False)
+
+
+def test_lists_are_cut_by_history_and_never_apart():
+    test = log("uuvw", "abac", [1.0, 2.0, 5.0, 3.0])
+    model = Constant(2.0, 1.0, 0.0, 0.0)
+    found = evaluate_ranking(model, test, Judge("list", LABEL), known=TRAIN).to_dict()
+    assert found["calibration"] == {}
+    assert list(found["slices"]) == ["history_0", "history_1_9"]
+    assert found["slices"]["history_0"]["test"] == {"ndcg@10": None}  # w has a single row
+    assert found["slices"]["history_1_9"]["test"]["ndcg@10"] == found["test"]["ndcg@10"]
+    json.dumps(found, allow_nan=False)
+    # Lists that hold rows of several users have no history of one user.
+    shared = evaluate_ranking(model, test, Judge("list", LABEL, group="item_id"), known=TRAIN)
+    assert shared.slices == {}

@@ -3,7 +3,7 @@
 from evaluation_helpers import make_log
 
 from tfrecall.evaluation import slice_masks
-from tfrecall.evaluation.slices import HISTORY_BINS
+from tfrecall.evaluation.slices import HISTORY_BINS, ranking_masks
 
 HISTORY_SLICES = ("history_0", "history_1_9", "history_10_49", "history_50_199", "history_200_plus")
 
@@ -43,3 +43,20 @@ def test_history_length_counts_the_rows_of_the_user() -> None:
     }
     assert masks["new_users"].tolist() == masks["history_0"].tolist()
     assert len(HISTORY_BINS) == len(HISTORY_SLICES)
+
+
+def test_popularity_counts_the_rows_of_the_item() -> None:
+    seen = make_log(
+        [("u", item, n) for item, rows in {"a": 10, "b": 9, "c": 200}.items() for n in range(rows)],
+        items=[*"dabc"],
+    )
+    # x is in no table; c stands last, where row -1 of an unknown item points.
+    masks = ranking_masks(make_log([(user, "axcbd"[i], 1) for i, user in enumerate("uuvvu")]), seen)
+    found = [[name for name, mask in masks.items() if mask[row]] for row in range(5)]
+    assert found == [
+        ["popularity_10_49", "history_200_plus"],
+        ["popularity_0", "history_200_plus"],
+        ["popularity_200_plus", "history_0"],
+        ["popularity_1_9", "history_0"],
+        ["popularity_0", "history_200_plus"],
+    ]

@@ -97,6 +97,19 @@ def test_a_run_writes_its_figures_beside_the_baselines(ran):
     assert load_config(str(root / "config.toml")).ranks
 
 
+def test_a_run_says_where_it_errs_and_draws_it(ran):
+    root, told = ran
+    page = (root / "report.html").read_text("utf-8")
+    assert "could not be drawn" not in page
+    assert "Mean label, by prediction" in page
+    for kind in ("popularity", "history"):
+        parts = [part["rows"] for name, part in told["slices"].items() if name.startswith(kind)]
+        assert sum(parts) == told["data"]["test_rows"]
+    found = told["calibration"]["test"]
+    assert sum(one["rows"] for one in found["bins"]) == told["data"]["test_rows"]
+    assert 0 < found["error"] < told["test"]["mae"]
+
+
 def test_items_are_ranked_on_the_command_line(ran):
     root, _ = ran
     answer = json.loads(ask("rank", root, "--user", "u3", "--items", "i1,i2,i3", "--json").stdout)
@@ -193,3 +206,4 @@ def test_clicks_and_lists_run_alike(tmp_path, settings, names):
     last = next(iter(names - {"log_loss"}))
     assert outcome.metrics["test"][last] > outcome.metrics["baselines"]["biases"][last]
     assert judge_of(config).kind == config.task.type
+    assert "could not be drawn" not in (tmp_path / "out" / "report.html").read_text("utf-8")

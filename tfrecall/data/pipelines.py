@@ -94,12 +94,13 @@ def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> t
     epochs = itertools.count(first_epoch)
     steps = -(-rows // batch_size)
 
-    def order() -> Iterator[np.ndarray]:
+    def order() -> np.ndarray:
         # Not `Dataset.shuffle`: how far its generator has come cannot be saved or set.
-        yield np.random.default_rng((seed, next(epochs))).permutation(rows)
+        return np.random.default_rng((seed, next(epochs))).permutation(rows)
 
-    whole = tf.data.Dataset.from_generator(
-        order, output_signature=tf.TensorSpec(shape=[rows], dtype=tf.int64)
+    # One call an epoch, where `from_generator` makes four.
+    whole = tf.data.Dataset.range(1).map(
+        lambda _: tf.ensure_shape(tf.numpy_function(order, [], tf.int64), [rows])
     )
     batches = whole.flat_map(
         lambda numbers: tf.data.Dataset.range(0, rows, batch_size).map(

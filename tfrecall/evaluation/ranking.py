@@ -1,5 +1,6 @@
 """How well a ranker predicts the test rows, beside the mean and the biases of users and items."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -10,6 +11,8 @@ import polars as pl
 from tfrecall import metrics
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
+from tfrecall.evaluation.calibration import calibration, click_histogram, rating_histogram
+from tfrecall.evaluation.slices import ranking_masks
 from tfrecall.labels import Label
 from tfrecall.models.rating_baselines import RatingBiases, label_biases, mean_label
 
@@ -66,6 +69,16 @@ class Judge:
         found = metrics.graded_ndcg(scores, gains, lists, self.k)
         return {f"ndcg@{self.k}": float(found.mean()) if len(found) else float("nan")}
 
+    def of_part(self, scores: np.ndarray, rows: Interactions) -> dict[str, float]:
+        """The metrics that a part of the rows has: `gauc` is left out, for it compares a user's rows."""
+        if self.kind != "click":
+            return self.figures(scores, rows)
+        return {"log_loss": metrics.log_loss(scores, self.labels(rows))}
+
+    def expected(self, scores: np.ndarray) -> np.ndarray:
+        """The labels that scores stand for: of clicks their probabilities."""
+        return scores if self.kind != "click" else 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
+
     def of_baseline(self, predictions: np.ndarray) -> np.ndarray:
         """Expected labels as scores: of clicks their logits."""
         if self.kind != "click":
@@ -84,6 +97,11 @@ class RankingEvaluation:
         users: distinct users of the test rows.
         test: metric -> value.
         baselines: name -> metric -> value, on the same rows.
+        slices: part of the rows -> `rows`, `test` and `baselines`; see `ranking_masks`. Parts without
+            rows are left out. Where lists are judged there are those by history only, and none at all
+            where a list has rows of several users.
+        calibration: `test` and `baselines`, see `tfrecall.evaluation.calibration`, and `histogram`, the
+            distributions of labels and predictions. Empty where lists are judged: their scores only order.
         predictions: model or baseline -> its score of each test row; not in `to_dict`.
         labels: of the test rows; not in `to_dict`.
     """
@@ -93,6 +111,8 @@ class RankingEvaluation:
     users: int
     test: dict[str, float]
     baselines: dict[str, dict[str, float]]
+    slices: dict[str, dict[str, Any]]
+    calibration: dict[str, Any]
     predictions: dict[str, np.ndarray] = field(repr=False, compare=False)
     labels: np.ndarray = field(repr=False, compare=False)
 
@@ -104,6 +124,8 @@ class RankingEvaluation:
             "users": self.users,
             "test": dict(self.test),
             "baselines": {name: dict(figures) for name, figures in self.baselines.items()},
+            "slices": copy.deepcopy(self.slices),
+            "calibration": copy.deepcopy(self.calibration),
         }
 
     def table(self) -> pl.DataFrame:
@@ -151,8 +173,60 @@ def evaluate_ranking(
     users = test.log["user_id"].n_unique()
     own = figures.pop(model.name)
     return RankingEvaluation(
-        model.name, len(test), users, own, figures, predictions, judge.labels(test)
+        model.name,
+        len(test),
+        users,
+        own,
+        figures,
+        _slices(model.name, predictions, test, judge, known),
+        _calibration(model.name, predictions, judge, judge.labels(test)),
+        predictions,
+        judge.labels(test),
     )
+
+
+def _slices(
+    model: str,
+    predictions: dict[str, np.ndarray],
+    test: Interactions,
+    judge: Judge,
+    known: Interactions,
+) -> dict[str, dict[str, Any]]:
+    masks = {name: mask for name, mask in ranking_masks(test, known).items() if mask.any()}
+    if judge.kind == "list":
+        # A list is judged as a whole, and its items differ in popularity.
+        masks = {name: mask for name, mask in masks.items() if name.startswith("history")}
+        if not _lists_are_of_users(test, judge.group):
+            masks = {}
+    found = {}
+    for name, mask in masks.items():
+        rows = test.with_log(test.log.filter(mask))
+        figures = {n: _finite(judge.of_part(s[mask], rows)) for n, s in predictions.items()}
+        own = figures.pop(model)
+        found[name] = {"rows": int(mask.sum()), "test": own, "baselines": figures}
+    return found
+
+
+def _lists_are_of_users(test: Interactions, group: str) -> bool:
+    pairs = test.queries.select(pl.col(group).alias("group"), pl.col("user_id").alias("user"))
+    return pairs.n_unique() == pairs["group"].n_unique()
+
+
+def _calibration(
+    model: str, predictions: dict[str, np.ndarray], judge: Judge, labels: np.ndarray
+) -> dict[str, Any]:
+    if judge.kind == "list":
+        return {}
+    found = {name: calibration(judge.expected(s), labels) for name, s in predictions.items()}
+    own = found.pop(model)
+    drawn = rating_histogram if judge.kind == "rating" else click_histogram
+    expected = judge.expected(predictions[model])
+    return {"test": own, "baselines": found, "histogram": drawn(expected, labels)}
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    """None where nothing could be measured, as where no list has an order: JSON has no NaN."""
+    return {name: value if np.isfinite(value) else None for name, value in figures.items()}
 
 
 def _of_clicks(logits: np.ndarray, labels: np.ndarray, users: np.ndarray) -> dict[str, float]:

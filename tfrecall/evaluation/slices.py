@@ -1,5 +1,7 @@
 """Parts of the test rows that an average hides."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import polars as pl
 
@@ -23,15 +25,44 @@ def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
     """
     lengths = _history_lengths(test, seen)
     masks = _item_masks(test, seen)
-    for low, high in zip(HISTORY_BINS, (*HISTORY_BINS[1:], None), strict=True):
-        masks[_bin_name(low, high)] = (lengths >= low) & (high is None or lengths < high)
+    for low, high in _bins():
+        masks[f"history_{_bin_name(low, high)}"] = (lengths >= low) & (high is None or lengths < high)
     masks["new_users"] = lengths == 0
     return masks
 
 
+def ranking_masks(test: Interactions, known: Interactions) -> dict[str, np.ndarray]:
+    """Names parts of rows by how much is known of them and marks their test rows: bool `[n_rows]` each.
+
+    `popularity_0`, `popularity_1_9`, ..., `popularity_200_plus` by the rows of the item in `known`,
+    `history_0`, ..., `history_200_plus` by those of the user. Each five make up all rows.
+    """
+    counts = {"popularity": _item_rows(test, known), "history": _history_lengths(test, known)}
+    return {
+        f"{name}_{_bin_name(low, high)}": (rows >= low) & (high is None or rows < high)
+        for name, rows in counts.items()
+        for low, high in _bins()
+    }
+
+
+def _bins() -> Iterable[tuple[int, int | None]]:
+    return zip(HISTORY_BINS, (*HISTORY_BINS[1:], None), strict=True)
+
+
+def _item_rows(test: Interactions, known: Interactions) -> np.ndarray:
+    """Rows of the items of some rows; 0 of those in no table."""
+    rows = known.item_vocabulary.rows(test.log["item_id"])
+    return np.where(rows < 0, 0, _counts(known)[rows])
+
+
+def _counts(log: Interactions) -> np.ndarray:
+    """Rows of each item of the table."""
+    there = log.item_rows[log.item_rows >= 0]
+    return np.bincount(there, minlength=log.items.height)
+
+
 def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
-    known = seen.item_rows[seen.item_rows >= 0]
-    counts = np.bincount(known, minlength=seen.items.height)
+    counts = _counts(seen)
     rows = seen.item_vocabulary.rows(test.log["item_id"])
     head = most_popular(counts, HEAD_SHARE)[rows] & (rows >= 0)
     new = (counts[rows] == 0) | (rows < 0)
@@ -47,5 +78,5 @@ def _history_lengths(test: Interactions, seen: Interactions) -> np.ndarray:
 
 def _bin_name(low: int, high: int | None) -> str:
     if high is None:
-        return f"history_{low}_plus"
-    return f"history_{low}" if high == low + 1 else f"history_{low}_{high - 1}"
+        return f"{low}_plus"
+    return f"{low}" if high == low + 1 else f"{low}_{high - 1}"

@@ -1,5 +1,6 @@
 """Templates to pages, and pages to files."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,23 @@ from tfrecall.release.layout import write_atomically
 def rendered(template: str, **values: Any) -> str:
     """A page; whatever comes from data is escaped."""
     return _environment().get_template(template).render(**values)
+
+
+def or_why_not(draw: Callable[[], str], note: Callable[[str], None]) -> str:
+    """The page of a run, or one that says why there is none.
+
+    It is drawn last, when the model is trained and exported: no error in a picture may cost that.
+
+    Args:
+        draw: gives the page.
+        note: hears of an error.
+    """
+    try:
+        return draw()
+    except Exception as error:
+        said = f"The report could not be drawn: {type(error).__name__}: {error}."
+        note(f"{said} Metrics and release are not affected.")
+        return rendered("failed.html", title="No report", told=said)
 
 
 def write_page(file: str | Path, html: str) -> Path:
@@ -40,7 +58,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(number=number, rule=rule_name)
+    environment.filters.update(number=number, figure=figure, rule=rule_name)
     return environment
 
 
@@ -57,6 +75,22 @@ def number(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def figure(value: float | None) -> str:
+    """A metric whose fourth digit tells models apart.
+
+    >>> figure(0.91234), figure(None)
+    ('0.9123', '')
+    """
+    return "" if value is None else f"{value:.4f}"
+
+
+def told(finding: str | dict[str, str]) -> str:
+    """A diagnostic in words, with its weight where it has one."""
+    if isinstance(finding, str):
+        return finding
+    return f"{finding['severity'].capitalize()}: {finding['text']}"
 
 
 def rule_name(rule: str) -> str:

@@ -14,8 +14,15 @@ from tfrecall.report.svg import Series, joined, line_chart, percent, short
 _STEPS = 60
 
 
-def training(fitted: dict[str, Any], config: dict[str, Any]) -> Markup:
-    """Loss and the validation metric that decided, epoch by epoch, with the epoch chosen."""
+def training(fitted: dict[str, Any], config: dict[str, Any], *, of_errors: bool = False) -> Markup:
+    """Loss and the validation metric that decided, epoch by epoch, with the epoch chosen.
+
+    Args:
+        fitted: `training` of `metrics.json`.
+        config: of the training.
+        of_errors: whether the metric is measured while training, too, and stays far from 0, so that an
+            axis from there would show a flat line.
+    """
     history, best = fitted["history"], fitted["best_epoch"]
     loss = [Series("training", _epochs(history.get("loss", [])))]
     every = int(config.get("validate_every", 1))
@@ -31,7 +38,14 @@ def training(fitted: dict[str, Any], config: dict[str, Any]) -> Markup:
     if judged and monitor != "loss":
         name = monitor.rpartition("/")[2].replace("_", " ")
         series = [Series(name, _epochs(judged, every))]
-        charts.append(line_chart(f"Validation: {name}", series, bottom=0.0, **options))
+        label, bottom = f"Validation: {name}", None if of_errors else 0.0
+        if of_errors:
+            series = [
+                Series("training", _epochs(history.get(monitor, []))),
+                Series("validation", _epochs(judged, every)),
+            ]
+            label = name
+        charts.append(line_chart(label, series, bottom=bottom, **options))
     return joined(charts)
 
 

@@ -13,7 +13,7 @@ from tfrecall.models.released import Released
 from tfrecall.models.retriever import Retriever
 from tfrecall.report import figures, pictures
 from tfrecall.report.item_map import item_map
-from tfrecall.report.pages import rendered
+from tfrecall.report.pages import or_why_not, rendered, told
 from tfrecall.report.users import Explain, example_users
 from tfrecall.titles import title_column, titles
 
@@ -75,20 +75,13 @@ def page(outcome: "Outcome") -> str:
 
 
 def drawn(subject: Callable[[], Subject], note: Callable[[str], None]) -> str:
-    """The page of a run, or one that says why there is none.
-
-    It is drawn last, when the model is trained and exported: no error in a picture may cost that.
+    """The page of a run, or one that says why there is none; see `or_why_not`.
 
     Args:
         subject: gives what the page is made of.
         note: hears of an error.
     """
-    try:
-        return run_page(subject())
-    except Exception as error:
-        told = f"The report could not be drawn: {type(error).__name__}: {error}."
-        note(f"{told} Metrics and release are not affected.")
-        return rendered("failed.html", title="No report", told=told)
+    return or_why_not(lambda: run_page(subject()), note)
 
 
 def run_page(subject: Subject) -> str:
@@ -99,13 +92,13 @@ def run_page(subject: Subject) -> str:
     train_rows = np.bincount(known.item_rows[known.item_rows >= 0], minlength=known.items.height)
     leave = ["item_id", *([column] if column else [])]
     config = subject.manifest.get("config", {})
-    drawn_map, told = item_map(subject.retriever.vectors, known.items, names, train_rows, leave)
+    drawn_map, map_told = item_map(subject.retriever.vectors, known.items, names, train_rows, leave)
     return rendered(
         "run.html",
         title=f"{metrics['recipe']}, version {metrics['version']}",
         metrics=metrics,
         leading=subject.leading,
-        diagnostics=[_told(finding) for finding in metrics.get("diagnostics", [])],
+        diagnostics=[told(finding) for finding in metrics.get("diagnostics", [])],
         headline=figures.tiles(metrics, subject.leading),
         tables=figures.metric_tables(metrics, subject.leading),
         training=pictures.training(metrics["training"], config.get("training", {})),
@@ -121,7 +114,7 @@ def run_page(subject: Subject) -> str:
         index=pictures.index(subject.manifest.get("tuning", {})),
         tuning=subject.manifest.get("tuning", {}).get("rows", []),
         item_map=drawn_map,
-        map_told=told,
+        map_told=map_told,
         users=example_users(
             subject.retriever, known, subject.test, names, subject.leading, subject.explain
         ),
@@ -130,10 +123,3 @@ def run_page(subject: Subject) -> str:
         created_at=subject.manifest.get("created_at", ""),
         toml=tomli_w.dumps(config) if config else "",
     )
-
-
-def _told(finding: str | dict[str, str]) -> str:
-    """A diagnostic in words, with its weight where it has one."""
-    if isinstance(finding, str):
-        return finding
-    return f"{finding['severity'].capitalize()}: {finding['text']}"

@@ -130,11 +130,11 @@ def intervals(label: str, rows: Sequence[tuple[str, float, float, float]]) -> Ma
     for level in levels:
         kind = "zero" if level == 0 else "grid"
         parts.append(tag("line", x1=x(level), x2=x(level), y1=6, y2=height - 24, class_=kind))
-        parts.append(_text(short(level), x(level), height - 8, "middle"))
+        parts.append(text_at(short(level), x(level), height - 8, "middle"))
     for i, (name, value, low, high) in enumerate(rows):
         y = 20 + 26 * i
         sure = "s0" if low > 0 or high < 0 else "unsure"
-        parts.append(_text(name, left - 8, y + 4, "end"))
+        parts.append(text_at(name, left - 8, y + 4, "end"))
         parts.append(tag("line", x1=x(low), x2=x(high), y1=y, y2=y, class_=f"line {sure}"))
         parts.append(tag("circle", cx=x(value), cy=y, r=4, class_=f"dot {sure}"))
     return figure(label, picture(label, parts, height=height))
@@ -185,13 +185,13 @@ def _grid(
     parts = []
     for level in levels:
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(level), y2=y(level), class_="grid"))
-        parts.append(_text(text(level), LEFT - 6, y(level) + 4, "end"))
+        parts.append(text_at(text(level), LEFT - 6, y(level) + 4, "end"))
     last = -math.inf
     for place in at:
         if x(place) - last >= _APART:
             last = x(place)
-            parts.append(_text(short(place), last, HEIGHT - BOTTOM + 15, "middle"))
-    parts.append(_text(x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle"))
+            parts.append(text_at(short(place), last, HEIGHT - BOTTOM + 15, "middle"))
+    parts.append(text_at(x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle"))
     return parts
 
 
@@ -199,7 +199,7 @@ def _mark(x: Axis, at: float, said: str) -> Markup:
     place = x(at)
     anchor = "end" if place > (LEFT + WIDTH - RIGHT) / 2 else "start"
     line = tag("line", x1=place, x2=place, y1=TOP, y2=HEIGHT - BOTTOM, class_="mark")
-    return line + _text(said, place + (-5 if anchor == "end" else 5), HEIGHT - BOTTOM - 6, anchor)
+    return line + text_at(said, place + (-5 if anchor == "end" else 5), HEIGHT - BOTTOM - 6, anchor)
 
 
 def _line(series: Series, css: str, x: Axis, y: Axis) -> list[Markup]:
@@ -221,7 +221,8 @@ def _line(series: Series, css: str, x: Axis, y: Axis) -> list[Markup]:
     return parts
 
 
-def _text(content: str, x: float, y: float, anchor: str) -> Markup:
+def text_at(content: str, x: float, y: float, anchor: str) -> Markup:
+    """A text whose `anchor` (start, middle, end) is at a place."""
     return tag("text", content, x=round(x, 1), y=round(y, 1), text_anchor=anchor)
 
 

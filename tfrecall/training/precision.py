@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, tfrs
 from tfrecall.errors import ConfigError
 from tfrecall.layers.attention import AttentionBlock
 from tfrecall.layers.causal import CausalEncoder
+from tfrecall.layers.crosses import Crosses
 from tfrecall.layers.dropout import Dropout
 from tfrecall.layers.features import FeatureLayer
 from tfrecall.layers.pooling import MaskedMeanPooling
+from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 
 # What computes in the training step. Preprocessing and scaling to length one need their digits, and
@@ -26,13 +28,16 @@ _COMPUTING = (
     keras.layers.LayerNormalization,
     Dropout,
     keras.layers.Dense,
+    Crosses,
+    tfrs.layers.dcn.Cross,
+    tfrs.layers.feature_interaction.DotInteraction,
 )
 # NVIDIA's first generation that computes in bfloat16.
 _FIRST_COMPUTE_CAPABILITY = (8, 0)
 
 
 @contextmanager
-def bfloat16_steps(model: TwoTower) -> Iterator[None]:
+def bfloat16_steps(model: TwoTower | Ranker) -> Iterator[None]:
     """Lets the model's training steps compute in bfloat16; its weights stay float32.
 
     Only the step: validation, vectors and exports compute in float32 all along, so what is judged is
@@ -55,8 +60,11 @@ def bfloat16_steps(model: TwoTower) -> Iterator[None]:
     model.train_step = train_step  # type: ignore[method-assign]
     try:
         with _computing_in(model, "mixed_bfloat16"):
-            model.query_tower.create_weights()
-            model.candidate_tower.create_weights()
+            if isinstance(model, Ranker):
+                model._create_weights()
+            else:
+                model.query_tower.create_weights()
+                model.candidate_tower.create_weights()
         yield
     finally:
         del model.train_step
@@ -78,10 +86,11 @@ def words_on_gain() -> str | None:
 
 
 @contextmanager
-def _computing_in(model: TwoTower, policy: str) -> Iterator[None]:
+def _computing_in(model: TwoTower | Ranker, policy: str) -> Iterator[None]:
     """Keras 2 has no public way to another policy than the constructor's."""
-    towers = (model.query_tower, model.candidate_tower)
-    layers = [part for tower in towers for part in tower.submodules if isinstance(part, _COMPUTING)]
+    # Of a ranker everything; of a retriever not what its task may have.
+    parts = (model,) if isinstance(model, Ranker) else (model.query_tower, model.candidate_tower)
+    layers = [one for part in parts for one in part.submodules if isinstance(one, _COMPUTING)]
     before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:

@@ -1,0 +1,140 @@
+"""The page of a ranker's run: how far off, for whom and for what, how it came about.
+
+Everything on it stands in `metrics.json` and the manifest.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tomli_w
+from markupsafe import Markup
+
+from tfrecall.report import pictures
+from tfrecall.report.bars import Bars, bar_chart
+from tfrecall.report.pages import number, or_why_not, rendered, told
+from tfrecall.report.svg import Series, line_chart, percent, short
+
+# Metrics that are errors: the lower the better.
+ERRORS = ("rmse", "mae", "log_loss")
+
+
+def drawn_ranking(
+    metrics: dict[str, Any], manifest: dict[str, Any], note: Callable[[str], None]
+) -> str:
+    """The page of a run, or one that says why there is none.
+
+    Args:
+        metrics: what `metrics.json` says.
+        manifest: of the version.
+        note: hears of an error.
+    """
+    return or_why_not(lambda: ranking_page(metrics, manifest), note)
+
+
+def ranking_page(metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
+    """Draws a page. Texts of data are escaped; nothing is loaded from elsewhere.
+
+    Args:
+        metrics: what `metrics.json` says.
+        manifest: of the version.
+    """
+    config = manifest.get("config", {})
+    calibrated = metrics.get("calibration", {})
+    return rendered(
+        "ranking.html",
+        title=f"{metrics['recipe']}, version {metrics['version']}",
+        metrics=metrics,
+        label=manifest.get("label", {}).get("column", "label"),
+        diagnostics=[told(finding) for finding in metrics.get("diagnostics", [])],
+        tiles=tiles(metrics),
+        models={metrics["model"]: metrics["test"], **metrics["baselines"]},
+        calibration=calibrated,
+        curve=calibration_curve(metrics) if calibrated else "",
+        histogram=_histogram(metrics) if calibrated else "",
+        slices=[table for table in (slice_table(metrics, kind) for kind in _PARTS) if table["rows"]],
+        training=pictures.training(metrics["training"], config.get("training", {}), of_errors=True),
+        facts={k: v for k, v in metrics["data"].items() if not isinstance(v, dict | list)},
+        made_with=manifest.get("made_with", {}),
+        created_at=manifest.get("created_at", ""),
+        toml=tomli_w.dumps(config) if config else "",
+    )
+
+
+_PARTS = {"popularity": "training rows of the item", "history": "training rows of the user"}
+
+
+def tiles(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures of the model, each beside the best baseline: `metric`, `value`, `name`, `best`."""
+    shown = []
+    for metric, value in metrics["test"].items():
+        others = {name: figures[metric] for name, figures in metrics["baselines"].items()}
+        choose = min if metric in ERRORS else max
+        name = choose(others, key=lambda n: others[n], default=None)
+        best = others[name] if name is not None else None
+        shown.append({"metric": metric, "value": value, "name": name, "best": best})
+    return shown
+
+
+def calibration_curve(metrics: dict[str, Any]) -> Markup:
+    """Mean label against mean prediction, bin by bin, of the model and of baselines that differ."""
+    found = metrics["calibration"]
+    curves = {metrics["model"]: found["test"], **found["baselines"]}
+    points = {
+        name: [(one["prediction"], one["label"]) for one in curve["bins"]]
+        for name, curve in curves.items()
+    }
+    ends = [value for line in points.values() for point in line for value in point]
+    series = [
+        Series(name, line, dashed=i > 0)
+        for i, (name, line) in enumerate(points.items())
+        if i == 0 or len(line) > 1
+    ]
+    series.append(Series("right on average", [(x, x) for x in (min(ends), max(ends))], dashed=True))
+    clicks = metrics["task"] == "click"
+    return line_chart(
+        "Share that was clicked, by probability" if clicks else "Mean label, by prediction",
+        series,
+        x_label="mean prediction of the bin",
+        text=percent if clicks else short,
+    )
+
+
+def slice_table(metrics: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The first metric in each part of the rows: `rows`, of which each has a figure of all models."""
+    metric = next(iter(metrics["test"]))
+    rows = [
+        {
+            "name": _words(name.removeprefix(f"{kind}_")),
+            "rows": part["rows"],
+            "value": part["test"][metric],
+            "others": [figures[metric] for figures in part["baselines"].values()],
+        }
+        for name, part in metrics["slices"].items()
+        if name.startswith(f"{kind}_") and part["test"][metric] is not None
+    ]
+    longest = max((row["value"] for row in rows), default=0) or 1.0
+    return {"what": _PARTS[kind], "metric": metric, "rows": rows, "longest": longest}
+
+
+def _histogram(metrics: dict[str, Any]) -> Markup:
+    found = metrics["calibration"]["histogram"]
+    series = [Bars(name.replace("_", " "), values) for name, values in found.items() if name != "at"]
+    clicks = metrics["task"] == "click"
+    return bar_chart(
+        "Test rows by probability" if clicks else "Test rows by label, and by the label predicted",
+        [f"{value:.4g}" for value in found["at"]],
+        series,
+        x_label="probability, tenths" if clicks else "label; predictions count at the nearest",
+    )
+
+
+def _words(part: str) -> str:
+    """`10_49` as a reader wants it.
+
+    >>> [_words(part) for part in ("0", "10_49", "200_plus")]
+    ['0', '10 to 49', '200 and more']
+    """
+    low, _, high = part.partition("_")
+    if not high:
+        return number(int(low))
+    return f"{low} and more" if high == "plus" else f"{low} to {high}"
