@@ -47,6 +47,7 @@ PUBLIC = {
     "YouTubeDNN",
     "__version__",
     "compare",
+    "cross_validate",
     "data",
     "encoders",
     "evaluate",
