@@ -50,6 +50,7 @@ PUBLIC = {
     "YouTubeDNN",
     "__version__",
     "compare",
+    "cross_validate",
     "data",
     "encoders",
     "evaluate",

@@ -49,6 +49,7 @@ _MODULE_OF = {
     "UserCF": "tfrecall.models.user_cf",
     "YouTubeDNN": "tfrecall.models.youtube_dnn",
     "compare": "tfrecall.comparison",
+    "cross_validate": "tfrecall.cross_validation",
     "evaluate": "tfrecall.evaluation",
     "export": "tfrecall.exporting.export",
     "export_pipeline": "tfrecall.exporting.pipeline",

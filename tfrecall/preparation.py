@@ -11,7 +11,13 @@ from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.movielens import movielens
 from tfrecall.data.sequences import check_apart
-from tfrecall.data.splits import split_by_time, split_by_user, split_leave_last_out, split_random
+from tfrecall.data.splits import (
+    split_by_time,
+    split_by_user,
+    split_folds,
+    split_leave_last_out,
+    split_random,
+)
 from tfrecall.data.tables import read
 from tfrecall.errors import ConfigError
 
@@ -64,6 +70,40 @@ def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Intera
 
 def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
     """Reads the data, filters them, checks that they hold what the schema names, and splits them."""
+    data = _checked_data(config, note)
+    prepared = split(config, data)
+    if config.schema.histories:
+        check_apart(prepared.test, prepared.known)
+    for text in prepared.test.notes[len(data.notes) :]:
+        note(text)
+    return prepared
+
+
+def prepare_folds(
+    config: RunConfig, folds: int = 5, note: Callable[[str], None] = print
+) -> list[Prepared]:
+    """As `prepare`, split `folds` times: each row is a test row of exactly one fold.
+
+    Of a fold's other rows the usual part is drawn for validation. See `tfrecall.data.split_folds`.
+
+    Raises:
+        ConfigError: if the configuration does not split at random, or there are too few rows.
+    """
+    how = config.split
+    if how.method != "random":
+        raise ConfigError(
+            f'Folds are random parts of the rows, but "{config.recipe}" has `split.method = "{how.method}"`, '
+            "which they would break. Use a recipe that splits at random, or `run` this one."
+        )
+    data = _checked_data(config, note)
+    parts = [_split_random(how, *fold) for fold in split_folds(data, folds, how.seed)]
+    if config.schema.histories:
+        for prepared in parts:
+            check_apart(prepared.test, prepared.known)
+    return parts
+
+
+def _checked_data(config: RunConfig, note: Callable[[str], None]) -> Interactions:
     data = filter_log(load_data(config.data, note), **vars(config.filters))
     for text in data.notes:
         note(text)
@@ -74,12 +114,7 @@ def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
             f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items. "
             f"Set it to at most that: --set export.k={data.items.height}."
         )
-    prepared = split(config, data)
-    if config.schema.histories:
-        check_apart(prepared.test, prepared.known)
-    for text in prepared.test.notes[len(data.notes) :]:
-        note(text)
-    return prepared
+    return data
 
 
 def split(config: RunConfig, data: Interactions) -> Prepared:
@@ -95,17 +130,20 @@ def split(config: RunConfig, data: Interactions) -> Prepared:
         known, _ = split_leave_last_out(data, validation=False)
         return _prepared(train, validation, known, test)
     if how.method == "random":
-        known, test = split_random(data, how.test_fraction, how.seed)
-    else:
-        known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
+        return _split_random(how, *split_random(data, how.test_fraction, how.seed))
+    known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
     if not fraction:
         return _prepared(known, None, known, test)
-    if how.method == "random":
-        train, validation = split_random(known, fraction, how.seed)
-    else:
-        times = known.log["timestamp"].to_numpy()
-        at = float(np.quantile(times, 1 - fraction, method="higher"))
-        train, validation = split_by_time(known, at, how.known_users, how.known_items)
+    times = known.log["timestamp"].to_numpy()
+    at = float(np.quantile(times, 1 - fraction, method="higher"))
+    train, validation = split_by_time(known, at, how.known_users, how.known_items)
+    return _prepared(train, validation, known, test)
+
+
+def _split_random(how: SplitConfig, known: Interactions, test: Interactions) -> Prepared:
+    if not how.validation_fraction:
+        return _prepared(known, None, known, test)
+    train, validation = split_random(known, how.validation_fraction, how.seed)
     return _prepared(train, validation, known, test)
 
 

@@ -62,7 +62,7 @@ def run_ranking(
         pass
     with listener.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, listener.note)
-        _check_labels(judge, prepared)
+        check_labels(judge, prepared)
         check_memory(config, prepared.known, listener.note)
         examiner = Examiner(config, listener.note)
         examiner.examine_data(prepared.train, prepared.validation)
@@ -113,8 +113,13 @@ def judge_of(config: RunConfig) -> Judge:
     return Judge(task.type, task.target, **settings)
 
 
-def _check_labels(judge: Judge, prepared: Prepared) -> None:
-    """Refuses labels before anything is trained on them."""
+def check_labels(judge: Judge, prepared: Prepared) -> None:
+    """Refuses labels before anything is trained on them.
+
+    Raises:
+        DataError: if labels of any part are missing or outside the declared range, or those of the training
+            rows are all alike.
+    """
     parts: dict[str, Interactions | None] = {
         "training rows": prepared.train,
         "validation rows": prepared.validation,

@@ -11,6 +11,7 @@ from tfrecall.data import (
     Interactions,
     split_by_time,
     split_by_user,
+    split_folds,
     split_leave_last_out,
     split_random,
 )
@@ -48,6 +49,32 @@ def test_a_random_split_is_a_partition(data, fraction, seed):
     train, test = split_random(data, fraction, seed)
     assert_partition(data, train, test)
     assert len(test) == round(len(data) * fraction)
+
+
+@given(logs(min_size=6), st.integers(2, 6), st.integers(0, 5))
+def test_each_row_is_tested_on_in_one_fold(data, folds, seed):
+    found = split_folds(data, folds, seed)
+    assert len(found) == folds
+    assert_partition(data, *(fold.test for fold in found))
+    for train, test in found:
+        assert_partition(data, train, test)
+        # 8 rows in 3 folds are 3, 3 and 2.
+        assert len(test) in (len(data) // folds, -(-len(data) // folds))
+
+
+def test_the_first_fold_is_the_random_split_of_the_same_share():
+    data = simple("abcdefghij" * 2)  # 20 rows
+    (train, test), *_ = split_folds(data, 5, seed=3)
+    again = split_random(data, 1 / 5, seed=3)
+    assert rows(test) == rows(again.test)
+    assert rows(train) == rows(again.train)
+    assert "fold 1 of 5" in test.notes[-1]
+
+
+@pytest.mark.parametrize("folds", [1, 0, -2, 21])
+def test_so_many_folds_cannot_be_made(folds):
+    with pytest.raises(ConfigError, match=f"from 2 to the 20 rows.*Received: {folds}"):
+        split_folds(simple("ab" * 10), folds)
 
 
 def simple(users, times=None):

@@ -1,6 +1,17 @@
 """The command line: parses, calls, prints. One module a group of commands."""
 
-from tfrecall.cli import run, tune, evaluate, compare, release, rank, pipeline, data, recipes  # noqa: F401, I001 - the order of --help
+from tfrecall.cli import (
+    run,
+    tune,
+    cross_validate,
+    evaluate,
+    compare,
+    release,
+    pipeline,
+    rank,
+    data,
+    recipes,
+)  # noqa: F401, I001 - the order of --help
 from tfrecall.cli.options import app, data_app, recipes_app
 
 app.add_typer(data_app, name="data")

@@ -13,6 +13,7 @@ from tfrecall.data.splits import (
     ValidatedSplit,
     split_by_time,
     split_by_user,
+    split_folds,
     split_leave_last_out,
     split_random,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "read",
     "split_by_time",
     "split_by_user",
+    "split_folds",
     "split_leave_last_out",
     "split_random",
     "synthetic",

@@ -66,6 +66,35 @@ def split_random(data: Interactions, test_fraction: float = 0.2, seed: int = 42)
     )
 
 
+def split_folds(data: Interactions, folds: int = 5, seed: int = 42) -> list[Split]:
+    """Cuts a log at random into parts of one size, and tests on each of them once.
+
+    The i-th split tests on the i-th part and trains on all others. Each row is a test row of exactly one
+    split, and the parts differ by at most one row. Where they do not differ, the first split is that of
+    `split_random` with the fraction `1 / folds` and the same seed.
+
+    Args:
+        folds: how many parts: from 2 to the number of rows.
+        seed: equal seeds give equal parts of logs of equal length.
+
+    Raises:
+        ConfigError: if there cannot be so many parts.
+    """
+    if not 2 <= folds <= len(data):
+        raise ConfigError(
+            f"`folds` must be from 2 to the {len(data):,} rows of the log, so that each fold has rows to "
+            f"train on and rows to test by. Received: {folds}. 5 is usual."
+        )
+    rows = np.random.default_rng(seed).permutation(len(data))
+    found = []
+    for i, chosen in enumerate(np.array_split(rows, folds)):
+        test = np.zeros(len(data), dtype=bool)
+        test[chosen] = True
+        why = f"fold {i + 1} of {folds}, seed {seed}"
+        found.append(Split(_part(data, ~test, "train", why), _part(data, test, "test", why)))
+    return found
+
+
 @overload
 def split_leave_last_out(data: Interactions, validation: Literal[True] = True) -> ValidatedSplit: ...
 @overload
