@@ -1,17 +1,17 @@
 """The command line: parses, calls, prints. One module a group of commands."""
 
 from tfrecall.cli import (
-    run,
-    tune,
-    cross_validate,
-    evaluate,
     compare,
-    release,
+    cross_validate,
+    data,
+    evaluate,
     pipeline,
     rank,
-    data,
     recipes,
-)  # noqa: F401, I001 - the order of --help
+    release,
+    run,
+    tune,
+)
 from tfrecall.cli.options import app, data_app, recipes_app
 
 app.add_typer(data_app, name="data")
