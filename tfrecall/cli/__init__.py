@@ -1,17 +1,11 @@
 """The command line: parses, calls, prints. One module a group of commands."""
 
-from tfrecall.cli import (
-    compare,
-    cross_validate,
-    data,
-    evaluate,
-    pipeline,
-    rank,
-    recipes,
-    release,
-    run,
-    tune,
-)
+# isort: off
+# In the order of --help.
+from tfrecall.cli import run, tune, cross_validate, evaluate, compare  # noqa: F401
+from tfrecall.cli import release, pipeline, rank, data, recipes  # noqa: F401
+# isort: on
+
 from tfrecall.cli.options import app, data_app, recipes_app
 
 app.add_typer(data_app, name="data")
