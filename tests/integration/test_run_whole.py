@@ -323,7 +323,8 @@ def test_the_tables_for_people_show_model_baselines_and_a_user(tmp_path):
     for text in (
         "popularity",
         "item_cf",
-        "hit_rate@10",
+        "hit_rate",
+        "@10",  # on a line of its own
         "had, latest first",
         "Recommended to user",
     ):

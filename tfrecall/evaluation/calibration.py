@@ -29,8 +29,8 @@ def calibration(predictions: np.ndarray, labels: np.ndarray, bins: int = BINS) -
         predictions are right on average wherever they lie, None without rows.
 
     >>> found = calibration(np.array([1.0, 2.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0, 5.0]), bins=2)
-    >>> [(one["rows"], one["label"]) for one in found["bins"]], found["error"]
-    ([(3, 1.3333333333333333), (1, 5.0)], 0.5)
+    >>> [(one["rows"], round(one["label"], 2)) for one in found["bins"]], round(found["error"], 2)
+    ([(3, 1.33), (1, 5.0)], 0.5)
 
     Reference:
         Nguyen and O'Connor, "Posterior Calibration and Exploratory Analysis for Natural Language
