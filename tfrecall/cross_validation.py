@@ -7,9 +7,9 @@ import numpy as np
 
 from tfrecall.config import RunConfig
 from tfrecall.data.repeated import leading_rule
-from tfrecall.evaluation import baselines_of, evaluate
 from tfrecall.evaluation.ranking import evaluate_ranking
 from tfrecall.headline import headline
+from tfrecall.judging import judge
 from tfrecall.learning import train, train_ranker
 from tfrecall.listening import Listener, Silent
 from tfrecall.preparation import Prepared, prepare_folds
@@ -136,18 +136,7 @@ def _judged(
         told = evaluate_ranking(ranker, prepared.test, judge_of(config), known=prepared.known)
         return {config.model.type: told.test, **told.baselines}, fitted.best_epoch
     model, fitted = train(config, prepared, listener)
-    judged = evaluate(
-        model,
-        prepared.test,
-        seen=prepared.known,
-        ks=config.evaluation.ks,
-        baselines=baselines_of(
-            prepared.known,
-            sequences=bool(config.schema.histories),
-            names=config.evaluation.baselines,
-        ),
-        progress=listener.progress,
-    )
+    judged = judge(config, prepared, model, listener.progress)
     others = {name: rules[seen] for name, rules in judged.baselines.items()}
     return {config.model.type: judged.test[seen], **others}, fitted.best_epoch
 

@@ -9,9 +9,10 @@ from tfrecall.config import RunConfig
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeated import leading_rule, repeated_share
 from tfrecall.diagnostics.examiner import Examiner
-from tfrecall.evaluation import Evaluation, baselines_of, evaluate
+from tfrecall.evaluation import Evaluation
 from tfrecall.exporting.export import export
 from tfrecall.index.annoy import Annoy
+from tfrecall.judging import judge
 from tfrecall.learning import checkpoints_of, train
 from tfrecall.listening import Listener, Silent, Stopwatch
 from tfrecall.memory import check_memory
@@ -84,18 +85,7 @@ def run(
         if tensorboard:
             write_projector(tensorboard, model.embed_candidates(), model.catalogue)
     with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
-        evaluation = evaluate(
-            model,
-            prepared.test,
-            seen=prepared.known,
-            ks=config.evaluation.ks,
-            baselines=baselines_of(
-                prepared.known,
-                sequences=bool(config.schema.histories),
-                names=config.evaluation.baselines,
-            ),
-            progress=listener.progress,
-        )
+        evaluation = judge(config, prepared, model, listener.progress)
         examiner.examine_model(model, prepared.known)
         examiner.examine_test(evaluation, prepared.known)
     metrics: dict[str, Any] = {}

@@ -43,9 +43,8 @@ def evaluate(
     import_tensorflow()
     with redirect_stdout(sys.stderr):
         from tfrecall.data.repeated import leading_rule
-        from tfrecall.evaluation import baselines_of
-        from tfrecall.evaluation import evaluate as judge
         from tfrecall.evaluation.ranking import evaluate_ranking
+        from tfrecall.judging import judge
         from tfrecall.models.baselines import check_baselines
         from tfrecall.models.released import ReleasedRanker
         from tfrecall.preparation import prepare
@@ -78,18 +77,7 @@ def evaluate(
                 ).to_dict()
             else:
                 more = {"leading": leading_rule(config.evaluation.seen, prepared.known)}
-                evaluation = judge(
-                    loaded,
-                    prepared.test,
-                    seen=prepared.known,
-                    ks=config.evaluation.ks,
-                    baselines=baselines_of(
-                        prepared.known,
-                        sequences=bool(config.schema.histories),
-                        names=config.evaluation.baselines,
-                    ),
-                    progress=narrator.progress,
-                )
+                evaluation = judge(config, prepared, loaded, narrator.progress)
                 judged = evaluation.to_dict()
                 stages = _stages(loaded, prepared, evaluation, config.evaluation.ks, narrator)
     answer = {
