@@ -13,6 +13,7 @@ from tfrecall.cli.options import (
     ItemColumn,
     ItemsTable,
     Json,
+    LogOrFolder,
     RatingColumn,
     Settings,
     TimestampColumn,
@@ -33,12 +34,7 @@ MOST_COLUMNS = 5
 @guarded
 def cross_validate_recipe(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."
-        ),
-    ] = None,
+    data: LogOrFolder = None,
     users: UsersTable = None,
     items: ItemsTable = None,
     user_column: UserColumn = None,

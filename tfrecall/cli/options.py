@@ -37,6 +37,10 @@ IndexName = Annotated[
 Columns = Annotated[
     list[str] | None, typer.Option("--column", help="Column of the item table to show; repeatable.")
 ]
+LogOrFolder = Annotated[
+    Path | None,
+    typer.Option(help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."),
+]
 UsersTable = Annotated[Path | None, typer.Option("--users", help="The user table.")]
 ItemsTable = Annotated[Path | None, typer.Option("--items", help="The item table.")]
 UserColumn = Annotated[str | None, typer.Option("--user-column", help="Its name in the files.")]

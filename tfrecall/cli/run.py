@@ -12,6 +12,7 @@ from tfrecall.cli.options import (
     ItemColumn,
     ItemsTable,
     Json,
+    LogOrFolder,
     RatingColumn,
     Settings,
     TimestampColumn,
@@ -38,12 +39,7 @@ def run_recipe(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."
-        ),
-    ] = None,
+    data: LogOrFolder = None,
     users: UsersTable = None,
     items: ItemsTable = None,
     user_column: UserColumn = None,

@@ -12,6 +12,7 @@ from tfrecall.cli.options import (
     ItemColumn,
     ItemsTable,
     Json,
+    LogOrFolder,
     RatingColumn,
     Settings,
     TimestampColumn,
@@ -32,12 +33,7 @@ ROWS_SHOWN = 10
 @guarded
 def tune_recipe(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."
-        ),
-    ] = None,
+    data: LogOrFolder = None,
     users: UsersTable = None,
     items: ItemsTable = None,
     user_column: UserColumn = None,
