@@ -15,7 +15,7 @@ import tfrecall as tr
 from benchmarks.measure import fastest_in_turn, report
 from tfrecall._keras import tf
 from tfrecall.data import Interactions
-from tfrecall.models.examples import TrainingExamples
+from tfrecall.training.inputs.examples import TrainingExamples
 from tfrecall.training.optimizers import make_optimizer
 
 DIM, NEGATIVES, BATCH = 32, 255, 6_000

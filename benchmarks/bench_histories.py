@@ -7,11 +7,11 @@ import pandas as pd
 
 from benchmarks.measure import fastest_in_turn, movielens_folder, report, seconds_of
 from tfrecall._keras import keras
+from tfrecall.core.vocabulary import FIRST
 from tfrecall.data import Interactions, movielens
 from tfrecall.data.negatives import draw_negatives
 from tfrecall.data.sequences import windows
 from tfrecall.data.targets import choose_targets
-from tfrecall.data.vocabulary import FIRST
 
 ROUNDS = 4
 LENGTH = 50

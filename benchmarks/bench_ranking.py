@@ -5,8 +5,8 @@ from benchmarks.measure import fastest_in_turn, movielens_folder, report
 from benchmarks.tutorial import TutorialRanker, movielens_split, rated_batches
 from tfrecall._keras import keras
 from tfrecall.data import Interactions, split_random, synthetic
-from tfrecall.models.examples import TrainingExamples
-from tfrecall.schema import Categorical, Schema
+from tfrecall.schema.features import Categorical, Schema
+from tfrecall.training.inputs.examples import TrainingExamples
 from tfrecall.training.optimizers import make_optimizer
 
 ROUNDS, EPOCHS, BATCH_SIZE = 10, 5, 8192

@@ -7,9 +7,9 @@ report 25,600 targets a second for theirs on a laptop.
 
 import tfrecall as tr
 from benchmarks.measure import fastest_in_turn, movielens_folder, report
-from tfrecall.config import HistoriesConfig
-from tfrecall.encoders import Mean
-from tfrecall.models.examples import TrainingExamples
+from tfrecall.schema.encoders import Mean
+from tfrecall.schema.targets import HistoriesConfig
+from tfrecall.training.inputs.examples import TrainingExamples
 from tfrecall.training.optimizers import make_optimizer
 
 BATCH, ROUNDS = 6_000, 3

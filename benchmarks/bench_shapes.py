@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from benchmarks.measure import report
-from tfrecall.proposal import propose
-from tfrecall.run import run
+from tfrecall.config.inference import propose
+from tfrecall.runs.retrieval import run
 
 DAY = 86_400
 START = 1.6e9

@@ -16,11 +16,11 @@ import tfrecall as tr
 from benchmarks.measure import movielens_folder, report, seconds_of
 from benchmarks.tutorial import TutorialModel, raw_batches
 from tfrecall._keras import keras, tf
-from tfrecall.data.pipelines import examples
-from tfrecall.learning import make_model
-from tfrecall.metrics import hit_rate
-from tfrecall.preparation import prepare
-from tfrecall.recipes import load_config
+from tfrecall.config.recipes import load_config
+from tfrecall.data.batches import examples
+from tfrecall.evaluation.metrics import hit_rate
+from tfrecall.runs.build import make_model
+from tfrecall.runs.preparation import prepare
 from tfrecall.training import make_optimizer, seed_everything
 
 QUALITY = 0.28

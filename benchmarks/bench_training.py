@@ -4,7 +4,7 @@ import tfrecall as tr
 from benchmarks.measure import fastest_in_turn, report
 from benchmarks.tutorial import TutorialModel, movielens_split, raw_batches, tutorial_schema
 from tfrecall._keras import keras
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 
 EPOCHS = 8
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data import Interactions, movielens, split_random
-from tfrecall.data.pipelines import examples
-from tfrecall.schema import Bucketized, Categorical, Numeric, Schema, Text
+from tfrecall.data.batches import examples
+from tfrecall.schema.features import Bucketized, Categorical, Numeric, Schema, Text
 
 
 def movielens_split() -> tuple[Interactions, Interactions]:

@@ -12,7 +12,7 @@ import polars as pl
 import tfrecall as tr
 from tfrecall import keras
 from tfrecall._keras import tf
-from tfrecall.models.vector_retriever import VectorRetriever
+from tfrecall.core.retriever import VectorRetriever
 
 
 class SquaredLength(keras.layers.Layer):

@@ -41,7 +41,7 @@ def tiny_model(tiny_log):
 def tiny_root(tiny_model, tmp_path_factory) -> Path:
     """A release of `tiny_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.export import export
+    from tfrecall.exporting.retriever import export
 
     root = tmp_path_factory.mktemp("releases") / "tiny"
     export(tiny_model, root, index=ANNOY, k=5)
@@ -75,7 +75,7 @@ def history_model(history_log):
 def history_root(history_model, tmp_path_factory) -> Path:
     """A release of `history_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.export import export
+    from tfrecall.exporting.retriever import export
 
     root = tmp_path_factory.mktemp("releases") / "histories"
     export(history_model, root, index=ANNOY, k=5)
@@ -101,7 +101,7 @@ def context_model(history_log):
 def context_root(context_model, tmp_path_factory) -> Path:
     """A release of `context_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.export import export
+    from tfrecall.exporting.retriever import export
 
     root = tmp_path_factory.mktemp("releases") / "context"
     export(context_model, root, index=ANNOY, k=5)
@@ -127,7 +127,7 @@ def interest_model(history_log):
 def interest_root(interest_model, tmp_path_factory) -> Path:
     """A release of `interest_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.export import export
+    from tfrecall.exporting.retriever import export
 
     root = tmp_path_factory.mktemp("releases") / "interests"
     export(interest_model, root, index=ANNOY, k=5)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests import readme
-from tfrecall.data import cache, movielens
+from tfrecall.data import movielens
+from tfrecall.data.datasets import cache
 
 TEXT = readme.README.read_text("utf-8")
 

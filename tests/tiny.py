@@ -6,7 +6,7 @@ import polars as pl
 
 from tfrecall.data import Interactions, synthetic
 from tfrecall.index import Annoy
-from tfrecall.schema import Bucketized, Categorical, MultiCategorical, Numeric, Schema, Text
+from tfrecall.schema.features import Bucketized, Categorical, MultiCategorical, Numeric, Schema, Text
 
 N_USERS, N_ITEMS, N_ROWS = 60, 40, 900
 ANNOY = Annoy(n_trees=5, tune_k=10)

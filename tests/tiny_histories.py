@@ -3,8 +3,8 @@
 import polars as pl
 
 from tfrecall.data import Interactions, synthetic
-from tfrecall.encoders import Windows
-from tfrecall.schema import Categorical, ExampleAge, History, Schema
+from tfrecall.schema.encoders import Windows
+from tfrecall.schema.features import Categorical, ExampleAge, History, Schema
 
 N_GROUPS = 4
 LENGTH, LIKED = 5, 3

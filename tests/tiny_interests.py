@@ -2,8 +2,8 @@
 
 from tests.tiny_histories import LENGTH
 from tfrecall.data import Interactions
-from tfrecall.encoders import Interests, Windows
-from tfrecall.schema import Categorical, ExampleAge, History, Schema
+from tfrecall.schema.encoders import Interests, Windows
+from tfrecall.schema.features import Categorical, ExampleAge, History, Schema
 
 INTERESTS, DIM = 3, 8
 ITEM = Categorical("item_id", DIM, unknown_rate=0.0)

@@ -2,7 +2,7 @@
 
 from tests.tiny_ratings import DIM
 from tfrecall.data import Interactions
-from tfrecall.schema import Categorical, History, Schema
+from tfrecall.schema.features import Categorical, History, Schema
 
 LENGTH, N_CANDIDATES = 5, 12
 SCHEMA = Schema(

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from tfrecall.data import Interactions, synthetic
-from tfrecall.encoders import RootSum
-from tfrecall.schema import Categorical, History, MultiCategorical, Schema
+from tfrecall.schema.encoders import RootSum
+from tfrecall.schema.features import Categorical, History, MultiCategorical, Schema
 
 N_USERS, N_ITEMS, DIM, BAG = 60, 40, 8, 12
 SCHEMA = Schema(

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrecall.data import fingerprints
-from tfrecall.data.fingerprints import fingerprint
+from tfrecall.data import fingerprint as fingerprints
+from tfrecall.data.fingerprint import fingerprint
 
 TABLE = pl.DataFrame(
     {

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from tfrecall.data import Interactions, negatives
-from tfrecall.data.drawing import power_weights
 from tfrecall.data.negatives import draw_negatives
+from tfrecall.data.sampling import power_weights
 from tfrecall.errors import ConfigError, DataError
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tfrecall.data import Interactions
 from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows, windows
 from tfrecall.errors import DataError
-from tfrecall.schema import History
+from tfrecall.schema.features import History
 
 # u: a b c b at 1 2 3 3; v: c at 5. The file is not sorted, and u's last two share a second.
 LOG = Interactions.from_frame(

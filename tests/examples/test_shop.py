@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tfrecall.preparation import prepare
-from tfrecall.proposal import propose
-from tfrecall.recipes import load_config
+from tfrecall.config.inference import propose
+from tfrecall.config.recipes import load_config
+from tfrecall.runs.preparation import prepare
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "examples" / "shop"

@@ -5,8 +5,8 @@ import pytest
 
 from tests.tiny import N_ITEMS
 from tfrecall._keras import tf
-from tfrecall.exporting.export import sample_queries
-from tfrecall.raw import raw_features
+from tfrecall.core.raw import raw_features
+from tfrecall.exporting.retriever import sample_queries
 
 K = 5  # of the release's `serving_default`
 
@@ -141,7 +141,7 @@ def test_tags_of_any_number_reach_the_query_model(served, queries, tiny_model):
 
 def test_the_exported_encoding_is_that_of_the_input_pipeline(tiny_model, tiny_log):
     """The towers that are exported encode in one graph; `examples` encodes in `Dataset.map`."""
-    from tfrecall.data.pipelines import examples
+    from tfrecall.data.batches import examples
 
     batch = next(
         iter(examples(tiny_log, 200, shuffle=False, encode=tiny_model.encode, forms=tiny_model.forms))

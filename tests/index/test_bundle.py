@@ -13,7 +13,7 @@ import pytest
 
 from tfrecall.errors import ConfigError, DataError, ExportError, ReleaseError
 from tfrecall.index import Annoy, Bundle, bundle, load_bundle, write_bundle
-from tfrecall.index.manifest import write_manifest
+from tfrecall.index.bundle import write_manifest
 from tfrecall.index.tuning import TuningRow, TuningTable
 
 VECTORS = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)

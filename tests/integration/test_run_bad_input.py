@@ -140,8 +140,8 @@ def test_a_recipe_for_other_data_names_what_is_missing(tmp_path):
 
 
 def test_items_that_the_table_lacks_may_be_added_or_dropped_on_request(tmp_path):
-    from tfrecall.preparation import prepare
-    from tfrecall.recipes import load_config
+    from tfrecall.config.recipes import load_config
+    from tfrecall.runs.preparation import prepare
 
     arguments = write_files(tmp_path, items=ITEMS[5:])
     settings = [f"data.{key}={tmp_path}/{key}.parquet" for key in ("users", "items")]
@@ -154,9 +154,9 @@ def test_items_that_the_table_lacks_may_be_added_or_dropped_on_request(tmp_path)
 
 
 def test_baselines_that_cannot_be_fitted_are_refused_before_training(tmp_path, monkeypatch):
-    from tfrecall.models import ease
+    from tfrecall.baselines import ease
 
-    monkeypatch.setattr("tfrecall.run.train", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr("tfrecall.runs.retrieval.train", lambda *_, **__: pytest.fail("it trained"))
     arguments = ["run", *write_files(tmp_path), "--set"]
     monkeypatch.setattr(ease, "available_bytes", lambda: 100)
     result = CliRunner().invoke(app, [*arguments, 'evaluation.baselines=["popularity", "ease"]'])

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from tests.tiny_ratings import rating_interactions
 from tfrecall.cli import app
+from tfrecall.config.recipes import load_config
 from tfrecall.errors import ConfigError
-from tfrecall.listening import Silent
-from tfrecall.ranking_run import judge_of, run_ranking
-from tfrecall.recipes import load_config
-from tfrecall.run import run
+from tfrecall.runs.listener import Silent
+from tfrecall.runs.ranking import judge_of, run_ranking
+from tfrecall.runs.retrieval import run
 
 RECIPE = """
 description = "Ratings of a tiny log"

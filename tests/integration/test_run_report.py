@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
+from tests.cli.test_cli import ask
 from tests.integration.runs import write_files
-from tests.report.report_helpers import Page
-from tests.report.test_report_page import assert_alone
-from tests.test_cli import ask
+from tests.report.helpers import Page
+from tests.report.test_run_page import assert_alone
 
 pytestmark = pytest.mark.slow
 
@@ -35,9 +35,9 @@ def test_the_report_is_published_with_the_metrics(folder):
 
 
 def test_the_report_can_be_drawn_again_from_python(tmp_path):
-    from tfrecall.recipes import load_config
+    from tfrecall.config.recipes import load_config
     from tfrecall.report import page
-    from tfrecall.run import run
+    from tfrecall.runs.retrieval import run
 
     recipe, *_ = arguments = write_files(tmp_path)
     files = dict(zip(arguments[1::2], arguments[2::2], strict=True))

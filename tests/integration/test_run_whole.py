@@ -96,7 +96,7 @@ def test_standard_error_tells_the_steps(ended):
 
 
 def test_the_configuration_that_is_kept_runs_again(root):
-    from tfrecall.recipes import config_from_dict, load_config
+    from tfrecall.config.recipes import config_from_dict, load_config
     from tfrecall.release.manifest import read_manifest
 
     kept = load_config(str(root / "config.toml"))
@@ -260,7 +260,7 @@ STEPS = ["prepare", "train", "judge", "export"]
 
 @pytest.mark.parametrize("step", STEPS)
 def test_an_interrupted_run_leaves_nothing_and_ends_with_130(tmp_path, monkeypatch, step):
-    from tfrecall import run
+    from tfrecall.runs import retrieval as run
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -274,7 +274,7 @@ def test_an_interrupted_run_leaves_nothing_and_ends_with_130(tmp_path, monkeypat
 
 
 def test_an_interrupted_second_run_leaves_the_first(root, tmp_path, monkeypatch):
-    from tests.exporting.test_export import contents
+    from tests.exporting.test_retriever import contents
     from tfrecall.release import layout
 
     copy = shutil.copytree(root, tmp_path / "copy")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tfrecall import schema
 from tfrecall._keras import keras, tf
 from tfrecall.errors import DataError
 from tfrecall.layers.features import LAYERS
+from tfrecall.schema import features as schema
 
 WORDS = np.array(["b", "a", "b", "c", "a", "b"])
 LISTS = np.array([["x", "y"], ["y", ""], ["", ""], ["y", "z"]])

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import tf
-from tfrecall.encoders import Mean, Sum, Windows
 from tfrecall.errors import DataError
 from tfrecall.layers.features import CategoricalFeature
 from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
-from tfrecall.schema import Categorical, ExampleAge, History, MultiCategorical, Text
+from tfrecall.schema.encoders import Mean, Sum, Windows
+from tfrecall.schema.features import Categorical, ExampleAge, History, MultiCategorical, Text
 
 ITEMS = {
     "item_id": ["a", "b", "c"],

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
-from tfrecall.layers.normalization import L2Normalization
+from tfrecall.layers.dense import L2Normalization
 from tfrecall.layers.pooling import MaskedMeanPooling, MaskedSumPooling
-from tfrecall.layers.unknown import RandomUnknown
+from tfrecall.layers.randomness import RandomUnknown
 
 HISTORY = tf.constant([[[2.0, 0.0], [4.0, 6.0], [9.0, 9.0]]])
 MASK = tf.constant([[True, True, False]])

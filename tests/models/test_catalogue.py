@@ -4,12 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrecall import schema
 from tfrecall._keras import tf
-from tfrecall.data.pipelines import column_batches
+from tfrecall.data.batches import column_batches
 from tfrecall.errors import DataError
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import CandidateTower
+from tfrecall.schema import features as schema
 
 ITEMS = pl.DataFrame({"item_id": ["b", "a", "c"], "tags": [["x", "y"], [], ["y"]]})
 COUNTS = np.array([3, 1, 0])

@@ -8,14 +8,14 @@ from tests.models.test_youtube_dnn import vectors_of_targets
 from tests.tiny_histories import CONTEXT_SCHEMA, LENGTH, LIKED, past
 from tfrecall._keras import tf
 from tfrecall.data import Interactions, split_leave_last_out
-from tfrecall.encoders import Windows
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.models.examples import validation_examples
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
-from tfrecall.schema import Categorical, History, Schema
+from tfrecall.schema.encoders import Windows
+from tfrecall.schema.features import Categorical, History, Schema
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.training import fit
+from tfrecall.training.inputs.examples import validation_examples
 
 ITEM = Categorical("item_id", 8)
 

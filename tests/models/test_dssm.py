@@ -6,20 +6,18 @@ import pytest
 
 from tests.tiny_histories import SCHEMA as HISTORIES
 from tfrecall._keras import keras, tf
-from tfrecall.checkpoints import Checkpoints
 from tfrecall.data import Interactions, split_random, synthetic
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.models.dssm import DSSM
-from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.negatives import CrossBatch, Explicit, Hard, HeadTail, Mixed, Popularity, Uniform
-from tfrecall.schema import Categorical, Schema
-from tfrecall.tasks.bpr import BPR
-from tfrecall.tasks.dssm_softmax import DSSMSoftmax
-from tfrecall.tasks.pointwise import Pointwise
+from tfrecall.schema.features import Categorical, Schema
+from tfrecall.schema.negatives import CrossBatch, Explicit, Hard, HeadTail, Mixed, Popularity, Uniform
+from tfrecall.tasks.pairwise import BPR, DSSMSoftmax, Pointwise
 from tfrecall.tasks.triplet import Triplet
 from tfrecall.training import fit
+from tfrecall.training.checkpoints import Checkpoints
+from tfrecall.training.inputs.examples import TrainingExamples, validation_examples
 
 SCHEMA = Schema(query=[Categorical("user_id", 8)], candidate=[Categorical("item_id", 8)])
 # Users have about 8 of 40 items each.
@@ -168,7 +166,7 @@ def test_histories_and_negatives_go_together(history_log):
     for spec in (Uniform(3), Hard(ranks=(1, 5))):
         model = adapted(BPR(spec), history_log, HISTORIES, candidate_layer_sizes=[8])
         for form in ("sequences", "windows"):
-            from tfrecall.config import HistoriesConfig
+            from tfrecall.schema.targets import HistoriesConfig
 
             made = TrainingExamples(model, history_log, 64, histories=HistoriesConfig(form=form))
             batches = list(made.batches())

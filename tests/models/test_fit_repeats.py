@@ -4,11 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tfrecall.baselines.popularity import OwnItems
+from tfrecall.core.retriever import VectorRetriever
 from tfrecall.data import from_frame, split_leave_last_out
-from tfrecall.data.repeated import is_repeated, leading_rule, repeated_share
+from tfrecall.data.repeat_consumption import is_repeated, leading_rule, repeated_share
 from tfrecall.errors import DataError
 from tfrecall.evaluation import evaluate
-from tfrecall.models.own_items import OwnItems
 from tfrecall.models.repeats import (
     RepeatingRetriever,
     first_times,
@@ -16,7 +17,6 @@ from tfrecall.models.repeats import (
     histories,
     new_to_users,
 )
-from tfrecall.models.vector_retriever import VectorRetriever
 
 N_USERS, N_ITEMS = 1500, 60
 

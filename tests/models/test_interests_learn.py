@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 
 from tfrecall.data import Interactions, split_leave_last_out
-from tfrecall.encoders import Interests
 from tfrecall.evaluation import rank
-from tfrecall.metrics import hit_rate
+from tfrecall.evaluation.metrics import hit_rate
 from tfrecall.models.youtube_dnn import YouTubeDNN
-from tfrecall.schema import Categorical, History, Schema
+from tfrecall.schema.encoders import Interests
+from tfrecall.schema.features import Categorical, History, Schema
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.training import fit

@@ -6,17 +6,17 @@ import pytest
 from tests.tiny_histories import LENGTH
 from tests.tiny_interests import DIM, INTERESTS, ITEM, SCHEMA
 from tfrecall._keras import tf, tfrs
-from tfrecall.config import HistoriesConfig
 from tfrecall.data import split_leave_last_out
-from tfrecall.encoders import Interests
 from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
-from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.repeats import RepeatingRetriever, histories
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, History, Schema
+from tfrecall.schema.encoders import Interests
+from tfrecall.schema.features import Categorical, History, Schema
+from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
+from tfrecall.training.inputs.examples import TrainingExamples, validation_examples
 
 
 def by_brute_force(queries, candidates):

@@ -8,13 +8,13 @@ from tfrecall._keras import keras, tfrs
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import evaluate
-from tfrecall.models.examples import TrainingExamples
 from tfrecall.models.multitask import MultiTask
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Numeric, Schema
+from tfrecall.schema.features import Categorical, Numeric, Schema
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.training import fit
+from tfrecall.training.inputs.examples import TrainingExamples
 
 IDS = Schema(query=[Categorical("user_id", DIM)], candidate=[Categorical("item_id", DIM)])
 

@@ -6,16 +6,16 @@ import pytest
 
 from tests.tiny_ratings import BAG, DIM, SCHEMA, SETTINGS, rating_ranker
 from tfrecall._keras import keras, tf, tfrs
-from tfrecall.checkpoints import Checkpoints
 from tfrecall.data import Interactions, split_random
-from tfrecall.encoders import GRU, Interests, RootSum
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.labels import Label
-from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.ranker import Ranker
-from tfrecall.schema import Categorical, History, Numeric, Schema
+from tfrecall.schema.encoders import GRU, Interests, RootSum
+from tfrecall.schema.features import Categorical, History, Numeric, Schema
+from tfrecall.schema.labels import Label
 from tfrecall.tasks.ranking import Clicks, Lists
 from tfrecall.training import fit
+from tfrecall.training.checkpoints import Checkpoints
+from tfrecall.training.inputs.examples import TrainingExamples, validation_examples
 
 USER = Categorical("user_id", DIM, unknown_rate=0)
 ITEM = Categorical("item_id", DIM, unknown_rate=0)

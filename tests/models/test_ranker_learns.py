@@ -3,7 +3,7 @@
 from tests.tiny_ratings import rating_interactions, rating_ranker
 from tfrecall.data import split_random
 from tfrecall.evaluation.ranking import Judge, evaluate_ranking
-from tfrecall.labels import Label
+from tfrecall.schema.labels import Label
 
 JUDGE = Judge("rating", Label("rating", 1, 5))
 

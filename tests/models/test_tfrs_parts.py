@@ -5,9 +5,9 @@ import pytest
 
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data import synthetic
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Schema
+from tfrecall.schema.features import Categorical, Schema
 
 DATA = synthetic(n_users=30, n_items=20, n_rows=400)
 SCHEMA = Schema(

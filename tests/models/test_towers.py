@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrecall import schema
 from tfrecall._keras import keras, tf
-from tfrecall.data.pipelines import column_batches
+from tfrecall.core.raw import raw_features
+from tfrecall.data.batches import column_batches
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.models.towers import CandidateTower, QueryTower
-from tfrecall.raw import raw_features
+from tfrecall.schema import features as schema
 
 FRAME = pl.DataFrame(
     {

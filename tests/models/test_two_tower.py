@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 
 from tfrecall._keras import keras, tf, tfrs
+from tfrecall.core.retriever import Retriever
 from tfrecall.data import synthetic
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.metrics import hit_rate
-from tfrecall.models.retriever import Retriever
+from tfrecall.evaluation.metrics import hit_rate
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Bucketized, Categorical, MultiCategorical, Numeric, Schema, Text
+from tfrecall.schema.features import Bucketized, Categorical, MultiCategorical, Numeric, Schema, Text
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
 

@@ -1,12 +1,12 @@
 """The two-tower model keeps what every retriever keeps, and learns what there is to learn."""
 
 import pytest
-from retriever_contract import check_learning, check_retriever
 
+from tests.retriever_contract import check_learning, check_retriever
 from tfrecall._keras import keras
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Schema
+from tfrecall.schema.features import Categorical, Schema
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
 

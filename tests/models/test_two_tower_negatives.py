@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 
 from tfrecall._keras import keras, tf
-from tfrecall.config import InBatchConfig, RunConfig
+from tfrecall.config.run import InBatchConfig, RunConfig
 from tfrecall.data import synthetic
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Schema
+from tfrecall.schema.features import Categorical, Schema
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
@@ -138,7 +138,7 @@ def test_saved_weights_hold_the_state_of_the_task(name, tmp_path):
 
 
 def test_a_configuration_reaches_the_task():
-    from tfrecall.learning import make_model
+    from tfrecall.runs.build import make_model
 
     config = RunConfig(recipe="all", schema=SCHEMA, task=InBatchConfig(**EVERYTHING))
     task = make_model(config).task

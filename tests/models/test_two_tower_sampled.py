@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tfrecall._keras import keras, tf
-from tfrecall.config import RunConfig, SampledSoftmaxConfig
+from tfrecall.config.run import RunConfig, SampledSoftmaxConfig
 from tfrecall.data import synthetic
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Schema, Text
+from tfrecall.schema.features import Categorical, Schema, Text
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.training.optimizers import make_optimizer
@@ -180,7 +180,7 @@ def test_more_draws_than_candidates_are_refused_before_training():
 
 
 def test_a_configuration_reaches_the_task():
-    from tfrecall.learning import make_model
+    from tfrecall.runs.build import make_model
 
     settings = {
         "num_sampled": 7,

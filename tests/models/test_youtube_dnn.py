@@ -6,15 +6,15 @@ import pytest
 
 from tests.tiny_histories import LENGTH, SCHEMA, newest
 from tfrecall._keras import tf
-from tfrecall.config import HistoriesConfig
 from tfrecall.data import split_leave_last_out
-from tfrecall.encoders import Mean, Windows
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
-from tfrecall.schema import Categorical, ExampleAge, History, Schema
+from tfrecall.schema.encoders import Mean, Windows
+from tfrecall.schema.features import Categorical, ExampleAge, History, Schema
+from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.tasks.full_softmax import FullSoftmax
+from tfrecall.training.inputs.examples import TrainingExamples, validation_examples
 
 ITEM = Categorical("item_id", 8)
 

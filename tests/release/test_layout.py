@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
+from tfrecall.core.storage import locked, write_atomically
 from tfrecall.errors import ExportError, ReleaseError
 from tfrecall.release import layout
-from tfrecall.release.layout import PARTS, publish, unfinished, write_atomically
-from tfrecall.release.locks import locked
+from tfrecall.release.layout import PARTS, publish, unfinished
 from tfrecall.release.manifest import check_files, read_manifest, versions
 
 

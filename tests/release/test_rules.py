@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfrecall.errors import ConfigError
-from tfrecall.release.item_values import ItemValues
-from tfrecall.release.ordering import in_order
-from tfrecall.release.rules import Boost, Rules
+from tfrecall.release.rules import Boost, ItemValues, Rules, in_order
 
 
 def mmr(scores, vectors, diversity, k):

@@ -5,15 +5,15 @@ import re
 import numpy as np
 import pytest
 
-from tests.report.report_helpers import Page
-from tests.report.test_report_page import EVIL, assert_alone
+from tests.report.helpers import Page
+from tests.report.test_run_page import EVIL, assert_alone
 from tests.tiny_ratings import rating_interactions
 from tfrecall.data.splits import split_random
 from tfrecall.evaluation.ranking import Judge, evaluate_ranking
-from tfrecall.labels import Label
 from tfrecall.report import drawn_ranking, ranking_page
-from tfrecall.report.bars import Bars, bar_chart
+from tfrecall.report.charts import Bars, bar_chart
 from tfrecall.report.ranking_page import slice_table, tiles
+from tfrecall.schema.labels import Label
 
 RATINGS = Judge("rating", Label("rating", 1, 5))
 CLICKS = Judge("click", Label("rating", threshold=4))

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfrecall import metrics
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
+from tfrecall.evaluation import metrics
 from tfrecall.tasks.ranking import Clicks, Lists, Ratings
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfrecall.baselines import BASELINES
 from tfrecall.cli.options import Json, app, data_overrides, guarded
 from tfrecall.errors import ConfigError
-from tfrecall.headline import headline
+from tfrecall.evaluation.summary import headline
+from tfrecall.schema.baselines import BASELINES
 
 if TYPE_CHECKING:
     from tfrecall.release import Release
@@ -42,17 +42,17 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Releases side by side on the same test rows: figures, intervals, and what each recommends."""
-    from tfrecall.console import Narrator, import_tensorflow, item_table, show
-    from tfrecall.models.baselines import make_baselines
+    from tfrecall.baselines.registry import make_baselines
+    from tfrecall.cli.console import Narrator, import_tensorflow, item_table, show
 
     added = baselines or []
     make_baselines(added)  # refuses a wrong name before anything takes time
     loaded = _load(releases, added)
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.comparison import compare as judge
+        from tfrecall.evaluation.comparison import compare as judge
         from tfrecall.report import comparison_page, write_page
-        from tfrecall.same_rows import same_rows
+        from tfrecall.runs.same_rows import same_rows
 
         narrator = Narrator()
         with narrator.step("Prepare the data"):
@@ -132,7 +132,7 @@ def _rows(compared: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _difference_tables(compared: dict[str, Any], name: str, difference: dict[str, Any]) -> list[Any]:
-    from tfrecall.console import item_table
+    from tfrecall.cli.console import item_table
 
     first = compared["reference"]
     tables: list[Any] = [item_table(f"{name} less {first}", _intervals(compared, difference))]

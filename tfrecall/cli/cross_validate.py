@@ -49,8 +49,8 @@ def cross_validate_recipe(
     as_json: Json = False,
 ) -> None:
     """Train and judge a recipe on each fold of its rows: figures with mean and spread; no release."""
-    from tfrecall.console import Narrator, import_tensorflow, item_table, show
-    from tfrecall.recipes import load_config
+    from tfrecall.cli.console import Narrator, import_tensorflow, item_table, show
+    from tfrecall.config.recipes import load_config
 
     columns = {
         "user_column": user_column,
@@ -65,7 +65,7 @@ def cross_validate_recipe(
     out = _checked(out or Path(f"{config.recipe}_folds.json"))
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.cross_validation import cross_validate
+        from tfrecall.runs.cross_validation import cross_validate
 
         found = cross_validate(config, folds, Narrator()).to_dict()
     out.write_text(json.dumps(found, indent=2), "utf-8")

@@ -20,8 +20,8 @@ from tfrecall.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tfrecall.data.describe import Description
-    from tfrecall.data.profiles import Profile
+    from tfrecall.data.inspection.describe import Description
+    from tfrecall.data.inspection.profiles import Profile
 
 
 @data_app.command("fetch")
@@ -35,8 +35,8 @@ def data_fetch(
     as_json: Json = False,
 ) -> None:
     """Bring a data set into the cache: from TFDS, GroupLens or the package index."""
-    from tfrecall.console import Narrator, show
-    from tfrecall.data.fetch import fetch
+    from tfrecall.cli.console import Narrator, show
+    from tfrecall.data.datasets.fetch import fetch
 
     folder = fetch(name, cache, timeout, Narrator().note)
     show({"name": name, "folder": str(folder)}, as_json, str(folder))
@@ -60,8 +60,8 @@ def data_describe(
     as_json: Json = False,
 ) -> None:
     """Say what is in a log: sizes, gaps, repetitions, distributions, and what to do about it."""
-    from tfrecall.console import show, stderr
-    from tfrecall.data.describe import describe
+    from tfrecall.cli.console import show, stderr
+    from tfrecall.data.inspection.describe import describe
 
     found = describe(
         log,
@@ -73,7 +73,7 @@ def data_describe(
         rating=rating_column,
     )
     if picture is not None:
-        from tfrecall.plots import log_picture, save
+        from tfrecall.report.plots import log_picture, save
 
         save(log_picture(found), picture)
         stderr.print(f"Picture: {picture}", soft_wrap=True)
@@ -82,7 +82,7 @@ def data_describe(
 
 def description_tables(found: "Description") -> list["Table | str"]:
     """A description for people: sizes, distributions, columns, sentences."""
-    from tfrecall.console import item_table
+    from tfrecall.cli.console import item_table
 
     tables: list[Table | str] = [
         item_table(f"{found.name}: {found.rows:,} rows", _sizes(found)),

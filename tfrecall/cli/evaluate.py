@@ -13,10 +13,10 @@ import typer
 from tfrecall.cli.options import Json, ReleasePath, app, data_overrides, guarded
 
 if TYPE_CHECKING:
-    from tfrecall.console import Narrator
+    from tfrecall.cli.console import Narrator
     from tfrecall.evaluation import Evaluation, StageLosses
-    from tfrecall.preparation import Prepared
-    from tfrecall.release.release import Release
+    from tfrecall.release.retriever import Release
+    from tfrecall.runs.preparation import Prepared
 
 
 @app.command()
@@ -29,7 +29,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
-    from tfrecall.console import (
+    from tfrecall.cli.console import (
         Narrator,
         import_tensorflow,
         item_table,
@@ -37,20 +37,20 @@ def evaluate(
         ranking_table,
         show,
     )
+    from tfrecall.config.recipes import config_from_dict
     from tfrecall.errors import ReleaseError
-    from tfrecall.recipes import config_from_dict
 
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.data.repeated import leading_rule
+        from tfrecall.baselines.registry import check_baselines
+        from tfrecall.data.repeat_consumption import leading_rule
         from tfrecall.evaluation.ranking import evaluate_ranking
-        from tfrecall.judging import judge
-        from tfrecall.models.baselines import check_baselines
-        from tfrecall.models.released import ReleasedRanker
-        from tfrecall.preparation import prepare
-        from tfrecall.ranking_run import judge_of
+        from tfrecall.evaluation.released import ReleasedRanker
         from tfrecall.release import load
         from tfrecall.release.ranker import RankerRelease
+        from tfrecall.runs.evaluate import judge
+        from tfrecall.runs.preparation import prepare
+        from tfrecall.runs.ranking import judge_of
 
         loaded, narrator, stages = load(release), Narrator(), None
         if "config" not in loaded.manifest:
@@ -107,7 +107,7 @@ def _stages(
 ) -> "StageLosses | None":
     """What each stage of a pipeline loses; None of any other release."""
     from tfrecall.evaluation import stage_losses
-    from tfrecall.release.two_stages import TwoStages
+    from tfrecall.release.pipeline import TwoStages
 
     if not isinstance(release, TwoStages):
         return None

@@ -9,8 +9,8 @@ from tfrecall.cli.options import Json, app, guarded
 from tfrecall.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tfrecall.answers.lists import Recommendation
-    from tfrecall.release.release import Release
+    from tfrecall.core.results import Recommendation
+    from tfrecall.release.retriever import Release
     from tfrecall.release.rules import Boost
 
 
@@ -40,7 +40,7 @@ def pipeline(
     as_json: Json = False,
 ) -> None:
     """Join a retriever and a ranker into one release, which `recommend` asks like any other."""
-    from tfrecall.console import import_tensorflow, show
+    from tfrecall.cli.console import import_tensorflow, show
     from tfrecall.release import load
     from tfrecall.release.rules import Rules
 
@@ -69,8 +69,8 @@ def pipeline(
 
 def told_of_stages(release: "Release", answer: "Recommendation", k: int) -> list[str]:
     """Of a pipeline: why a list is short, and what the stages did, if that was asked for."""
-    from tfrecall.answers.lists import StagedRecommendation
-    from tfrecall.release.two_stages import TwoStages
+    from tfrecall.core.results import StagedRecommendation
+    from tfrecall.release.pipeline import TwoStages
 
     if not isinstance(release, TwoStages):
         return []

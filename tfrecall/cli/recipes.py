@@ -24,8 +24,8 @@ from tfrecall.errors import ConfigError
 @guarded
 def recipes_list(as_json: Json = False) -> None:
     """Name the shipped recipes."""
-    from tfrecall.console import item_table, show
-    from tfrecall.recipes import load_config, recipe_names
+    from tfrecall.cli.console import item_table, show
+    from tfrecall.config.recipes import load_config, recipe_names
 
     rows = [{"recipe": n, "description": load_config(n).description.strip()} for n in recipe_names()]
     show({"recipes": rows}, as_json, item_table("Recipes", rows))
@@ -38,7 +38,7 @@ def recipes_show(
     as_json: Json = False,
 ) -> None:
     """Print a recipe, to save and edit."""
-    from tfrecall.recipes import load_config, recipe_text
+    from tfrecall.config.recipes import load_config, recipe_text
 
     print(json.dumps(load_config(name).to_dict()) if as_json else recipe_text(name), end="")
 
@@ -60,8 +60,8 @@ def recipes_init(
     as_json: Json = False,
 ) -> None:
     """Write a recipe for a log: features inferred from its columns, with the reasons, to edit."""
-    from tfrecall.console import show, stderr
-    from tfrecall.proposal import propose
+    from tfrecall.cli.console import show, stderr
+    from tfrecall.config.inference import propose
 
     proposal = propose(
         log,

@@ -21,7 +21,7 @@ from tfrecall.cli.options import (
 from tfrecall.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from tfrecall.release.release import Recommendation, Release
+    from tfrecall.release.retriever import Recommendation, Release
 
 KeepSeen = Annotated[
     bool | None,
@@ -63,10 +63,9 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """The best items for users."""
+    from tfrecall.cli.console import import_tensorflow, item_table, show
+    from tfrecall.cli.example import as_facts, explained, in_words, label_columns, names_of, rows_of
     from tfrecall.cli.pipeline import told_of_stages
-    from tfrecall.cli.reasons import as_facts, explained, in_words, names_of
-    from tfrecall.console import import_tensorflow, item_table, show
-    from tfrecall.example import label_columns, rows_of
     from tfrecall.release import load
 
     queries: list[Any] = [*(user or []), *map(json_features, features or [])]
@@ -132,7 +131,7 @@ def recommend_everyone(
     as_json: Json = False,
 ) -> None:
     """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
-    from tfrecall.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.console import Narrator, import_tensorflow, show
     from tfrecall.release import load
 
     loaded, narrator = load(release), Narrator()
@@ -166,9 +165,9 @@ def export_vectors(
     as_json: Json = False,
 ) -> None:
     """Ids and vectors of items and users as Parquet files, for a vector database."""
-    from tfrecall.console import import_tensorflow, show
+    from tfrecall.batch.vectors import export_vectors as write
+    from tfrecall.cli.console import import_tensorflow, show
     from tfrecall.release import load
-    from tfrecall.release.vectors import export_vectors as write
 
     loaded = load(release)
     if users:
@@ -192,8 +191,8 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """The items most similar to an item."""
-    from tfrecall.console import item_table, show
-    from tfrecall.example import label_columns, rows_of
+    from tfrecall.cli.console import item_table, show
+    from tfrecall.cli.example import label_columns, rows_of
     from tfrecall.release import load
 
     loaded = load(release)
@@ -211,7 +210,7 @@ def index_release(
     as_json: Json = False,
 ) -> None:
     """Show recall and latency of the Annoy index, or build it again as a new version."""
-    from tfrecall.console import item_table, show
+    from tfrecall.cli.console import item_table, show
     from tfrecall.index import Annoy
     from tfrecall.release import load
 

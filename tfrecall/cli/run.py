@@ -25,7 +25,7 @@ from tfrecall.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from tfrecall.config import RunConfig
+    from tfrecall.config.run import RunConfig
 
 
 @app.command("run")
@@ -59,14 +59,7 @@ def run_recipe(
     as_json: Json = False,
 ) -> None:
     """Prepare, fit, evaluate, export, index: the whole way from a log to a release."""
-    from tfrecall.console import (
-        Narrator,
-        import_tensorflow,
-        item_table,
-        metric_table,
-        show,
-        stderr,
-    )
+    from tfrecall.cli.console import Narrator, import_tensorflow, item_table, metric_table, show, stderr
 
     columns = {
         "user_column": user_column,
@@ -84,8 +77,8 @@ def run_recipe(
         _rank(config, out, fresh, tensorboard, as_json)
         return
     with redirect_stdout(sys.stderr):  # nothing that a library prints may get into the answer
-        from tfrecall.example import example_of
-        from tfrecall.run import run
+        from tfrecall.cli.example import example_of
+        from tfrecall.runs.retrieval import run
 
         outcome = run(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
         example = example_of(outcome)
@@ -104,11 +97,11 @@ def _rank(
     config: "RunConfig", out: Path | None, fresh: bool, tensorboard: Path | None, as_json: bool
 ) -> None:
     """The run of a ranker, and what it predicts for one user."""
-    from tfrecall.console import Narrator, item_table, ranking_table, show
+    from tfrecall.cli.console import Narrator, item_table, ranking_table, show
 
     with redirect_stdout(sys.stderr):
-        from tfrecall.example import predicted_of
-        from tfrecall.ranking_run import run_ranking
+        from tfrecall.cli.example import predicted_of
+        from tfrecall.runs.ranking import run_ranking
 
         outcome = run_ranking(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
         user_id, rows = predicted_of(outcome)
@@ -132,8 +125,8 @@ def _config(
     say: Callable[..., None],
 ) -> "RunConfig":
     """The recipe that was named; else the one for MovieLens, or one inferred from a log."""
-    from tfrecall.data.opening import movielens_size
-    from tfrecall.recipes import load_config
+    from tfrecall.config.recipes import load_config
+    from tfrecall.data.inspection.opening import movielens_size
 
     if recipe is None and data is not None and not movielens_size(data):
         return _inferred(data, columns, settings, say)
@@ -144,7 +137,7 @@ def _config(
 def _inferred(
     data: Path, columns: dict[str, Any], settings: list[str], say: Callable[..., None]
 ) -> "RunConfig":
-    from tfrecall.proposal import propose
+    from tfrecall.config.inference import propose
 
     named = {
         "user_id": columns["user_column"],

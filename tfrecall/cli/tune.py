@@ -57,8 +57,8 @@ def tune_recipe(
 
     What is searched stands in [tune] of the recipe: a range or choices for each setting.
     """
-    from tfrecall.console import Narrator, import_tensorflow, item_table, show
-    from tfrecall.recipes import load_config, with_settings
+    from tfrecall.cli.console import Narrator, import_tensorflow, item_table, show
+    from tfrecall.config.recipes import load_config, with_settings
 
     columns = {
         "user_column": user_column,
@@ -73,7 +73,7 @@ def tune_recipe(
     out = _checked(out or Path(f"{config.recipe}_tuned.toml"))
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.tuning import tune
+        from tfrecall.runs.tuning import tune
 
         narrator = Narrator()
         with narrator.step(f"Search over {config.recipe}"):
@@ -104,7 +104,7 @@ def _checked(out: Path) -> Path:
 
 def _rows(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The best completed trials, best first; then how many there are of each other kind."""
-    from tfrecall.config import is_lower_better
+    from tfrecall.evaluation.metrics import is_lower_better
 
     sign = 1 if is_lower_better(answer["metric"]) else -1
     done = [trial for trial in answer["trials"] if trial["state"] == "complete"]

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-# Not lazy: the functions must be bound after the modules of the same name.
-from tfrecall.data.describe import Description, describe
+from tfrecall.data.datasets.movielens import movielens
+from tfrecall.data.datasets.synthetic import synthetic
 from tfrecall.data.filters import filter_log
+
+# Not lazy: the functions must be bound after the modules of the same name.
+from tfrecall.data.inspection.describe import Description, describe
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.movielens import movielens
 from tfrecall.data.splits import (
     Split,
     UserSplit,
@@ -17,7 +19,6 @@ from tfrecall.data.splits import (
     split_leave_last_out,
     split_random,
 )
-from tfrecall.data.synthetic import synthetic
 from tfrecall.data.tables import read
 
 from_frame = Interactions.from_frame
@@ -45,7 +46,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "examples":  # the one that needs TensorFlow
-        from tfrecall.data.pipelines import examples
+        from tfrecall.data.batches import examples
 
         return examples
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import checks
 from tfrecall.data.frames import first_true, rename, require, to_polars
 from tfrecall.data.timestamps import to_seconds
-from tfrecall.data.vocabulary import Vocabulary
 from tfrecall.errors import ConfigError, DataError, nearest
 
 MISSING_ITEMS = ("refuse", "add", "drop")

@@ -1,110 +1,84 @@
-"""What each user has interacted with, as slices of one flat array."""
-
-from dataclasses import dataclass
+"""What each user had before a query."""
 
 import numpy as np
+import polars as pl
 
+from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
 
-@dataclass(frozen=True)
-class Histories:
-    """The rows of a log grouped by user and sorted by time.
+def before(
+    log: Interactions, user_ids: pl.Series, timestamps: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the events of each query's user up to the query's time, as slices of `log.histories`.
 
-    A history is a slice, not a copy: user `u` owns `items[offsets[u]:offsets[u + 1]]`.
+    The events of query `q` are `log.histories.items[starts[q]:ends[q]]`, oldest first, events at
+    the same time in the order of the file. An event at the very time of the query is in: to ask for
+    the past of an event of `log` itself leaves the event in its own past.
 
-    Attributes:
-        offsets: int64 `[n_users + 1]`.
-        items: int32 `[n_rows]`, item rows, oldest first within a user; events at the same time keep
-            the order of the log.
-        order: int64 `[n_rows]`, the row of the log that each entry comes from.
-    """
-
-    offsets: np.ndarray
-    items: np.ndarray
-    order: np.ndarray
-
-    @classmethod
-    def build(
-        cls, user_rows: np.ndarray, item_rows: np.ndarray, timestamps: np.ndarray, n_users: int
-    ) -> "Histories":
-        """Sorts a log once by user, time and position in the log.
-
-        Args:
-            user_rows: int `[n_rows]`, each in 0..n_users - 1.
-            item_rows: int `[n_rows]`.
-            timestamps: number `[n_rows]`.
-            n_users: how many users there are, with or without rows.
-
-        Raises:
-            DataError: if the arrays differ in length, or if a user row is out of bounds.
-        """
-        _check(user_rows, item_rows, timestamps, n_users)
-        # Stable, so ties keep the order of the log.
-        by_time = stable_order(timestamps)
-        order = by_time[stable_order(user_rows[by_time])]
-        offsets = np.zeros(n_users + 1, dtype=np.int64)
-        np.cumsum(np.bincount(user_rows, minlength=n_users), out=offsets[1:])
-        return cls(offsets, item_rows[order].astype(np.int32), order)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, user: int) -> np.ndarray:
-        """The item rows of one user, oldest first: int32 view `[history_length]`."""
-        return self.items[self.offsets[user] : self.offsets[user + 1]]
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """How many rows each user has: int64 `[n_users]`."""
-        return np.diff(self.offsets)
-
-    def flat(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The items of many users in one array.
-
-        Args:
-            users: int `[n]`, user rows; -1 for a user with no history.
-
-        Returns:
-            `(positions, items)`, both `[total]`: `items[j]` belongs to `users[positions[j]]`.
-        """
-        known = np.maximum(users, 0)
-        lengths = np.where(users < 0, 0, self.lengths[known] if len(self) else 0)
-        positions = np.repeat(np.arange(len(users)), lengths)
-        starts = np.repeat(self.offsets[known] - np.cumsum(lengths) + lengths, lengths)
-        return positions, self.items[starts + np.arange(len(positions))]
-
-
-def stable_order(numbers: np.ndarray) -> np.ndarray:
-    """What `np.argsort(numbers, kind="stable")` gives, in a third of the time for whole numbers.
-
-    NumPy sorts 16 bits by counting, in one pass; seconds and rows are two such passes. Numbers that
-    are sorted already, as the times of most logs are, and none at all cost a comparison each.
+    Args:
+        log: what is known; its rows may be in any order, as may the queries.
+        user_ids: `[n_queries]`, of the users who ask; one that is not in `log.users` has no events.
+        timestamps: number `[n_queries]`, seconds since 1970; None asks at the end of the log, as
+            does NaN in its row.
 
     Returns:
-        int64 `[n]`.
+        `(starts, ends)`, int64 `[n_queries]` both, equal where there are no events.
+
+    Raises:
+        DataError: if users and timestamps are not equally many.
+
+    >>> log = Interactions.from_frame(
+    ...     pl.DataFrame({"user_id": [*"uvu"], "item_id": [*"abc"], "timestamp": [10, 20, 30]})
+    ... )
+    >>> starts, ends = before(log, pl.Series(["u", "u", "stranger"]), np.array([30, 10, 30]))
+    >>> [log.histories.items[a:b].tolist() for a, b in zip(starts, ends)]
+    [[0, 2], [0], []]
     """
-    if not (numbers[1:] < numbers[:-1]).any() and not np.isnan(numbers).any():
-        return np.arange(len(numbers))
-    low = numbers.min()
-    span = float(numbers.max()) - float(low)
-    if not span < 2**32 or (numbers != np.floor(numbers)).any():
-        return np.argsort(numbers, kind="stable")
-    digits = (numbers - low).astype(np.uint32)
-    order = np.argsort(digits.astype(np.uint16), kind="stable")
-    if span < 2**16:
-        return order
-    return order[np.argsort((digits[order] >> 16).astype(np.uint16), kind="stable")]
+    if timestamps is not None and timestamps.shape != (len(user_ids),):
+        raise DataError(
+            "Each query needs one user and one time. "
+            f"Received: {len(user_ids):,} users and timestamps of shape {timestamps.shape}."
+        )
+    users = log.user_vocabulary.rows(user_ids)
+    offsets = log.histories.offsets
+    # Row -1, the unknown user, reads some other user's offsets; they are replaced.
+    starts = np.where(users < 0, 0, offsets[users])
+    ends = np.where(users < 0, 0, offsets[users + 1])
+    if timestamps is None:
+        return starts, ends
+    return starts, _first_later(log.event_times, starts, ends, timestamps)
 
 
-def _check(users: np.ndarray, items: np.ndarray, timestamps: np.ndarray, n_users: int) -> None:
-    if not len(users) == len(items) == len(timestamps):
-        raise DataError(
-            "Users, items and timestamps of a log must be equally many. "
-            f"Received: {len(users):,}, {len(items):,}, {len(timestamps):,}."
-        )
-    if len(users) and (users.min() < 0 or users.max() >= n_users):
-        raise DataError(
-            f"User rows must be from 0 to {n_users - 1:,}; look unknown users up in the user table "
-            f"first. Received rows from {users.min():,} to {users.max():,}."
-        )
+def _first_later(
+    times: np.ndarray, starts: np.ndarray, ends: np.ndarray, timestamps: np.ndarray
+) -> np.ndarray:
+    """Where in its slice each query's time is first exceeded; the end of the slice if it is not.
+
+    A binary search in all slices at once, each of which is ascending. It needs nothing prepared but
+    the times, so that a block of few queries does not pay for a long log.
+    """
+    found = starts.copy()  # no event of the slice in front of it is later than the query
+    step = 1 << int((ends - starts).max(initial=0)).bit_length()
+    while step:
+        probe = found + step
+        inside = np.flatnonzero(probe <= ends)
+        # Not "<=": NaN is later than nothing and stands for the end of the log.
+        past = inside[~(times[probe[inside] - 1] > timestamps[inside])]
+        found[past] = probe[past]
+        step >>= 1
+    return found
+
+
+def last_queries(data: Interactions) -> pl.DataFrame:
+    """The query of each user's last event, for users with events, in the order of the user table."""
+    ends = data.histories.offsets[1:][data.histories.lengths > 0]
+    return data.with_log(data.log[data.histories.order[ends - 1].tolist()]).queries
+
+
+def users_now(data: Interactions, columns: list[str]) -> pl.DataFrame:
+    """One row a user of the table: what it says, and the context of the last event if there is one."""
+    wanted = list(dict.fromkeys(["user_id", *columns]))
+    context = last_queries(data).select(c for c in wanted if c in data.log.columns)
+    users = data.users.select(c for c in wanted if c in data.users.columns)
+    return users.join(context, on="user_id", how="left", maintain_order="left").select(wanted)

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.ragged import Histories
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import assembly
-from tfrecall.data.fingerprints import fingerprint
-from tfrecall.data.histories import Histories
-from tfrecall.data.vocabulary import Vocabulary
+from tfrecall.data.fingerprint import fingerprint
+from tfrecall.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -136,3 +137,21 @@ class Interactions:
     def with_log(self, log: pl.DataFrame, *notes: str) -> "Interactions":
         """Other rows of the same log, with the same users and items."""
         return replace(self, log=log, notes=(*self.notes, *notes))
+
+
+def ratings(log: Interactions, setting: str) -> np.ndarray:
+    """The rating of each row of a log: float64 `[n_rows]`, NaN where there is none.
+
+    Args:
+        log: the log.
+        setting: which one asks for them, for the message.
+
+    Raises:
+        ConfigError: if the log has no ratings.
+    """
+    if "rating" not in log.log.columns:
+        raise ConfigError(
+            f"`{setting}` chooses events by their rating, but the log has no ratings. Received the columns: "
+            f"{', '.join(log.log.columns)}. Name theirs in `data.rating_column`, or leave `{setting}` out."
+        )
+    return log.log["rating"].to_numpy()

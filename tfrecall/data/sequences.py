@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tfrecall.data.histories import before
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.past import before
 from tfrecall.errors import DataError
-from tfrecall.schema import History
+from tfrecall.schema.features import History
 
 # For each context of histories the code of each row of a log.
 Codes = Mapping[str, np.ndarray]

@@ -6,8 +6,7 @@ from typing import Literal, NamedTuple, overload
 import numpy as np
 import polars as pl
 
-from tfrecall.data.interactions import Interactions
-from tfrecall.data.ratings import ratings
+from tfrecall.data.interactions import Interactions, ratings
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import ConfigError, DataError
 

@@ -5,8 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from tfrecall.data.interactions import Interactions
-from tfrecall.data.ratings import ratings
+from tfrecall.data.interactions import Interactions, ratings
 from tfrecall.errors import ConfigError, DataError, nearest
 
 WHICH = ("all", "last")

@@ -5,22 +5,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from tfrecall import metrics
 from tfrecall._keras import keras
-from tfrecall.config import RunConfig
+from tfrecall.baselines.popularity import Popularity
+from tfrecall.config.run import RunConfig
+from tfrecall.core.top_k import best_scores
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.repeated import leading_rule
-from tfrecall.diagnostics.baseline import below_popularity
-from tfrecall.diagnostics.curves import best_epoch, never_learned
+from tfrecall.data.repeat_consumption import leading_rule
 from tfrecall.diagnostics.divergence import StopOnNonFinite
 from tfrecall.diagnostics.finding import Finding
 from tfrecall.diagnostics.leaks import leaking_features
-from tfrecall.diagnostics.lists import list_length, same_lists
-from tfrecall.diagnostics.row_watch import UnknownRows
+from tfrecall.diagnostics.quality import (
+    below_popularity,
+    best_epoch,
+    list_length,
+    never_learned,
+    same_lists,
+)
+from tfrecall.diagnostics.unknown_rows import UnknownRows
 from tfrecall.diagnostics.vectors import collapsed_vectors, dead_dimensions
-from tfrecall.evaluation import Evaluation, rank, top_k
-from tfrecall.index.interests import best_scores
-from tfrecall.models.popularity import Popularity
+from tfrecall.evaluation import Evaluation, metrics, rank, top_k
 from tfrecall.models.two_tower import TwoTower
 
 # A sample of so many vectors, users, and scores (4 bytes each) says as much as all.

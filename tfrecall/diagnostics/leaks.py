@@ -11,7 +11,7 @@ import polars as pl
 
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.finding import Finding
-from tfrecall.schema import Schema
+from tfrecall.schema.features import Schema
 
 # The value names the item in every second row, which no habit of a whole log does, and at least three
 # times as often as the most popular item would be right and half as often again as the user id is.

@@ -1,13 +1,13 @@
 """Exact evaluation over the whole catalogue, beside baselines.
 
 One pass over the test rows in blocks of bounded memory gives ranks; everything that is reported is
-made of those ranks by `tfrecall.metrics`.
+made of those ranks by `tfrecall.evaluation.metrics`.
 """
 
-from tfrecall.evaluation.blocks import top_k
+from tfrecall.core.top_k import top_k
 from tfrecall.evaluation.bootstrap import Interval, PerUser, paired_bootstrap, per_user
-from tfrecall.evaluation.compare import baselines_of, evaluate
-from tfrecall.evaluation.lists import Lists, user_lists
+from tfrecall.evaluation.offline import baselines_of, evaluate
+from tfrecall.evaluation.per_user_lists import Lists, user_lists
 from tfrecall.evaluation.ranks import Ranking, RuleRanks, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks

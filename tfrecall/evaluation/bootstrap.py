@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfrecall import metrics
 from tfrecall.errors import ConfigError
+from tfrecall.evaluation import metrics
 from tfrecall.evaluation.ranks import RuleRanks
 
 RESAMPLES = 2000

@@ -6,18 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tfrecall.core.retriever import Retriever
+from tfrecall.core.top_k import CHUNK_ROWS, count_among, count_at_least, places_within, top_k
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError
-from tfrecall.evaluation.blocks import (
-    CHUNK_ROWS,
-    count_among,
-    count_at_least,
-    places_within,
-    top_k,
-)
+from tfrecall.evaluation.metrics import MISS, UserTargets
 from tfrecall.evaluation.truth import Truth
-from tfrecall.metrics import MISS, UserTargets
-from tfrecall.models.retriever import Retriever
 
 # 512 MB of float32: with many items a block has fewer rows than `block_size`.
 MAX_SCORES = 2**27

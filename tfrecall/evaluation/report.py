@@ -9,7 +9,7 @@ import polars as pl
 
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.evaluation.ranks import Ranking
-from tfrecall.headline import headline
+from tfrecall.evaluation.summary import headline
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Evaluation:
         """One row a model, the evaluated one first, then the baselines.
 
         Args:
-            metrics: names as in `test`; by default those of `tfrecall.headline` that are means
+            metrics: names as in `test`; by default those of `tfrecall.evaluation.summary` that are means
                 over rows.
 
         Returns:

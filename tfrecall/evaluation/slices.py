@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.data.interactions import Interactions
-from tfrecall.metrics import most_popular
+from tfrecall.evaluation.metrics import most_popular
 
 # The Pareto cut that most papers on the long tail use.
 HEAD_SHARE = 0.2

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
-from tfrecall import metrics
+from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
+from tfrecall.evaluation import metrics
+from tfrecall.evaluation.metrics import MISS, UserTargets
 from tfrecall.evaluation.ranks import Progress, Ranking, RuleRanks, check_ks, rank
-from tfrecall.metrics import MISS, UserTargets
-from tfrecall.models.retriever import Retriever
 
 Figures = dict[str, float]
 

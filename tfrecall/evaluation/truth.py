@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from tfrecall.data.histories import Histories
+from tfrecall.core.ragged import Histories
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.vocabulary import Vocabulary
 
 # What is known only after the event. A query without them cannot give its answer away.
 _OUTCOMES = ("item_id", "rating", "weight")

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tfrecall.data.contexts import EventContext
+from tfrecall.core.raw import Form
+from tfrecall.data.context_columns import EventContext
+from tfrecall.data.histories import users_now
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.now import users_now
 from tfrecall.data.sequences import Events
-from tfrecall.raw import Form
-from tfrecall.release.past_items import PastContext, PastItems
-from tfrecall.schema import History
+from tfrecall.release.histories import PastContext, PastItems
+from tfrecall.schema.features import History
 
 
 def write_context(
@@ -22,7 +22,7 @@ def write_context(
     forms: dict[str, Form],
     histories: Mapping[str, PastItems] | None = None,
 ) -> None:
-    """Writes the files that `tfrecall.release.people.People` reads.
+    """Writes the files that `tfrecall.release.users.People` reads.
 
     Users come in the order of the user table; those without events have what the table says of them,
     null in the columns of the log, and an empty history.

@@ -8,20 +8,20 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.vocabulary import FIRST
+from tfrecall.data.histories import users_now
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.now import users_now
-from tfrecall.data.vocabulary import FIRST
 from tfrecall.exporting.context import nobody
-from tfrecall.exporting.export import histories_of, item_table, told_of_histories
+from tfrecall.exporting.retriever import histories_of, item_table, told_of_histories
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import Bundle
 from tfrecall.index.exact import Exact
-from tfrecall.models.asking import query_defaults
+from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.past_items import PastItems
-from tfrecall.release.people import People
-from tfrecall.release.release import REPEATED, Release
+from tfrecall.release.histories import PastItems
+from tfrecall.release.retriever import REPEATED, Release
+from tfrecall.release.users import People
 
 
 class LiveRetrieval(Release):
@@ -68,7 +68,7 @@ class LiveRetrieval(Release):
 
 
 class LiveRanker:
-    """A ranker as pipelines ask it; see `tfrecall.release.two_stages.RanksLists`.
+    """A ranker as pipelines ask it; see `tfrecall.release.pipeline.RanksLists`.
 
     Attributes:
         model: what answers.

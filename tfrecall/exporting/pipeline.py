@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any, cast
 from tfrecall._keras import tf
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, ExportError
-from tfrecall.exporting.composing import save_pipeline
-from tfrecall.exporting.export import check_facts, export, made_with, now
 from tfrecall.exporting.live import LiveRanker, LiveRetrieval
-from tfrecall.exporting.pipeline_check import check_pipeline, sample_requests
 from tfrecall.exporting.ranker import export_ranker
-from tfrecall.exporting.warmup import write_warmup
+from tfrecall.exporting.retriever import check_facts, export, made_with, now
+from tfrecall.exporting.round_trip import check_pipeline, sample_requests
+from tfrecall.exporting.signatures import save_pipeline, write_warmup
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.layout import PARTS, PIPELINE_PARTS, Documents, publish, unfinished
 from tfrecall.release.loading import load
-from tfrecall.release.pipeline import RANKER_CONTEXT
+from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, TwoStages
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.release import Release
+from tfrecall.release.retriever import Release
 from tfrecall.release.rules import Rules
-from tfrecall.release.two_stages import N_CANDIDATES, TwoStages
 
 if TYPE_CHECKING:
     from tfrecall.release.pipeline import PipelineRelease
@@ -101,7 +99,7 @@ def export_pipeline(
     """Writes the next version of the release of a pipeline and opens it.
 
     It has the parts of both releases, and `pipeline/`, one SavedModel of both
-    (`tfrecall.exporting.composing.save_pipeline`). That holds the number of candidates, `k`, `exclude` and
+    (`tfrecall.exporting.signatures.save_pipeline`). That holds the number of candidates, `k`, `exclude` and
     `allow`, but none of the `rules`: these are kept in the manifest and apply in process. It is compared
     with the answers in process, in a fresh one, before anything is published.
 

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import keras, tf
+from tfrecall.core.raw import raw_features
 from tfrecall.errors import ExportError
 from tfrecall.exporting.context import write_context
-from tfrecall.exporting.export import (
-    SAMPLE_ROWS,
+from tfrecall.exporting.retriever import (
     check_facts,
     histories_of,
     item_table,
@@ -21,11 +21,10 @@ from tfrecall.exporting.export import (
     sample_queries,
     told_of_histories,
 )
-from tfrecall.exporting.round_trip import Case, check_replayed
-from tfrecall.exporting.warmup import write_warmup
-from tfrecall.models.asking import query_defaults
+from tfrecall.exporting.round_trip import SAMPLE_ROWS, Case, check_replayed
+from tfrecall.exporting.signatures import write_warmup
+from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
-from tfrecall.raw import raw_features
 from tfrecall.release.layout import RANKER_PARTS, Documents, publish, unfinished
 from tfrecall.release.loading import load
 

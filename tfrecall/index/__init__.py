@@ -3,18 +3,28 @@
 from tfrecall.index.annoy import Annoy, AnnoyIndex
 from tfrecall.index.bundle import Bundle, load_bundle, write_bundle
 from tfrecall.index.exact import Exact, ExactIndex
+from tfrecall.index.history import Answers, Had, HistoryWeights
+from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
 from tfrecall.index.search import Hits, Index
 from tfrecall.index.tuning import TuningTable, tune
 
 __all__ = [
     "Annoy",
     "AnnoyIndex",
+    "Answers",
     "Bundle",
+    "Constant",
     "Exact",
     "ExactIndex",
+    "Factors",
+    "Had",
+    "HistoryWeights",
     "Hits",
     "Index",
+    "Neighbours",
+    "Scorer",
     "TuningTable",
+    "UserNeighbours",
     "load_bundle",
     "tune",
     "write_bundle",

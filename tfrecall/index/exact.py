@@ -6,8 +6,8 @@ from functools import cached_property, partial
 import numpy as np
 import polars as pl
 
+from tfrecall.core.top_k import best_scores
 from tfrecall.errors import ConfigError, DataError
-from tfrecall.index.interests import best_scores
 from tfrecall.index.search import Exclusions, Hits, Request, checked_norms, checked_vectors
 
 # Numbers in the largest temporary array: 16 MB of float64, whatever the batch. Larger was no faster.

@@ -1,1 +1,1 @@
-
+"""Keras layers from a feature to a vector."""

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall import schema
 from tfrecall._keras import keras, tf
-from tfrecall.data.vocabulary import PADDING, UNKNOWN
+from tfrecall.core.raw import UNKNOWN_TOKEN, Form, refuse_not_finite
+from tfrecall.core.vocabulary import PADDING, UNKNOWN
 from tfrecall.errors import DataError
-from tfrecall.layers.unknown import RandomUnknown
-from tfrecall.raw import UNKNOWN_TOKEN, Form, refuse_not_finite
+from tfrecall.layers.randomness import RandomUnknown
+from tfrecall.schema import features as schema
 
 # Gives the batches of one raw column, as `FeatureLayer.adapt` takes them.
 ColumnReader = Callable[[str, Form], tf.data.Dataset]
@@ -26,7 +26,7 @@ class FeatureLayer(keras.layers.Layer):
     """Base of the feature layers.
 
     Args:
-        spec: the specification from `tfrecall.schema`, or its plain form.
+        spec: the specification from `tfrecall.schema.features`, or its plain form.
         embedding_regularization: weight of the squared length of the embeddings used in a step,
             summed over the batch. Rows that are not used are not touched.
         state: what `adapt` learned, when the layer is made from a configuration.
@@ -59,7 +59,7 @@ class FeatureLayer(keras.layers.Layer):
 
     @property
     def form(self) -> Form:
-        """The raw form that `preprocess` takes (see `tfrecall.raw`)."""
+        """The raw form that `preprocess` takes (see `tfrecall.core.raw`)."""
         return self.spec.form
 
     @property

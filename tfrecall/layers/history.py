@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall import schema
 from tfrecall._keras import keras, tf, without_autograph
-from tfrecall.data.vocabulary import FIRST, PADDING
+from tfrecall.core.raw import UNKNOWN_TOKEN, Form
+from tfrecall.core.vocabulary import FIRST, PADDING
 from tfrecall.errors import DataError
-from tfrecall.layers.encoders import make_encoder
+from tfrecall.layers.encoders.make import make_encoder
 from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
-from tfrecall.raw import UNKNOWN_TOKEN, Form
+from tfrecall.schema import features as schema
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrecall._keras import keras, tf
+from tfrecall.core.vocabulary import UNKNOWN
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -75,3 +76,70 @@ class RandomShare(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Dropout(RandomShare):
+    """Sets a share of the values to zero in training, and scales up the others to keep the mean.
+
+    As Keras' `Dropout`, but what is dropped follows from a weight (`RandomStream`).
+
+    Args:
+        rate: share of the values to drop, in [0, 1). With 0 there is no weight.
+
+    Call arguments:
+        inputs: float tensor of any shape.
+        training: whether to drop at all.
+
+    Returns:
+        Float tensor of the same shape and dtype. The mask passes through.
+
+    Example:
+
+    >>> Dropout(0.5)(tf.ones([2]), training=False).numpy().tolist()
+    [1.0, 1.0]
+
+    Reference:
+        Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+        JMLR 15, 2014.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not training or self._stream is None:
+            return inputs
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, self._stream.next_seed())
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class RandomUnknown(RandomShare):
+    """Replaces a share of the indexes by the unknown index, in training only.
+
+    Without it the embedding of unknown values would keep its random start, because no value is
+    unknown in the data that the vocabulary came from. With it the row learns what is true of values
+    in general, so a new user or item gets a sensible vector.
+
+    Args:
+        rate: share of the indexes to replace, in [0, 1). With 0 there is no weight.
+
+    Call arguments:
+        inputs: int tensor of any shape. Padding (0) stays padding.
+        training: whether to replace at all.
+
+    Returns:
+        Int tensor of the same shape and dtype.
+
+    Example:
+
+    >>> RandomUnknown(0.5)(tf.constant([5, 6, 0]), training=False).numpy().tolist()
+    [5, 6, 0]
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not training or self._stream is None:
+            return inputs
+        replaced = (self._stream(tf.shape(inputs)) < self.rate) & (inputs > UNKNOWN)
+        return tf.where(replaced, tf.cast(UNKNOWN, inputs.dtype), inputs)

@@ -1,1 +1,1 @@
-
+"""Keras models: two towers, DSSM, YouTubeDNN, rankers."""

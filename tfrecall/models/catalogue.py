@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import keras, tf
-from tfrecall.data.vocabulary import FIRST
+from tfrecall.core.raw import UNKNOWN_TOKEN, raw_features
+from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import DataError
 from tfrecall.models.towers import CandidateTower
-from tfrecall.raw import UNKNOWN_TOKEN, raw_features
 
 
 @dataclass(eq=False)

@@ -6,8 +6,8 @@ from typing import Any
 from tfrecall._keras import keras
 from tfrecall.models.towers import Activation
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Schema
-from tfrecall.tasks.dssm_softmax import DSSMSoftmax
+from tfrecall.schema.features import Schema
+from tfrecall.tasks.pairwise import DSSMSoftmax
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import keras, tf
-from tfrecall.data.vocabulary import FIRST
+from tfrecall.core.retriever import VectorRetriever
+from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import ConfigError
 from tfrecall.models.ranker import Encoded, Ranker
-from tfrecall.models.vector_retriever import VectorRetriever
-from tfrecall.schema import Schema
+from tfrecall.schema.features import Schema
 from tfrecall.tasks.in_batch import InBatchSoftmax
 
 

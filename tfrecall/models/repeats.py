@@ -8,10 +8,10 @@ import polars as pl
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from tfrecall.core.retriever import VectorRetriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.index.repeats import Own, Repeats
-from tfrecall.models.vector_retriever import VectorRetriever
 
 # Rows that decide about four numbers; more only take time.
 MOST_ROWS = 2000

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from tfrecall._keras import keras, tf, tfrs
-from tfrecall.data.vocabulary import FIRST
+from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import DataError
-from tfrecall.layers.interests import apart, closest
+from tfrecall.layers.encoders.interests import apart, closest
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import CandidateTower
-from tfrecall.tasks.auc import PairAUC
 from tfrecall.tasks.candidates import Candidates
 from tfrecall.tasks.in_batch import InBatchSoftmax
-from tfrecall.tasks.pairs import PairTask
+from tfrecall.tasks.metrics import PairAUC
+from tfrecall.tasks.pairwise import PairTask
 from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
 
 

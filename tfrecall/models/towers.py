@@ -5,15 +5,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfrecall import schema
 from tfrecall._keras import keras, tf, without_autograph
+from tfrecall.core.raw import Form
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
-from tfrecall.layers.dense import Activation, HiddenLayer, activation_function
-from tfrecall.layers.dropout import Dropout
+from tfrecall.layers.dense import Activation, HiddenLayer, L2Normalization, activation_function
 from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
 from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
-from tfrecall.layers.normalization import L2Normalization
-from tfrecall.raw import Form
+from tfrecall.layers.randomness import Dropout
+from tfrecall.schema import features as schema
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -21,7 +20,7 @@ class Tower(keras.Model):
     """Embeds each feature, combines the vectors and passes them through dense layers.
 
     Args:
-        features: specifications from `tfrecall.schema`, or their plain forms.
+        features: specifications from `tfrecall.schema.features`, or their plain forms.
         layer_sizes: units of the dense layers. Empty for the combined features themselves.
         dropout: share of the combined values dropped in training.
         hidden_dropout: share of the values dropped after each dense layer but the last.

@@ -7,22 +7,21 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import keras, tf, tfrs
+from tfrecall.core.retriever import VectorRetriever
+from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.vocabulary import FIRST
 from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
-from tfrecall.layers.interests import best_scores
-from tfrecall.models.adapting import LearnsFromData
+from tfrecall.layers.encoders.interests import best_scores
+from tfrecall.models.base import LearnsFromData
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import AsksTask
 from tfrecall.models.towers import Activation, CandidateTower, QueryTower, share_tables
-from tfrecall.models.vector_retriever import VectorRetriever
-from tfrecall.schema import Schema, schema_from_dict, schema_to_dict
-from tfrecall.tasks.auc import PairAUC
+from tfrecall.schema.features import Schema, schema_from_dict, schema_to_dict
 from tfrecall.tasks.in_batch import InBatchSoftmax
-from tfrecall.tasks.pairs import PairTask
+from tfrecall.tasks.metrics import ExactTopK, PairAUC
+from tfrecall.tasks.pairwise import PairTask
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
-from tfrecall.tasks.top_k import ExactTopK
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")

@@ -6,7 +6,7 @@ from typing import Any
 from tfrecall._keras import keras
 from tfrecall.errors import ConfigError
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Schema, schema_from_dict
+from tfrecall.schema.features import Schema, schema_from_dict
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
 

@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall.answers import (
-    Answers,
-    Constant,
-    Explanation,
-    Factors,
-    Had,
-    HistoryWeights,
-    Neighbours,
-    Scorer,
-    SimilarItems,
-    UserNeighbours,
-)
+from tfrecall.core.results import Explanation, SimilarItems
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.bundle import Bundle
+from tfrecall.index.history import Answers, Had, HistoryWeights
+from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
 from tfrecall.index.search import Hits
-from tfrecall.release.baseline_files import TIMES, scorer_file
-from tfrecall.release.people import Asked, People, Query
-from tfrecall.release.release import REPEATED, Release
+from tfrecall.release.retriever import REPEATED, Release
+from tfrecall.release.users import Asked, People, Query
+
+# What the manifest calls a release of a model that answers from what users had.
+KIND = "baseline"
+PARTS = ("context", "scorer")
+# When each of `seen_items.npy` was had, in seconds.
+TIMES = "seen_times.npy"
+
+
+def scorer_file(directory: Path, name: str) -> Path:
+    """Where an array of the scorer lies."""
+    return directory / f"{name}.npy"
+
 
 _SCORERS: dict[str, type[Scorer]] = {
     scorer.kind: scorer for scorer in (Neighbours, Constant, UserNeighbours, Factors)

@@ -28,9 +28,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tfrecall.checksums import describe, own_checksum
+from tfrecall.core.storage import LOCK, describe, locked, own_checksum, write_atomically
 from tfrecall.errors import ExportError, ReleaseError
-from tfrecall.release.locks import LOCK, locked
 from tfrecall.release.manifest import FORMAT, MANIFEST, manifest_file, read_manifest, versions
 
 PARTS = ("query", "candidate", "retrieval", "index", "context")
@@ -112,20 +111,6 @@ def publish(
             "free space there. The version before is untouched."
         ) from error
     return manifest
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Replaces a file in one step: readers see the old text or the new, never a part."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _complete(manifest: dict[str, Any], version: int, files: dict[str, Any]) -> dict[str, Any]:

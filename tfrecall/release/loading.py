@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from tfrecall.index.bundle import load_bundle
-from tfrecall.release.baseline import BaselineRelease
-from tfrecall.release.baseline_files import KIND
+from tfrecall.release.baseline import KIND, BaselineRelease
 from tfrecall.release.manifest import check_files, read_manifest
 from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.release import Release
+from tfrecall.release.retriever import Release
 
 
 def load(path: str | Path, version: int | None = None, *, verify: bool = True) -> Release:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tfrecall.checksums import check_file, own_checksum
+from tfrecall.core.storage import check_file, own_checksum
 from tfrecall.errors import ReleaseError
 
 FORMAT = 1

@@ -1,13 +1,391 @@
-"""Answers from the release of a pipeline."""
+"""Answers in two stages: a retriever proposes candidates, a ranker orders them."""
 
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
 
-from tfrecall.index.bundle import load_bundle
+import numpy as np
+import polars as pl
+
+from tfrecall.core.results import Explanation, Recommendation, StagedRecommendation
+from tfrecall.errors import ConfigError
+from tfrecall.index.bundle import Bundle, load_bundle
+from tfrecall.index.search import Hits
+from tfrecall.release.joining import check_joinable, join_people
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.release import Release
-from tfrecall.release.rules import Rules
-from tfrecall.release.two_stages import TwoStages
+from tfrecall.release.retriever import Release
+from tfrecall.release.rules import ItemValues, Rules, in_order
+from tfrecall.release.users import Asked, People, Query
+
+N_CANDIDATES = 200
+# Pairs scored at once: bounds the memory that the vectors of their features take.
+AT_ONCE = 65_536
+
+
+class RanksLists(Protocol):
+    """The ranker as a pipeline needs it: a `RankerRelease`, or a live model behind the same."""
+
+    people: People
+    manifest: dict[str, Any]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def item_ids(self) -> np.ndarray: ...
+
+    @property
+    def items(self) -> pl.DataFrame: ...
+
+    def score_lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray: ...
+
+    def features_of(self, queries: pl.DataFrame) -> dict[str, np.ndarray]: ...
+
+
+class Staged(NamedTuple):
+    """What each stage answered.
+
+    Attributes:
+        asked: the queries.
+        candidates: the retrieval's, `[n_queries, n_candidates]`.
+        ranked: float32 likewise, the ranker's scores of them; -inf where there is none.
+        hits: the final lists.
+        milliseconds: what each stage took.
+    """
+
+    asked: Asked
+    candidates: Hits
+    ranked: np.ndarray
+    hits: Hits
+    milliseconds: dict[str, float]
+
+
+class TwoStages(Release):
+    """A retriever and a ranker that answer together.
+
+    Attributes:
+        retrieval: finds the candidates.
+        ranker: scores them.
+        n_candidates: how many.
+        rules: what applies to them if a request does not say otherwise.
+
+    Raises:
+        ConfigError: if the models do not belong together (`check_joinable`), or the rules name a column
+            that the item table lacks.
+    """
+
+    def __init__(
+        self,
+        retrieval: Release,
+        ranker: RanksLists,
+        n_candidates: int = N_CANDIDATES,
+        rules: Rules | None = None,
+    ) -> None:
+        check_joinable(
+            retrieval.item_ids,
+            ranker.item_ids,
+            retrieval.people,
+            ranker.people,
+            retrieval.manifest.get("histories", {}),
+            ranker.manifest.get("histories", {}),
+            retrieval.repeats is not None,
+        )
+        self.retrieval, self.ranker = retrieval, ranker
+        self.root, self.manifest = retrieval.root, retrieval.manifest
+        self.repeats, self.exclude_seen = retrieval.repeats, retrieval.exclude_seen
+        self.people = join_people(retrieval.people, ranker.people)
+        self._rows = retrieval._rows
+        # Row -1, where there is no candidate, is the empty id.
+        self._padded_ids = np.append(retrieval.item_ids, "")
+        self._values: dict[str, ItemValues] = {}
+        self.n_candidates = _checked_number("n_candidates", n_candidates)
+        self.rules = rules if rules is not None else Rules()
+        self._check_rules(self.rules)
+
+    @property
+    def bundle(self) -> Bundle:
+        return self.retrieval.bundle
+
+    @property
+    def name(self) -> str:
+        """Of both models."""
+        return f"{self.retrieval.name} > {self.ranker.name}"
+
+    @property
+    def interests(self) -> int:
+        return self.retrieval.interests
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        return self.retrieval.item_ids
+
+    @cached_property
+    def items(self) -> pl.DataFrame:  # type: ignore[override]
+        """The retriever's item table, and the columns that only the ranker's has."""
+        first, second = self.retrieval.items, self.ranker.items
+        more = [column for column in second.columns if column not in first.columns]
+        if not more:
+            return first
+        return first.join(
+            second.select("item_id", *more), on="item_id", how="left", maintain_order="left"
+        )
+
+    def recommend(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
+        n_candidates: int | None = None,
+        rules: Rules | None = None,
+        details: bool = False,
+    ) -> list[Recommendation]:
+        """The best `k` items for each query, as `Release.recommend`, by the ranker's scores.
+
+        What is excluded or not allowed is no candidate, so there are `n_candidates` others where the
+        catalogue has them. A list holds no more than the candidates: it is short if fewer are left, or
+        fit under the caps, and empty if all are barred. Candidates of equal score stand in the order of
+        the retrieval. With `diversity` scores need not fall along the list.
+
+        Args:
+            queries, k, exclude, exclude_seen, allow, index, columns: see `Release.recommend`. Queries may
+                hold what either model takes.
+            n_candidates: how many candidates are ranked; None for the pipeline's number.
+            rules: in place of the pipeline's; `Rules()` for none.
+            details: whether each answer is a `StagedRecommendation`, with candidates and timings.
+        """
+        self._check_queries(queries)
+        self.check_columns(columns)
+        staged = self.stages(
+            queries,
+            k,
+            exclude=exclude,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            index=index,
+            n_candidates=n_candidates,
+            rules=rules,
+        )
+        asked = staged.asked
+        answers = []
+        for i, user_id in enumerate(asked.user_ids):
+            lists = self._items(staged.hits, i, columns)
+            facts = (user_id, bool(asked.known[i]), *lists, asked.defaulted[i])
+            more = self._details(staged, i) if details else None
+            answers.append(
+                Recommendation(*facts) if more is None else StagedRecommendation(*facts, **more)
+            )
+        return answers
+
+    def find(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+    ) -> tuple[Asked, Hits]:
+        """As `recommend`, in arrays."""
+        staged = self.stages(
+            queries, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
+        )
+        return staged.asked, staged.hits
+
+    def stages(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        n_candidates: int | None = None,
+        rules: Rules | None = None,
+        allow: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Staged:
+        """As `recommend`, in arrays, with what each stage answered."""
+        k = _checked_number("k", k, len(self.item_ids))
+        rules = self.rules if rules is None else rules
+        self._check_rules(rules)
+        if rules.allow is not None:
+            allow = [*rules.allow] if allow is None else [*set(rules.allow).intersection(allow)]
+        count = self.n_candidates if n_candidates is None else n_candidates
+        count = min(_checked_number("n_candidates", count), len(self.item_ids))
+        clock = _Clock()
+        asked = self.people.ask(queries)
+        clock.stop("query")
+        own = asked._replace(features=self._own(asked.features))
+        candidates = self.retrieval.search(own, count, allow=allow, **options)
+        clock.stop("retrieval")
+        ranked = self._ranked(asked.features, candidates.rows)
+        clock.stop("ranking")
+        hits = self._ordered(candidates.rows, ranked, k, rules)
+        clock.stop("rules")
+        return Staged(asked, candidates, ranked, hits, clock.milliseconds)
+
+    def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
+        """The vectors that the retrieval searches with."""
+        return self.retrieval.embed(self._own(features))
+
+    def scores(self, queries: pl.DataFrame) -> np.ndarray:
+        """Scores of the whole catalogue, -inf beyond the candidates: so a pipeline can be evaluated.
+
+        Where what users had is left out, there are `n_candidates` beside it, and of what was had those
+        that stand among the best `n_candidates` of all items. With diversity or caps a score is minus the
+        place in the list of all candidates, and what was had is no candidate.
+        """
+        found = self.retrieval.scores(queries)
+        if self.rules.allow is not None:
+            allowed = np.zeros(found.shape[1], dtype=bool)
+            allowed[[self._rows[item] for item in self.rules.allow if item in self._rows]] = True
+            found = np.where(allowed, found, -np.inf)
+        chosen = self._candidates_of(queries, found)
+        rows = _listed(chosen, found)
+        ranked = self._ranked(self.ranker.features_of(queries), rows)
+        given = np.full_like(found, -np.inf, dtype=np.float32)
+        if self.rules.reorder:
+            hits = self._ordered(rows, ranked, rows.shape[1], self.rules)
+            rows, ranked = hits.rows, np.where(hits.rows < 0, -np.inf, -np.arange(rows.shape[1]))
+        else:
+            ranked = self._boosted(rows, ranked, self.rules)
+        query, place = np.nonzero(rows >= 0)
+        given[query, rows[query, place]] = ranked[query, place]
+        return given
+
+    def explained(self, *_: Any) -> list[Explanation]:
+        """Not told of a pipeline.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"{self.name} is a pipeline, whose scores are the ranker's: what adds to them is not told. Ask "
+            "its retrieval why an item is a candidate: `pipeline.retrieval.explain(query, item_id)`."
+        )
+
+    def _candidates_of(self, queries: pl.DataFrame, found: np.ndarray) -> np.ndarray:
+        """Which items are candidates of which query: bool, of the shape of `found`."""
+        count = min(self.n_candidates, found.shape[1])
+        if not self.exclude_seen:
+            return _largest(found, count)
+        users = self.people.users(queries["user_id"].cast(pl.String).to_list())
+        unseen = found.copy()
+        for row, user in enumerate(users):
+            unseen[row, self.people.seen(user)] = -np.inf
+        chosen = _largest(unseen, count)
+        return chosen if self.rules.reorder else chosen | _largest(found, count)
+
+    def _own(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {column: features[column] for column in self.retrieval.people.forms}
+
+    def _ranked(self, features: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """The ranker's scores: float32 of the shape of `rows`, -inf for row -1."""
+        own = {column: features[column] for column in self.ranker.people.forms}
+        ranked = np.empty(rows.shape, np.float32)
+        step = max(1, AT_ONCE // max(1, rows.shape[1]))
+        for start in range(0, len(rows) if rows.size else 0, step):
+            part = slice(start, start + step)
+            lists = self._padded_ids[rows[part]]
+            ranked[part] = self.ranker.score_lists({c: v[part] for c, v in own.items()}, lists)
+        ranked[rows < 0] = -np.inf
+        return ranked
+
+    def _ordered(self, rows: np.ndarray, ranked: np.ndarray, k: int, rules: Rules) -> Hits:
+        scores = self._boosted(rows, ranked, rules)
+        if not rules.reorder:
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+            best, values = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
+            return Hits(best.astype(np.int32), values)
+        hits = Hits(np.full((len(rows), k), -1, np.int32), np.full((len(rows), k), -np.inf, np.float32))
+        for i, candidates in enumerate(rows):
+            mine = np.flatnonzero(candidates >= 0)
+            order = mine[self._order(candidates[mine], scores[i, mine], k, rules)]
+            hits.rows[i, : len(order)] = candidates[order]
+            hits.scores[i, : len(order)] = scores[i, order]
+        return hits
+
+    def _order(self, rows: np.ndarray, scores: np.ndarray, k: int, rules: Rules) -> np.ndarray:
+        caps = [(cap, self._values_of(column).table(rows)) for column, cap in rules.caps.items()]
+        vectors = np.asarray(self.bundle.exact.vectors)[rows] if rules.diversity else None
+        return in_order(scores, k, diversity=rules.diversity, vectors=vectors, caps=caps)
+
+    def _boosted(self, rows: np.ndarray, ranked: np.ndarray, rules: Rules) -> np.ndarray:
+        if not rules.boosts:
+            return ranked
+        added = np.zeros(len(self.item_ids) + 1, np.float32)  # the last one for row -1
+        for boost in rules.boosts:
+            if boost.column is not None:
+                added[:-1][self._values_of(boost.column).having(boost.values)] += boost.by
+            added[[self._rows[item] for item in set(boost.items) if item in self._rows]] += boost.by
+        return ranked + added[rows]
+
+    def _values_of(self, column: str) -> ItemValues:
+        if column not in self._values:
+            self._values[column] = ItemValues.of(self.items[column])
+        return self._values[column]
+
+    def _check_rules(self, rules: Rules) -> None:
+        if rules.columns:
+            self.check_columns(rules.columns)
+        if rules.diversity:
+            _ = self.bundle  # which a baseline refuses: it has no vectors
+
+    def _details(self, staged: Staged, i: int) -> dict[str, Any]:
+        there = staged.candidates.rows[i] >= 0
+        return {
+            "candidates": self.item_ids[staged.candidates.rows[i][there]].tolist(),
+            "retrieval_scores": staged.candidates.scores[i][there].tolist(),
+            "ranker_scores": staged.ranked[i][there].tolist(),
+            "milliseconds": staged.milliseconds,
+        }
+
+
+class _Clock:
+    """Milliseconds between its stops."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def stop(self, name: str) -> None:
+        now = perf_counter()
+        self.milliseconds[name] = round(1000 * (now - self._last), 3)
+        self._last = now
+
+
+def _checked_number(name: str, value: int, most: int | None = None) -> int:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < 1 or (most is not None and value > most):
+        limit = "" if most is None else f" to {most}, the number of items in the catalogue"
+        raise ConfigError(f"`{name}` must be an integer from 1{limit}. Received {name}={value!r}.")
+    return int(value)
+
+
+def _largest(scores: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` largest of each row are, of equal ones the first; -inf is never among them."""
+    least = np.partition(scores, scores.shape[1] - count, axis=1)[
+        :, scores.shape[1] - count, np.newaxis
+    ]
+    above, tied = scores > least, scores == least
+    room = count - above.sum(axis=1, keepdims=True)
+    return (above | (tied & (np.cumsum(tied, axis=1) <= room))) & (scores > -np.inf)
+
+
+def _listed(chosen: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The chosen columns of each row, the largest score first, -1 beyond: int64 `[n, any]`."""
+    width = max(1, int(chosen.sum(axis=1).max(initial=0)))
+    ranked = np.where(chosen, scores, -np.inf)
+    rows = np.full((len(chosen), width), -1, dtype=np.int64)
+    for i, some in enumerate(map(np.flatnonzero, chosen)):
+        rows[i, : len(some)] = some[np.argsort(-ranked[i, some], kind="stable")]
+    return rows
+
 
 RANKER_CONTEXT = "ranker_context"
 

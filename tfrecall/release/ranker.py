@@ -10,8 +10,8 @@ import polars as pl
 
 from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.index.bundle import Bundle
-from tfrecall.release.people import Query
-from tfrecall.release.release import Release
+from tfrecall.release.retriever import Release
+from tfrecall.release.users import Query
 
 # Pairs scored at once: bounds the memory that what users had takes.
 AT_ONCE = 4096

@@ -13,7 +13,7 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import write_bundle
 from tfrecall.release.layout import publish, unfinished
 from tfrecall.release.loading import load
-from tfrecall.release.release import Release
+from tfrecall.release.retriever import Release
 
 # The index is tuned to at most so many queries of known users.
 TUNING_ROWS = 500

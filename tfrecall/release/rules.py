@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tfrecall.errors import ConfigError
 
@@ -121,3 +122,130 @@ def _is_number(value: Any) -> bool:
 def _check_texts(name: str, values: Any) -> None:
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
         raise ConfigError(f"`{name}` is a list of texts. Received: {values!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class ItemValues:
+    """One column, each distinct value a number.
+
+    Attributes:
+        names: value as text -> its number.
+        offsets, codes: those of item i: `codes[offsets[i]:offsets[i + 1]]`, each once. Null and the empty
+            list are no value.
+    """
+
+    names: dict[str, int]
+    offsets: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, column: pl.Series) -> "ItemValues":
+        """Reads a column of the item table, of single values or of lists.
+
+        Raises:
+            ConfigError: if its values cannot be texts.
+
+        >>> values = ItemValues.of(pl.Series("genres", [["a", "b"], None, ["b", "b"]]))
+        >>> values.names, values.offsets.tolist(), values.codes.tolist()
+        ({'a': 0, 'b': 1}, [0, 2, 2, 3], [0, 1, 1])
+        """
+        if isinstance(column.dtype, pl.Array):
+            column = column.arr.to_list()
+        inner = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
+        if not _is_text(inner):
+            raise ConfigError(
+                f'The column "{column.name}" holds {column.dtype}, whose values are no texts. Caps and '
+                "boosts take columns of texts, numbers, or lists of them."
+            )
+        if not isinstance(column.dtype, pl.List):
+            column = column.reshape((-1, 1)).arr.to_list()
+        texts = column.cast(pl.List(pl.String))
+        texts = texts.fill_null([]).list.drop_nulls().list.unique(maintain_order=True)
+        lengths = texts.list.len().to_numpy()
+        flat = texts.explode().drop_nulls()
+        names: dict[str, int] = {}
+        codes = [names.setdefault(text, len(names)) for text in flat.to_list()]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return cls(names, offsets, np.array(codes, dtype=np.int64))
+
+    def table(self, rows: np.ndarray) -> np.ndarray:
+        """Which of some items have which of the values among them: bool `[n_rows, n_values]`."""
+        counts = self.offsets[rows + 1] - self.offsets[rows]
+        ends = np.cumsum(counts)
+        flat = np.arange(ends[-1] if len(ends) else 0)
+        places = flat + np.repeat(self.offsets[rows] - (ends - counts), counts)
+        values, columns = np.unique(self.codes[places], return_inverse=True)
+        has = np.zeros((len(rows), len(values)), dtype=bool)
+        has[np.repeat(np.arange(len(rows)), counts), columns] = True
+        return has
+
+    def having(self, values: Sequence[str]) -> np.ndarray:
+        """Which items have one of some values: bool `[n_items]`."""
+        wanted = [self.names[value] for value in values if value in self.names]
+        items = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        found = np.zeros(len(self.offsets) - 1, dtype=bool)
+        found[items[np.isin(self.codes, wanted)]] = True
+        return found
+
+
+def _is_text(dtype: Any) -> bool:
+    """Whether each value of a column has one way to be written."""
+    plain = (pl.String, pl.Boolean, pl.Categorical, pl.Enum, pl.Null)
+    return dtype.is_numeric() or dtype.is_temporal() or isinstance(dtype, plain)
+
+
+def in_order(
+    scores: np.ndarray,
+    k: int,
+    *,
+    diversity: float = 0.0,
+    vectors: np.ndarray | None = None,
+    caps: Sequence[tuple[int, np.ndarray]] = (),
+) -> np.ndarray:
+    """Places of up to `k` candidates, in the order of the list; see `Rules` for what it is.
+
+    The first item is the one with the largest score, whatever the diversity; of equal ones the earlier
+    candidate. A list is short where no candidate fits under the caps any more.
+
+    Args:
+        scores: finite `[n]`.
+        k: length of the list.
+        diversity: from 0 to 1.
+        vectors: number `[n, d]`, with diversity. A vector of length 0 is like nothing.
+        caps: for each capped column the cap, and which candidate has which value: bool `[n, n_values]`.
+
+    >>> genres = np.array([[True, False], [True, False], [False, True]])
+    >>> in_order(np.array([3.0, 2.0, 1.0]), 3, caps=[(1, genres)]).tolist()
+    [0, 2]
+    """
+    relevance = _scaled(scores)
+    unit = _unit(vectors) if diversity and vectors is not None else None
+    free = np.ones(len(scores), dtype=bool)
+    left = [np.full(has.shape[1], cap) for cap, has in caps]
+    nearest = np.full(len(scores), -np.inf)
+    value = relevance
+    chosen: list[int] = []
+    while len(chosen) < k and free.any():
+        place = int(np.argmax(np.where(free, value, -np.inf)))
+        chosen.append(place)
+        free[place] = False
+        for (_, has), room in zip(caps, left, strict=True):
+            room -= has[place]
+            free &= ~has[:, room == 0].any(axis=1)
+        if unit is not None:
+            nearest = np.maximum(nearest, unit @ unit[place])
+            value = (1 - diversity) * relevance - diversity * nearest
+    return np.array(chosen, dtype=np.int64)
+
+
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    """From 0 to 1, in float64, so that float32 scores that differ still do."""
+    wide = scores.astype(np.float64)
+    lowest, spread = wide.min(initial=np.inf), np.ptp(wide) if len(wide) else 0.0
+    return (wide - lowest) / spread if spread > 0 else np.zeros(len(wide))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)

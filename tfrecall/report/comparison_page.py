@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from tfrecall.headline import headline
+from tfrecall.evaluation.summary import headline
+from tfrecall.report.charts import intervals
 from tfrecall.report.figures import rules
 from tfrecall.report.pages import rendered
 from tfrecall.report.pictures import recall_curves
-from tfrecall.report.svg import intervals
 
 
 def comparison_page(compared: dict[str, Any]) -> str:

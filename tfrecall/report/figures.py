@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.evaluation import Evaluation
-from tfrecall.headline import headline
+from tfrecall.evaluation.summary import headline
 
 RULES = ("seen_removed", "seen_kept")
 EXPOSURE = ("coverage", "gini", "popularity_share", "novelty")

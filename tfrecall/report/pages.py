@@ -7,8 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ExportError
-from tfrecall.release.layout import write_atomically
 
 
 def rendered(template: str, **values: Any) -> str:

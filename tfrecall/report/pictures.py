@@ -7,8 +7,8 @@ import numpy as np
 from markupsafe import Markup
 
 from tfrecall.evaluation import Evaluation
+from tfrecall.report.charts import Series, joined, line_chart, percent, short
 from tfrecall.report.figures import exposures, rules
-from tfrecall.report.svg import Series, joined, line_chart, percent, short
 
 # Places between the ends of a curve over all items; more would not be seen.
 _STEPS = 60

@@ -10,9 +10,8 @@ import tomli_w
 from markupsafe import Markup
 
 from tfrecall.report import pictures
-from tfrecall.report.bars import Bars, bar_chart
+from tfrecall.report.charts import Bars, Series, bar_chart, line_chart, percent, short
 from tfrecall.report.pages import number, or_why_not, rendered, told
-from tfrecall.report.svg import Series, line_chart, percent, short
 
 # Metrics that are errors: the lower the better.
 ERRORS = ("rmse", "mae", "log_loss")

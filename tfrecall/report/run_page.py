@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tomli_w
 
+from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.titles import title_column, titles
 from tfrecall.evaluation import Evaluation
-from tfrecall.models.released import Released
-from tfrecall.models.retriever import Retriever
+from tfrecall.evaluation.released import Released
 from tfrecall.report import figures, pictures
 from tfrecall.report.item_map import item_map
 from tfrecall.report.pages import or_why_not, rendered, told
 from tfrecall.report.users import Explain, example_users
-from tfrecall.titles import title_column, titles
 
 if TYPE_CHECKING:  # which hands its page over and is above
-    from tfrecall.run import Outcome
+    from tfrecall.runs.retrieval import Outcome
 
 
 class WithVectors(Retriever, Protocol):

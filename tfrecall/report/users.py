@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall.answers.lists import Explanation
+from tfrecall.core.results import Explanation
+from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import Lists, user_lists
-from tfrecall.models.retriever import Retriever
 
 # From the shortest history among the test users to the longest; chosen by nothing else.
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
-from tfrecall.layers.interests import apart, closest, to_the_first_largest, together
+from tfrecall.layers.encoders.interests import apart, closest, to_the_first_largest, together
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")

@@ -4,12 +4,39 @@ from typing import Any, Literal, get_args
 
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
+from tfrecall.layers.encoders.interests import best_scores, closest
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
-from tfrecall.layers.interests import best_scores, closest
-from tfrecall.tasks.beside_the_batch import BesideTheBatch
-from tfrecall.tasks.candidates import Candidates, distinct_columns
+from tfrecall.tasks.candidates import BesideTheBatch, Candidates, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
-from tfrecall.tasks.cross_entropy import sparse_cross_entropy
+
+
+@tf.custom_gradient
+def sparse_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
+    """The values and the gradient of `tf.nn.sparse_softmax_cross_entropy_with_logits`.
+
+    TensorFlow's kernel divides and compares element by element; here the matrix goes through the
+    vectorised `softmax`, and the true column is corrected apart.
+
+    Args:
+        logits: float `[n, columns]`, at least one column.
+        labels: int `[n]`, the true column of each row.
+
+    Returns:
+        Float `[n]`: log sum_j exp(logits_ij) - logits_i,label.
+    """
+    probabilities = tf.nn.softmax(logits)
+    # The largest probability is 1 / columns or more, so its logarithm is finite where others are not.
+    log_sum = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
+    positives = tf.gather(logits, labels, batch_dims=1)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        rows = tf.range(tf.shape(labels)[0], dtype=labels.dtype)
+        places = tf.stack([rows, labels], axis=1)
+        weighted = probabilities * upstream[:, tf.newaxis]
+        return tf.tensor_scatter_nd_sub(weighted, places, upstream), None
+
+    return log_sum - positives, gradient
+
 
 # Scores of what may not count: small enough for exp() to be 0, large enough to be added to.
 MASKED = -1e9
@@ -75,7 +102,7 @@ class InBatchSoftmax(BesideTheBatch):
     References:
         Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations",
         RecSys 2019, section 3. The others are named in `tfrecall.tasks.corrections` and
-        `tfrecall.tasks.memory`.
+        `tfrecall.tasks.candidates`.
     """
 
     needs_catalogue = False

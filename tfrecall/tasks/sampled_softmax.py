@@ -7,7 +7,7 @@ import numpy as np
 
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError, DataError, nearest
-from tfrecall.layers.interests import apart, closest, to_the_first_largest, together
+from tfrecall.layers.encoders.interests import apart, closest, to_the_first_largest, together
 from tfrecall.layers.randomness import RandomStream
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.samplers import Sampler, StratifiedSampler

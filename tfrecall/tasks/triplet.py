@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
-from tfrecall.negatives import Hard, Source
-from tfrecall.tasks.pairs import PairTask, mean_over
+from tfrecall.schema.negatives import Hard, Source
+from tfrecall.tasks.pairwise import PairTask, mean_over
 
 # Below this a square counts as one: the root of 0 has no gradient.
 SMALLEST_SQUARE = 1e-12

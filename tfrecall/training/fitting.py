@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras
-from tfrecall.checkpoint_file import CheckpointFile
-from tfrecall.checkpoints import Checkpoints
-from tfrecall.config import HistoriesConfig
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
-from tfrecall.models.examples import TrainingExamples, validation_examples
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.training.judge import Judge
+from tfrecall.schema.targets import HistoriesConfig
+from tfrecall.training.checkpoints import CheckpointFile, Checkpoints
+from tfrecall.training.inputs.examples import TrainingExamples, validation_examples
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
+from tfrecall.training.ranking_metric import Judge
 
 MONITOR = "factorized_top_k/top_100_categorical_accuracy"
 # Rows of a validation batch, and at most so many scores: a quarter of a gigabyte.

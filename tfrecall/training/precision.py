@@ -6,12 +6,12 @@ from typing import Any
 
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.errors import ConfigError
-from tfrecall.layers.attention import AttentionBlock
-from tfrecall.layers.causal import CausalEncoder
 from tfrecall.layers.crosses import Crosses
-from tfrecall.layers.dropout import Dropout
+from tfrecall.layers.encoders.attention import AttentionBlock
+from tfrecall.layers.encoders.causal import CausalEncoder
 from tfrecall.layers.features import FeatureLayer
 from tfrecall.layers.pooling import MaskedMeanPooling
+from tfrecall.layers.randomness import Dropout
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 

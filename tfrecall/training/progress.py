@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras, tf
-from tfrecall.checkpoint_file import CheckpointFile
-from tfrecall.checkpoints import Checkpoints
-from tfrecall.config import is_lower_better
 from tfrecall.errors import CheckpointError, ConfigError, nearest
+from tfrecall.evaluation.metrics import is_lower_better
+from tfrecall.training.checkpoints import CheckpointFile, Checkpoints
 
 Logs = dict[str, Any]
 

@@ -1,0 +1,265 @@
+"""A recipe for a log nobody wrote one for: it loads, it fits the files, and it says why."""
+
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from tests.tiny import tiny_interactions
+from tfrecall.cli import app
+from tfrecall.config.inference import propose
+from tfrecall.config.inference.settings import Facts, choose_training, monitored_k
+from tfrecall.config.inference.toml import value
+from tfrecall.config.recipes import load_config
+from tfrecall.errors import DataError
+from tfrecall.runs.preparation import prepare
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The tiny log under other names, as files."""
+    data, folder = tiny_interactions(), tmp_path_factory.mktemp("shop")
+    names = {"user_id": "customer_id", "item_id": "sku"}
+    log = data.log.rename({**names, "timestamp": "bought_at"}).with_columns(
+        price=pl.int_range(pl.len()) * 0.5, basket_id=pl.int_range(pl.len()) // 3
+    )
+    log.write_csv(folder / "purchases.csv")
+    data.users.rename({"user_id": "customer_id"}).write_parquet(folder / "customers.parquet")
+    data.items.rename({"item_id": "sku"}).write_parquet(folder / "products.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def proposal(folder):
+    return propose(folder / "purchases.csv", folder / "customers.parquet", folder / "products.parquet")
+
+
+def test_columns_are_found_and_features_chosen(proposal):
+    config = proposal.config()
+    assert (config.recipe, config.data.user_column, config.data.item_column) == (
+        "purchases",
+        "customer_id",
+        "sku",
+    )
+    query = {f.column: f.type for f in config.schema.query}
+    assert query["user_id"] == "categorical"
+    assert "timestamp" not in query, "the time orders the log and is no feature unless it is added"
+    assert query["device"] == "categorical"
+    assert query["tags"] == "multi_categorical"
+    candidate = {f.column: f.type for f in config.schema.candidate}
+    assert candidate["item_id"] == "categorical"
+    assert candidate["genres"] == "multi_categorical"
+    assert candidate["price"] == "bucketized"
+    assert "basket_id" not in query
+
+
+def test_what_stands_in_two_tables_is_read_where_it_describes_a_thing(proposal):
+    # Both the log and the products have a price, which a run would refuse.
+    assert proposal.config().data.ignore_columns == ("log.price",)
+    assert "log.price: left out: stands in the items table" in "\n".join(proposal.said)
+
+
+def test_the_file_loads_and_fits_the_data(proposal, tmp_path):
+    file = tmp_path / "purchases.toml"
+    file.write_text(proposal.to_toml(f"tfrecall run {file}"), "utf-8")
+    config = load_config(str(file))
+    assert config == proposal.config()
+    prepared = prepare(config, lambda note: None)
+    assert prepared.validation is not None
+    assert prepared.known.items.height == 40
+
+
+def test_every_column_has_a_line_with_its_reason(proposal):
+    text = proposal.to_toml()
+    assert "#   tfrecall run recipe.toml\n" in text
+    for one in (*proposal.judged, *proposal.query, *proposal.candidate):
+        assert f"{one.column}: " in text
+        assert one.why.split()[0] in text
+    assert "# Left out:\n#   log.timestamp" in text
+    assert "#   log.price" in text
+
+
+def test_settings_take_precedence(proposal):
+    assert proposal.config(["training.epochs=3"]).training.epochs == 3
+
+
+def write(folder, **columns):
+    pl.DataFrame(columns).write_csv(folder / "log.csv")
+    return folder / "log.csv"
+
+
+def test_users_who_come_once_are_split_by_time(tmp_path):
+    log = write(
+        tmp_path,
+        user_id=[f"u{i}" for i in range(300)],
+        item_id=[f"i{i % 7}" for i in range(300)],
+        timestamp=[f"2024-01-01T00:{i // 60:02}:{i % 60:02}" for i in range(300)],
+    )
+    proposal = propose(log)
+    config = proposal.config()
+    assert config.split.method == "by_time"
+    assert "have one event" in proposal.reasons["split"][0]
+    prepared = prepare(config, lambda note: None)
+    # From the 90 % quantile on; of the rows before, again.
+    assert (len(prepared.known), len(prepared.test), len(prepared.validation)) == (270, 30, 27)
+
+
+def test_equal_times_give_no_feature_and_keep_the_order_of_the_file(tmp_path):
+    users = [f"u{i % 30}" for i in range(120)]
+    log = write(tmp_path, user_id=users, item_id=[f"i{i % 7}" for i in range(120)], timestamp=[5] * 120)
+    proposal = propose(log)
+    assert [f.column for f in proposal.config().schema.query] == ["user_id"]
+    notes = []
+    prepared = prepare(proposal.config(), notes.append)
+    assert any("all timestamps are equal: the order of the file" in note for note in notes)
+    assert prepared.test.log["item_id"].to_list() == [f"i{i % 7}" for i in range(90, 120)]
+
+
+def test_a_log_without_times_is_taken_in_the_order_of_the_file(tmp_path):
+    log = write(
+        tmp_path, user=[f"u{i % 30}" for i in range(120)], item=[f"i{i % 7}" for i in range(120)]
+    )
+    config = propose(log).config()
+    assert config.data.timestamp_column == ""
+    assert len(prepare(config, lambda note: None).test) == 30
+
+
+def test_users_with_two_events_are_validated_by_none(tmp_path):
+    log = write(
+        tmp_path,
+        user_id=[f"u{i % 50}" for i in range(100)],
+        item_id=[f"i{i % 7}" for i in range(100)],
+        timestamp=[*range(100)],
+    )
+    config = propose(log).config()
+    assert (config.split.validation_fraction, config.training.refit) == (0.0, False)
+    assert prepare(config, lambda note: None).validation is None
+
+
+def test_ratings_that_cannot_be_read_are_left_out_and_said(tmp_path):
+    log = write(
+        tmp_path,
+        user_id=["a", "a", "b", "b"],
+        item_id=["x", "y", "x", "y"],
+        timestamp=[1, 2, 3, 4],
+        rating=[None, 1.0, 2.0, 3.0],
+    )
+    proposal = propose(log)
+    assert proposal.config().data.ignore_columns == ("log.rating",)
+    assert "No rating is read." in " ".join(proposal.said)
+    assert "rating" not in prepare(proposal.config(), lambda note: None).known.log.columns
+
+
+@pytest.mark.parametrize(("absent", "policy", "rows"), [(1, "drop", 399), (40, "add", 400)])
+def test_items_that_the_table_lacks_are_dropped_if_few_and_added_if_many(
+    tmp_path, absent, policy, rows
+):
+    items = [f"i{i % 40}" if i >= absent else f"new{i}" for i in range(400)]
+    log = write(
+        tmp_path, user_id=[f"u{i % 50}" for i in range(400)], item_id=items, timestamp=[*range(400)]
+    )
+    table = pl.DataFrame(
+        {"item_id": [f"i{i}" for i in range(40)], "price": [i * 0.5 for i in range(40)]}
+    )
+    table.write_csv(tmp_path / "items.csv")
+    proposal = propose(log, items=tmp_path / "items.csv")
+    config = proposal.config()
+    assert config.data.missing_items == policy
+    # Items that are added have no price, and a number cannot be unknown.
+    assert ("price" in config.schema.candidate_columns) == (policy == "drop")
+    prepared = prepare(config, lambda note: None)
+    assert len(prepared.known) + len(prepared.test) == rows
+
+
+def test_a_log_of_one_user_is_refused(tmp_path):
+    log = write(tmp_path, user_id=["a", "a"], item_id=["x", "y"], timestamp=[1, 2])
+    with pytest.raises(DataError, match="at least two users and two items"):
+        propose(log)
+
+
+@given(st.text(max_size=20))
+def test_texts_are_written_as_toml_reads_them(text):
+    from tfrecall.config.recipes import tomllib
+
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    assert tomllib.loads(f"x = {value({'a b': [text]})}") == {"x": {"a b": [text]}}
+
+
+def test_strange_names_and_paths_are_written_so_that_they_can_be_read(tmp_path):
+    folder = tmp_path / 'a "folder" of 🎬 = films\\'
+    folder.mkdir()
+    log = write(
+        folder,
+        **{
+            "user_id": [f"u{i % 30}" for i in range(120)],
+            "item_id": [f"i{i % 7}" for i in range(120)],
+            "timestamp": [*range(120)],
+            "a\nname = [with] \x07 all 'kinds' of \"things\"": ["a", "b"] * 60,
+        },
+    )
+    config = propose(log).config()
+    assert config.data.source == str(log)
+    assert len(prepare(config, lambda note: None).test) == 30
+
+
+@given(st.integers(2, 10**8), st.integers(2, 10**7), st.booleans())
+def test_settings_are_valid_for_logs_of_every_size(rows, items, has_validation):
+    facts = Facts(rows, rows // 2, items, 0.0, 0.0, has_validation, "leave_last_out")
+    choice = choose_training(facts)
+    assert 1 <= monitored_k(items) <= items
+    assert choice.training["refit"] == has_validation
+
+
+# At the command line
+
+
+def ask(*arguments, status=0):
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+def test_init_writes_a_file_that_loads_and_never_over_another(folder, tmp_path):
+    file = tmp_path / "mine.toml"
+    arguments = ["recipes", "init", folder / "purchases.csv", "--out", file]
+    result = ask(*arguments)
+    assert "log.price: left out: known only with the event" in result.stderr
+    assert f"tfrecall run {file}" in result.stdout
+    assert load_config(str(file)).data.item_column == "sku"
+    assert "is there already" in ask(*arguments, status=1).stderr
+    answer = json.loads(ask(*arguments, "--force", "--json").stdout)
+    assert answer["config"]["recipe"] == "purchases"
+    assert "ends in .toml" in ask(*arguments[:-1], tmp_path / "mine.txt", status=1).stderr
+
+
+def test_a_run_without_a_recipe_says_what_it_infers(folder, monkeypatch):
+    seen = []
+
+    def run(config, out, listener, **options):
+        seen.append(config)
+        raise DataError("enough")
+
+    monkeypatch.setattr("tfrecall.runs.retrieval.run", run)
+    options = ["--data", folder / "purchases.csv", "--set", "training.epochs=2"]
+    said = ask("run", *options, status=1).stderr
+    assert "Inferred from the files" in said
+    assert 'The user is taken from the column "customer_id"' in said
+    assert (seen[0].recipe, seen[0].training.epochs) == ("purchases", 2)
+    ask("run", "two_tower_ml100k", *options, status=1)
+    assert seen[1].recipe == "two_tower_ml100k"
+
+
+def test_movielens_folders_have_their_own_recipe(movielens_folder, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "tfrecall.runs.retrieval.run", lambda config, *_, **__: seen.append(config) or 1 / 0
+    )
+    CliRunner().invoke(app, ["run", "--data", str(movielens_folder / "ml-100k")])
+    CliRunner().invoke(app, ["run"])
+    assert [config.recipe for config in seen] == ["two_tower_ml100k"] * 2

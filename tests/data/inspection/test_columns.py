@@ -1,0 +1,147 @@
+"""Columns of logs that people have, found by name, by the tables and by content."""
+
+import polars as pl
+import pytest
+
+from tfrecall.data.inspection.columns import find_columns, words_of
+from tfrecall.errors import DataError, MissingColumnError
+
+TIMES = ["2024-05-31", "2024-06-01", "2024-06-02"]
+EPOCH = [1_700_000_000, 1_700_000_100, 1_700_000_200]
+IDS = [7, 8, 7]
+
+# Headers of public data sets and of shops, with the user, item and time that a person would name.
+HEADERS = {
+    "user_id,item_id,rating,timestamp": ("user_id", "item_id", "timestamp"),
+    "userId,movieId,rating,timestamp": ("userId", "movieId", "timestamp"),
+    "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country": (
+        "CustomerID",
+        "StockCode",
+        "InvoiceDate",
+    ),
+    "t_dat,customer_id,article_id,price,sales_channel_id": ("customer_id", "article_id", "t_dat"),
+    "timestamp,visitorid,event,itemid,transactionid": ("visitorid", "itemid", "timestamp"),
+    "reviewerID,asin,overall,unixReviewTime": ("reviewerID", "asin", "unixReviewTime"),
+    "household_key,BASKET_ID,DAY,PRODUCT_ID,QUANTITY": ("household_key", "PRODUCT_ID", "DAY"),
+    "event_time,event_type,product_id,category_id,price,user_id,user_session": (
+        "user_id",
+        "product_id",
+        "event_time",
+    ),
+    "customer,sku,purchased_at,qty": ("customer", "sku", "purchased_at"),
+    "User-ID,ISBN,Book-Rating,date": ("User-ID", "ISBN", "date"),
+    "member id,Product Code,Order Date": ("member id", "Product Code", "Order Date"),
+    "customer_name,customer_id,product_name,product_id,created_at": (
+        "customer_id",
+        "product_id",
+        "created_at",
+    ),
+}
+
+
+def log(header):
+    """Rows under a header; what names a time holds dates."""
+    names = header.split(",")
+    times = ("time", "date", "dat", "timestamp", "at", "day", "reviewtime")
+    return pl.DataFrame(
+        {name: TIMES if words_of(name)[-1] in times else IDS for name in names}, strict=False
+    )
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_headers_that_people_have_are_understood(header):
+    found = find_columns(log(header))
+    assert found.columns[:3] == HEADERS[header]
+    defaults = {"user_id", "item_id", "timestamp"}
+    guessed = set(HEADERS[header]) - defaults
+    assert sum("is taken from" in said for said in found.said if "rating" not in said) == len(guessed)
+
+
+def test_a_guess_is_said_with_the_option_that_names_another():
+    found = find_columns(log("household_key,sku,when"), {"timestamp": "when"})
+    assert found.columns[:3] == ("household_key", "sku", "when")
+    assert found.said[0] == (
+        'The user is taken from the column "household_key", by its name; --user-column names another.'
+    )
+    assert not any("when" in said for said in found.said)  # a name that was given is no guess
+
+
+def test_a_name_that_was_given_must_be_there():
+    with pytest.raises(
+        MissingColumnError, match=r'no column "houshold".*mean "household".*--user-column'
+    ):
+        find_columns(log("household,sku,date"), {"user_id": "houshold"})
+
+
+@pytest.mark.parametrize(
+    ("header", "word", "candidates"),
+    [
+        ("customer_id,visitor_id,sku,date", "user", '"customer_id", "visitor_id"'),
+        ("customer_id,product_id,movie_id,date", "item", '"product_id", "movie_id"'),
+        ("customer_id,sku,order_date,delivery_date", "time", '"order_date", "delivery_date"'),
+    ],
+)
+def test_several_candidates_are_refused_with_their_names(header, word, candidates):
+    with pytest.raises(DataError, match=f"could be the {word}: {candidates}. Name the one that is: --"):
+        find_columns(log(header))
+
+
+def test_a_table_decides_between_candidates():
+    items = pl.DataFrame({"movie_id": [7, 8], "title": ["A", "B"]})
+    found = find_columns(log("customer_id,product_id,movie_id,date"), items=items)
+    assert found.columns.item_id == "movie_id"
+
+
+def test_a_table_names_the_item_where_the_name_says_nothing():
+    items = pl.DataFrame({"thing": [7, 8], "title": ["A", "B"]})
+    found = find_columns(log("customer_id,thing,other,date"), items=items)
+    assert found.columns.item_id == "thing"
+    assert "which is the key of the item table" in " ".join(found.said)
+
+
+def test_the_last_column_of_ids_is_the_item():
+    frame = pl.DataFrame(
+        {"customer_id": IDS, "zeug": ["a", "a", "b"], "zeit": EPOCH, "text": list("xyz")}
+    )
+    assert find_columns(frame).columns[:3] == ("customer_id", "zeug", "zeit")
+
+
+def test_of_other_columns_the_one_that_is_called_an_id_is_the_item():
+    frame = pl.DataFrame({"customer_id": IDS, "land": list("aab"), "ding_nr": list("xyx"), "ts": EPOCH})
+    assert find_columns(frame).columns.item_id == "ding_nr"
+    with pytest.raises(DataError, match='could be the item: "land", "ding"'):
+        find_columns(frame.rename({"ding_nr": "ding"}))
+
+
+def test_two_columns_of_ids_without_a_name_are_not_told_apart():
+    frame = pl.DataFrame({"wer": ["a", "a", "b"], "was": ["x", "y", "x"], "timestamp": EPOCH})
+    with pytest.raises(
+        MissingColumnError, match=r"looks like the user\. Its columns: wer, was, timestamp"
+    ):
+        find_columns(frame)
+
+
+def test_of_date_and_time_of_day_the_one_that_is_a_time_is_taken():
+    frame = pl.DataFrame({"user": IDS, "item": IDS, "date": TIMES, "time": ["12:30", "12:31", "12:32"]})
+    assert find_columns(frame).columns.timestamp == "date"
+
+
+def test_a_log_without_times_is_in_the_order_of_the_file():
+    found = find_columns(pl.DataFrame({"user": IDS, "item": IDS, "price": [1, 2, 3]}))
+    assert found.columns.timestamp == ""
+    assert "the order of the file" in found.said[-1]
+
+
+def test_ratings_are_numbers_without_nulls_and_are_left_out_in_doubt():
+    frame = pl.DataFrame({"user_id": IDS, "item_id": IDS, "timestamp": EPOCH, "stars": [1.0, 2.0, 3.0]})
+    assert find_columns(frame).columns.rating == "stars"
+    both = frame.with_columns(score=pl.col("stars"))
+    found = find_columns(both)
+    assert found.columns.rating is None
+    assert found.said == ('No rating is read: "stars", "score" could be it; --rating-column names it.',)
+
+
+def test_quantities_are_no_weights_unless_they_are_named():
+    frame = pl.DataFrame({"user_id": IDS, "item_id": IDS, "timestamp": EPOCH, "quantity": [1, 2, 3]})
+    assert find_columns(frame).columns.weight is None
+    assert find_columns(frame, {"weight": "quantity"}).columns.weight == "quantity"

@@ -1,0 +1,185 @@
+"""What is said about a log is what is in it, also about one that a run would refuse."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from tfrecall.cli import app
+from tfrecall.data import describe
+from tfrecall.data.inspection.profiles import gini, top_share
+from tfrecall.errors import DataError
+
+LOG = pl.DataFrame(
+    {
+        "customer_id": ["a", "a", "a", "b", "b", "c"],
+        "sku": ["x", "x", "y", "x", "y", "x"],
+        "bought_at": [
+            "2024-05-01",
+            "2024-05-01",
+            "2024-05-03",
+            "2024-05-02",
+            "2024-05-04",
+            "2024-05-11",
+        ],
+        "stars": [5, 5, 1, 3, 4, 2],
+        "shop": ["north"] * 6,
+    }
+)
+ITEMS = pl.DataFrame({"sku": ["x", "z", "w"], "title": ["Tea", None, "Mug"], "note": [None] * 3})
+
+
+@pytest.fixture
+def found():
+    return describe(LOG, items=ITEMS)
+
+
+def test_sizes_and_repetitions(found):
+    assert (found.rows, found.users, found.items) == (6, 3, 2)
+    assert found.density == 5 / (3 * 2)  # a-x, a-y, b-x, b-y, c-x
+    assert found.repeated_share == pytest.approx(1 / 6)  # a bought x twice
+    assert found.exact_duplicates == 1
+    assert found.single_event_users == 1
+    assert found.equal_times == pytest.approx(2 / 6)
+
+
+def test_times_and_ratings(found):
+    assert found.time == {"first": "2024-05-01T00:00:00", "last": "2024-05-11T00:00:00", "days": 10}
+    assert found.rating["mean"] == pytest.approx(20 / 6)
+    assert found.rating["values"] == {"1": 1, "2": 1, "3": 1, "4": 1, "5": 2}
+
+
+def test_distributions(found):
+    assert found.history_lengths["mean"] == 2  # 3, 2, 1
+    assert (found.history_lengths["min"], found.history_lengths["max"]) == (1, 3)
+    assert found.popularity["max"] == 4
+    assert found.popularity["gini"] == pytest.approx(2 * (1 * 2 + 2 * 4) / (2 * 6) - 3 / 2)
+
+
+def test_gaps_between_log_and_table(found):
+    assert found.missing == {"items": {"ids": 1, "events": 2}}  # y
+    assert found.never_seen == {"items": 2}  # z and w
+    assert "1 items of the log (33.3% of the events) are not in the item table" in " ".join(
+        found.advice
+    )
+    assert len(found.refused) == 1
+    assert "not in the items table" in found.refused[0]
+
+
+def test_empty_and_constant_columns_are_named(found):
+    assert "log.shop (constant), items.note (empty)" in " ".join(found.advice)
+
+
+def test_guesses_are_said(found):
+    assert [said.split('"')[1] for said in found.guessed] == [
+        "customer_id",
+        "sku",
+        "bought_at",
+        "stars",
+    ]
+
+
+def test_a_log_that_is_refused_is_described_as_far_as_possible():
+    log = pl.DataFrame(
+        {
+            "user_id": ["a", None, "b", "b", " "],
+            "item_id": ["x", "x", "y", "x", "y"],
+            "timestamp": ["2024-05-01", "2024-05-01", "soon", "2024-05-01", None],
+            "discount": [0.1, float("nan"), 0.2, 0.3, 0.4],
+        }
+    )
+    users = pl.DataFrame({"user_id": ["a", "a"]})
+    found = describe(log, users=users)
+    assert (found.rows, found.usable_rows, found.users) == (5, 3, 2)
+    assert found.time is None
+    said = " | ".join(found.refused)
+    for text in ("null or empty ids", "without a timestamp", '"discount"', "duplicate ids"):
+        assert text in said
+    assert len(found.refused) == 4
+
+
+def test_a_log_that_can_be_used_is_refused_nothing():
+    assert describe(LOG).refused == ()
+
+
+def test_a_log_without_any_event_is_refused():
+    with pytest.raises(DataError, match="no row with a user and an item"):
+        describe(LOG.with_columns(sku=pl.lit(None, pl.String)), item_id="sku")
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (LOG, "Split: leave_last_out"),
+        (LOG.unique("customer_id", maintain_order=True), "Split: by_time. 100% of the users have one"),
+        (
+            LOG.unique("customer_id", maintain_order=True).with_columns(bought_at=pl.lit("2024-05-01")),
+            "Split: random",
+        ),
+        (LOG, "17% of the events repeat an item that the user had before: people come back"),
+        (LOG.unique(["customer_id", "sku"]), "0% of the events repeat an item"),
+        (LOG.drop("bought_at"), "There are no times"),
+    ],
+)
+def test_advice_follows_the_figures(log, said):
+    assert said in " ".join(describe(log).advice)
+
+
+def test_movielens_folders_and_interactions_are_described(movielens_folder, tiny_log):
+    found = describe(movielens_folder / "ml-100k")
+    assert (found.rows, found.users, found.items, found.refused) == (100_000, 943, 1_682, ())
+    assert describe(tiny_log).never_seen["users"] == 1  # the absent user
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_the_gini_coefficient_is_the_mean_difference(counts):
+    # Half the relative mean absolute difference of all pairs, which is its definition.
+    counts = np.array(counts)
+    pairs = np.abs(counts[:, np.newaxis] - counts).mean()
+    wanted = pairs / (2 * counts.mean()) if counts.any() else 0
+    assert gini(counts) == pytest.approx(wanted)
+    assert top_share(counts, 1.0) == pytest.approx(1.0 if counts.any() else 0)
+
+
+# At the command line
+
+
+@pytest.fixture
+def file(tmp_path):
+    LOG.write_csv(tmp_path / "log.csv")
+    return tmp_path / "log.csv"
+
+
+def ask(*arguments, status=0):
+    result = CliRunner().invoke(app, ["data", "describe", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def test_the_command_prints_tables_and_advice(file):
+    shown = ask(file).stdout
+    assert "events of a user" in shown
+    assert "Advice:\n- 6 events of 3 users with 2 items: very few." in shown
+
+
+def test_the_command_gives_json_of_everything(file):
+    answer = json.loads(ask(file, "--json").stdout)
+    assert answer["columns"]["item_id"] == "sku"
+    assert {"refused", "guessed", "advice", "profiles", "popularity"} <= set(answer)
+    assert "arrays" not in answer
+
+
+def test_the_command_draws_a_picture(file, tmp_path):
+    pytest.importorskip("matplotlib")
+    for name in ("a.png", "a.svg"):
+        ask(file, "--picture", tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 5_000
+    assert "A picture is a file of .png" in ask(file, "--picture", "a.txt", status=1).stderr
+
+
+def test_a_named_column_that_is_not_there_is_refused(file):
+    assert 'no column "skus"' in ask(file, "--item-column", "skus", status=1).stderr

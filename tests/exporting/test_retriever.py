@@ -1,0 +1,384 @@
+"""Export: all or nothing, and never anything that answers unlike the live model."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.tiny import ANNOY, N_ITEMS
+from tfrecall._keras import tf
+from tfrecall.data import synthetic
+from tfrecall.errors import ConfigError, ExportError
+from tfrecall.exporting import retriever as exporting
+from tfrecall.exporting.retriever import export, sample_queries
+from tfrecall.exporting.signatures import FILE
+from tfrecall.release import load
+from tfrecall.release.manifest import read_manifest
+from tfrecall.schema.features import Categorical, Schema
+
+
+@pytest.fixture
+def root(tiny_root, tmp_path):
+    return shutil.copytree(tiny_root, tmp_path / "release")
+
+
+@pytest.fixture
+def untested(monkeypatch):
+    """Export without the fresh process, where it is not what is tested."""
+    monkeypatch.setattr(exporting, "check_round_trip", lambda *args: 0.0)
+
+
+def contents(root):
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def small_model():
+    from tfrecall.models.two_tower import TwoTower
+
+    data = synthetic(6, 6, 40)
+    model = TwoTower(
+        Schema(query=[Categorical("user_id", 2)], candidate=[Categorical("item_id", 2)]),
+        layer_sizes=[],
+        name="small",
+    )
+    model.adapt(data)
+    return model
+
+
+# What it writes
+
+
+def test_the_manifest_tells_of_the_model_and_the_comparison(tiny_root, tiny_model):
+    manifest = read_manifest(tiny_root)
+    assert manifest["model"]["name"] == "tiny"
+    assert manifest["model"]["candidates"] == N_ITEMS
+    assert manifest["model"]["dimension"] == 8
+    assert manifest["query"]["forms"] == tiny_model.query_tower.forms
+    assert manifest["query"]["defaults"]["timestamp"] == tiny_model.interactions.log["timestamp"].max()
+    assert manifest["index"]["annoy"]["n_trees"] == ANNOY.n_trees
+    assert 0 <= manifest["round_trip"]["largest_relative_difference"] <= 1e-5
+    assert set(manifest["made_with"]) == {"python", "tfrecall", "tensorflow", "tf-keras", "annoy"}
+
+
+def test_facts_and_documents_are_kept(untested, tmp_path):
+    export(
+        small_model(),
+        tmp_path,
+        k=2,
+        facts={"test": {"mrr": 0.5}},
+        documents=lambda manifest: {"notes.txt": f"version {manifest['version']}"},
+    )
+    assert read_manifest(tmp_path)["test"] == {"mrr": 0.5}
+    assert (tmp_path / "notes.txt").read_text() == "version 1"
+
+
+def test_another_version_is_another_file_tree_and_both_answer(untested, root, tiny_model):
+    before = contents(root)
+    released = export(tiny_model, root, index=None, k=3)
+    assert released.version == 2
+    assert {name: before[name] for name in before if "/1" in name}.items() <= contents(root).items()
+    queries = ["u1", "nobody"]
+    assert load(root, version=1).recommend(queries, 5) == load(root).recommend(queries, 5)
+    with pytest.raises(ConfigError, match='no index "annoy"'):
+        released.recommend(queries, 5, index="annoy")
+
+
+@pytest.mark.parametrize("name", ["query", "candidate", "retrieval"])
+def test_warm_up_records_ask_signatures_that_exist_and_are_answered(tiny_root, name):
+    """As TF Serving replays them: one that fails would keep the version from loading."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = tiny_root / name / "1"
+    signatures = tf.saved_model.load(str(path)).signatures
+    asked = []
+    for record in tf.data.TFRecordDataset(str(path / FILE)):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        answer = signatures[request.model_spec.signature_name](
+            **{key: tf.constant(value) for key, value in inputs.items()}
+        )
+        assert all(len(values) == 1 for values in answer.values())
+        assert request.model_spec.name == name
+        asked.append(request.model_spec.signature_name)
+    wanted = ["serving_default", "recommend"] if name == "retrieval" else ["serving_default"]
+    assert asked == wanted
+
+
+def test_sample_queries_end_with_one_of_nobody(tiny_model):
+    queries = sample_queries(tiny_model, 4)
+    assert {len(values) for values in queries.values()} == {5}
+    assert queries["user_id"][-1] == "[UNK]"
+    assert set(queries["tags"][-1]) == {""}
+    assert set(queries["user_id"][:-1]) <= set(tiny_model.interactions.users["user_id"])
+
+
+def test_candidates_named_by_another_column_keep_it(untested, tmp_path):
+    """The id column becomes `item_id`; a column of that name that names nothing gives way."""
+    from tfrecall.models.two_tower import TwoTower
+
+    ratings = tf.data.Dataset.from_tensor_slices(
+        {"user_id": ["a", "b", "a"], "movie_title": ["X", "Y", "Z"], "item_id": ["1", "2", "3"]}
+    ).batch(2)
+    movies = tf.data.Dataset.from_tensor_slices(
+        {"movie_title": ["X", "Y", "Z"], "item_id": ["1", "2", "3"]}
+    )
+    schema = Schema(
+        query=[Categorical("user_id", 2)],
+        candidate=[Categorical("movie_title", 2), Categorical("item_id", 2)],
+        candidate_id="movie_title",
+    )
+    model = TwoTower(schema, layer_sizes=[2])
+    model.adapt(ratings, movies)
+    released = export(model, tmp_path, index=None, k=2)
+    (answer,) = released.recommend(["a"], 3, columns=["movie_title"])
+    assert sorted(answer.item_ids) == ["X", "Y", "Z"]
+    assert [item["movie_title"] for item in answer.items] == answer.item_ids
+    assert not answer.known
+    assert released.items.columns[0] == "item_id"
+
+
+def test_models_that_differ_in_candidates_only_have_different_fingerprints(tiny_model):
+    vectors = tiny_model.embed_candidates()
+    one = exporting._fingerprint(tiny_model, vectors)
+    assert one == exporting._fingerprint(tiny_model, vectors)
+    assert one != exporting._fingerprint(tiny_model, vectors[::-1].copy())
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize("k", [0, -1, N_ITEMS + 1])
+def test_an_impossible_k_is_refused(tiny_model, tmp_path, k):
+    with pytest.raises(ConfigError, match=rf"between 1 and the {N_ITEMS} candidates. Received: {k}"):
+        export(tiny_model, tmp_path / "out", k=k)
+    assert not (tmp_path / "out").exists()
+
+
+def test_facts_that_json_cannot_hold_are_refused_at_once(tiny_model, tmp_path):
+    with pytest.raises(ConfigError, match="cannot hold these `facts`"):
+        export(tiny_model, tmp_path / "out", k=1, facts={"mrr": np.float32(0.5)})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_refused(tiny_model, root, monkeypatch, value):
+    vectors = tiny_model.embed_candidates().copy()
+    vectors[3, 1] = value
+    monkeypatch.setattr(tiny_model, "embed_candidates", lambda: vectors)
+    before = contents(root)
+    with pytest.raises(ExportError, match=r"1 of 40 candidate vectors hold NaN.*learning rate"):
+        export(tiny_model, root, k=1)
+    assert contents(root) == before
+
+
+def another(vectors):
+    vectors = vectors.copy()
+    vectors[7] *= 1.01
+    return vectors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["query", "candidate", "retrieval"])
+def test_a_model_that_answers_otherwise_is_not_published(tiny_model, root, monkeypatch, part):
+    if part == "query":
+        original = tiny_model.query_tower.embed
+        monkeypatch.setattr(tiny_model.query_tower, "embed", lambda raw: original(raw) * 1.001)
+    elif part == "candidate":
+        vectors = another(tiny_model.embed_candidates())
+        monkeypatch.setattr(tiny_model, "embed_candidates", lambda: vectors)
+    else:
+        save = exporting.save_retrieval
+
+        def spoiled(tower, catalogue, vectors, *others):
+            save(tower, catalogue, another(vectors), *others)
+
+        monkeypatch.setattr(exporting, "save_retrieval", spoiled)
+    before = contents(root)
+    with pytest.raises(ExportError, match=f"The exported model {part}.*Nothing was published"):
+        export(tiny_model, root, k=5)
+    assert contents(root) == before
+
+
+@pytest.mark.slow
+def test_a_model_that_does_not_load_is_not_published(tiny_model, root, monkeypatch):
+    save = exporting.save_tower
+
+    def spoiled(tower, output, path):
+        save(tower, output, path)
+        os.truncate(os.path.join(path, "saved_model.pb"), 100)
+
+    monkeypatch.setattr(exporting, "save_tower", spoiled)
+    before = contents(root)
+    with pytest.raises(ExportError, match=r"(?s)do not load in a fresh process.*Nothing was published"):
+        export(tiny_model, root, k=5)
+    assert contents(root) == before
+
+
+def test_a_fresh_process_that_hangs_is_given_up(tiny_model, root, monkeypatch):
+    def hang(command, timeout, **kwargs):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    before = contents(root)
+    with pytest.raises(ExportError, match=r"within 600 seconds.*Nothing was published"):
+        export(tiny_model, root, k=5)
+    assert contents(root) == before
+
+
+# Interruptions
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_model()
+
+
+STEPS = ["save_tower", "save_retrieval", "write_warmup", "write_bundle", "write_context", "publish"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interrupted_step_publishes_nothing(untested, root, small, monkeypatch, step):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, step, interrupted)
+    before = contents(root)
+    with pytest.raises(KeyboardInterrupt):
+        export(small, root, index=None, k=2)
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        tf.errors.ResourceExhaustedError(None, None, "No space left on device"),
+        pl.exceptions.ComputeError("No space left on device"),
+    ],
+)
+def test_a_full_disk_is_told_whoever_writes(untested, root, small, monkeypatch, error):
+    def failing(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(exporting, "save_tower", failing)
+    before = contents(root)
+    with pytest.raises(ExportError, match=r"could not be written.*No space.*free space there"):
+        export(small, root, index=None, k=2)
+    assert contents(root) == before
+
+
+FULL = """
+    import resource, sys
+    sys.path.insert(0, sys.argv[3])
+    from tests.exporting.test_retriever import small_model
+    from tfrecall.errors import ExportError
+    from tfrecall.exporting import export as exporting
+    exporting.check_round_trip = lambda *args: 0.0
+    model = small_model()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+    try:
+        exporting.export(model, sys.argv[1], k=2)
+    except ExportError as error:
+        print(error)
+        sys.exit(1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most_bytes", [1, 2000, 30_000])
+def test_a_full_disk_is_told_and_leaves_the_version_before(root, request, most_bytes):
+    """A real limit on the size of files, which all writers meet: Python, Polars, Annoy, TensorFlow."""
+    before = contents(root)
+    command = [sys.executable, "-c", textwrap.dedent(FULL), str(root), str(most_bytes)]
+    ended = subprocess.run(
+        [*command, str(request.config.rootpath)], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 1, ended.stderr[-2000:]
+    assert "could not be written" in ended.stdout
+    assert contents(root) == before
+    assert load(root).recommend(["u1"], 3)
+
+
+KILLED = """
+    import os, signal, sys
+    sys.path.insert(0, sys.argv[3])
+    from tests.exporting.test_retriever import small_model
+    from tfrecall.exporting import export as exporting
+    exporting.check_round_trip = lambda *args: 0.0
+    step = sys.argv[2]
+    setattr(exporting, step, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+    exporting.export(small_model(), sys.argv[1], k=2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["save_retrieval", "write_context", "publish"])
+def test_a_killed_export_leaves_the_version_before_and_the_next_tidies_up(
+    untested, root, request, step
+):
+    before = contents(root)
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(root), step]
+    ended = subprocess.run([*command, str(request.config.rootpath)], check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL
+    assert any(path.name.startswith(".unfinished-") for path in root.iterdir())
+    assert load(root).recommend(["u1"], 3)
+    export(small_model(), root, k=2)
+    assert not any(path.name.startswith(".unfinished-") for path in root.iterdir())
+    assert {name: before[name] for name in before if "/1" in name}.items() <= contents(root).items()
+    assert load(root).version == 2
+
+
+# TensorFlow's own tool
+
+
+def cli_of_tensorflow(*arguments):
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *arguments]
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ended = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["query", "candidate", "retrieval"])
+def test_saved_model_cli_shows_and_runs_each_model(tiny_root, tiny_model, name):
+    path = str(tiny_root / name / "1")
+    shown = cli_of_tensorflow("show", "--dir", path, "--all")
+    assert "signature_def['serving_default']" in shown
+    side = tiny_model.candidate_tower if name == "candidate" else tiny_model.query_tower
+    assert all(f"inputs['{column}']" in shown for column in side.forms)
+    values = {"string": "['x']", "strings": "[['x', 'y']]", "number": "[1.0]"}
+    given = ";".join(f"{column}={values[form]}" for column, form in side.forms.items())
+    run = ["run", "--dir", path, "--tag_set", "serve", "--signature_def"]
+    answer = cli_of_tensorflow(*run, "serving_default", "--input_exprs", given)
+    assert "Result for output key" in answer
+    if name == "retrieval":
+        given += ";k=3;exclude=[['i1', '']]"
+        assert "candidate_ids" in cli_of_tensorflow(*run, "recommend", "--input_exprs", given)
+
+
+def test_json_of_the_manifest_is_plain(tiny_root):
+    """No NaN and no Infinity, which other languages cannot read."""
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    json.loads((tiny_root / "manifest.json").read_text(), parse_constant=refuse)
+
+
+def test_users_of_the_release_are_those_of_the_table(tiny_root, tiny_log):
+    users = pl.read_parquet(tiny_root / "context" / "1" / "users.parquet")
+    offsets = np.load(tiny_root / "context" / "1" / "seen_offsets.npy")
+    assert users["user_id"].to_list() == tiny_log.users["user_id"].to_list()
+    assert len(offsets) == len(users) + 1
+    assert offsets[-1] == len(tiny_log)

@@ -1,0 +1,248 @@
+"""Charts, the map of items, tables and users, one by one."""
+
+import itertools
+import re
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.report.helpers import a_retriever, a_subject
+from tfrecall.core.results import Explanation, Reason
+from tfrecall.data.titles import title_column, titles
+from tfrecall.report import figures, pictures
+from tfrecall.report.charts import Axis, Series, intervals, line_chart, tag, ticks
+from tfrecall.report.item_map import MAX_LABELS, MAX_POINTS, colour_column, item_map, principal_plane
+from tfrecall.report.run_page import run_page
+from tfrecall.report.users import example_users
+
+# Charts
+
+
+def paths(svg):
+    """For each path its points."""
+    return [
+        [tuple(map(float, point.split())) for point in d[1:].split("L")]
+        for d in re.findall(r'<path d="([^"]+)"', svg)
+    ]
+
+
+def test_a_line_goes_through_its_points():
+    """x from 46 to 342 over 1..3, y from 194 (bottom) to 12 over 0..2."""
+    svg = line_chart("a", [Series("s", [(1, 0), (2, 1), (3, 2)])], x_label="x")
+    assert paths(svg) == [[(46, 194), (194, 103), (342, 12)]]
+
+
+def test_equal_ratios_are_equally_wide_on_a_log_axis():
+    axis = Axis(1, 100, 0, 200, log=True)
+    assert [axis(1), axis(10), axis(100)] == [0, 100, 200]
+
+
+def test_what_is_not_a_number_is_a_gap_and_a_lone_point_a_dot():
+    points = [(1, 1.0), (2, 2.0), (3, None), (4, float("nan")), (5, 1.5)]
+    svg = line_chart("a", [Series("s", points)], x_label="x")
+    assert [len(path) for path in paths(svg)] == [2]
+    assert svg.count("<circle") == 1
+
+
+def test_nothing_to_draw_draws_nothing():
+    assert line_chart("a", [Series("s", [(1, None)])], x_label="x") == ""
+    assert intervals("a", []) == ""
+
+
+def test_intervals_that_exclude_zero_are_coloured():
+    svg = intervals("a", [("x", 0.2, 0.1, 0.3), ("y", 0.1, -0.1, 0.3)])
+    assert re.findall(r'class="dot (\w+)"', svg) == ["s0", "unsure"]
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+def test_ticks_are_few_even_and_hold_all_values(a, b):
+    low, high = min(a, b), max(a, b)
+    found = ticks(low, high)
+    span = found[-1] - found[0]
+    assert found[0] <= low + 1e-6 * span
+    assert found[-1] >= high - 1e-6 * span
+    assert 2 <= len(found) <= 8
+    np.testing.assert_allclose(np.diff(found), span / (len(found) - 1), rtol=1e-6)
+
+
+def test_elements_escape_text_and_attributes():
+    assert tag("text", "a<b", text_anchor='"end') == '<text text-anchor="&#34;end">a&lt;b</text>'
+    assert tag("g", tag("title", "&"), class_="x") == '<g class="x"><title>&amp;</title></g>'
+
+
+# The map
+
+
+def test_the_plane_is_that_of_the_largest_singular_values():
+    vectors = np.random.default_rng(3).normal(size=(50, 6)) * [1, 9, 2, 5, 1, 1] + 4
+    plane = principal_plane(vectors)
+    left, values, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    expected = left[:, :2] * values[:2]
+    np.testing.assert_allclose(np.abs(plane.places), np.abs(expected), atol=1e-9)
+    assert plane.explained == pytest.approx((values[:2] ** 2).sum() / (values**2).sum())
+
+
+@pytest.mark.parametrize("vectors", [np.ones((5, 3)), np.arange(4.0)[:, None], np.ones((1, 2))])
+def test_vectors_without_two_directions_have_a_plane(vectors):
+    plane = principal_plane(vectors)
+    assert plane.places.shape == (len(vectors), 2)
+    assert plane.explained == pytest.approx(1)
+
+
+def test_the_column_that_the_plane_sorts_colours_it():
+    places = np.array([[0, 0], [0, 1], [9, 0], [9, 1]], dtype=float)
+    items = pl.DataFrame(
+        {
+            "item_id": list("abcd"),
+            "chance": ["x", "y", "x", "y"],
+            "side": [["left", "z"], ["left"], ["right"], ["right"]],
+            "alike": ["one"] * 4,
+            "price": [1.5, 2.5, 3.5, 4.5],
+        }
+    )
+    assert colour_column(items, places, ["item_id"]) == "side"
+    assert colour_column(items.select("item_id", "alike", "price"), places, ["item_id"]) is None
+
+
+def test_of_a_large_catalogue_the_popular_items_are_drawn_and_named():
+    n = MAX_POINTS + 500
+    items = pl.DataFrame({"item_id": [f"i{i}" for i in range(n)], "kind": ["a", None] * (n // 2)})
+    vectors = np.random.default_rng(0).normal(size=(n, 3))
+    popularity = np.arange(n)
+    svg, told = item_map(vectors, items, items["item_id"], popularity, ["item_id"])
+    assert svg.count("<circle") == MAX_POINTS
+    assert f"the {MAX_POINTS:,} with most training rows of {n:,} are drawn" in told
+    assert "coloured by kind" in told
+    named = re.findall(r'class="name">(\w+)<', svg)
+    assert len(named) == MAX_LABELS
+    assert named[0] == f"i{n - 1}"
+
+
+def test_labels_do_not_lie_on_each_other():
+    items = pl.DataFrame({"item_id": ["a", "b", "c"]})
+    vectors = np.array([[0.0, 0], [0, 0], [5, 5]])
+    svg, _ = item_map(
+        vectors, items, pl.Series(["same", "place", "apart"]), np.array([3, 2, 1]), ["item_id"]
+    )
+    assert re.findall(r'class="name">(\w+)<', svg) == ["same", "apart"]
+
+
+# Tables
+
+
+def test_the_headline_names_the_best_baseline():
+    one, two = ({"seen_removed": {"hit_rate@10": v}} for v in (0.2, 0.3))
+    metrics = {"test": {"seen_removed": {"hit_rate@10": 0.5}}, "baselines": {"a": one, "b": two}}
+    (tile,) = figures.tiles(metrics, "seen_removed")
+    assert tile == {"metric": "hit_rate@10", "value": 0.5, "name": "b", "best": 0.3}
+    (alone,) = figures.tiles({**metrics, "baselines": {}}, "seen_removed")
+    assert (alone["name"], alone["best"]) == (None, None)
+
+
+def test_the_list_length_nearest_to_ten_is_taken():
+    assert figures.list_length({"hit_rate@1": 0, "hit_rate@20": 0, "hit_rate@9": 0, "mrr": 0}) == 9
+
+
+def test_the_items_in_most_lists_are_counted(tiny_log):
+    subject = a_subject(tiny_log)
+    names = subject.known.items["item_id"].to_list()
+    rows = figures.most_shown(subject.evaluation, names, np.arange(len(names)), "seen_removed")
+    exposure = subject.evaluation.rankings["made_up"].removed.exposure[10]
+    assert [row["lists"] for row in rows] == sorted(exposure, reverse=True)[:10]
+    assert rows[0]["title"] == names[int(np.argmax(exposure))]
+    assert rows[0]["share"] == rows[0]["lists"] / subject.evaluation.users
+
+
+def test_exposure_cumulates_from_the_most_popular_item(tiny_log):
+    subject = a_subject(tiny_log, baselines=False)
+    svg = pictures.exposure(subject.evaluation, "m", np.arange(40)[::-1], "seen_removed")
+    model, train = paths(svg)
+    assert model[0] == train[0]
+    assert model[-1] == train[-1]
+    assert all(a[1] >= b[1] for a, b in itertools.pairwise(train))  # upwards in the picture
+
+
+def test_a_title_is_free_text_or_called_so():
+    items = pl.DataFrame(
+        {"item_id": ["1"], "note": ["n"], "brand_name": [None]},
+        schema_overrides={"brand_name": pl.String},
+    )
+    assert title_column(items, [{"type": "text", "column": "note"}]) == "note"
+    assert title_column(items) == "brand_name"
+    assert title_column(items.select("item_id", "note")) is None
+    assert titles(items, "brand_name").to_list() == ["1"]  # null: its id
+    assert titles(items, None).to_list() == ["1"]
+
+
+# Users
+
+
+def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
+    subject = a_subject(tiny_log)
+    names = pl.Series([f"T{item}" for item in subject.known.items["item_id"]])
+    users = example_users(subject.retriever, subject.known, subject.test, names, "seen_removed")
+    lengths = dict(subject.known.log.group_by("user_id").len().iter_rows())
+    tested = subject.test.log["user_id"].unique().to_list()
+    among = sorted(lengths.get(user, 0) for user in tested)
+    assert [user["length"] for user in users] == sorted(user["length"] for user in users)
+    assert (users[0]["length"], users[-1]["length"]) == (among[0], among[-1])
+    for user in users:
+        log = subject.known.log.filter(pl.col("user_id") == user["user_id"])
+        assert user["length"] == log.height
+        latest = log.sort("timestamp", descending=True, maintain_order=True)["item_id"][:8]
+        assert user["had"] == [f"T{item}" for item in latest]
+        chosen = subject.test.log.filter(pl.col("user_id") == user["user_id"])["item_id"].unique()
+        assert user["chosen"] == len(chosen)
+        marked = {item["title"] for item in user["shown"] if item["chosen"]}
+        assert marked == {i["title"] for i in user["shown"]} & {f"T{item}" for item in chosen}
+        assert not {i["title"] for i in user["shown"]} & {f"T{item}" for item in log["item_id"]}
+
+
+def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
+    """Items by name, features by value; what speaks against an item is left out."""
+    subject = a_subject(tiny_log)
+    ids = subject.known.items["item_id"]
+    names = pl.Series([f"T{item}" for item in ids])
+    asked = []
+
+    def explain(query, rows):
+        asked.append(query["user_id"].to_list())
+        strong = [Reason(ids[0], None, 0.5), Reason(None, None, 0.2, "age", 34.0)]
+        weak = [Reason(None, None, 0.1, "device", "web"), Reason(ids[1], None, -0.1)]
+        reasons = [[*strong, *weak], weak, *[[]] * (len(rows) - 2)]
+        return [
+            Explanation(None, ids[row], 1.0, 0.0, some, additive=False)
+            for row, some in zip(rows.tolist(), reasons, strict=True)
+        ]
+
+    users = example_users(
+        subject.retriever, subject.known, subject.test, names, "seen_removed", explain
+    )
+    assert asked == [[user["user_id"]] for user in users]
+    for user in users:
+        because = [item["because"] for item in user["shown"]]
+        assert because[:3] == [[f"T{ids[0]}", "age = 34"], ["device = web"], []]
+    shown = run_page(replace(subject, explain=explain))
+    assert "because of device = web" in shown
+    assert "because of" not in run_page(subject)
+
+
+def test_the_lists_are_those_of_the_retriever_alone(tiny_log):
+    """Asked for five users only, each gets the list that it gets among all."""
+    from tfrecall.evaluation import user_lists
+
+    subject = a_subject(tiny_log)
+    names = subject.known.items["item_id"]
+    few = example_users(subject.retriever, subject.known, subject.test, names, "seen_kept")
+    whole = user_lists(
+        a_retriever(names.to_list()), subject.test, seen=subject.known, k=10, keep_seen=True
+    )
+    rows = dict(zip(whole.user_ids, whole.rows, strict=True))
+    for user in few:
+        assert [item["title"] for item in user["shown"]] == [
+            names[row] for row in rows[user["user_id"]].tolist()
+        ]

@@ -1,0 +1,168 @@
+"""The page of a run: whole, alone, safe, and it says what was measured."""
+
+import re
+
+import polars as pl
+import pytest
+
+from tests.report.helpers import Page, a_subject
+from tfrecall.errors import ExportError
+from tfrecall.report import drawn, run_page, write_page
+
+EVIL = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;"
+
+
+@pytest.fixture(scope="module")
+def subject(tiny_log):
+    return a_subject(tiny_log)
+
+
+@pytest.fixture(scope="module")
+def html(subject):
+    return run_page(subject)
+
+
+@pytest.fixture(scope="module")
+def parsed(html):
+    return Page(html)
+
+
+# Whole and alone
+
+
+def test_every_element_is_closed_and_the_page_is_small(html, parsed):
+    assert html.lower().startswith("<!doctype html>")
+    assert len(parsed.all("svg")) == 8
+    assert len(html.encode()) < 1_000_000
+
+
+def assert_alone(html):
+    page = Page(html)
+    names = {name for name, _, _ in page.elements}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "use"}
+    for _, attributes, _ in page.elements:
+        assert not {"src", "href", "srcset", "action", "xlink:href"} & attributes.keys()
+        assert not [name for name in attributes if name.startswith("on")]
+    styles = "".join(text for name, text in page.texts if name == "style")
+    assert "url(" not in styles
+    assert "@import" not in styles
+
+
+def test_nothing_is_loaded_and_nothing_runs(html):
+    assert_alone(html)
+
+
+def test_it_fits_a_phone_and_the_dark(html, parsed):
+    (viewport,) = [m["content"] for m in parsed.all("meta") if m.get("name") == "viewport"]
+    assert "width=device-width" in viewport
+    assert "prefers-color-scheme: dark" in html
+    for name, attributes, around in parsed.elements:
+        if name == "table" and attributes.get("class") != "bars":
+            assert "div.scroll" in around
+        if any(element.startswith("svg") for element in around):  # colours come from the style sheet
+            assert not {"fill", "stroke", "style"} & attributes.keys()
+
+
+def test_every_colour_has_one_for_the_dark(html):
+    light, dark = re.findall(r":root \{(.*?)\}", html, re.DOTALL)
+    names = [re.findall(r"--\w+", part) for part in (light, dark)]
+    assert names[0] == names[1]
+    assert set(re.findall(r"var\((--\w+)\)", html)) <= {*names[0], "--c"}
+
+
+def test_texts_of_data_are_never_markup(tiny_log):
+    evil = pl.lit(EVIL)
+    items = tiny_log.items.with_columns(title=evil + pl.col("title"), genres=pl.concat_list(evil))
+    log = tiny_log.log.with_columns(user_id=evil + pl.col("user_id"))
+    users = tiny_log.users.with_columns(user_id=evil + pl.col("user_id"))
+    data = type(tiny_log)(log, users, items, EVIL)
+    evil_subject = a_subject(data, recipe=EVIL, model=EVIL, notes=[EVIL], diagnostics=[EVIL])
+    evil_subject.metrics["baselines"] = {EVIL: evil_subject.metrics["test"]}
+    evil_subject.metrics["data"]["name"] = EVIL
+    evil_subject.manifest["config"]["recipe"] = EVIL
+    html = run_page(evil_subject)
+    assert_alone(html)
+    assert "<script" not in html
+    page = Page(html)
+    assert page.text.count("<script>alert('x')</script>") > 40
+    assert {"li", "th", "title", "text", "pre"} <= {
+        name for name, text in page.texts if "<script>" in text
+    }
+
+
+# What it says
+
+
+def test_figures_are_those_of_the_metrics(subject, parsed):
+    test = subject.metrics["test"]["seen_removed"]
+    for metric in ("hit_rate@10", "mrr", "gini@20"):
+        assert metric in parsed.text
+        assert f"{test[metric]:.3f}" in parsed.text
+    for text in ("made_up", "popularity", "item_cf", "5 rows were filtered", "3.11.7", "epoch 2"):
+        assert text in parsed.text
+    assert "Worth knowing" not in parsed.text
+
+
+def test_diagnostics_stand_before_the_figures(tiny_log):
+    finding = {"name": "same_lists", "severity": "warning", "text": "All users get the same list"}
+    text = Page(run_page(a_subject(tiny_log, diagnostics=["Plain words", finding]))).text
+    assert "Plain words" in text
+    assert "Warning: All users" in text
+    assert text.index("All users get the same list") < text.index("How good it is")
+
+
+def test_the_leading_rule_comes_first(tiny_log, parsed):
+    text = Page(run_page(a_subject(tiny_log, leading="seen_kept"))).text
+    assert text.index("Seen items kept") < text.index("Seen items removed")
+    assert parsed.text.index("Seen items removed") < parsed.text.index("Seen items kept")
+
+
+def test_titles_of_items_stand_on_the_map_and_in_the_lists(subject, parsed):
+    titles = subject.known.items["title"].to_list()
+    named = [text for name, text in parsed.texts if name == "title" and text in titles]
+    assert sorted(named) == sorted(titles)  # one for each point
+    assert any(text.startswith(tuple(titles)) for name, text in parsed.texts if name == "li")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training": {"best_epoch": 1, "history": {"loss": [2.0]}}},
+        {"training": {"best_epoch": 2, "history": {"loss": [2.0, None, 1.0], "val_loss": [None] * 3}}},
+        {"training": {"best_epoch": 1, "history": {}}},
+        {"index": {}},
+        {"notes": [], "unknown_targets": 3},
+    ],
+)
+def test_runs_of_other_kinds_have_a_page(tiny_log, changes):
+    assert_alone(run_page(a_subject(tiny_log, **changes)))
+
+
+def test_without_baselines_titles_or_tuning_there_is_a_page(tiny_log):
+    bare = type(tiny_log)(tiny_log.log, tiny_log.users, tiny_log.items.select("item_id"))
+    plain = a_subject(bare, baselines=False)
+    for key in ("tuning", "config", "made_with", "created_at"):
+        del plain.manifest[key]
+    html = run_page(plain)
+    assert_alone(html)
+    assert "coloured by" not in html
+
+
+# Written, or not
+
+
+def test_an_error_in_a_picture_costs_a_note_and_not_the_run():
+    heard = []
+
+    def broken():
+        raise ZeroDivisionError("<b>no items</b>")
+
+    page = Page(drawn(broken, heard.append))
+    assert "ZeroDivisionError: <b>no items</b>" in page.text
+    assert "not affected" in heard[0]
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path):
+    assert write_page(tmp_path / "new" / "page.html", "x").read_text() == "x"
+    with pytest.raises(ExportError, match=f"{tmp_path} could not be written"):
+        write_page(tmp_path, "x")

@@ -1,0 +1,272 @@
+"""Parts of the main job; the whole of it is run in tests/integration."""
+
+import re
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from tests.integration.runs import write_files
+from tfrecall.cli.example import example_of
+from tfrecall.config.recipes import load_config
+from tfrecall.config.run import RunConfig
+from tfrecall.data import synthetic
+from tfrecall.errors import ConfigError, ExportError
+from tfrecall.runs.build import make_model
+from tfrecall.runs.facts import finite
+from tfrecall.runs.listener import Silent, Stopwatch
+from tfrecall.runs.preparation import load_data, prepare, split
+from tfrecall.runs.retrieval import run
+from tfrecall.runs.train import _warn_of_monitor, train
+
+
+class Heard(Silent):
+    """A listener that keeps what it was told."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def configured(*settings) -> RunConfig:
+    return load_config("two_tower_ml100k", settings)
+
+
+def rows(part):
+    return part.log.rows()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["split.method=random"],
+        ["split.method=leave_last_out"],
+        ["split.method=by_time", "split.at=2020-09-15"],
+    ],
+)
+def test_training_validation_and_test_rows_are_the_log(settings):
+    data = synthetic(30, 20, 4000)
+    prepared = split(configured(*settings), data)
+    train, validation, known, test = map(
+        rows, (prepared.train, prepared.validation, prepared.known, prepared.test)
+    )
+    assert sorted(known + test) == sorted(rows(data))
+    assert sorted(train + validation) == sorted(known)
+    without = split(configured(*settings, "split.validation_fraction=0", "training.refit=false"), data)
+    assert without.validation is None
+    assert without.train is without.known is without.trainable is without.before_validation
+    assert sorted(rows(without.known)) == sorted(known)
+
+
+def test_by_time_the_validation_rows_are_the_latest_of_the_known():
+    prepared = split(configured("split.method=by_time", "split.at=2020-09-15"), synthetic(30, 20, 4000))
+    last = prepared.train.log["timestamp"].max()
+    assert last < prepared.validation.log["timestamp"].min()
+    share = len(prepared.validation) / len(prepared.known)
+    assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_by_user_each_fit_knows_what_the_users_had_before_the_rows_it_is_judged_by():
+    data = synthetic(30, 20, 4000)
+    by_user = ["split.method=by_user", "split.train_users=20", "training.refit=false"]
+    prepared = split(configured(*by_user, "split.validation_fraction=0.25"), data)
+    names = data.users["user_id"].to_list()
+
+    def users(part):
+        return set(part.log["user_id"])
+
+    # 5 of 20 users are held out; every user has two events or more.
+    assert users(prepared.train) == set(names[:15])
+    assert prepared.validation.log["user_id"].sort().to_list() == sorted(names[15:20])
+    assert prepared.test.log["user_id"].sort().to_list() == sorted(names[20:])
+    assert sorted(rows(prepared.before_validation) + rows(prepared.validation)) == sorted(
+        rows(prepared.trainable)
+    )
+    assert users(prepared.trainable) == set(names[:20])
+    assert sorted(rows(prepared.known) + rows(prepared.test)) == sorted(rows(data))
+    without = split(configured(*by_user, "split.validation_fraction=0"), data)
+    assert without.validation is None
+    assert without.train is without.before_validation is without.trainable
+    assert rows(without.train) == rows(prepared.trainable)
+
+
+def test_the_aggregator_recipe_tests_one_liked_movie_of_every_user_after_the_601st(movielens_folder):
+    config = load_config(
+        "youtube_dnn_aggregator_ml100k", [f"data.folder='{movielens_folder / 'ml-100k'}'"]
+    )
+    prepared = prepare(config, lambda text: None)
+    assert prepared.test.log["user_id"].sort().equals(prepared.test.users["user_id"][601:].sort())
+    assert prepared.test.log["rating"].min() == 3
+    assert prepared.validation.log["user_id"].n_unique() == len(prepared.validation) == 121
+
+
+def test_a_model_is_made_of_its_configuration():
+    model = make_model(
+        configured("task={type='tfrs_retrieval', temperature=0.2}", "model.dropout=0.25")
+    )
+    assert type(model.task).__module__.startswith("tensorflow_recommenders")
+    assert model.query_tower.dropout == 0.25
+    assert model.query_tower.layer_sizes == (256, 64)
+    assert model.name == "two_tower_ml100k"
+
+
+def tiny_run(tmp_path, *settings) -> RunConfig:
+    recipe = write_files(tmp_path)[0]
+    files = {"source": "log.csv", "users": "users.parquet", "items": "items.parquet"}
+    return load_config(recipe, [*(f"data.{k}={tmp_path / v}" for k, v in files.items()), *settings])
+
+
+def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch):
+    from tfrecall.runs import train as job
+
+    config = tiny_run(tmp_path, "training.refit=true", "training.epochs=1", "training.warmup_steps=99")
+    fits = []
+    monkeypatch.setattr(
+        job,
+        "fit",
+        lambda model, rows, validation=None, **settings: (
+            fits.append(
+                (
+                    model,
+                    len(rows),
+                    validation is not None,
+                    settings["epochs"],
+                    settings["warmup_steps"],
+                )
+            )
+            or job.Fitted({}, 1, 7, 2.0, 10.0)
+        ),
+    )
+    # The models are not trained here, so there is nothing to examine.
+    monkeypatch.setattr(job.Examiner, "examine_fit", lambda *args: None)
+    listener = Heard()
+    model, fitted = train(config, prepare(config, listener.note), listener)
+    (first, *of_first), (second, *of_second) = fits
+    assert of_first == [648, True, 1, 99]
+    # 720 rows in batches of 256 are 3 steps, in 7 epochs 21: one at least comes after the warm-up.
+    assert of_second == [720, False, 7, 20], "as many epochs as were best"
+    assert model is second is not first
+    assert (fitted.seconds, fitted.best_epoch) == (4.0, 7)
+    assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in listener.notes)
+
+
+def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(history_log, monkeypatch):
+    from tests.tiny_histories import SCHEMA
+    from tfrecall.config.run import SplitConfig, TrainingConfig
+    from tfrecall.runs import train as job
+    from tfrecall.schema.targets import HistoriesConfig
+
+    config = RunConfig(
+        recipe="by_user",
+        schema=SCHEMA,
+        split=SplitConfig(
+            method="by_user", train_users=40, target_min_rating=3, validation_fraction=0.25
+        ),
+        histories=HistoriesConfig(target_min_rating=3),
+        training=TrainingConfig(epochs=1, batch_size=256, refit=True),
+    )
+    prepared = split(config, history_log)
+    fits = []
+
+    def spy(model, rows, validation, **settings):
+        fits.append((rows, validation, settings.get("seen")))
+        return fit(model, rows, validation, **settings)
+
+    fit = job.fit
+    monkeypatch.setattr(job, "fit", spy)
+    listener = Heard()
+    model, _ = train(config, prepared, listener)
+    assert fits == [
+        (prepared.train, prepared.validation, prepared.before_validation),
+        (prepared.trainable, None, None),
+    ]
+    # What the testers had is there when they are asked, though they are unknown to the towers.
+    assert model.interactions is prepared.known
+    assert set(model.query_tower.features[0].state) == set(prepared.trainable.log["user_id"])
+    assert model._past(prepared.test.queries, SCHEMA.histories)["history"].any(axis=1).all()
+    disliked = (prepared.trainable.log["rating"] < 3).sum()
+    assert f"{disliked:,} events are not rated 3 or higher (min_rating)" in listener.notes
+
+
+def test_each_epoch_is_told_in_one_line(tmp_path):
+    config = tiny_run(tmp_path, "training.epochs=2", "training.patience=2")
+    listener = Heard()
+    train(config, prepare(config, listener.note), listener)
+    told = [note for note in listener.notes if note.startswith("epoch ")]
+    assert len(told) == 2
+    assert re.fullmatch(
+        r"epoch 2 of 2: loss \d+\.\d{4}, validation factorized_top_k/\S+ 0\.\d{4}, [\d.]+ s", told[1]
+    )
+
+
+def test_a_metric_that_cannot_tell_epochs_apart_is_noted():
+    config, data = configured(), synthetic(30, 20, 400)
+    prepared, notes = split(config, data), []
+    _warn_of_monitor(config, prepared, notes.append)
+    assert "there are only 20 items" in notes[0]
+    _warn_of_monitor(configured("training.monitor=loss"), prepared, notes.append)
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("setting", ["index.n_trees=99999999999", "export.k=41"])
+def test_what_cannot_work_is_refused_before_training(tmp_path, monkeypatch, setting):
+    monkeypatch.setattr("tfrecall.runs.retrieval.train", lambda *args: pytest.fail("training began"))
+    with pytest.raises(ConfigError):
+        run(tiny_run(tmp_path, setting), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_the_data_are_read(tmp_path):
+    (tmp_path / "file").touch()
+    config = tiny_run(tmp_path, f"data.source={tmp_path}/nowhere.csv")
+    with pytest.raises(ExportError, match=r"cannot be written"):
+        run(config, tmp_path / "file")
+
+
+def test_a_stopwatch_tells_steps_that_ended_and_the_one_that_runs():
+    clock = Stopwatch()
+    with clock.time("one"):
+        pass
+    with clock.time("two"):
+        time.sleep(0.01)
+        running = clock.seconds
+    assert list(running) == ["one", "two"]
+    assert running["two"] >= 0.01
+    assert clock.seconds["one"] == running["one"]
+    assert clock.seconds["two"] >= running["two"]
+
+
+def test_epochs_that_diverged_are_null_in_json():
+    assert finite({"loss": [1.0, float("nan"), float("inf")]}) == {"loss": [1.0, None, None]}
+
+
+def test_the_example_is_the_user_of_the_first_test_row(tiny_release, tiny_log):
+    prepared = SimpleNamespace(test=tiny_log.with_log(tiny_log.log[5:]), known=tiny_log)
+    outcome = SimpleNamespace(release=tiny_release, prepared=prepared)
+    example = example_of(outcome)
+    mine = tiny_log.log.filter(pl.col("user_id") == example.user_id)
+    assert example.user_id == tiny_log.log["user_id"][5]
+    assert example.order == "latest"
+    assert [row["item_id"] for row in example.had] == mine.sort(
+        "timestamp", descending=True, maintain_order=True
+    )["item_id"][:10].to_list()
+    assert len(example.recommended) == 10
+
+    rated = replace(tiny_log, log=tiny_log.log.with_columns(rating=pl.int_range(pl.len()) % 5 * 1.0))
+    prepared.known = rated
+    example = example_of(outcome)
+    ratings = [row["rating"] for row in example.had]
+    assert example.order == "best liked"
+    assert ratings == sorted(ratings, reverse=True)
+
+
+def test_the_unit_of_timestamps_can_be_stated(tmp_path):
+    file = tmp_path / "log.csv"
+    # 2,000 and 4,000 milliseconds would be read as seconds if nobody said otherwise.
+    file.write_text("user_id,item_id,timestamp\na,x,2000\nb,y,4000\n", "utf-8")
+    config = configured(f'data.source="{file}"', "data.timestamp_unit=ms").data
+    assert load_data(config).log["timestamp"].to_list() == [2.0, 4.0]

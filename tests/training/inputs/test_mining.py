@@ -1,0 +1,62 @@
+"""Hard negatives stand between the ranks asked for, of the list that the vectors give."""
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from tfrecall.data import synthetic
+from tfrecall.schema.negatives import Hard
+from tfrecall.training.inputs import mining
+from tfrecall.training.inputs.mining import MinedItems
+
+LOG = synthetic(12, 30, 80, seed=2)
+RANDOM = np.random.default_rng(0)
+USERS, ITEMS = RANDOM.normal(size=(12, 4)), RANDOM.normal(size=(30, 4))
+ROWS = np.arange(0, 80, 2)
+
+
+def miner(per_user, **settings):
+    spec = Hard(**{"ranks": (3, 6), "per_positive": 5, **settings})
+    embed = lambda places: USERS[LOG.user_rows[ROWS[places]]]  # noqa: E731
+    return MinedItems(LOG, spec, ROWS, embed, lambda: ITEMS, per_user)
+
+
+def ranked(row, exclude_known):
+    """All items for the user of a row, best first."""
+    user = LOG.user_rows[row]
+    order = np.argsort(-(ITEMS @ USERS[user]))
+    return order[~np.isin(order, LOG.item_rows[LOG.user_rows == user])] if exclude_known else order
+
+
+@pytest.mark.parametrize("per_user", [True, False])
+@pytest.mark.parametrize("exclude_known", [True, False])
+@pytest.mark.parametrize("block", [1, 100, 1 << 20])
+def test_items_come_from_their_places(monkeypatch, per_user, exclude_known, block):
+    monkeypatch.setattr(mining, "BLOCK_SCORES", block)
+    drawn = miner(per_user, exclude_known=exclude_known).mine(np.random.default_rng(1))
+    assert drawn.shape == (80, 5)
+    assert (np.delete(drawn, ROWS, axis=0) == -1).all()
+    for row in ROWS:
+        allowed = set(ranked(row, exclude_known)[2:6]) - {LOG.item_rows[row]}
+        assert set(drawn[row]) - {-1} <= allowed
+        if LOG.item_rows[row] not in ranked(row, exclude_known)[2:6]:
+            assert -1 not in drawn[row]
+
+
+def test_each_place_is_as_likely():
+    found = miner(True, per_positive=29).mine(np.random.default_rng(1))
+    row = ROWS[0]
+    counts = np.zeros(30)
+    for seed in range(200):
+        drawn = miner(True, per_positive=29).mine(np.random.default_rng(seed))[row]
+        counts += np.bincount(drawn, minlength=30)
+    places = ranked(row, True)[2:6]
+    assert counts.sum() == counts[places].sum() == 200 * 29
+    assert chisquare(counts[places]).pvalue > 1e-4
+    assert found.dtype == np.int32
+
+
+def test_who_has_fewer_items_left_draws_from_what_there_is():
+    drawn = miner(True, ranks=(20, 29)).mine(np.random.default_rng(1))
+    for row in ROWS:
+        assert set(drawn[row]) <= set(ranked(row, True)[19:29]) or (drawn[row] == -1).all()

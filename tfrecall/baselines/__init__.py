@@ -1,0 +1,1 @@
+"""Models without gradients: popularity, neighbours of items and users, EASE, Swing, ALS."""

@@ -1,0 +1,76 @@
+"""What came after what in the histories of users, near or far, weighted by the time between."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+
+from tfrecall.data.interactions import Interactions
+from tfrecall.index.history import SECONDS_A_DAY
+
+# Pairs put together at once, some 60 bytes each.
+_PAIRS = 2**22
+# Up to here (512 MB) sums are kept in a full matrix: on MovieLens-1M most pairs of items occur.
+_DENSE_ITEMS = 8192
+
+
+def ordered_pairs(
+    train: Interactions, users: np.ndarray | None, half_life_days: float | None
+) -> sp.csr_array:
+    """Adds up all pairs of distinct items of a user, in the order that the user first had them.
+
+    Args:
+        train: a log whose users and items are all known.
+        users: what a user's pairs count: number `[n_users]`; None for 1.
+        half_life_days: the time between two events that halves what they count; None if it does not.
+
+    Returns:
+        float64 `[n_items, n_items]`: row `a`, column `b` for `b` after `a`. The diagonal is empty.
+    """
+    n_items = train.items.height
+    owners, items, times = _first_events(train)
+    pairs = _pairs(owners, items, times, users, half_life_days)
+    if n_items <= _DENSE_ITEMS:
+        full = np.zeros(n_items**2)
+        for earlier, later, values in pairs:
+            np.add.at(full, earlier * n_items + later, values)
+        return sp.csr_array(full.reshape(n_items, n_items))
+    total = sp.csr_array((n_items, n_items), dtype=np.float64)
+    for earlier, later, values in pairs:
+        total = total + sp.csr_array((values, (earlier, later)), shape=total.shape)
+    return total
+
+
+def _first_events(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """User, item and time of each first event of a user with an item, by user and time."""
+    past = train.histories
+    owners = np.repeat(np.arange(len(past)), past.lengths)
+    _, first = np.unique(owners * train.items.height + past.items, return_index=True)
+    first.sort()
+    return owners[first], past.items[first].astype(np.int64), train.event_times[first]
+
+
+def _pairs(
+    owners: np.ndarray,
+    items: np.ndarray,
+    times: np.ndarray,
+    users: np.ndarray | None,
+    half_life_days: float | None,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Earlier items, later items and what the pairs count, some `_PAIRS` at a time."""
+    starts = np.searchsorted(owners, owners)
+    earlier_events = np.arange(len(owners)) - starts
+    ends = np.cumsum(earlier_events)
+    event = 0
+    while event < len(owners):
+        done = ends[event - 1] if event else 0
+        stop = max(event + 1, int(np.searchsorted(ends, done + _PAIRS, side="right")))
+        counts = earlier_events[event:stop]
+        later = np.repeat(np.arange(event, stop), counts)
+        offsets = np.repeat(starts[event:stop] - np.cumsum(counts) + counts, counts)
+        earlier = offsets + np.arange(len(later))
+        values = np.ones(len(later)) if users is None else users[owners[later]].astype(np.float64)
+        if half_life_days is not None:
+            values *= np.exp2((times[earlier] - times[later]) / (half_life_days * SECONDS_A_DAY))
+        yield items[earlier], items[later], values
+        event = stop

@@ -1,0 +1,1 @@
+"""Jobs over many users of a release: recommendations and vectors to Parquet."""

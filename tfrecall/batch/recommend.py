@@ -1,0 +1,127 @@
+"""Recommendations for all users of a release, written as a Parquet file in bounded memory."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tfrecall.batch.parquet import blocks, parquet_stream
+from tfrecall.errors import ConfigError, DataError
+from tfrecall.index.search import Hits
+from tfrecall.release.retriever import Release
+
+SCHEMA = pa.schema(
+    [
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+# At k = 10 a row group of 40,960 rows, which readers like; asked at once they take some 50 MB.
+BLOCK_USERS = 4096
+
+# Called with a title, users done and all users (0 where that is not known) after each block.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """What was written.
+
+    Attributes:
+        file: where.
+        users: how many users were asked for, each as often as it was named.
+        rows: recommendations of all users together.
+        unknown: how many of the users are not in the training log.
+    """
+
+    file: Path
+    users: int
+    rows: int
+    unknown: int
+
+
+def recommend_all(
+    release: Release,
+    users: Iterable[str] | None = None,
+    k: int = 10,
+    out: str | Path = "recommendations.parquet",
+    *,
+    exclude: Sequence[str] = (),
+    exclude_seen: bool | None = None,
+    allow: Sequence[str] | None = None,
+    index: str | None = None,
+    block_users: int = BLOCK_USERS,
+    progress: Progress | None = None,
+) -> Bulk:
+    """Writes what `Release.recommend` answers: `user_id`, `rank` from 1, `item_id`, `score`.
+
+    Memory holds one block of users, however many there are; `users` may be a generator. A user for
+    whom no item is left has no rows. All are answered as of the end of their training data. The file
+    appears when it is whole; one that was there is replaced.
+
+    Args:
+        release: what is asked.
+        users: ids; None for all users of the release, those without events too.
+        k: as in `Release.recommend`, like the four that follow `out`.
+        out: the file.
+        block_users: users asked at once, and in one row group.
+        progress: hears how far it has come.
+
+    Raises:
+        ConfigError: if `k`, the index or the block is impossible.
+        DataError: if a user is not named by a string.
+        ExportError: if the file cannot be written.
+    """
+    if block_users < 1:
+        raise ConfigError(f"`block_users` must be 1 or more. Received: {block_users}.")
+    everyone: Iterable[str] = release.people.rows if users is None else users
+    total = len(everyone) if isinstance(everyone, Sized) else 0
+    file, done, written, unknown = Path(out), 0, 0, 0
+    ids = pa.array(release.item_ids.tolist(), pa.string())
+    with parquet_stream(file, SCHEMA.with_metadata(_origin(release))) as writer:
+        for block in blocks(_checked(everyone), block_users):
+            asked, hits = release.find(
+                block, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
+            )
+            table = _table(block, hits, ids)
+            if len(table):
+                writer.write_table(table)
+            done, written = done + len(block), written + len(table)
+            unknown += len(block) - int(asked.known.sum())
+            if progress is not None:
+                progress("recommend", done, total)
+    return Bulk(file, done, written, unknown)
+
+
+def _checked(users: Iterable[str]) -> Iterator[str]:
+    if isinstance(users, str):
+        raise DataError(f'`users` are the ids of users, a list of strings. Received: "{users}".')
+    for user in users:
+        if not isinstance(user, str):
+            raise DataError(f"`users` are the ids of users, strings. Received: {user!r}.")
+        yield user
+
+
+def _table(users: list[str], hits: Hits, ids: pa.Array) -> pa.Table:
+    """One row a recommendation: users as they were asked, for each the best item first."""
+    of_user, place = np.nonzero(hits.rows >= 0)
+    columns = [
+        pa.array(users, pa.string()).take(pa.array(of_user)),
+        pa.array((place + 1).astype(np.int32)),
+        ids.take(pa.array(hits.rows[of_user, place])),
+        pa.array(hits.scores[of_user, place]),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _origin(release: Release) -> dict[str, str]:
+    """Which model answered, in the file's own metadata."""
+    return {
+        "tfrecall.model": release.name,
+        "tfrecall.version": str(release.version),
+        "tfrecall.fingerprint": release.manifest["model"]["fingerprint"],
+    }

@@ -1,0 +1,159 @@
+"""Vectors and ids of a release as Parquet files, for a vector database.
+
+items.parquet   item_id, vector, columns of the item table; in catalogue order
+users.parquet   user_id, vector: users as of their last event in training; with several interests a
+                row for each, named by `interest` from 0
+vectors.json    how to compare them, where they come from, size and SHA-256 of the files
+"""
+
+import json
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tfrecall.batch.parquet import blocks, parquet_stream
+from tfrecall.core.storage import describe
+from tfrecall.errors import ConfigError, ExportError
+from tfrecall.release.retriever import Release
+
+ITEMS, USERS, FACTS = "items.parquet", "users.parquet", "vectors.json"
+_FORMAT = 1
+_BLOCK = 16_384
+
+
+def export_vectors(
+    release: Release, out: str | Path, *, columns: Sequence[str] = (), users: bool = True
+) -> dict[str, Any]:
+    """Writes the vectors of a release; returns what `vectors.json` says.
+
+    The score of a user and an item is the inner product of their vectors; where the model gives
+    vectors of length 1 that is the cosine. Of a user with several vectors (`interests` of
+    `vectors.json`) the largest of them counts. Vectors are fixed-size lists of float32. The directory
+    appears whole or not at all; one that an earlier export wrote is replaced.
+
+    Args:
+        release: from `load`.
+        out: the directory.
+        columns: of the item table, to filter by in the database.
+        users: whether users are embedded, too; without, TensorFlow is not needed.
+
+    Raises:
+        MissingColumnError: if the item table lacks a column.
+        ConfigError: if a column wanted has the name of the vectors.
+        ExportError: if the directory holds anything else, or cannot be written.
+    """
+    release.check_columns(columns)
+    if "vector" in columns:
+        raise ConfigError('The column "vector" would stand beside the vectors under the same name.')
+    directory = Path(out).absolute()
+    _check_free(directory)
+    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.mkdir(parents=True)
+        _write_items(release, temporary / ITEMS, columns)
+        if users:
+            _write_users(release, temporary / USERS)
+        facts = _facts(release, temporary)
+        (temporary / FACTS).write_text(json.dumps(facts, indent=2), "utf-8")
+        _replace(temporary, directory)
+    except OSError as error:
+        raise ExportError(
+            f"The vectors could not be written to {directory}: {error}. Check the permissions and the "
+            "free space there."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return facts
+
+
+def _check_free(directory: Path) -> None:
+    """Lets pass what is not there, is empty, or was written here before."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise ExportError(f"{directory} is a file. Name a directory for the vectors.")
+    others = sorted({path.name for path in directory.iterdir()} - {ITEMS, USERS, FACTS})
+    ours = (directory / FACTS).is_file() or not any(directory.iterdir())
+    if others or not ours:
+        held = ", ".join(others or sorted(path.name for path in directory.iterdir()))
+        raise ExportError(f"{directory} holds something else: {held[:200]}. Name a new directory.")
+
+
+def _write_items(release: Release, file: Path, columns: Sequence[str]) -> None:
+    vectors = np.asarray(release.bundle.exact.vectors)
+    wanted = [name for name in columns if name != "item_id"]
+    table = release.items.select(wanted).to_arrow()
+    fields = [pa.field("item_id", pa.string(), nullable=False), _vector_field(vectors.shape[1])]
+    with parquet_stream(file, pa.schema([*fields, *table.schema])) as writer:
+        for start in range(0, len(vectors), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            ids = pa.array(release.item_ids[part].tolist(), pa.string())
+            rest = table.slice(start, _BLOCK).columns
+            arrays = [ids, _vectors(vectors[part]), *rest]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+
+
+def _write_users(release: Release, file: Path) -> None:
+    fields = [pa.field("user_id", pa.string(), nullable=False)]
+    interests, dimension = release.interests, release.bundle.exact.dimension
+    if interests > 1:
+        fields.append(pa.field("interest", pa.int32(), nullable=False))
+    fields.append(_vector_field(dimension))
+    with parquet_stream(file, pa.schema(fields)) as writer:
+        for block in blocks(iter(release.people.rows), _BLOCK):
+            vectors = release.embed(release.people.ask(block).features)
+            rows = [user for user in block for _ in range(interests)]
+            arrays = [pa.array(rows, pa.string())]
+            if interests > 1:
+                arrays.append(pa.array(np.tile(np.arange(interests, dtype=np.int32), len(block))))
+            arrays.append(_vectors(vectors.reshape(-1, dimension)))
+            writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))
+
+
+def _vector_field(dimension: int) -> pa.Field:
+    return pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False)
+
+
+def _vectors(values: np.ndarray) -> pa.Array:
+    flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def _facts(release: Release, directory: Path) -> dict[str, Any]:
+    model = release.manifest["model"]
+    files = [directory / name for name in (ITEMS, USERS) if (directory / name).exists()]
+    return {
+        "format": _FORMAT,
+        "model": release.name,
+        "version": release.version,
+        "fingerprint": model["fingerprint"],
+        "metric": "cosine" if model["normalize"] else "inner_product",
+        "dimension": model["dimension"],
+        # A user has so many vectors, of which the one with the largest product scores an item.
+        "interests": release.interests,
+        # What a user had before is scored by more than its vector where this is not null.
+        "repeats": release.manifest.get("repeats"),
+        "items": len(release.item_ids),
+        "users": len(release.people.rows) if (directory / USERS).exists() else 0,
+        "files": {file.name: describe(file) for file in files},
+    }
+
+
+def _replace(temporary: Path, directory: Path) -> None:
+    """Puts a directory in the place of another; for a moment between two renames neither is there."""
+    if not directory.exists():
+        temporary.rename(directory)
+        return
+    old = directory.with_name(f"{temporary.name}.old")
+    directory.rename(old)
+    try:
+        temporary.rename(directory)
+    except OSError:
+        old.rename(directory)
+        raise
+    shutil.rmtree(old)

@@ -1,0 +1,1 @@
+"""One run, described: TOML to checked settings."""

@@ -1,0 +1,93 @@
+"""Which columns of a log could be features of a query: what is known before the item is chosen."""
+
+from dataclasses import replace
+
+import polars as pl
+
+from tfrecall.config.inference.columns import Judged, judge
+from tfrecall.data.inspection.columns import words_of
+
+# What is written down with or after the choice, by the words of its name.
+_OUTCOMES = """
+rating stars score review comment feedback quantity qty amount count price paid cost total sum
+revenue sales value margin discount coupon tax tip basket cart session order invoice transaction
+receipt ticket trip visit event action behavior behaviour click clicked view viewed viewing purchase
+purchased bought buy sold returned refund label target duration dwell watched watch playtime play
+listen listened progress position rank weight
+"""
+OUTCOMES = frozenset(_OUTCOMES.split())
+# Events of an item or a user from which it shows whether a column follows from it.
+ENOUGH_EVENTS = 5
+# A column follows from the item if what goes with an item is so much more often the same than for
+# all items together; 0 is chance, 1 is one value for each item.
+FOLLOWS_FROM_ITEM = 0.5
+# Different values from which it is a code of the event, not a circumstance of it.
+MANY_VALUES = 1_000
+
+
+def judge_log_column(events: pl.DataFrame, name: str) -> Judged:
+    """Judges a column of the log that is no id, time, rating or weight.
+
+    Args:
+        events: the log with `user` and `item` beside its columns.
+        name: of the column.
+    """
+    column = events[name]
+    of_event = judge("log", column)
+    if of_event.feature is None and column.n_unique() <= 1:
+        return of_event
+    if _is_outcome(name):
+        return _left_out(name, "known only with the event, not when recommendations are asked for")
+    if column.dtype.is_nested():
+        return (
+            of_event if of_event.feature is None else _left_out(name, "lists that come with the event")
+        )
+    if _same_for_each(events, "user", name):
+        people = events.unique("user", keep="last", maintain_order=True)
+        judged = judge("log", people[name])
+        return replace(judged, why=f"the same in all events of a user: {judged.why}")
+    if follows_from_item(events, name) >= FOLLOWS_FROM_ITEM:
+        return _left_out(
+            name, "follows from the item and would give it away; it belongs in an item table (--items)"
+        )
+    if column.dtype.is_numeric():
+        return _left_out(name, "a number that comes with the event; put it in if it is known before")
+    if column.n_unique() > MANY_VALUES:
+        return _left_out(name, f"{column.n_unique():,} different values: a code of the event")
+    if of_event.feature is None or of_event.feature["type"] != "categorical":
+        why = "text that comes with the event" if of_event.feature else of_event.why
+        return _left_out(name, why)
+    return replace(of_event, why=f"circumstance of the event, {of_event.why}; to be given when asking")
+
+
+def follows_from_item(events: pl.DataFrame, name: str) -> float:
+    """How far a column follows from the item: 0 by chance, 1 completely.
+
+    The share of events that have the value most frequent with their item, above the share that the
+    most frequent value of all has; judged by items with enough events.
+    """
+    counts = events.group_by("item", name).len()
+    items = counts.group_by("item").agg(
+        pl.col("len").sum().alias("all"), pl.col("len").max().alias("top")
+    )
+    items = items.filter(pl.col("all") >= ENOUGH_EVENTS)
+    if not items.height:
+        return 0.0
+    chance = int(events[name].value_counts()["count"].to_numpy().max()) / events.height
+    found = int(items["top"].sum()) / int(items["all"].sum())
+    return (found - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+def _same_for_each(events: pl.DataFrame, owner: str, name: str) -> bool:
+    """Whether all events of a user have one value, where there are users to see it by."""
+    owners = events.group_by(owner).agg(pl.len().alias("all"), pl.col(name).n_unique().alias("values"))
+    owners = owners.filter(pl.col("all") > 1)
+    return owners.height > 1 and bool((owners["values"] == 1).all())
+
+
+def _is_outcome(name: str) -> bool:
+    return any(word in OUTCOMES or word.removesuffix("s") in OUTCOMES for word in words_of(name))
+
+
+def _left_out(name: str, why: str) -> Judged:
+    return Judged("log", name, None, why)

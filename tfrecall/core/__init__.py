@@ -1,0 +1,1 @@
+"""The ground floor of both wings: ids, ragged lists, top-K, answers, files written whole."""

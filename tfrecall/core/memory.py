@@ -1,0 +1,50 @@
+"""Memory that a process may still take."""
+
+import os
+from pathlib import Path
+
+
+def available_bytes() -> int | None:
+    """Memory that a process may still take, as the machine and its container say; None if unknown."""
+    found = [value for value in (_of_machine(), _of_container()) if value is not None]
+    return min(found, default=None)
+
+
+def gigabytes(count: int) -> str:
+    """Bytes in words.
+
+    >>> gigabytes(2_700_000_000), gigabytes(30_000_000)
+    ('2.7 GB', '30 MB')
+    """
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+
+
+def _of_machine() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return None
+    except (OSError, ValueError, IndexError):
+        pass
+    try:  # macOS: all there is, not what is free
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def _of_container() -> int | None:
+    """The limit of a control group, less what is taken; file pages are given back when asked for."""
+    root = Path("/sys/fs/cgroup")
+    for folder, limit, used, pages in (
+        (root, "memory.max", "memory.current", "inactive_file "),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+    ):
+        try:
+            stat = (folder / "memory.stat").read_text().splitlines()
+            cached = next((int(line.split()[1]) for line in stat if line.startswith(pages)), 0)
+            taken = int((folder / used).read_text()) - cached
+            return max(0, int((folder / limit).read_text()) - taken)
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return None

@@ -1,0 +1,207 @@
+"""Batches for training: from an interaction log to `tf.data`."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import tf
+from tfrecall.core.raw import Form, raw_features
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import DataError
+
+# Rows converted at a time: bounds the memory that strings take.
+CHUNK_ROWS = 65_536
+
+Encoder = Callable[[dict[str, tf.Tensor]], dict[str, Any]]
+
+
+def examples(
+    data: Interactions,
+    batch_size: int = 2048,
+    *,
+    shuffle: bool = True,
+    seed: int = 42,
+    first_epoch: int = 0,
+    encode: Encoder | None = None,
+    forms: dict[str, Form] | None = None,
+) -> tf.data.Dataset:
+    """Batches of training examples, one an event.
+
+    Args:
+        data: the log; user and item columns are joined for you.
+        batch_size: rows a batch; the last one may be shorter.
+        shuffle: whether to shuffle all rows anew in each epoch.
+        seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
+        first_epoch: the number of the epoch that is read first; each epoch begun counts one up.
+        encode: encodes a raw batch, such as `TwoTower.encode`. All rows are encoded once, before the
+            first epoch, and only integers and floats are shuffled; without it the batches are raw.
+        forms: the columns wanted and their raw form (`tfrecall.core.raw`), such as `TwoTower.forms`; by
+            default every column of the log, the user table and the item table, in the form that fits
+            its type. Numbers with nulls are left out then.
+
+    Returns:
+        A dataset of dictionaries. Raw: a tensor a column, `sample_weight` where the log has `weight`.
+        Encoded: what `encode` gives.
+    """
+    columns = all_rows(data, encode, forms)
+    return row_batches(columns, len(data), batch_size, (seed, first_epoch) if shuffle else None)
+
+
+def all_rows(
+    data: Interactions, encode: Encoder | None = None, forms: dict[str, Form] | None = None
+) -> dict[str, Any]:
+    """The tensors of all rows of a log, in its order; arguments as of `examples`."""
+    frame = data.queries
+    if forms is None or not set(forms) <= set(frame.columns):
+        frame = frame.join(data.items, on="item_id", how="left", maintain_order="left")
+    forms = natural_forms(frame) if forms is None else dict(forms)
+    if "weight" in frame.columns:
+        frame = frame.with_columns(sample_weight=pl.col("weight"))
+        forms["sample_weight"] = "number"
+    return _columns(frame, forms, encode)
+
+
+def row_batches(
+    columns: dict[str, Any], rows: int, batch_size: int, start: tuple[int, int] | None
+) -> tf.data.Dataset:
+    """Batches of the rows of some tensors: in order, or shuffled anew from (seed, first epoch) on."""
+    # Shuffling row numbers and gathering by batch is far cheaper than moving rows one by one.
+    batches = _row_numbers(rows, batch_size, start).map(lambda batch: gathered(columns, batch))
+    return batches.prefetch(2).with_options(untuned())
+
+
+def gathered(columns: dict[str, Any], rows: tf.Tensor) -> dict[str, Any]:
+    """Some rows of nested tensors."""
+    return tf.nest.map_structure(lambda values: tf.gather(values, rows), columns)
+
+
+def untuned() -> tf.data.Options:
+    """Without the thread that tunes a pipeline: Keras would wait for it to end after each epoch, for up
+    to half a second, and there is nothing to tune."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
+def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> tf.data.Dataset:
+    """Batches of row numbers: in order, or anew shuffled in each epoch from (seed, first epoch) on."""
+    if start is None:
+        return tf.data.Dataset.range(rows).batch(batch_size)
+    seed, first_epoch = start
+    epochs = itertools.count(first_epoch)
+    steps = -(-rows // batch_size)
+
+    def order() -> np.ndarray:
+        # Not `Dataset.shuffle`: how far its generator has come cannot be saved or set.
+        return np.random.default_rng((seed, next(epochs))).permutation(rows)
+
+    # One call an epoch, where `from_generator` makes four.
+    whole = tf.data.Dataset.range(1).map(
+        lambda _: tf.ensure_shape(tf.numpy_function(order, [], tf.int64), [rows])
+    )
+    batches = whole.flat_map(
+        lambda numbers: tf.data.Dataset.range(0, rows, batch_size).map(
+            lambda first: numbers[first : first + batch_size]
+        )
+    )
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Dataset:
+    """The batches of one raw column, for `adapt`.
+
+    Raises:
+        MissingColumnError: if the column is not there.
+        DataError: if it cannot take the form.
+    """
+    if form == "number":
+        values = raw_features(frame, {column: form})[column]
+        return tf.data.Dataset.from_tensor_slices(values).batch(CHUNK_ROWS)
+    raw_features(frame.head(0), {column: form})  # an error inside tf.data would lose its type
+
+    def batches() -> Iterator[np.ndarray]:
+        for chunk in frame.iter_slices(CHUNK_ROWS):
+            yield raw_features(chunk, {column: form})[column]
+
+    shape = [None, None] if form == "strings" else [None]
+    return tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec(shape=shape, dtype=tf.string)
+    )
+
+
+def natural_forms(frame: pl.DataFrame) -> dict[str, Form]:
+    """The raw form that fits the type of each column; a number with nulls is left out."""
+    forms: dict[str, Form] = {}
+    for column in frame.iter_columns():
+        if isinstance(column.dtype, pl.List | pl.Array):
+            forms[column.name] = "strings"
+        elif not column.dtype.is_numeric():
+            forms[column.name] = "string"
+        elif not column.null_count():
+            forms[column.name] = "integer" if column.dtype.is_integer() else "number"
+    return forms
+
+
+def as_batches(dataset: tf.data.Dataset, column: str) -> tf.data.Dataset:
+    """A dataset as tutorials write it, as batches of dictionaries.
+
+    Single examples are batched, bare values become the column given. Lists of several lengths become
+    ragged.
+    """
+    if not isinstance(getattr(dataset, "element_spec", None), dict):
+        dataset = dataset.map(lambda values: {column: values})
+    if any(spec.shape.rank == 0 for spec in dataset.element_spec.values()):
+        return dataset.ragged_batch(CHUNK_ROWS)
+    return dataset
+
+
+def to_frame(batches: tf.data.Dataset, columns: Iterable[str]) -> pl.DataFrame:
+    """Columns of batches of dictionaries as a table.
+
+    Raises:
+        DataError: if a string is not UTF-8, or there are no rows.
+    """
+    columns = list(dict.fromkeys(columns))
+    frames = [
+        pl.DataFrame([_series(column, values[column]) for column in columns])
+        for values in batches.map(lambda raw: {column: raw[column] for column in columns})
+    ]
+    if not frames:
+        raise DataError(f"The dataset with the columns {', '.join(columns)} has no rows.")
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _series(column: str, values: tf.Tensor | tf.RaggedTensor) -> pl.Series:
+    rows = values.to_list() if isinstance(values, tf.RaggedTensor) else values.numpy().tolist()
+    try:
+        if values.shape.rank > 1:  # "" pads
+            return pl.Series(column, [[_text(v) for v in row if v != b""] for row in rows])
+        return pl.Series(column, [_text(value) for value in rows])
+    except UnicodeDecodeError as error:
+        raise DataError(f'The column "{column}" holds text that is not UTF-8: {error}.') from error
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _columns(frame: pl.DataFrame, forms: dict[str, Form], encode: Encoder | None) -> dict[str, Any]:
+    """All rows as tensors, converted and encoded chunk by chunk."""
+    # Numbers are few bytes: all at once, so that a message counts rows of the table, not of a chunk.
+    raw_features(frame, {c: form for c, form in forms.items() if form in ("number", "integer")})
+    chunks = []
+    for chunk in frame.iter_slices(CHUNK_ROWS):
+        raw = {name: tf.constant(values) for name, values in raw_features(chunk, forms).items()}
+        chunks.append(encode(raw) if encode else raw)
+    return tf.nest.map_structure(lambda *parts: _concat(parts), *chunks)
+
+
+def _concat(parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """Concatenates rows; lists are padded to the longest of all chunks."""
+    if parts[0].shape.rank == 1:
+        return tf.concat(parts, axis=0)
+    width = max(part.shape[1] for part in parts)
+    return tf.concat([tf.pad(part, [[0, 0], [0, width - part.shape[1]]]) for part in parts], axis=0)

@@ -1,0 +1,1 @@
+"""A look at a log before learning from it."""

@@ -1,0 +1,137 @@
+"""What is in one column of a table, in figures."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+# Texts looked at for their words and length; the longest is sought among all.
+SAMPLE_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Figures of one column.
+
+    Attributes:
+        table: `log`, `users` or `items`.
+        name: of the column.
+        dtype: its type, as Polars writes it.
+        rows: of the table.
+        nulls: rows without a value; NaN is none.
+        distinct: how many different values there are, null not counted.
+        longest: of texts, the bytes of the longest; of lists, the values of the longest.
+        mean_words: of texts, words in a text on average.
+    """
+
+    table: str
+    name: str
+    dtype: str
+    rows: int
+    nulls: int
+    distinct: int
+    longest: int | None = None
+    mean_words: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.nulls == self.rows
+
+    @property
+    def is_constant(self) -> bool:
+        return self.distinct == 1 and not self.nulls and self.rows > 1
+
+    @property
+    def is_distinct(self) -> bool:
+        """Whether each row has its own value."""
+        return self.distinct == self.rows > 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def profile(table: str, column: pl.Series) -> Profile:
+    """Looks at one column.
+
+    >>> found = profile("items", pl.Series("title", ["A B", "C", None]))
+    >>> found.distinct, found.nulls, found.longest, found.mean_words
+    (2, 1, 3, 1.5)
+    """
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+    values = column.drop_nulls()
+    distinct = (values.hash() if column.dtype.is_nested() else values).n_unique() if len(values) else 0
+    figures = {"rows": len(column), "nulls": len(column) - len(values), "distinct": distinct}
+    longest = words = None
+    if column.dtype == pl.String and len(values):
+        longest = int(values.str.len_bytes().max())  # type: ignore[arg-type]
+        words = _mean_words(values)
+    elif isinstance(column.dtype, pl.List) and len(values):
+        longest = int(values.list.len().max())  # type: ignore[arg-type]
+    return Profile(table, column.name, str(column.dtype), **figures, longest=longest, mean_words=words)
+
+
+def profiles(table: str, frame: pl.DataFrame) -> list[Profile]:
+    """Looks at each column of a table."""
+    return [profile(table, column) for column in frame.iter_columns()]
+
+
+def _mean_words(texts: pl.Series) -> float:
+    # Every so many rows, not the first: files are often sorted. A text's start tells its kind.
+    sample = texts.gather_every(max(1, len(texts) // SAMPLE_ROWS)).str.slice(0, 1_000)
+    return float(sample.str.count_matches(r"\S+").mean() or 0.0)  # type: ignore[arg-type]
+
+
+QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p99": 0.99, "max": 1.0}
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Mean and quantiles; a quantile is a value that occurs.
+
+    >>> spread(np.array([1, 1, 1, 5]))["p75"], spread(np.array([1, 1, 1, 5]))["mean"]
+    (1.0, 2.0)
+    """
+    found = {"mean": float(np.mean(values))}
+    for name, share in QUANTILES.items():
+        found[name] = float(np.quantile(values, share, method="inverted_cdf"))
+    return found
+
+
+def gini(counts: np.ndarray) -> float:
+    """How unequally events are spread: 0 if all have as many, near 1 if one has all.
+
+    >>> gini(np.array([3, 3, 3])), round(gini(np.array([0, 0, 0, 8])), 2)
+    (0.0, 0.75)
+    """
+    ordered = np.sort(counts).astype(float)
+    n = len(ordered)
+    total = ordered.sum()
+    if not total:
+        return 0.0
+    return float(2 * (np.arange(1, n + 1) * ordered).sum() / (n * total) - (n + 1) / n)
+
+
+def top_share(counts: np.ndarray, share: float) -> float:
+    """The part of all events that the most frequent `share` has; of few, the first at least.
+
+    >>> top_share(np.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 11]), 0.1)
+    0.55
+    """
+    first = max(1, round(len(counts) * share))
+    return float(np.sort(counts)[::-1][:first].sum() / max(1, counts.sum()))
+
+
+def histogram(values: np.ndarray, edges: np.ndarray) -> list[int]:
+    """How many values lie between edges; the last edge counts."""
+    return np.histogram(values, edges)[0].tolist()
+
+
+def concentration(counts: np.ndarray) -> dict[str, Any]:
+    """Spread, inequality and the shares of the most frequent."""
+    return {
+        **spread(counts),
+        "gini": gini(counts),
+        "top_1_percent": top_share(counts, 0.01),
+        "top_10_percent": top_share(counts, 0.1),
+    }

@@ -1,0 +1,141 @@
+"""Is the model better than the list of the most popular items?"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfrecall.diagnostics.finding import Finding
+
+
+def below_popularity(
+    model: float, popularity: float, *, metric: str, rule: str, rows: int, where: str
+) -> Finding | None:
+    """Tells when a model does not reach what is possible without one.
+
+    An error if the difference is beyond chance: more than two standard errors of the difference of
+    two shares that are measured on so many rows.
+
+    Args:
+        model, popularity: their figures, shares of the rows.
+        metric: which: `hit_rate@100`.
+        rule: `seen_kept` or `seen_removed`.
+        rows: how many were measured.
+        where: on which: `validation` or `test`.
+    """
+    if model >= popularity:
+        return None
+    noise = math.sqrt((model * (1 - model) + popularity * (1 - popularity)) / rows)
+    certain = popularity - model > 2 * noise
+    chance = "" if certain else " The difference may be chance, but the model is no better either."
+    return Finding(
+        f"{where}_below_popularity",
+        "error" if certain else "warning",
+        f"On {rows:,} {where} rows the model is below the list of the most popular items: {metric} with "
+        f"{rule.replace('_', ' items ')} is {model:.4f}, popularity has {popularity:.4f}.{chance} Do not "
+        "serve it. Train longer, change `training.learning_rate` (`tfrecall tune` searches), or look "
+        "whether the features are known for these rows.",
+    )
+
+
+# A loss that falls by less than this share of itself has not moved: a mean over an epoch varies more.
+MIN_FALL = 0.001
+
+
+def never_learned(losses: Sequence[float]) -> Finding | None:
+    """Tells when the training loss did not fall.
+
+    Args:
+        losses: of each epoch; one says nothing.
+    """
+    if len(losses) < 2 or min(losses[1:]) < losses[0] * (1 - MIN_FALL):
+        return None
+    rose = losses[-1] > losses[0] * (1 + MIN_FALL)
+    advice = "lower `training.learning_rate`" if rose else "raise or lower `training.learning_rate`"
+    return Finding(
+        "never_learned",
+        "error",
+        f"The training loss {'rose' if rose else 'did not fall'}: {losses[0]:.4f} in the first epoch, "
+        f"{losses[-1]:.4f} in the last of {len(losses)}. Nothing was learned: {advice} by a factor of ten, "
+        "and look whether the features say anything about the items (`tfrecall data describe`).",
+    )
+
+
+def best_epoch(
+    history: Mapping[str, Sequence[float]], monitor: str, best: int, epochs: int, most: int
+) -> Finding | None:
+    """Tells when training ended too early, or was at its best before it began in earnest.
+
+    Args:
+        history: of each metric its value after each epoch, as Keras has it.
+        monitor: the validation metric that decides, without `val_`.
+        best: the epoch, from 1, that was best by it.
+        epochs: how many were trained.
+        most: how many there might have been.
+    """
+    values = history.get(f"val_{monitor}", [])
+    if len(values) < 2 or min(values) == max(values):
+        return None
+    if best == epochs == most:
+        return Finding(
+            "best_epoch_is_last",
+            "warning",
+            f"The last epoch, {best} of {most}, was the best: {monitor} was still getting better "
+            f"({values[-2]:.4f}, then {values[-1]:.4f}). Raise `training.epochs`; "
+            "training stops by itself when it is enough.",
+        )
+    if best == 1:
+        return Finding(
+            "best_epoch_is_first",
+            "warning",
+            f"The first of {epochs} epochs was the best: {monitor} was {values[0]:.4f}, then "
+            f"{values[1]:.4f}. The model learns the training rows by heart or jumps past what is good: "
+            "lower `training.learning_rate`, or add `model.dropout`.",
+        )
+    return None
+
+
+# Two users have nine of ten items in common. A model that is at work has one to three; random lists
+# have k / n_items of the list in common, which `list_length` keeps at a quarter or less.
+MAX_OVERLAP = 0.9
+MIN_USERS = 10
+
+
+def list_length(n_items: int) -> int:
+    """Ten, or a quarter of a small catalogue, where longer lists overlap by chance."""
+    return max(1, min(10, n_items // 4))
+
+
+def overlap(lists: np.ndarray) -> float:
+    """Share of the items that the lists of two users have in common, mean over all pairs.
+
+    Args:
+        lists: int `[n_users, k]`, distinct rows of items in each list.
+
+    >>> overlap(np.array([[1, 2], [2, 1], [3, 4]]))  # one of three pairs is alike
+    0.3333333333333333
+    """
+    n, k = lists.shape
+    counts = np.bincount(lists.ravel()).astype(np.float64)
+    return float(np.sum(counts * (counts - 1)) / (n * (n - 1) * k))
+
+
+def same_lists(lists: np.ndarray, popular: np.ndarray) -> Finding | None:
+    """Tells when nearly everybody gets the same list.
+
+    Args:
+        lists: int `[n_users, k]`, the best items of some users, what they had not taken out.
+        popular: int `[k]`, the most popular items.
+    """
+    n, k = lists.shape
+    if n < MIN_USERS or (common := overlap(lists)) < MAX_OVERLAP:
+        return None
+    known = float(np.isin(lists, popular).mean())
+    return Finding(
+        "same_lists",
+        "error",
+        f"Nearly everybody gets the same list: of the first {k} items of two of {n:,} users {common:.0%} "
+        f"are the same (popularity: 100%), and {known:.0%} are among the {k} most popular. The query "
+        "features say nothing about the item, or the model did not learn from them: add features of the "
+        "user or the moment to `schema.query`, train longer, or lower `training.learning_rate`.",
+    )

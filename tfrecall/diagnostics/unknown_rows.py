@@ -1,0 +1,113 @@
+"""Remembers how the rows of unknown values began."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import keras
+from tfrecall.core.vocabulary import FIRST, UNKNOWN
+from tfrecall.diagnostics.finding import Finding
+from tfrecall.layers.features import CategoricalFeature
+
+# Chance leaves a row untouched that training was to replace 20 values by once in e^20 runs.
+MIN_EXPECTED_DRAWS = 20
+# Rows of rare values are shorter than others, rows of frequent ones longer, by less than this.
+MAX_LENGTH_RATIO = 5.0
+
+
+def dead_unknown_row(
+    feature: str,
+    table: np.ndarray,
+    start: np.ndarray,
+    *,
+    unknown_rate: float,
+    draws: float,
+) -> Finding | None:
+    """Tells when the embedding of unknown values is as it began, or out of all proportion.
+
+    Args:
+        feature: what the message calls it.
+        table: float `[n_values + 2, embedding_dim]`, after training.
+        start: float `[embedding_dim]`, its row 1 at the beginning of training.
+        unknown_rate: the share of the values that training replaced by the unknown value.
+        draws: how many values that was, in expectation; below 20 an untouched row proves nothing.
+    """
+    row, others = table[UNKNOWN], table[FIRST:]
+    if np.array_equal(row, start):
+        if unknown_rate and draws < MIN_EXPECTED_DRAWS:
+            return None
+        why = (
+            "its `unknown_rate` is 0, so nothing stood for the unknown value in training. Set it to 0.01"
+            if not unknown_rate
+            else f"though {draws:,.0f} values should have been replaced by it. Look whether the feature "
+            "reaches the loss at all"
+        )
+        return Finding(
+            "dead_unknown_row",
+            "warning",
+            f"The vector of unknown values of {feature} is still the random one it began with: {why}. "
+            "New values are answered with noise.",
+        )
+    typical = float(np.median(np.linalg.norm(others, axis=1)))
+    ratio = float(np.linalg.norm(row)) / typical if typical else 0.0
+    if ratio <= MAX_LENGTH_RATIO:
+        return None
+    return Finding(
+        "dead_unknown_row",
+        "warning",
+        f"The vector of unknown values of {feature} is {ratio:.0f} times as long as that of a typical "
+        f"value ({np.linalg.norm(row):.3g} against {typical:.3g}), so it drowns what else is known of a "
+        "new user or item. Lower `unknown_rate` of that feature or `training.learning_rate`.",
+    )
+
+
+class UnknownRows(keras.callbacks.Callback):
+    """Copies the unknown row of each categorical feature of a `TwoTower` after the first step.
+
+    Before it the rows are not there yet, and to make them would change what the seed draws. Optimizers
+    leave rows alone that no example used, so a row is dead if it is at the end what it was then.
+
+    Args:
+        batch_size: rows a step.
+    """
+
+    _supports_tf_logs = True
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self._starts: dict[str, np.ndarray] = {}
+        self._steps = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._starts, self._steps = {}, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._starts:
+            self._starts = {name: table()[UNKNOWN].copy() for name, _, table, _ in self._tables()}
+        else:
+            self._steps += 1
+
+    def findings(self) -> list[Finding | None]:
+        """What is to be said of the rows as they are now, after the last fit; of none without one."""
+        if not self._steps:
+            return []
+        return [
+            dead_unknown_row(
+                name, table(), self._starts[name], unknown_rate=rate, draws=rate * used * self._steps
+            )
+            for name, rate, table, used in self._tables()
+            if name in self._starts
+        ]
+
+    def _tables(self) -> Iterator[tuple[str, float, Any, int]]:
+        """Name, unknown rate, a way to the table, values that a step uses."""
+        # Of the candidates a step uses each distinct one once, at worst half as many as it might.
+        distinct = min(self.batch_size, len(self.model.catalogue)) // 2
+        sides = ((self.model.query_tower, self.batch_size), (self.model.candidate_tower, distinct))
+        for tower, used in sides:
+            for layer in tower.features:
+                if isinstance(layer, CategoricalFeature):
+                    table = layer._table.embeddings
+                    yield f"{tower.name}.{layer.name}", layer.spec.unknown_rate, table.numpy, used

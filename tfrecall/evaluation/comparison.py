@@ -1,0 +1,273 @@
+"""Releases side by side on the same test rows: figures, how sure they differ, and what differs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall.baselines.registry import check_baselines, fit_baselines, usual_baselines
+from tfrecall.core.retriever import Retriever
+from tfrecall.core.vocabulary import Vocabulary
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.titles import title_column, titles
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation import (
+    Evaluation,
+    Lists,
+    baselines_of,
+    evaluate,
+    paired_bootstrap,
+    per_user,
+    user_lists,
+)
+from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
+from tfrecall.evaluation.ranks import Progress
+from tfrecall.evaluation.released import Released
+from tfrecall.release.retriever import Release
+
+RULES = ("seen_removed", "seen_kept")
+# Items and users that are shown by name.
+SHOWN_ITEMS = 10
+EXAMPLES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One release or baseline against the first release.
+
+    Attributes:
+        intervals: rule -> metric -> how much better than the first, with its interval.
+        common: mean share of the users' lists that both have.
+        gained: items that most lists hold of this one and not of the first: `item_id`, `title`,
+            `users` (such lists), `first` and `second` (all lists of each), `train_rows`.
+        lost: the other way round.
+        examples: some users, from the least alike lists to the most alike: `user_id`, `common`,
+            and in titles `history` (latest first), `both`, `only_first`, `only_second`, `chosen`
+            (those of the lists that the user went on to choose).
+    """
+
+    intervals: dict[str, dict[str, Interval]]
+    common: float
+    gained: list[dict[str, Any]]
+    lost: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Releases on the same test rows, the first of which is the reference.
+
+    Attributes:
+        reference: the first one.
+        rows, users: of the test.
+        k: length of the lists that are laid beside each other.
+        leading: the rule that leads tables and makes those lists: `seen_removed` or `seen_kept`.
+        models: name -> rule -> metric -> value: the releases in the order given, then the baselines that
+            were asked for.
+        baselines: the same of what stands beside them.
+        differences: each other one of the models against the first.
+    """
+
+    reference: str
+    rows: int
+    users: int
+    k: int
+    leading: str
+    models: dict[str, dict[str, dict[str, float]]]
+    baselines: dict[str, dict[str, dict[str, float]]]
+    differences: dict[str, Difference]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python types, ready for `json.dumps`; intervals say whether they exclude 0."""
+        whole = asdict(self)
+        for name, difference in self.differences.items():
+            for rule, intervals in difference.intervals.items():
+                for metric, interval in intervals.items():
+                    told = whole["differences"][name]["intervals"][rule][metric]
+                    told["excludes_zero"] = interval.excludes_zero
+        return whole
+
+
+def compare(
+    releases: dict[str, Release],
+    test: Interactions,
+    *,
+    seen: Interactions,
+    ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
+    k: int = 10,
+    leading: str = "seen_removed",
+    baselines: Sequence[str] = (),
+    beside: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Judges releases on the same rows, and baselines that are fitted for it.
+
+    A release knows what users had at the end of its training data, whatever the time of a test row.
+
+    Args:
+        releases: name -> release; the first is what all others are compared to.
+        test, seen, ks, progress: as in `evaluate`.
+        k: length of the lists that are laid beside each other.
+        leading: the rule of those lists.
+        baselines: names of `tfrecall.schema.baselines.BASELINES`, to be fitted to `seen` and compared to the
+            first release as a release is.
+        beside: names of baselines of which the figures are told and nothing else; None for the usual
+            ones, see `tfrecall.baselines.registry.usual_baselines`.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        ConfigError: if there is nothing to compare, two have the same name, or there is no such rule.
+        DataError: if the memory for a baseline is not there.
+    """
+    if beside is None:
+        sequences = any(release.manifest.get("histories") for release in releases.values())
+        beside = usual_baselines(seen, sequences=sequences)
+    beside = [name for name in beside if name not in baselines]
+    _check(releases, baselines, beside, leading)
+    check_baselines([*baselines, *beside], seen)
+    judged: dict[str, Evaluation] = {}
+    lists: dict[str, Lists] = {}
+    for one in _members(releases, baselines, seen):
+        others = baselines_of(seen, names=[] if judged else beside)
+        judged[one.name] = evaluate(one, test, seen=seen, ks=ks, baselines=others, progress=progress)
+        lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == "seen_kept")
+    first = next(iter(releases))
+    users = Vocabulary(test.log["user_id"].unique(maintain_order=True)).rows(test.log["user_id"])
+    columns = releases[first].manifest["schema"]["candidate"]
+    viewer = _Viewer(lists[first], seen, title_column(seen.items, columns))
+    return Comparison(
+        reference=first,
+        rows=len(test),
+        users=len(lists[first].user_ids),
+        k=k,
+        leading=leading,
+        models={name: one.test for name, one in judged.items()},
+        baselines=judged[first].baselines,
+        differences={
+            name: Difference(
+                _intervals(judged[first], judged[name], users, ks, resamples, seed),
+                *viewer.differences(lists[name]),
+            )
+            for name in list(judged)[1:]
+        },
+    )
+
+
+def _check(
+    releases: dict[str, Release], baselines: Sequence[str], beside: Sequence[str], leading: str
+) -> None:
+    if not releases or len(releases) + len(baselines) < 2 or leading not in RULES:
+        raise ConfigError(
+            "A comparison takes two or more releases, or one and a baseline, and one rule of "
+            f"{RULES}. Received: releases {list(releases)}, baselines {list(baselines)} and {leading!r}."
+        )
+    taken = [name for name in (*baselines, *beside) if name in releases]
+    if taken:
+        raise ConfigError(
+            f'A release and a baseline are both called "{taken[0]}". Give the release another name.'
+        )
+
+
+def _members(
+    releases: dict[str, Release], baselines: Sequence[str], seen: Interactions
+) -> Iterator[Retriever]:
+    """What is compared, one after the other; a baseline is fitted when it is its turn."""
+    for name, release in releases.items():
+        yield Released(name, release)
+    yield from fit_baselines(baselines, seen)
+
+
+def _intervals(
+    first: Evaluation,
+    second: Evaluation,
+    users: np.ndarray,
+    ks: Sequence[int],
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Interval]]:
+    def of(one: Evaluation, rule: str) -> PerUser:
+        ranking = one.rankings[one.model]
+        return per_user(ranking.removed if rule == "seen_removed" else ranking.kept, users, ks)
+
+    return {
+        rule: paired_bootstrap(of(first, rule), of(second, rule), resamples=resamples, seed=seed)
+        for rule in RULES
+    }
+
+
+class _Viewer:
+    """Lays the lists of others beside those of the first release."""
+
+    def __init__(self, first: Lists, seen: Interactions, column: str | None) -> None:
+        self.first = first
+        self.seen = seen
+        self._places = Vocabulary(first.item_ids)
+        self._titles = titles(seen.items, column)
+        self._title_rows = seen.item_vocabulary.rows(first.item_ids)
+        rows = self._places.rows(seen.log["item_id"])
+        self._train_rows = np.bincount(rows[rows >= 0], minlength=len(first.item_ids))
+
+    def differences(self, second: Lists) -> tuple[float, list[dict], list[dict], list[dict]]:
+        """Share in common, items gained, items lost, examples."""
+        ours, theirs = self.first.rows, self._as_first(second)
+        alike = (ours[:, :, None] == theirs[:, None, :]) & (ours[:, :, None] >= 0)
+        only_first = ~alike.any(axis=2) & (ours >= 0)
+        only_second = ~alike.any(axis=1) & (theirs >= 0)
+        longest = np.maximum((ours >= 0).sum(axis=1), (theirs >= 0).sum(axis=1))
+        common = alike.any(axis=2).sum(axis=1) / np.maximum(longest, 1)
+        gained = self._items(theirs[only_second], ours, theirs)
+        lost = self._items(ours[only_first], ours, theirs)
+        order = np.argsort(common, kind="stable")
+        picked = [order[int(share * (len(order) - 1))] for share in EXAMPLES[: len(order)]]
+        examples = [self._example(u, ours[u], theirs[u], float(common[u])) for u in picked]
+        return float(common[longest > 0].mean() if longest.any() else 1.0), gained, lost, examples
+
+    def _title(self, item: int) -> str:
+        row = self._title_rows[item]
+        return self._titles[int(row)] if row >= 0 else str(self.first.item_ids[item])
+
+    def _as_first(self, second: Lists) -> np.ndarray:
+        """Lists of another release in rows of the first one's catalogue."""
+        places = self._places.rows(pl.Series(second.item_ids.tolist(), dtype=pl.String))
+        return np.where(second.rows >= 0, places[second.rows], -1)
+
+    def _items(self, chosen: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> list[dict[str, Any]]:
+        n_items = len(self.first.item_ids)
+        counts = np.bincount(chosen, minlength=n_items)
+        first, second = (np.bincount(r[r >= 0], minlength=n_items) for r in (ours, theirs))
+        best = np.argsort(-counts, kind="stable")[:SHOWN_ITEMS]
+        return [
+            {
+                "item_id": self.first.item_ids[item],
+                "title": self._title(item),
+                "users": int(counts[item]),
+                "first": int(first[item]),
+                "second": int(second[item]),
+                "train_rows": int(self._train_rows[item]),
+            }
+            for item in best[counts[best] > 0].tolist()
+        ]
+
+    def _example(
+        self, user: int, ours: np.ndarray, theirs: np.ndarray, common: float
+    ) -> dict[str, Any]:
+        user_id = self.first.user_ids[user]
+        log = self.seen.log.filter(pl.col("user_id") == user_id).sort(
+            "timestamp", descending=True, maintain_order=True
+        )
+        had = self._places.rows(log["item_id"][:SHOWN_ITEMS])
+        first, second = ([i for i in r.tolist() if i >= 0] for r in (ours, theirs))
+        targets = set(self.first.targets[user].tolist())
+        parts = {
+            "history": had[had >= 0].tolist(),
+            "both": [i for i in first if i in second],
+            "only_first": [i for i in first if i not in second],
+            "only_second": [i for i in second if i not in first],
+            "chosen": [i for i in dict.fromkeys([*first, *second]) if i in targets],
+        }
+        named = {part: [self._title(i) for i in items] for part, items in parts.items()}
+        return {"user_id": user_id, "common": common, **named}

@@ -1,0 +1,74 @@
+"""The one list of each test user, item by item."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from tfrecall.core.ragged import Histories
+from tfrecall.core.retriever import Retriever
+from tfrecall.core.top_k import top_k
+from tfrecall.data.interactions import Interactions
+from tfrecall.evaluation.ranks import MAX_SCORES, checked_scores
+from tfrecall.evaluation.truth import Truth
+
+_BLOCK_USERS = 2048
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What users would be shown at the moment of their earliest test row.
+
+    Attributes:
+        user_ids: object array of `str` `[n_users]`, by first appearance in the test log.
+        item_ids: the catalogue that rows count in.
+        rows: int32 `[n_users, k]`, best first, -1 where no item is left.
+        seen: the distinct catalogue rows that each user has seen.
+        targets: the distinct catalogue rows of each user's test rows, -1 outside the catalogue.
+        queries: what the retriever was asked, one row a user.
+    """
+
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    rows: np.ndarray
+    seen: Histories
+    targets: Histories
+    queries: pl.DataFrame
+
+    @property
+    def exposure(self) -> np.ndarray:
+        """How many lists show each item: int64 `[n_items]`."""
+        return np.bincount(self.rows[self.rows >= 0], minlength=len(self.item_ids))
+
+
+def user_lists(
+    retriever: Retriever,
+    test: Interactions,
+    *,
+    seen: Interactions,
+    k: int = 10,
+    keep_seen: bool = False,
+) -> Lists:
+    """The lists whose exposure `evaluate` reports: one a user, ties by catalogue order.
+
+    Args:
+        retriever: asked for the scores of each user's earliest test row.
+        test: at least one row.
+        seen: what users have seen.
+        k: length of a list.
+        keep_seen: whether seen items may stand in the lists.
+    """
+    truth = Truth.build(test, seen, retriever.item_ids)
+    leads = np.flatnonzero(truth.leads)
+    users, queries = truth.users[leads], truth.queries[leads.tolist()]
+    step = max(1, min(_BLOCK_USERS, MAX_SCORES // len(retriever.item_ids)))
+    rows = np.empty((len(leads), k), dtype=np.int32)
+    for start in range(0, len(leads), step):
+        part = slice(start, start + step)
+        excluded = None if keep_seen else truth.seen.flat(users[part])
+        rows[part] = top_k(checked_scores(retriever, queries[part]), k, excluded)
+    names = test.log["user_id"].unique(maintain_order=True).to_numpy().astype(object)
+    return Lists(names, retriever.item_ids, rows, truth.seen, truth.targets, queries)
+
+
+__all__ = ["Lists", "user_lists"]

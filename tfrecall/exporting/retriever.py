@@ -1,0 +1,309 @@
+"""Writing a release: SavedModels, index, context and manifest, checked and published as one."""
+
+import hashlib
+import json
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import tf
+from tfrecall.core.raw import raw_features
+from tfrecall.data.histories import last_queries
+from tfrecall.errors import ConfigError, ExportError
+from tfrecall.exporting.context import past_items, write_context
+from tfrecall.exporting.round_trip import SAMPLE_ROWS, check_round_trip
+from tfrecall.exporting.signatures import (
+    CANDIDATE_OUTPUT,
+    QUERY_OUTPUT,
+    save_retrieval,
+    save_tower,
+    shares_history,
+    write_warmup,
+)
+from tfrecall.index.annoy import Annoy
+from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.models.catalogue import Catalogue
+from tfrecall.models.queries import query_defaults
+from tfrecall.models.ranker import Ranker
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.histories import PastItems, padded_ids, same_width
+from tfrecall.release.layout import Documents, publish, unfinished
+from tfrecall.release.loading import load
+from tfrecall.release.pipeline import TwoStages
+from tfrecall.release.retriever import Release
+from tfrecall.schema.features import Schema
+
+TUNING_ROWS = 500
+TOLD_OF_HISTORIES = ("history_length", "min_rating", "below_rating", "context")
+# An id that hardly any catalogue has.
+STRANGE_ID = "no such item"
+STRANGE_VALUE = "no such value"
+
+
+def export(
+    model: TwoTower,
+    path: str | Path,
+    *,
+    index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
+    k: int = 10,
+    exclude_seen: bool = True,
+    facts: dict[str, Any] | None = None,
+    documents: Documents | None = None,
+) -> Release:
+    """Writes the next version of a release and opens it.
+
+    The version is complete and compared with the live model in a fresh process before it is published;
+    if anything fails before, nothing changes. Versions before stay as they are.
+
+    Args:
+        model: an adapted, trained model.
+        path: the release directory; made if it is not there.
+        index: the Annoy index to build and tune; None for exact search only.
+        k: length of the lists that the `serving_default` signature of `retrieval` gives.
+        exclude_seen: whether the release leaves out what users had, if it is not asked otherwise.
+        facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
+        documents: gets the whole manifest and gives texts to publish beside it, by file name.
+
+    Raises:
+        ExportError: if the directory cannot be written, or an exported model answers unlike the live
+            one.
+        ConfigError: if `k` does not lie between 1 and the size of the catalogue.
+    """
+    if isinstance(model, Ranker):
+        raise ConfigError(
+            f"{model.name} is a ranker, which has no candidate vectors. Use `tfrecall.export_ranker`."
+        )
+    if isinstance(model, TwoStages):
+        raise ConfigError(f"{model.name} is a pipeline. Use `tfrecall.export_pipeline`.")
+    root = Path(path)
+    check_facts(facts)
+    if not 1 <= k <= len(model.catalogue):
+        raise ConfigError(
+            f"`k` must lie between 1 and the {len(model.catalogue)} candidates. Received: {k}."
+        )
+    vectors = model.embed_candidates()
+    if not np.isfinite(vectors).all():
+        raise ExportError(
+            f"{int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} candidate vectors hold "
+            "NaN or infinity: the training diverged. Lower the learning rate and train again."
+        )
+    fingerprint = _fingerprint(model, vectors)
+    with unfinished(root) as directory:
+        try:
+            _save_models(model, vectors, k, directory)
+            bundle = _write_index(model, vectors, index, fingerprint, directory)
+            items = item_table(model.catalogue, model.schema.candidate_id)
+            write_context(
+                directory / "context",
+                items,
+                model.interactions,
+                model.query_tower.forms,
+                histories_of(model),
+            )
+            difference = _compare(model, vectors, bundle, k, directory)
+        except (OSError, tf.errors.OpError, pl.exceptions.PolarsError) as error:
+            raise ExportError(
+                f"The release could not be written to {root}: {error}. Check the permissions and the free "
+                "space there. The version before is untouched."
+            ) from error
+        manifest = _manifest(model, fingerprint, k, difference, bundle, facts or {})
+        manifest["exclude_seen"] = exclude_seen
+        manifest = publish(root, directory, manifest, documents)
+    return load(root, manifest["version"], verify=False)
+
+
+def check_facts(facts: dict[str, Any] | None) -> None:
+    """Refuses what a manifest cannot hold."""
+    try:
+        json.dumps(facts)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"The manifest cannot hold these `facts`: {error}. Give plain numbers, texts, lists and "
+            "dictionaries."
+        ) from error
+
+
+def item_table(catalogue: Catalogue, candidate_id: str) -> pl.DataFrame:
+    """The items, what names a candidate as text in `item_id`, whatever it is called beside."""
+    return catalogue.items.select(
+        pl.col(candidate_id).cast(pl.String).alias("item_id"), pl.all().exclude("item_id")
+    )
+
+
+def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) -> None:
+    query, candidate = model.query_tower, model.candidate_tower
+    save_tower(query, QUERY_OUTPUT, str(directory / "query"))
+    save_tower(candidate, CANDIDATE_OUTPUT, str(directory / "candidate"))
+    save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"), model.repeats)
+    one_query = {name: values[:1] for name, values in sample_queries(model, 1).items()}
+    one_candidate = raw_features(model.catalogue.items[:1], candidate.forms)
+    asked = {"history": np.array([[""]], object), **one_query} if model.repeats else one_query
+    everyone = {**asked, "k": np.int32(k), "exclude": np.array([[""]], object)}
+    write_warmup(directory / "query", "query", [("serving_default", one_query)])
+    write_warmup(directory / "candidate", "candidate", [("serving_default", one_candidate)])
+    write_warmup(
+        directory / "retrieval",
+        "retrieval",
+        [("serving_default", asked), ("recommend", everyone)],
+    )
+
+
+def _write_index(
+    model: TwoTower,
+    vectors: np.ndarray,
+    index: Annoy | None,
+    fingerprint: str,
+    directory: Path,
+) -> Bundle:
+    tuning = model.query_tower.embed(sample_queries(model, TUNING_ROWS))
+    return write_bundle(
+        directory / "index",
+        vectors,
+        model.catalogue.ids,
+        index,
+        tuning,
+        model=fingerprint,
+        interests=model.query_tower.interests,
+    )
+
+
+def histories_of(model: TwoTower | Ranker) -> dict[str, PastItems]:
+    """What the model's users had, for each history of its queries and each column of its context."""
+    data, specs = model.interactions, model.schema.histories
+    return past_items(data, specs, model.history_index(data)) if data is not None and specs else {}
+
+
+def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, directory: Path) -> float:
+    """The largest difference between what was written and the live model."""
+    queries = sample_queries(model, SAMPLE_ROWS)
+    items = model.catalogue.items[:SAMPLE_ROWS]
+    return check_round_trip(
+        directory,
+        queries,
+        model.query_tower.embed(queries),
+        raw_features(items, model.candidate_tower.forms),
+        vectors[:SAMPLE_ROWS],
+        bundle.exact,
+        k,
+        model.repeats,
+        _samplehistories_of(model, queries),
+    )
+
+
+def _samplehistories_of(model: TwoTower, queries: dict[str, np.ndarray]) -> np.ndarray | None:
+    """What the users of some queries had, with `repeats`; else as good as any, the last one empty."""
+    if model.repeats is None:
+        return None
+    if shares_history(model.query_tower):
+        return queries["history"]
+    count = len(next(iter(queries.values())))
+    found = []
+    if model.interactions is not None:
+        past, ids = model.interactions.histories, model.catalogue.ids
+        some = np.flatnonzero(past.lengths)[: count - 1]
+        found = [ids[past[user][-model.repeats.length - 1 :]].tolist() for user in some]
+    return padded_ids([*found, *[[]] * (count - len(found))])
+
+
+def sample_queries(model: TwoTower | Ranker, rows: int) -> dict[str, np.ndarray]:
+    """Raw features of up to `rows` known users as the log ends, and of nobody.
+
+    Where there are histories, nobody comes twice: with an unknown item among others, and with nothing.
+    """
+    nobody = _nobody(model)
+    if model.interactions is None:
+        return nobody
+    queries = last_queries(model.interactions)
+    queries = queries.sample(min(rows, len(queries)), seed=0)
+    made = model.schema.history_columns
+    forms = {c: form for c, form in model.query_tower.forms.items() if c not in made}
+    known = raw_features(queries, forms)
+    users = model.interactions.user_vocabulary.rows(queries["user_id"])
+    known.update({name: past.ids(users) for name, past in histories_of(model).items()})
+    return {name: np.concatenate(same_width(known[name], nobody[name])) for name in nobody}
+
+
+def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:
+    forms, unknowns = model.query_tower.forms, model.query_tower.unknowns
+    lists = model.schema.histories
+    rows = 2 if lists else 1
+    shape = {name: (rows, 1) if form == "strings" else (rows,) for name, form in forms.items()}
+    unknown = {name: np.full(shape[name], unknowns[name]) for name in forms}
+    unknown = {name: v if forms[name] == "number" else v.astype(object) for name, v in unknown.items()}
+    some = model.catalogue.ids[:2].tolist()
+    strange = {name: padded_ids([[*some, STRANGE_ID, some[0]], []]) for name in lists}
+    for spec in lists.values():
+        # Of these events one is told of, as no log does.
+        beside = padded_ids([["", "", "", STRANGE_VALUE], []])
+        strange.update(dict.fromkeys(spec.context_columns.values(), beside))
+    return {**unknown, **strange}
+
+
+def _manifest(
+    model: TwoTower,
+    fingerprint: str,
+    k: int,
+    difference: float,
+    bundle: Bundle,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    config = model.get_config()
+    return {
+        "created_at": now(),
+        "model": {
+            "name": model.name,
+            "type": type(model).__name__,
+            "fingerprint": fingerprint,
+            "dimension": bundle.exact.dimension,
+            "candidates": len(bundle.exact),
+            "normalize": config["normalize"],
+            "interests": model.query_tower.interests,
+        },
+        "schema": config["schema"],
+        "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
+        "candidate": {"forms": model.candidate_tower.forms},
+        "repeats": model.repeats and model.repeats.to_dict(),
+        "histories": told_of_histories(model.schema),
+        "k": k,
+        "index": bundle.summary(),
+        "tuning": bundle.tuning,
+        "round_trip": {"largest_relative_difference": difference},
+        "made_with": made_with("annoy"),
+        **facts,
+    }
+
+
+def told_of_histories(schema: Schema) -> dict[str, dict[str, Any]]:
+    """What a release has to know of the lists that its model takes."""
+    return {
+        name: {key: getattr(spec, key) for key in TOLD_OF_HISTORIES}
+        for name, spec in schema.histories.items()
+    }
+
+
+def _fingerprint(model: TwoTower, vectors: np.ndarray) -> str:
+    """SHA-256 of the weights, of what the towers learned from data, and of the candidates."""
+    digest = hashlib.sha256(json.dumps(model.catalogue.ids.tolist()).encode())
+    digest.update(vectors.tobytes())
+    digest.update(json.dumps(model.repeats and model.repeats.to_dict()).encode())
+    for tower in (model.query_tower, model.candidate_tower):
+        digest.update(json.dumps(tower.get_config(), sort_keys=True).encode())
+        for weights in tower.get_weights():
+            digest.update(weights.tobytes())
+    return digest.hexdigest()
+
+
+def made_with(*more: str) -> dict[str, str]:
+    """Versions of what a release was made with."""
+    names = ("tfrecall", "tensorflow", "tf-keras", *more)
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def now() -> str:
+    """The moment, as manifests have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

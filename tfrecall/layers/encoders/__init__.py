@@ -1,0 +1,1 @@
+"""Keras layers from a history to a vector."""

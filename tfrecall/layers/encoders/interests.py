@@ -1,0 +1,145 @@
+"""Several interests: the encoder that finds them in a history, and what is done with their vectors.
+
+A query with interests is a tensor `[batch, interests, dim]` where others are `[batch, dim]`; each
+function here takes both.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from tfrecall._keras import keras, tf
+from tfrecall.layers.encoders.causal import CausalEncoder, count_events, where_masked
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class InterestsEncoder(CausalEncoder):
+    """The means of the last `history_length` events under several sets of weights; see `CausalEncoder`.
+
+    The vectors of the interests stand side by side: `[..., num_interests * dim]`. The weights of an
+    interest are a softmax over the events; they come from the vector of each event and from its age,
+    the number of events after it, of which each has a number that is learned and starts at zero.
+
+    Differs from the paper: there the vector of a position is added to that of the event before the
+    inner layer, which for whole sequences would cost as many inner layers as there are ages.
+
+    Reference:
+        Cen et al., "Controllable Multi-Interest Framework for Recommendation", KDD 2020, section 3.2,
+        self-attentive method.
+    """
+
+    @property
+    def interests(self) -> int:
+        return self.spec.num_interests
+
+    def output_dim(self, dim: int) -> int:
+        return dim * self.interests
+
+    def build(self, input_shape: Any) -> None:
+        # Softmax weights do not change with what is added to all: the outer layer needs no bias.
+        options: dict[str, Any] = {"dtype": self.dtype_policy, "use_bias": False}
+        self._inner = keras.layers.Dense(self.spec.units, activation="tanh", **options)
+        self._outer = keras.layers.Dense(self.interests, **options)
+        self._ages = self.add_weight("ages", [self.interests, self.history_length], initializer="zeros")
+        super().build(input_shape)
+
+    def _all(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
+        cells = tf.range(tf.shape(mask)[1])
+        age = cells[:, tf.newaxis] - cells
+        allowed = mask[:, tf.newaxis] & (age >= 0) & (age < self.history_length)
+        means = self._means(vectors, self._of_ages(age), allowed)
+        side_by_side = tf.transpose(means, [0, 2, 1, 3])
+        shape = [*tf.unstack(tf.shape(mask)), self.output_dim(vectors.shape[-1])]
+        return where_masked(count_events(mask) > 0, tf.reshape(side_by_side, shape))
+
+    def _last(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
+        age = tf.cumsum(tf.cast(mask, tf.int32), axis=1, exclusive=True, reverse=True)
+        allowed = mask & (age < self.history_length)
+        of_ages = tf.transpose(self._of_ages(age), [1, 0, 2])[:, :, tf.newaxis]
+        means = self._means(vectors, of_ages, allowed[:, tf.newaxis])
+        side_by_side = tf.reshape(means, [-1, self.output_dim(vectors.shape[-1])])
+        return where_masked(tf.reduce_any(mask, axis=1), side_by_side)
+
+    def _of_ages(self, age: tf.Tensor) -> tf.Tensor:
+        """What the ages add to the logits: `[interests, ...]`; for ages out of reach anything."""
+        # Along the second axis: the gradient of the first would be sparse, and thousands of rows long.
+        return tf.gather(self._ages, tf.clip_by_value(age, 0, self.history_length - 1), axis=1)
+
+    def _means(self, vectors: tf.Tensor, of_ages: tf.Tensor, allowed: tf.Tensor) -> tf.Tensor:
+        """Weighted means of the events that each of `m` cells sees.
+
+        Args:
+            vectors: float `[rows, n, dim]`.
+            of_ages: float `[..., interests, m, n]`, added to the logits.
+            allowed: bool `[rows, m, n]`; a cell that sees nothing gets anything finite.
+
+        Returns:
+            Float `[rows, interests, m, dim]`.
+        """
+        of_events = tf.transpose(self._outer(self._inner(vectors)), [0, 2, 1])[:, :, tf.newaxis]
+        logits = tf.cast(of_events, tf.float32) + tf.cast(of_ages, tf.float32)
+        seen = tf.where(allowed[:, tf.newaxis], logits, tf.float32.min)
+        weights = tf.cast(tf.nn.softmax(seen), vectors.dtype)
+        return tf.matmul(weights, vectors[:, tf.newaxis])
+
+
+def best_scores(queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+    """The largest inner product of each query's vectors with each candidate: float `[batch, n]`.
+
+    Args:
+        queries: float `[batch, dim]` or `[batch, interests, dim]`.
+        candidates: float `[n, dim]`.
+
+    >>> best_scores(tf.constant([[[1.0, 0.0], [0.0, 1.0]]]), tf.constant([[2.0, 3.0], [5.0, 4.0]])).numpy()
+    array([[3., 5.]], dtype=float32)
+    """
+    if queries.shape.rank == 2:
+        return tf.matmul(queries, candidates, transpose_b=True)
+    _, interests, dim = queries.shape
+    scores = tf.matmul(tf.reshape(queries, [-1, dim]), candidates, transpose_b=True)
+    return tf.reduce_max(tf.reshape(scores, [-1, interests, tf.shape(candidates)[0]]), axis=1)
+
+
+def closest(queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """The vector of each query that has the largest inner product with its target: `[batch, dim]`.
+
+    Args:
+        queries: float `[batch, dim]` or `[batch, interests, dim]`.
+        targets: float `[batch, dim]`.
+
+    Reference:
+        Cen et al. 2020, section 3.2, "Model Training".
+    """
+    if queries.shape.rank == 2:
+        return queries
+    return tf.gather(queries, tf.argmax(tf.linalg.matvec(queries, targets), axis=1), batch_dims=1)
+
+
+def apart(queries: tf.Tensor) -> list[tf.Tensor]:
+    """The vectors of the queries, one interest after the other: each `[batch, dim]`."""
+    return [queries] if queries.shape.rank == 2 else tf.unstack(queries, axis=1)
+
+
+def together(vectors: Sequence[tf.Tensor], queries: tf.Tensor) -> tf.Tensor:
+    """What `apart` took apart, in the shape of `queries`."""
+    return vectors[0] if queries.shape.rank == 2 else tf.stack(vectors, axis=1)
+
+
+def to_the_first_largest(values: tf.Tensor, scores: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """For each of the scores the values where it is the largest, and the first that is so; else zero.
+
+    The way back of a gradient through the largest of the scores, without an index of it.
+
+    Args:
+        values: float of any shape.
+        scores: one or more of that shape.
+    """
+    if len(scores) == 1:
+        return [values]
+    largest = functools.reduce(tf.maximum, scores)
+    found = []
+    for score in scores:
+        mine = values * tf.cast(score >= largest, values.dtype)
+        values -= mine
+        found.append(mine)
+    return found

@@ -1,0 +1,66 @@
+"""Users who ask, by their ids: what a model takes of them as its log ends."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import tf
+from tfrecall.data.histories import users_now
+from tfrecall.errors import DataError
+from tfrecall.models.base import EncodesBatches
+
+
+def paired(user_ids: Sequence[str], item_ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Each user once, and for each pair its place among them: int64 `[n_items]`.
+
+    Raises:
+        DataError: if there are neither as many users as items nor a single one.
+
+    >>> paired(["u", "v", "u"], ["a", "b", "c"])
+    (['u', 'v'], array([0, 1, 0]))
+    """
+    if isinstance(user_ids, str) or isinstance(item_ids, str):
+        raise DataError("Users and items are lists of ids. Received a single text: put it into a list.")
+    if len(user_ids) not in (1, len(item_ids)):
+        raise DataError(
+            "Each score is of one user and one item. Received: "
+            f"{len(user_ids):,} users and {len(item_ids):,} items. Give a user for each item, or a single "
+            "one for all."
+        )
+    users = list(dict.fromkeys(map(str, user_ids)))
+    place = {user: i for i, user in enumerate(users)}
+    places = np.array([place[str(user)] for user in user_ids], dtype=np.int64)
+    return users, places if len(places) == len(item_ids) else np.zeros(len(item_ids), np.int64)
+
+
+def users_asking(model: EncodesBatches, user_ids: Sequence[str]) -> dict[str, tf.Tensor]:
+    """Raw features of some users: what is known of them as the log ends, else what is not known."""
+    if model.interactions is None:
+        raise DataError(
+            "The model was adapted to a dataset, so it knows no users by their ids. Give it batches of raw "
+            "features, or adapt it to an interaction log."
+        )
+    forms, unknowns = model.query_tower.forms, query_defaults(model)
+    made = model.schema.history_columns
+    own = {column: form for column, form in forms.items() if column not in made}
+    users = users_now(model.interactions, list(own))
+    asked = pl.DataFrame({"user_id": list(user_ids)}, schema={"user_id": pl.String})
+    numbers = [pl.col(c).fill_null(unknowns[c]) for c, form in own.items() if form == "number"]
+    queries = asked.join(users, on="user_id", how="left", maintain_order="left").with_columns(numbers)
+    raw = model.raw_queries(queries)
+    dtypes = {column: spec.dtype for column, spec in model.query_tower.signature.items()}
+    return {
+        column: tf.constant(values, tf.int32 if values.dtype == np.int32 else dtypes[column])
+        for column, values in raw.items()
+    }
+
+
+def query_defaults(model: EncodesBatches) -> dict[str, Any]:
+    """For each column of queries the value of somebody of whom it is not known."""
+    defaults = dict(model.query_tower.unknowns)
+    if model.interactions is not None and "timestamp" in defaults:
+        # An unknown user asks now; the latest moment that the model knows is the end of training.
+        defaults["timestamp"] = model.interactions.log["timestamp"].max()
+    return defaults

@@ -1,0 +1,193 @@
+"""Whether a retriever and a ranker can answer together, said before they are asked to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfrecall.errors import ConfigError
+from tfrecall.release.histories import PastItems, same_width
+from tfrecall.release.users import People
+
+# What a query calls the list that a retriever with `repeats` takes: all that was had.
+_REPEATED = "history"
+_WHOLE = {"min_rating": None, "below_rating": None}
+NAMED = 5
+
+
+def check_joinable(
+    retrieval_ids: np.ndarray,
+    ranker_ids: np.ndarray,
+    retrieval: People,
+    ranker: People,
+    retrieval_histories: dict[str, dict[str, Any]],
+    ranker_histories: dict[str, dict[str, Any]],
+    repeats: bool = False,
+) -> None:
+    """Refuses models of different catalogues, and columns of queries that mean different things.
+
+    Args:
+        retrieval_ids, ranker_ids: the catalogues, in any order.
+        retrieval, ranker: what they take of queries.
+        retrieval_histories, ranker_histories: `histories` of the manifests.
+        repeats: whether the retriever takes all that a user had, as `history`.
+
+    Raises:
+        ConfigError: naming the difference.
+    """
+    known, candidates = set(ranker_ids), set(retrieval_ids)
+    _refuse(
+        [item for item in retrieval_ids if item not in known],
+        "candidates without features: the retriever finds items that the ranker does not know",
+    )
+    _refuse(
+        [item for item in ranker_ids if item not in candidates],
+        "another catalogue: the ranker knows items that the retriever cannot find",
+    )
+    for column, form in retrieval.forms.items():
+        other = ranker.forms.get(column, form)
+        if other != form:
+            raise ConfigError(
+                f'Both models take a query column "{column}", the retriever as {_named(form)} and the '
+                f"ranker as {_named(other)}. A query can say only one: rename the column of one model, or "
+                "declare the same feature."
+            )
+    asked = dict(retrieval_histories)
+    if repeats:
+        asked.setdefault(_REPEATED, {**ranker_histories.get(_REPEATED, {}), **_WHOLE})
+    for name, told in asked.items():
+        if name in ranker_histories:
+            _check_history(name, told, ranker_histories[name])
+        elif name in ranker.forms:
+            raise ConfigError(
+                f'The retriever takes "{name}" as what a user had, the ranker as a feature of its own. A '
+                "query can say only one: rename the column of one model."
+            )
+
+
+def _check_history(name: str, first: dict[str, Any], second: dict[str, Any]) -> None:
+    same = ["min_rating", "below_rating"]
+    if first.get("context") or second.get("context"):
+        same.append("history_length")  # what stands beside a list is as long
+    for key in same:
+        if first.get(key) != second.get(key):
+            raise ConfigError(
+                f'The history "{name}" of the retriever has {key}={first.get(key)!r}, that of the ranker '
+                f"{second.get(key)!r}. A query can give only one list of this name: use the same setting, "
+                "or rename the history of one model."
+            )
+
+
+def _refuse(items: Sequence[str], what: str) -> None:
+    if items:
+        some = ", ".join(map(str, items[:NAMED])) + (", ..." if len(items) > NAMED else "")
+        raise ConfigError(
+            f"These models cannot be joined, for {what}. That is so of {len(items):,} items: {some}. Train "
+            "both with the same item table."
+        )
+
+
+def _named(form: str) -> str:
+    names = {"string": "a text", "strings": "a list of texts", "number": "a number"}
+    return names.get(form, form)
+
+
+def join_people(first: People, second: People) -> People:
+    """People whose features are those of both models.
+
+    A column that both take has one value: that of the first model, or of the second for users whom the
+    first does not have. Of a history that both take the longer one is kept. What users have seen is what
+    the first says.
+    """
+    rows = dict(first.rows)
+    for user in second.rows:
+        rows.setdefault(user, len(rows))
+    here, there = (_places(people, rows) for people in (first, second))
+    features, gaps = {}, {}
+    for column in dict.fromkeys([*first.features, *second.features]):
+        parts = [
+            _Column(people.features[column], people.gaps[column], places)
+            for people, places in ((first, here), (second, there))
+            if column in people.features
+        ]
+        default = (first if column in first.features else second).defaults[column]
+        features[column], gaps[column] = _merged(parts, default)
+    histories = {name: _Placed.of(past, there) for name, past in second.histories.items()}
+    for name, past in first.histories.items():
+        if name not in histories or past.length >= histories[name].length:
+            histories[name] = _Placed.of(past, here)
+    added = len(rows) - len(first.rows)
+    offsets = first.seen_offsets
+    if added:
+        offsets = np.concatenate([offsets, np.full(added, offsets[-1])])
+    contexts = {
+        name: tuple(dict.fromkeys([*first.contexts.get(name, ()), *second.contexts.get(name, ())]))
+        for name in (*first.contexts, *second.contexts)
+    }
+    return People(
+        {**second.forms, **first.forms},
+        {**second.defaults, **first.defaults},
+        rows,
+        features,
+        gaps,
+        offsets,
+        first.seen_items,
+        histories,
+        tuple(dict.fromkeys([*first.item_lists, *second.item_lists])),
+        contexts,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """The values of some users, and where they stand: -1 for a user who is not among them."""
+
+    values: np.ndarray
+    gaps: np.ndarray
+    places: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed(PastItems):
+    """A history whose users stand in other rows.
+
+    Attributes:
+        places: for each user the row in `offsets`, -1 for one who is not there.
+    """
+
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, past: PastItems, places: np.ndarray | None) -> PastItems:
+        if places is None:
+            return past
+        return cls(past.offsets, past.items, past.length, past.item_ids, places)
+
+    def ids(self, users: np.ndarray) -> np.ndarray:
+        known = self.places[np.maximum(users, 0)] if len(self.places) else users
+        return super().ids(np.where(users < 0, -1, known))
+
+
+def _places(people: People, rows: Mapping[str, int]) -> np.ndarray | None:
+    """The row of each user among some people; None where it is the same."""
+    if list(people.rows) == list(rows):
+        return None
+    return np.array([people.rows.get(user, -1) for user in rows], dtype=np.int64)
+
+
+def _merged(parts: list[_Column], default: Any) -> tuple[np.ndarray, np.ndarray]:
+    """One column of all users: the first that has a user says what it is."""
+    first = parts[0]
+    if first.places is None:
+        return first.values, first.gaps
+    count = len(first.places)
+    values = np.full((count, *first.values.shape[1:]), default, first.values.dtype)
+    gaps = np.ones(count, dtype=bool)
+    for part in reversed(parts):
+        places = np.arange(count) if part.places is None else part.places
+        there = places >= 0
+        values, own = same_width(values, part.values)
+        values[there] = own[places[there]]
+        gaps[there] = part.gaps[places[there]]
+    return values, gaps

@@ -1,0 +1,274 @@
+"""What a release knows of users: the features to ask with, and what they have seen."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tfrecall.core.event_context import aligned, checked_context, context_column
+from tfrecall.core.raw import Form, raw_features
+from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
+from tfrecall.release.histories import PastContext, PastItems, checked_ids, padded_ids, same_width
+
+Query = str | Mapping[str, Any]
+_NUMBERS = (int, float, np.number, np.bool_)
+_NO_ITEMS = np.empty(0, dtype=object)
+
+
+class Asked(NamedTuple):
+    """A batch of queries, ready for the query model.
+
+    Attributes:
+        features: for each column of the signature an array with one row a query.
+        user_ids: for each query its user id, None if it has none.
+        users: int `[n]`, the row of each user in the release, -1 for one it does not have.
+        known: bool `[n]`, whether the user is in the training log.
+        defaulted: for each query of an unknown user the columns that were neither given nor are in the
+            user table.
+        lists: for each query the lists of item ids that it gave.
+    """
+
+    features: dict[str, np.ndarray]
+    user_ids: list[str | None]
+    users: np.ndarray
+    known: np.ndarray
+    defaulted: list[tuple[str, ...]]
+    lists: list[dict[str, list[str]]]
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """Users as they were at the end of training; those without events as the user table has them.
+
+    Attributes:
+        forms: the columns that the query model takes and the raw form of each (`tfrecall.core.raw`).
+        defaults: for each column the value that stands for "not known".
+        rows: row of each user id.
+        features: for each column the values of the users: what the user table says, and the context of
+            the user's last event.
+        gaps: for each column whether the value of a user is not known.
+        seen_offsets, seen_items: item rows that user u has seen:
+            `seen_items[seen_offsets[u]:seen_offsets[u + 1]]`.
+        histories: those of the columns that are lists of what users had.
+        item_lists: the lists of item ids that a query may give: the histories, and what stands for what
+            the user had where users come back to items.
+        contexts: for each of the lists with context what may be said of its events. Their columns are
+            among the histories.
+    """
+
+    forms: dict[str, Form]
+    defaults: dict[str, Any]
+    rows: dict[str, int]
+    features: dict[str, np.ndarray]
+    gaps: dict[str, np.ndarray]
+    seen_offsets: np.ndarray
+    seen_items: np.ndarray
+    histories: dict[str, PastItems]
+    item_lists: tuple[str, ...]
+    contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        forms: dict[str, Form],
+        defaults: dict[str, Any],
+        lengths: Mapping[str, int] | None = None,
+        item_ids: np.ndarray = _NO_ITEMS,
+        item_lists: Sequence[str] = (),
+        contexts: Mapping[str, Sequence[str]] | None = None,
+    ) -> "People":
+        """Reads what `tfrecall.exporting.context` wrote.
+
+        Args:
+            directory: where.
+            forms, defaults: see the attributes.
+            lengths: of each history among the forms how many events count.
+            item_ids: the catalogue, if there are histories.
+            item_lists: which lists a query may give beside them.
+            contexts: see the attributes.
+
+        Raises:
+            ReleaseError: if a file cannot be read.
+        """
+        try:
+            table = pl.read_parquet(directory / "users.parquet")
+            offsets = np.load(directory / "seen_offsets.npy", mmap_mode="r")
+            items = np.load(directory / "seen_items.npy", mmap_mode="r")
+            histories = {
+                name: PastItems.load(directory, name, length, item_ids, (offsets, items))
+                for name, length in (lengths or {}).items()
+            }
+            lists = tuple(dict.fromkeys([*histories, *item_lists]))
+            for name, told in _beside(contexts or {}):
+                column = context_column(name, told)
+                histories[column] = PastContext.load_beside(directory, column, histories[name])
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            raise ReleaseError(f"{directory} cannot be read: {error}. Export again.") from error
+        known = (offsets, items, histories)
+        return cls.of(table, *known, forms, defaults, lists, contexts or {})
+
+    @classmethod
+    def of(
+        cls,
+        table: pl.DataFrame,
+        seen_offsets: np.ndarray,
+        seen_items: np.ndarray,
+        histories: dict[str, PastItems],
+        forms: dict[str, Form],
+        defaults: dict[str, Any],
+        item_lists: tuple[str, ...],
+        contexts: Mapping[str, Sequence[str]],
+    ) -> "People":
+        """People whose features stand in a table, `user_id` and those of the forms that are no histories."""
+        rows = {user: row for row, user in enumerate(table["user_id"].to_list())}
+        own = {column: form for column, form in forms.items() if column not in histories}
+        gaps = {column: table[column].is_null().to_numpy() for column in own}
+        numbers = [pl.col(c).fill_null(defaults[c]) for c, form in own.items() if form == "number"]
+        features = raw_features(table.with_columns(numbers), own)
+        known = (rows, features, gaps, seen_offsets, seen_items, histories)
+        return cls(forms, defaults, *known, item_lists, contexts)
+
+    def seen(self, user: int) -> np.ndarray:
+        """Item rows that a user has seen; none for -1."""
+        if user < 0:
+            return self.seen_items[:0]
+        return self.seen_items[self.seen_offsets[user] : self.seen_offsets[user + 1]]
+
+    def ask(self, queries: Sequence[Query]) -> Asked:
+        """Completes queries with what is known of their users.
+
+        Args:
+            queries: user ids, or dictionaries with `user_id` and columns of the signature. What a
+                dictionary gives takes precedence over what is known.
+
+        Raises:
+            DataError: if a query is of another type, or a value does not fit its column.
+            MissingColumnError: if a dictionary names a column that the query model does not take.
+        """
+        given = [self._given(query) for query in queries]
+        user_ids = [query.get("user_id") for query in given]
+        users = self.users(user_ids)
+        features = {column: self._column(column, given, users) for column in self.forms}
+        known = np.array([len(self.seen(user)) > 0 for user in users], dtype=bool)
+        defaulted = [
+            () if is_known else self._missing(query, user)
+            for query, user, is_known in zip(given, users, known, strict=True)
+        ]
+        lists = [{name: query[name] for name in self.item_lists if name in query} for query in given]
+        return Asked(features, user_ids, users, known, defaulted, lists)
+
+    def users(self, user_ids: Sequence[str | None]) -> np.ndarray:
+        """The row of each user in the release: int64 `[n]`, -1 for one it does not have."""
+        return np.array([self.rows.get(user or "", -1) for user in user_ids], dtype=np.int64)
+
+    def of_table(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
+        """A table of queries as features.
+
+        Histories that it does not hold are those of the end of the training data, whatever the time of
+        a row: that is all that a release knows.
+
+        Raises:
+            MissingColumnError: if it lacks another column.
+        """
+        queries = aligned(queries, self.contexts)
+        absent = [name for name in self.histories if name not in queries.columns]
+        forms = {column: form for column, form in self.forms.items() if column not in absent}
+        features = raw_features(queries, forms)
+        if absent:
+            users = self.users(raw_features(queries, {"user_id": "string"})["user_id"].tolist())
+            features.update({name: self.histories[name].ids(users) for name in absent})
+        return features
+
+    def _missing(self, query: dict[str, Any], user: int) -> tuple[str, ...]:
+        absent = (column for column in self.forms if column not in query)
+        # Who is in the user table only has features, but had nothing.
+        return tuple(c for c in absent if user < 0 or c in self.histories or self.gaps[c][user])
+
+    def _given(self, query: Query) -> dict[str, Any]:
+        if isinstance(query, str):
+            return {"user_id": query}
+        if not isinstance(query, Mapping):
+            raise DataError(
+                "A query is a user id (a string) or a dictionary of features. Received: "
+                f"{query!r} of type {type(query).__name__}."
+            )
+        valid = list(dict.fromkeys(["user_id", *self.forms, *self.item_lists]))
+        for column in query:
+            if column not in valid:
+                raise MissingColumnError(
+                    f'The query model does not take "{column}".{nearest(str(column), valid)} It takes: '
+                    f"{', '.join(valid)}."
+                )
+        if not isinstance(query.get("user_id", ""), str):
+            raise DataError(f"User ids are strings. Received: {query['user_id']!r}.")
+        lists = {name: checked_ids(name, query[name]) for name in self.item_lists if name in query}
+        return {**query, **lists, **self._context(query)}
+
+    def _context(self, query: Mapping[str, Any]) -> dict[str, list[str]]:
+        """What a query says of the events of its lists."""
+        found = {}
+        for history, name in _beside(self.contexts):
+            column = context_column(history, name)
+            if column in query:
+                ids = query.get(history, ())
+                ids = [] if ids is None else list(ids)
+                known = ids if history in query else None
+                found[column] = checked_context(history, name, query[column], known)
+        return found
+
+    def _column(self, column: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
+        if column in self.histories:
+            return self._history(column, given, users)
+        known = self.features[column]
+        own = [i for i, query in enumerate(given) if column in query or users[i] < 0]
+        # Of nobody at all there is no row; what -1 takes is replaced, as is what the query gives.
+        values = known[users] if len(known) else np.empty((len(users), *known.shape[1:]), known.dtype)
+        if not own:
+            return values
+        # Null stands for "not known" but among numbers.
+        absent = self.defaults[column] if self.forms[column] == "number" else None
+        converted = _convert(column, [given[i].get(column, absent) for i in own], self.forms[column])
+        values, converted = same_width(values, converted)
+        values[own] = converted
+        return values
+
+    def _history(self, name: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
+        # What is known of the context belongs to the events that are known, not to those given.
+        ids = next((h for h, told in _beside(self.contexts) if context_column(h, told) == name), name)
+        own = [i for i, query in enumerate(given) if ids in query]
+        values = self.histories[name].ids(users)
+        if own:
+            lists = [given[i].get(name, [""] * len(given[i][ids])) for i in own]
+            values, padded = same_width(values, padded_ids(lists))
+            values[own] = padded
+        return values
+
+
+def _beside(contexts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Each list of ids with each part of its context."""
+    return [(history, name) for history, names in contexts.items() for name in names]
+
+
+def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
+    """As training did with a column that holds these values: whole numbers and dates become text."""
+    if form == "string" and all(isinstance(value, str) for value in values):
+        return np.array(values, dtype=object)  # the usual case, without a table
+    try:
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            raise ValueError("NaN and infinity are no values")
+        if form == "number" and not all(isinstance(value, _NUMBERS) for value in values):
+            raise TypeError("numbers are wanted")
+        dtype = pl.Float64 if form == "number" else None
+        series = pl.Series(column, values, dtype=dtype)
+        return raw_features(series.to_frame(), {column: form})[column]
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        wanted = {"string": "text", "strings": "lists of texts", "number": "finite numbers"}[form]
+        raise DataError(
+            f'The values given for "{column}" do not fit: it takes {wanted}, all of one type. '
+            f"Received: {', '.join(map(repr, values[:5]))}{', ...' if len(values) > 5 else ''}."
+        ) from error

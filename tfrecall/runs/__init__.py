@@ -1,0 +1,1 @@
+"""The main jobs: run, tune, cross-validate, compare on the same rows."""

@@ -1,0 +1,150 @@
+"""How much memory a run will need, told before it starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from tfrecall.config.run import RunConfig
+from tfrecall.core.memory import available_bytes, gigabytes
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import DataError
+from tfrecall.schema.features import Categorical, Feature, History, MultiCategorical, Text
+
+# Copies of a table of embeddings: the weights and the optimizer's slots.
+SLOTS = {"adam": 3, "adagrad": 2, "sgd": 1}
+# Copies that come and go: the decayed slot of a step, the best weights, the second fit.
+PASSING = 2
+# Copies of the vectors of the catalogue: in the model, in evaluation, in the index.
+VECTOR_COPIES = 3
+# A string in Python, in the lookup tables of TensorFlow, in the index. With 200,000 items fitting took
+# 2.8 kB an item, and the parts together say 2.4.
+BYTES_PER_ID = 400
+# A word or value of a list is an int64, of all rows at once and of what is being put together.
+BYTES_PER_TOKEN, TOKEN_COPIES = 8, 3
+# A need worth a sentence.
+NOTABLE = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Need:
+    """One part of the memory that a run takes.
+
+    Attributes:
+        what: in words.
+        least: bytes that it takes for sure.
+        likely: bytes that it takes at its highest.
+        advice: what makes it smaller.
+    """
+
+    what: str
+    least: int
+    likely: int
+    advice: str
+
+
+def needs(config: RunConfig, data: Interactions) -> list[Need]:
+    """What grows with the data: embeddings of ids, vectors, words and lists; the largest first."""
+    found = [] if config.ranks else [_vectors(config, data)]
+    for side, table in (("query", data.users), ("candidate", data.items)):
+        for feature in getattr(config.schema, side):
+            if isinstance(feature, History):  # a table that is shared is counted where it is
+                own = feature.of.column == "item_id" and not feature.table
+                found += _embeddings(feature.of, data.items.height, config) if own else []
+            elif feature.column == f"{'user' if side == 'query' else 'item'}_id":
+                found += _embeddings(feature, table.height, config)
+            elif isinstance(feature, Text | MultiCategorical):
+                rows = len(data) if side == "query" else table.height
+                where = table if feature.column in table.columns else data.log
+                found += _tokens(feature, where[feature.column], rows)
+    return sorted(found, key=lambda need: need.likely, reverse=True)
+
+
+def check_memory(
+    config: RunConfig,
+    data: Interactions,
+    note: Callable[[str], None] = print,
+    available: int | None = None,
+) -> None:
+    """Says what a large run will need, and refuses what cannot fit.
+
+    Args:
+        config: the run.
+        data: what it learns from.
+        note: hears of a need that is large, or may not fit.
+        available: bytes; of this machine if None. Nothing is refused where that cannot be told.
+
+    Raises:
+        DataError: if the least that is needed is more than there is.
+    """
+    found = needs(config, data)
+    least, likely = sum(one.least for one in found), sum(one.likely for one in found)
+    available = available_bytes() if available is None else available
+    listed = ", ".join(f"{one.what} {gigabytes(one.likely)}" for one in found[:3])
+    there = "" if available is None else f"; {gigabytes(available)} are free"
+    if available is not None and least > available:
+        raise DataError(
+            f"This run takes at least {gigabytes(least)} of memory, and {gigabytes(available)} are free. "
+            f"It would take about {gigabytes(likely)} ({listed}). {found[0].advice}"
+        )
+    if available is not None and likely > available:
+        note(
+            f"This run may not fit: it takes about {gigabytes(likely)} of memory ({listed}){there}. "
+            f"{found[0].advice}"
+        )
+    elif likely > NOTABLE:
+        note(f"This run takes about {gigabytes(likely)} of memory ({listed}){there}.")
+
+
+def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
+    if not isinstance(feature, Categorical):
+        return []
+    kept = min(ids, feature.max_tokens or ids)
+    table = kept * feature.embedding_dim * 4
+    slots = SLOTS.get(config.training.optimizer, 3)
+    word = feature.column.removesuffix("_id")
+    advice = (
+        f"Leave out rare ones (filters.min_{word}_interactions), shorten their vectors (embedding_dim of "
+        f"{feature.column}), or keep the most frequent (its max_tokens)."
+    )
+    names = ids * BYTES_PER_ID
+    what = f"embeddings of {kept:,} {word}s"
+    return [Need(what, table * slots + names // 2, table * (slots + PASSING) + names, advice)]
+
+
+def _vectors(config: RunConfig, data: Interactions) -> Need:
+    dims = [getattr(feature, "embedding_dim", 1) for feature in config.schema.candidate]
+    length = config.model.layer_sizes[-1] if config.model.layer_sizes else max(dims)
+    size = length * 4 * data.items.height
+    advice = (
+        "Leave out rare items (filters.min_item_interactions), or shorten the vectors (the last of "
+        "model.layer_sizes)."
+    )
+    what = f"vectors of {data.items.height:,} items"
+    return Need(what, size, size * VECTOR_COPIES, advice)
+
+
+def _tokens(feature: Text | MultiCategorical, column: pl.Series, rows: int) -> list[Need]:
+    """Words and lists are kept for each row at the width of the longest."""
+    values = column.drop_nulls()
+    if not len(values):
+        return []
+    if isinstance(feature, Text):
+        texts = values.cast(pl.String)
+        width = _largest(texts.str.count_matches(r"\S+"))
+        what = f'texts "{feature.column}" of up to {width:,} words, {_largest(texts.str.len_bytes()):,} bytes:'
+    elif isinstance(column.dtype, pl.List):
+        width = _largest(values.list.len())
+        what = f'lists "{feature.column}" of up to {width:,} values:'
+    else:
+        return []
+    size = rows * width * BYTES_PER_TOKEN
+    advice = (
+        f'Take "{feature.column}" out of the schema, or shorten it: each of {rows:,} rows takes the '
+        f"{width:,} places of the longest."
+    )
+    return [Need(what, size, TOKEN_COPIES * size + int(column.estimated_size()), advice)]
+
+
+def _largest(counts: pl.Series) -> int:
+    return int(counts.to_numpy().max())

@@ -1,0 +1,165 @@
+"""The data of a run: read, filtered, checked against the schema, split."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrecall.config.run import DataConfig, RunConfig, SplitConfig
+from tfrecall.data.datasets.movielens import movielens
+from tfrecall.data.filters import filter_log
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.sequences import check_apart
+from tfrecall.data.splits import (
+    split_by_time,
+    split_by_user,
+    split_folds,
+    split_leave_last_out,
+    split_random,
+)
+from tfrecall.data.tables import read
+from tfrecall.errors import ConfigError
+
+MOVIELENS = {"movielens-100k": "100k", "movielens-1m": "1m"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A log, split.
+
+    Attributes:
+        train: rows to fit on while the number of epochs is sought.
+        before_validation: what users had before their validation rows: `train`; split by users also
+            what the users of these rows had, which is not trained on.
+        validation: rows to stop by; None if none were asked for.
+        trainable: rows that `refit` may train on: training and validation rows; split by users all rows
+            of their users.
+        known: what users had before their test rows: `trainable`; split by users also what the users
+            of these rows had, which is never trained on.
+        test: rows to judge by, once.
+    """
+
+    train: Interactions
+    before_validation: Interactions
+    validation: Interactions | None
+    trainable: Interactions
+    known: Interactions
+    test: Interactions
+
+
+def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Interactions:
+    """Reads or fetches the log of a configuration."""
+    if config.source in MOVIELENS:
+        return movielens(MOVIELENS[config.source], config.folder, report=note)
+    return read(
+        config.source,
+        users=config.users,
+        items=config.items,
+        user_id=config.user_column,
+        item_id=config.item_column,
+        timestamp=config.timestamp_column,
+        rating=config.rating_column,
+        weight=config.weight_column,
+        missing_items=config.missing_items,
+        unit=config.timestamp_unit,
+        ignore_columns=config.ignore_columns,
+        list_separators=config.list_separators,
+    )
+
+
+def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
+    """Reads the data, filters them, checks that they hold what the schema names, and splits them."""
+    data = _checked_data(config, note)
+    prepared = split(config, data)
+    if config.schema.histories:
+        check_apart(prepared.test, prepared.known)
+    for text in prepared.test.notes[len(data.notes) :]:
+        note(text)
+    return prepared
+
+
+def prepare_folds(
+    config: RunConfig, folds: int = 5, note: Callable[[str], None] = print
+) -> list[Prepared]:
+    """As `prepare`, split `folds` times: each row is a test row of exactly one fold.
+
+    Of a fold's other rows the usual part is drawn for validation. See `tfrecall.data.split_folds`.
+
+    Raises:
+        ConfigError: if the configuration does not split at random, or there are too few rows.
+    """
+    how = config.split
+    if how.method != "random":
+        raise ConfigError(
+            f'Folds are random parts of the rows, but "{config.recipe}" has `split.method = "{how.method}"`, '
+            "which they would break. Use a recipe that splits at random, or `run` this one."
+        )
+    data = _checked_data(config, note)
+    parts = [_split_random(how, *fold) for fold in split_folds(data, folds, how.seed)]
+    if config.schema.histories:
+        for prepared in parts:
+            check_apart(prepared.test, prepared.known)
+    return parts
+
+
+def _checked_data(config: RunConfig, note: Callable[[str], None]) -> Interactions:
+    data = filter_log(load_data(config.data, note), **vars(config.filters))
+    for text in data.notes:
+        note(text)
+    config.schema.check_query([*data.log.columns, *data.users.columns])
+    config.schema.check_candidate(data.items.columns)
+    if not config.ranks and config.export.k > data.items.height:
+        raise ConfigError(
+            f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items. "
+            f"Set it to at most that: --set export.k={data.items.height}."
+        )
+    return data
+
+
+def split(config: RunConfig, data: Interactions) -> Prepared:
+    """Sets test and validation rows aside as the configuration says."""
+    how, fraction = config.split, config.split.validation_fraction
+    if how.method == "by_user":
+        return _split_by_user(how, data)
+    if how.method == "leave_last_out":
+        if not fraction:
+            known, test = split_leave_last_out(data, validation=False)
+            return _prepared(known, None, known, test)
+        train, validation, test = split_leave_last_out(data, validation=True)
+        known, _ = split_leave_last_out(data, validation=False)
+        return _prepared(train, validation, known, test)
+    if how.method == "random":
+        return _split_random(how, *split_random(data, how.test_fraction, how.seed))
+    known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
+    if not fraction:
+        return _prepared(known, None, known, test)
+    times = known.log["timestamp"].to_numpy()
+    at = float(np.quantile(times, 1 - fraction, method="higher"))
+    train, validation = split_by_time(known, at, how.known_users, how.known_items)
+    return _prepared(train, validation, known, test)
+
+
+def _split_random(how: SplitConfig, known: Interactions, test: Interactions) -> Prepared:
+    if not how.validation_fraction:
+        return _prepared(known, None, known, test)
+    train, validation = split_random(known, how.validation_fraction, how.seed)
+    return _prepared(train, validation, known, test)
+
+
+def _prepared(
+    train: Interactions, validation: Interactions | None, known: Interactions, test: Interactions
+) -> Prepared:
+    """Where everything that is known may be trained on."""
+    return Prepared(train, train, validation, known, known, test)
+
+
+def _split_by_user(how: SplitConfig, data: Interactions) -> Prepared:
+    train_users, least = how.train_users or 0, how.target_min_rating
+    trainable, known, test = split_by_user(data, train_users, least)
+    held = math.ceil(how.validation_fraction * train_users)
+    if not held:
+        return Prepared(trainable, trainable, None, trainable, known, test)
+    # The other users of these rows are those of the validation: who is tested has none.
+    train, before, validation = split_by_user(trainable, train_users - held, least)
+    return Prepared(train, before, validation, trainable, known, test)

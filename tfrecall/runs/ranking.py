@@ -1,0 +1,155 @@
+"""The main job of a ranker: prepare, fit, evaluate, export, and write down how it went."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfrecall.config.run import RankingTaskConfig, RunConfig
+from tfrecall.data.interactions import Interactions
+from tfrecall.diagnostics.examiner import Examiner
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation.ranking import Judge, RankingEvaluation, evaluate_ranking
+from tfrecall.exporting.ranker import export_ranker
+from tfrecall.release.layout import unfinished
+from tfrecall.release.ranker import RankerRelease
+from tfrecall.report import drawn_ranking
+from tfrecall.runs.facts import data_facts, finite, timings
+from tfrecall.runs.listener import Listener, Silent, Stopwatch
+from tfrecall.runs.memory import check_memory
+from tfrecall.runs.preparation import Prepared, prepare
+from tfrecall.runs.train import checkpoints_of, train_ranker
+from tfrecall.training import Fitted
+
+
+@dataclass(frozen=True)
+class RankingOutcome:
+    """What a run of a ranker leaves behind; `metrics` is what it writes to `metrics.json`."""
+
+    metrics: dict[str, Any]
+    evaluation: RankingEvaluation
+    release: RankerRelease
+    prepared: Prepared
+
+
+def run_ranking(
+    config: RunConfig,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    fresh: bool = False,
+    tensorboard: str | Path | None = None,
+) -> RankingOutcome:
+    """Does everything that the configuration of a ranker describes, as `runs.retrieval.run` of a retriever.
+
+    Args:
+        config: with `model.type = "ranker"`.
+        out: the release directory; `saved_models/<recipe>` by default.
+        listener: hears of steps and progress.
+        fresh: whether to discard checkpoints that an interrupted run left.
+        tensorboard: a directory for TensorBoard: curves.
+
+    Raises:
+        TfrecallError: if something cannot be done, saying what to do.
+    """
+    listener = listener or Silent()
+    root, judge, clock = (
+        Path(out or Path("saved_models") / config.recipe),
+        judge_of(config),
+        Stopwatch(),
+    )
+    with unfinished(root):  # refuses a directory that cannot be written, before any work
+        pass
+    with listener.step("Prepare the data"), clock.time("prepare"):
+        prepared = prepare(config, listener.note)
+        check_labels(judge, prepared)
+        check_memory(config, prepared.known, listener.note)
+        examiner = Examiner(config, listener.note)
+        examiner.examine_data(prepared.train, prepared.validation)
+    checkpoints = checkpoints_of(config, prepared, root, listener.note)
+    if fresh:
+        checkpoints.discard()
+    with listener.step("Fit the model"), clock.time("fit"):
+        model, fitted = train_ranker(
+            config, prepared, listener, examiner, checkpoints=checkpoints, tensorboard=tensorboard
+        )
+    with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
+        evaluation = evaluate_ranking(model, prepared.test, judge, known=prepared.known)
+    metrics: dict[str, Any] = {}
+
+    def documents(manifest: dict[str, Any]) -> dict[str, str]:
+        metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
+        metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
+        page = drawn_ranking(metrics, manifest, listener.note)
+        return {
+            "metrics.json": json.dumps(metrics, indent=2),
+            "config.toml": config.to_toml(),
+            "report.html": page,
+        }
+
+    with listener.step("Export and compare in a fresh process"), clock.time("export"):
+        facts = {
+            "config": config.to_dict(),
+            "data": data_facts(prepared),
+            "test": evaluation.test,
+        }
+        release = export_ranker(model, root, facts=facts, documents=documents)
+    checkpoints.discard()
+    return RankingOutcome(metrics, evaluation, release, prepared)
+
+
+def judge_of(config: RunConfig) -> Judge:
+    """How the rows of a run are judged.
+
+    Raises:
+        ConfigError: if it is the run of a retriever.
+    """
+    task = config.task
+    if not isinstance(task, RankingTaskConfig):
+        raise ConfigError(
+            f'"{config.recipe}" is the run of a retriever: it has the task "{task.type}". Use `run`.'
+        )
+    settings = {name: getattr(task, name) for name in ("group", "gain", "k") if hasattr(task, name)}
+    return Judge(task.type, task.target, **settings)
+
+
+def check_labels(judge: Judge, prepared: Prepared) -> None:
+    """Refuses labels before anything is trained on them.
+
+    Raises:
+        DataError: if labels of any part are missing or outside the declared range, or those of the training
+            rows are all alike.
+    """
+    parts: dict[str, Interactions | None] = {
+        "training rows": prepared.train,
+        "validation rows": prepared.validation,
+        "test rows": prepared.test,
+    }
+    for what, rows in parts.items():
+        if rows is not None:
+            judge.label.check(rows.log, what, learned=what == "training rows")
+
+
+def _metrics(
+    config: RunConfig,
+    prepared: Prepared,
+    fitted: Fitted,
+    evaluation: RankingEvaluation,
+    manifest: dict[str, Any],
+    clock: Stopwatch,
+) -> dict[str, Any]:
+    judged = evaluation.to_dict()
+    return {
+        "recipe": config.recipe,
+        "model": config.model.type,
+        "task": config.task.type,
+        "version": manifest["version"],
+        "data": data_facts(prepared),
+        "test": judged["test"],
+        "baselines": judged["baselines"],
+        "slices": judged["slices"],
+        "calibration": judged["calibration"],
+        "training": {"best_epoch": fitted.best_epoch, "history": finite(fitted.history)},
+        "timings": timings(fitted, clock),
+        "notes": [*prepared.known.notes, *prepared.test.notes[len(prepared.known.notes) :]],
+    }

@@ -1,0 +1,162 @@
+"""The main job: prepare, fit, evaluate, export, index, and write down how it went."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfrecall.baselines.registry import check_baselines
+from tfrecall.config.run import RunConfig
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.repeat_consumption import leading_rule, repeated_share
+from tfrecall.diagnostics.examiner import Examiner
+from tfrecall.evaluation import Evaluation
+from tfrecall.exporting.retriever import export
+from tfrecall.index.annoy import Annoy
+from tfrecall.models.explanation import explainer
+from tfrecall.release.layout import unfinished
+from tfrecall.release.retriever import Release
+from tfrecall.report import Subject, drawn
+from tfrecall.runs.evaluate import judge
+from tfrecall.runs.facts import data_facts, finite, timings
+from tfrecall.runs.listener import Listener, Silent, Stopwatch
+from tfrecall.runs.memory import check_memory
+from tfrecall.runs.preparation import Prepared, prepare
+from tfrecall.runs.train import checkpoints_of, train
+from tfrecall.training import Fitted
+from tfrecall.training.tensorboard import write_projector
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves behind; `metrics` is what it writes to `metrics.json`."""
+
+    metrics: dict[str, Any]
+    evaluation: Evaluation
+    release: Release
+    prepared: Prepared
+
+
+def run(
+    config: RunConfig,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    fresh: bool = False,
+    tensorboard: str | Path | None = None,
+) -> Outcome:
+    """Does everything that a configuration describes.
+
+    What cannot work is found out before training: data, schema and the release directory are checked
+    first. A run that fails or is interrupted publishes nothing; its checkpoints stay in the release
+    directory, and the next run of the same configuration on the same data goes on from them.
+
+    Args:
+        config: see `tfrecall.config.run`.
+        out: the release directory; `saved_models/<recipe>` by default.
+        listener: hears of steps and progress.
+        fresh: whether to discard checkpoints that an interrupted run left.
+        tensorboard: a directory for TensorBoard: curves, and the candidate vectors with their titles.
+
+    Raises:
+        TfrecallError: if something cannot be done, saying what to do.
+    """
+    listener = listener or Silent()
+    root = Path(out or Path("saved_models") / config.recipe)
+    with unfinished(root):  # refuses a directory that cannot be written, before any work
+        pass
+    annoy = Annoy(**vars(config.index))
+    clock = Stopwatch()
+    with listener.step("Prepare the data"), clock.time("prepare"):
+        prepared = prepare(config, listener.note)
+        check_memory(config, prepared.known, listener.note)
+        check_baselines(config.evaluation.baselines or (), prepared.known)
+        leading = leading_rule(config.evaluation.seen, prepared.known)
+        listener.note(_words_on_seen(config, prepared.known, leading))
+        examiner = Examiner(config, listener.note)
+        examiner.examine_data(prepared.train, prepared.validation)
+    checkpoints = checkpoints_of(config, prepared, root, listener.note)
+    if fresh:
+        checkpoints.discard()
+    with listener.step("Fit the model"), clock.time("fit"):
+        model, fitted = train(
+            config, prepared, listener, examiner, checkpoints=checkpoints, tensorboard=tensorboard
+        )
+        if tensorboard:
+            write_projector(tensorboard, model.embed_candidates(), model.catalogue)
+    with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
+        evaluation = judge(config, prepared, model, listener.progress)
+        examiner.examine_model(model, prepared.known)
+        examiner.examine_test(evaluation, prepared.known)
+    metrics: dict[str, Any] = {}
+
+    def documents(manifest: dict[str, Any]) -> dict[str, str]:
+        metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
+        metrics["leading"] = leading
+        metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
+        page = drawn(
+            lambda: Subject(
+                metrics,
+                manifest,
+                model.retriever(),
+                prepared.known,
+                prepared.test,
+                evaluation,
+                explainer(model),
+            ),
+            listener.note,
+        )
+        return {
+            "metrics.json": json.dumps(metrics, indent=2),
+            "config.toml": config.to_toml(),
+            "report.html": page,
+        }
+
+    with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
+        facts = {"config": config.to_dict(), "data": data_facts(prepared), "test": evaluation.test}
+        release = export(
+            model,
+            root,
+            index=annoy,
+            k=config.export.k,
+            exclude_seen=leading == "seen_removed",
+            facts=facts,
+            documents=documents,
+        )
+    checkpoints.discard()
+    return Outcome(metrics, evaluation, release, prepared)
+
+
+def _words_on_seen(config: RunConfig, known: Interactions, leading: str) -> str:
+    share = f"{100 * repeated_share(known):.1f} % of the events repeat an item that the user had before"
+    why = (
+        share if config.evaluation.seen == "auto" else f"`evaluation.seen` is {config.evaluation.seen}"
+    )
+    if leading == "seen_kept":
+        return f"{why}: lists keep what a user had, here and in what the release answers by default."
+    return f"{why}: lists leave out what a user had, here and in what the release answers by default."
+
+
+def _metrics(
+    config: RunConfig,
+    prepared: Prepared,
+    fitted: Fitted,
+    evaluation: Evaluation,
+    manifest: dict[str, Any],
+    clock: Stopwatch,
+) -> dict[str, Any]:
+    judged = evaluation.to_dict()
+    return {
+        "recipe": config.recipe,
+        "model": config.model.type,
+        "version": manifest["version"],
+        "data": data_facts(prepared),
+        "test": judged["test"],
+        "baselines": judged["baselines"],
+        "slices": judged["slices"],
+        "unknown_targets": judged["unknown_targets"],
+        "training": {"best_epoch": fitted.best_epoch, "history": finite(fitted.history)},
+        "timings": timings(fitted, clock),
+        "index": manifest["index"],
+        "notes": [*prepared.known.notes, *prepared.test.notes[len(prepared.known.notes) :]],
+    }

@@ -1,0 +1,136 @@
+"""The test rows that several releases have in common, or why they have not."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tfrecall.config.recipes import config_from_dict
+from tfrecall.config.run import RunConfig
+from tfrecall.data.fingerprint import fingerprint
+from tfrecall.errors import ReleaseError
+from tfrecall.release.retriever import Release
+from tfrecall.runs.preparation import Prepared, prepare
+from tfrecall.schema.baselines import BASELINES
+
+# What decides which rows are learned from and which are judged by.
+_SECTIONS = ("data", "filters", "split")
+_EVENT = ("user_id", "item_id", "timestamp")
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A release's name, its configuration and the plain form of what chooses its rows."""
+
+    name: str
+    config: RunConfig
+    choice: dict[str, Any]
+    facts: dict[str, Any]
+
+
+def same_rows(
+    releases: dict[str, Release],
+    data: dict[str, Any] | None = None,
+    note: Callable[[str], None] = print,
+) -> tuple[Prepared, RunConfig]:
+    """Prepares the test rows of the first release, once it is sure that all others have the same.
+
+    A release without a configuration, such as a baseline that was saved in Python, has no test rows of
+    its own: it may stand beside others if it learned from the same rows as they.
+
+    Args:
+        releases: by name.
+        data: settings of `[data]` that replace those of the runs, where files have moved.
+        note: hears what the preparation has to say.
+
+    Returns:
+        The rows, and the configuration of the first release that has one.
+
+    Raises:
+        ReleaseError: if no test rows are known, or two releases differ in their training data or test
+            rows, naming the difference.
+    """
+    loose = {name: one for name, one in releases.items() if "config" not in one.manifest}
+    judged = [_judged(name, one, data or {}) for name, one in releases.items() if name not in loose]
+    for name, release in loose.items():
+        _check_loose(name, release, judged)
+    first, *others = judged
+    for other in others:
+        if first.facts.get("fingerprint") != other.facts.get("fingerprint"):
+            raise ReleaseError(_other_data(first, other))
+    prepared = prepare(first.config, note)
+    if prepared.known.fingerprint != first.facts.get("fingerprint"):
+        note("These are not the data of the runs: the test rows may be others.")
+    for other in others:
+        if other.choice != first.choice:
+            _check_test(first, prepared, other, prepare(other.config, lambda text: None))
+    return prepared, first.config
+
+
+def _judged(name: str, release: Release, data: dict[str, Any]) -> _Judged:
+    values = dict(release.manifest["config"])
+    values["data"] = {**values["data"], **data}
+    config = config_from_dict(values, name)
+    plain = config.to_dict()
+    choice = {section: plain[section] for section in _SECTIONS}
+    return _Judged(name, config, choice, release.manifest.get("data", {}))
+
+
+def _check_loose(name: str, release: Release, judged: list[_Judged]) -> None:
+    """Refuses a release without a configuration that did not learn from the rows of the others."""
+    facts = release.manifest.get("data", {})
+    if judged and facts.get("fingerprint", "none") == judged[0].facts.get("fingerprint"):
+        return
+    told = f"{name} was exported without a configuration, so its test rows are not known"
+    if judged and "fingerprint" in facts:
+        rows = [one.get("train_rows") for one in (facts, judged[0].facts)]
+        told += (
+            f", and it did not learn from the same data as {judged[0].name}: train_rows "
+            f"{rows[0]} against {rows[1]}"
+        )
+    baseline = release.manifest.get("model", {}).get("name")
+    if release.manifest.get("kind") == "baseline" and baseline in BASELINES:
+        raise ReleaseError(
+            f"{told}. Leave it out and say `--baseline {baseline}` beside a release that a run made, which "
+            "fits it, with its defaults, to the rows of that release."
+        )
+    raise ReleaseError(
+        f"{told}. Judge it in Python with `tfrecall.evaluation.comparison.compare(releases, test, seen=train)`."
+    )
+
+
+def _other_data(first: _Judged, other: _Judged) -> str:
+    told = "; ".join(_differences(first, other)) or (
+        "their settings do not differ, so the files have changed between the runs"
+    )
+    return (
+        f"{first.name} and {other.name} did not learn from the same data: {told}. Run both on the same "
+        "data and split, or judge each with `tfrecall evaluate`."
+    )
+
+
+def _check_test(first: _Judged, ours: Prepared, other: _Judged, theirs: Prepared) -> None:
+    one, two = (part.test.log.select(_EVENT) for part in (ours, theirs))
+    if fingerprint(one) == fingerprint(two):
+        return
+    common = one.join(two, on=list(_EVENT), how="semi").height
+    told = "; ".join(_differences(first, other))
+    raise ReleaseError(
+        f"{first.name} and {other.name} were not judged by the same test rows: {told}. That gives "
+        f"{one.height:,} and {two.height:,} test rows, {common:,} of the first also among the second. "
+        "Run both with the same split and filters."
+    )
+
+
+def _differences(first: _Judged, other: _Judged) -> Iterator[str]:
+    """Settings and counts that two releases do not share, in words."""
+    for section in _SECTIONS:
+        ours, theirs = first.choice[section], other.choice[section]
+        for key in dict.fromkeys([*ours, *theirs]):
+            if ours.get(key) != theirs.get(key):
+                yield (
+                    f"{section}.{key} is {ours.get(key, 'not set')} in {first.name} and "
+                    f"{theirs.get(key, 'not set')} in {other.name}"
+                )
+    for key in ("train_rows", "test_rows", "users", "items"):
+        if first.facts.get(key) != other.facts.get(key):
+            yield f"{key} {first.facts.get(key)} against {other.facts.get(key)}"

@@ -1,0 +1,283 @@
+"""The search: trials of a recipe with other values, judged by validation rows."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from tfrecall._keras import keras
+from tfrecall.config.recipes import with_settings
+from tfrecall.config.run import RunConfig
+from tfrecall.data.interactions import Interactions
+from tfrecall.diagnostics.divergence import StopOnNonFinite
+from tfrecall.diagnostics.examiner import Examiner
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation.metrics import is_lower_better
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.runs.listener import Listener, Silent
+from tfrecall.runs.preparation import Prepared, prepare
+from tfrecall.runs.train import train, train_ranker
+from tfrecall.runs.tuning.space import Space, default_space
+from tfrecall.runs.tuning.study import Study
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of values that was tried.
+
+    Attributes:
+        number: from 1.
+        state: `complete`, `pruned` (worse than the median of others after as many epochs) or `failed`.
+        value: the best validation metric, of a pruned trial the last; None if it failed.
+        settings: path -> value.
+        seconds: wall time.
+        reason: why it failed.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    settings: dict[str, Any]
+    seconds: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
+
+    Attributes:
+        config: the recipe with the best values.
+        metric: what trials were compared by, measured on the validation rows.
+        best: the best trial.
+        trials: all, in the order they were tried.
+        importance: for each setting how much it mattered; empty with fewer than 10 completed trials.
+        interrupted: whether somebody stopped the search.
+    """
+
+    config: RunConfig
+    metric: str
+    best: Trial
+    trials: tuple[Trial, ...]
+    importance: dict[str, float]
+    interrupted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain Python types."""
+        return {**asdict(replace(self, config=None)), "config": self.config.to_dict()}  # type: ignore[arg-type]
+
+
+def tune(
+    config: RunConfig,
+    *,
+    trials: int = 20,
+    minutes: float | None = None,
+    study: str | Path | None = None,
+    listener: Listener | None = None,
+) -> Tuned:
+    """Tries values of the settings in `[tune]` and finds the best by the validation rows.
+
+    The first trial is the recipe as it is, if `[tune]` allows its values. Test rows are set aside
+    before the first trial and never looked at. Data are prepared once. A trial that fails counts, with
+    its reason, and the search goes on; Ctrl-C ends it with what is done.
+
+    Args:
+        config: the recipe; without `[tune]` the search is over `default_space`.
+        trials: how many, those of the study before this call included.
+        minutes: no trial begins later.
+        study: a file to keep the trials in, by which a search can be continued.
+        listener: hears a line a trial.
+
+    Raises:
+        ConfigError: if a setting cannot be searched, there are no validation rows, the study is of
+            another search, or no trial came to an end.
+    """
+    listener = listener or Silent()
+    space = Space(config, config.tune or default_space(config))
+    parts = _parts(config, listener.note)
+    maximize = not is_lower_better(config.training.monitor)
+    facts = _facts(config, space, parts)
+    kept = Study(
+        Path(study) if study else None, maximize=maximize, facts=facts, seed=config.training.seed
+    )
+    if kept.is_new and (own := space.own_values()):
+        kept.enqueue(own)
+    deadline = time.perf_counter() + 60 * minutes if minutes is not None else np.inf
+    interrupted = False
+    try:
+        while len(kept.finished) < trials and time.perf_counter() < deadline:
+            _try_one(kept, space, parts, trials, listener)
+    except KeyboardInterrupt:
+        interrupted = True
+    return _tuned(kept, space, interrupted)
+
+
+def _parts(config: RunConfig, note: Callable[[str], None]) -> Prepared:
+    """Training and validation rows only, in the places of everything else."""
+    prepared = prepare(config, note)
+    if prepared.validation is None or not len(prepared.validation):
+        raise ConfigError(
+            "A search needs validation rows, and there are none: `split.validation_fraction` is "
+            f"{config.split.validation_fraction}. Set it to 0.1, for example; test rows are not for "
+            "choosing."
+        )
+    nothing = prepared.validation.with_log(prepared.validation.log.clear())
+    return replace(prepared, trainable=prepared.train, known=prepared.before_validation, test=nothing)
+
+
+def _facts(config: RunConfig, space: Space, parts: Prepared) -> dict[str, Any]:
+    """What must be the same for trials to be comparable, by path."""
+    facts: dict[str, Any] = {
+        f"{section}.{name}": value
+        for section, values in config.to_dict().items()
+        if section in ("model", "task", "training", "schema")
+        for name, value in values.items()
+    }
+    facts["data"] = parts.train.fingerprint
+    return facts | {f"tune.{path}": repr(kind) for path, kind in space.distributions.items()}
+
+
+def _try_one(kept: Study, space: Space, parts: Prepared, trials: int, listener: Listener) -> None:
+    trial = kept.ask(space.distributions)
+    started = time.perf_counter()
+    value: float | None = None
+    state = TrialState.COMPLETE
+    if equal := _equal(kept, trial.params):
+        value, state = equal.value, equal.state
+        trial.set_user_attr("reason", equal.user_attrs.get("reason"))
+    else:
+        try:
+            value = _fitted_value(space.configured(trial.params), parts, trial)
+        except KeyboardInterrupt:
+            kept.put_back(trial)
+            raise
+        except optuna.TrialPruned:
+            state = TrialState.PRUNED
+        except Exception as error:  # whatever a trial dies of, the others go on
+            state = TrialState.FAIL
+            trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
+    trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
+    kept.tell(trial, value, state)
+    finished = kept.finished
+    listener.note(_line(_trial(finished[-1], len(finished), space), trials, kept.best))
+
+
+def _equal(kept: Study, params: Mapping[str, Any]) -> FrozenTrial | None:
+    """A trial of the same values: training is deterministic, so another would tell nothing new."""
+    for done in kept.finished:
+        if done.state != TrialState.PRUNED and done.params == params:
+            return done
+    return None
+
+
+def _fitted_value(config: RunConfig, parts: Prepared, trial: optuna.Trial) -> float:
+    keras.backend.clear_session()
+    config = replace(config, training=replace(config.training, refit=False))
+    learn: Any = train_ranker if config.ranks else train
+    _, fitted = learn(config, parts, Silent(), _Watch(config, trial))
+    monitor = config.training.monitor
+    values = fitted.history.get(f"val_{monitor}", [])
+    if not values:
+        raise ConfigError(
+            f"`training.monitor` names {monitor}, which was not measured in {fitted.epochs} epochs."
+        )
+    if config.training.patience is None:
+        return values[-1]  # the weights kept are the last
+    return min(values) if is_lower_better(monitor) else max(values)
+
+
+class _Watch(Examiner):
+    """Lets a trial end early, and leaves the examination to the run that follows the search."""
+
+    def __init__(self, config: RunConfig, trial: optuna.Trial) -> None:
+        super().__init__(config, note=lambda text: None)
+        self._trial = trial
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        return [StopOnNonFinite(), _Report(self._trial, f"val_{self.config.training.monitor}")]
+
+    def examine_fit(
+        self,
+        model: TwoTower,
+        train: Interactions,
+        validation: Interactions | None,
+        history: Mapping[str, Sequence[float]],
+        best: int,
+    ) -> None:
+        pass
+
+    def examine_curves(
+        self, history: Mapping[str, Sequence[float]], best: int, *, is_validated: bool
+    ) -> None:
+        pass
+
+
+class _Report(keras.callbacks.Callback):
+    """Tells the study of each validated epoch; ends a trial that is worse than most."""
+
+    def __init__(self, trial: optuna.Trial, monitor: str) -> None:
+        super().__init__()
+        self.trial = trial
+        self.monitor = monitor
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        value = (logs or {}).get(self.monitor)
+        if value is not None:
+            self.trial.report(float(value), epoch + 1)
+            if self.trial.should_prune():
+                raise optuna.TrialPruned
+
+
+def _trial(frozen: FrozenTrial, number: int, space: Space) -> Trial:
+    state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(frozen.state, "failed")
+    attributes = frozen.user_attrs
+    seconds, reason = attributes.get("seconds", 0.0), attributes.get("reason")
+    return Trial(number, state, frozen.value, space.decode(frozen.params), seconds, reason)
+
+
+def _line(trial: Trial, trials: int, best: FrozenTrial | None) -> str:
+    came = {
+        "complete": f"{trial.value:.4f}" if trial.value is not None else "",
+        "pruned": f"pruned at {trial.value:.4f}" if trial.value is not None else "pruned",
+        "failed": f"failed: {trial.reason}",
+    }[trial.state]
+    so_far = "" if best is None else f" (best {best.value:.4f})"
+    settings = ", ".join(f"{path}={_short(value)}" for path, value in trial.settings.items())
+    return f"trial {trial.number} of {trials}: {came}{so_far}, {trial.seconds:.1f} s: {settings}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _tuned(kept: Study, space: Space, interrupted: bool) -> Tuned:
+    finished, best = kept.finished, kept.best
+    trials = [_trial(frozen, n, space) for n, frozen in enumerate(finished, 1)]
+    if best is None:
+        reasons = "\n".join(f"  {trial.reason}" for trial in trials if trial.reason)
+        raise ConfigError(
+            f"None of {len(trials)} trials came to an end, so there is nothing to choose from. "
+            f"{f'They failed:{chr(10)}{reasons}' if reasons else 'Give it more time or trials.'}"
+        )
+    place = next(n for n, frozen in enumerate(finished) if frozen.number == best.number)
+    chosen, metric = trials[place], space.config.training.monitor
+    config = with_settings(
+        space.configured(best.params), {"description": _description(space.config, trials, chosen)}
+    )
+    return Tuned(config, metric, chosen, tuple(trials), kept.importance(), interrupted)
+
+
+def _description(config: RunConfig, trials: Sequence[Trial], best: Trial) -> str:
+    settings = ", ".join(f"{path} = {_short(value)}" for path, value in best.settings.items())
+    first = trials[0]
+    own = first.value if first is not best and first.state == "complete" else None
+    before = f" (trial 1: {own:.4f})" if own is not None else ""
+    return (
+        f"{' '.join(config.description.split())} Tuned: the best of {len(trials)} trials by "
+        f"{config.training.monitor} on the validation rows, {best.value:.4f}{before}: {settings}."
+    ).strip()

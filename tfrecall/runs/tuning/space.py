@@ -1,0 +1,141 @@
+"""What a search may choose, checked before the first trial."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from tfrecall.config.recipes import keys_of, with_settings
+from tfrecall.config.run import RunConfig, TuneConfig
+from tfrecall.errors import ConfigError
+
+# Trials are compared by their training on the same rows by the same measure.
+_ALIKE = {
+    "recipe": "is a name",
+    "description": "is for people",
+    "data": "changes the rows that trials are compared on",
+    "filters": "changes the rows that trials are compared on",
+    "split": "changes the rows that trials are compared on",
+    "evaluation": "comes after training",
+    "index": "comes after training",
+    "export": "comes after training",
+    "tune": "is this list itself",
+    "training.monitor": "is what trials are compared by",
+    "training.seed": "is chance, and the best of several seeds is luck",
+    "training.refit": "comes after the validation rows were asked",
+    "training.checkpoint_seconds": "does not change what is trained",
+}
+
+
+class Space:
+    """The settings that a search chooses, and the values of each.
+
+    Args:
+        config: the recipe.
+        settings: for each path what may be chosen.
+
+    Attributes:
+        distributions: the same for Optuna; choices are JSON, which a study can store.
+
+    Raises:
+        ConfigError: if a path or a value is none that `--set` would take, or must be alike in all
+            trials.
+    """
+
+    def __init__(self, config: RunConfig, settings: Mapping[str, TuneConfig]) -> None:
+        if not settings:
+            raise ConfigError("There is nothing to choose. Name settings in [tune] of the recipe.")
+        self.config = config
+        self.distributions: dict[str, BaseDistribution] = {}
+        for path, choice in settings.items():
+            _check_path(path)
+            for value in choice.choices or (choice.low, choice.high):
+                with_settings(config, {path: value})
+            self.distributions[path] = _distribution(choice, _value_at(config, path))
+
+    def decode(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Optuna's parameters as the values of settings."""
+        return {
+            path: json.loads(value)
+            if isinstance(self.distributions[path], CategoricalDistribution)
+            else value
+            for path, value in params.items()
+        }
+
+    def configured(self, params: Mapping[str, Any]) -> RunConfig:
+        """The recipe with the values of a trial."""
+        return with_settings(self.config, self.decode(params))
+
+    def own_values(self) -> dict[str, Any] | None:
+        """The recipe's values as Optuna's parameters; None if the space leaves one out."""
+        params: dict[str, Any] = {}
+        for path, distribution in self.distributions.items():
+            value = _value_at(self.config, path)
+            if isinstance(distribution, CategoricalDistribution):
+                value = _json(value)
+                inside = value in distribution.choices
+            else:
+                inside = value is not None and distribution.low <= value <= distribution.high  # type: ignore[attr-defined]
+            if not inside:
+                return None
+            params[path] = value
+        return params
+
+
+def default_space(config: RunConfig) -> dict[str, TuneConfig]:
+    """What is worth a search in any recipe: learning rate, dropout, layer sizes, and the temperature
+    (or its inverse, `gamma`) where vectors have length one."""
+    rate, sizes = config.training.learning_rate, list(config.model.layer_sizes)
+    space = {
+        "training.learning_rate": TuneConfig(low=rate / 10, high=rate * 10, log=True),
+        "model.dropout": TuneConfig(low=0.0, high=max(0.6, config.model.dropout)),
+    }
+    if sizes:
+        last = sizes[-1]
+        others = [other for other in ([last], [2 * last, last], [4 * last, last]) if other != sizes]
+        space["model.layer_sizes"] = TuneConfig(choices=[sizes, *others])
+    if config.model.is_normalized and hasattr(config.task, "gamma"):
+        space["task.gamma"] = TuneConfig(low=1.0, high=50.0, log=True)
+    elif config.model.is_normalized and hasattr(config.task, "temperature"):
+        space["task.temperature"] = TuneConfig(low=0.02, high=1.0, log=True)
+    return space
+
+
+def _check_path(path: str) -> None:
+    keys = keys_of(path)
+    for fixed, reason in _ALIKE.items():
+        if keys[: fixed.count(".") + 1] == fixed.split("."):
+            raise ConfigError(
+                f'[tune] names "{path}", but `{fixed}` {reason}. Search over settings of model, task, '
+                "training or schema."
+            )
+
+
+def _distribution(choice: TuneConfig, now: Any) -> BaseDistribution:
+    if choice.choices is not None:
+        return CategoricalDistribution(list(dict.fromkeys(map(_json, choice.choices))))
+    if type(choice.low) is int and type(choice.high) is int and not isinstance(now, float):
+        return IntDistribution(choice.low, choice.high, log=choice.log)
+    return FloatDistribution(float(choice.low), float(choice.high), log=choice.log)
+
+
+def _value_at(config: RunConfig, path: str) -> Any:
+    value: Any = config.to_dict()
+    for key in keys_of(path):
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
+    return value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

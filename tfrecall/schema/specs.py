@@ -1,0 +1,75 @@
+"""What specifications have in common: refusals in plain words."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from tfrecall.errors import ConfigError, nearest
+
+_Class = TypeVar("_Class", bound=type)
+
+# A misspelt setting is an error.
+STRICT = ConfigDict(extra="forbid")
+
+# Classes of specifications by what their plain form has as `type`.
+_KINDS: dict[str, type] = {}
+
+
+def readable(cls: _Class) -> _Class:
+    """Lets a pydantic dataclass raise `ConfigError` in plain words where pydantic refuses an argument."""
+    original = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(original)
+    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            original(self, *args, **kwargs)
+        except ValidationError as error:
+            raise _config_error(cls, error) from error
+
+    cls.__init__ = construct  # type: ignore[misc]
+    kind = getattr(cls, "type", None)
+    if isinstance(kind, str):
+        _KINDS[kind] = cls
+    return cls
+
+
+def from_plain(form: Any, values: Any, name: type | str) -> Any:
+    """Reads a specification from its plain form.
+
+    Args:
+        form: the class of the specification, or a union of classes that `type` tells apart.
+        values: a dictionary, or a specification, which stays as it is.
+        name: the class, or what to call it, in an error if `type` names no class.
+
+    Raises:
+        ConfigError: if it makes no sense.
+    """
+    try:
+        return TypeAdapter(form).validate_python(values)
+    except ValidationError as error:
+        kind = values.get("type") if isinstance(values, Mapping) else None
+        raise _config_error(_KINDS.get(str(kind), name), error) from error
+
+
+def _config_error(cls: type | str, error: ValidationError) -> ConfigError:
+    """The last thing that pydantic found, in the words of the class."""
+    problem = error.errors()[-1]
+    inner = next((_KINDS[part] for part in reversed(problem["loc"]) if part in _KINDS), cls)
+    path = [str(part) for part in problem["loc"] if part not in _KINDS]
+    if problem["type"] == "unexpected_keyword_argument" and isinstance(inner, type):
+        valid = [field.name for field in fields(inner)]
+        return ConfigError(
+            f'{inner.__name__} has no setting "{path[-1]}".{nearest(path[-1], valid)} '
+            f"It has: {', '.join(valid)}."
+        )
+    name = cls.__name__ if isinstance(cls, type) else cls
+    where = f"{name}: `{'.'.join(path)}`" if path else name
+    if problem["type"] == "missing":
+        return ConfigError(f"{where} is missing.")
+    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return ConfigError(reason)
+    return ConfigError(f"{where}: {reason}. Received: {problem['input']!r}.")

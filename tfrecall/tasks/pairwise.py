@@ -1,0 +1,281 @@
+"""What the losses over a positive and some negatives have in common."""
+
+import functools
+from typing import Any
+
+from tfrecall._keras import keras, tf, without_autograph
+from tfrecall.errors import ConfigError
+from tfrecall.layers.encoders.interests import apart
+from tfrecall.layers.frequency import integer_ids
+from tfrecall.schema.negatives import (
+    SOURCES,
+    CrossBatch,
+    Hard,
+    Mixed,
+    Source,
+    Uniform,
+    check_source,
+    is_drawn,
+    negatives_from_dict,
+    negatives_to_dict,
+)
+from tfrecall.tasks.candidates import BesideTheBatch, Candidates, distinct_columns
+
+# A score that may not count, small enough for exp() to be 0.
+MASKED = -1e9
+
+
+class PairTask(BesideTheBatch):
+    """Base of the losses that compare the score of a positive with those of its negatives.
+
+    A subclass says in `judge` what a positive score, the scores of the negatives and a mask of those that
+    count come to. Here are the ways that negatives come: with `[n, num_negatives]` vectors of each target's
+    own, or as the distinct candidates of the batch (and of draws, and of past batches), of which those
+    that are the target's own item do not count.
+
+    Of a query with several vectors each candidate is scored by its best one.
+
+    Args:
+        negatives: where they come from (`tfrecall.schema.negatives`), as a specification, its plain form or its
+            name; 4 uniform ones by default.
+
+    Call arguments:
+        query_embeddings: float `[batch_size, embedding_dim]`, or
+            `[batch_size, interests, embedding_dim]`.
+        candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
+        sample_weight: float `[batch_size]`, optional. Rows of weight 0 are not there: their candidates are
+            no negatives of others.
+        candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
+        negative_embeddings: float `[batch_size, num_negatives, embedding_dim]`, those drawn for each
+            target; without them the negatives come from the batch.
+        counts: bool `[batch_size, num_negatives]`, which of these there are; all by default.
+        uniform: `Candidates` drawn for the whole batch, with `Mixed`.
+        training: whether to use and fill the memory of `CrossBatch`.
+
+    Returns:
+        The weighted loss of each example, float32 `[batch_size]`. Sum it for a gradient, divide by the sum
+        of the weights for a mean.
+
+    Raises:
+        ConfigError: if an argument makes no sense or is missing.
+    """
+
+    needs_catalogue = False
+    takes_interests = True
+    # Whether it learns distances, which order as inner products do only between vectors of length one.
+    needs_unit_vectors = False
+    sources: tuple[str, ...] = SOURCES
+
+    def __init__(self, negatives: Source | dict[str, Any] | str | None = None, **kwargs: Any) -> None:
+        # A loss needs all the digits, whatever the towers compute in.
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.negatives: Source = Uniform() if negatives is None else negatives_from_dict(negatives)
+        check_source(self.negatives, self.sources, type(self).__name__)
+        spec = self.negatives
+        self._set_beside(
+            spec.num_uniform if isinstance(spec, Mixed) else 0,
+            spec.memory_size if isinstance(spec, CrossBatch) else 0,
+        )
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether each target has negatives of its own, which come with the batches."""
+        return is_drawn(self.negatives)
+
+    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """The loss of each target.
+
+        Args:
+            positives: float `[n]`, higher is closer.
+            negatives: float `[n, columns]`.
+            counts: bool `[n, columns]`.
+        """
+        raise NotImplementedError
+
+    def score_each(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Scores of `[n, dim]` for their own `[n, columns, dim]`: `[n, columns]`."""
+        return tf.linalg.matvec(candidates, queries)
+
+    def score_all(self, queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        """Scores of `[n, dim]` for all of `[columns, dim]`: `[n, columns]`."""
+        return tf.matmul(queries, candidates, transpose_b=True)
+
+    @without_autograph
+    def call(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        candidate_ids: tf.Tensor | None = None,
+        negative_embeddings: tf.Tensor | None = None,
+        counts: tf.Tensor | None = None,
+        uniform: Candidates | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        queries = apart(tf.cast(query_embeddings, tf.float32))
+        targets = tf.cast(candidate_embeddings, tf.float32)
+        positives = _best([self.score_each(query, targets[:, tf.newaxis]) for query in queries])[:, 0]
+        if negative_embeddings is not None:
+            own = tf.cast(negative_embeddings, tf.float32)
+            negatives = _best([self.score_each(query, own) for query in queries])
+            counts = tf.ones_like(negatives, tf.bool) if counts is None else counts
+        else:
+            stands = tf.ones_like(positives, tf.bool) if sample_weight is None else sample_weight > 0
+            columns, counts = self._columns(targets, stands, candidate_ids, uniform, training)
+            negatives = _best([self.score_all(query, columns) for query in queries])
+        if isinstance(self.negatives, Hard) and self.negatives.hardest:
+            counts = keep_hardest(negatives, counts, self.negatives.hardest)
+        losses = self.judge(positives, negatives, counts)
+        return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
+
+    def _columns(
+        self,
+        targets: tf.Tensor,
+        stands: tf.Tensor,
+        ids: tf.Tensor | None,
+        uniform: Candidates | None,
+        training: bool | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Distinct candidates of the batch and what comes to it, and for whom each counts."""
+        if ids is None:
+            raise ConfigError(
+                f"`{type(self).__name__}` needs `candidate_ids` to tell which candidates of the batch are "
+                "the same, or `negative_embeddings`. Received neither."
+            )
+        ids = integer_ids(ids)
+        batch = Candidates(ids, targets, tf.zeros_like(ids, tf.float32))
+        groups = [batch]
+        if uniform is not None:
+            groups.append(
+                Candidates(*(tf.cast(v, b.dtype) for v, b in zip(uniform, batch, strict=True)))
+            )
+        if training and self._memory is not None:
+            groups.append(self._memory.read())
+            self._memory.push(Candidates(*(tf.boolean_mask(values, stands) for values in batch)))
+        columns, own, standing = distinct_columns(groups, stands)
+        others = own[:, tf.newaxis] != tf.range(tf.size(columns.ids), dtype=own.dtype)
+        return columns.embeddings, others & standing
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "negatives": negatives_to_dict(self.negatives)}
+
+
+class LogisticTask(PairTask):
+    """Base of the losses over inner products that are multiplied by `gamma`.
+
+    Args:
+        negatives: as of `PairTask`.
+        gamma: scores are multiplied by it first: the inverse of a temperature. Between vectors of length
+            one, whose scores end at 1, it has to be some 5 to 20; with free vectors 1 will do.
+    """
+
+    def __init__(
+        self,
+        negatives: Source | dict[str, Any] | str | None = None,
+        *,
+        gamma: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(negatives, **kwargs)
+        if not 0 < gamma < float("inf"):
+            raise ConfigError(
+                f"`gamma` must be above 0. Received: {gamma}. Scores are multiplied by it: 10 suits cosines, "
+                "1 inner products."
+            )
+        self.gamma = gamma
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "gamma": self.gamma}
+
+
+def keep_hardest(scores: tf.Tensor, counts: tf.Tensor, count: int) -> tf.Tensor:
+    """The mask of the `count` highest scores of each row among those that count; ties stay together.
+
+    Args:
+        scores: float `[n, columns]`.
+        counts: bool `[n, columns]`.
+        count: more than there are keeps all.
+    """
+    valid = tf.where(counts, scores, MASKED)
+    kept = tf.minimum(count, tf.shape(scores)[1])
+    least = tf.math.top_k(tf.stop_gradient(valid), kept).values[:, -1:]
+    return counts & (valid >= least)
+
+
+def mean_over(values: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """The mean of each row over what counts, 0 where nothing does: `[n]`."""
+    counted = tf.cast(counts, values.dtype)
+    # `where`, not a product: what does not count may be infinite.
+    total = tf.reduce_sum(tf.where(counts, values, 0.0), axis=1)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(counted, axis=1))
+
+
+def _best(scores: list[tf.Tensor]) -> tf.Tensor:
+    return functools.reduce(tf.maximum, scores)
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class BPR(LogisticTask):
+    """The positive should score above each negative: `-log sigmoid(gamma (s_p - s_n))`, their mean.
+
+    A target without negatives has the loss 0. Differs from the paper: no regularization here
+    (`embedding_regularization` of the model), and several negatives a target.
+
+    Args and call arguments: as of `PairTask`, with `gamma`.
+
+    Reference:
+        Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009, section 4.
+    """
+
+    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        ahead = self.gamma * (positives[:, tf.newaxis] - negatives)
+        return mean_over(tf.math.softplus(-ahead), counts)
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class DSSMSoftmax(LogisticTask):
+    """Finds the positive among itself and its negatives: `-log softmax(gamma s)` of the positive.
+
+    Nothing is corrected for how often an item is drawn. With uniform draws nothing has to be; items drawn by
+    popularity, or from the batch, are pushed down the more the more frequent they are, which
+    `SampledSoftmax` and `InBatchSoftmax` correct.
+
+    A target without negatives has the loss 0.
+
+    Args and call arguments: as of `PairTask`, with `gamma`, the smoothing factor of the paper.
+
+    Reference:
+        Huang et al., "Learning Deep Structured Semantic Models for Web Search using Clickthrough Data",
+        CIKM 2013, section 3.3, equations 4 and 5.
+    """
+
+    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        logits = tf.where(counts, self.gamma * negatives, MASKED)
+        others = tf.reduce_logsumexp(logits, axis=1)
+        # -log of the positive's share: log(exp(p) + exp(others)) - p.
+        return tf.math.softplus(others - self.gamma * positives)
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class Pointwise(LogisticTask):
+    """Judges each pair of a query and an item by itself, as chosen or not.
+
+    The logit is `gamma` times the score, and the one sigmoid is inside the cross entropy. A target is one
+    pair of label 1 and each of its negatives one of label 0, so the loss of a target is a sum over its
+    pairs: more negatives press the scores of all items down. Where that is not wanted, take a loss over
+    differences (`BPR`, `DSSMSoftmax`).
+
+    Args and call arguments: as of `PairTask`, with `gamma`.
+
+    Example:
+
+    >>> task = Pointwise(gamma=1.0)
+    >>> query, item = tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 1.0]])
+    >>> task(query, item, negative_embeddings=item[:, tf.newaxis]).numpy().round(3)  # 2 log 2
+    array([1.386], dtype=float32)
+    """
+
+    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        # -log sigmoid(s) = softplus(-s), and -log(1 - sigmoid(s)) = softplus(s).
+        wrong = tf.where(counts, tf.math.softplus(self.gamma * negatives), 0.0)
+        return tf.math.softplus(-self.gamma * positives) + tf.reduce_sum(wrong, axis=1)

@@ -1,0 +1,269 @@
+"""Encoded batches for a model: rows of a log with what stood before each."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import tf
+from tfrecall.core.raw import Form
+from tfrecall.data.batches import all_rows, gathered, row_batches, untuned
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows
+from tfrecall.data.targets import choose_targets
+from tfrecall.models.ranker import Ranker
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.schema.features import History
+from tfrecall.schema.targets import HistoriesConfig
+from tfrecall.training.inputs.bags import Bags
+from tfrecall.training.inputs.lists import Grouped
+from tfrecall.training.inputs.negatives import training_negatives, validation_negatives
+
+# What a ranker learns from.
+_EVERY_ROW = HistoriesConfig(form="windows", minimum_history=0)
+
+
+class TrainingExamples:
+    """What a model trains on: encoded batches, shuffled anew in each epoch.
+
+    All rows are encoded once. Where the task wants negatives of each target, they are drawn here
+    (`negatives` of a batch). Of a model with histories, what its users had before each target is taken
+    from the log itself. A ranker learns from every row, what was had before it or not; where its task
+    orders lists, a batch holds whole lists.
+
+    Args:
+        model: an adapted model.
+        data: the training log.
+        batch_size: targets a batch; of whole sequences about so many.
+        histories: which events are targets, and in which form they come.
+        seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
+        note: hears how far what takes long has come.
+
+    Attributes:
+        notes: what is left out, in words.
+    """
+
+    def __init__(
+        self,
+        model: TwoTower | Ranker,
+        data: Interactions,
+        batch_size: int = 2048,
+        *,
+        histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
+        seed: int = 42,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.seed = seed
+        self.notes: tuple[str, ...] = ()
+        self._rows = len(data)
+        if isinstance(model, Ranker):
+            histories = _EVERY_ROW
+        self._whole = histories.form == "sequences"
+        self._sequences: Sequences | None = None
+        if model.schema.past:
+            self._sequences = self._with_targets(data, histories)
+        self._bags = Bags(model, data, data) if model.schema.bags else None
+        self._lists = Grouped.of(model, data)
+        self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
+        rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
+        self._negatives = training_negatives(model, data, rows, self._query_vectors, note)
+        if self._negatives is not None:
+            self.notes += self._negatives.notes
+
+    def __len__(self) -> int:
+        """Targets of an epoch."""
+        return self._rows if self._sequences is None else len(self._sequences)
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        if self._lists is not None:
+            return self._lists.steps(self.batch_size)
+        return -(-len(self) // self.batch_size)
+
+    def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
+        """One epoch; each time it is read the next one, from `first_epoch` on."""
+        parts = (self._sequences, self._negatives, self._bags, self._lists)
+        if all(part is None for part in parts):
+            return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
+        batches = self._made_batches(first_epoch).map(self._joined)
+        sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
+        return sized.prefetch(2).with_options(untuned())
+
+    def _with_targets(self, data: Interactions, histories: HistoriesConfig) -> Sequences:
+        specs, index = self.model.schema.past, self.model.history_index(data)
+        targets = choose_targets(data, **histories.rules, seed=self.seed)
+        self.notes = targets.notes
+        context = histories.context or max(spec.history_length for spec in specs.values())
+        codes = self.model.history_codes(data)
+        lists = {
+            name: (Events.build(data, spec, index, codes), spec.history_length)
+            for name, spec in specs.items()
+        }
+        return Sequences(
+            data, targets.rows, lists, context, min(histories.targets_per_row, self.batch_size)
+        )
+
+    def _joined(self, batch: dict[str, Any]) -> dict[str, Any]:
+        encoded = gathered(self._columns, batch["rows"])
+        if self._sequences is not None:
+            encoded = self.model.with_histories(encoded, batch["lists"])
+        if self._bags is not None:
+            encoded = self._bags.joined(encoded, batch["rows"])
+        if self._negatives is not None:
+            encoded["negatives"] = batch["negatives"]
+        return encoded
+
+    def _made_batches(self, first_epoch: int) -> tf.data.Dataset:
+        """Rows of the log with the histories and the negatives of each batch."""
+        epochs = itertools.count(first_epoch)
+
+        def batches() -> Iterator[dict[str, Any]]:
+            epoch = next(epochs)
+            draw = self._negatives.epoch(epoch) if self._negatives else None
+            for batch in self._targets(np.random.default_rng((self.seed, epoch))):
+                negatives = {"negatives": draw(batch["rows"])} if draw else {}
+                yield {**batch, **negatives}
+
+        return tf.data.Dataset.from_generator(batches, output_signature=self._signature())
+
+    def _targets(self, generator: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """Rows of the log of each batch of an epoch, with their histories."""
+        if self._lists is not None:
+            yield from map(self._of_rows, self._lists.epoch(self.batch_size, generator))
+            return
+        if self._sequences is not None:
+            yield from map(_tensors, self._sequences.epoch(self.batch_size, generator, self._whole))
+            return
+        order = generator.permutation(len(self))
+        for start in range(0, len(order), self.batch_size):
+            yield {"rows": order[start : start + self.batch_size]}
+
+    def _of_rows(self, rows: np.ndarray) -> dict[str, Any]:
+        """Some rows of the log, with their histories; of a ranker, of which every row is a target."""
+        if self._sequences is None:
+            return {"rows": rows}
+        places = np.empty(len(self._sequences), np.int64)
+        places[self._sequences.rows] = np.arange(len(places))
+        return _tensors(self._sequences.windows_of(places[rows]))
+
+    def _signature(self) -> dict[str, Any]:
+        signature: dict[str, Any] = {"rows": tf.TensorSpec([None], tf.int64)}
+        if self._sequences is not None:
+            lists = self._sequences.lists.items()
+            signature["lists"] = {name: self._list_signature(events) for name, (events, _) in lists}
+        if self._negatives is not None:
+            signature["negatives"] = tf.TensorSpec([None, self._negatives.count], tf.int32)
+        return signature
+
+    def _query_vectors(self, places: np.ndarray) -> np.ndarray:
+        """Vectors of the queries of some targets, as the model is now."""
+        if self._sequences is None:
+            encoded = gathered(self._columns, places)
+        else:
+            lists = _tensors(self._sequences.windows_of(places))["lists"]
+            encoded = gathered(self._columns, self._sequences.rows[places])
+            encoded = self.model.with_histories(encoded, lists)
+        if self._bags is not None:
+            rows = places if self._sequences is None else self._sequences.rows[places]
+            encoded = self._bags.joined(encoded, tf.constant(rows))
+        return self.model.query_tower(encoded["query"], training=False).numpy()
+
+    def _list_signature(self, events: Events) -> dict[str, Any]:
+        cells = tf.TensorSpec([None, None], tf.int32)
+        signature: dict[str, Any] = {"items": cells}
+        if events.context:
+            signature["context"] = {name: cells for name in events.context}
+        if self._whole:
+            signature["positions"] = tf.TensorSpec([None], tf.int64)
+        return signature
+
+
+def validation_examples(
+    model: TwoTower | Ranker, rows: Interactions, seen: Interactions, batch_size: int = 4096
+) -> tf.data.Dataset:
+    """Encoded batches to judge by, in the order of the rows, as they are asked when the model is served.
+
+    Args:
+        model: an adapted model. Of a ranker whose task orders lists, batches hold whole lists instead.
+        rows: the validation rows.
+        seen: what users had before; none of the rows may be in it.
+        batch_size: rows a batch.
+
+    Raises:
+        DataError: if the model has histories and a row is in `seen`.
+    """
+    columns = _asked(model, rows, seen, model.log_forms)
+    columns.update(validation_negatives(model, rows, seen))
+    lists = Grouped.of(model, rows)
+    if lists is None:
+        batches = row_batches(columns, len(rows), batch_size, None)
+    else:
+        batches = lists.batches(columns, batch_size)
+    return _with_bags(model, batches, rows, seen)
+
+
+def asked_examples(
+    model: Ranker, rows: Interactions, seen: Interactions, batch_size: int = 4096
+) -> tf.data.Dataset:
+    """As `validation_examples`, in the order of the rows, without labels, which need not be there."""
+    forms = {c: f for c, f in model.log_forms.items() if c in model.asked_forms}
+    columns = _asked(model, rows, seen, forms)
+    batches = row_batches(columns, len(rows), batch_size, None)
+    return _with_bags(model, batches, rows, seen)
+
+
+def predictions(model: Ranker, rows: Interactions, seen: Interactions) -> np.ndarray:
+    """The score of each row of a log: float32 `[n_rows]`.
+
+    Args:
+        model: a trained ranker.
+        rows: whose context counts, as when it is asked at that moment. Labels need not be there.
+        seen: what users had; none of the rows may be in it.
+    """
+    score = tf.function(lambda batch: model(batch, training=False), autograph=False)
+    return np.concatenate([score(batch).numpy() for batch in asked_examples(model, rows, seen)])
+
+
+def _asked(
+    model: TwoTower | Ranker, rows: Interactions, seen: Interactions, forms: dict[str, Form]
+) -> dict[str, Any]:
+    columns = all_rows(rows, model.encode_rows, forms)
+    if model.schema.histories:
+        check_apart(rows, seen)
+    if model.schema.past:
+        specs, codes = model.schema.past, model.history_codes(seen)
+        past = past_windows(rows.log, seen, specs, model.history_index(seen), codes)
+        columns = model.with_histories(columns, {n: _encoded(past, spec) for n, spec in specs.items()})
+    if model.schema.bags:
+        columns["row"] = tf.range(len(rows))
+    return columns
+
+
+def _with_bags(
+    model: TwoTower | Ranker, batches: tf.data.Dataset, rows: Interactions, seen: Interactions
+) -> tf.data.Dataset:
+    if not model.schema.bags:
+        return batches
+    bags = Bags(model, rows, seen)
+    return batches.map(lambda batch: bags.joined(batch, batch.pop("row"))).prefetch(2)
+
+
+def _encoded(past: dict[str, np.ndarray], spec: History) -> dict[str, Any]:
+    """A list of `past_windows` as the layers take it."""
+    encoded: dict[str, Any] = {"items": past[spec.column]}
+    if spec.context:
+        encoded["context"] = {name: past[column] for name, column in spec.context_columns.items()}
+    return encoded
+
+
+def _tensors(batch: Batch) -> dict[str, Any]:
+    lists: dict[str, Any] = {name: {"items": items} for name, items in batch.items.items()}
+    for name, positions in batch.positions.items():
+        lists[name]["positions"] = positions
+    for name, context in batch.context.items():
+        lists[name]["context"] = context
+    return {"rows": batch.rows, "lists": lists}

@@ -1,0 +1,67 @@
+"""Batches of whole lists, for tasks that order the rows of a list."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import tf
+from tfrecall.data.batches import gathered, untuned
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import MissingColumnError, nearest
+
+
+class Grouped:
+    """The rows of a log by the list that each belongs to.
+
+    Args:
+        names: `[n_rows]`, the list of each row.
+    """
+
+    def __init__(self, names: pl.Series) -> None:
+        codes = names.rank("dense").to_numpy().astype(np.int64) - 1
+        self._rows = np.argsort(codes, kind="stable")
+        self._lengths = np.bincount(codes)
+        self._starts = np.cumsum(self._lengths) - self._lengths
+
+    @classmethod
+    def of(cls, model: Any, data: Interactions) -> "Grouped | None":
+        """Those that the model's task orders; None where it orders none.
+
+        Raises:
+            MissingColumnError: if the log does not have the column that names them.
+        """
+        if not getattr(model.task, "needs_lists", False):
+            return None
+        column, names = model.task.group, data.queries
+        if column not in names.columns:
+            raise MissingColumnError(
+                f'The lists are named by "{column}", which is no column of the log or the user table: '
+                f"{', '.join(names.columns)}.{nearest(column, names.columns)} Set `task.group`."
+            )
+        return cls(names[column].cast(pl.String).fill_null(""))
+
+    def steps(self, batch_size: int) -> int:
+        """Batches of an epoch, of about `batch_size` rows."""
+        return min(len(self._lengths), -(-len(self._rows) // batch_size))
+
+    def epoch(
+        self, batch_size: int, generator: np.random.Generator | None = None
+    ) -> Iterator[np.ndarray]:
+        """Rows of each batch: every list once and whole, shuffled by the generator if there is one."""
+        count = len(self._lengths)
+        order = np.arange(count) if generator is None else generator.permutation(count)
+        for lists in np.array_split(order, self.steps(batch_size)):
+            yield np.concatenate([self._rows_of(one) for one in lists])
+
+    def batches(self, columns: dict[str, Any], batch_size: int) -> tf.data.Dataset:
+        """Some tensors in batches of whole lists."""
+        rows = tf.data.Dataset.from_generator(
+            lambda: self.epoch(batch_size), output_signature=tf.TensorSpec([None], tf.int64)
+        )
+        sized = rows.apply(tf.data.experimental.assert_cardinality(self.steps(batch_size)))
+        return sized.map(lambda some: gathered(columns, some)).with_options(untuned())
+
+    def _rows_of(self, one: int) -> np.ndarray:
+        return self._rows[self._starts[one] : self._starts[one] + self._lengths[one]]

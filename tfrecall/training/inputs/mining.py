@@ -1,0 +1,255 @@
+"""Hard negatives: items that the model itself ranks high, found between epochs."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from tfrecall.core.top_k import best_scores
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.negatives import WeightedSampler, check_number
+from tfrecall.errors import ConfigError, DataError
+from tfrecall.release import Release
+from tfrecall.schema.negatives import Hard, Uniform
+
+# Scores held at a time: 32 MB.
+BLOCK_SCORES = 1 << 23
+
+
+class MinedItems:
+    """Draws from a range of places of the list that a model gives at the start of an epoch.
+
+    A list is found by exact search. Where a query is the user and nothing else, each user is asked once;
+    else every target is, which takes `targets x items` products an epoch.
+
+    Args:
+        log: the events.
+        spec: which places.
+        rows: int `[n]`, the targets as rows of the log.
+        embed: the vectors of some of the targets, given by their places in `rows`.
+        catalogue: the vectors of all items, in the order of the item table.
+        per_user: whether all targets of a user have the same vector.
+
+    Raises:
+        ConfigError: if the last place is beyond the catalogue.
+        DataError: if a user has every item.
+    """
+
+    def __init__(
+        self,
+        log: Interactions,
+        spec: Hard,
+        rows: np.ndarray,
+        embed: Callable[[np.ndarray], np.ndarray],
+        catalogue: Callable[[], np.ndarray],
+        per_user: bool,
+    ) -> None:
+        self._first, self._last = check_mined(log, spec, rows)
+        self.log = log
+        self.spec = spec
+        self.rows = rows
+        self._embed, self._catalogue = embed, catalogue
+        # Targets that are asked for together stand together.
+        self._order = (
+            np.argsort(log.user_rows[rows], kind="stable") if per_user else np.arange(len(rows))
+        )
+        self._per_user = per_user
+
+    def mine(self, random: np.random.Generator) -> np.ndarray:
+        """Draws for all targets: int32 `[rows of the log, per_positive]`, -1 for none and no target."""
+        vectors = self._catalogue()
+        drawn = np.full((len(self.log), self.spec.per_positive), -1, np.int32)
+        for targets, query_of in self._blocks(max(BLOCK_SCORES // len(vectors), 1)):
+            asked = targets[np.unique(query_of, return_index=True)[1]]
+            scores = best_scores(self._embed(asked), vectors)
+            places = self._places(scores, self.rows[asked])[query_of]
+            rows = self.rows[targets]
+            chosen = draw_places(places, self.spec.per_positive, random)
+            drawn[rows] = np.where(chosen == self.log.item_rows[rows, np.newaxis], -1, chosen)
+        return drawn
+
+    def _blocks(self, queries: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Targets, and for each the number of its query within the block."""
+        if not self._per_user:
+            for start in range(0, len(self._order), queries):
+                targets = self._order[start : start + queries]
+                yield targets, np.arange(len(targets))
+            return
+        users = self.log.user_rows[self.rows[self._order]]
+        number = np.cumsum(np.diff(users, prepend=users[:1]) != 0)
+        for start in range(0, int(number[-1]) + 1 if len(number) else 0, queries):
+            block = slice(*np.searchsorted(number, [start, start + queries]))
+            yield self._order[block], number[block] - start
+
+    def _places(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The items at the places wanted: int `[queries, places]`, -1 where there is none."""
+        if self.spec.exclude_known:
+            queries, items = self.log.histories.flat(self.log.user_rows[rows])
+            scores[queries, items] = -np.inf
+        best = np.argpartition(-scores, self._last - 1, axis=1)[:, : self._last]
+        of_best = np.take_along_axis(scores, best, axis=1)
+        order = np.argsort(-of_best, axis=1, kind="stable")[:, self._first - 1 :]
+        found = np.take_along_axis(best, order, axis=1)
+        return np.where(np.isneginf(np.take_along_axis(of_best, order, axis=1)), -1, found)
+
+
+def check_mined(log: Interactions, spec: Hard, rows: np.ndarray) -> tuple[int, int]:
+    """The first and the last place, where there are so many.
+
+    Raises:
+        ConfigError: if the last place is beyond the catalogue.
+        DataError: if a user has every item.
+    """
+    if spec.ranks is None or spec.ranks[1] >= log.items.height:
+        raise ConfigError(
+            f"The catalogue has {log.items.height:,} items, so `ranks` must end at "
+            f"{log.items.height - 1:,} or before. Received: {spec.ranks and list(spec.ranks)}."
+        )
+    check_number(log, spec.per_positive)
+    WeightedSampler(log, Uniform(1, exclude_known=spec.exclude_known)).check(rows)
+    return spec.ranks
+
+
+def draw_places(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """Some of each row's items, with replacement, -1 where it has none; the items come first."""
+    there = (places >= 0).sum(axis=1)
+    points = random.integers(0, np.maximum(there, 1)[:, np.newaxis], size=(len(places), count))
+    return np.take_along_axis(places, points, axis=1).astype(np.int32)
+
+
+# Places of lists that are asked for at once: with scores 8 MB.
+BLOCK_PLACES = 1 << 20
+MOST_USERS = 2048
+SECONDS_BETWEEN_NOTES = 5.0
+
+
+class ReleasedItems:
+    """Draws from a range of places of the list that a release gives each user.
+
+    The lists are those that the release answers with, exact or by its index, of the items that this log has;
+    with `exclude_known` without what the user has in this log. What the user has elsewhere, such as a
+    validation row that the release knows of, stays in. One list a user is kept, of so many places.
+
+    Args:
+        log: the events.
+        spec: which places.
+        rows: int `[n]`, the targets as rows of the log.
+        release: what is asked.
+        note: hears how far it has come.
+
+    Attributes:
+        notes: who draws nothing, in words.
+
+    Raises:
+        ConfigError: if the last place is beyond the catalogue.
+        DataError: if the release does not know a user of the targets or an item of the log, or a user has
+            every item.
+    """
+
+    def __init__(
+        self,
+        log: Interactions,
+        spec: Hard,
+        rows: np.ndarray,
+        release: Release,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
+        self._first, self._last = check_mined(log, spec, rows)
+        self._log, self._spec, self._release = log, spec, release
+        users = np.unique(log.user_rows[rows])
+        self._check_users(users)
+        self._ours = self._rows_of_items()
+        self._places = np.full((len(users), self._last - self._first + 1), -1, np.int32)
+        self._row_of = np.full(log.users.height, -1, np.int64)
+        self._row_of[users] = np.arange(len(users))
+        self._mine(users, note or (lambda text: None))
+        without = np.count_nonzero(self._places[:, 0] < 0)
+        self.notes: tuple[str, ...] = ()
+        if without:
+            self.notes = (
+                f"negatives: the lists of {release.root} are shorter than {self._first} for {without:,} of "
+                f"{len(users):,} users, whose targets stand without",
+            )
+
+    def check(self, rows: np.ndarray) -> None:
+        """Refuses nothing more."""
+
+    def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Item rows for some rows of the log: int32 `[n, per_positive]`, -1 for none."""
+        places = self._places[self._row_of[self._log.user_rows[rows]]]
+        chosen = draw_places(places, self._spec.per_positive, random)
+        return np.where(chosen == self._log.item_rows[rows, np.newaxis], -1, chosen)
+
+    def _check_users(self, users: np.ndarray) -> None:
+        people, ids = self._release.people, self._log.user_vocabulary.ids[users]
+        found = people.users(ids.tolist())
+        offsets = np.asarray(people.seen_offsets)
+        known = found >= 0
+        known[known] = offsets[found[known] + 1] > offsets[found[known]]
+        if not known.all():
+            raise DataError(
+                f"The release {self._release.root} has no training rows of {np.count_nonzero(~known):,} of "
+                f'{len(users):,} users, such as "{ids[np.argmin(known)]}", so its lists say nothing of them. '
+                "Give a release that learned from the same users, or leave `release` out: then the model "
+                "mines its own lists."
+            )
+
+    def _rows_of_items(self) -> np.ndarray:
+        """The item row of the log for each item of the release, -1 for one that the log has not."""
+        row_of = {item: row for row, item in enumerate(self._log.item_vocabulary.ids.tolist())}
+        ours = np.array([row_of.get(item, -1) for item in self._release.item_ids.tolist()], np.int64)
+        absent = np.delete(np.arange(len(row_of)), ours[ours >= 0])
+        if len(absent):
+            raise DataError(
+                f"The release {self._release.root} does not know {len(absent):,} of {len(row_of):,} items, "
+                f'such as "{self._log.item_vocabulary.ids[absent[0]]}", which could never be drawn. Give a '
+                "release of the same catalogue, or leave `release` out: then the model mines its own lists."
+            )
+        return ours
+
+    def _mine(self, users: np.ndarray, note: Callable[[str], None]) -> None:
+        note(f"Asking {self._release.root} for the lists that negatives are drawn from.")
+        foreign = (self._ours < 0).any()
+        allow = self._log.item_vocabulary.ids.tolist() if foreign else None
+        done, last_word = 0, time.perf_counter()
+        for block, k in self._blocks(users):
+            ids = self._log.user_vocabulary.ids[block].tolist()
+            _, hits = self._release.find(ids, k, exclude_seen=False, allow=allow)
+            self._keep(block, np.where(hits.rows >= 0, self._ours[hits.rows], -1))
+            done += len(block)
+            if time.perf_counter() - last_word > SECONDS_BETWEEN_NOTES:
+                note(f"lists of {self._release.root}: {done:,} of {len(users):,} users")
+                last_word = time.perf_counter()
+
+    def _blocks(self, users: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+        """Users with about as many events, and how long a list leaves enough without what they have."""
+        had = (
+            self._log.histories.lengths[users]
+            if self._spec.exclude_known
+            else np.zeros(len(users), int)
+        )
+        order, most = np.argsort(had, kind="stable"), len(self._release.item_ids)
+        start = 0
+        while start < len(order):
+            # As many as the longest list of the block allows, which is that of its last user.
+            stop = start + 1
+            while (
+                stop < min(len(order), start + MOST_USERS)
+                and (stop + 1 - start) * min(self._last + had[order[stop]], most) <= BLOCK_PLACES
+            ):
+                stop += 1
+            yield users[order[start:stop]], int(min(self._last + had[order[stop - 1]], most))
+            start = stop
+
+    def _keep(self, users: np.ndarray, found: np.ndarray) -> None:
+        """Puts the items of the places wanted by, the first of them first."""
+        there = found >= 0
+        if self._spec.exclude_known:
+            n_items = self._log.items.height
+            queries, items = self._log.histories.flat(users)
+            keys = np.arange(len(users))[:, np.newaxis] * n_items + found
+            there &= ~np.isin(keys, queries.astype(np.int64) * n_items + items)
+        place = np.cumsum(there, axis=1)
+        rows, columns = np.nonzero(there & (place >= self._first) & (place <= self._last))
+        at = place[rows, columns] - self._first
+        self._places[self._row_of[users[rows]], at] = found[rows, columns]

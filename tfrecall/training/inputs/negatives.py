@@ -1,0 +1,167 @@
+"""Negatives in batches: drawn for each target, anew in each epoch or once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecall._keras import tf
+from tfrecall.core.vocabulary import FIRST
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.negatives import Sampler, WeightedSampler, sampler_of
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.release import load
+from tfrecall.schema.negatives import Hard, HeadTail, Popularity, Source, Uniform
+from tfrecall.tasks.pairwise import PairTask
+from tfrecall.training.inputs.mining import MinedItems, ReleasedItems
+
+# What AUC is measured against: the same for all tasks and epochs, so that its values can be compared.
+JUDGED_AGAINST = Uniform(20, seed=0)
+# Beside the seed and the epoch: draws shall not follow the numbers that the rows are shuffled by.
+_STREAM = 1
+
+# Rows of the log to the `candidate_index` of their negatives: int32 `[n, per_positive]`, 0 for none.
+Draw = Callable[[np.ndarray], np.ndarray]
+
+
+class EpochNegatives:
+    """The negatives of the targets of a training.
+
+    Args:
+        spec: where they come from.
+        sampler: what draws them.
+        rows: int `[n]`, the targets as rows of the log.
+        index: int32 `[n_items + 1]`, the `candidate_index` of each item row, 0 at the end.
+
+    Attributes:
+        count: how many a target.
+        notes: which targets have none, in words.
+
+    Raises:
+        DataError: if a target has nothing to draw.
+    """
+
+    def __init__(
+        self, spec: Source, sampler: Sampler | MinedItems, rows: np.ndarray, index: np.ndarray
+    ) -> None:
+        self.count = spec.per_positive  # type: ignore[union-attr]
+        self._seed = spec.seed  # type: ignore[union-attr]
+        self.notes: tuple[str, ...] = getattr(sampler, "notes", ())
+        self._sampler = sampler
+        self._index = index
+        self._fixed: np.ndarray | None = None
+        if isinstance(sampler, MinedItems):
+            return
+        sampler.check(rows)
+        if not getattr(spec, "resample", True):
+            drawn = sampler.draw(rows, self._random(0))
+            self._fixed = np.full((int(rows.max(initial=-1)) + 1, self.count), -1, np.int32)
+            self._fixed[rows] = drawn
+
+    def epoch(self, number: int) -> Draw:
+        """The draws of an epoch, to be called batch by batch; they follow from the seed and its number."""
+        random = self._random(number)
+        if isinstance(self._sampler, MinedItems):
+            mined = self._sampler.mine(random)
+            return lambda rows: self._index[mined[rows]]
+        if (fixed := self._fixed) is not None:
+            return lambda rows: self._index[fixed[rows]]
+        sampler = self._sampler
+        return lambda rows: self._index[sampler.draw(rows, random)]
+
+    def _random(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, epoch, _STREAM))
+
+
+def training_negatives(
+    model: TwoTower,
+    data: Interactions,
+    rows: np.ndarray,
+    embed: Callable[[np.ndarray], np.ndarray],
+    note: Callable[[str], None] | None = None,
+) -> EpochNegatives | None:
+    """What draws the negatives that a model's task wants with its batches; None if it wants none.
+
+    Args:
+        model: an adapted model.
+        data: the training log.
+        rows: int `[n]`, the targets as rows of the log.
+        embed: the vectors of the queries of some of the targets, given by their places in `rows`.
+        note: hears how far what takes long has come.
+
+    Raises:
+        ConfigError, DataError: if the source cannot draw from this log.
+        ReleaseError: if they come from a release that cannot be opened.
+    """
+    task = model.task
+    if not isinstance(task, PairTask) or not task.is_drawn:
+        return None
+    spec = task.negatives
+    sampler: Sampler | MinedItems
+    if isinstance(spec, Hard) and spec.release is not None:
+        sampler = ReleasedItems(data, spec, rows, load(spec.release), note)
+    elif isinstance(spec, Hard):
+        sampler = _miner(model, data, rows, embed, spec)
+    else:
+        sampler = sampler_of(data, spec)  # type: ignore[arg-type]
+    return EpochNegatives(spec, sampler, rows, _index(model, data))
+
+
+def _miner(
+    model: TwoTower,
+    data: Interactions,
+    rows: np.ndarray,
+    embed: Callable[[np.ndarray], np.ndarray],
+    spec: Hard,
+) -> MinedItems:
+    places = _index(model, data)[:-1] - FIRST
+    per_user = set(model.query_tower.forms) <= set(data.users.columns)
+    return MinedItems(data, spec, rows, embed, lambda: model.embed_candidates()[places], per_user)
+
+
+def validation_negatives(
+    model: TwoTower, rows: Interactions, seen: Interactions
+) -> dict[str, np.ndarray]:
+    """Negatives of validation rows, the same in each epoch: int32 `[n, count]`, 0 for none.
+
+    Nobody is judged against what the user had before or in these rows.
+
+    Returns:
+        `judged_against`, uniform, for AUC; and `negatives`, for the loss, by the source of the task where
+        that needs neither a column nor a search, else uniform. Nothing for a task without pairs.
+    """
+    task = model.task
+    if not isinstance(task, PairTask):
+        return {}
+    wanted: dict[str, Any] = {"judged_against": JUDGED_AGAINST}
+    if task.is_drawn:
+        spec = task.negatives
+        weighted = isinstance(spec, Uniform | Popularity | HeadTail)
+        wanted["negatives"] = spec if weighted else Uniform(spec.per_positive)  # type: ignore[union-attr]
+    both = _together(seen, rows)
+    targets, index = np.arange(len(seen), len(both)), _index(model, both)
+    return {name: index[_drawn(both, spec, targets)] for name, spec in wanted.items()}
+
+
+def _drawn(log: Interactions, spec: Any, rows: np.ndarray) -> np.ndarray:
+    """Item rows, -1 for rows whose user has everything."""
+    sampler = WeightedSampler(log, spec)
+    drawn = np.full((len(rows), spec.per_positive), -1, np.int32)
+    can = sampler.can_draw(rows)
+    drawn[can] = sampler.draw(rows[can], np.random.default_rng((spec.seed, 0, _STREAM)))
+    return drawn
+
+
+def _together(seen: Interactions, rows: Interactions) -> Interactions:
+    columns = ["user_id", "item_id", "timestamp"]
+    log = pl.concat([seen.log.select(columns), rows.log.select(columns)])
+    if rows.users is seen.users and rows.items is seen.items:
+        return seen.with_log(log)
+    return Interactions.from_frame(log, users=seen.users, items=seen.items, missing_items="add")
+
+
+def _index(model: TwoTower, data: Interactions) -> np.ndarray:
+    """The `candidate_index` of each item row, and 0 for the row -1."""
+    found = model.catalogue.index(tf.constant(data.item_vocabulary.ids.tolist())).numpy()
+    return np.append(found, 0).astype(np.int32)

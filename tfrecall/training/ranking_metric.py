@@ -1,0 +1,62 @@
+"""A metric to stop by that is the figure of the final table: exact ranks of the validation rows."""
+
+import re
+from typing import Any
+
+from tfrecall._keras import keras
+from tfrecall.data.interactions import Interactions
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation import metrics, rank
+from tfrecall.models.two_tower import TwoTower
+
+_NAME = re.compile(r"seen_(?P<rule>removed|kept)/(?P<metric>hit_rate|ndcg)@(?P<k>[1-9]\d*)")
+
+
+class Judge(keras.callbacks.Callback):
+    """Adds what the towers reach on the validation rows to the logs of each validated epoch.
+
+    Keras' own metrics see a batch at a time and keep in the lists what users had, whose scores training
+    has raised the most: a model that learns its rows well is worse by them from the second epoch on, and
+    better where such items are left out, as they are when recommendations are asked for.
+
+    Args:
+        monitor: `seen_removed/hit_rate@50`, or with `kept`, `ndcg`, another length.
+        validation: the rows that are judged.
+        seen: what users had before them.
+
+    Raises:
+        ConfigError: if `monitor` is no such name.
+    """
+
+    def __init__(self, monitor: str, validation: Interactions, seen: Interactions) -> None:
+        super().__init__()
+        found = _NAME.fullmatch(monitor)
+        if found is None:
+            raise ConfigError(
+                '`monitor` is "seen_removed/" or "seen_kept/", then "hit_rate@" or "ndcg@" and the length '
+                f'of the lists, such as "seen_removed/hit_rate@50". Received: "{monitor}".'
+            )
+        self.monitor = monitor
+        self.validation = validation
+        self.seen = seen
+        self._rule = found["rule"]
+        self._metric = {"hit_rate": metrics.hit_rate, "ndcg": metrics.ndcg}[found["metric"]]
+        self._k = int(found["k"])
+
+    @staticmethod
+    def is_meant(monitor: str) -> bool:
+        """Whether a monitor is measured here, not by the model."""
+        return monitor.startswith("seen_")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None and any(name.startswith("val_") for name in logs):
+            logs[f"val_{self.monitor}"] = self._value(self.model)
+
+    def _value(self, model: TwoTower) -> float:
+        log, model.interactions = model.interactions, self.seen
+        try:
+            ranking = rank(model.towers_retriever(), self.validation, seen=self.seen, ks=(self._k,))
+        finally:
+            model.interactions = log
+        ranks = ranking.removed if self._rule == "removed" else ranking.kept
+        return float(self._metric(ranks.rows, self._k).mean())

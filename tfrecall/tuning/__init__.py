@@ -1,6 +1,0 @@
-"""A small search over the settings of a recipe, judged by validation rows."""
-
-from tfrecall.tuning.search import Trial, Tuned, tune
-from tfrecall.tuning.space import default_space
-
-__all__ = ["Trial", "Tuned", "default_space", "tune"]
