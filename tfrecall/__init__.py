@@ -61,7 +61,14 @@ _MODULE_OF = {
     "stage_losses": "tfrecall.evaluation",
     "validation_examples": "tfrecall.training.inputs.examples",
 }
-_MODULES = ("data", "encoders", "index", "negatives", "report")
+# Rooms, and modules inside them, that are used as namespaces: `tfrecall.negatives.Uniform()`.
+_MODULES = {
+    "data": "tfrecall.data",
+    "encoders": "tfrecall.schema.encoders",
+    "index": "tfrecall.index",
+    "negatives": "tfrecall.schema.negatives",
+    "report": "tfrecall.report",
+}
 
 __all__ = ["__version__", *_MODULE_OF, *_MODULES]
 
@@ -70,7 +77,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
         return getattr(importlib.import_module(_MODULE_OF[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"tfrecall.{name}")
+        return importlib.import_module(_MODULES[name])
     if name == "__version__":
         from importlib.metadata import version
 
