@@ -79,9 +79,7 @@ def page() -> str:
 def keys(cls: type) -> list[tuple[str, dataclasses.Field[Any]]]:
     """List the keys of a section, without `type`, which the title names."""
     return [
-        (field.name, field)
-        for field in dataclasses.fields(cls)
-        if field.init and field.name != "type"
+        (field.name, field) for field in dataclasses.fields(cls) if field.init and field.name != "type"
     ]
 
 

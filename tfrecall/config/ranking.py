@@ -24,9 +24,25 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RankerConfig:
-    """A model that scores pairs; see `Ranker`, whose arguments these are.
+    """A model that scores pairs of a query and a candidate; its keys are the arguments of `Ranker`.
 
     Attributes:
+        layer_sizes: units of the dense layers before the last, which has one; an empty list for none.
+        crosses: the ways to combine both sides: `concat` (their vectors side by side), `elementwise`
+            (products), `dcn` and `dot_interaction` (TFRS' layers), `dot` (their inner product, added to
+            the score).
+        cross_layers: layers of `dcn`.
+        cross_projection: length of the low-rank projection in `dcn`; None for full matrices.
+        biases: columns of categorical features that get a number for each value.
+        global_mean: whether scores begin at the one score that suits all training rows best.
+        dropout: share of the values dropped before the first dense layer.
+        hidden_dropout: share of the values dropped after each dense layer.
+        batch_normalization: whether the values after each dense layer are normalised.
+        activation: of the dense layers.
+        embedding_regularization: weight of the squared length of the embeddings used in a step.
+        bias_regularization: weight of the squares of `biases`.
+        embedding_stddev: standard deviation of initial embeddings; None for Keras' default, uniform
+            in +-.05.
         start_from: the path of a release of a retriever (`saved_models/...`), trained on the same rows,
             whose vectors of users and items the embeddings of their ids begin with.
     """
@@ -75,7 +91,12 @@ class _LabelConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RatingConfig(_LabelConfig):
-    """See `Ratings`; the settings are those of the label."""
+    """Predict a number, by squared error (`Ratings`).
+
+    Attributes:
+        label: the column of the log that is predicted.
+        low, high: the range of its values, both ends included; None for no end.
+    """
 
     type: Literal["rating"] = "rating"
     metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "loss")
@@ -83,9 +104,11 @@ class RatingConfig(_LabelConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ClickConfig(_LabelConfig):
-    """See `Clicks`.
+    """Predict whether a label is reached, by binary cross entropy (`Clicks`).
 
     Attributes:
+        label: the column of the log that is predicted.
+        low, high: the range of its values, both ends included; None for no end.
         threshold: values of the label from here on are clicks; None where they are 0 and 1 already.
     """
 
@@ -103,9 +126,11 @@ class ClickConfig(_LabelConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ListConfig(_LabelConfig):
-    """See `Lists`.
+    """Order the rows of a list by their label, by a listwise softmax (`Lists`).
 
     Attributes:
+        label: the column of the log that is predicted.
+        low, high: the range of its values, both ends included; None for no end.
         group: the column that names the list of a row.
         gain: of a label: itself, or `exponential`, 2^label - 1.
         k: length of the lists that NDCG is measured over.

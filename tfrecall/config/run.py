@@ -179,16 +179,26 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
-    """The model; see `TwoTower`.
+    """A retriever of two towers; its keys are the arguments of `TwoTower`.
 
     Attributes:
         type: `youtube_dnn` is a two-tower model whose queries are histories and whose candidates are
             rows of an item table; `dssm` one whose scores are cosines.
-        candidate_layer_sizes: of the candidate tower; None for those of the query tower, with
+        layer_sizes: units of the dense layers of both towers; an empty list for none.
+        candidate_layer_sizes: units of the candidate tower; None for those of the query tower, with
             `youtube_dnn` for none.
+        dropout: share of the values dropped before the first dense layer.
+        hidden_dropout: share of the values dropped after each dense layer but the last.
+        batch_normalization: whether the values after each dense layer but the last are normalised.
+        combine: `concat` puts the vectors of a tower's features side by side, `sum` adds them up.
         activation: of all dense layers but the last; None for `relu`, with `dssm` for `tanh`.
-        output_activation: of the last.
+        output_activation: activation of the last dense layer.
         normalize: whether vectors have length one; None for no, with `dssm` for yes.
+        embedding_regularization: weight of the squared length of the embeddings used in a step.
+        embedding_stddev: standard deviation of initial embeddings; None for Keras' default, uniform
+            in +-.05.
+        correct_sampling_bias: whether in-batch losses are corrected for the frequency of each candidate
+            in the training rows (logQ correction).
         repeats: whether users come back to what they had: the towers then learn from first times only,
             and `Repeats`, fitted on the validation rows, scores a user's own items.
     """
@@ -221,9 +231,11 @@ def _kind_of_model(value: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class InBatchConfig:
-    """See `InBatchSoftmax`.
+    """In-batch softmax over the distinct candidates of a batch (`InBatchSoftmax`).
 
     Attributes:
+        temperature: scores are divided by it, before the correction.
+        num_hard_negatives: keep the highest-scored negatives of each query, this many; all when None.
         num_uniform_negatives: items drawn uniformly from the catalogue for each batch, beside those of
             the batch (mixed negative sampling).
         memory_size: rows of past batches whose candidates stand as negatives (cross-batch memory).
@@ -250,7 +262,12 @@ class InBatchConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FullSoftmaxConfig:
-    """See `FullSoftmax`."""
+    """Softmax over the whole catalogue (`FullSoftmax`).
+
+    Attributes:
+        temperature: scores are divided by it.
+        block_size: candidates scored at a time, which bounds the memory of a step.
+    """
 
     type: Literal["full_softmax"] = "full_softmax"
     temperature: _Positive = 1.0
@@ -259,9 +276,10 @@ class FullSoftmaxConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SampledSoftmaxConfig:
-    """See `SampledSoftmax`.
+    """Softmax over the positive and a sample of the catalogue (`SampledSoftmax`).
 
     Attributes:
+        temperature: scores are divided by it, before the correction.
         num_sampled: items drawn from the catalogue for each batch.
         sampler: how likely each is drawn: `uniform`, `log_uniform` (Zipf's law over the ranks by
             training rows) or `unigram`, by the share of the training rows to the power of `alpha`.
@@ -286,7 +304,13 @@ class SampledSoftmaxConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TfrsRetrievalConfig:
-    """`tfrs.tasks.Retrieval` as it is."""
+    """The retrieval task of TensorFlow Recommenders, unchanged (`tfrs.tasks.Retrieval`).
+
+    Attributes:
+        temperature: scores are divided by it; None for 1.
+        num_hard_negatives: keep the highest-scored negatives of each query, this many; all when None.
+        remove_accidental_hits: whether the positive of a row is removed from its negatives.
+    """
 
     type: Literal["tfrs_retrieval"] = "tfrs_retrieval"
     temperature: _Positive | None = None
@@ -307,10 +331,10 @@ class _LogisticConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PointwiseConfig(_LogisticConfig):
-    """See `Pointwise`.
+    """Binary cross entropy over pairs of a query and an item (`Pointwise`).
 
     Attributes:
-        negatives: where they come from, `tfrecall.schema.negatives`.
+        negatives: the source of negative items, by name or as a table.
         gamma: scores are multiplied by it: 10 suits vectors of length one, 1 free ones.
     """
 
@@ -319,25 +343,38 @@ class PointwiseConfig(_LogisticConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DSSMSoftmaxConfig(_LogisticConfig):
-    """See `DSSMSoftmax`; the settings are those of `PointwiseConfig`."""
+    """Softmax over the positive and its own negatives (`DSSMSoftmax`).
+
+    Attributes:
+        negatives: the source of negative items, by name or as a table.
+        gamma: scores are multiplied by it: 10 suits vectors of length one, 1 free ones.
+    """
 
     type: Literal["dssm_softmax"] = "dssm_softmax"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BPRConfig(_LogisticConfig):
-    """See `BPR`; the settings are those of `PointwiseConfig`."""
+    """Bayesian personalised ranking: the positive against each of its negatives (`BPR`).
+
+    Attributes:
+        negatives: the source of negative items, by name or as a table.
+        gamma: differences of scores are multiplied by it: 10 suits vectors of length one, 1 free ones.
+    """
 
     type: Literal["bpr"] = "bpr"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TripletConfig:
-    """See `Triplet`; wants `model.normalize`.
+    """Triplet loss: each negative farther from the query than the positive (`Triplet`).
+
+    It needs vectors of length one: `model.normalize = true`, or `model.type = "dssm"`.
 
     Attributes:
-        negatives: where they come from, `tfrecall.schema.negatives`.
+        negatives: the source of negative items, by name or as a table.
         margin: how much farther away a negative has to be than the positive.
+        distance: of two vectors: `euclidean`, or `cosine` (1 minus the cosine).
         semi_hard: whether the one nearest negative that is farther away than the positive counts.
     """
 
@@ -375,7 +412,8 @@ class TrainingConfig:
     """How the model is fitted.
 
     Attributes:
-        optimizer: with `learning_rate`, of Keras.
+        optimizer: one of Keras' optimizers, by name.
+        learning_rate: of the optimizer, after the warm-up.
         schedule: how the learning rate goes on after the warm-up: `constant`, or down to 0 at the last
             of `epochs` by a half `cosine` or a straight line (`linear`).
         warmup_steps: steps over which the learning rate rises from 0.
@@ -439,7 +477,14 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class IndexConfig:
-    """See `tfrecall.index.Annoy`."""
+    """The Annoy index that an export builds beside exact search (`tfrecall.index.Annoy`).
+
+    Attributes:
+        n_trees: trees of the index; more find more with the same effort, and take more disk and memory.
+        target_recall: share of the true best `tune_k` items that the tuned effort has to find.
+        tune_k: length of the lists that the effort is tuned for; longer ones get proportionally more.
+        seed: of the trees and of the sample of queries.
+    """
 
     n_trees: PositiveInt = 50
     target_recall: Annotated[float, Field(gt=0, le=1)] = 0.95

@@ -73,7 +73,11 @@ class Windows:
 @readable
 @dataclass(frozen=True, config=STRICT)
 class Decay:
-    """A weighted mean whose weights fall by the factor `rate` from one event to the one before."""
+    """A weighted mean whose weights fall by the factor `rate` from one event to the one before.
+
+    Attributes:
+        rate: the weight of an event relative to the one after it.
+    """
 
     rate: Annotated[float, Field(gt=0, lt=1)] = 0.8
     _: KW_ONLY

@@ -74,7 +74,12 @@ class Categorical:
 class MultiCategorical:
     """A list of strings a row, as the masked mean of their embeddings: genres, tags.
 
-    Attributes: as `Categorical`. An empty list gives the zero vector.
+    An empty list gives the zero vector.
+
+    Attributes:
+        column: the column it reads: lists of strings.
+        embedding_dim: length of the vector.
+        max_tokens: keep the most frequent values only; all when None.
     """
 
     column: _Column
@@ -88,7 +93,11 @@ class MultiCategorical:
 @readable
 @dataclass(frozen=True, config=STRICT)
 class Numeric:
-    """A number a row, shifted and scaled to mean 0 and variance 1 (`Normalization`)."""
+    """A number a row, shifted and scaled to mean 0 and variance 1 (`Normalization`).
+
+    Attributes:
+        column: the column it reads.
+    """
 
     column: _Column
     _: KW_ONLY

@@ -129,8 +129,13 @@ class Uniform:
 class Popularity:
     """Each item by its share of the events to the power of `alpha`; one without events is not drawn.
 
-    Attributes: as of `Uniform`, and
+    Attributes:
+        per_positive: draws a target, independent of each other: an item may come twice.
         alpha: 0 (all items alike, with or without events) to 2; .75 is that of word2vec.
+        exclude_known: whether items that the user has in the training log, before the target or after
+            it, are never drawn; else only the target is left out.
+        resample: whether each epoch draws anew.
+        seed: of the draws. Those of an epoch follow from it and the epoch's number.
     """
 
     per_positive: PositiveInt = 4
@@ -145,13 +150,19 @@ class Popularity:
 @readable
 @dataclass(frozen=True, config=STRICT)
 class HeadTail:
-    """By chance from frequent items, by their share to the power of `alpha`, or else uniformly from rare ones.
+    """A mixture: frequent items, by their share to the power of `alpha`, or rare ones, uniformly.
 
-    Who has every rare item gets frequent ones, and the other way about.
+    Falls back to the other group if a user has every item of one.
 
-    Attributes: as of `Popularity`, and
-        head_share: the chance of a draw to be one from the frequent items.
-        threshold: events from which an item is a frequent one.
+    Attributes:
+        per_positive: draws a target, independent of each other: an item may come twice.
+        head_share: probability that a draw comes from the frequent items.
+        threshold: events from which an item counts as frequent.
+        alpha: power of the share of events, 0 (frequent items alike) to 2.
+        exclude_known: whether items that the user has in the training log, before the target or after
+            it, are never drawn; else only the target is left out.
+        resample: whether each epoch draws anew.
+        seed: of the draws. Those of an epoch follow from it and the epoch's number.
     """
 
     per_positive: PositiveInt = 4
@@ -173,8 +184,13 @@ class Explicit:
     A target with more of them than `per_positive` gets as many neighbours of its list, from a place that is
     drawn; one with fewer gets those there are, and one with none stands without negatives.
 
-    Attributes: as of `Uniform`, and
+    Attributes:
         column: of the log: lists of item ids, or one id an event; null for none.
+        per_positive: negatives a target gets at most.
+        exclude_known: whether items that the user has in the training log, before the target or after
+            it, are never used; else only the target is left out.
+        resample: whether each epoch draws anew.
+        seed: of the draws. Those of an epoch follow from it and the epoch's number.
     """
 
     column: Annotated[str, Field(min_length=1)]
@@ -200,7 +216,8 @@ class Hard:
             model's own: one list a user, as of the end of what the release learned from, found once before
             training. A release that learned from the rows that this training is judged by tells of them.
         per_positive: with `ranks`, draws a target, with replacement.
-        exclude_known, seed: with `ranks`, as of `Uniform`.
+        exclude_known: with `ranks`, whether items that the user has in the training log are left out.
+        seed: with `ranks`, of the draws.
     """
 
     hardest: PositiveInt | None = None
