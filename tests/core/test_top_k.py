@@ -9,7 +9,7 @@ from tfrecall.evaluation import top_k
 
 SCORES = hnp.arrays(
     np.float32,
-    hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9),
+    hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40),
     elements=st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 2.0, np.inf]),
 )
 
@@ -34,6 +34,25 @@ def test_lists_equal_a_full_sort_with_ties_by_lower_row(
     assert lists.tolist() == expected
     assert lists.dtype == np.int32
     assert (scores == before).all()  # the caller's scores are left alone
+
+
+@st.composite
+def _rows_with_a_plateau(draw: st.DrawFn) -> np.ndarray:
+    """Long rows of low scores, in each of which a few neighbours are equal and higher than the rest."""
+    n_queries, n_items = draw(st.integers(1, 3)), draw(st.integers(48, 130))
+    low = st.sampled_from([-np.inf, -1.0, 0.0, 1.0])
+    scores = draw(hnp.arrays(np.float64, (n_queries, n_items), elements=low))
+    for row in scores:
+        start = draw(st.integers(0, n_items - 2))
+        row[start : start + draw(st.integers(2, 12))] = 2.0
+    return scores
+
+
+@given(_rows_with_a_plateau(), st.integers(2, 4))
+def test_the_first_of_many_equal_neighbours_are_listed(scores: np.ndarray, k: int) -> None:
+    # Lists are a sixteenth of a row or less, so that scores are compared in stretches, and a plateau
+    # inside one stretch counts once there: more than k scores exceed the bound.
+    assert top_k(scores, k).tolist() == [sorted_list(row, k, set()) for row in scores]
 
 
 def test_more_places_than_items_are_filled_with_minus_one() -> None:
