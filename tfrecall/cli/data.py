@@ -20,7 +20,7 @@ from tfrecall.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tfrecall.data.inspection.describe import Description
+    from tfrecall.data.inspection.description import Description
     from tfrecall.data.inspection.profiles import Profile
 
 

@@ -74,10 +74,10 @@ def recipes_init(
     )
     path = out or Path(f"{proposal.name}.toml")
     config = proposal.config()  # what is written can be read
-    for text in proposal.said:
+    for text in proposal.messages:
         stderr.print(f"  {text}", soft_wrap=True)
     _write(path, proposal.to_toml(f"tfrecall run {path}"), force)
-    answer = {"recipe": str(path), "config": config.to_dict(), "said": proposal.said}
+    answer = {"recipe": str(path), "config": config.to_dict(), "said": proposal.messages}
     show(answer, as_json, f"{path}: edit it, then: tfrecall run {path}")
 
 

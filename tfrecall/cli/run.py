@@ -126,7 +126,7 @@ def _config(
 ) -> "RunConfig":
     """The recipe that was named; else the one for MovieLens, or one inferred from a log."""
     from tfrecall.config.recipes import load_config
-    from tfrecall.data.inspection.opening import movielens_size
+    from tfrecall.data.inspection.raw_tables import movielens_size
 
     if recipe is None and data is not None and not movielens_size(data):
         return _inferred(data, columns, settings, say)
@@ -147,6 +147,6 @@ def _inferred(
     }
     proposal = propose(data, columns["users"], columns["items"], **named)
     say("Inferred from the files (`tfrecall recipes init` writes it down to edit):", style="bold")
-    for text in proposal.said:
+    for text in proposal.messages:
         say(f"  {text}", soft_wrap=True)
     return proposal.config(settings)

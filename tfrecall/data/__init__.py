@@ -7,7 +7,8 @@ from tfrecall.data.datasets.synthetic import synthetic
 from tfrecall.data.filters import filter_log
 
 # Not lazy: the functions must be bound after the modules of the same name.
-from tfrecall.data.inspection.describe import Description, describe
+from tfrecall.data.inspection.describe import describe
+from tfrecall.data.inspection.description import Description
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.splits import (
     Split,

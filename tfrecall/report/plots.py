@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tfrecall.data.inspection.describe import Description
+    from tfrecall.data.inspection.description import Description
 
 # 4.5 : 1 against white and 4.6 : 1 against black, the least that WCAG calls readable.
 TEXT = "#767676"

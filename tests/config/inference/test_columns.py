@@ -5,8 +5,8 @@ from datetime import date, datetime
 import polars as pl
 import pytest
 
-from tfrecall.config.inference.columns import judge
-from tfrecall.config.inference.log_columns import follows_from_item, judge_log_column
+from tfrecall.config.inference.columns import decide
+from tfrecall.config.inference.log_columns import decide_log_column, follows_from_item
 
 N = 200
 ROW = range(N)
@@ -48,15 +48,15 @@ LEFT_OUT = {
 @pytest.mark.parametrize("kind", FEATURES)
 def test_columns_become_features(kind):
     values, wanted = FEATURES[kind]
-    assert judge("items", pl.Series("column", values)).feature["type"] == wanted
+    assert decide("items", pl.Series("column", values)).feature["type"] == wanted
 
 
 @pytest.mark.parametrize("kind", LEFT_OUT)
 def test_columns_are_left_out_for_a_reason(kind):
     values, why = LEFT_OUT[kind]
-    judged = judge("items", pl.Series("column", values))
-    assert judged.feature is None
-    assert why in judged.why
+    decision = decide("items", pl.Series("column", values))
+    assert decision.feature is None
+    assert why in decision.why
 
 
 @pytest.mark.parametrize(
@@ -64,25 +64,27 @@ def test_columns_are_left_out_for_a_reason(kind):
     [("Größe", "rename it to"), ("unit price", "rename it to unit_price"), ("2nd", "rename it to nd")],
 )
 def test_names_that_cannot_be_arguments_are_to_be_changed(name, why):
-    judged = judge("items", pl.Series(name, ["a", "b"] * 50))
-    assert judged.feature is None
-    assert why in judged.why
+    decision = decide("items", pl.Series(name, ["a", "b"] * 50))
+    assert decision.feature is None
+    assert why in decision.why
 
 
 def test_titles_with_commas_are_no_lists():
     titles = [f"Cup {i}, the {i % 7}th of the long red kind" for i in ROW]
-    assert judge("items", pl.Series("title", titles)).feature["type"] == "text"
+    assert decide("items", pl.Series("title", titles)).feature["type"] == "text"
 
 
 def test_the_mark_between_values_is_found():
-    assert judge("items", pl.Series("genres", FEATURES["written lists"][0])).separator == "|"
-    assert judge("items", pl.Series("tags", FEATURES["written lists with blanks"][0])).separator == ","
+    assert decide("items", pl.Series("genres", FEATURES["written lists"][0])).separator == "|"
+    assert decide("items", pl.Series("tags", FEATURES["written lists with blanks"][0])).separator == ","
 
 
 def test_a_number_that_added_rows_will_lack_is_left_out():
-    judged = judge("users", pl.Series("age", [20.5 + i % 40 for i in ROW]), gaps="3 users do not have")
-    assert judged.feature is None
-    assert "a number that 3 users do not have" in judged.why
+    decision = decide(
+        "users", pl.Series("age", [20.5 + i % 40 for i in ROW]), gaps="3 users do not have"
+    )
+    assert decision.feature is None
+    assert "a number that 3 users do not have" in decision.why
 
 
 # Columns of the log
@@ -119,9 +121,9 @@ EVENTS = pl.DataFrame(
     ],
 )
 def test_columns_of_the_log_are_features_only_if_known_beforehand(name, kind, why):
-    judged = judge_log_column(EVENTS, name)
-    assert (judged.feature and judged.feature["type"]) == kind
-    assert why in judged.why
+    decision = decide_log_column(EVENTS, name)
+    assert (decision.feature and decision.feature["type"]) == kind
+    assert why in decision.why
 
 
 def test_what_follows_from_the_item_is_measured_above_chance():

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from tests.tiny import tiny_interactions
 from tfrecall.cli import app
 from tfrecall.config.inference import propose
+from tfrecall.config.inference.proposal import value
 from tfrecall.config.inference.settings import Facts, choose_training, monitored_k
-from tfrecall.config.inference.toml import value
 from tfrecall.config.recipes import load_config
 from tfrecall.errors import DataError
 from tfrecall.runs.preparation import prepare
@@ -59,7 +59,7 @@ def test_columns_are_found_and_features_chosen(proposal):
 def test_what_stands_in_two_tables_is_read_where_it_describes_a_thing(proposal):
     # Both the log and the products have a price, which a run would refuse.
     assert proposal.config().data.ignore_columns == ("log.price",)
-    assert "log.price: left out: stands in the items table" in "\n".join(proposal.said)
+    assert "log.price: left out: stands in the items table" in "\n".join(proposal.messages)
 
 
 def test_the_file_loads_and_fits_the_data(proposal, tmp_path):
@@ -75,7 +75,7 @@ def test_the_file_loads_and_fits_the_data(proposal, tmp_path):
 def test_every_column_has_a_line_with_its_reason(proposal):
     text = proposal.to_toml()
     assert "#   tfrecall run recipe.toml\n" in text
-    for one in (*proposal.judged, *proposal.query, *proposal.candidate):
+    for one in (*proposal.decisions, *proposal.query, *proposal.candidate):
         assert f"{one.column}: " in text
         assert one.why.split()[0] in text
     assert "# Left out:\n#   log.timestamp" in text
@@ -149,7 +149,7 @@ def test_ratings_that_cannot_be_read_are_left_out_and_said(tmp_path):
     )
     proposal = propose(log)
     assert proposal.config().data.ignore_columns == ("log.rating",)
-    assert "No rating is read." in " ".join(proposal.said)
+    assert "No rating is read." in " ".join(proposal.messages)
     assert "rating" not in prepare(proposal.config(), lambda note: None).known.log.columns
 
 

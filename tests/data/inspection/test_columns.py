@@ -54,16 +54,18 @@ def test_headers_that_people_have_are_understood(header):
     assert found.columns[:3] == HEADERS[header]
     defaults = {"user_id", "item_id", "timestamp"}
     guessed = set(HEADERS[header]) - defaults
-    assert sum("is taken from" in said for said in found.said if "rating" not in said) == len(guessed)
+    assert sum(
+        "is taken from" in message for message in found.messages if "rating" not in message
+    ) == len(guessed)
 
 
 def test_a_guess_is_said_with_the_option_that_names_another():
     found = find_columns(log("household_key,sku,when"), {"timestamp": "when"})
     assert found.columns[:3] == ("household_key", "sku", "when")
-    assert found.said[0] == (
+    assert found.messages[0] == (
         'The user is taken from the column "household_key", by its name; --user-column names another.'
     )
-    assert not any("when" in said for said in found.said)  # a name that was given is no guess
+    assert not any("when" in message for message in found.messages)  # a name that was given is no guess
 
 
 def test_a_name_that_was_given_must_be_there():
@@ -96,7 +98,7 @@ def test_a_table_names_the_item_where_the_name_says_nothing():
     items = pl.DataFrame({"thing": [7, 8], "title": ["A", "B"]})
     found = find_columns(log("customer_id,thing,other,date"), items=items)
     assert found.columns.item_id == "thing"
-    assert "which is the key of the item table" in " ".join(found.said)
+    assert "which is the key of the item table" in " ".join(found.messages)
 
 
 def test_the_last_column_of_ids_is_the_item():
@@ -129,7 +131,7 @@ def test_of_date_and_time_of_day_the_one_that_is_a_time_is_taken():
 def test_a_log_without_times_is_in_the_order_of_the_file():
     found = find_columns(pl.DataFrame({"user": IDS, "item": IDS, "price": [1, 2, 3]}))
     assert found.columns.timestamp == ""
-    assert "the order of the file" in found.said[-1]
+    assert "the order of the file" in found.messages[-1]
 
 
 def test_ratings_are_numbers_without_nulls_and_are_left_out_in_doubt():
@@ -138,7 +140,9 @@ def test_ratings_are_numbers_without_nulls_and_are_left_out_in_doubt():
     both = frame.with_columns(score=pl.col("stars"))
     found = find_columns(both)
     assert found.columns.rating is None
-    assert found.said == ('No rating is read: "stars", "score" could be it; --rating-column names it.',)
+    assert found.messages == (
+        'No rating is read: "stars", "score" could be it; --rating-column names it.',
+    )
 
 
 def test_quantities_are_no_weights_unless_they_are_named():

@@ -129,6 +129,16 @@ def test_advice_follows_the_figures(log, said):
     assert said in " ".join(describe(log).advice)
 
 
+@pytest.mark.parametrize(("in_baskets", "advised"), [(4, False), (5, False), (6, True)])
+def test_equal_times_are_advised_on_where_most_events_have_them(in_baskets, advised):
+    # User a has one basket of `in_baskets` events at time 0; the rest of the ten come one at a time.
+    seconds = [0] * in_baskets + list(range(1, 11 - in_baskets))
+    log = pl.DataFrame({"user_id": list("a" * 9 + "b"), "item_id": list("xyzxyzxyzx"), "time": seconds})
+    description = describe(log)
+    assert description.equal_times == in_baskets / 10
+    assert any("at the same time as another" in text for text in description.advice) == advised
+
+
 def test_movielens_folders_and_interactions_are_described(movielens_folder, tiny_log):
     found = describe(movielens_folder / "ml-100k")
     assert (found.rows, found.users, found.items, found.refused) == (100_000, 943, 1_682, ())

@@ -1,5 +1,6 @@
-"""A recipe for a log that nobody has written one for: inferred from what is in the files, and explained."""
+"""Inference of a recipe from the files of a log, with the reason for each setting."""
 
-from tfrecall.config.inference.propose import Proposal, propose
+from tfrecall.config.inference.proposal import Proposal
+from tfrecall.config.inference.propose import propose
 
 __all__ = ["Proposal", "propose"]

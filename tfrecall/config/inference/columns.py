@@ -1,4 +1,4 @@
-"""What a column of a table could be as a feature, and why, or why it is none."""
+"""Column decisions: the feature that a column becomes, or the reason it is left out."""
 
 import re
 from dataclasses import dataclass
@@ -10,31 +10,29 @@ from tfrecall.data.inspection.columns import ID_WORDS, looks_like_time, words_of
 from tfrecall.data.inspection.profiles import Profile, profile
 from tfrecall.schema.features import RESERVED, check_column
 
-# Rows behind a value, on average, from which it says more than the row it stands in.
+# Mean rows a value below which an embedding of the value learns little more than its single row.
 ROWS_PER_VALUE, ROWS_PER_PHRASE = 2, 5
-# A text of more bytes is a document, not a title or a line of description; words of the longest are
-# kept for every row.
+# Bytes above which a text is a document, not a title: all rows are padded to the words of the longest.
 LONGEST_TEXT = 5_000
 LONGEST_LIST = 500
 MAX_TOKENS = 10_000
-# Buckets of a number: enough for a shape, few enough that each is met often.
+# Buckets of a number: enough for a shape, few enough that each holds many rows.
 NUM_BUCKETS = 20
-# Whole numbers are taken as names of classes up to so many; with gaps, which buckets do not take, up
-# to more.
+# Distinct whole numbers up to which they are classes. Buckets take no nulls, so with nulls the limit is higher.
 FEWER_VALUES, FEW_VALUES = 12, 100
 SEPARATORS = ("|", ";", ",")
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One column, judged.
+class ColumnDecision:
+    """Feature settings of one column, or None, with the reason.
 
     Attributes:
         table: `log`, `users` or `items`.
-        column: its name.
-        feature: the settings of its feature; None if it is left out.
+        column: name of the column.
+        feature: settings of the feature; None leaves the column out.
         why: the reason, in words.
-        separator: what stands between the values, if its texts are to be split into lists.
+        separator: mark between values, if the texts are to be split into lists.
     """
 
     table: str
@@ -44,127 +42,129 @@ class Judged:
     separator: str | None = None
 
 
-def judge(table: str, column: pl.Series, *, gaps: str = "") -> Judged:
-    """Judges a column by what is in it.
+def decide(table: str, column: pl.Series, *, gaps: str = "") -> ColumnDecision:
+    """Decides by content whether a column is a feature, and of which kind.
 
     Args:
         table: `log`, `users` or `items`.
-        column: one value a row of the table that it describes.
-        gaps: why rows without a value will be added, if they will.
+        column: one value a row of the table.
+        gaps: why rows without a value will be added, to complete "a number that ..."; empty if none will.
     """
-    found = profile(table, column)
-    reason = _no_feature(found) or (_too_long(found) if found.longest else "")
+    stats = profile(table, column)
+    reason = _no_feature(stats) or (_too_long(stats) if stats.longest else "")
     if reason:
-        return _left_out(found, reason)
+        return _left_out(stats, reason)
     if column.dtype == pl.Boolean:
-        return _categorical(found, "yes or no")
+        return _categorical(stats, "yes or no")
     if column.dtype in (pl.List, pl.Array):
-        return _judge_list(found, column)
+        return _decide_list(stats, column)
     if column.dtype.is_numeric():
-        return _judge_number(found, gaps)
+        return _decide_number(stats, gaps)
     if column.dtype.is_temporal():
-        return _judge_time(found)
+        return _decide_time(stats)
     if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-        return _judge_text(found, column.cast(pl.String))
-    return _left_out(found, f"holds {column.dtype}, for which there is no feature")
+        return _decide_text(stats, column.cast(pl.String))
+    return _left_out(stats, f"holds {column.dtype}, for which there is no feature")
 
 
-def _no_feature(found: Profile) -> str:
-    """What makes any column useless as a feature; empty if nothing does."""
+def _no_feature(stats: Profile) -> str:
+    """The reason why a column of any type is useless as a feature; empty if there is none."""
     try:
-        check_column(found.name)
+        check_column(stats.name)
     except ValueError as error:
         better = str(error).rsplit('"', 2)[-2]
         return (
             "its name cannot be a feature: letters, digits and underscores only, a letter first; rename "
             f"it to {better} to use it"
         )
-    if found.name in RESERVED and found.table != "items":
+    if stats.name in RESERVED and stats.table != "items":
         return "its name is that of an argument of the exported model; rename it to use it"
-    if found.is_empty:
+    if stats.is_empty:
         return "is empty in every row"
-    if found.is_constant:
+    if stats.is_constant:
         return "has the same value in every row"
     return ""
 
 
-def _too_long(found: Profile) -> str:
-    if found.dtype == "String" and (found.longest or 0) > LONGEST_TEXT:
+def _too_long(stats: Profile) -> str:
+    if stats.dtype == "String" and (stats.longest or 0) > LONGEST_TEXT:
         return (
-            f"holds texts of up to {found.longest:,} bytes: documents, not titles; a column with a "
+            f"holds texts of up to {stats.longest:,} bytes: documents, not titles; a column with a "
             "summary or with keywords could be a feature"
         )
-    if found.dtype.startswith("List") and (found.longest or 0) > LONGEST_LIST:
-        return f"holds lists of up to {found.longest:,} values; shorter ones could be a feature"
+    if stats.dtype.startswith("List") and (stats.longest or 0) > LONGEST_LIST:
+        return f"holds lists of up to {stats.longest:,} values; shorter ones could be a feature"
     return ""
 
 
-def _judge_list(found: Profile, column: pl.Series) -> Judged:
+def _decide_list(stats: Profile, column: pl.Series) -> ColumnDecision:
     inner = getattr(column.dtype, "inner", None)
     if inner is None or not (inner.is_integer() or inner in (pl.String, pl.Categorical, pl.Enum)):
         return _left_out(
-            found, f"holds {column.dtype}; lists of texts or whole numbers can be features"
+            stats, f"holds {column.dtype}; lists of texts or whole numbers can be features"
         )
-    empty = f", {found.nulls:,} rows without" if found.nulls else ""
-    return _lists(found, f"lists of values{empty}")
+    empty = f", {stats.nulls:,} rows without" if stats.nulls else ""
+    return _lists(stats, f"lists of values{empty}")
 
 
-def _judge_number(found: Profile, gaps: str) -> Judged:
-    whole = "Int" in found.dtype
-    code = whole and words_of(found.name)[-1] in ID_WORDS | {"zip", "postcode", "plz"}
+def _decide_number(stats: Profile, gaps: str) -> ColumnDecision:
+    whole = "Int" in stats.dtype
+    code = whole and words_of(stats.name)[-1] in ID_WORDS | {"zip", "postcode", "plz"}
     # In a small table ages may all differ, too.
-    if whole and found.is_distinct and (code or found.rows > FEW_VALUES):
-        return _left_out(found, "has another number in every row: it identifies the row")
+    if whole and stats.is_distinct and (code or stats.rows > FEW_VALUES):
+        return _left_out(stats, "has another number in every row: it identifies the row")
     if code:
-        return _judge_codes(found)
-    complete = not found.nulls and not gaps
-    if whole and found.distinct <= (FEW_VALUES if not complete else FEWER_VALUES):
+        return _decide_codes(stats)
+    complete = not stats.nulls and not gaps
+    if whole and stats.distinct <= (FEW_VALUES if not complete else FEWER_VALUES):
         gap = "" if complete else "; a gap is unknown"
-        return _categorical(found, f"whole numbers, {found.distinct} different{gap}")
+        return _categorical(stats, f"whole numbers, {stats.distinct} different{gap}")
     if complete:
         settings = {"type": "bucketized", "num_buckets": NUM_BUCKETS}
-        return Judged(found.table, found.name, settings, f"numbers, {found.distinct:,} different")
-    reason = gaps or f"has no value in {found.nulls:,} of {found.rows:,} rows"
+        return ColumnDecision(
+            stats.table, stats.name, settings, f"numbers, {stats.distinct:,} different"
+        )
+    reason = gaps or f"has no value in {stats.nulls:,} of {stats.rows:,} rows"
     return _left_out(
-        found, f"a number that {reason}, and none stands for not known; fill it in to use it"
+        stats, f"a number that {reason}, and none stands for not known; fill it in to use it"
     )
 
 
-def _judge_codes(found: Profile) -> Judged:
-    if found.distinct * ROWS_PER_VALUE > found.rows:
-        return _left_out(found, f"codes, {found.distinct:,} in {found.rows:,} rows: too rare to learn")
-    return _categorical(found, f"codes, {found.distinct:,} different")
+def _decide_codes(stats: Profile) -> ColumnDecision:
+    if stats.distinct * ROWS_PER_VALUE > stats.rows:
+        return _left_out(stats, f"codes, {stats.distinct:,} in {stats.rows:,} rows: too rare to learn")
+    return _categorical(stats, f"codes, {stats.distinct:,} different")
 
 
-def _judge_time(found: Profile) -> Judged:
+def _decide_time(stats: Profile) -> ColumnDecision:
     return _left_out(
-        found,
-        f"{found.dtype.split('(')[0].lower()}; add a column with the year, or with a number of days",
+        stats,
+        f"{stats.dtype.split('(')[0].lower()}; add a column with the year, or with a number of days",
     )
 
 
-def _judge_text(found: Profile, column: pl.Series) -> Judged:
+def _decide_text(stats: Profile, column: pl.Series) -> ColumnDecision:
     if looks_like_time(column, by_itself=True):
-        return _left_out(found, "dates as text; add a column with the year, or with a number of days")
-    if separator := _separator(found, column):
-        return _lists(found, f"lists written with {separator!r} between the values", separator)
-    many_words = (found.mean_words or 0) >= 1.5
+        return _left_out(stats, "dates as text; add a column with the year, or with a number of days")
+    if separator := _separator(stats, column):
+        return _lists(stats, f"lists written with {separator!r} between the values", separator)
+    many_words = (stats.mean_words or 0) >= 1.5
     needed = ROWS_PER_PHRASE if many_words else ROWS_PER_VALUE
-    if found.distinct * needed <= found.rows:
-        return _categorical(found, f"{found.distinct:,} different values in {found.rows:,} rows")
+    if stats.distinct * needed <= stats.rows:
+        return _categorical(stats, f"{stats.distinct:,} different values in {stats.rows:,} rows")
     if many_words:
         settings = {"type": "text", "max_tokens": MAX_TOKENS}
-        why = f"free text, {found.mean_words:.1f} words on average, {found.distinct:,} different"
-        return Judged(found.table, found.name, settings, why)
+        why = f"free text, {stats.mean_words:.1f} words on average, {stats.distinct:,} different"
+        return ColumnDecision(stats.table, stats.name, settings, why)
     return _left_out(
-        found, f"{found.distinct:,} different values in {found.rows:,} rows: too rare to learn"
+        stats, f"{stats.distinct:,} different values in {stats.rows:,} rows: too rare to learn"
     )
 
 
-def _separator(found: Profile, column: pl.Series) -> str | None:
-    """What stands between values, if splitting there gives few short values that come back.
+def _separator(stats: Profile, column: pl.Series) -> str | None:
+    """The mark between list values, if splitting at it gives few, short, recurring values.
 
-    They come back in other texts, too, or a comma would take "Paris, France" for two values.
+    Values must recur in other texts too; otherwise a comma would split "Paris, France".
     """
     texts = column.drop_nulls().unique()
     for mark in SEPARATORS:
@@ -175,27 +175,27 @@ def _separator(found: Profile, column: pl.Series) -> str | None:
         values = values.filter(values != "")
         words = float(values.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
         distinct = values.n_unique()
-        often = distinct * ROWS_PER_PHRASE <= found.rows
+        often = distinct * ROWS_PER_PHRASE <= stats.rows
         elsewhere = mark == "|" or distinct * 1.5 <= len(values)
         if often and elsewhere and words <= 3:
             return mark
     return None
 
 
-def _categorical(found: Profile, why: str) -> Judged:
-    return Judged(found.table, found.name, {"type": "categorical"}, why)
+def _categorical(stats: Profile, why: str) -> ColumnDecision:
+    return ColumnDecision(stats.table, stats.name, {"type": "categorical"}, why)
 
 
-def _lists(found: Profile, why: str, separator: str | None = None) -> Judged:
-    return Judged(found.table, found.name, {"type": "multi_categorical"}, why, separator)
+def _lists(stats: Profile, why: str, separator: str | None = None) -> ColumnDecision:
+    return ColumnDecision(stats.table, stats.name, {"type": "multi_categorical"}, why, separator)
 
 
-def _left_out(found: Profile, why: str) -> Judged:
-    return Judged(found.table, found.name, None, why)
+def _left_out(stats: Profile, why: str) -> ColumnDecision:
+    return ColumnDecision(stats.table, stats.name, None, why)
 
 
 def plain_name(name: str) -> str:
-    """A name that a recipe and a folder may have.
+    """Turns a name into one that a recipe and a folder may have.
 
     >>> plain_name("my log/2024")
     'my_log_2024'

@@ -1,4 +1,4 @@
-"""Columns that would have a log refused though it could do without them: they are not read, and said."""
+"""Dispensable columns for which a log would be refused: they are ignored, with the reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tfrecall.data import checks
-from tfrecall.data.inspection.opening import Opened
+from tfrecall.data.inspection.raw_tables import RawTables
 from tfrecall.errors import DataError
 
 CANONICAL = ("user_id", "item_id", "timestamp", "rating", "weight")
@@ -14,40 +14,40 @@ CANONICAL = ("user_id", "item_id", "timestamp", "rating", "weight")
 
 @dataclass(frozen=True)
 class Conflicts:
-    """What is not read.
+    """Columns to ignore.
 
     Attributes:
-        reasons: `table.column` to why.
-        unusable: of `rating` and `weight`, those that cannot be used.
-        said: what people should know about it.
+        reasons: `table.column` to the reason.
+        unusable: those of `rating` and `weight` that cannot be used.
+        messages: sentences for people.
     """
 
     reasons: dict[str, str]
     unusable: frozenset[str]
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
 
     @property
     def ignored(self) -> tuple[str, ...]:
         return tuple(self.reasons)
 
 
-def find_conflicts(opened: Opened) -> Conflicts:
-    """Looks for columns that no model needs and a run would be refused for."""
+def find_conflicts(raw: RawTables) -> Conflicts:
+    """Finds columns that no model needs and `tr.data.read` would refuse."""
     reasons: dict[str, str] = {}
-    said, unusable = [], set()
+    messages, unusable = [], set()
     for key in ("rating", "weight"):
-        name = getattr(opened.columns, key)
-        if name is not None and (why := _refusal(checks.as_number, opened.log[name], "log")):
+        name = getattr(raw.columns, key)
+        if name is not None and (why := _refusal(checks.as_number, raw.log[name], "log")):
             reasons[f"log.{name}"] = f"cannot be the {key}: {why}"
             unusable.add(key)
-            said.append(f"No {key} is read. {why}")
+            messages.append(f"No {key} is read. {why}")
     taken: dict[str, str] = {}
-    used = {name for name in opened.columns if name}
-    # The tables before the log: what stands twice is kept where it describes a thing, not an event.
-    for table in sorted(opened.tables, key=("items", "users", "log").index):
-        for column in opened.tables[table].iter_columns():
+    used = {name for name in raw.columns if name}
+    # Tables before the log: a column that stands in both is kept where it describes a thing, not an event.
+    for table in sorted(raw.tables, key=("items", "users", "log").index):
+        for column in raw.tables[table].iter_columns():
             where = f"{table}.{column.name}"
-            is_key = column.name in used if table == "log" else column.name == opened.key(table)
+            is_key = column.name in used if table == "log" else column.name == raw.key(table)
             if is_key or where in reasons:
                 continue
             if column.name in CANONICAL:
@@ -60,7 +60,7 @@ def find_conflicts(opened: Opened) -> Conflicts:
                 reasons[where] = why
             else:
                 taken[column.name] = table
-    return Conflicts(reasons, frozenset(unusable), tuple(said))
+    return Conflicts(reasons, frozenset(unusable), tuple(messages))
 
 
 def _refusal(check: Callable[..., object], column: pl.Series | pl.DataFrame, what: str) -> str:

@@ -1,13 +1,13 @@
-"""Which columns of a log could be features of a query: what is known before the item is chosen."""
+"""Column decisions for the log: only circumstances known before the item is chosen become query features."""
 
 from dataclasses import replace
 
 import polars as pl
 
-from tfrecall.config.inference.columns import Judged, judge
+from tfrecall.config.inference.columns import ColumnDecision, decide
 from tfrecall.data.inspection.columns import words_of
 
-# What is written down with or after the choice, by the words of its name.
+# Words in names of columns that are recorded with the choice or after it.
 _OUTCOMES = """
 rating stars score review comment feedback quantity qty amount count price paid cost total sum
 revenue sales value margin discount coupon tax tip basket cart session order invoice transaction
@@ -16,24 +16,23 @@ purchased bought buy sold returned refund label target duration dwell watched wa
 listen listened progress position rank weight
 """
 OUTCOMES = frozenset(_OUTCOMES.split())
-# Events of an item or a user from which it shows whether a column follows from it.
+# Least events of an item that show whether a column follows from the item.
 ENOUGH_EVENTS = 5
-# A column follows from the item if what goes with an item is so much more often the same than for
-# all items together; 0 is chance, 1 is one value for each item.
+# Value of `follows_from_item` from which a column gives the item away; 0 is chance, 1 one value an item.
 FOLLOWS_FROM_ITEM = 0.5
-# Different values from which it is a code of the event, not a circumstance of it.
+# Distinct values above which a column is a code of the event, not a circumstance of it.
 MANY_VALUES = 1_000
 
 
-def judge_log_column(events: pl.DataFrame, name: str) -> Judged:
-    """Judges a column of the log that is no id, time, rating or weight.
+def decide_log_column(events: pl.DataFrame, name: str) -> ColumnDecision:
+    """Decides about a column of the log that is no id, time, rating or weight.
 
     Args:
-        events: the log with `user` and `item` beside its columns.
-        name: of the column.
+        events: the log with additional columns `user` and `item`.
+        name: name of the column.
     """
     column = events[name]
-    of_event = judge("log", column)
+    of_event = decide("log", column)
     if of_event.feature is None and column.n_unique() <= 1:
         return of_event
     if _is_outcome(name):
@@ -43,9 +42,9 @@ def judge_log_column(events: pl.DataFrame, name: str) -> Judged:
             of_event if of_event.feature is None else _left_out(name, "lists that come with the event")
         )
     if _same_for_each(events, "user", name):
-        people = events.unique("user", keep="last", maintain_order=True)
-        judged = judge("log", people[name])
-        return replace(judged, why=f"the same in all events of a user: {judged.why}")
+        users = events.unique("user", keep="last", maintain_order=True)
+        decision = decide("log", users[name])
+        return replace(decision, why=f"the same in all events of a user: {decision.why}")
     if follows_from_item(events, name) >= FOLLOWS_FROM_ITEM:
         return _left_out(
             name, "follows from the item and would give it away; it belongs in an item table (--items)"
@@ -61,10 +60,10 @@ def judge_log_column(events: pl.DataFrame, name: str) -> Judged:
 
 
 def follows_from_item(events: pl.DataFrame, name: str) -> float:
-    """How far a column follows from the item: 0 by chance, 1 completely.
+    """Measures how far the item determines a column (Goodman and Kruskal's lambda): 0 by chance, 1 fully.
 
-    The share of events that have the value most frequent with their item, above the share that the
-    most frequent value of all has; judged by items with enough events.
+    The share of events with the most frequent value of their item, above the share of the most frequent
+    value overall. Items with fewer than `ENOUGH_EVENTS` events are left out; 0 if none is left.
     """
     counts = events.group_by("item", name).len()
     items = counts.group_by("item").agg(
@@ -74,12 +73,12 @@ def follows_from_item(events: pl.DataFrame, name: str) -> float:
     if not items.height:
         return 0.0
     chance = int(events[name].value_counts()["count"].to_numpy().max()) / events.height
-    found = int(items["top"].sum()) / int(items["all"].sum())
-    return (found - chance) / (1 - chance) if chance < 1 else 0.0
+    agreeing = int(items["top"].sum()) / int(items["all"].sum())
+    return (agreeing - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def _same_for_each(events: pl.DataFrame, owner: str, name: str) -> bool:
-    """Whether all events of a user have one value, where there are users to see it by."""
+    """Whether each owner has one value in all events; False unless two owners have two events or more."""
     owners = events.group_by(owner).agg(pl.len().alias("all"), pl.col(name).n_unique().alias("values"))
     owners = owners.filter(pl.col("all") > 1)
     return owners.height > 1 and bool((owners["values"] == 1).all())
@@ -89,5 +88,5 @@ def _is_outcome(name: str) -> bool:
     return any(word in OUTCOMES or word.removesuffix("s") in OUTCOMES for word in words_of(name))
 
 
-def _left_out(name: str, why: str) -> Judged:
-    return Judged("log", name, None, why)
+def _left_out(name: str, why: str) -> ColumnDecision:
+    return ColumnDecision("log", name, None, why)

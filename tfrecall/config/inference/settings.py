@@ -1,23 +1,23 @@
-"""Model, loss and training settings for a log of a certain size and shape."""
+"""Model, loss and training settings for a log of given statistics."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from tfrecall.data.inspection.advice import best_split
-from tfrecall.data.inspection.describe import Description
+from tfrecall.data.inspection.description import Description
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the choice goes by.
+    """Statistics that the settings depend on.
 
     Attributes:
-        rows, users, items: of the log; items that the catalogue holds without events count.
+        rows, users, items: size of the log; items without events count.
         repeated_share: share of events whose user had the same item before.
         single_event_share: share of users with one event.
-        has_validation: whether the split leaves rows to stop by.
-        split: its method.
+        has_validation: whether the split leaves validation rows.
+        split: method of the split.
     """
 
     rows: int
@@ -31,12 +31,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Choice:
-    """Settings, as the sections of a configuration have them.
+    """Sections of a configuration.
 
     Attributes:
-        embedding_dim: of ids and other categories.
+        embedding_dim: length of the embeddings of ids and other categories.
         model, task, training: the sections.
-        why: the reason for what is not usual, in words.
+        why: the reason for the number of epochs, in words.
     """
 
     embedding_dim: int
@@ -46,27 +46,26 @@ class Choice:
     why: str
 
 
-def facts_of(found: Description, items: int, has_validation: bool) -> Facts:
-    """The facts of a described log whose catalogue has `items` items."""
+def facts_of(description: Description, items: int, has_validation: bool) -> Facts:
+    """The facts of a log; `items` counts the items of log and item table together."""
     return Facts(
-        rows=found.usable_rows,
-        users=found.users,
+        rows=description.usable_rows,
+        users=description.users,
         items=items,
-        repeated_share=found.repeated_share,
-        single_event_share=found.single_event_share,
+        repeated_share=description.repeated_share,
+        single_event_share=description.single_event_share,
         has_validation=has_validation,
-        split=best_split(found),
+        split=best_split(description),
     )
 
 
 def choose_training(facts: Facts) -> Choice:
-    """The settings that a log of these facts is trained with at first.
+    """Chooses first settings for a log.
 
-    Summed embeddings without dense layers, because they win where an event a parameter is all there is:
-    on generated logs of 40,000 to 120,000 events (sparse, dense, in sequence, repeated) two dense layers
-    fell back to popularity where sums found what users like. Adagrad at .1, because its validation
-    curves rose at once where Adam's stood at popularity's level for epochs and was stopped there. Who
-    has more data and features tries `model.layer_sizes`.
+    Embeddings are summed without dense layers: on generated logs of 40,000 to 120,000 events (sparse,
+    dense, sequential, repeated) two dense layers fell back to popularity where sums learned users' tastes.
+    Adagrad at .1: its validation curves rose at once, where Adam's stayed at popularity's level for
+    epochs and stopped early. With more data and features `model.layer_sizes` is worth a try.
     """
     batch_size = _first_at_least(facts.rows, {50_000: 256, 200_000: 1024, 2_000_000: 2048}, 4096)
     training: dict[str, Any] = {
@@ -95,7 +94,7 @@ def choose_training(facts: Facts) -> Choice:
 
 
 def monitored_k(items: int) -> int:
-    """A length of lists that is neither always a hit nor hardly ever one.
+    """Chooses a list length at which hits are neither certain nor rare.
 
     >>> monitored_k(50_000), monitored_k(300), monitored_k(8)
     (100, 10, 1)

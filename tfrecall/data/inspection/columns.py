@@ -1,4 +1,4 @@
-"""Which column of a log is the user, the item, the time, the rating: as named, else guessed and said."""
+"""Roles of a log's columns (user, item, time, rating, weight), given or guessed."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from tfrecall.data.frames import require
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import DataError, MissingColumnError
 
-# What people call them, in the singular; with or without a word for "id" behind.
+# Common names of each role, in the singular, with or without an id word behind.
 NOUNS = {
     "user_id": "user customer client member visitor household account shopper buyer reviewer reader "
     "player listener viewer subscriber person profile consumer guest learner student patron "
@@ -23,23 +23,28 @@ NOUNS = {
     "rating": "rating rate stars star score overall grade bewertung note",
 }
 ID_WORDS = {"id", "ids", "key", "no", "nr", "num", "number", "code", "hash", "uuid", "idx", "index"}
-# Times are also named after what happened then: created_at, order_date, event_time, t_dat.
+# Times are also named after an event: created_at, order_date, event_time, t_dat.
 TIME_ENDS = {"at", "on", "time", "date", "datetime", "timestamp", "ts", "dat"}
 RATING_STARTS = {"review", "star", *NOUNS["user_id"].split(), *NOUNS["item_id"].split()}
 
-# Values looked at to tell times from other columns.
+# Values sampled to tell times from other columns.
 SAMPLE_ROWS = 1_000
-# Seconds from 1990 to 2100: what a whole number must be to look like a time by itself.
+# Seconds of the years 1990 to 2100: a number in this range looks like a time whatever the column's name.
 PLAUSIBLE_SECONDS = (6.3e8, 4.1e9)
 WORDS = {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
 
 
 @dataclass(frozen=True)
-class Found:
-    """The columns of a log, and what was guessed about them, in words."""
+class ColumnRoles:
+    """Columns of a log by role.
+
+    Attributes:
+        columns: names of the columns.
+        messages: a sentence for each role that was guessed.
+    """
 
     columns: Columns
-    said: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 def find_columns(
@@ -47,21 +52,22 @@ def find_columns(
     given: Mapping[str, str | None] | None = None,
     users: pl.DataFrame | None = None,
     items: pl.DataFrame | None = None,
-) -> Found:
-    """Finds the columns of a log: those given, else those with the default names, else by a guess.
+) -> ColumnRoles:
+    """Finds the columns of a log by role: given names first, then default names, then guesses.
 
-    A guess goes by the name ("household_key", "StockCode", "created_at"), by the tables that have the
-    column too, and by the content where one column alone can be it. A log without any column of times
-    is taken in the order of the file. A rating that is in doubt is left out.
+    A guess goes by the name ("household_key", "StockCode", "created_at"), by the tables that share the
+    column, and by the content if a single column fits. Without any column of times the order of the file
+    counts (`FILE_ORDER`). If several columns could be the rating, none is.
 
     Args:
-        log: the log as it was read.
-        given: names that are known, of `user_id`, `item_id`, `timestamp`, `rating`, `weight`.
-        users: the user table, if there is one; likewise `items`.
+        log: the log as read.
+        given: known names by role: `user_id`, `item_id`, `timestamp`, `rating`, `weight`; None to guess.
+        users: the user table, if there is one.
+        items: the item table, if there is one.
 
     Raises:
-        MissingColumnError: if a column is not there.
-        DataError: if several columns could be meant.
+        MissingColumnError: if a given column is missing, or nothing looks like a user or an item.
+        DataError: if several columns could be the user, the item or the time.
 
     >>> log = pl.DataFrame({"shopper": ["a", "a"], "sku": ["x", "y"], "ts": ["2024-05-31", "2024-06-01"]})
     >>> find_columns(log).columns[:3]
@@ -72,12 +78,12 @@ def find_columns(
         if name is not None:
             search.take_given(key, name)
     for key in ("user_id", "item_id", "timestamp", "rating", "weight"):
-        if key not in search.found and key in log.columns:
-            search.found[key] = key
+        if key not in search.roles and key in log.columns:
+            search.roles[key] = key
     for key in ("user_id", "item_id", "timestamp", "rating"):
-        if key not in search.found:
+        if key not in search.roles:
             search.guess(key)
-    return Found(Columns(**search.found), tuple(search.said))
+    return ColumnRoles(Columns(**search.roles), tuple(search.messages))
 
 
 def words_of(name: str) -> list[str]:
@@ -97,43 +103,45 @@ def words_of(name: str) -> list[str]:
 
 
 class _Search:
-    """The columns found so far, and what was said."""
+    """Roles assigned so far, with a message for each guess."""
 
     def __init__(self, log: pl.DataFrame, tables: dict[str, pl.DataFrame | None]) -> None:
         self.log = log
         self.tables = tables
-        self.found: dict[str, str] = {}
-        self.said: list[str] = []
+        self.roles: dict[str, str] = {}
+        self.messages: list[str] = []
 
     def take_given(self, key: str, name: str) -> None:
         if name or key != "timestamp":
             require(self.log.columns, name, "log", f"Say which column it is: {option(key)}.")
-        self.found[key] = name
+        self.roles[key] = name
 
     def guess(self, key: str) -> None:
-        free = [name for name in self.log.columns if name not in self.found.values()]
+        free = [name for name in self.log.columns if name not in self.roles.values()]
         named = [name for name in free if _is_named(name, key)]
         chosen, why = self._narrowed(named, key), "by its name"
         if not chosen and key != "rating":
             chosen, why = self._by_content(free, key)
         if len(chosen) == 1:
-            self.found[key] = chosen[0]
-            self.said.append(
+            self.roles[key] = chosen[0]
+            self.messages.append(
                 f'The {WORDS[key]} is taken from the column "{chosen[0]}", {why}; {option(key)} '
                 "names another."
             )
         elif key == "rating":
             if chosen:
                 listed = _listed(chosen)
-                self.said.append(f"No rating is read: {listed} could be it; {option(key)} names it.")
+                self.messages.append(
+                    f"No rating is read: {listed} could be it; {option(key)} names it."
+                )
         elif chosen:
             raise DataError(
                 f"Several columns of the log could be the {WORDS[key]}: {_listed(chosen)}. "
                 f"Name the one that is: {option(key)}."
             )
         elif key == "timestamp":
-            self.found[key] = FILE_ORDER
-            self.said.append(
+            self.roles[key] = FILE_ORDER
+            self.messages.append(
                 "No column of the log looks like times: the order of the file is taken for the order of "
                 f"the events; {option(key)} names one."
             )
@@ -146,7 +154,7 @@ class _Search:
             )
 
     def _narrowed(self, named: list[str], key: str) -> list[str]:
-        """Those of several that the tables, the content or the name speak for most."""
+        """Narrows several candidates by content, by the table that shares them, then by name."""
         table = self.tables.get(key)
         tests = [lambda name: self._fits(name, key)]
         if table is not None:
@@ -178,8 +186,8 @@ class _Search:
             keys = [n for n in free if n in table.columns and table[n].n_unique() == table.height]
             return keys, f"which is the key of the {WORDS[key]} table"
         other = "item_id" if key == "user_id" else "user_id"
-        if other not in self.found and not any(_is_named(name, other) for name in free):
-            return [], ""  # two unknown ids cannot be told apart
+        if other not in self.roles and not any(_is_named(name, other) for name in free):
+            return [], ""  # nothing tells two unnamed id columns apart
         ids = [name for name in free if self._can_only_be_id(name, other)]
         named = [name for name in ids if ID_WORDS & set(words_of(name))]
         return (named or ids), "the only other column of ids"
@@ -199,7 +207,7 @@ def looks_like_time(column: pl.Series, *, by_itself: bool) -> bool:
     """Whether a sample of a column can be read as times.
 
     Args:
-        by_itself: numbers must look like times of our days, because the name does not say so.
+        by_itself: whether numbers must lie in `PLAUSIBLE_SECONDS`, for columns whose name is no hint.
     """
     sample = column.drop_nulls().head(SAMPLE_ROWS)
     if not len(sample) or sample.dtype == pl.Boolean or sample.dtype.is_nested():
@@ -229,7 +237,7 @@ def _is_named(name: str, key: str) -> bool:
 
 
 def _is_value(name: str) -> bool:
-    """Whether what stands for a name is a number or a date."""
+    """Whether a column name is a number or a date, so a header is probably missing."""
     return looks_like_time(pl.Series([name]), by_itself=False)
 
 
@@ -237,4 +245,4 @@ def _listed(names: list[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-__all__ = ["Found", "find_columns", "looks_like_time", "words_of"]
+__all__ = ["ColumnRoles", "find_columns", "looks_like_time", "words_of"]

@@ -1,93 +1,20 @@
-"""What is in a log, in figures and in words, before anything is learned from it."""
+"""Statistics of a log and its tables before training."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tfrecall.data import assembly, checks
-from tfrecall.data.assembly import FILE_ORDER, Columns
+from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.inspection.advice import advise
-from tfrecall.data.inspection.opening import Opened, open_data
-from tfrecall.data.inspection.profiles import Profile, concentration, profiles, spread
+from tfrecall.data.inspection.description import Description
+from tfrecall.data.inspection.profiles import concentration, profiles, spread
+from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import DataError
-
-
-@dataclass(frozen=True)
-class Description:
-    """Figures of a log and its tables.
-
-    Attributes:
-        name: what tables and reports call the data.
-        columns: which columns of the log are what.
-        guessed: what was guessed about them, in words.
-        refused: what `read` would refuse, in words; empty if the data can be used as they are.
-        rows: of the log.
-        usable_rows: rows with both ids, on which the figures stand.
-        users, items: how many different ones the log has.
-        density: the share of all pairs of user and item that occur.
-        time: first and last moment and the days between; None if times cannot be read.
-        equal_times: the share of events at the same time as another event of the same user.
-        exact_duplicates: rows that repeat a row before them in every column.
-        repeated_share: the share of events whose user had the same item before.
-        history_lengths: events of a user: mean and quantiles.
-        single_event_users: users with one event.
-        popularity: events of an item: mean, quantiles, Gini coefficient, shares of the most frequent.
-        rating: mean, quantiles and values of the ratings; None without ratings.
-        missing: for a table: ids of the log that it lacks, and the events they have.
-        never_seen: for a table: ids that have no event.
-        profiles: figures of each column.
-        arrays: what pictures are drawn from: `history_lengths`, `popularity`, `seconds`, `ratings`.
-    """
-
-    name: str
-    columns: Columns
-    guessed: tuple[str, ...]
-    refused: tuple[str, ...]
-    rows: int
-    usable_rows: int
-    users: int
-    items: int
-    density: float
-    time: dict[str, Any] | None
-    equal_times: float | None
-    exact_duplicates: int
-    repeated_share: float
-    history_lengths: dict[str, float]
-    single_event_users: int
-    popularity: dict[str, float]
-    rating: dict[str, Any] | None
-    missing: dict[str, dict[str, int]]
-    never_seen: dict[str, int]
-    profiles: tuple[Profile, ...]
-    arrays: dict[str, np.ndarray] = field(repr=False)
-
-    @property
-    def all_times_equal(self) -> bool:
-        """Whether times say nothing, because there are none or all are one."""
-        return self.time is None or self.time["first"] == self.time["last"]
-
-    @property
-    def single_event_share(self) -> float:
-        return self.single_event_users / max(1, self.users)
-
-    @property
-    def advice(self) -> list[str]:
-        """What to do about it, in words."""
-        return advise(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The plain form, with the advice, for JSON."""
-        values = {name: value for name, value in vars(self).items() if name != "arrays"}
-        return {
-            **values,
-            "columns": self.columns._asdict(),
-            "profiles": [asdict(one) for one in self.profiles],
-            "advice": self.advice,
-        }
 
 
 def describe(
@@ -101,17 +28,29 @@ def describe(
     rating: str | None = None,
     weight: str | None = None,
 ) -> Description:
-    """Looks at a log and its tables.
+    """Computes statistics of a log and its tables, with advice.
 
-    It goes as far as it can with data that `read` would refuse, and says what would be refused.
+    Data that `tr.data.read` would refuse are described as far as possible; `refused` lists the reasons.
 
     Args:
-        log: a path, a frame, an `Interactions`, or a folder with MovieLens as GroupLens ships it.
-        users: the user table: a path or a frame; likewise `items`.
-        user_id: the name of that column; guessed, and said, if it is not given; likewise the others.
+        log: a path, a frame, an `Interactions`, or a folder with MovieLens in GroupLens' format.
+        users: the user table: a path or a frame.
+        items: the item table: a path or a frame.
+        user_id, item_id, timestamp, rating, weight: names of columns; None guesses the first four from
+            names and content, and `guessed` says how.
 
     Raises:
-        DataError: if a file cannot be read, the columns cannot be told, or no row has both ids.
+        DataError: if a file cannot be read, a column cannot be guessed, or no row has both ids.
+
+    Example:
+
+    >>> log = pl.DataFrame({"user": ["a", "a", "b"], "item": ["x", "y", "x"], "time": [0, 60, 120]})
+    >>> description = describe(log)
+    >>> description.users, description.items, description.density
+    (2, 2, 0.75)
+    >>> description.advice[1]
+    "Split: leave_last_out, each user's last event is the test; 50% of the users have one event and are \
+only trained on."
     """
     given = {
         "user_id": user_id,
@@ -120,41 +59,41 @@ def describe(
         "rating": rating,
         "weight": weight,
     }
-    return describe_opened(open_data(log, users, items, given))
+    return describe_tables(open_tables(log, users, items, given))
 
 
-def describe_opened(opened: Opened) -> Description:
-    """Looks at tables that are open."""
-    events = _events(opened)
+def describe_tables(raw: RawTables) -> Description:
+    """Computes statistics of tables that were read already."""
+    events = _events(raw)
     if not events.height:
         raise DataError(
-            f"The log has no row with a user and an item ({opened.log.height:,} rows in all, columns: "
-            f"{', '.join(opened.log.columns)}). Give a log with events."
+            f"The log has no row with a user and an item ({raw.log.height:,} rows in all, columns: "
+            f"{', '.join(raw.log.columns)}). Give a log with events."
         )
     lengths = events["user"].value_counts()["count"].to_numpy()
     popularity = events["item"].value_counts()["count"].to_numpy()
     pairs = events.select(pl.struct("user", "item").n_unique()).item()
-    return Description(
-        name=opened.name,
-        columns=opened.columns,
-        guessed=opened.guessed,
-        refused=tuple(refusals(opened)),
-        rows=opened.log.height,
+    description = Description(
+        name=raw.name,
+        columns=raw.columns,
+        guessed=raw.guessed,
+        refused=tuple(refusals(raw)),
+        rows=raw.log.height,
         usable_rows=events.height,
         users=len(lengths),
         items=len(popularity),
         density=pairs / (len(lengths) * len(popularity)),
         time=_time(events),
         equal_times=_equal_times(events),
-        exact_duplicates=_exact_duplicates(opened.log),
+        exact_duplicates=_exact_duplicates(raw.log),
         repeated_share=1 - pairs / events.height,
         history_lengths=spread(lengths),
         single_event_users=int((lengths == 1).sum()),
         popularity=concentration(popularity),
         rating=_rating(events),
-        missing={table: _missing(opened, events, table) for table in _keyed_tables(opened)},
-        never_seen={table: _never_seen(opened, events, table) for table in _keyed_tables(opened)},
-        profiles=tuple(one for name, table in opened.tables.items() for one in profiles(name, table)),
+        missing={table: _missing(raw, events, table) for table in _keyed_tables(raw)},
+        never_seen={table: _never_seen(raw, events, table) for table in _keyed_tables(raw)},
+        profiles=tuple(one for name, table in raw.tables.items() for one in profiles(name, table)),
         arrays={
             "history_lengths": lengths,
             "popularity": popularity,
@@ -162,19 +101,20 @@ def describe_opened(opened: Opened) -> Description:
             "ratings": events["rating"].drop_nulls().to_numpy(),
         },
     )
+    return replace(description, advice=advise(description))
 
 
-def refusals(opened: Opened) -> list[str]:
-    """What `read` would refuse, each in the words of the refusal."""
-    columns, found = opened.columns, []
+def refusals(raw: RawTables) -> list[str]:
+    """The messages of everything that `tr.data.read` would refuse."""
+    columns, messages = raw.columns, []
 
     def attempt(check: Callable[..., Any], *arguments: Any) -> None:
         try:
             check(*arguments)
         except DataError as error:
-            found.append(str(error))
+            messages.append(str(error))
 
-    log = opened.log
+    log = raw.log
     attempt(checks.as_ids, log[columns.user_id], "log")
     attempt(checks.as_ids, log[columns.item_id], "log")
     if columns.timestamp != FILE_ORDER:
@@ -185,26 +125,26 @@ def refusals(opened: Opened) -> list[str]:
     others = log.drop(name for name in set(columns) if name)
     for column in checks.plain(others).iter_columns():
         attempt(checks.refuse_not_finite, column.to_frame(), "log")
-    for table in _side_tables(opened):
+    for table in _side_tables(raw):
         key = f"{table[:-1]}_id"
-        attempt(assembly.side_table, opened.tables[table], key, getattr(columns, key))
-    if not found:  # what only shows in the whole
-        attempt(assembly.assemble, log, opened.users, opened.items, columns, "refuse", None)
-    return found
+        attempt(assembly.side_table, raw.tables[table], key, getattr(columns, key))
+    if not messages:  # faults between tables, such as ids that one lacks
+        attempt(assembly.assemble, log, raw.users, raw.items, columns, "refuse", None)
+    return messages
 
 
-def _side_tables(opened: Opened) -> list[str]:
-    return [table for table in opened.tables if table != "log"]
+def _side_tables(raw: RawTables) -> list[str]:
+    return [table for table in raw.tables if table != "log"]
 
 
-def _keyed_tables(opened: Opened) -> list[str]:
-    """The tables that have the column that names their rows."""
-    return [t for t in _side_tables(opened) if opened.key(t) in opened.tables[t].columns]
+def _keyed_tables(raw: RawTables) -> list[str]:
+    """User and item tables that have their key column."""
+    return [t for t in _side_tables(raw) if raw.key(t) in raw.tables[t].columns]
 
 
-def _events(opened: Opened) -> pl.DataFrame:
-    """Rows with both ids: user, item, seconds and rating, null where they cannot be read."""
-    log, columns = opened.log, opened.columns
+def _events(raw: RawTables) -> pl.DataFrame:
+    """Rows with both ids: user, item, seconds and rating, null where a value cannot be read."""
+    log, columns = raw.log, raw.columns
     events = pl.DataFrame(
         [
             _ids(log[columns.user_id]).alias("user"),
@@ -228,12 +168,12 @@ def _seconds(log: pl.DataFrame, name: str) -> pl.Series:
     nothing = pl.Series("seconds", [None], dtype=pl.Float64).new_from_index(0, log.height)
     if name == FILE_ORDER or not log.height:
         return nothing
-    there = log[name].is_not_null()
+    present = log[name].is_not_null()
     try:
-        seconds, _ = to_seconds(log[name].filter(there))
+        seconds, _ = to_seconds(log[name].filter(present))
     except DataError:
         return nothing
-    return nothing.scatter(there.arg_true(), seconds).alias("seconds")
+    return nothing.scatter(present.arg_true(), seconds).alias("seconds")
 
 
 def _numbers(log: pl.DataFrame, name: str | None) -> pl.Series:
@@ -267,7 +207,7 @@ def _equal_times(events: pl.DataFrame) -> float | None:
 
 
 def _exact_duplicates(log: pl.DataFrame) -> int:
-    """Told by 64-bit hashes of the rows: two different rows of a billion may count as one."""
+    """Repeated rows by 64-bit hashes: among a billion rows two different ones may count as one."""
     return log.height - log.hash_rows(seed=1).n_unique()
 
 
@@ -283,12 +223,12 @@ def _rating(events: pl.DataFrame) -> dict[str, Any] | None:
     }
 
 
-def _missing(opened: Opened, events: pl.DataFrame, table: str) -> dict[str, int]:
-    known = _ids(opened.tables[table][opened.key(table)]).drop_nulls()
+def _missing(raw: RawTables, events: pl.DataFrame, table: str) -> dict[str, int]:
+    known = _ids(raw.tables[table][raw.key(table)]).drop_nulls()
     absent = events.filter(~pl.col(table[:-1]).is_in(known.implode()))
     return {"ids": absent[table[:-1]].n_unique(), "events": absent.height}
 
 
-def _never_seen(opened: Opened, events: pl.DataFrame, table: str) -> int:
-    known = _ids(opened.tables[table][opened.key(table)]).drop_nulls().unique()
+def _never_seen(raw: RawTables, events: pl.DataFrame, table: str) -> int:
+    known = _ids(raw.tables[table][raw.key(table)]).drop_nulls().unique()
     return int((~known.is_in(events[table[:-1]].unique().implode())).sum())

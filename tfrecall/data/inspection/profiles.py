@@ -1,4 +1,4 @@
-"""What is in one column of a table, in figures."""
+"""Statistics of single columns and of counts."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,23 +6,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-# Texts looked at for their words and length; the longest is sought among all.
+# Texts sampled for the mean number of words; the longest text is sought among all.
 SAMPLE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Figures of one column.
+    """Statistics of one column.
 
     Attributes:
         table: `log`, `users` or `items`.
-        name: of the column.
-        dtype: its type, as Polars writes it.
-        rows: of the table.
-        nulls: rows without a value; NaN is none.
-        distinct: how many different values there are, null not counted.
-        longest: of texts, the bytes of the longest; of lists, the values of the longest.
-        mean_words: of texts, words in a text on average.
+        name: name of the column.
+        dtype: type of the column, as Polars writes it.
+        rows: rows of the table.
+        nulls: rows without a value; NaN counts as null.
+        distinct: distinct values, null not counted.
+        longest: bytes of the longest text, or values of the longest list; None for other types.
+        mean_words: words a text on average; None for other types.
     """
 
     table: str
@@ -44,7 +44,7 @@ class Profile:
 
     @property
     def is_distinct(self) -> bool:
-        """Whether each row has its own value."""
+        """Whether each row has a value of its own."""
         return self.distinct == self.rows > 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,10 +52,10 @@ class Profile:
 
 
 def profile(table: str, column: pl.Series) -> Profile:
-    """Looks at one column.
+    """Computes the statistics of one column.
 
-    >>> found = profile("items", pl.Series("title", ["A B", "C", None]))
-    >>> found.distinct, found.nulls, found.longest, found.mean_words
+    >>> titles = profile("items", pl.Series("title", ["A B", "C", None]))
+    >>> titles.distinct, titles.nulls, titles.longest, titles.mean_words
     (2, 1, 3, 1.5)
     """
     if column.dtype.is_float():
@@ -73,12 +73,13 @@ def profile(table: str, column: pl.Series) -> Profile:
 
 
 def profiles(table: str, frame: pl.DataFrame) -> list[Profile]:
-    """Looks at each column of a table."""
+    """Computes the statistics of each column of a table."""
     return [profile(table, column) for column in frame.iter_columns()]
 
 
 def _mean_words(texts: pl.Series) -> float:
-    # Every so many rows, not the first: files are often sorted. A text's start tells its kind.
+    # Evenly spaced rows, not the first ones, because files are often sorted. The first 1,000 characters of a
+    # text suffice to tell words from documents.
     sample = texts.gather_every(max(1, len(texts) // SAMPLE_ROWS)).str.slice(0, 1_000)
     return float(sample.str.count_matches(r"\S+").mean() or 0.0)  # type: ignore[arg-type]
 
@@ -87,19 +88,19 @@ QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
-    """Mean and quantiles; a quantile is a value that occurs.
+    """Mean and quantiles; each quantile is a value that occurs.
 
     >>> spread(np.array([1, 1, 1, 5]))["p75"], spread(np.array([1, 1, 1, 5]))["mean"]
     (1.0, 2.0)
     """
-    found = {"mean": float(np.mean(values))}
+    statistics = {"mean": float(np.mean(values))}
     for name, share in QUANTILES.items():
-        found[name] = float(np.quantile(values, share, method="inverted_cdf"))
-    return found
+        statistics[name] = float(np.quantile(values, share, method="inverted_cdf"))
+    return statistics
 
 
 def gini(counts: np.ndarray) -> float:
-    """How unequally events are spread: 0 if all have as many, near 1 if one has all.
+    """Gini coefficient of counts: 0 if all are equal, near 1 if one holds everything.
 
     >>> gini(np.array([3, 3, 3])), round(gini(np.array([0, 0, 0, 8])), 2)
     (0.0, 0.75)
@@ -113,7 +114,7 @@ def gini(counts: np.ndarray) -> float:
 
 
 def top_share(counts: np.ndarray, share: float) -> float:
-    """The part of all events that the most frequent `share` has; of few, the first at least.
+    """Share of all events that the most frequent `share` of the items has; at least one item is taken.
 
     >>> top_share(np.array([1, 1, 1, 1, 1, 1, 1, 1, 1, 11]), 0.1)
     0.55
@@ -122,13 +123,8 @@ def top_share(counts: np.ndarray, share: float) -> float:
     return float(np.sort(counts)[::-1][:first].sum() / max(1, counts.sum()))
 
 
-def histogram(values: np.ndarray, edges: np.ndarray) -> list[int]:
-    """How many values lie between edges; the last edge counts."""
-    return np.histogram(values, edges)[0].tolist()
-
-
 def concentration(counts: np.ndarray) -> dict[str, Any]:
-    """Spread, inequality and the shares of the most frequent."""
+    """Mean, quantiles, Gini coefficient and shares of the most frequent items."""
     return {
         **spread(counts),
         "gini": gini(counts),

@@ -1,4 +1,4 @@
-"""A log and its tables as they are on disk, before any check: what `describe` and proposals look at."""
+"""A log and its tables as read, before any check: the input of `describe` and of inferred recipes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from tfrecall.data.tables import read_table
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What was found.
+class RawTables:
+    """Unchecked tables, and the columns that were found in them.
 
     Attributes:
-        name: what tables and reports call the data.
-        log: as it was read, under the names of the file.
-        users, items: the tables, if there are any.
-        columns: which columns of the log are what.
-        guessed: what was guessed about them, in words.
+        name: name of the data in tables and reports.
+        log: the log under the column names of the file.
+        users, items: the tables; None without one.
+        columns: columns of the log by role.
+        guessed: a sentence for each role that was guessed.
     """
 
     name: str
@@ -36,21 +36,21 @@ class Opened:
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:
-        """The tables that there are, the log first."""
+        """The tables that are not None, the log first."""
         tables = {"log": self.log, "users": self.users, "items": self.items}
         return {name: table for name, table in tables.items() if table is not None}
 
     def key(self, table: str) -> str:
-        """What a user or item table calls its key."""
+        """Name of the key column in the user or item table."""
         own = "user_id" if table == "users" else "item_id"
         given = getattr(self.columns, own)
         names = self.tables[table].columns
         return own if given not in names and own in names else given
 
 
-def open_data(
+def open_tables(
     log: Any, users: Any = None, items: Any = None, given: Mapping[str, str | None] | None = None
-) -> Opened:
+) -> RawTables:
     """Reads a log and its tables and finds the columns, without judging what is in them.
 
     Args:
@@ -64,14 +64,14 @@ def open_data(
     if isinstance(log, str | Path) and (size := movielens_size(Path(log))):
         log = read_folder(log, size)
     if isinstance(log, Interactions):
-        return _opened(log)
+        return _of_interactions(log)
     frames = [_read(table, what) for table, what in _named(log, users, items)]
-    found = find_columns(frames[0], given, *frames[1:])
-    keys = (found.columns.user_id, found.columns.item_id)
+    roles = find_columns(frames[0], given, *frames[1:])
+    keys = (roles.columns.user_id, roles.columns.item_id)
     # Once more, so that ids stay as they are written: "007" is not 7.
     again = [_read(table, what, keys) for table, what in _named(log, users, items)]
     name = Path(log).name.split(".")[0].strip("*?-_") if isinstance(log, str | Path) else ""
-    return Opened(name or "log", again[0], again[1], again[2], found.columns, found.said)
+    return RawTables(name or "log", again[0], again[1], again[2], roles.columns, roles.messages)
 
 
 def movielens_size(path: Path) -> str | None:
@@ -82,10 +82,10 @@ def movielens_size(path: Path) -> str | None:
     return None
 
 
-def _opened(data: Interactions) -> Opened:
+def _of_interactions(data: Interactions) -> RawTables:
     rating, weight = (name if name in data.log.columns else None for name in ("rating", "weight"))
     columns = Columns("user_id", "item_id", "timestamp", rating, weight)
-    return Opened(data.name, data.log, data.users, data.items, columns)
+    return RawTables(data.name, data.log, data.users, data.items, columns)
 
 
 def _named(log: Any, users: Any, items: Any) -> list[tuple[Any, str]]:

@@ -1,23 +1,66 @@
-"""A proposal as TOML with its reasons as comments, to be read and edited by people."""
+"""A proposed run, and its recipe as TOML with the reasons as comments."""
 
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-if TYPE_CHECKING:
-    from tfrecall.config.inference.columns import Judged
-    from tfrecall.config.inference.propose import Proposal
+from tfrecall.config.inference.columns import ColumnDecision
+from tfrecall.config.recipes import config_from_text
+from tfrecall.config.run import RunConfig
+from tfrecall.data.inspection.description import Description
 
 WIDTH = 100
 
 
-def toml(proposal: "Proposal", command: str) -> str:
-    """The recipe as text.
+@dataclass(frozen=True)
+class Proposal:
+    """A run for a log, with the reasons for its settings.
 
-    Args:
-        command: what runs it, for the first lines.
+    Attributes:
+        name: name of the log, the recipe and the release.
+        settings: sections of the configuration, without the schema.
+        query, candidate: features of both towers.
+        decisions: all columns that were considered, in the order of the tables.
+        reasons: by section, sentences about it.
+        description: statistics of the log.
     """
+
+    name: str
+    settings: dict[str, Any]
+    query: tuple[ColumnDecision, ...]
+    candidate: tuple[ColumnDecision, ...]
+    decisions: tuple[ColumnDecision, ...]
+    reasons: dict[str, tuple[str, ...]]
+    description: Description
+
+    def to_toml(self, command: str = "tfrecall run recipe.toml") -> str:
+        """The recipe with the reasons as comments.
+
+        Args:
+            command: the command that runs the file, for its first lines.
+        """
+        return _toml(self, command)
+
+    def config(self, overrides: list[str] | None = None) -> RunConfig:
+        """The configuration, as `load_config` would read it from the file."""
+        return config_from_text(self.to_toml(), self.name, overrides or [])
+
+    @property
+    def messages(self) -> list[str]:
+        """Everything that was inferred, one sentence a line."""
+        features = [*self.query, *self.candidate]
+        lines = [f"{_where(one)}{one.feature['type']}: {one.why}" for one in features if one.feature]
+        lines += [f"{_where(one)}left out: {one.why}" for one in self.decisions if one.feature is None]
+        return [*self.reasons["data"], *lines, *(f"split: {text}" for text in self.reasons["split"])]
+
+
+def _where(decision: ColumnDecision) -> str:
+    return f"{decision.table}.{decision.column}: "
+
+
+def _toml(proposal: Proposal, command: str) -> str:
     settings = proposal.settings
     parts = [
         *_comment(
@@ -37,7 +80,7 @@ def toml(proposal: "Proposal", command: str) -> str:
         *_features("query", proposal.query),
         *_features("candidate", proposal.candidate),
     ]
-    left_out = [judged for judged in proposal.judged if judged.feature is None]
+    left_out = [decision for decision in proposal.decisions if decision.feature is None]
     if left_out:
         parts += ["# Left out:"]
         parts += [
@@ -52,7 +95,7 @@ def toml(proposal: "Proposal", command: str) -> str:
 
 
 def value(given: Any) -> str:
-    """A value as TOML writes it, in one line.
+    """Writes a value as TOML, in one line.
 
     >>> value({"type": "text", "column": "title", "max_tokens": 10, "ks": [1, 2]})
     '{ type = "text", column = "title", max_tokens = 10, ks = [1, 2] }'
@@ -61,7 +104,7 @@ def value(given: Any) -> str:
         return "{ " + ", ".join(f"{_key(k)} = {value(v)}" for k, v in given.items()) + " }"
     if isinstance(given, list | tuple):
         return "[" + ", ".join(map(value, given)) + "]"
-    if isinstance(given, str):  # a text of TOML is one of JSON, which has no pairs of surrogates
+    if isinstance(given, str):  # TOML strings are JSON strings, without surrogate pairs
         return json.dumps(given, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(given)
 
@@ -74,7 +117,7 @@ def _pairs(section: Mapping[str, Any]) -> list[str]:
     return [f"{_key(name)} = {value(given)}" for name, given in section.items()]
 
 
-def _features(side: str, features: Iterable["Judged"]) -> list[str]:
+def _features(side: str, features: Iterable[ColumnDecision]) -> list[str]:
     lines = [f"{side} = ["]
     for one in features:
         lines += _comment(f"{one.column}: {one.why}", "    # ")
@@ -84,7 +127,7 @@ def _features(side: str, features: Iterable["Judged"]) -> list[str]:
     return [*lines, "]"]
 
 
-def _rest(one: "Judged") -> dict[str, Any]:
+def _rest(one: ColumnDecision) -> dict[str, Any]:
     return {
         name: given for name, given in (one.feature or {}).items() if name not in ("type", "column")
     }
@@ -101,5 +144,5 @@ def _comment(text: str, start: str = "# ") -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks and control characters, which a comment cannot hold."""
+    """Replaces line breaks and control characters, which a comment cannot hold, by blanks."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,82 @@
+"""Figures of a log, as `tr.data.describe` returns them."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfrecall.data.assembly import Columns
+from tfrecall.data.inspection.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Description:
+    """Figures of a log and its tables.
+
+    Rows without a user or an item count in `rows` only; all other figures stand on `usable_rows`.
+
+    Attributes:
+        name: name of the data in tables and reports.
+        columns: columns of the log by role.
+        guessed: a sentence for each role that was guessed.
+        refused: a sentence for each thing that `tr.data.read` would refuse; empty if there is none.
+        rows: rows of the log.
+        usable_rows: rows with a user and an item.
+        users, items: distinct users and items of the log.
+        density: share of all pairs of user and item that occur.
+        time: `first` and `last` moment (ISO 8601, UTC) and the `days` between; None if times cannot be read.
+        equal_times: share of events at the same time as another event of the same user; None without times.
+        exact_duplicates: rows that repeat an earlier row in every column.
+        repeated_share: share of events whose user had the same item before.
+        history_lengths: events a user: mean and quantiles.
+        single_event_users: users with one event.
+        popularity: events an item: mean, quantiles, Gini coefficient, shares of the most frequent.
+        rating: mean, quantiles and counts of the values; None without ratings.
+        missing: by table, ids of the log that the table lacks, and their events.
+        never_seen: by table, ids without an event.
+        profiles: figures of each column.
+        arrays: values behind the distributions: `history_lengths`, `popularity`, `seconds`, `ratings`.
+        advice: sentences on split, filters, seen items and data quality, the most important first.
+    """
+
+    name: str
+    columns: Columns
+    guessed: tuple[str, ...]
+    refused: tuple[str, ...]
+    rows: int
+    usable_rows: int
+    users: int
+    items: int
+    density: float
+    time: dict[str, Any] | None
+    equal_times: float | None
+    exact_duplicates: int
+    repeated_share: float
+    history_lengths: dict[str, float]
+    single_event_users: int
+    popularity: dict[str, float]
+    rating: dict[str, Any] | None
+    missing: dict[str, dict[str, int]]
+    never_seen: dict[str, int]
+    profiles: tuple[Profile, ...]
+    arrays: dict[str, np.ndarray] = field(repr=False)
+    advice: list[str] = field(default_factory=list)
+
+    @property
+    def all_times_equal(self) -> bool:
+        """Whether times do not order the events: there are none, or all are equal."""
+        return self.time is None or self.time["first"] == self.time["last"]
+
+    @property
+    def single_event_share(self) -> float:
+        """Share of users with one event."""
+        return self.single_event_users / max(1, self.users)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain form for JSON, without `arrays`."""
+        values = {name: value for name, value in vars(self).items() if name != "arrays"}
+        return {
+            **values,
+            "columns": self.columns._asdict(),
+            "profiles": [asdict(profile) for profile in self.profiles],
+        }
