@@ -32,8 +32,9 @@ SETTINGS = (
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 import numpy as np
-from tfrecall import checkpoint_file, cli
-original, left = checkpoint_file._add, [int(sys.argv.pop(1))]
+from tfrecall import cli
+from tfrecall.training import checkpoints
+original, left = checkpoints._add, [int(sys.argv.pop(1))]
 def add(archive, name, array):
     checksum = original(archive, name, array)
     left[0] -= name == "optimizer/0"
@@ -41,7 +42,7 @@ def add(archive, name, array):
         archive.fp.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     return checksum
-checkpoint_file._add = add
+checkpoints._add = add
 cli.main()
 """
 
@@ -92,11 +93,11 @@ def test_killed_at_several_moments_a_run_ends_like_one_left_alone(tmp_path):
     told = ended(cut)
     assert cut.returncode == -signal.SIGKILL, told[-2000:]
     assert "Resuming after epoch" in told
-    assert list((root / "checkpoints").glob(".writing-*"))
+    assert list((root / "checkpoints").glob(".*.unfinished"))
     # Six of the first fit, so the seventh is the refit's.
     told = killed_when(started(arguments), lambda: newest(root) >= 7)
     assert "(fit), checkpoint of " in told
-    assert not list((root / "checkpoints").glob(".writing-*"))
+    assert not list((root / "checkpoints").glob(".*.unfinished"))
     last = started(arguments)
     told = ended(last)
     assert last.returncode == 0, told[-2000:]

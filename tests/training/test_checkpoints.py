@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfrecall.errors import CheckpointError
-from tfrecall.training import checkpoints as checkpoint_file
+from tfrecall.training import checkpoints
 from tfrecall.training.checkpoints import Checkpoints, NotFiniteError, read_checkpoint, write_checkpoint
 
 ARRAYS = {
@@ -101,7 +101,7 @@ def test_a_shorter_file_is_refused(written, tmp_path_factory, data):
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_file, "FORMAT", 2)
+    monkeypatch.setattr(checkpoints, "FORMAT", 2)
     write_checkpoint(tmp_path / "c.npz", HEADER, ARRAYS.items())
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"format 2; this version reads 1"):
@@ -266,7 +266,7 @@ def test_another_process_does_without_and_says_so(tmp_path):
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-    (tmp_path / f"{checkpoint_file.WRITING}1234.npz").write_bytes(b"half")
+    (tmp_path / f".000007.npz.{12 * 'a'}.unfinished").write_bytes(b"half")
     with Kept(tmp_path) as kept:
         kept.save_epoch(1)
         assert names(tmp_path) == [".lock", "000001.npz"]

@@ -7,8 +7,6 @@ vectors.json    how to compare them, where they come from, size and SHA-256 of t
 """
 
 import json
-import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrecall.batch.parquet import blocks, parquet_stream
-from tfrecall.core.storage import describe
+from tfrecall.core.storage import describe, staged_directory
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.release.retriever import Release
 
@@ -52,22 +50,18 @@ def export_vectors(
         raise ConfigError('The column "vector" would stand beside the vectors under the same name.')
     directory = Path(out).absolute()
     _check_free(directory)
-    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
     try:
-        temporary.mkdir(parents=True)
-        _write_items(release, temporary / ITEMS, columns)
-        if users:
-            _write_users(release, temporary / USERS)
-        facts = _facts(release, temporary)
-        (temporary / FACTS).write_text(json.dumps(facts, indent=2), "utf-8")
-        _replace(temporary, directory)
+        with staged_directory(directory, replace=True) as staged:
+            _write_items(release, staged / ITEMS, columns)
+            if users:
+                _write_users(release, staged / USERS)
+            facts = _facts(release, staged)
+            (staged / FACTS).write_text(json.dumps(facts, indent=2), "utf-8")
     except OSError as error:
         raise ExportError(
             f"The vectors could not be written to {directory}: {error}. Check the permissions and the "
             "free space there."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return facts
 
 
@@ -142,18 +136,3 @@ def _facts(release: Release, directory: Path) -> dict[str, Any]:
         "users": len(release.people.rows) if (directory / USERS).exists() else 0,
         "files": {file.name: describe(file) for file in files},
     }
-
-
-def _replace(temporary: Path, directory: Path) -> None:
-    """Puts a directory in the place of another; for a moment between two renames neither is there."""
-    if not directory.exists():
-        temporary.rename(directory)
-        return
-    old = directory.with_name(f"{temporary.name}.old")
-    directory.rename(old)
-    try:
-        temporary.rename(directory)
-    except OSError:
-        old.rename(directory)
-        raise
-    shutil.rmtree(old)

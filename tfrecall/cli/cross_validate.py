@@ -24,6 +24,7 @@ from tfrecall.cli.options import (
     data_overrides,
     guarded,
 )
+from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ConfigError
 
 # What fits 80 columns beside model, mean and spread.
@@ -68,7 +69,7 @@ def cross_validate_recipe(
         from tfrecall.runs.cross_validation import cross_validate
 
         found = cross_validate(config, folds, Narrator()).to_dict()
-    out.write_text(json.dumps(found, indent=2), "utf-8")
+    write_atomically(out, json.dumps(found, indent=2))
     rule = f", {found['seen'].replace('_', ' ')}" if found["seen"] else ""
     show(
         {**found, "out": str(out)},

@@ -17,6 +17,7 @@ from tfrecall.cli.options import (
     guarded,
     recipes_app,
 )
+from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ConfigError
 
 
@@ -87,7 +88,7 @@ def _write(path: Path, text: str, force: bool) -> None:
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already. Name another with --out, or add --force.")
     try:
-        path.write_text(text, "utf-8")
+        write_atomically(path, text)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error}. Name another place with --out."

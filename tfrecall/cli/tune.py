@@ -23,6 +23,7 @@ from tfrecall.cli.options import (
     data_overrides,
     guarded,
 )
+from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ConfigError
 
 # Of a long search the table shows the best.
@@ -82,7 +83,7 @@ def tune_recipe(
         again = f"--study {study} goes on with the rest" if study else "with --study it could go on"
         narrator.note(f"Interrupted after {len(found.trials)} of {trials} trials; {again}.")
     best = with_settings(found.config, {"recipe": out.stem})
-    out.write_text(best.to_toml(), "utf-8")
+    write_atomically(out, best.to_toml())
     answer = {**found.to_dict(), "config": best.to_dict(), "out": str(out)}
     show(
         answer,

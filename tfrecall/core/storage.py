@@ -1,78 +1,102 @@
-"""Sizes and checksums: which file is the one that was written."""
+"""Files and directories written whole or not at all, their checksums, and locks among processes.
 
+Every writer of the package goes through `atomic_file` or `staged_directory`. Both write beside the target
+under a temporary name, bring contents and names to disk (`fsync` of files and directories) and rename: a
+reader, a crash or a power cut finds the old state or the new one, never a part. A process that is killed
+leaves a temporary name behind, which the next writer of the same target removes; those of live writers are
+locked and stay.
+"""
+
+import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tfrecall.errors import ReleaseError
 
+LOCK = ".lock"
+# Ends the temporary names; each begins with a dot, so that globs and TF Serving pass over it.
+_SUFFIX = ".unfinished"
+_HEX_DIGITS = 12
+_PIECE_BYTES = 1 << 20
 
-def sha256(file: Path) -> str:
-    """Checksum of a file's contents, read in pieces."""
+
+def sha256(stream: IO[bytes]) -> str:
+    """Checksum of the rest of a stream, read in pieces."""
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
+    while piece := stream.read(_PIECE_BYTES):
+        digest.update(piece)
     return digest.hexdigest()
+
+
+def file_sha256(file: Path) -> str:
+    """Checksum of the contents of a file."""
+    with file.open("rb") as stream:
+        return sha256(stream)
 
 
 def describe(file: Path) -> dict[str, Any]:
     """Size and checksum of a file, for a manifest."""
-    return {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    return {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
 
 
 def check_file(file: Path, facts: dict[str, Any], *, contents: bool = True) -> None:
-    """Refuses a file that is not there or not the one that was described.
+    """Compares a file with its description.
 
     Args:
         file: the file.
-        facts: what `describe` said of it.
+        facts: the description, from `describe`.
         contents: whether to compare checksums, which reads the file; sizes are always compared.
 
     Raises:
-        ReleaseError: naming the file.
+        ReleaseError: naming the file that is missing, unreadable, truncated or altered.
     """
-    if not file.is_file():
-        raise ReleaseError(f"{file} is missing. Export again or copy it again.")
-    size = file.stat().st_size
-    if size != facts["bytes"]:
-        raise ReleaseError(
-            f"{file} is truncated or altered: it has {size} bytes where the manifest says "
-            f"{facts['bytes']}. Export again or copy it again."
-        )
-    if contents and sha256(file) != facts["sha256"]:
+    try:
+        if not file.is_file():
+            raise ReleaseError(f"{file} is missing. Export again or copy it again.")
+        size = file.stat().st_size
+        if size != facts["bytes"]:
+            raise ReleaseError(
+                f"{file} is truncated or altered: it has {size} bytes where the manifest says "
+                f"{facts['bytes']}. Export again or copy it again."
+            )
+        altered = contents and file_sha256(file) != facts["sha256"]
+    except OSError as error:
+        raise ReleaseError(f"{file} cannot be read: {error}. Check its permissions.") from error
+    if altered:
         raise ReleaseError(
             f"{file} was altered: its SHA-256 differs from the manifest. Export again or copy it again."
         )
 
 
-def own_checksum(manifest: dict[str, Any]) -> str:
-    """Of everything in a manifest but the checksum itself, however it is indented."""
+def manifest_checksum(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest without its own key `sha256`, the same however the file is indented."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    # Once through JSON, so that what will be read back gives the same.
+    # A round trip through JSON first: tuples, integer keys and floats are then what a reader will get.
     text = json.dumps(json.loads(json.dumps(rest)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-LOCK = ".lock"
 
 
 @contextmanager
 def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds the lock of a directory, among all processes that see its file system.
 
+    The lock goes with its holder, even a killed one.
+
     Args:
         directory: where the lock file lies.
-        wait: whether to wait for who has it now.
+        wait: whether to wait for another holder.
 
     Raises:
-        BlockingIOError: if another has it and `wait` is False.
+        BlockingIOError: if another holds it and `wait` is False.
         OSError: if the directory cannot be written, or its file system has no locks.
     """
     file = directory / LOCK
@@ -80,7 +104,7 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # Whoever had it before may have removed the file: that lock keeps nobody out.
+            # The holder before may have removed the file: a lock on a removed file keeps nobody out.
             if _is_open(descriptor, file):
                 yield
                 return
@@ -88,22 +112,193 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextmanager
+def atomic_file(file: Path) -> Iterator[IO[bytes]]:
+    """Opens a binary stream whose contents become the file when the block ends well.
+
+    The directory is made if it is missing. After an exception, in the block or here, the file is as before.
+
+    Args:
+        file: the target.
+
+    Raises:
+        OSError: if it cannot be written, or is a directory.
+
+    Example:
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp(), "answer.txt")
+    >>> with atomic_file(target) as stream:
+    ...     _ = stream.write(b"42")
+    ...     there_already = target.exists()
+    >>> there_already, target.read_text()
+    (False, '42')
+    """
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a directory", str(file))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(file.parent, file.name)
+    temporary = _temporary(file)
+    try:
+        with _create_locked(temporary) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            # Inside the block: closing ends the lock, and an unlocked temporary file may be swept.
+            os.replace(temporary, file)
+        _sync_directory(file.parent)
+    finally:
+        with suppress(OSError):  # a full or vanished disk must not hide the first error
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Replaces a text file in one step, in UTF-8.
+
+    Raises:
+        OSError: if it cannot be written; the text before stays.
+    """
+    with atomic_file(file) as stream:
+        stream.write(text.encode())
+
+
+@contextmanager
+def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Gives a new directory that becomes the target when the block ends well, and vanishes otherwise.
+
+    Parents are made if they are missing. Between the two renames that replace a directory neither is there;
+    the next writer puts back the old one if the process was killed in that moment.
+
+    Args:
+        target: the directory to be.
+        replace: whether it may exist already.
+
+    Raises:
+        FileExistsError: if the target exists and `replace` is False.
+        OSError: if it cannot be written.
+
+    Example:
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp(), "index")
+    >>> with staged_directory(target) as staged:
+    ...     _ = (staged / "ids.txt").write_text("a")
+    >>> [file.name for file in target.iterdir()]
+    ['ids.txt']
+    """
+    with scratch_directory(target) as scratch:
+        staged, before = scratch / "new", scratch / "old"
+        staged.mkdir()
+        yield staged
+        sync_tree(staged)
+        if target.exists() and not replace:
+            raise FileExistsError(errno.EEXIST, "it exists already", str(target))
+        try:
+            if target.exists():
+                os.rename(target, before)
+            os.rename(staged, target)
+        except BaseException:
+            if before.exists() and not target.exists():
+                os.rename(before, target)
+            raise
+        _sync_directory(target.parent)
+
+
+@contextmanager
+def scratch_directory(target: Path) -> Iterator[Path]:
+    """Gives a directory beside the target, locked as long as it is in use and gone afterwards.
+
+    Args:
+        target: names the scratch directory; need not exist.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(target.parent, target.name)
+    scratch = _temporary(target)
+    try:
+        with ExitStack() as stack:
+            while True:
+                scratch.mkdir(exist_ok=True)
+                try:
+                    stack.enter_context(locked(scratch))
+                    break
+                except FileNotFoundError:  # swept by another writer before it was locked: once more
+                    continue
+                except OSError:  # no locks on this file system: others then leave the directory alone
+                    break
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_unfinished(folder: Path, name: str | None = None) -> None:
+    """Removes temporary files and directories of writers that were killed.
+
+    Args:
+        folder: where the targets lie.
+        name: of the target; None for all in the folder.
+    """
+    prefix = "*" if name is None else glob.escape(name)
+    pattern = f".{prefix}.{'[0-9a-f]' * _HEX_DIGITS}{_SUFFIX}"
+    for path in folder.glob(pattern):
+        # Locked by a live writer, just removed by a colleague, or on a file system without locks.
+        with suppress(OSError):
+            _remove_dead_directory(path) if path.is_dir() else _remove_dead_file(path)
+
+
+def sync_tree(directory: Path) -> None:
+    """Brings all files of a directory and their names to disk, those of its subdirectories too."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as stream:
+                os.fsync(stream.fileno())
+        _sync_directory(Path(folder))
+
+
+def _sync_directory(directory: Path) -> None:
+    """Brings the names in a directory to disk: a rename outlives a power cut only after this."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:_HEX_DIGITS]}{_SUFFIX}")
+
+
+def _create_locked(temporary: Path) -> IO[bytes]:
+    """Opens a new file and locks it by its own descriptor, so that no other writer sweeps it."""
+    while True:
+        stream = temporary.open("xb")
+        with suppress(OSError):  # no locks on this file system: others then leave the file alone
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
+        if _is_open(stream.fileno(), temporary):
+            return stream
+        stream.close()  # swept between opening and locking: once more
+
+
 def _is_open(descriptor: int, file: Path) -> bool:
+    """Whether a name still stands for the file behind a descriptor."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
     except FileNotFoundError:
         return False
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Replaces a file in one step: readers see the old text or the new, never a part."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _remove_dead_file(path: Path) -> None:
+    with path.open("rb+") as stream:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+
+
+def _remove_dead_directory(path: Path) -> None:
+    with locked(path, wait=False):
+        before = path / "old"
+        target = path.with_name(path.name[1 : -len(_SUFFIX) - _HEX_DIGITS - 1])
+        if before.exists() and not target.exists():  # killed between the two renames
+            os.rename(before, target)
+        shutil.rmtree(path, ignore_errors=True)

@@ -5,17 +5,12 @@
     ids.parquet    column `item_id`, in row order
     manifest.json  format, sizes and SHA-256 of the files, metric, tuning table, model fingerprint
 
-The manifest carries a checksum of itself. A bundle appears whole or not at all: it is written into
-a temporary directory beside its place and renamed.
+The manifest carries a checksum of itself. A bundle appears whole or not at all.
 """
 
 import json
-import os
 import platform
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall.core.storage import check_file, describe, own_checksum
+from tfrecall.core.storage import check_file, describe, manifest_checksum, staged_directory
 from tfrecall.errors import ConfigError, ExportError, ReleaseError, nearest
 from tfrecall.index.annoy import Annoy, AnnoyIndex, open_forest
 from tfrecall.index.exact import Exact, ExactIndex
@@ -49,7 +44,7 @@ def write_manifest(directory: Path, facts: dict[str, Any], files: list[str]) -> 
         **facts,
         "files": {name: describe(directory / name) for name in files},
     }
-    manifest["sha256"] = own_checksum(manifest)
+    manifest["sha256"] = manifest_checksum(manifest)
     text = json.dumps(manifest, indent=2) + "\n"
     (directory / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -81,7 +76,7 @@ def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
             f"{path} has format version {manifest.get('format_version')!r}; this version of "
             f"tfrecall reads {FORMAT_VERSION}. Export again, or use the version that wrote it."
         )
-    if manifest.get("sha256") != own_checksum(manifest):
+    if manifest.get("sha256") != manifest_checksum(manifest):
         raise ReleaseError(f"{path} was altered: its checksum is another one. Export again.")
     if model is not None and manifest["model"] != model:
         raise ReleaseError(
@@ -195,17 +190,28 @@ def write_bundle(
     exact = Exact().build(vectors, ids)
     index = None if annoy is None else annoy.build_over(exact, tuning_queries)
     facts = {**_facts(exact, index, model), "interests": interests}
-    with _renamed_when_done(directory) as unfinished:
-        np.save(unfinished / VECTORS, exact.vectors)
-        pl.DataFrame({ID_COLUMN: pl.Series(exact.ids.tolist(), dtype=pl.String)}).write_parquet(
-            unfinished / IDS
-        )
-        if index is not None:
-            index.forest.save(str(unfinished / FOREST))
-            index.forest.unload()  # `save` maps the file, and a mapped file pins its directory
-        files = [VECTORS, IDS] + ([] if index is None else [FOREST])
-        write_manifest(unfinished, facts, files)
+    try:
+        with staged_directory(directory) as staged:
+            _write_files(staged, exact, index, facts)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ExportError(
+            f"The index bundle {directory} could not be written: {error}. "
+            "Check the permissions and the free space there."
+        ) from error
     return load_bundle(directory, verify=False, model=model)
+
+
+def _write_files(
+    directory: Path, exact: ExactIndex, index: AnnoyIndex | None, facts: dict[str, Any]
+) -> None:
+    np.save(directory / VECTORS, exact.vectors)
+    ids = pl.Series(exact.ids.tolist(), dtype=pl.String)
+    pl.DataFrame({ID_COLUMN: ids}).write_parquet(directory / IDS)
+    if index is not None:
+        index.forest.save(str(directory / FOREST))
+        index.forest.unload()  # `save` maps the file, and a mapped file pins its directory
+    files = [VECTORS, IDS] + ([] if index is None else [FOREST])
+    write_manifest(directory, facts, files)
 
 
 def load_bundle(
@@ -233,23 +239,6 @@ def load_bundle(
     exact = _open_exact(directory, manifest, mmap)
     annoy = None if manifest["annoy"] is None else _open_annoy(directory, manifest["annoy"], exact)
     return Bundle(exact, annoy, manifest)
-
-
-@contextmanager
-def _renamed_when_done(directory: Path) -> Iterator[Path]:
-    """A new directory beside `directory` that takes its place, or vanishes after any failure."""
-    unfinished = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:12]}.tmp"
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        os.rename(unfinished, directory)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ExportError(
-            f"The index bundle {directory} could not be written: {error}. "
-            "Check the permissions and the free space there."
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _facts(exact: ExactIndex, index: AnnoyIndex | None, model: str | None) -> dict[str, Any]:

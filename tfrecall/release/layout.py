@@ -28,7 +28,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tfrecall.core.storage import LOCK, describe, locked, own_checksum, write_atomically
+from tfrecall.core.storage import LOCK, describe, locked, manifest_checksum, write_atomically
 from tfrecall.errors import ExportError, ReleaseError
 from tfrecall.release.manifest import FORMAT, MANIFEST, manifest_file, read_manifest, versions
 
@@ -120,7 +120,7 @@ def _complete(manifest: dict[str, Any], version: int, files: dict[str, Any]) -> 
         for name, facts in described.items()
     }
     whole = {"format": FORMAT, "version": version, **manifest, "files": named}
-    return {**whole, "sha256": own_checksum(whole)}
+    return {**whole, "sha256": manifest_checksum(whole)}
 
 
 def _install(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tfrecall.core.storage import check_file, own_checksum
+from tfrecall.core.storage import check_file, manifest_checksum
 from tfrecall.errors import ReleaseError
 
 FORMAT = 1
@@ -39,7 +39,7 @@ def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
         raise ReleaseError(
             f"{file} is of format {found!r}; this version of tfrecall reads format {FORMAT}. Export again."
         )
-    if manifest.get("sha256") != own_checksum(manifest):
+    if manifest.get("sha256") != manifest_checksum(manifest):
         raise ReleaseError(f"{file} was altered: its checksum is another one. Export or copy it again.")
     if version not in (None, manifest["version"]):
         raise ReleaseError(

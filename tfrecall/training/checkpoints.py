@@ -3,9 +3,7 @@
 import datetime
 import hashlib
 import json
-import os
 import time
-import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -16,12 +14,17 @@ from typing import IO, Any
 
 import numpy as np
 
-from tfrecall.core.storage import LOCK, locked, own_checksum
+from tfrecall.core.storage import (
+    LOCK,
+    atomic_file,
+    locked,
+    manifest_checksum,
+    remove_unfinished,
+    sha256,
+)
 from tfrecall.errors import CheckpointError
 
 FORMAT = 1
-# Begins the names of files that are being written; a killed process leaves one behind.
-WRITING = ".writing-"
 _HEADER = "header.json"
 
 
@@ -65,19 +68,10 @@ def write_checkpoint(
         OSError: if it cannot be written; what bears the name now stays.
         NotFiniteError: if an array holds NaN or infinity.
     """
-    temporary = file.with_name(f"{WRITING}{uuid.uuid4().hex[:12]}.npz")
-    try:
-        with temporary.open("wb") as raw:
-            with zipfile.ZipFile(raw, "w") as archive:
-                checksums = {name: _add(archive, name, array) for name, array in arrays}
-                whole = {"format": FORMAT, **header, "arrays": checksums}
-                archive.writestr(_HEADER, json.dumps({**whole, "sha256": own_checksum(whole)}))
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(temporary, file)
-        _bring_to_disk(file.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(file) as stream, zipfile.ZipFile(stream, "w") as archive:
+        checksums = {name: _add(archive, name, array) for name, array in arrays}
+        whole = {"format": FORMAT, **header, "arrays": checksums}
+        archive.writestr(_HEADER, json.dumps({**whole, "sha256": manifest_checksum(whole)}))
 
 
 def read_checkpoint(file: Path) -> CheckpointFile:
@@ -89,11 +83,11 @@ def read_checkpoint(file: Path) -> CheckpointFile:
     try:
         with zipfile.ZipFile(file) as archive:
             header = json.loads(archive.read(_HEADER))
-            if header["sha256"] != own_checksum(header):
+            if header["sha256"] != manifest_checksum(header):
                 raise ValueError("its header is not the one that was written")
             for name, checksum in header["arrays"].items():
                 with archive.open(f"{name}.npy") as stream:
-                    if _sha256(stream) != checksum:
+                    if sha256(stream) != checksum:
                         raise ValueError(f"{name} is not what was written")
     except Exception as error:  # a damaged archive raises whatever its wrong bytes lead to
         raise CheckpointError(f"The checkpoint {file} is damaged: {error}.") from error
@@ -125,22 +119,6 @@ def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> str:
         hashing = _Hashing(stream)
         np.lib.format.write_array(hashing, np.asanyarray(array), allow_pickle=False)
     return hashing.digest.hexdigest()
-
-
-def _sha256(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while piece := stream.read(1 << 20):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _bring_to_disk(folder: Path) -> None:
-    """Sees to it that a renaming outlives a loss of power, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 KEPT = 2
@@ -323,8 +301,7 @@ class Checkpoints:
                 )
                 self._is_mine = False
             if self._is_mine:
-                for file in self.folder.glob(f"{WRITING}*"):
-                    file.unlink(missing_ok=True)
+                remove_unfinished(self.folder)
         return self._is_mine
 
     def _files(self) -> list[Path]:

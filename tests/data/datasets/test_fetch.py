@@ -97,7 +97,7 @@ def test_an_interrupted_fetch_leaves_nothing(tmp_path, sources, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache, "sha256", interrupt)
+    monkeypatch.setattr(cache, "file_sha256", interrupt)
     with pytest.raises(KeyboardInterrupt):
         fetch(cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []

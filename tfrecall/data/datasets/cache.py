@@ -2,14 +2,13 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
 import polars as pl
 
-from tfrecall.core.storage import sha256
+from tfrecall.core.storage import file_sha256, staged_directory
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
@@ -30,23 +29,19 @@ def store(folder: Path, data: Interactions, source: str, tried: Sequence[str] = 
         source: where the data came from, in words.
         tried: what the sources that were asked before said.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        new = Path(scratch) / "new"
-        new.mkdir()
+    # A damaged one may be there, or one that another process has just finished.
+    with staged_directory(folder, replace=True) as staged:
         for table in TABLES:
-            getattr(data, table).write_parquet(new / f"{table}.parquet")
+            getattr(data, table).write_parquet(staged / f"{table}.parquet")
         about = {
             "source": source,
             "tried": list(tried),
             "notes": list(data.notes),
             **data.describe(),
-            "sha256": {file.name: sha256(file) for file in sorted(new.iterdir())},
+            "sha256": {file.name: file_sha256(file) for file in sorted(staged.iterdir())},
         }
-        (new / SOURCE).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        if folder.exists():  # a damaged one, or one that another process has just finished
-            os.replace(folder, Path(scratch) / "old")
-        os.replace(new, folder)
+        text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+        (staged / SOURCE).write_text(text, "utf-8")
 
 
 def load(folder: Path) -> Interactions:
@@ -58,7 +53,7 @@ def load(folder: Path) -> Interactions:
     try:
         about = json.loads((folder / SOURCE).read_text("utf-8"))
         for name, expected in about["sha256"].items():
-            if sha256(folder / name) != expected:
+            if file_sha256(folder / name) != expected:
                 raise DataError(f"{folder / name} is not as it was written; delete {folder}.")
         log, users, items = (pl.read_parquet(folder / f"{table}.parquet") for table in TABLES)
         return Interactions(log, users, items, about["name"], tuple(about["notes"]))
