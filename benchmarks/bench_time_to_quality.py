@@ -60,7 +60,7 @@ def share_found(queries: np.ndarray, candidates: np.ndarray, rows: np.ndarray) -
 config = load_config(
     "two_tower_ml100k", [f"data.folder='{movielens_folder()}'"] * bool(movielens_folder())
 )
-prepared = prepare(config, note=lambda text: None)
+prepared = prepare(config)
 train, validation = prepared.train, prepared.validation
 
 

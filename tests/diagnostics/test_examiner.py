@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from tests.progress import RecordedProgress
 from tests.tiny import tiny_interactions
 from tfrecall._keras import tf
 from tfrecall.config.recipes import config_from_dict
@@ -49,20 +50,20 @@ def parts():
 def learned(parts):
     """A model that has learned, and the examiner that stood by."""
     config = configured()
-    model, examiner = make_model(config), Examiner(config, note=lambda text: None)
+    model, examiner = make_model(config), Examiner(config)
     fit(model, parts[0], epochs=10, batch_size=64, callbacks=examiner.callbacks(), verbose=0)
     return model, examiner
 
 
 def examined(model, parts, config=None, examiner=None):
     """All that is said of a model on a log, and what the listener heard."""
-    heard = []
-    examiner = examiner or Examiner(config or configured(), heard.append)
+    progress = RecordedProgress()
+    examiner = examiner or Examiner(config or configured(), progress)
     examiner.examine_data(*parts)
     examiner.examine_fit(model, *parts, HISTORY, 2)
     examiner.examine_model(model, parts[0])
     examiner.examine_test(evaluate(model, parts[1], seen=parts[0], ks=(1, 5, 10)), parts[0])
-    return examiner.findings, heard
+    return examiner.findings, progress.notes
 
 
 def test_nothing_is_said_of_a_run_that_is_well(learned, parts):
@@ -120,22 +121,22 @@ def test_a_leak_is_told_before_training(parts):
     config = config_from_dict(
         {"recipe": "tiny", "schema": {**SCHEMA, "query": [{"type": "categorical", "column": "page"}]}}
     )
-    heard = []
-    examiner = Examiner(config, heard.append)
+    progress = RecordedProgress()
+    examiner = Examiner(config, progress)
     examiner.examine_data(data, None)
     examiner.examine_data(data, None)
-    assert len(heard) == 1, "each finding is told once"
-    assert heard[0].startswith('Warning: The value of "page" alone names the item in 100%')
+    assert len(progress.notes) == 1, "each finding is told once"
+    assert progress.notes[0].startswith('Warning: The value of "page" alone names the item in 100%')
 
 
 def test_curves_are_read_with_the_settings_of_the_run(learned, parts):
     monitor = "factorized_top_k/top_5_categorical_accuracy"
     history = {"loss": [3.0, 2.0], f"val_{monitor}": [0.1, 0.2]}
     for epochs, patience, said in ((2, 3, ["best_epoch_is_last"]), (9, 3, []), (2, None, [])):
-        examiner = Examiner(configured(epochs=epochs, patience=patience), lambda text: None)
+        examiner = Examiner(configured(epochs=epochs, patience=patience))
         examiner.examine_fit(learned[0], *parts, history, 2)
         assert [finding.name for finding in examiner.findings] == said
-    examiner = Examiner(configured(), lambda text: None)
+    examiner = Examiner(configured())
     examiner.examine_fit(learned[0], parts[0], None, {"loss": [3.0, 3.0]}, 2)
     assert [finding.name for finding in examiner.findings] == ["never_learned"]
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from tests.cli.test_cli import ask
+from tests.progress import RecordedProgress
 from tests.report.helpers import Page, a_retriever
 from tests.report.test_run_page import assert_alone
 from tfrecall.baselines import ease
@@ -260,7 +261,7 @@ def releases_of(*configs):
 
     made = {}
     for name, config in zip("ab", configs, strict=True):
-        known = prepare(config_from_dict(config), lambda text: None).known
+        known = prepare(config_from_dict(config)).known
         facts = {"fingerprint": known.fingerprint, "train_rows": len(known), "items": 40}
         made[name] = SimpleNamespace(manifest={"config": config, "data": facts})
     return made
@@ -268,11 +269,11 @@ def releases_of(*configs):
 
 def test_equal_data_and_split_give_the_rows_of_the_first(log_file):
     made = releases_of(a_config(log_file), a_config(log_file, model={"layer_sizes": [3]}))
-    heard = []
-    prepared, config = same_rows(made, note=heard.append)
+    progress = RecordedProgress()
+    prepared, config = same_rows(made, progress=progress)
     assert len(prepared.test) == 180
     assert config.recipe == "r"
-    assert not any("not the data" in text for text in heard)
+    assert not any("not the data" in text for text in progress.notes)
 
 
 def test_other_training_rows_are_refused_by_the_setting(log_file):
@@ -312,12 +313,12 @@ def test_other_test_rows_after_the_same_training_rows_are_refused(log_file, tiny
 def test_moved_files_are_named_and_changed_ones_are_said(log_file, tiny_log, tmp_path):
     made = releases_of(a_config(log_file), a_config(log_file))
     moved = log_file.rename(tmp_path / "moved.csv")
-    heard = []
-    prepared, _ = same_rows(made, {"source": str(moved)}, heard.append)
+    progress = RecordedProgress()
+    prepared, _ = same_rows(made, {"source": str(moved)}, progress)
     assert len(prepared.test) == 180
     tiny_log.log[5:].write_csv(moved)
-    same_rows(made, {"source": str(moved)}, heard.append)
-    assert heard[-1].startswith("These are not the data of the runs")
+    same_rows(made, {"source": str(moved)}, progress)
+    assert progress.notes[-1].startswith("These are not the data of the runs")
 
 
 def test_a_release_without_a_configuration_is_named(log_file):
@@ -338,7 +339,7 @@ def saved(log_file, tmp_path):
     from tfrecall.runs.preparation import prepare
 
     config = config_from_dict(a_config(log_file, evaluation={"ks": (5, 10), "baselines": ("user_cf",)}))
-    known = prepare(config, lambda text: None).known
+    known = prepare(config).known
     facts = {"config": config.to_dict(), "data": {"fingerprint": known.fingerprint, "train_rows": 720}}
     ItemCF(3).fit(known).save(tmp_path / "mine", exclude_seen=False, facts=facts)
     ItemCF().fit(known).save(tmp_path / "bare")

@@ -30,4 +30,4 @@ def test_an_event_logged_twice_is_refused_before_training(tmp_path):
         export={"k": 2},
     )
     with pytest.raises(DataError, match=r'keep one \(filters.duplicates = "first"\)'):
-        prepare(config, lambda text: None)
+        prepare(config)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.helpers import TableModel, make_log
+from tests.progress import RecordedProgress
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.evaluation import rank
 from tfrecall.evaluation.metrics import MISS
@@ -109,12 +110,12 @@ def test_ranks_come_in_the_order_of_the_test_log_whatever_the_block() -> None:
 def test_each_row_is_asked_once_in_blocks_and_without_its_outcome() -> None:
     test = make_log([("ann", "a", 0), ("bob", "b", 0), ("ann", "b", 1)])
     model = TableModel("ab", np.zeros((3, 2)))
-    done = []
-    rank(model, test, seen=NOTHING, block_size=2, progress=lambda *news: done.append(news))
+    progress = RecordedProgress()
+    rank(model, test, seen=NOTHING, block_size=2, progress=progress)
     assert [block.height for block in model.asked] == [2, 1]
     assert sorted(row for block in model.asked for row in block["row"]) == [0, 1, 2]
     assert model.asked[0].columns == ["user_id", "timestamp", "row"]
-    assert done == [("table", 2, 3), ("table", 3, 3)]
+    assert progress.counts == [("table", 2, 3, "rows"), ("table", 3, 3, "rows")]
 
 
 def test_nan_is_refused_with_the_name_of_the_model() -> None:

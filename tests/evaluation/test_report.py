@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.helpers import TableModel, make_log
+from tests.progress import RecordedProgress
 from tfrecall.baselines.popularity import Popularity
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, evaluate
@@ -108,9 +109,9 @@ def test_baselines_of_one_name_are_refused() -> None:
 
 
 def test_progress_names_each_model() -> None:
-    news = []
-    evaluate(MODEL, TEST, seen=SEEN, progress=lambda *told: news.append(told))
-    assert news == [("mine", 3, 3), ("popularity", 3, 3), ("item_cf", 3, 3)]
+    progress = RecordedProgress()
+    evaluate(MODEL, TEST, seen=SEEN, progress=progress)
+    assert progress.counts == [(name, 3, 3, "rows") for name in ("mine", "popularity", "item_cf")]
 
 
 def test_a_log_of_seen_rows_may_be_empty() -> None:

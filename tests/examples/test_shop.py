@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.progress import RecordedProgress
 from tfrecall.config.inference import propose
 from tfrecall.config.recipes import load_config
 from tfrecall.runs.preparation import prepare
@@ -33,9 +34,9 @@ def test_the_files_are_small():
 
 def test_the_recipe_fits_the_files(at_root):
     config = load_config("examples/shop/shop.toml")
-    notes = []
-    prepared = prepare(config, notes.append)
-    assert any(note.startswith("min_item_interactions=5 left out") for note in notes)
+    progress = RecordedProgress()
+    prepared = prepare(config, progress)
+    assert any(note.startswith("min_item_interactions=5 left out") for note in progress.notes)
     assert prepared.known.items.height == 491  # of 499 that were bought, 8 less than five times
     assert prepared.known.items["tags"].dtype.is_nested()
     assert len(prepared.known) + len(prepared.test) > 30_000

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.integration.runs import write_files
+from tests.progress import RecordedProgress
 from tests.tiny import tiny_interactions
 from tfrecall.cli import app
 
@@ -146,11 +147,11 @@ def test_items_that_the_table_lacks_may_be_added_or_dropped_on_request(tmp_path)
     arguments = write_files(tmp_path, items=ITEMS[5:])
     settings = [f"data.{key}={tmp_path}/{key}.parquet" for key in ("users", "items")]
     settings.append(f"data.source={tmp_path}/log.csv")
-    notes = []
+    progress = RecordedProgress()
     for policy, items in (("add", 40), ("drop", 35)):
         config = load_config(arguments[0], [*settings, f"data.missing_items={policy}"])
-        assert prepare(config, notes.append).known.items.height == items
-    assert sum("5 items of the log" in note for note in notes) >= 2
+        assert prepare(config, progress).known.items.height == items
+    assert sum("5 items of the log" in note for note in progress.notes) >= 2
 
 
 def test_baselines_that_cannot_be_fitted_are_refused_before_training(tmp_path, monkeypatch):

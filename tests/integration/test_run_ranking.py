@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from tests.progress import RecordedProgress
 from tests.tiny_ratings import rating_interactions
 from tfrecall.cli import app
 from tfrecall.config.recipes import load_config
 from tfrecall.errors import ConfigError
-from tfrecall.runs.listener import Silent
 from tfrecall.runs.ranking import judge_of, run_ranking
 from tfrecall.runs.retrieval import run
 
@@ -52,16 +52,6 @@ monitor = "rmse"
 patience = 2
 refit = true
 """
-
-
-class Said(Silent):
-    """Keeps what a run says."""
-
-    def __init__(self, texts):
-        self.texts = texts
-
-    def note(self, text):
-        self.texts.append(text)
 
 
 def write_files(folder, **columns):
@@ -177,10 +167,12 @@ def test_a_ranker_begins_with_the_release_of_a_retriever(tmp_path):
     monitor = "training.monitor=factorized_top_k/top_5_categorical_accuracy"
     config = load_config(str(retriever), [source, "training.epochs=2", "export.k=5", monitor])
     run(config, tmp_path / "towers")
-    said = []
+    progress = RecordedProgress()
     config = load_config(recipe, [source, f"model.start_from='{tmp_path / 'towers'}'"])
-    outcome = run_ranking(config, tmp_path / "out", Said(said))
-    assert sum("begin with the vectors" in text for text in said) == 2  # the fit, and the refit
+    outcome = run_ranking(config, tmp_path / "out", progress)
+    assert (
+        sum("begin with the vectors" in text for text in progress.notes) == 2
+    )  # the fit, and the refit
     assert outcome.metrics["test"]["rmse"] < outcome.metrics["baselines"]["mean"]["rmse"]
 
 

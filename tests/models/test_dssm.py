@@ -6,6 +6,7 @@ import pytest
 
 from tests.tiny_histories import SCHEMA as HISTORIES
 from tfrecall._keras import keras, tf
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.data import Interactions, split_random, synthetic
 from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
@@ -106,7 +107,7 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(task, tm
     def weights(epochs, root):
         copy = keras.layers.deserialize(keras.layers.serialize(task))
         model = DSSM(SCHEMA, [8], task=copy, name="m")
-        with Checkpoints(root, seconds=0, note=lambda _: None) as kept:
+        with Checkpoints(root, seconds=0, progress=ProgressReporter()) as kept:
             kept.belongs_to = {"the": "same"}
             fit(model, *PARTS, epochs=epochs, patience=None, monitor="auc", checkpoints=kept,
                 batch_size=128, verbose=0)  # fmt: skip

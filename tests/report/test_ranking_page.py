@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from tests.progress import RecordedProgress
 from tests.report.helpers import Page
 from tests.report.test_run_page import EVIL, assert_alone
 from tests.tiny_ratings import rating_interactions
@@ -160,10 +161,10 @@ def test_texts_of_data_are_never_markup():
 
 
 def test_an_error_in_a_picture_costs_a_note_and_not_the_run(run):
-    heard = []
-    page = Page(drawn_ranking({"recipe": "x"}, run[1], heard.append))
+    progress = RecordedProgress()
+    page = Page(drawn_ranking({"recipe": "x"}, run[1], progress))
     assert "KeyError" in page.text
-    assert "not affected" in heard[0]
+    assert "not affected" in progress.notes[0]
 
 
 def test_bars_are_as_high_as_their_values():

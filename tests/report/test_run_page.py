@@ -5,6 +5,7 @@ import re
 import polars as pl
 import pytest
 
+from tests.progress import RecordedProgress
 from tests.report.helpers import Page, a_subject
 from tfrecall.errors import ExportError
 from tfrecall.report import drawn, run_page, write_page
@@ -152,14 +153,14 @@ def test_without_baselines_titles_or_tuning_there_is_a_page(tiny_log):
 
 
 def test_an_error_in_a_picture_costs_a_note_and_not_the_run():
-    heard = []
+    progress = RecordedProgress()
 
     def broken():
         raise ZeroDivisionError("<b>no items</b>")
 
-    page = Page(drawn(broken, heard.append))
+    page = Page(drawn(broken, progress))
     assert "ZeroDivisionError: <b>no items</b>" in page.text
-    assert "not affected" in heard[0]
+    assert "not affected" in progress.notes[0]
 
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path):

@@ -33,7 +33,7 @@ def scripted(monkeypatch):
     def script(*values):
         parts = []
 
-        def judged(config, prepared, seen, listener):
+        def judged(config, prepared, seen, progress):
             parts.append(prepared)
             value = values[len(parts) - 1]
             return {"ranker": {"rmse": value}, "mean": {"rmse": value + 1}}, len(parts)

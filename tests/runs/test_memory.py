@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from tests.progress import RecordedProgress
 from tfrecall.config.recipes import config_from_dict
 from tfrecall.config.run import RunConfig
 from tfrecall.core.memory import available_bytes
@@ -36,19 +37,19 @@ def config(*candidate, query=(), **training) -> RunConfig:
 
 
 def test_ten_million_items_are_allowed_where_they_fit_and_refused_where_not():
-    data, notes = data_of(10_000_000), []
+    data, progress = data_of(10_000_000), RecordedProgress()
     # Weights and two slots of Adam: 10M x 64 x 4 bytes x 3 = 7.68 GB, beside ids and vectors.
     with pytest.raises(
         DataError, match=r"takes at least 1\d\.\d GB of memory, and 4\.0 GB are free"
     ) as error:
-        check_memory(config(), data, notes.append, available=4 * 10**9)
+        check_memory(config(), data, progress, available=4 * 10**9)
     assert "embeddings of 10,000,000 items" in str(error.value)
     assert "filters.min_item_interactions" in str(error.value)
-    check_memory(config(), data, notes.append, available=15 * 10**9)
-    assert "may not fit" in notes[-1]
-    check_memory(config(), data, notes.append, available=64 * 10**9)
-    assert notes[-1].startswith("This run takes about 2")
-    assert "64.0 GB are free" in notes[-1]
+    check_memory(config(), data, progress, available=15 * 10**9)
+    assert "may not fit" in progress.notes[-1]
+    check_memory(config(), data, progress, available=64 * 10**9)
+    assert progress.notes[-1].startswith("This run takes about 2")
+    assert "64.0 GB are free" in progress.notes[-1]
 
 
 def test_the_frequent_items_alone_take_less():
@@ -75,9 +76,9 @@ def test_vectors_are_as_long_as_the_last_layer_or_the_embeddings():
 
 
 def test_small_logs_are_not_talked_about():
-    notes = []
-    check_memory(config(), data_of(1_000), notes.append, available=10**9)
-    assert notes == []
+    progress = RecordedProgress()
+    check_memory(config(), data_of(1_000), progress, available=10**9)
+    assert progress.notes == []
 
 
 def test_texts_of_a_megabyte_are_refused_with_their_size():
@@ -103,10 +104,10 @@ def test_lists_with_nulls_are_counted():
 
 
 def test_nothing_is_refused_where_the_memory_is_not_known(monkeypatch):
-    monkeypatch.setattr("tfrecall.core.memory.available_bytes", lambda: None)
-    notes = []
-    check_memory(config(), data_of(10_000_000), notes.append)
-    assert "GB are free" not in notes[0]
+    monkeypatch.setattr("tfrecall.runs.memory.available_bytes", lambda: None)
+    progress = RecordedProgress()
+    check_memory(config(), data_of(10_000_000), progress)
+    assert "GB are free" not in progress.notes[0]
 
 
 def test_this_machine_has_memory():

@@ -9,27 +9,17 @@ import polars as pl
 import pytest
 
 from tests.integration.runs import write_files
+from tests.progress import RecordedProgress
 from tfrecall.cli.example import example_of
 from tfrecall.config.recipes import load_config
 from tfrecall.config.run import RunConfig
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.runs.build import make_model
-from tfrecall.runs.facts import finite
-from tfrecall.runs.listener import Silent, Stopwatch
+from tfrecall.runs.facts import Stopwatch, finite
 from tfrecall.runs.preparation import load_data, prepare, split
 from tfrecall.runs.retrieval import run
 from tfrecall.runs.train import _warn_of_monitor, train
-
-
-class Heard(Silent):
-    """A listener that keeps what it was told."""
-
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
 
 
 def configured(*settings) -> RunConfig:
@@ -98,7 +88,7 @@ def test_the_aggregator_recipe_tests_one_liked_movie_of_every_user_after_the_601
     config = load_config(
         "youtube_dnn_aggregator_ml100k", [f"data.folder='{movielens_folder / 'ml-100k'}'"]
     )
-    prepared = prepare(config, lambda text: None)
+    prepared = prepare(config)
     assert prepared.test.log["user_id"].sort().equals(prepared.test.users["user_id"][601:].sort())
     assert prepared.test.log["rating"].min() == 3
     assert prepared.validation.log["user_id"].n_unique() == len(prepared.validation) == 121
@@ -143,15 +133,15 @@ def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch
     )
     # The models are not trained here, so there is nothing to examine.
     monkeypatch.setattr(job.Examiner, "examine_fit", lambda *args: None)
-    listener = Heard()
-    model, fitted = train(config, prepare(config, listener.note), listener)
+    progress = RecordedProgress()
+    model, fitted = train(config, prepare(config, progress), progress)
     (first, *of_first), (second, *of_second) = fits
     assert of_first == [648, True, 1, 99]
     # 720 rows in batches of 256 are 3 steps, in 7 epochs 21: one at least comes after the warm-up.
     assert of_second == [720, False, 7, 20], "as many epochs as were best"
     assert model is second is not first
     assert (fitted.seconds, fitted.best_epoch) == (4.0, 7)
-    assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in listener.notes)
+    assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in progress.notes)
 
 
 def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(history_log, monkeypatch):
@@ -178,8 +168,8 @@ def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(his
 
     fit = job.fit
     monkeypatch.setattr(job, "fit", spy)
-    listener = Heard()
-    model, _ = train(config, prepared, listener)
+    progress = RecordedProgress()
+    model, _ = train(config, prepared, progress)
     assert fits == [
         (prepared.train, prepared.validation, prepared.before_validation),
         (prepared.trainable, None, None),
@@ -189,14 +179,14 @@ def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(his
     assert set(model.query_tower.features[0].state) == set(prepared.trainable.log["user_id"])
     assert model._past(prepared.test.queries, SCHEMA.histories)["history"].any(axis=1).all()
     disliked = (prepared.trainable.log["rating"] < 3).sum()
-    assert f"{disliked:,} events are not rated 3 or higher (min_rating)" in listener.notes
+    assert f"{disliked:,} events are not rated 3 or higher (min_rating)" in progress.notes
 
 
 def test_each_epoch_is_told_in_one_line(tmp_path):
     config = tiny_run(tmp_path, "training.epochs=2", "training.patience=2")
-    listener = Heard()
-    train(config, prepare(config, listener.note), listener)
-    told = [note for note in listener.notes if note.startswith("epoch ")]
+    progress = RecordedProgress()
+    train(config, prepare(config, progress), progress)
+    told = [note for note in progress.notes if note.startswith("epoch ")]
     assert len(told) == 2
     assert re.fullmatch(
         r"epoch 2 of 2: loss \d+\.\d{4}, validation factorized_top_k/\S+ 0\.\d{4}, [\d.]+ s", told[1]

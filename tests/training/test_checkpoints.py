@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.progress import RecordedProgress
 from tfrecall.errors import CheckpointError
 from tfrecall.training import checkpoints
 from tfrecall.training.checkpoints import Checkpoints, NotFiniteError, read_checkpoint, write_checkpoint
@@ -28,9 +29,12 @@ class Kept(Checkpoints):
     """Checkpoints that write after each epoch and remember what they said."""
 
     def __init__(self, folder, **settings):
-        self.notes = []
         settings = {"seconds": 0, "belongs_to": {"rate": 0.1}, **settings}
-        super().__init__(folder, note=self.notes.append, **settings)
+        super().__init__(folder, progress=RecordedProgress(), **settings)
+
+    @property
+    def notes(self):
+        return self.progress.notes
 
     def save_epoch(self, epoch):
         return self.save({"epoch": epoch}, ARRAYS.items())

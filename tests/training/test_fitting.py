@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.progress import RecordedProgress
 from tests.tiny import SCHEMA as EVERY_KIND
 from tfrecall._keras import keras, tf
 from tfrecall.data import split_random, synthetic
@@ -314,18 +315,18 @@ def test_an_interrupted_fit_ends_like_one_that_was_not(tiny_log, tmp_path):
     parts = split_random(tiny_log, 0.2, seed=1)
     whole = everything()
     fitted = fit(whole, *parts, **EVERYTHING)
-    notes = []
+    progress = RecordedProgress()
     for crash in (1, 3, None):
         keras.backend.clear_session()
         callbacks = [] if crash is None else [Crash(crash)]
-        with Checkpoints(tmp_path, seconds=0, note=notes.append) as kept:
+        with Checkpoints(tmp_path, seconds=0, progress=progress) as kept:
             resumed = everything()
             if crash is None:
                 again = fit(resumed, *parts, checkpoints=kept, **EVERYTHING)
             else:
                 with pytest.raises(RuntimeError, match="crash"):
                     fit(resumed, *parts, checkpoints=kept, callbacks=callbacks, **EVERYTHING)
-    assert [note[:35] for note in notes] == [
+    assert [note[:35] for note in progress.notes] == [
         "Resuming after epoch 1 of 5 (fit), ",
         "Resuming after epoch 3 of 5 (fit), ",
     ]
@@ -380,9 +381,9 @@ def test_a_directory_given_by_its_path_is_gone_when_the_fit_is_done(parts, tmp_p
 
 
 def test_weights_that_are_not_finite_are_in_no_checkpoint(parts, tmp_path):
-    notes = []
-    with Checkpoints(tmp_path, seconds=0, note=notes.append) as kept:
+    progress = RecordedProgress()
+    with Checkpoints(tmp_path, seconds=0, progress=progress) as kept:
         fast = {"optimizer": "sgd", "learning_rate": 1e30, "batch_size": 64}
         fit(new_model(), parts.train, epochs=3, checkpoints=kept, verbose=0, **fast)
         assert kept.last() is None
-    assert len(notes) == 1
+    assert len(progress.notes) == 1

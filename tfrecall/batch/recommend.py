@@ -1,6 +1,6 @@
 """Recommendations for all users of a release, written as a Parquet file in bounded memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tfrecall.batch.parquet import blocks, parquet_stream
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.search import Hits
 from tfrecall.release.retriever import Release
@@ -22,9 +23,6 @@ SCHEMA = pa.schema(
 )
 # At k = 10 a row group of 40,960 rows, which readers like; asked at once they take some 50 MB.
 BLOCK_USERS = 4096
-
-# Called with a title, users done and all users (0 where that is not known) after each block.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def recommend_all(
     allow: Sequence[str] | None = None,
     index: str | None = None,
     block_users: int = BLOCK_USERS,
-    progress: Progress | None = None,
+    progress: ProgressReporter | None = None,
 ) -> Bulk:
     """Writes what `Release.recommend` answers: `user_id`, `rank` from 1, `item_id`, `score`.
 
@@ -69,7 +67,8 @@ def recommend_all(
         k: as in `Release.recommend`, like the four that follow `out`.
         out: the file.
         block_users: users asked at once, and in one row group.
-        progress: hears how far it has come.
+        progress: receives users done and all users after each block; without it the logger "tfrecall"
+            does.
 
     Raises:
         ConfigError: if `k`, the index or the block is impossible.
@@ -78,6 +77,7 @@ def recommend_all(
     """
     if block_users < 1:
         raise ConfigError(f"`block_users` must be 1 or more. Received: {block_users}.")
+    progress = progress or LogProgress()
     everyone: Iterable[str] = release.people.rows if users is None else users
     total = len(everyone) if isinstance(everyone, Sized) else 0
     file, done, written, unknown = Path(out), 0, 0, 0
@@ -92,8 +92,7 @@ def recommend_all(
                 writer.write_table(table)
             done, written = done + len(block), written + len(table)
             unknown += len(block) - int(asked.known.sum())
-            if progress is not None:
-                progress("recommend", done, total)
+            progress.progress("recommend", done, total, "users")
     return Bulk(file, done, written, unknown)
 
 

@@ -58,7 +58,7 @@ def compare(
         with narrator.step("Prepare the data"):
             overrides = (text.removeprefix("data.").partition("=") for text in data_overrides(data))
             settings = {key: json.loads(value) for key, _, value in overrides}
-            prepared, config = same_rows(loaded, settings, narrator.note)
+            prepared, config = same_rows(loaded, settings, narrator)
         with narrator.step("Judge each one and compare"):
             compared = judge(
                 loaded,
@@ -68,7 +68,7 @@ def compare(
                 leading=_leading(next(iter(loaded.values()))),
                 baselines=added,
                 beside=config.evaluation.baselines,
-                progress=narrator.progress,
+                progress=narrator,
             ).to_dict()
         if html is not None:
             write_page(html, comparison_page(compared))

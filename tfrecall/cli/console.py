@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.evaluation.summary import headline
 
 # Titles and messages are shown as they are: "[rec]" is a film, not markup.
@@ -21,8 +22,8 @@ stdout = Console(highlight=False, markup=False, emoji=False)
 SECONDS_BETWEEN_REPORTS = 5.0
 
 
-class Narrator:
-    """Tells the steps of a run on standard error; a `tfrecall.runs.listener.Listener`."""
+class Narrator(ProgressReporter):
+    """Prints steps, notes and, every few seconds, counts on standard error."""
 
     def __init__(self) -> None:
         self._last_word = time.perf_counter()

@@ -38,7 +38,7 @@ def data_fetch(
     from tfrecall.cli.console import Narrator, show
     from tfrecall.data.datasets.fetch import fetch
 
-    folder = fetch(name, cache, timeout, Narrator().note)
+    folder = fetch(name, cache, timeout, Narrator())
     show({"name": name, "folder": str(folder)}, as_json, str(folder))
 
 

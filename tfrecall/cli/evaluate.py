@@ -64,7 +64,7 @@ def evaluate(
             values["data"][key] = json.loads(value)
         config = config_from_dict(values, str(release))
         with narrator.step("Prepare the data"):
-            prepared = prepare(config, narrator.note)
+            prepared = prepare(config, narrator)
             check_baselines(config.evaluation.baselines or (), prepared.known)
         facts = loaded.manifest.get("data", {})
         if prepared.known.fingerprint != facts.get("fingerprint"):
@@ -77,7 +77,7 @@ def evaluate(
                 ).to_dict()
             else:
                 more = {"leading": leading_rule(config.evaluation.seen, prepared.known)}
-                evaluation = judge(config, prepared, loaded, narrator.progress)
+                evaluation = judge(config, prepared, loaded, narrator)
                 judged = evaluation.to_dict()
                 stages = _stages(loaded, prepared, evaluation, config.evaluation.ks, narrator)
     answer = {
@@ -118,5 +118,5 @@ def _stages(
         seen=prepared.known,
         ks=ks,
         ranking=ranking,
-        progress=narrator.progress,
+        progress=narrator,
     )

@@ -144,7 +144,7 @@ def recommend_everyone(
         exclude=exclude or [],
         exclude_seen=None if keep_seen is None else not keep_seen,
         index=index,
-        progress=lambda title, done, total: narrator.progress(title, done, total, "users"),
+        progress=narrator,
     )
     told = f"{done.rows:,} recommendations for {done.users:,} users in {done.file}"
     if done.unknown:

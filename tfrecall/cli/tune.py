@@ -78,7 +78,7 @@ def tune_recipe(
 
         narrator = Narrator()
         with narrator.step(f"Search over {config.recipe}"):
-            found = tune(config, trials=trials, minutes=minutes, study=study, listener=narrator)
+            found = tune(config, trials=trials, minutes=minutes, study=study, progress=narrator)
     if found.interrupted:
         again = f"--study {study} goes on with the rest" if study else "with --study it could go on"
         narrator.note(f"Interrupted after {len(found.trials)} of {trials} trials; {again}.")

@@ -1,6 +1,6 @@
 """Asks every diagnostic at its moment in a run, and keeps what they say."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -8,6 +8,7 @@ import polars as pl
 from tfrecall._keras import keras
 from tfrecall.baselines.popularity import Popularity
 from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.top_k import best_scores
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import leading_rule
@@ -36,16 +37,17 @@ class Examiner:
 
     Args:
         config: of the run.
-        note: hears each finding as soon as it is made.
+        progress: receives each finding as a note as soon as it is made; without it the logger
+            "tfrecall" does.
 
     Attributes:
         findings: all so far, in the order they were made, each once.
     """
 
-    def __init__(self, config: RunConfig, note: Callable[[str], None] = print) -> None:
+    def __init__(self, config: RunConfig, progress: ProgressReporter | None = None) -> None:
         self.config = config
         self.findings: list[Finding] = []
-        self._note = note
+        self._progress = progress or LogProgress()
         self._unknown_rows = UnknownRows(config.training.batch_size)
 
     def examine_data(self, train: Interactions, validation: Interactions | None) -> None:
@@ -130,7 +132,7 @@ class Examiner:
         for finding in findings:
             if finding is not None and finding not in self.findings:
                 self.findings.append(finding)
-                self._note(str(finding))
+                self._progress.note(str(finding))
 
 
 def _against_popularity(

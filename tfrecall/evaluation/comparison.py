@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.baselines.registry import check_baselines, fit_baselines, usual_baselines
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import Retriever
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
@@ -23,7 +24,6 @@ from tfrecall.evaluation import (
     user_lists,
 )
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
-from tfrecall.evaluation.ranks import Progress
 from tfrecall.evaluation.released import Released
 from tfrecall.release.retriever import Release
 
@@ -102,7 +102,7 @@ def compare(
     beside: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressReporter | None = None,
 ) -> Comparison:
     """Judges releases on the same rows, and baselines that are fitted for it.
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from tfrecall.baselines.registry import fit_baselines, usual_baselines
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import GivesRetriever, Retriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import check_apart
 from tfrecall.errors import ConfigError
-from tfrecall.evaluation.ranks import Progress, Ranking, rank
+from tfrecall.evaluation.ranks import Ranking, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
 from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
@@ -21,7 +22,7 @@ def evaluate(
     ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
     baselines: bool | Sequence[Retriever] = True,
     block_size: int = 2048,
-    progress: Progress | None = None,
+    progress: ProgressReporter | None = None,
 ) -> Evaluation:
     """Computes every metric over the whole catalogue, seen items kept and removed, in one pass.
 
@@ -38,7 +39,8 @@ def evaluate(
         baselines: True fits those of `baselines_of(seen)`; fitted retrievers are taken as they are;
             False or an empty sequence leaves baselines out.
         block_size: most queries scored at once; fewer where a block would exceed 512 MB.
-        progress: called as `progress(model_name, rows_done, rows)` after each block.
+        progress: receives the model's name, rows done and all rows after each block; without it the
+            logger "tfrecall" does.
 
     Raises:
         DataError: if `test` is empty, or one of its rows is in the log that the model takes histories from.

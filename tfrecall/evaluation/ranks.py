@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.retriever import Retriever
 from tfrecall.core.top_k import CHUNK_ROWS, count_among, count_at_least, places_within, top_k
 from tfrecall.data.interactions import Interactions
@@ -52,7 +53,7 @@ def rank(
     seen: Interactions,
     ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
     block_size: int = 2048,
-    progress: Progress | None = None,
+    progress: ProgressReporter | None = None,
 ) -> Ranking:
     """Ranks every test row's item among all items of the retriever's catalogue.
 
@@ -69,12 +70,14 @@ def rank(
         seen: what users have seen; mapped by ids, so catalogues and orders may differ.
         ks: lengths of the lists for exposure.
         block_size: most queries scored at once; fewer where a block would exceed 512 MB.
-        progress: called with the model's name, rows done and all rows after each block.
+        progress: receives the model's name, rows done and all rows after each block; without it the
+            logger "tfrecall" does.
 
     Raises:
         DataError: if `test` is empty.
         ConfigError: if an argument makes no sense or the scores are unusable, naming the model.
     """
+    progress = progress or LogProgress()
     check_ks(ks)
     if block_size < 1:
         raise ConfigError(f"`block_size` must be 1 or more rows. Received: {block_size}.")
@@ -90,8 +93,7 @@ def rank(
     for start in range(0, len(test), step):
         queries = ranker.truth.queries[start : start + step]
         ranker.add(start, checked_scores(retriever, queries))
-        if progress is not None:
-            progress(retriever.name, min(start + step, len(test)), len(test))
+        progress.progress(retriever.name, min(start + step, len(test)), len(test))
     return ranker.result(retriever.name)
 
 

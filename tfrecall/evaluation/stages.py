@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import metrics
 from tfrecall.evaluation.metrics import MISS, UserTargets
-from tfrecall.evaluation.ranks import Progress, Ranking, RuleRanks, check_ks, rank
+from tfrecall.evaluation.ranks import Ranking, RuleRanks, check_ks, rank
 
 Figures = dict[str, float]
 
@@ -77,7 +78,7 @@ def stage_losses(
     ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
     ranking: Ranking | None = None,
     block_size: int = 2048,
-    progress: Progress | None = None,
+    progress: ProgressReporter | None = None,
 ) -> StageLosses:
     """Holds the lists of a pipeline against those of its retrieval and of a perfect ranker.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ExportError
 
@@ -16,20 +17,20 @@ def rendered(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(**values)
 
 
-def or_why_not(draw: Callable[[], str], note: Callable[[str], None]) -> str:
+def or_why_not(draw: Callable[[], str], progress: ProgressReporter) -> str:
     """The page of a run, or one that says why there is none.
 
     It is drawn last, when the model is trained and exported: no error in a picture may cost that.
 
     Args:
         draw: gives the page.
-        note: hears of an error.
+        progress: receives a note if drawing fails.
     """
     try:
         return draw()
     except Exception as error:
         said = f"The report could not be drawn: {type(error).__name__}: {error}."
-        note(f"{said} Metrics and release are not affected.")
+        progress.note(f"{said} Metrics and release are not affected.")
         return rendered("failed.html", title="No report", told=said)
 
 

@@ -3,12 +3,12 @@
 Everything on it stands in `metrics.json` and the manifest.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import tomli_w
 from markupsafe import Markup
 
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.report import pictures
 from tfrecall.report.charts import Bars, Series, bar_chart, line_chart, percent, short
 from tfrecall.report.pages import number, or_why_not, rendered, told
@@ -17,17 +17,15 @@ from tfrecall.report.pages import number, or_why_not, rendered, told
 ERRORS = ("rmse", "mae", "log_loss")
 
 
-def drawn_ranking(
-    metrics: dict[str, Any], manifest: dict[str, Any], note: Callable[[str], None]
-) -> str:
+def drawn_ranking(metrics: dict[str, Any], manifest: dict[str, Any], progress: ProgressReporter) -> str:
     """The page of a run, or one that says why there is none.
 
     Args:
         metrics: what `metrics.json` says.
         manifest: of the version.
-        note: hears of an error.
+        progress: receives a note if drawing fails.
     """
-    return or_why_not(lambda: ranking_page(metrics, manifest), note)
+    return or_why_not(lambda: ranking_page(metrics, manifest), progress)
 
 
 def ranking_page(metrics: dict[str, Any], manifest: dict[str, Any]) -> str:

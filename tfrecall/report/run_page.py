@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import tomli_w
 
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.titles import title_column, titles
@@ -74,14 +75,14 @@ def page(outcome: "Outcome") -> str:
     )
 
 
-def drawn(subject: Callable[[], Subject], note: Callable[[str], None]) -> str:
+def drawn(subject: Callable[[], Subject], progress: ProgressReporter) -> str:
     """The page of a run, or one that says why there is none; see `or_why_not`.
 
     Args:
         subject: gives what the page is made of.
-        note: hears of an error.
+        progress: receives a note if drawing fails.
     """
-    return or_why_not(lambda: run_page(subject()), note)
+    return or_why_not(lambda: run_page(subject()), progress)
 
 
 def run_page(subject: Subject) -> str:

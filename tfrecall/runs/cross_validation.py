@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.repeat_consumption import leading_rule
 from tfrecall.evaluation.ranking import evaluate_ranking
 from tfrecall.evaluation.summary import headline
 from tfrecall.runs.evaluate import judge
-from tfrecall.runs.listener import Listener, Silent
 from tfrecall.runs.preparation import Prepared, prepare_folds
 from tfrecall.runs.ranking import check_labels, judge_of
 from tfrecall.runs.train import train, train_ranker
@@ -80,7 +80,7 @@ class CrossValidation:
 
 
 def cross_validate(
-    config: RunConfig, folds: int = 5, listener: Listener | None = None
+    config: RunConfig, folds: int = 5, progress: ProgressReporter | None = None
 ) -> CrossValidation:
     """Trains and judges a recipe `folds` times, each time on another part of the rows.
 
@@ -92,24 +92,24 @@ def cross_validate(
     Args:
         config: of a retriever or a ranker, with `split.method = "random"`.
         folds: how many.
-        listener: hears of steps and progress.
+        progress: receives steps, notes and counts; without it the logger "tfrecall" does.
 
     Raises:
         ConfigError: if the configuration does not split at random, or there cannot be so many folds.
         TfrecallError: as from a run.
     """
-    listener = listener or Silent()
-    with listener.step("Prepare the data"):
-        parts = prepare_folds(config, folds, listener.note)
+    progress = progress or LogProgress()
+    with progress.step("Prepare the data"):
+        parts = prepare_folds(config, folds, progress)
         if config.ranks:
             check_labels(judge_of(config), parts[0])  # whose parts are all rows
     seen = None if config.ranks else leading_rule(config.evaluation.seen, parts[0].known)
     found: list[Figures] = []
     epochs = []
     for i, prepared in enumerate(parts):
-        with listener.step(f"Fold {i + 1} of {folds}"):
-            figures, epoch = _judged(config, prepared, seen, listener)
-            listener.note(_line(figures))
+        with progress.step(f"Fold {i + 1} of {folds}"):
+            figures, epoch = _judged(config, prepared, seen, progress)
+            progress.note(_line(figures))
         found.append(figures)
         epochs.append(epoch)
     names = next(iter(found[0].values()))
@@ -128,15 +128,15 @@ def cross_validate(
 
 
 def _judged(
-    config: RunConfig, prepared: Prepared, seen: str | None, listener: Listener
+    config: RunConfig, prepared: Prepared, seen: str | None, progress: ProgressReporter
 ) -> tuple[Figures, int]:
     """The figures of one fold, and the epoch that gave them."""
     if seen is None:
-        ranker, fitted = train_ranker(config, prepared, listener)
+        ranker, fitted = train_ranker(config, prepared, progress)
         told = evaluate_ranking(ranker, prepared.test, judge_of(config), known=prepared.known)
         return {config.model.type: told.test, **told.baselines}, fitted.best_epoch
-    model, fitted = train(config, prepared, listener)
-    judged = judge(config, prepared, model, listener.progress)
+    model, fitted = train(config, prepared, progress)
+    judged = judge(config, prepared, model, progress)
     others = {name: rules[seen] for name, rules in judged.baselines.items()}
     return {config.model.type: judged.test[seen], **others}, fitted.best_epoch
 

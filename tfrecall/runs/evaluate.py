@@ -1,15 +1,15 @@
 """The test rows of a run judged as its configuration says."""
 
 from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.evaluation import Evaluation, baselines_of, evaluate
-from tfrecall.evaluation.ranks import Progress
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.retriever import Release
 from tfrecall.runs.preparation import Prepared
 
 
 def judge(
-    config: RunConfig, prepared: Prepared, model: TwoTower | Release, progress: Progress
+    config: RunConfig, prepared: Prepared, model: TwoTower | Release, progress: ProgressReporter
 ) -> Evaluation:
     """A retriever on the test rows, beside the baselines that the configuration names."""
     return evaluate(

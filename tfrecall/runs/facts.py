@@ -1,17 +1,38 @@
-"""What `metrics.json` says of any run: its data, its curves, how long it took."""
+"""Facts of any run for `metrics.json`: data, curves and timings."""
 
 import math
 import resource
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from tfrecall.runs.listener import Stopwatch
 from tfrecall.runs.preparation import Prepared
 from tfrecall.training import Fitted
 
 
+class Stopwatch:
+    """Seconds of named steps; a step that is still running counts until now."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        self._started[name] = time.perf_counter()
+        yield
+        self._ended[name] = time.perf_counter()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        now = time.perf_counter()
+        return {n: round(self._ended.get(n, now) - start, 3) for n, start in self._started.items()}
+
+
 def data_facts(prepared: Prepared) -> dict[str, Any]:
-    """The data of a run."""
+    """Describe the data of a run: name, sizes and fingerprint of the log."""
     known = prepared.known
     return {
         "name": known.name,

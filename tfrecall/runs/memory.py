@@ -1,12 +1,12 @@
 """How much memory a run will need, told before it starts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
 
 from tfrecall.config.run import RunConfig
 from tfrecall.core.memory import available_bytes, gigabytes
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.schema.features import Categorical, Feature, History, MultiCategorical, Text
@@ -63,7 +63,7 @@ def needs(config: RunConfig, data: Interactions) -> list[Need]:
 def check_memory(
     config: RunConfig,
     data: Interactions,
-    note: Callable[[str], None] = print,
+    progress: ProgressReporter | None = None,
     available: int | None = None,
 ) -> None:
     """Says what a large run will need, and refuses what cannot fit.
@@ -71,13 +71,13 @@ def check_memory(
     Args:
         config: the run.
         data: what it learns from.
-        note: hears of a need that is large, or may not fit.
+        progress: receives a note if the need is large or may not fit.
         available: bytes; of this machine if None. Nothing is refused where that cannot be told.
 
     Raises:
         DataError: if the least that is needed is more than there is.
     """
-    found = needs(config, data)
+    progress, found = progress or LogProgress(), needs(config, data)
     least, likely = sum(one.least for one in found), sum(one.likely for one in found)
     available = available_bytes() if available is None else available
     listed = ", ".join(f"{one.what} {gigabytes(one.likely)}" for one in found[:3])
@@ -88,12 +88,12 @@ def check_memory(
             f"It would take about {gigabytes(likely)} ({listed}). {found[0].advice}"
         )
     if available is not None and likely > available:
-        note(
+        progress.note(
             f"This run may not fit: it takes about {gigabytes(likely)} of memory ({listed}){there}. "
             f"{found[0].advice}"
         )
     elif likely > NOTABLE:
-        note(f"This run takes about {gigabytes(likely)} of memory ({listed}){there}.")
+        progress.note(f"This run takes about {gigabytes(likely)} of memory ({listed}){there}.")
 
 
 def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:

@@ -1,12 +1,12 @@
 """The data of a run: read, filtered, checked against the schema, split."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfrecall.config.run import DataConfig, RunConfig, SplitConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.datasets.movielens import movielens
 from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
@@ -48,10 +48,10 @@ class Prepared:
     test: Interactions
 
 
-def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Interactions:
+def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> Interactions:
     """Reads or fetches the log of a configuration."""
     if config.source in MOVIELENS:
-        return movielens(MOVIELENS[config.source], config.folder, report=note)
+        return movielens(MOVIELENS[config.source], config.folder, progress=progress)
     return read(
         config.source,
         users=config.users,
@@ -68,19 +68,20 @@ def load_data(config: DataConfig, note: Callable[[str], None] = print) -> Intera
     )
 
 
-def prepare(config: RunConfig, note: Callable[[str], None] = print) -> Prepared:
+def prepare(config: RunConfig, progress: ProgressReporter | None = None) -> Prepared:
     """Reads the data, filters them, checks that they hold what the schema names, and splits them."""
-    data = _checked_data(config, note)
+    progress = progress or LogProgress()
+    data = _checked_data(config, progress)
     prepared = split(config, data)
     if config.schema.histories:
         check_apart(prepared.test, prepared.known)
     for text in prepared.test.notes[len(data.notes) :]:
-        note(text)
+        progress.note(text)
     return prepared
 
 
 def prepare_folds(
-    config: RunConfig, folds: int = 5, note: Callable[[str], None] = print
+    config: RunConfig, folds: int = 5, progress: ProgressReporter | None = None
 ) -> list[Prepared]:
     """As `prepare`, split `folds` times: each row is a test row of exactly one fold.
 
@@ -95,7 +96,7 @@ def prepare_folds(
             f'Folds are random parts of the rows, but "{config.recipe}" has `split.method = "{how.method}"`, '
             "which they would break. Use a recipe that splits at random, or `run` this one."
         )
-    data = _checked_data(config, note)
+    data = _checked_data(config, progress or LogProgress())
     parts = [_split_random(how, *fold) for fold in split_folds(data, folds, how.seed)]
     if config.schema.histories:
         for prepared in parts:
@@ -103,10 +104,10 @@ def prepare_folds(
     return parts
 
 
-def _checked_data(config: RunConfig, note: Callable[[str], None]) -> Interactions:
-    data = filter_log(load_data(config.data, note), **vars(config.filters))
+def _checked_data(config: RunConfig, progress: ProgressReporter) -> Interactions:
+    data = filter_log(load_data(config.data, progress), **vars(config.filters))
     for text in data.notes:
-        note(text)
+        progress.note(text)
     config.schema.check_query([*data.log.columns, *data.users.columns])
     config.schema.check_candidate(data.items.columns)
     if not config.ranks and config.export.k > data.items.height:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecall.config.run import RankingTaskConfig, RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
@@ -14,8 +15,7 @@ from tfrecall.exporting.ranker import export_ranker
 from tfrecall.release.layout import unfinished
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.report import drawn_ranking
-from tfrecall.runs.facts import data_facts, finite, timings
-from tfrecall.runs.listener import Listener, Silent, Stopwatch
+from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
 from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import Prepared, prepare
 from tfrecall.runs.train import checkpoints_of, train_ranker
@@ -35,7 +35,7 @@ class RankingOutcome:
 def run_ranking(
     config: RunConfig,
     out: str | Path | None = None,
-    listener: Listener | None = None,
+    progress: ProgressReporter | None = None,
     *,
     fresh: bool = False,
     tensorboard: str | Path | None = None,
@@ -45,14 +45,14 @@ def run_ranking(
     Args:
         config: with `model.type = "ranker"`.
         out: the release directory; `saved_models/<recipe>` by default.
-        listener: hears of steps and progress.
+        progress: receives steps, notes and counts; without it the logger "tfrecall" does.
         fresh: whether to discard checkpoints that an interrupted run left.
         tensorboard: a directory for TensorBoard: curves.
 
     Raises:
         TfrecallError: if something cannot be done, saying what to do.
     """
-    listener = listener or Silent()
+    progress = progress or LogProgress()
     root, judge, clock = (
         Path(out or Path("saved_models") / config.recipe),
         judge_of(config),
@@ -60,34 +60,34 @@ def run_ranking(
     )
     with unfinished(root):  # refuses a directory that cannot be written, before any work
         pass
-    with listener.step("Prepare the data"), clock.time("prepare"):
-        prepared = prepare(config, listener.note)
+    with progress.step("Prepare the data"), clock.time("prepare"):
+        prepared = prepare(config, progress)
         check_labels(judge, prepared)
-        check_memory(config, prepared.known, listener.note)
-        examiner = Examiner(config, listener.note)
+        check_memory(config, prepared.known, progress)
+        examiner = Examiner(config, progress)
         examiner.examine_data(prepared.train, prepared.validation)
-    checkpoints = checkpoints_of(config, prepared, root, listener.note)
+    checkpoints = checkpoints_of(config, prepared, root, progress)
     if fresh:
         checkpoints.discard()
-    with listener.step("Fit the model"), clock.time("fit"):
+    with progress.step("Fit the model"), clock.time("fit"):
         model, fitted = train_ranker(
-            config, prepared, listener, examiner, checkpoints=checkpoints, tensorboard=tensorboard
+            config, prepared, progress, examiner, checkpoints=checkpoints, tensorboard=tensorboard
         )
-    with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
+    with progress.step("Evaluate on the test rows"), clock.time("evaluate"):
         evaluation = evaluate_ranking(model, prepared.test, judge, known=prepared.known)
     metrics: dict[str, Any] = {}
 
     def documents(manifest: dict[str, Any]) -> dict[str, str]:
         metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
         metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
-        page = drawn_ranking(metrics, manifest, listener.note)
+        page = drawn_ranking(metrics, manifest, progress)
         return {
             "metrics.json": json.dumps(metrics, indent=2),
             "config.toml": config.to_toml(),
             "report.html": page,
         }
 
-    with listener.step("Export and compare in a fresh process"), clock.time("export"):
+    with progress.step("Export and compare in a fresh process"), clock.time("export"):
         facts = {
             "config": config.to_dict(),
             "data": data_facts(prepared),

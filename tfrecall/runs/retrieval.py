@@ -7,6 +7,7 @@ from typing import Any
 
 from tfrecall.baselines.registry import check_baselines
 from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import leading_rule, repeated_share
 from tfrecall.diagnostics.examiner import Examiner
@@ -18,8 +19,7 @@ from tfrecall.release.layout import unfinished
 from tfrecall.release.retriever import Release
 from tfrecall.report import Subject, drawn
 from tfrecall.runs.evaluate import judge
-from tfrecall.runs.facts import data_facts, finite, timings
-from tfrecall.runs.listener import Listener, Silent, Stopwatch
+from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
 from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import Prepared, prepare
 from tfrecall.runs.train import checkpoints_of, train
@@ -40,7 +40,7 @@ class Outcome:
 def run(
     config: RunConfig,
     out: str | Path | None = None,
-    listener: Listener | None = None,
+    progress: ProgressReporter | None = None,
     *,
     fresh: bool = False,
     tensorboard: str | Path | None = None,
@@ -54,38 +54,38 @@ def run(
     Args:
         config: see `tfrecall.config.run`.
         out: the release directory; `saved_models/<recipe>` by default.
-        listener: hears of steps and progress.
+        progress: receives steps, notes and counts; without it the logger "tfrecall" does.
         fresh: whether to discard checkpoints that an interrupted run left.
         tensorboard: a directory for TensorBoard: curves, and the candidate vectors with their titles.
 
     Raises:
         TfrecallError: if something cannot be done, saying what to do.
     """
-    listener = listener or Silent()
+    progress = progress or LogProgress()
     root = Path(out or Path("saved_models") / config.recipe)
     with unfinished(root):  # refuses a directory that cannot be written, before any work
         pass
     annoy = Annoy(**vars(config.index))
     clock = Stopwatch()
-    with listener.step("Prepare the data"), clock.time("prepare"):
-        prepared = prepare(config, listener.note)
-        check_memory(config, prepared.known, listener.note)
+    with progress.step("Prepare the data"), clock.time("prepare"):
+        prepared = prepare(config, progress)
+        check_memory(config, prepared.known, progress)
         check_baselines(config.evaluation.baselines or (), prepared.known)
         leading = leading_rule(config.evaluation.seen, prepared.known)
-        listener.note(_words_on_seen(config, prepared.known, leading))
-        examiner = Examiner(config, listener.note)
+        progress.note(_words_on_seen(config, prepared.known, leading))
+        examiner = Examiner(config, progress)
         examiner.examine_data(prepared.train, prepared.validation)
-    checkpoints = checkpoints_of(config, prepared, root, listener.note)
+    checkpoints = checkpoints_of(config, prepared, root, progress)
     if fresh:
         checkpoints.discard()
-    with listener.step("Fit the model"), clock.time("fit"):
+    with progress.step("Fit the model"), clock.time("fit"):
         model, fitted = train(
-            config, prepared, listener, examiner, checkpoints=checkpoints, tensorboard=tensorboard
+            config, prepared, progress, examiner, checkpoints=checkpoints, tensorboard=tensorboard
         )
         if tensorboard:
             write_projector(tensorboard, model.embed_candidates(), model.catalogue)
-    with listener.step("Evaluate on the test rows"), clock.time("evaluate"):
-        evaluation = judge(config, prepared, model, listener.progress)
+    with progress.step("Evaluate on the test rows"), clock.time("evaluate"):
+        evaluation = judge(config, prepared, model, progress)
         examiner.examine_model(model, prepared.known)
         examiner.examine_test(evaluation, prepared.known)
     metrics: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def run(
                 evaluation,
                 explainer(model),
             ),
-            listener.note,
+            progress,
         )
         return {
             "metrics.json": json.dumps(metrics, indent=2),
@@ -112,7 +112,7 @@ def run(
             "report.html": page,
         }
 
-    with listener.step("Export, index and compare in a fresh process"), clock.time("export"):
+    with progress.step("Export, index and compare in a fresh process"), clock.time("export"):
         facts = {"config": config.to_dict(), "data": data_facts(prepared), "test": evaluation.test}
         release = export(
             model,

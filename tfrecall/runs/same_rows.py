@@ -1,11 +1,12 @@
 """The test rows that several releases have in common, or why they have not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tfrecall.config.recipes import config_from_dict
 from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.fingerprint import fingerprint
 from tfrecall.errors import ReleaseError
 from tfrecall.release.retriever import Release
@@ -30,7 +31,7 @@ class _Judged:
 def same_rows(
     releases: dict[str, Release],
     data: dict[str, Any] | None = None,
-    note: Callable[[str], None] = print,
+    progress: ProgressReporter | None = None,
 ) -> tuple[Prepared, RunConfig]:
     """Prepares the test rows of the first release, once it is sure that all others have the same.
 
@@ -40,7 +41,7 @@ def same_rows(
     Args:
         releases: by name.
         data: settings of `[data]` that replace those of the runs, where files have moved.
-        note: hears what the preparation has to say.
+        progress: receives the notes of the preparation.
 
     Returns:
         The rows, and the configuration of the first release that has one.
@@ -49,6 +50,7 @@ def same_rows(
         ReleaseError: if no test rows are known, or two releases differ in their training data or test
             rows, naming the difference.
     """
+    progress = progress or LogProgress()
     loose = {name: one for name, one in releases.items() if "config" not in one.manifest}
     judged = [_judged(name, one, data or {}) for name, one in releases.items() if name not in loose]
     for name, release in loose.items():
@@ -57,12 +59,12 @@ def same_rows(
     for other in others:
         if first.facts.get("fingerprint") != other.facts.get("fingerprint"):
             raise ReleaseError(_other_data(first, other))
-    prepared = prepare(first.config, note)
+    prepared = prepare(first.config, progress)
     if prepared.known.fingerprint != first.facts.get("fingerprint"):
-        note("These are not the data of the runs: the test rows may be others.")
+        progress.note("These are not the data of the runs: the test rows may be others.")
     for other in others:
         if other.choice != first.choice:
-            _check_test(first, prepared, other, prepare(other.config, lambda text: None))
+            _check_test(first, prepared, other, prepare(other.config, ProgressReporter()))
     return prepared, first.config
 
 

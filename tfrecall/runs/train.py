@@ -1,7 +1,6 @@
 """From a configuration and prepared data to a fitted model."""
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, cast
 
 from tfrecall._keras import keras
 from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
@@ -19,7 +19,6 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.loading import load
 from tfrecall.release.retriever import Release
 from tfrecall.runs.build import make_model, make_ranker
-from tfrecall.runs.listener import Listener, Silent
 from tfrecall.runs.preparation import Prepared
 from tfrecall.training import Fitted, fit, made_with, seed_everything
 from tfrecall.training.checkpoints import Checkpoints
@@ -30,7 +29,7 @@ from tfrecall.training.tensorboard import Board
 def train(
     config: RunConfig,
     prepared: Prepared,
-    listener: Listener | None = None,
+    progress: ProgressReporter | None = None,
     examiner: Examiner | None = None,
     *,
     checkpoints: Checkpoints | None = None,
@@ -42,7 +41,7 @@ def train(
     both. With checkpoints it goes on where the last one was written. What users had, as the model
     answers and is exported, is what is known in the end.
     """
-    course = _Course(config, prepared, listener or Silent(), examiner, checkpoints, tensorboard)
+    course = _Course(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
     with checkpoints or nullcontext():
         return cast(tuple[TwoTower, Fitted], course.take())
 
@@ -50,14 +49,14 @@ def train(
 def train_ranker(
     config: RunConfig,
     prepared: Prepared,
-    listener: Listener | None = None,
+    progress: ProgressReporter | None = None,
     examiner: Examiner | None = None,
     *,
     checkpoints: Checkpoints | None = None,
     tensorboard: str | Path | None = None,
 ) -> tuple[Ranker, Fitted]:
     """As `train`, of a ranker."""
-    course = _Course(config, prepared, listener or Silent(), examiner, checkpoints, tensorboard)
+    course = _Course(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
     with checkpoints or nullcontext():
         return cast(tuple[Ranker, Fitted], course.take())
 
@@ -87,15 +86,15 @@ class _Course:
         self,
         config: RunConfig,
         prepared: Prepared,
-        listener: Listener,
+        progress: ProgressReporter,
         examiner: Examiner | None,
         checkpoints: Checkpoints | None,
         tensorboard: str | Path | None,
     ) -> None:
         self.config = config
         self.prepared = prepared
-        self.listener = listener
-        self.examiner = examiner or Examiner(config, listener.note)
+        self.progress = progress
+        self.examiner = examiner or Examiner(config, progress)
         self.checkpoints = checkpoints
         self.tensorboard = tensorboard
         # What the towers learn from.
@@ -109,7 +108,7 @@ class _Course:
             model, found = self._judged_fit()
         training, fitted = self.config.training, found.fitted
         if self.prepared.validation is not None and training.patience:
-            self.listener.note(
+            self.progress.note(
                 f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
             )
         if training.refit:
@@ -121,10 +120,10 @@ class _Course:
         return model, fitted
 
     def _say_what_to_expect(self) -> None:
-        _warn_of_monitor(self.config, self.prepared, self.listener.note)
+        _warn_of_monitor(self.config, self.prepared, self.progress)
         words = words_on_gain() if self.config.training.mixed_precision else None
         if words:
-            self.listener.note(words)
+            self.progress.note(words)
 
     def _found_before(self) -> _Found | None:
         """What the first fit had found, if the run was interrupted in the second."""
@@ -145,7 +144,7 @@ class _Course:
                 fitted.history, fitted.best_epoch, is_validated=material.validation is not None
             )
             return model, _Found(fitted, None)
-        model.repeats = _fit_repeats(self.config, model, self.prepared, self.listener.note)
+        model.repeats = _fit_repeats(self.config, model, self.prepared, self.progress)
         self.examiner.examine_fit(
             model, before, self.prepared.validation, fitted.history, fitted.best_epoch
         )
@@ -157,7 +156,7 @@ class _Course:
             self.checkpoints.phase = "refit"
             self.checkpoints.facts = {**found.to_facts(), "findings": findings}
         epochs, rows = found.fitted.best_epoch, self.material.trainable
-        self.listener.note(f"Fitting again on all {len(rows):,} known rows for {epochs} epochs.")
+        self.progress.note(f"Fitting again on all {len(rows):,} known rows for {epochs} epochs.")
         # So few epochs may be over before the warm-up of the first fit would be.
         steps = -(-len(rows) // self.config.training.batch_size) * epochs
         warmup = min(self.config.training.warmup_steps, steps - 1)
@@ -167,10 +166,10 @@ class _Course:
         self, phase: str, rows: Interactions, validation: Interactions | None, **changes: Any
     ) -> tuple[TwoTower | Ranker, Fitted]:
         training = self.config.training
-        callbacks = [*self.examiner.callbacks(), _Epochs(training.monitor, self.listener)]
+        callbacks = [*self.examiner.callbacks(), _Epochs(training.monitor, self.progress)]
         if self.tensorboard:
             callbacks.append(Board(Path(self.tensorboard) / phase))
-        more = {"histories": self.config.histories, "note": self.listener.note}
+        more = {"histories": self.config.histories, "progress": self.progress}
         settings = {**vars(training), **more, "checkpoints": self.checkpoints, **changes}
         del settings["refit"], settings["checkpoint_seconds"]
         keras.backend.clear_session()
@@ -186,7 +185,7 @@ class _Course:
             _check_same_rows(release, self.prepared.known)
             model.adapt(rows)
             model.start_from(release)
-            self.listener.note(f"Users and items begin with the vectors of {start}.")
+            self.progress.note(f"Users and items begin with the vectors of {start}.")
         return model
 
 
@@ -217,7 +216,7 @@ def _first_times(prepared: Prepared) -> Prepared:
 
 
 def _fit_repeats(
-    config: RunConfig, model: TwoTower, prepared: Prepared, note: Callable[[str], None]
+    config: RunConfig, model: TwoTower, prepared: Prepared, progress: ProgressReporter
 ) -> Repeats | None:
     """How users come back to what they had, from the validation rows; None if that is not asked for."""
     if not config.model.repeats or prepared.validation is None:
@@ -230,7 +229,7 @@ def _fit_repeats(
         config.training.seed,
     )
     weight = repeats.weights(11)[10]
-    note(
+    progress.note(
         "What users had is scored by how often and how lately: an event ten events back weighs "
         f"{weight:.2f} of the latest."
     )
@@ -238,7 +237,7 @@ def _fit_repeats(
 
 
 def checkpoints_of(
-    config: RunConfig, prepared: Prepared, root: Path, note: Callable[[str], None]
+    config: RunConfig, prepared: Prepared, root: Path, progress: ProgressReporter
 ) -> Checkpoints:
     """Those of a run: they belong to what decides about its weights."""
     settings = config.to_dict()
@@ -260,16 +259,16 @@ def checkpoints_of(
         },
         # Where the log comes from does not matter while it is the same, but explains another one.
         context={name: settings[name] for name in ("recipe", "data", "filters")},
-        note=note,
+        progress=progress,
     )
 
 
-def _warn_of_monitor(config: RunConfig, prepared: Prepared, note: Callable[[str], None]) -> None:
+def _warn_of_monitor(config: RunConfig, prepared: Prepared, progress: ProgressReporter) -> None:
     """Tells when the metric to stop by is 1 whatever the model does."""
     length = config.training.monitored_length
     stops = prepared.validation is not None and config.training.patience
     if stops and length and length >= prepared.known.items.height:
-        note(
+        progress.note(
             f"`training.monitor` is {config.training.monitor}, but there are only "
             f"{prepared.known.items.height} items: it is 1 after every epoch, and the first counts as the "
             "best. Choose a shorter list, such as factorized_top_k/top_5_categorical_accuracy, or loss."
@@ -277,12 +276,12 @@ def _warn_of_monitor(config: RunConfig, prepared: Prepared, note: Callable[[str]
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Tells a listener of each epoch in one line, and of a long one while it runs."""
+    """Reports each epoch in one line, and of a long one while it runs."""
 
-    def __init__(self, monitor: str, listener: Listener) -> None:
+    def __init__(self, monitor: str, progress: ProgressReporter) -> None:
         super().__init__()
         self.monitor = monitor
-        self.listener = listener
+        self.progress = progress
         self._epoch = 0
         self._started = 0.0
 
@@ -290,14 +289,14 @@ class _Epochs(keras.callbacks.Callback):
         self._epoch, self._started = epoch + 1, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.listener.progress(f"epoch {self._epoch}", batch + 1, self.params["steps"] or 0, "steps")
+        self.progress.progress(f"epoch {self._epoch}", batch + 1, self.params["steps"] or 0, "steps")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
         judged = logs.get(f"val_{self.monitor}")
         validation = "" if judged is None else f", validation {self.monitor} {judged:.4f}"
         seconds = time.perf_counter() - self._started
-        self.listener.note(
+        self.progress.note(
             f"epoch {self._epoch} of {self.params['epochs']}: loss {logs['loss']:.4f}{validation}, "
             f"{seconds:.1f} s"
         )

@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.storage import (
     LOCK,
     atomic_file,
@@ -124,10 +125,6 @@ def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> str:
 KEPT = 2
 
 
-def _silent(text: str) -> None:
-    pass
-
-
 class Checkpoints:
     """The checkpoints of one training in one directory, the last two of which are kept.
 
@@ -140,7 +137,8 @@ class Checkpoints:
         belongs_to: whatever decides about the result of the training, as JSON can hold it. A checkpoint
             with other values is refused. `tfrecall.training.fit` fills in its own if it is None.
         context: whatever explains where those values come from; named beside them in a refusal.
-        note: hears what a person should know.
+        progress: receives a note where a checkpoint is resumed, damaged or cannot be written; without
+            it the logger "tfrecall" does.
 
     Attributes:
         phase: the name of the training that is under way, where a run has several.
@@ -163,13 +161,13 @@ class Checkpoints:
         seconds: float = 30.0,
         belongs_to: dict[str, Any] | None = None,
         context: dict[str, Any] | None = None,
-        note: Callable[[str], None] = _silent,
+        progress: ProgressReporter | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.seconds = seconds
         self.belongs_to = belongs_to
         self.context = context or {}
-        self.note = note
+        self.progress = progress or LogProgress()
         self.phase = "fit"
         self.facts: dict[str, Any] = {}
         self._lock = ExitStack()
@@ -211,7 +209,7 @@ class Checkpoints:
             if not self.folder.is_dir() or not self._take():
                 return None
         except OSError as error:
-            self.note(
+            self.progress.note(
                 f"The checkpoints in {self.folder} cannot be used: {error}. Training starts anew."
             )
             return None
@@ -222,7 +220,7 @@ class Checkpoints:
             except CheckpointError as error:
                 self._damaged.add(file)
                 rest = "The one before is tried." if i + 1 < len(files) else "Training starts anew."
-                self.note(f"{error} {rest}")
+                self.progress.note(f"{error} {rest}")
                 continue
             self._refuse_foreign(found)
             return found
@@ -295,7 +293,7 @@ class Checkpoints:
                 self._lock.enter_context(locked(self.folder, wait=False))
                 self._is_mine = True
             except BlockingIOError:
-                self.note(
+                self.progress.note(
                     f"Another process is training with the checkpoints in {self.folder}. This one does "
                     "without."
                 )
@@ -320,7 +318,7 @@ class Checkpoints:
     def _say_once(self, text: str, about: str) -> None:
         if about not in self._said:
             self._said.add(about)
-            self.note(text)
+            self.progress.note(text)
 
     def _refuse_foreign(self, found: CheckpointFile) -> None:
         there, now = found.header["belongs_to"], _plain(self.belongs_to)

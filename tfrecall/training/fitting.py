@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.models.ranker import Ranker
@@ -71,7 +72,7 @@ def fit(
     checkpoints: Checkpoints | str | Path | None = None,
     seen: Interactions | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    note: Callable[[str], None] = print,
+    progress: ProgressReporter | None = None,
     verbose: int | str = "auto",
 ) -> Fitted:
     """Adapts the model to the training rows if it was not, then trains it.
@@ -108,13 +109,15 @@ def fit(
             made it.
         seen: for a model with histories, what users had before the validation rows; `train` if None.
         callbacks: further callbacks of Keras. What they keep for themselves is in no checkpoint.
-        note: hears which events are no targets, and how many.
+        progress: receives a note for each rule that leaves events out of the targets, with their
+            number, and how far mining negatives has come; without it the logger "tfrecall" does.
         verbose: as in `keras.Model.fit`.
 
     Raises:
         ConfigError: if the optimizer or the metric does not exist.
         CheckpointError: if there is a checkpoint of another training.
     """
+    progress = progress or LogProgress()
     seen = train if seen is None else seen
     monitor = str(monitor or getattr(model.task, "monitor", MONITOR))
     model.check_rows(train, "training rows", learned=True)
@@ -126,45 +129,49 @@ def fit(
     seed_everything(seed)
     if not model.is_adapted:
         model.adapt(train)
-    material = TrainingExamples(model, train, batch_size, histories=histories, seed=seed, note=note)
+    material = TrainingExamples(
+        model, train, batch_size, histories=histories, seed=seed, progress=progress
+    )
     for text in material.notes:
-        note(text)
+        progress.note(text)
     steps = material.steps * epochs
     rate = _rate(optimizer, learning_rate, schedule, warmup_steps, clip_norm, steps)
     if isinstance(optimizer, str):
         optimizer = make_optimizer(optimizer, rate, clip_norm)
     model.compile(optimizer=optimizer)
-    progress = Progress()
-    best = BestWeights(f"val_{monitor}", patience if validation is not None else None, progress)
+    state = Progress()
+    best = BestWeights(f"val_{monitor}", patience if validation is not None else None, state)
     settings = (batch_size, epochs, monitor, patience, validate_every, seed, mixed_precision, histories)
     with ExitStack() as scope:
         if mixed_precision:
             scope.enter_context(bfloat16_steps(model))
-        kept = _opened(checkpoints, scope, lambda: _identity(model, train, validation, seen, settings))
-        recorder = Recorder(progress, best, kept)
+        kept = _opened(
+            checkpoints, scope, progress, lambda: _identity(model, train, validation, seen, settings)
+        )
+        recorder = Recorder(state, best, kept)
         found = _found(kept)
         done = found.header["progress"]["epochs"] if found else 0
         batches = material.batches(done)
         if found:
-            restore(found, model, batches, progress, best)
+            restore(found, model, batches, state, best)
         model.fit(
             batches,
             validation_data=None
             if validation is None
             else validation_examples(model, validation, seen, _rows_at_once(model)),
             validation_freq=validate_every,
-            initial_epoch=epochs if progress.stopped else progress.epochs,
+            initial_epoch=epochs if state.stopped else state.epochs,
             epochs=epochs,
-            callbacks=[EpochClock(progress), *judges, best, *callbacks, recorder],
+            callbacks=[EpochClock(state), *judges, best, *callbacks, recorder],
             verbose=verbose,
         )
         if kept and kept is not checkpoints:
             kept.discard()
-    times = progress.epoch_seconds
+    times = state.epoch_seconds
     return Fitted(
-        history=progress.history,
-        epochs=progress.epochs,
-        best_epoch=progress.best_epoch or progress.epochs,
+        history=state.history,
+        epochs=state.epochs,
+        best_epoch=state.best_epoch or state.epochs,
         seconds=recorder.seconds,
         examples_per_second=len(material) / float(np.median(times[1:] or times)),
     )
@@ -196,12 +203,13 @@ def _rate(
 def _opened(
     checkpoints: Checkpoints | str | Path | None,
     scope: ExitStack,
+    progress: ProgressReporter,
     identity: Callable[[], dict[str, Any]],
 ) -> Checkpoints | None:
     if checkpoints is None:
         return None
     if not isinstance(checkpoints, Checkpoints):
-        checkpoints = scope.enter_context(Checkpoints(checkpoints, note=print))
+        checkpoints = scope.enter_context(Checkpoints(checkpoints, progress=progress))
     if checkpoints.belongs_to is None:
         checkpoints.belongs_to = identity()
     return checkpoints
@@ -214,7 +222,9 @@ def _found(kept: Checkpoints | None) -> CheckpointFile | None:
         return None
     done, epochs = found.header["progress"]["epochs"], found.header["epochs"]
     moment = found.header["written_at"][11:19]
-    kept.note(f"Resuming after epoch {done} of {epochs} ({kept.phase}), checkpoint of {moment}.")
+    kept.progress.note(
+        f"Resuming after epoch {done} of {epochs} ({kept.phase}), checkpoint of {moment}."
+    )
     return found
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.progress import RecordedProgress
 from tests.tiny import tiny_interactions
 from tfrecall.cli import app
 from tfrecall.config.inference import propose
@@ -67,7 +68,7 @@ def test_the_file_loads_and_fits_the_data(proposal, tmp_path):
     file.write_text(proposal.to_toml(f"tfrecall run {file}"), "utf-8")
     config = load_config(str(file))
     assert config == proposal.config()
-    prepared = prepare(config, lambda note: None)
+    prepared = prepare(config)
     assert prepared.validation is not None
     assert prepared.known.items.height == 40
 
@@ -102,7 +103,7 @@ def test_users_who_come_once_are_split_by_time(tmp_path):
     config = proposal.config()
     assert config.split.method == "by_time"
     assert "have one event" in proposal.reasons["split"][0]
-    prepared = prepare(config, lambda note: None)
+    prepared = prepare(config)
     # From the 90 % quantile on; of the rows before, again.
     assert (len(prepared.known), len(prepared.test), len(prepared.validation)) == (270, 30, 27)
 
@@ -112,9 +113,9 @@ def test_equal_times_give_no_feature_and_keep_the_order_of_the_file(tmp_path):
     log = write(tmp_path, user_id=users, item_id=[f"i{i % 7}" for i in range(120)], timestamp=[5] * 120)
     proposal = propose(log)
     assert [f.column for f in proposal.config().schema.query] == ["user_id"]
-    notes = []
-    prepared = prepare(proposal.config(), notes.append)
-    assert any("all timestamps are equal: the order of the file" in note for note in notes)
+    progress = RecordedProgress()
+    prepared = prepare(proposal.config(), progress)
+    assert any("all timestamps are equal: the order of the file" in note for note in progress.notes)
     assert prepared.test.log["item_id"].to_list() == [f"i{i % 7}" for i in range(90, 120)]
 
 
@@ -124,7 +125,7 @@ def test_a_log_without_times_is_taken_in_the_order_of_the_file(tmp_path):
     )
     config = propose(log).config()
     assert config.data.timestamp_column == ""
-    assert len(prepare(config, lambda note: None).test) == 30
+    assert len(prepare(config).test) == 30
 
 
 def test_users_with_two_events_are_validated_by_none(tmp_path):
@@ -136,7 +137,7 @@ def test_users_with_two_events_are_validated_by_none(tmp_path):
     )
     config = propose(log).config()
     assert (config.split.validation_fraction, config.training.refit) == (0.0, False)
-    assert prepare(config, lambda note: None).validation is None
+    assert prepare(config).validation is None
 
 
 def test_ratings_that_cannot_be_read_are_left_out_and_said(tmp_path):
@@ -150,7 +151,7 @@ def test_ratings_that_cannot_be_read_are_left_out_and_said(tmp_path):
     proposal = propose(log)
     assert proposal.config().data.ignore_columns == ("log.rating",)
     assert "No rating is read." in " ".join(proposal.messages)
-    assert "rating" not in prepare(proposal.config(), lambda note: None).known.log.columns
+    assert "rating" not in prepare(proposal.config()).known.log.columns
 
 
 @pytest.mark.parametrize(("absent", "policy", "rows"), [(1, "drop", 399), (40, "add", 400)])
@@ -170,7 +171,7 @@ def test_items_that_the_table_lacks_are_dropped_if_few_and_added_if_many(
     assert config.data.missing_items == policy
     # Items that are added have no price, and a number cannot be unknown.
     assert ("price" in config.schema.candidate_columns) == (policy == "drop")
-    prepared = prepare(config, lambda note: None)
+    prepared = prepare(config)
     assert len(prepared.known) + len(prepared.test) == rows
 
 
@@ -205,7 +206,7 @@ def test_strange_names_and_paths_are_written_so_that_they_can_be_read(tmp_path):
     )
     config = propose(log).config()
     assert config.data.source == str(log)
-    assert len(prepare(config, lambda note: None).test) == 30
+    assert len(prepare(config).test) == 30
 
 
 @given(st.integers(2, 10**8), st.integers(2, 10**7), st.booleans())
@@ -241,7 +242,7 @@ def test_init_writes_a_file_that_loads_and_never_over_another(folder, tmp_path):
 def test_a_run_without_a_recipe_says_what_it_infers(folder, monkeypatch):
     seen = []
 
-    def run(config, out, listener, **options):
+    def run(config, out, progress, **options):
         seen.append(config)
         raise DataError("enough")
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from tests.data.datasets.grouplens_files import small_100k
+from tests.progress import RecordedProgress
 from tfrecall.data import movielens, synthetic
 from tfrecall.data.datasets import cache, recbole
 from tfrecall.data.datasets import fetch as fetching
@@ -40,12 +41,12 @@ def sources(monkeypatch):
 
 def test_the_first_source_that_has_it_is_used_and_the_others_are_reported(tmp_path, sources):
     sources.update({"one": refuse("not here"), "two": give, "three": refuse("never asked")})
-    said = []
-    folder = fetch(cache_dir=tmp_path, report=said.append)
+    progress = RecordedProgress()
+    folder = fetch(cache_dir=tmp_path, progress=progress)
     assert folder == tmp_path / "movielens-100k"
-    assert "Not from one: not here" in said
-    assert any(line.startswith("movielens-100k came from two") for line in said)
-    assert not any("three" in line for line in said)
+    assert "Not from one: not here" in progress.notes
+    assert any(line.startswith("movielens-100k came from two") for line in progress.notes)
+    assert not any("three" in line for line in progress.notes)
     about = json.loads((folder / "source.json").read_text())
     assert (about["source"], about["tried"]) == ("two", ["one: not here"])
 
@@ -67,9 +68,9 @@ def test_the_cache_is_asked_first(tmp_path, sources):
     sources["one"] = give
     fetch(cache_dir=tmp_path)
     sources["one"] = refuse("offline")
-    said = []
-    assert fetch(cache_dir=tmp_path, report=said.append).is_dir()
-    assert said == [f"movielens-100k is in the cache: {tmp_path / 'movielens-100k'}"]
+    progress = RecordedProgress()
+    assert fetch(cache_dir=tmp_path, progress=progress).is_dir()
+    assert progress.notes == [f"movielens-100k is in the cache: {tmp_path / 'movielens-100k'}"]
 
 
 @pytest.mark.parametrize("name", ["log.parquet", "source.json"])
@@ -77,9 +78,9 @@ def test_a_damaged_cache_is_fetched_again(tmp_path, sources, name):
     sources["one"] = give
     file = fetch(cache_dir=tmp_path) / name
     file.write_bytes(file.read_bytes()[:-5])
-    said = []
-    folder = fetch(cache_dir=tmp_path, report=said.append)
-    assert "The cache is damaged" in said[0]
+    progress = RecordedProgress()
+    folder = fetch(cache_dir=tmp_path, progress=progress)
+    assert "The cache is damaged" in progress.notes[0]
     assert cache.load(folder).fingerprint == DATA.fingerprint
 
 

@@ -7,9 +7,9 @@ import optuna
 import pytest
 
 from tests.integration.runs import write_files
+from tests.progress import RecordedProgress
 from tfrecall.config.recipes import load_config
 from tfrecall.errors import ConfigError
-from tfrecall.runs.listener import Silent
 from tfrecall.runs.tuning import search, tune
 from tfrecall.runs.tuning.study import FIRST_EPOCH_TO_PRUNE
 
@@ -17,13 +17,7 @@ RATE = '"training.learning_rate"'
 TOP = "factorized_top_k/top_5_categorical_accuracy"
 
 
-class Heard(Silent):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
-
+class Trials(RecordedProgress):
     @property
     def trials(self):
         return [note for note in self.notes if note.startswith("trial ")]
@@ -74,15 +68,15 @@ def test_the_plainly_better_value_wins_and_what_diverges_has_failed_with_its_rea
     # With a rate of 1e-7 the weights stay at their random start, with 1e30 they are soon infinite.
     rates = f"tune.{RATE}.choices=[1e30, 1e-7, 0.3]"
     config = tiny(rates, "training.learning_rate=1e30", "training.epochs=4")
-    listener = Heard()
-    found = tune(config, trials=12, listener=listener)
+    progress = Trials()
+    found = tune(config, trials=12, progress=progress)
     assert found.trials[0].settings == {"training.learning_rate": 1e30}, "the recipe as it is is first"
     assert found.trials[0].state == "failed"
     assert found.trials[0].reason.startswith("DivergedError: Training diverged in epoch 1")
-    assert "failed: DivergedError" in listener.trials[0]
-    assert len(listener.trials) == 12
+    assert "failed: DivergedError" in progress.trials[0]
+    assert len(progress.trials) == 12
     assert re.search(
-        r"\ntrial \d of 12: 0\.\d{4} \(best 0\.\d{4}\), [\d.]+ s: training", "\n".join(listener.trials)
+        r"\ntrial \d of 12: 0\.\d{4} \(best 0\.\d{4}\), [\d.]+ s: training", "\n".join(progress.trials)
     )
 
     came = {trial.settings["training.learning_rate"]: trial.value for trial in found.trials}

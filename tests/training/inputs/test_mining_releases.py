@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.progress import RecordedProgress
 from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.baselines.popularity import Popularity
 from tfrecall.data import Interactions
@@ -24,9 +25,9 @@ def hard(**settings):
     return Hard(**{"ranks": RANKS, "per_positive": 6, "release": "somewhere", **settings})
 
 
-def items(log, release, rows=None, note=None, **settings):
+def items(log, release, rows=None, progress=None, **settings):
     rows = np.arange(len(log)) if rows is None else rows
-    return ReleasedItems(log, hard(**settings), rows, release, note)
+    return ReleasedItems(log, hard(**settings), rows, release, progress)
 
 
 def listed(release, log, exclude_known):
@@ -148,12 +149,11 @@ def test_the_places_are_those_of_any_release(seed, first, width):
 
 
 def test_progress_is_told(tiny_log, tiny_release, monkeypatch):
-    monkeypatch.setattr(released_negatives, "SECONDS_BETWEEN_NOTES", -1.0)
     monkeypatch.setattr(released_negatives, "MOST_USERS", 25)
-    heard = []
-    items(tiny_log, tiny_release, note=heard.append)
-    assert heard[0].startswith("Asking ")
-    assert [text.rsplit(": ")[1] for text in heard[1:]] == [f"{n} of 60 users" for n in (25, 50, 60)]
+    progress = RecordedProgress()
+    items(tiny_log, tiny_release, progress=progress)
+    assert progress.notes[0].startswith("Asking ")
+    assert [count[1:] for count in progress.counts] == [(n, 60, "users") for n in (25, 50, 60)]
 
 
 # Refusals
@@ -209,10 +209,10 @@ def test_a_model_learns_from_the_lists_of_a_release(tiny_log, tmp_path):
         negatives = Hard(ranks=RANKS, release=release, per_positive=2)
         return DSSM(schema, task=Pointwise(negatives=negatives), layer_sizes=[4])
 
-    heard = []
+    progress = RecordedProgress()
     fitted = model(root)
-    fit(fitted, tiny_log, epochs=1, batch_size=256, verbose=0, note=heard.append)
-    assert any("Asking" in text for text in heard)
+    fit(fitted, tiny_log, epochs=1, batch_size=256, verbose=0, progress=progress)
+    assert any("Asking" in text for text in progress.notes)
     examples = TrainingExamples(fitted, tiny_log, 64)
     first, same, next_one = ([*examples.batches(epoch)] for epoch in (0, 0, 1))
     for batch, equal in zip(first, same, strict=True):

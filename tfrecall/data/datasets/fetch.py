@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import logging
 import tempfile
 import threading
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.datasets import cache, recbole, tfds
 from tfrecall.data.datasets.grouplens import read_folder
 from tfrecall.data.interactions import Interactions
@@ -29,18 +29,15 @@ ZIP_MD5 = {
 TIMEOUTS_PER_DOWNLOAD = 12
 CHUNK_BYTES = 1 << 16
 
-Report = Callable[[str], Any]
 # A source is given the size and the seconds to wait for an answer.
 Source = Callable[[str, float], Interactions]
-
-logger = logging.getLogger("tfrecall")
 
 
 def fetch(
     name: str = "movielens-100k",
     cache_dir: str | Path | None = None,
     timeout_seconds: float = 10,
-    report: Report | None = None,
+    progress: ProgressReporter | None = None,
 ) -> Path:
     """Brings a data set into the cache, unless it is there.
 
@@ -53,7 +50,7 @@ def fetch(
         cache_dir: where to keep it; without it the environment variable `TFRECALL_CACHE`, else the
             platform's cache folder.
         timeout_seconds: how long each source may leave us without an answer.
-        report: is told each step in a sentence; without it the logger "tfrecall" is.
+        progress: receives a sentence a step; without it the logger "tfrecall" does.
 
     Returns:
         The folder with log.parquet, users.parquet, items.parquet and source.json.
@@ -66,15 +63,15 @@ def fetch(
             f'There is no data set "{name}" to fetch.{nearest(name, NAMES)} '
             f"Choose of {', '.join(NAMES)}."
         )
-    say = report or logger.info
+    progress = progress or LogProgress()
     folder = cache.cache_root(cache_dir) / name
-    if folder.exists() and _is_whole(folder, say):
-        say(f"{name} is in the cache: {folder}")
+    if folder.exists() and _is_whole(folder, progress):
+        progress.note(f"{name} is in the cache: {folder}")
         return folder
     _make_root(folder.parent)
-    data, source, tried = _first(name, timeout_seconds, say)
+    data, source, tried = _first(name, timeout_seconds, progress)
     cache.store(folder, data, source, tried)
-    say(f"{name} came from {source} and is kept in {folder}")
+    progress.note(f"{name} came from {source} and is kept in {folder}")
     return folder
 
 
@@ -89,16 +86,18 @@ def sources(size: str) -> dict[str, Source]:
     return found
 
 
-def _first(name: str, timeout_seconds: float, say: Report) -> tuple[Interactions, str, list[str]]:
+def _first(
+    name: str, timeout_seconds: float, progress: ProgressReporter
+) -> tuple[Interactions, str, list[str]]:
     """The data of the first source that has it, which it was, and what the others said."""
     tried: list[str] = []
     for source, read in sources(NAMES[name]).items():
-        say(f"Asking {source} for {name}")
+        progress.note(f"Asking {source} for {name}")
         try:
             return read(NAMES[name], timeout_seconds), source, tried
         except (FetchError, DataError, OSError) as error:
             tried.append(f"{source}: {error}")
-            say(f"Not from {source}: {error}")
+            progress.note(f"Not from {source}: {error}")
     said = "".join(f"\n- {one}" for one in tried)
     raise FetchError(
         f"{name} could not be fetched from any source:{said}\nUnpack GroupLens' "
@@ -106,11 +105,11 @@ def _first(name: str, timeout_seconds: float, say: Report) -> tuple[Interactions
     )
 
 
-def _is_whole(folder: Path, say: Report) -> bool:
+def _is_whole(folder: Path, progress: ProgressReporter) -> bool:
     try:
         cache.load(folder)
     except DataError as error:
-        say(f"The cache is damaged and is fetched again: {error}")
+        progress.note(f"The cache is damaged and is fetched again: {error}")
         return False
     return True
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.data.datasets import cache as kept
-from tfrecall.data.datasets.fetch import Report, fetch
+from tfrecall.data.datasets.fetch import fetch
 from tfrecall.data.datasets.grouplens import check_size, read_folder
 from tfrecall.data.datasets.tfds import from_tfds
 from tfrecall.data.interactions import Interactions
@@ -15,7 +16,7 @@ def movielens(
     size: str = "100k",
     path: str | Path | None = None,
     cache: str | Path | None = None,
-    report: Report | None = None,
+    progress: ProgressReporter | None = None,
 ) -> Interactions:
     """MovieLens with all movie, genre and user columns.
 
@@ -29,7 +30,7 @@ def movielens(
         size: "100k" or "1m".
         path: a folder in GroupLens' format; without it the data is fetched once and kept.
         cache: the cache folder, if not the usual one; see `tfrecall.data.datasets.fetch.fetch`.
-        report: is told where the data is fetched from.
+        progress: receives the steps of fetching; without it the logger "tfrecall" does.
 
     Raises:
         DataError: if `path` is not such a folder.
@@ -38,4 +39,4 @@ def movielens(
     check_size(size)
     if path is not None:
         return read_folder(path, size)
-    return kept.load(fetch(f"movielens-{size}", cache_dir=cache, report=report))
+    return kept.load(fetch(f"movielens-{size}", cache_dir=cache, progress=progress))

@@ -1,7 +1,7 @@
 """The search: trials of a recipe with other values, judged by validation rows."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 from tfrecall._keras import keras
 from tfrecall.config.recipes import with_settings
 from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.divergence import StopOnNonFinite
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation.metrics import is_lower_better
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.runs.listener import Listener, Silent
 from tfrecall.runs.preparation import Prepared, prepare
 from tfrecall.runs.train import train, train_ranker
 from tfrecall.runs.tuning.space import Space, default_space
@@ -78,7 +78,7 @@ def tune(
     trials: int = 20,
     minutes: float | None = None,
     study: str | Path | None = None,
-    listener: Listener | None = None,
+    progress: ProgressReporter | None = None,
 ) -> Tuned:
     """Tries values of the settings in `[tune]` and finds the best by the validation rows.
 
@@ -91,15 +91,15 @@ def tune(
         trials: how many, those of the study before this call included.
         minutes: no trial begins later.
         study: a file to keep the trials in, by which a search can be continued.
-        listener: hears a line a trial.
+        progress: receives a line a trial; without it the logger "tfrecall" does.
 
     Raises:
         ConfigError: if a setting cannot be searched, there are no validation rows, the study is of
             another search, or no trial came to an end.
     """
-    listener = listener or Silent()
+    progress = progress or LogProgress()
     space = Space(config, config.tune or default_space(config))
-    parts = _parts(config, listener.note)
+    parts = _parts(config, progress)
     maximize = not is_lower_better(config.training.monitor)
     facts = _facts(config, space, parts)
     kept = Study(
@@ -111,15 +111,15 @@ def tune(
     interrupted = False
     try:
         while len(kept.finished) < trials and time.perf_counter() < deadline:
-            _try_one(kept, space, parts, trials, listener)
+            _try_one(kept, space, parts, trials, progress)
     except KeyboardInterrupt:
         interrupted = True
     return _tuned(kept, space, interrupted)
 
 
-def _parts(config: RunConfig, note: Callable[[str], None]) -> Prepared:
+def _parts(config: RunConfig, progress: ProgressReporter) -> Prepared:
     """Training and validation rows only, in the places of everything else."""
-    prepared = prepare(config, note)
+    prepared = prepare(config, progress)
     if prepared.validation is None or not len(prepared.validation):
         raise ConfigError(
             "A search needs validation rows, and there are none: `split.validation_fraction` is "
@@ -142,7 +142,9 @@ def _facts(config: RunConfig, space: Space, parts: Prepared) -> dict[str, Any]:
     return facts | {f"tune.{path}": repr(kind) for path, kind in space.distributions.items()}
 
 
-def _try_one(kept: Study, space: Space, parts: Prepared, trials: int, listener: Listener) -> None:
+def _try_one(
+    kept: Study, space: Space, parts: Prepared, trials: int, progress: ProgressReporter
+) -> None:
     trial = kept.ask(space.distributions)
     started = time.perf_counter()
     value: float | None = None
@@ -164,7 +166,7 @@ def _try_one(kept: Study, space: Space, parts: Prepared, trials: int, listener: 
     trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
     kept.tell(trial, value, state)
     finished = kept.finished
-    listener.note(_line(_trial(finished[-1], len(finished), space), trials, kept.best))
+    progress.note(_line(_trial(finished[-1], len(finished), space), trials, kept.best))
 
 
 def _equal(kept: Study, params: Mapping[str, Any]) -> FrozenTrial | None:
@@ -179,7 +181,7 @@ def _fitted_value(config: RunConfig, parts: Prepared, trial: optuna.Trial) -> fl
     keras.backend.clear_session()
     config = replace(config, training=replace(config.training, refit=False))
     learn: Any = train_ranker if config.ranks else train
-    _, fitted = learn(config, parts, Silent(), _Watch(config, trial))
+    _, fitted = learn(config, parts, ProgressReporter(), _Watch(config, trial))
     monitor = config.training.monitor
     values = fitted.history.get(f"val_{monitor}", [])
     if not values:
@@ -195,7 +197,7 @@ class _Watch(Examiner):
     """Lets a trial end early, and leaves the examination to the run that follows the search."""
 
     def __init__(self, config: RunConfig, trial: optuna.Trial) -> None:
-        super().__init__(config, note=lambda text: None)
+        super().__init__(config, ProgressReporter())
         self._trial = trial
 
     def callbacks(self) -> list[keras.callbacks.Callback]:

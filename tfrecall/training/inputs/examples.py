@@ -1,12 +1,13 @@
 """Encoded batches for a model: rows of a log with what stood before each."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tfrecall._keras import tf
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.raw import Form
 from tfrecall.data.batches import all_rows, gathered, row_batches, untuned
 from tfrecall.data.interactions import Interactions
@@ -38,7 +39,7 @@ class TrainingExamples:
         batch_size: targets a batch; of whole sequences about so many.
         histories: which events are targets, and in which form they come.
         seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
-        note: hears how far what takes long has come.
+        progress: receives the progress of mining a release's lists.
 
     Attributes:
         notes: what is left out, in words.
@@ -52,7 +53,7 @@ class TrainingExamples:
         *,
         histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
         seed: int = 42,
-        note: Callable[[str], None] | None = None,
+        progress: ProgressReporter | None = None,
     ) -> None:
         self.model = model
         self.batch_size = batch_size
@@ -69,7 +70,7 @@ class TrainingExamples:
         self._lists = Grouped.of(model, data)
         self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
         rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
-        self._negatives = training_negatives(model, data, rows, self._query_vectors, note)
+        self._negatives = training_negatives(model, data, rows, self._query_vectors, progress)
         if self._negatives is not None:
             self.notes += self._negatives.notes
 

@@ -1,10 +1,10 @@
 """Hard negatives: items that the model itself ranks high, found between epochs."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.top_k import best_scores
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.negatives import WeightedSampler, check_number
@@ -120,7 +120,6 @@ def draw_places(places: np.ndarray, count: int, random: np.random.Generator) -> 
 # Places of lists that are asked for at once: with scores 8 MB.
 BLOCK_PLACES = 1 << 20
 MOST_USERS = 2048
-SECONDS_BETWEEN_NOTES = 5.0
 
 
 class ReleasedItems:
@@ -135,7 +134,7 @@ class ReleasedItems:
         spec: which places.
         rows: int `[n]`, the targets as rows of the log.
         release: what is asked.
-        note: hears how far it has come.
+        progress: receives how many users' lists are there; without it the logger "tfrecall" does.
 
     Attributes:
         notes: who draws nothing, in words.
@@ -152,7 +151,7 @@ class ReleasedItems:
         spec: Hard,
         rows: np.ndarray,
         release: Release,
-        note: Callable[[str], None] | None = None,
+        progress: ProgressReporter | None = None,
     ) -> None:
         self._first, self._last = check_mined(log, spec, rows)
         self._log, self._spec, self._release = log, spec, release
@@ -162,7 +161,7 @@ class ReleasedItems:
         self._places = np.full((len(users), self._last - self._first + 1), -1, np.int32)
         self._row_of = np.full(log.users.height, -1, np.int64)
         self._row_of[users] = np.arange(len(users))
-        self._mine(users, note or (lambda text: None))
+        self._mine(users, progress or LogProgress())
         without = np.count_nonzero(self._places[:, 0] < 0)
         self.notes: tuple[str, ...] = ()
         if without:
@@ -207,19 +206,17 @@ class ReleasedItems:
             )
         return ours
 
-    def _mine(self, users: np.ndarray, note: Callable[[str], None]) -> None:
-        note(f"Asking {self._release.root} for the lists that negatives are drawn from.")
+    def _mine(self, users: np.ndarray, progress: ProgressReporter) -> None:
+        progress.note(f"Asking {self._release.root} for the lists that negatives are drawn from.")
         foreign = (self._ours < 0).any()
         allow = self._log.item_vocabulary.ids.tolist() if foreign else None
-        done, last_word = 0, time.perf_counter()
+        done = 0
         for block, k in self._blocks(users):
             ids = self._log.user_vocabulary.ids[block].tolist()
             _, hits = self._release.find(ids, k, exclude_seen=False, allow=allow)
             self._keep(block, np.where(hits.rows >= 0, self._ours[hits.rows], -1))
             done += len(block)
-            if time.perf_counter() - last_word > SECONDS_BETWEEN_NOTES:
-                note(f"lists of {self._release.root}: {done:,} of {len(users):,} users")
-                last_word = time.perf_counter()
+            progress.progress(f"lists of {self._release.root}", done, len(users), "users")
 
     def _blocks(self, users: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
         """Users with about as many events, and how long a list leaves enough without what they have."""

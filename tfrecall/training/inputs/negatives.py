@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.negatives import Sampler, WeightedSampler, sampler_of
@@ -79,7 +80,7 @@ def training_negatives(
     data: Interactions,
     rows: np.ndarray,
     embed: Callable[[np.ndarray], np.ndarray],
-    note: Callable[[str], None] | None = None,
+    progress: ProgressReporter | None = None,
 ) -> EpochNegatives | None:
     """What draws the negatives that a model's task wants with its batches; None if it wants none.
 
@@ -88,7 +89,7 @@ def training_negatives(
         data: the training log.
         rows: int `[n]`, the targets as rows of the log.
         embed: the vectors of the queries of some of the targets, given by their places in `rows`.
-        note: hears how far what takes long has come.
+        progress: receives the progress of mining a release's lists.
 
     Raises:
         ConfigError, DataError: if the source cannot draw from this log.
@@ -100,7 +101,7 @@ def training_negatives(
     spec = task.negatives
     sampler: Sampler | MinedItems
     if isinstance(spec, Hard) and spec.release is not None:
-        sampler = ReleasedItems(data, spec, rows, load(spec.release), note)
+        sampler = ReleasedItems(data, spec, rows, load(spec.release), progress)
     elif isinstance(spec, Hard):
         sampler = _miner(model, data, rows, embed, spec)
     else:
