@@ -33,6 +33,7 @@ PUBLIC = {
     "Pipeline",
     "Pointwise",
     "Popularity",
+    "ProgressReporter",
     "QueryTower",
     "Ranker",
     "Ratings",

@@ -33,6 +33,7 @@ _MODULE_OF = {
     "Pointwise": "tfrecall.tasks.pairwise",
     "Pipeline": "tfrecall.exporting.pipeline",
     "Popularity": "tfrecall.baselines.popularity",
+    "ProgressReporter": "tfrecall.core.progress",
     "QueryTower": "tfrecall.models.towers",
     "Ranker": "tfrecall.models.ranker",
     "Ratings": "tfrecall.tasks.ranking",

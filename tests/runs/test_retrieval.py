@@ -195,11 +195,11 @@ def test_each_epoch_is_told_in_one_line(tmp_path):
 
 def test_a_metric_that_cannot_tell_epochs_apart_is_noted():
     config, data = configured(), synthetic(30, 20, 400)
-    prepared, notes = split(config, data), []
-    _warn_of_monitor(config, prepared, notes.append)
-    assert "there are only 20 items" in notes[0]
-    _warn_of_monitor(configured("training.monitor=loss"), prepared, notes.append)
-    assert len(notes) == 1
+    prepared, progress = split(config, data), RecordedProgress()
+    _warn_of_monitor(config, prepared, progress)
+    assert "there are only 20 items" in progress.notes[0]
+    _warn_of_monitor(configured("training.monitor=loss"), prepared, progress)
+    assert len(progress.notes) == 1
 
 
 @pytest.mark.parametrize("setting", ["index.n_trees=99999999999", "export.k=41"])
