@@ -36,7 +36,6 @@ def test_the_report_is_published_with_the_metrics(folder):
 
 def test_the_report_can_be_drawn_again_from_python(tmp_path):
     from tfrecall.config.recipes import load_config
-    from tfrecall.report import page
     from tfrecall.runs.retrieval import run
 
     recipe, *_ = arguments = write_files(tmp_path)
@@ -44,7 +43,7 @@ def test_the_report_can_be_drawn_again_from_python(tmp_path):
     settings = [f"data.{n}='{files['--' + n]}'" for n in ("users", "items")]
     config = load_config(recipe, [*settings, f"data.source='{files['--data']}'", "training.epochs=1"])
     outcome = run(config, tmp_path / "out")
-    again = Page(page(outcome))
+    again = Page(outcome.report())
     first = Page((tmp_path / "out" / "report.html").read_text("utf-8"))
     # Scores come from the exported model now: what is told of users and figures is the same.
     assert again.text == first.text

@@ -9,7 +9,7 @@ from tfrecall.core.retriever import VectorRetriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.splits import split_random
 from tfrecall.evaluation import evaluate
-from tfrecall.report import Subject
+from tfrecall.report import RunReportData
 
 TUNING = {
     "k": 10,
@@ -24,7 +24,7 @@ TUNING = {
 MONITOR = "factorized_top_k/top_5_categorical_accuracy"
 
 
-def a_subject(data: Interactions, baselines: bool = True, **changes) -> Subject:
+def a_run(data: Interactions, baselines: bool = True, **changes) -> RunReportData:
     """A run on `data` with made-up training; `changes` are set in its metrics."""
     known, test = split_random(data, 0.2, seed=1)
     retriever = a_retriever(data.items["item_id"].to_list())
@@ -50,7 +50,7 @@ def a_subject(data: Interactions, baselines: bool = True, **changes) -> Subject:
         "made_with": {"python": "3.11.7"},
         "created_at": "2024-05-06T07:08:09+00:00",
     }
-    return Subject(metrics, manifest, retriever, known, test, evaluation)
+    return RunReportData(metrics, manifest, retriever, known, test, evaluation)
 
 
 def a_retriever(item_ids: list[str], name: str = "made_up", seed: int = 0) -> VectorRetriever:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.report.helpers import a_retriever, a_subject
+from tests.report.helpers import a_retriever, a_run
 from tfrecall.core.results import Explanation, Reason
 from tfrecall.data.titles import title_column, titles
-from tfrecall.report import figures, pictures
-from tfrecall.report.charts import Axis, Series, intervals, line_chart, tag, ticks
+from tfrecall.report import charts, tables
 from tfrecall.report.item_map import MAX_LABELS, MAX_POINTS, colour_column, item_map, principal_plane
 from tfrecall.report.run_page import run_page
+from tfrecall.report.svg import Axis, Series, intervals, line_chart, tag, ticks
 from tfrecall.report.users import example_users
 
 # Charts
@@ -137,29 +137,29 @@ def test_labels_do_not_lie_on_each_other():
 def test_the_headline_names_the_best_baseline():
     one, two = ({"seen_removed": {"hit_rate@10": v}} for v in (0.2, 0.3))
     metrics = {"test": {"seen_removed": {"hit_rate@10": 0.5}}, "baselines": {"a": one, "b": two}}
-    (tile,) = figures.tiles(metrics, "seen_removed")
+    (tile,) = tables.tiles(metrics, "seen_removed")
     assert tile == {"metric": "hit_rate@10", "value": 0.5, "name": "b", "best": 0.3}
-    (alone,) = figures.tiles({**metrics, "baselines": {}}, "seen_removed")
+    (alone,) = tables.tiles({**metrics, "baselines": {}}, "seen_removed")
     assert (alone["name"], alone["best"]) == (None, None)
 
 
 def test_the_list_length_nearest_to_ten_is_taken():
-    assert figures.list_length({"hit_rate@1": 0, "hit_rate@20": 0, "hit_rate@9": 0, "mrr": 0}) == 9
+    assert tables.list_length({"hit_rate@1": 0, "hit_rate@20": 0, "hit_rate@9": 0, "mrr": 0}) == 9
 
 
 def test_the_items_in_most_lists_are_counted(tiny_log):
-    subject = a_subject(tiny_log)
-    names = subject.known.items["item_id"].to_list()
-    rows = figures.most_shown(subject.evaluation, names, np.arange(len(names)), "seen_removed")
-    exposure = subject.evaluation.rankings["made_up"].removed.exposure[10]
+    run = a_run(tiny_log)
+    names = run.known.items["item_id"].to_list()
+    rows = tables.most_shown(run.evaluation, names, np.arange(len(names)), "seen_removed")
+    exposure = run.evaluation.rankings["made_up"].removed.exposure[10]
     assert [row["lists"] for row in rows] == sorted(exposure, reverse=True)[:10]
     assert rows[0]["title"] == names[int(np.argmax(exposure))]
-    assert rows[0]["share"] == rows[0]["lists"] / subject.evaluation.users
+    assert rows[0]["share"] == rows[0]["lists"] / run.evaluation.users
 
 
 def test_exposure_cumulates_from_the_most_popular_item(tiny_log):
-    subject = a_subject(tiny_log, baselines=False)
-    svg = pictures.exposure(subject.evaluation, "m", np.arange(40)[::-1], "seen_removed")
+    run = a_run(tiny_log, baselines=False)
+    svg = charts.exposure(run.evaluation, "m", np.arange(40)[::-1], "seen_removed")
     model, train = paths(svg)
     assert model[0] == train[0]
     assert model[-1] == train[-1]
@@ -182,20 +182,20 @@ def test_a_title_is_free_text_or_called_so():
 
 
 def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
-    subject = a_subject(tiny_log)
-    names = pl.Series([f"T{item}" for item in subject.known.items["item_id"]])
-    users = example_users(subject.retriever, subject.known, subject.test, names, "seen_removed")
-    lengths = dict(subject.known.log.group_by("user_id").len().iter_rows())
-    tested = subject.test.log["user_id"].unique().to_list()
+    run = a_run(tiny_log)
+    names = pl.Series([f"T{item}" for item in run.known.items["item_id"]])
+    users = example_users(run.retriever, run.known, run.test, names, "seen_removed")
+    lengths = dict(run.known.log.group_by("user_id").len().iter_rows())
+    tested = run.test.log["user_id"].unique().to_list()
     among = sorted(lengths.get(user, 0) for user in tested)
     assert [user["length"] for user in users] == sorted(user["length"] for user in users)
     assert (users[0]["length"], users[-1]["length"]) == (among[0], among[-1])
     for user in users:
-        log = subject.known.log.filter(pl.col("user_id") == user["user_id"])
+        log = run.known.log.filter(pl.col("user_id") == user["user_id"])
         assert user["length"] == log.height
         latest = log.sort("timestamp", descending=True, maintain_order=True)["item_id"][:8]
         assert user["had"] == [f"T{item}" for item in latest]
-        chosen = subject.test.log.filter(pl.col("user_id") == user["user_id"])["item_id"].unique()
+        chosen = run.test.log.filter(pl.col("user_id") == user["user_id"])["item_id"].unique()
         assert user["chosen"] == len(chosen)
         marked = {item["title"] for item in user["shown"] if item["chosen"]}
         assert marked == {i["title"] for i in user["shown"]} & {f"T{item}" for item in chosen}
@@ -204,8 +204,8 @@ def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
 
 def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
     """Items by name, features by value; what speaks against an item is left out."""
-    subject = a_subject(tiny_log)
-    ids = subject.known.items["item_id"]
+    run = a_run(tiny_log)
+    ids = run.known.items["item_id"]
     names = pl.Series([f"T{item}" for item in ids])
     asked = []
 
@@ -219,28 +219,24 @@ def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
             for row, some in zip(rows.tolist(), reasons, strict=True)
         ]
 
-    users = example_users(
-        subject.retriever, subject.known, subject.test, names, "seen_removed", explain
-    )
+    users = example_users(run.retriever, run.known, run.test, names, "seen_removed", explain)
     assert asked == [[user["user_id"]] for user in users]
     for user in users:
         because = [item["because"] for item in user["shown"]]
         assert because[:3] == [[f"T{ids[0]}", "age = 34"], ["device = web"], []]
-    shown = run_page(replace(subject, explain=explain))
+    shown = run_page(replace(run, explain=explain))
     assert "because of device = web" in shown
-    assert "because of" not in run_page(subject)
+    assert "because of" not in run_page(run)
 
 
 def test_the_lists_are_those_of_the_retriever_alone(tiny_log):
     """Asked for five users only, each gets the list that it gets among all."""
     from tfrecall.evaluation import user_lists
 
-    subject = a_subject(tiny_log)
-    names = subject.known.items["item_id"]
-    few = example_users(subject.retriever, subject.known, subject.test, names, "seen_kept")
-    whole = user_lists(
-        a_retriever(names.to_list()), subject.test, seen=subject.known, k=10, keep_seen=True
-    )
+    run = a_run(tiny_log)
+    names = run.known.items["item_id"]
+    few = example_users(run.retriever, run.known, run.test, names, "seen_kept")
+    whole = user_lists(a_retriever(names.to_list()), run.test, seen=run.known, k=10, keep_seen=True)
     rows = dict(zip(whole.user_ids, whole.rows, strict=True))
     for user in few:
         assert [item["title"] for item in user["shown"]] == [

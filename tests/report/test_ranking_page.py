@@ -11,9 +11,9 @@ from tests.report.test_run_page import EVIL, assert_alone
 from tests.tiny_ratings import rating_interactions
 from tfrecall.data.splits import split_random
 from tfrecall.evaluation.ranking import Judge, evaluate_ranking
-from tfrecall.report import drawn_ranking, ranking_page
-from tfrecall.report.charts import Bars, bar_chart
+from tfrecall.report import page_or_error, ranking_page
 from tfrecall.report.ranking_page import slice_table, tiles
+from tfrecall.report.svg import Bars, bar_chart
 from tfrecall.schema.labels import Label
 
 RATINGS = Judge("rating", Label("rating", 1, 5))
@@ -162,7 +162,7 @@ def test_texts_of_data_are_never_markup():
 
 def test_an_error_in_a_picture_costs_a_note_and_not_the_run(run):
     progress = RecordedProgress()
-    page = Page(drawn_ranking({"recipe": "x"}, run[1], progress))
+    page = Page(page_or_error(lambda: ranking_page({"recipe": "x"}, run[1]), progress))
     assert "KeyError" in page.text
     assert "not affected" in progress.notes[0]
 

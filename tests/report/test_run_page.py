@@ -6,16 +6,16 @@ import polars as pl
 import pytest
 
 from tests.progress import RecordedProgress
-from tests.report.helpers import Page, a_subject
+from tests.report.helpers import Page, a_run
 from tfrecall.errors import ExportError
-from tfrecall.report import drawn, run_page, write_page
+from tfrecall.report import page_or_error, run_page, write_page
 
 EVIL = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;"
 
 
 @pytest.fixture(scope="module")
 def subject(tiny_log):
-    return a_subject(tiny_log)
+    return a_run(tiny_log)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_texts_of_data_are_never_markup(tiny_log):
     log = tiny_log.log.with_columns(user_id=evil + pl.col("user_id"))
     users = tiny_log.users.with_columns(user_id=evil + pl.col("user_id"))
     data = type(tiny_log)(log, users, items, EVIL)
-    evil_subject = a_subject(data, recipe=EVIL, model=EVIL, notes=[EVIL], diagnostics=[EVIL])
+    evil_subject = a_run(data, recipe=EVIL, model=EVIL, notes=[EVIL], diagnostics=[EVIL])
     evil_subject.metrics["baselines"] = {EVIL: evil_subject.metrics["test"]}
     evil_subject.metrics["data"]["name"] = EVIL
     evil_subject.manifest["config"]["recipe"] = EVIL
@@ -106,14 +106,14 @@ def test_figures_are_those_of_the_metrics(subject, parsed):
 
 def test_diagnostics_stand_before_the_figures(tiny_log):
     finding = {"name": "same_lists", "severity": "warning", "text": "All users get the same list"}
-    text = Page(run_page(a_subject(tiny_log, diagnostics=["Plain words", finding]))).text
+    text = Page(run_page(a_run(tiny_log, diagnostics=["Plain words", finding]))).text
     assert "Plain words" in text
     assert "Warning: All users" in text
     assert text.index("All users get the same list") < text.index("How good it is")
 
 
 def test_the_leading_rule_comes_first(tiny_log, parsed):
-    text = Page(run_page(a_subject(tiny_log, leading="seen_kept"))).text
+    text = Page(run_page(a_run(tiny_log, leading="seen_kept"))).text
     assert text.index("Seen items kept") < text.index("Seen items removed")
     assert parsed.text.index("Seen items removed") < parsed.text.index("Seen items kept")
 
@@ -136,12 +136,12 @@ def test_titles_of_items_stand_on_the_map_and_in_the_lists(subject, parsed):
     ],
 )
 def test_runs_of_other_kinds_have_a_page(tiny_log, changes):
-    assert_alone(run_page(a_subject(tiny_log, **changes)))
+    assert_alone(run_page(a_run(tiny_log, **changes)))
 
 
 def test_without_baselines_titles_or_tuning_there_is_a_page(tiny_log):
     bare = type(tiny_log)(tiny_log.log, tiny_log.users, tiny_log.items.select("item_id"))
-    plain = a_subject(bare, baselines=False)
+    plain = a_run(bare, baselines=False)
     for key in ("tuning", "config", "made_with", "created_at"):
         del plain.manifest[key]
     html = run_page(plain)
@@ -158,7 +158,7 @@ def test_an_error_in_a_picture_costs_a_note_and_not_the_run():
     def broken():
         raise ZeroDivisionError("<b>no items</b>")
 
-    page = Page(drawn(broken, progress))
+    page = Page(page_or_error(broken, progress))
     assert "ZeroDivisionError: <b>no items</b>" in page.text
     assert "not affected" in progress.notes[0]
 

@@ -1,19 +1,19 @@
-"""The page of a comparison."""
+"""Report of a comparison of releases."""
 
 from typing import Any
 
 from tfrecall.evaluation.summary import headline
-from tfrecall.report.charts import intervals
-from tfrecall.report.figures import rules
-from tfrecall.report.pages import rendered
-from tfrecall.report.pictures import recall_curves
+from tfrecall.report.charts import recall_curves
+from tfrecall.report.render import render
+from tfrecall.report.svg import intervals
+from tfrecall.report.tables import rules
 
 
 def comparison_page(compared: dict[str, Any]) -> str:
-    """Draws releases side by side.
+    """Render releases side by side as HTML.
 
     Args:
-        compared: from `Comparison.to_dict`.
+        compared: result of `Comparison.to_dict`.
     """
     first, *others = compared["models"]
     leading = compared["leading"]
@@ -30,7 +30,7 @@ def comparison_page(compared: dict[str, Any]) -> str:
         }
         for rule in rules(leading)
     ]
-    return rendered(
+    return render(
         "compare.html",
         title=f"{first} and {', '.join(others)}",
         compared=compared,

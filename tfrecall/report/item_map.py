@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from tfrecall.report.charts import COLORS, figure, picture, tag
+from tfrecall.report.svg import COLORS, figure, picture, tag
 
 WIDTH, HEIGHT, MARGIN = 720, 560, 14
 # Some 100 bytes a point: the page stays below a megabyte.

@@ -1,55 +1,40 @@
-"""The page of a ranker's run: how far off, for whom and for what, how it came about.
-
-Everything on it stands in `metrics.json` and the manifest.
-"""
+"""Report of a ranking run: errors, calibration, slices, training; all from `metrics.json` and manifest."""
 
 from typing import Any
 
 import tomli_w
 from markupsafe import Markup
 
-from tfrecall.core.progress import ProgressReporter
-from tfrecall.report import pictures
-from tfrecall.report.charts import Bars, Series, bar_chart, line_chart, percent, short
-from tfrecall.report.pages import number, or_why_not, rendered, told
+from tfrecall.report import charts
+from tfrecall.report.render import finding_text, number, render
+from tfrecall.report.svg import Bars, Series, bar_chart, line_chart, percent, short
 
 # Metrics that are errors: the lower the better.
 ERRORS = ("rmse", "mae", "log_loss")
 
 
-def drawn_ranking(metrics: dict[str, Any], manifest: dict[str, Any], progress: ProgressReporter) -> str:
-    """The page of a run, or one that says why there is none.
-
-    Args:
-        metrics: what `metrics.json` says.
-        manifest: of the version.
-        progress: receives a note if drawing fails.
-    """
-    return or_why_not(lambda: ranking_page(metrics, manifest), progress)
-
-
 def ranking_page(metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
-    """Draws a page. Texts of data are escaped; nothing is loaded from elsewhere.
+    """Render the report as HTML; texts of the data are escaped, nothing is loaded from elsewhere.
 
     Args:
-        metrics: what `metrics.json` says.
-        manifest: of the version.
+        metrics: content of `metrics.json`.
+        manifest: manifest of the version.
     """
     config = manifest.get("config", {})
     calibrated = metrics.get("calibration", {})
-    return rendered(
+    return render(
         "ranking.html",
         title=f"{metrics['recipe']}, version {metrics['version']}",
         metrics=metrics,
         label=manifest.get("label", {}).get("column", "label"),
-        diagnostics=[told(finding) for finding in metrics.get("diagnostics", [])],
+        diagnostics=[finding_text(finding) for finding in metrics.get("diagnostics", [])],
         tiles=tiles(metrics),
         models={metrics["model"]: metrics["test"], **metrics["baselines"]},
         calibration=calibrated,
         curve=calibration_curve(metrics) if calibrated else "",
         histogram=_histogram(metrics) if calibrated else "",
         slices=[table for table in (slice_table(metrics, kind) for kind in _PARTS) if table["rows"]],
-        training=pictures.training(metrics["training"], config.get("training", {}), of_errors=True),
+        training=charts.training(metrics["training"], config.get("training", {}), of_errors=True),
         facts={k: v for k, v in metrics["data"].items() if not isinstance(v, dict | list)},
         made_with=manifest.get("made_with", {}),
         created_at=manifest.get("created_at", ""),

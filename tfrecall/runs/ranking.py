@@ -14,7 +14,7 @@ from tfrecall.evaluation.ranking import Judge, RankingEvaluation, evaluate_ranki
 from tfrecall.exporting.ranker import export_ranker
 from tfrecall.release.layout import unfinished
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.report import drawn_ranking
+from tfrecall.report import page_or_error, ranking_page
 from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
 from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import Prepared, prepare
@@ -80,7 +80,7 @@ def run_ranking(
     def documents(manifest: dict[str, Any]) -> dict[str, str]:
         metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
         metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
-        page = drawn_ranking(metrics, manifest, progress)
+        page = page_or_error(lambda: ranking_page(metrics, manifest), progress)
         return {
             "metrics.json": json.dumps(metrics, indent=2),
             "config.toml": config.to_toml(),

@@ -12,12 +12,13 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import leading_rule, repeated_share
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.evaluation import Evaluation
+from tfrecall.evaluation.released import Released
 from tfrecall.exporting.retriever import export
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.explanation import explainer
 from tfrecall.release.layout import unfinished
 from tfrecall.release.retriever import Release
-from tfrecall.report import Subject, drawn
+from tfrecall.report import RunReportData, page_or_error, run_page
 from tfrecall.runs.evaluate import judge
 from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
 from tfrecall.runs.memory import check_memory
@@ -35,6 +36,22 @@ class Outcome:
     evaluation: Evaluation
     release: Release
     prepared: Prepared
+
+    def report(self) -> str:
+        """Render the report of `report.html` again, from the exported model."""
+        released = Released(self.release.name, self.release)
+        known, test = self.prepared.known, self.prepared.test
+        return run_page(
+            RunReportData(
+                self.metrics,
+                self.release.manifest,
+                released,
+                known,
+                test,
+                self.evaluation,
+                released.explanations,
+            )
+        )
 
 
 def run(
@@ -94,15 +111,17 @@ def run(
         metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
         metrics["leading"] = leading
         metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
-        page = drawn(
-            lambda: Subject(
-                metrics,
-                manifest,
-                model.retriever(),
-                prepared.known,
-                prepared.test,
-                evaluation,
-                explainer(model),
+        page = page_or_error(
+            lambda: run_page(
+                RunReportData(
+                    metrics,
+                    manifest,
+                    model.retriever(),
+                    prepared.known,
+                    prepared.test,
+                    evaluation,
+                    explainer(model),
+                )
             ),
             progress,
         )

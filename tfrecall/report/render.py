@@ -1,4 +1,4 @@
-"""Templates to pages, and pages to files."""
+"""Rendering of templates to HTML, and writing of pages."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,30 +12,30 @@ from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ExportError
 
 
-def rendered(template: str, **values: Any) -> str:
-    """A page; whatever comes from data is escaped."""
+def render(template: str, **values: Any) -> str:
+    """Render a template; values that are not markup are escaped."""
     return _environment().get_template(template).render(**values)
 
 
-def or_why_not(draw: Callable[[], str], progress: ProgressReporter) -> str:
-    """The page of a run, or one that says why there is none.
+def page_or_error(draw: Callable[[], str], progress: ProgressReporter) -> str:
+    """Render a report, or a page with the reason if that fails.
 
-    It is drawn last, when the model is trained and exported: no error in a picture may cost that.
+    A run draws its report last, after training and export: an error in a chart must not cost those.
 
     Args:
-        draw: gives the page.
-        progress: receives a note if drawing fails.
+        draw: renders the report.
+        progress: receives a note if `draw` raises.
     """
     try:
         return draw()
     except Exception as error:
-        said = f"The report could not be drawn: {type(error).__name__}: {error}."
-        progress.note(f"{said} Metrics and release are not affected.")
-        return rendered("failed.html", title="No report", told=said)
+        reason = f"The report could not be drawn: {type(error).__name__}: {error}."
+        progress.note(f"{reason} Metrics and release are not affected.")
+        return render("failed.html", title="No report", reason=reason)
 
 
 def write_page(file: str | Path, html: str) -> Path:
-    """Writes a page; readers see the page before or this one, never a part.
+    """Write a page whole: readers see the old page or the new one, never a part.
 
     Raises:
         ExportError: if it cannot be written.
@@ -64,7 +64,7 @@ def _environment() -> Environment:
 
 
 def number(value: Any) -> str:
-    """A number as a table shows it; everything else as it is.
+    """Format a number for a table; other values become text unchanged.
 
     >>> [number(v) for v in (0.12345, 12345, 1234.5, None, "x")]
     ['0.123', '12,345', '1,234.5', '', 'x']
@@ -79,7 +79,7 @@ def number(value: Any) -> str:
 
 
 def figure(value: float | None) -> str:
-    """A metric whose fourth digit tells models apart.
+    """Format a metric of rankers with four digits, which they differ in.
 
     >>> figure(0.91234), figure(None)
     ('0.9123', '')
@@ -87,13 +87,13 @@ def figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def told(finding: str | dict[str, str]) -> str:
-    """A diagnostic in words, with its weight where it has one."""
+def finding_text(finding: str | dict[str, str]) -> str:
+    """Format a diagnostic; its severity comes first if it has one."""
     if isinstance(finding, str):
         return finding
     return f"{finding['severity'].capitalize()}: {finding['text']}"
 
 
 def rule_name(rule: str) -> str:
-    """`seen_removed` in words."""
+    """Format a rule: `seen_removed` gives "seen items removed"."""
     return f"seen items {rule.removeprefix('seen_')}"

@@ -1,4 +1,4 @@
-"""Figures of a run, chosen and ordered for tables."""
+"""Tables of a run: metrics chosen and ordered."""
 
 from typing import Any
 
