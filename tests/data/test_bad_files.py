@@ -54,6 +54,57 @@ def test_whole_floats_are_ids_and_fractions_are_none(tmp_path):
     assert describe(tmp_path / "log.parquet").usable_rows == 1
 
 
+def test_codes_with_leading_zeros_stay_text_and_hours_stay_numbers(tmp_path):
+    users = "user_id,zip,hour,age\na,02139,08,30\nb,2139,12,31\n"
+    data = read(write(tmp_path, "log.csv", HEAD + ROWS), users=write(tmp_path, "users.csv", users))
+    # "02139" and "2139" are two codes; "08" is an hour.
+    assert data.users.rows() == [("a", "02139", 8, 30), ("b", "2139", 12, 31)]
+
+
+def test_a_code_of_one_file_is_text_in_all(tmp_path):
+    write(tmp_path, "1.csv", "user_id,item_id,timestamp,shop\na,x,1,0012\n")
+    write(tmp_path, "2.csv", "user_id,item_id,timestamp,shop\nb,y,2,12\n")
+    assert read(tmp_path).log["shop"].to_list() == ["0012", "12"]
+
+
+@pytest.mark.parametrize("look", [read, describe])
+@pytest.mark.parametrize("half", ["u\\ud800", "\\uDFFF", "\\ude00\\ud83d"])
+def test_half_characters_in_json_lines_are_refused_with_line_and_value(tmp_path, half, look):
+    lines = [
+        f'{{"user_id": "{user}", "item_id": "{i}", "timestamp": {i}}}' for i, user in enumerate("ab")
+    ]
+    lines.append(f'{{"user_id": "a", "item_id": "{half}", "timestamp": 3}}')
+    file = write(tmp_path, "log.jsonl", "\n".join(lines))
+    with pytest.raises(DataError, match=r'half a character in "item_id" of line 3: '):
+        look(file)
+
+
+def test_whole_characters_and_backslashes_in_json_lines_are_read(tmp_path):
+    ids = ["\\ud83d\\ude00", "\\\\ud800", "\\u00e4"]
+    lines = [
+        f'{{"user_id": "{i % 2}", "item_id": "{item}", "timestamp": 1}}' for i, item in enumerate(ids)
+    ]
+    data = read(write(tmp_path, "log.jsonl", "\n".join(lines)))
+    assert data.items["item_id"].to_list() == ["😀", "\\ud800", "ä"]
+
+
+def test_a_log_that_is_described_is_read_once(tmp_path, monkeypatch):
+    from tfrecall.data import files
+
+    file, names = write(tmp_path, "log.csv", HEAD + "1,x,1\n2,y,2\n1,y,3\n"), []
+    original = files.pl.read_csv
+
+    def counted(source, **options):
+        if options.get("n_rows") != 0:  # the header
+            names.append(options.get("columns"))
+        return original(source, **options)
+
+    monkeypatch.setattr(files.pl, "read_csv", counted)
+    describe(file)
+    # All columns once, whole numbers again for leading zeros, and the ids that are numbers as text.
+    assert names == [None, ["user_id", "timestamp"], ["user_id"]]
+
+
 REFUSED = {
     "empty": ("log.csv", "", "utf-8", "is empty"),
     "only names": ("log.csv", HEAD, "utf-8", "empty|no row with a user and an item"),

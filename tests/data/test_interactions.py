@@ -109,7 +109,7 @@ def test_a_named_rating_column_must_be_there():
 
 
 def test_one_column_cannot_be_user_and_item():
-    with pytest.raises(DataError, match="cannot be two things"):
+    with pytest.raises(DataError, match="cannot have two roles"):
         Interactions.from_frame(frame(), user_id="item_id")
 
 
@@ -137,6 +137,47 @@ def test_nan_is_a_missing_id():
 def test_fractions_are_no_ids():
     with pytest.raises(DataError, match=r"the first is row 2: 8\.5"):
         Interactions.from_frame(frame(user_id=[7.0, 8.5, 7.0]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "dtype"),
+    [
+        ([2.0**53, 5.0, 6.0], pl.Float64),  # 2^53 + 1 is the same Float64
+        ([-(2.0**53), 5.0, 6.0], pl.Float64),
+        ([1e19, 5.0, 6.0], pl.Float64),  # beyond int64
+        ([float("inf"), 5.0, 6.0], pl.Float64),
+        ([2.0**24, 5.0, 6.0], pl.Float32),
+    ],
+)
+def test_floats_that_may_be_two_ids_are_refused(ids, dtype):
+    with pytest.raises(DataError, match="too large to be exact: 1 of 3 rows, the first is row 1"):
+        Interactions.from_frame(frame(item_id=pl.Series(ids, dtype=dtype)))
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(2**53 - 1, pl.Float64), (2**24 - 1, pl.Float32)])
+def test_the_largest_exact_floats_are_ids(largest, dtype):
+    data = Interactions.from_frame(frame(item_id=pl.Series([float(largest), 5.0, 6.0], dtype=dtype)))
+    assert data.log["item_id"].to_list() == [str(largest), "5", "6"]
+
+
+def test_ids_that_end_in_nul_are_refused_and_others_may_hold_it():
+    with pytest.raises(DataError, match=r"NUL character .* the first is row 2: 'b\\x00'"):
+        Interactions.from_frame(frame(item_id=["a", "b\0", "c"]))
+    assert Interactions.from_frame(frame(item_id=["a", "\0b", "c"])).items["item_id"][1] == "\0b"
+
+
+def test_half_characters_of_pandas_are_refused_with_row_and_value():
+    log = pd.DataFrame({"user_id": ["u", "v", "u"], "timestamp": [1, 2, 3]})
+    log["item_id"] = pd.Series(["a", "b\ud800", "c"], dtype=object)
+    with pytest.raises(DataError, match=r"not valid Unicode: column \"item_id\", row 2: 'b\\ud800'"):
+        Interactions.from_frame(log)
+
+
+def test_times_that_are_hardly_seconds_are_noted():
+    notes = Interactions.from_frame(frame(timestamp=[20180101, 20180102, 20180103])).notes
+    assert any("look like dates written as YYYYMMDD" in note for note in notes)
+    stated = Interactions.from_frame(frame(timestamp=[20180101, 20180102, 20180103]), unit="s").notes
+    assert not any("look like" in note for note in stated)
 
 
 def test_lists_are_no_ids():
@@ -210,9 +251,15 @@ def test_negative_weights_are_refused():
 @pytest.mark.parametrize(
     ("tables", "where"),
     [
-        ({"items": {"item_id": ["a", "b"], "device": ["x", "y"]}}, "log and in the items table"),
-        ({"users": {"user_id": ["u1", "u2"], "device": ["x", "y"]}}, "log and in the users table"),
-        ({"users": {"user_id": ["u1", "u2"], "item_id": ["x", "y"]}}, "log and in the users table"),
+        ({"items": {"item_id": ["a", "b"], "device": ["x", "y"]}}, "The log and the items table share"),
+        (
+            {"users": {"user_id": ["u1", "u2"], "device": ["x", "y"]}},
+            "The log and the users table share",
+        ),
+        (
+            {"users": {"user_id": ["u1", "u2"], "item_id": ["x", "y"]}},
+            "The log and the users table share",
+        ),
     ],
 )
 def test_a_name_in_two_tables_is_refused(tables, where):
@@ -224,7 +271,7 @@ def test_a_name_in_two_tables_is_refused(tables, where):
 def test_a_name_in_both_tables_is_refused():
     users = pl.DataFrame({"user_id": ["u1", "u2"], "name": ["x", "y"]})
     items = pl.DataFrame({"item_id": ["a", "b"], "name": ["x", "y"]})
-    with pytest.raises(DataError, match='users table and in the items table: "name"'):
+    with pytest.raises(DataError, match='users table and the items table share columns: "name"'):
         Interactions.from_frame(frame(), users=users, items=items)
 
 
@@ -278,7 +325,7 @@ def test_users_that_are_not_in_the_table_are_added_and_noted():
 
 
 def test_the_recognised_unit_of_time_is_noted():
-    data = Interactions.from_frame(frame())
+    data = Interactions.from_frame(frame(timestamp=[1e9, 1e9 + 1, 1e9 + 2]))
     assert data.notes == ("timestamps read as seconds since 1970",)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall.data.timestamps import to_seconds
+from tfrecall.data.timestamps import doubt, to_seconds
 from tfrecall.errors import ConfigError, DataError
 
 # 2020-01-01T00:00:00Z: 50 years of 365 days and 12 leap days, 18,262 days of 86,400 seconds.
@@ -68,7 +68,7 @@ def test_a_stated_unit_overrules_magnitude():
 
 
 def test_an_unknown_unit_is_refused():
-    with pytest.raises(ConfigError, match='no unit "sec"'):
+    with pytest.raises(ConfigError, match='Received: "sec"'):
         seconds([1], unit="sec")
 
 
@@ -163,3 +163,36 @@ def test_all_ways_to_write_a_moment_agree(moments, zone):
 )
 def test_the_column_keeps_its_name(values):
     assert to_seconds(pl.Series("timestamp", values))[0].name == "timestamp"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([20180101, 20180131, 20180201], "look like dates written as YYYYMMDD"),
+        (["20180101", "20171231"], "look like dates written as YYYYMMDD"),
+        ([1990, 1991, 2020], "look like years"),
+        ([43101.0, 43101.25, 43130.5], "look like days of a spreadsheet"),
+        ([1, 2, 14], "look like counts of days or steps"),
+        ([20181301, 20180101], "look like counts"),  # there is no month 13
+        ([-5, 99_999_999], "from 1969-12-31T23:59:55 to 1973-03-03T09:46:39"),
+    ],
+)
+def test_numbers_of_the_years_after_1970_are_doubted(values, words):
+    assert words in doubt(*to_seconds(pl.Series(values)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, NEW_YEAR],
+        [100_000_000],  # 1973-03-03T09:46:40, where milliseconds are recognised
+        [NEW_YEAR * 1000],
+        [20180101 * 1000],  # milliseconds by their size? no: 2e10 is seconds of the year 2609
+        ["1970-01-01"],
+        [date(1970, 1, 1)],
+        [],
+    ],
+)
+def test_other_times_are_not_doubted(values):
+    column = pl.Series(values) if values else pl.Series([], dtype=pl.Int64)
+    assert doubt(*to_seconds(column)) == ""

@@ -71,12 +71,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def data_overrides(data: Path | None) -> list[str]:
-    """Settings for `--data`: a MovieLens folder is told by its files."""
+    """Settings for `--data`: a folder with MovieLens, or the path of a log."""
     if data is None:
         return []
-    for name, file in (("movielens-100k", "u.data"), ("movielens-1m", "ratings.dat")):
-        if (data / file).exists():
-            return [f'data.source="{name}"', f"data.folder={quoted(data)}"]
+    from tfrecall.data.datasets.grouplens import size_of
+
+    if size := size_of(data):
+        return [f'data.source="movielens-{size}"', f"data.folder={quoted(data)}"]
     return [f"data.source={quoted(data)}"]
 
 

@@ -126,9 +126,9 @@ def _config(
 ) -> "RunConfig":
     """The recipe that was named; else the one for MovieLens, or one inferred from a log."""
     from tfrecall.config.recipes import load_config
-    from tfrecall.data.inspection.raw_tables import movielens_size
+    from tfrecall.data.datasets.grouplens import size_of
 
-    if recipe is None and data is not None and not movielens_size(data):
+    if recipe is None and data is not None and not size_of(data):
         return _inferred(data, columns, settings, say)
     overrides = [*data_overrides(data), *column_overrides(columns), *settings]
     return load_config(recipe or "two_tower_ml100k", overrides)

@@ -9,7 +9,7 @@ import polars as pl
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import checks
 from tfrecall.data.frames import first_true, rename, require, to_polars
-from tfrecall.data.timestamps import to_seconds
+from tfrecall.data.timestamps import doubt, to_seconds
 from tfrecall.errors import ConfigError, DataError, nearest
 
 MISSING_ITEMS = ("refuse", "add", "drop")
@@ -62,8 +62,11 @@ def assemble(
     if columns.timestamp == FILE_ORDER:
         kind = "no times: the order of the file is the order of the events"
     tables.note(f"timestamps read as {kind}")
-    if columns.timestamp != FILE_ORDER and (log["timestamp"] == log["timestamp"][0]).all():
-        tables.note("all timestamps are equal: the order of the file is the order of the events")
+    if columns.timestamp != FILE_ORDER:
+        if (log["timestamp"] == log["timestamp"][0]).all():
+            tables.note("all timestamps are equal: the order of the file is the order of the events")
+        elif unit is None and (text := doubt(log["timestamp"], kind)):
+            tables.note(text)
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)
     # Items first: dropped events leave no user behind.
     if items is not None:

@@ -1,30 +1,27 @@
-"""What a log or table must be before anything is learned from it."""
+"""Checks of columns and tables, each a `DataError` with row, value and remedy."""
 
 import polars as pl
 
 from tfrecall.data.frames import first_true, spot
 from tfrecall.errors import DataError
 
+# Floats tell whole numbers apart only below these: 2^53 + 1 as a Float64 is 2^53.
+EXACT_BELOW = {pl.Float64: 2**53, pl.Float32: 2**24}
+
 
 def as_ids(column: pl.Series, what: str) -> pl.Series:
-    """Ids as `String`: integers as they are written, whole floats without their `.0`.
+    """Ids as `String`: integers as written, whole floats without their `.0`.
 
-    Whole floats are accepted because pandas turns an integer column into floats as soon as one
-    value was missing somewhere on its way; 3.5 is refused, it can only be a wrong column.
+    pandas turns a column of integers into floats once a value is missing, so whole floats are accepted
+    as far as floats are exact. Larger ones are refused: two ids may have become one.
 
     Raises:
-        DataError: for null or empty ids, and for types that are no ids.
+        DataError: for null or empty ids, ids that end in NUL, fractions, floats beyond 2^53 (Float32:
+            2^24), and types that are no ids.
     """
     name = column.name
     if column.dtype.is_float():
-        column = column.fill_nan(None)
-        broken = (column.floor() != column).fill_null(False)
-        if broken.any():
-            raise DataError(
-                f'The {what} has fractions in its id column "{name}": {spot(broken)}: '
-                f"{column[first_true(broken) - 1]}. Ids are strings or whole numbers."
-            )
-        column = column.cast(pl.Int64)
+        column = _whole(column, what)
     if not _can_be_id(column.dtype):
         raise DataError(
             f'The id column "{name}" of the {what} must hold strings or integers. '
@@ -37,7 +34,33 @@ def as_ids(column: pl.Series, what: str) -> pl.Series:
             f'The {what} has null or empty ids in "{name}": {spot(empty)}. '
             "Fill them in or remove these rows."
         )
+    # NumPy's and TensorFlow's fixed-width strings drop NULs at the end: such an id would become another.
+    if (cut := ids.str.ends_with("\0")).any():
+        raise DataError(
+            f'The {what} has ids that end in a NUL character in "{name}": {spot(cut)}: '
+            f"{ids[first_true(cut) - 1]!r}. Strip it, or remove these rows."
+        )
     return ids
+
+
+def _whole(column: pl.Series, what: str) -> pl.Series:
+    """Whole floats as integers; NaN is null."""
+    limit = EXACT_BELOW[pl.Float32 if column.dtype == pl.Float32 else pl.Float64]
+    column = column.fill_nan(None)
+    broken = (column.floor() != column).fill_null(False)
+    if broken.any():
+        raise DataError(
+            f'The {what} has fractions in its id column "{column.name}": {spot(broken)}: '
+            f"{column[first_true(broken) - 1]}. Ids are strings or whole numbers."
+        )
+    inexact = (column.abs() >= limit).fill_null(False)
+    if inexact.any():
+        raise DataError(
+            f'The {what} has floats as ids in "{column.name}" that are too large to be exact: {spot(inexact)}: '
+            f"{column[first_true(inexact) - 1]}. As {column.dtype} different ids from {limit:,} on become one. "
+            "Write the ids as strings or integers, in every row."
+        )
+    return column.cast(pl.Int64)
 
 
 def _can_be_id(dtype: pl.DataType) -> bool:
@@ -83,7 +106,7 @@ def as_number(column: pl.Series, what: str, *, at_least: float | None = None) ->
 
 
 def plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with categories as `String` and decimals as `Float64`, in one chunk a column."""
+    """Casts categories to `String` and decimals to `Float64`."""
     casts = {
         name: pl.String if dtype in (pl.Categorical, pl.Enum) else pl.Float64
         for name, dtype in frame.schema.items()
@@ -93,7 +116,7 @@ def plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def refuse_not_finite(frame: pl.DataFrame, what: str) -> None:
-    """Refuses NaN and infinities in float columns and in lists of floats; nulls may stand."""
+    """Refuses NaN and infinities in float columns and in lists of floats; nulls are allowed."""
     for column in frame.get_columns():
         inner = getattr(column.dtype, "inner", None)
         if column.dtype.is_float():
@@ -110,7 +133,7 @@ def refuse_not_finite(frame: pl.DataFrame, what: str) -> None:
 
 
 def refuse_duplicates(table: pl.DataFrame, key: str, what: str) -> None:
-    """Refuses a table in which an id stands twice."""
+    """Refuses a table with a repeated id."""
     twice = ~table[key].is_first_distinct()
     if twice.any():
         first = first_true(twice)
@@ -122,7 +145,7 @@ def refuse_duplicates(table: pl.DataFrame, key: str, what: str) -> None:
 
 
 def refuse_shared_columns(log: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> None:
-    """Refuses a column name that stands in two tables: joined, one would hide the other."""
+    """Refuses a column name that occurs in two tables: a join would hide one of the two."""
     tables = {"log": log, "users table": users, "items table": items}
     keys = {("log", "users table"): "user_id", ("log", "items table"): "item_id"}
     names = list(tables)
@@ -133,13 +156,13 @@ def refuse_shared_columns(log: pl.DataFrame, users: pl.DataFrame, items: pl.Data
             if shared:
                 listed = ", ".join(f'"{name}"' for name in sorted(shared))
                 raise DataError(
-                    f"Columns that stand both in the {one} and in the {other}: {listed}. "
+                    f"The {one} and the {other} share columns: {listed}. "
                     "Rename or drop them in one of the two."
                 )
 
 
 def refuse_too_small(log: pl.DataFrame, why: str = "") -> None:
-    """Refuses a log from which nothing can be learned: empty, of one user, or of one item."""
+    """Refuses a log that is empty, or has a single user or item."""
     if not log.height:
         raise DataError(f"The log is empty{why}. At least two users and two items are needed.")
     for key, word in (("user_id", "user"), ("item_id", "item")):

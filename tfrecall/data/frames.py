@@ -1,4 +1,4 @@
-"""Frames of other libraries as Polars frames, and the columns they must have."""
+"""Conversion of frames to Polars, and checks of their columns."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,13 +9,15 @@ from tfrecall.errors import DataError, MissingColumnError, nearest
 
 
 def to_polars(frame: Any, what: str) -> pl.DataFrame:
-    """The frame as a Polars `DataFrame`, whichever library it comes from.
+    """Converts a frame to a Polars `DataFrame`.
 
     Args:
-        frame: Polars `DataFrame` or `LazyFrame` (collected), pandas `DataFrame` (its index is left
-            behind), or pyarrow `Table` or `RecordBatch`. Neither pandas nor pyarrow is imported
-            unless the object comes from it.
-        what: what messages call the frame.
+        frame: Polars `DataFrame` or `LazyFrame` (collected), pandas `DataFrame` (its index is dropped), or
+            pyarrow `Table` or `RecordBatch`. pandas and pyarrow are not imported for other frames.
+        what: name of the frame in messages.
+
+    Raises:
+        DataError: if it is no frame, or cannot be converted.
     """
     if isinstance(frame, pl.DataFrame):
         return frame
@@ -27,6 +29,11 @@ def to_polars(frame: Any, what: str) -> pl.DataFrame:
             return pl.from_pandas(frame)
         if library == "pyarrow" and hasattr(frame, "schema"):
             return pl.DataFrame(pl.from_arrow(frame))
+    except UnicodeEncodeError as error:  # a lone surrogate, which UTF-8 cannot hold
+        raise DataError(
+            f"The {what} has text that is not valid Unicode: {_where(frame, error.object)}. "
+            "Repair or remove it: a lone surrogate is half a character."
+        ) from error
     except (pl.exceptions.PolarsError, ImportError, TypeError, ValueError) as error:
         raise DataError(f"The {what} cannot be read as a table: {error}") from error
     raise DataError(
@@ -36,11 +43,26 @@ def to_polars(frame: Any, what: str) -> pl.DataFrame:
     )
 
 
+def _where(frame: Any, text: str) -> str:
+    """Column, row and value of a text in a pandas frame."""
+    for name in getattr(frame, "columns", ()):
+        for row, value in enumerate(frame[name], start=1):
+            if isinstance(value, str) and value == text:
+                return f'column "{name}", row {row:,}: {value!r}'
+    return repr(text)
+
+
 def require(columns: Iterable[str], name: str, what: str, hint: str = "") -> None:
-    """Refuses a table that lacks the column `name`, naming the nearest and listing what is there.
+    """Refuses a table without the column `name`; the message names the nearest and lists all.
 
     Args:
-        hint: what to do about it, a sentence that ends the message.
+        columns: names of the table's columns.
+        name: the required one.
+        what: name of the table in the message.
+        hint: last sentence of the message, a remedy.
+
+    Raises:
+        MissingColumnError: if the column is missing.
     """
     columns = list(columns)
     if name not in columns:
@@ -51,35 +73,38 @@ def require(columns: Iterable[str], name: str, what: str, hint: str = "") -> Non
 
 
 def rename(frame: pl.DataFrame, names: dict[str, str], what: str) -> pl.DataFrame:
-    """Gives columns their canonical names.
+    """Renames columns to their canonical names.
 
     Args:
+        frame: the table.
         names: canonical name to the name in the frame.
+        what: name of the table in messages.
 
     Raises:
-        DataError: if one column is asked to be two things, or if a canonical name is already taken
-            by another column.
+        DataError: if one column is given two roles, or another column has a canonical name already.
     """
     given = list(names.values())
     if len(set(given)) < len(given):
         listed = ", ".join(f'{canonical}="{name}"' for canonical, name in names.items())
-        raise DataError(f"One column of the {what} cannot be two things. Received: {listed}.")
+        raise DataError(
+            f"One column of the {what} cannot have two roles. Received: {listed}. Name a column for each."
+        )
     for canonical, name in names.items():
         if name != canonical and canonical in frame.columns and canonical not in given:
             raise DataError(
-                f'The {what} has a column "{canonical}" beside "{name}", which was named to be the '
+                f'The {what} has a column "{canonical}" beside "{name}", which was named as '
                 f"{canonical}. Drop or rename one of them."
             )
     return frame.rename({name: canonical for canonical, name in names.items()})
 
 
 def first_true(mask: pl.Series) -> int:
-    """The first row that is true, counted from 1; the mask must have one."""
+    """The first true row, counted from 1; the mask must have one."""
     return int(mask.arg_max() or 0) + 1
 
 
 def spot(mask: pl.Series) -> str:
-    """How many rows of a mask are true and which is the first, in words.
+    """Number of true rows and the first of them, in words.
 
     >>> spot(pl.Series([False, True, True]))
     '2 of 3 rows, the first is row 2'

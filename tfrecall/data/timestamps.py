@@ -1,5 +1,6 @@
-"""Timestamps of many kinds as seconds since 1970 in UTC."""
+"""Conversion of timestamps to seconds since 1970 in UTC."""
 
+import numpy as np
 import polars as pl
 
 from tfrecall.data.frames import first_true, spot
@@ -12,6 +13,9 @@ WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nano
 # A number from 1e11 on is milliseconds: as seconds it would lie beyond the year 5138, and as
 # milliseconds it starts in March 1973. The same step of 1,000 leads to the finer units.
 THRESHOLDS = {"ms": 1e11, "us": 1e14, "ns": 1e17}
+
+# Seconds up to March 1973, where milliseconds begin to be told apart: hardly any log is so old.
+EARLIEST = 1e8
 
 _NUMBER = r"^\s*[+-]?\d+(\.\d+)?\s*$"
 
@@ -26,29 +30,33 @@ _FORMATS = (
 
 
 def to_seconds(column: pl.Series, unit: str | None = None, what: str = "log") -> tuple[pl.Series, str]:
-    """Reads a column of timestamps.
+    """Converts a column of timestamps to seconds.
 
-    Numbers are seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by
-    magnitude for the whole column; 0 fits every unit. Dates are midnight UTC. Date-times and
-    strings without a zone are taken as UTC. Strings are ISO 8601 dates or date-times, or numbers.
+    Numbers are seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by the magnitude
+    of the whole column; 0 fits every unit. Dates are midnight UTC. Date-times and strings without a zone
+    are UTC. Strings are ISO 8601 dates or date-times, or numbers.
 
     A `Float64` of seconds keeps about a microsecond in this century, so nanoseconds are rounded.
 
     Args:
         column: integers, floats, `Date`, `Datetime` or strings.
-        unit: "s", "ms", "us" or "ns" if the numbers are to be read so whatever their magnitude;
-            for a log with milliseconds from before March 1973.
-        what: what messages call the table.
+        unit: "s", "ms", "us" or "ns" reads numbers in that unit whatever their magnitude, such as
+            milliseconds from before March 1973.
+        what: name of the table in messages.
 
     Returns:
-        The column as `Float64` seconds, and the kind that was recognised, in words.
+        The column as `Float64` seconds, and the recognised kind in words.
 
     Raises:
-        DataError: if a timestamp is missing, cannot be read, or if units are mixed.
+        ConfigError: if there is no such unit.
+        DataError: if a timestamp is missing or cannot be read, or units are mixed.
+
+    >>> to_seconds(pl.Series(["1970-01-02", "1970-01-01T00:01Z"]))[0].to_list()
+    [86400.0, 60.0]
     """
     if unit is not None and unit not in UNITS:
         raise ConfigError(
-            f'There is no unit "{unit}" of time.{nearest(unit, UNITS)} Choose of {list(UNITS)}.'
+            f'The unit of timestamps must be one of {list(UNITS)}. Received: "{unit}".{nearest(unit, UNITS)}'
         )
     if missing := column.null_count():
         first = first_true(column.is_null())
@@ -68,6 +76,44 @@ def to_seconds(column: pl.Series, unit: str | None = None, what: str = "log") ->
         f"The timestamps of the {what} must be numbers, dates, date-times or strings. "
         f"Received: {column.dtype}."
     )
+
+
+def doubt(seconds: pl.Series, kind: str) -> str:
+    """A warning about numbers that are hardly seconds since 1970; empty if there is nothing to warn of.
+
+    Dates written as 20240531, years, and the day numbers of spreadsheets all become moments of 1970: their
+    order is right, but not the days between them, nor a date to split at.
+
+    Args:
+        seconds: the times as `to_seconds` gives them, without nulls.
+        kind: the kind that `to_seconds` gives.
+
+    >>> doubt(pl.Series([20180101.0, 20180102.0]), "seconds since 1970")[:62]
+    'The times look like dates written as YYYYMMDD but are read as '
+    """
+    if kind != f"{WORDS['s']} since 1970" or not len(seconds):
+        return ""
+    values = seconds.to_numpy()
+    if np.abs(values).max() >= EARLIEST:
+        return ""
+    first, last = (np.datetime64(int(bound), "s") for bound in (values.min(), values.max()))
+    return (
+        f"The times look like {_likely_form(seconds)} but are read as seconds since 1970, from {first} to "
+        f"{last}: their order counts, dates and durations do not. Write them as ISO 8601 (2024-05-31)."
+    )
+
+
+def _likely_form(values: pl.Series) -> str:
+    """The likely meaning of small numbers, in words."""
+    if (values.floor() == values).all():
+        dates = values.unique().cast(pl.Int64).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+        if not dates.null_count() and dates.dt.year().is_between(1900, 2100).all():
+            return "dates written as YYYYMMDD"
+        if values.is_between(1900, 2100).all():
+            return "years"
+    if values.is_between(20_000, 80_000).all():  # 1954 to 2119, counted from 1900
+        return "days of a spreadsheet"
+    return "counts of days or steps"
 
 
 def _from_datetimes(column: pl.Series) -> pl.Series:
@@ -90,7 +136,7 @@ def _from_numbers(column: pl.Series, unit: str | None, what: str) -> tuple[pl.Se
 
 
 def _unit(values: pl.Series, what: str) -> str:
-    """The one unit that the magnitude of all values speaks for."""
+    """The unit by the magnitude of all values."""
     magnitude = values.abs()
     sizes = magnitude.filter(magnitude > 0)
     if not len(sizes):
@@ -109,7 +155,7 @@ def _unit_of(magnitude: float) -> str:
 
 
 def _mixture(magnitude: pl.Series) -> str:
-    """How many rows look like each unit."""
+    """Number of rows in the magnitude of each unit, in words."""
     bounds = [*THRESHOLDS.values(), float("inf")]
     parts, low = [], 0.0
     for unit, high in zip(UNITS, bounds, strict=True):
@@ -143,7 +189,7 @@ def _from_strings(column: pl.Series, unit: str | None, what: str) -> tuple[pl.Se
 
 
 def _from_iso(column: pl.Series) -> pl.Series:
-    """Seconds of ISO strings, null where a string is none; one pass per format that occurs."""
+    """Seconds of ISO strings, null for other strings; one pass for each format that occurs."""
     text = column.str.strip_chars().str.replace(" ", "T", literal=True)
     seconds = pl.Series(column.name, [None], dtype=pl.Float64).new_from_index(0, len(text))
     for form in _FORMATS:

@@ -132,3 +132,9 @@ def test_what_follows_from_the_item_is_measured_above_chance():
     events = pl.DataFrame({"item": ["x"] * 10 + ["y"] * 10, "c": ["a"] * 9 + ["b"] * 10 + ["a"]})
     assert follows_from_item(events, "c") == pytest.approx(0.8)
     assert follows_from_item(events.with_columns(c=pl.Series(["a", "b"] * 10)), "c") == 0
+
+
+def test_codes_with_leading_zeros_are_codes_not_words():
+    decision = decide("users", pl.Series("zip", ["02139", "2139", "00501", "10001"] * 25))
+    assert decision.feature == {"type": "categorical"}
+    assert decision.why == "codes, 4 different"

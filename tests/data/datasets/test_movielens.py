@@ -89,7 +89,7 @@ def test_files_of_another_format_are_refused(tmp_path, name, content):
 
 
 def test_another_size_is_refused():
-    with pytest.raises(ConfigError, match='no MovieLens "10m"'):
+    with pytest.raises(ConfigError, match='Received: "10m"'):
         movielens("10m")
 
 

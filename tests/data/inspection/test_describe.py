@@ -139,6 +139,16 @@ def test_equal_times_are_advised_on_where_most_events_have_them(in_baskets, advi
     assert any("at the same time as another" in text for text in description.advice) == advised
 
 
+def test_days_of_a_spreadsheet_are_doubted_and_not_all_equal():
+    # As seconds all lie within the second 1970-01-01T11:58:21.
+    log = pl.DataFrame(
+        {"user_id": list("aab"), "item_id": list("xyx"), "date": [43101.0, 43101.5, 43101.9]}
+    )
+    description = describe(log)
+    assert not description.all_times_equal
+    assert "look like days of a spreadsheet" in description.guessed[-1]
+
+
 def test_movielens_folders_and_interactions_are_described(movielens_folder, tiny_log):
     found = describe(movielens_folder / "ml-100k")
     assert (found.rows, found.users, found.items, found.refused) == (100_000, 943, 1_682, ())

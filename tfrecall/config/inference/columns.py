@@ -148,6 +148,8 @@ def _decide_text(stats: Profile, column: pl.Series) -> ColumnDecision:
         return _left_out(stats, "dates as text; add a column with the year, or with a number of days")
     if separator := _separator(stats, column):
         return _lists(stats, f"lists written with {separator!r} between the values", separator)
+    if column.drop_nulls().str.contains(r"^\s*[+-]?\d+\s*$").all():  # codes with leading zeros
+        return _decide_codes(stats)
     many_words = (stats.mean_words or 0) >= 1.5
     needed = ROWS_PER_PHRASE if many_words else ROWS_PER_VALUE
     if stats.distinct * needed <= stats.rows:

@@ -1,4 +1,4 @@
-"""MovieLens 100K and 1M in the files that GroupLens ships."""
+"""MovieLens 100K and 1M in GroupLens' own files."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ OCCUPATIONS_1M = (
 
 
 class Size(NamedTuple):
-    """One of the MovieLens data sets: its files and how much is in them."""
+    """Files and sizes of one of the MovieLens data sets; the first file is the log."""
 
     folder: str
     files: tuple[str, ...]
@@ -58,26 +58,35 @@ SIZES = {
 
 
 def check_size(size: str) -> Size:
-    """What is known about a size, or a refusal that names the sizes there are."""
+    """Returns the files and sizes of a MovieLens data set.
+
+    Raises:
+        ConfigError: if the size is unknown.
+    """
     if size not in SIZES:
         raise ConfigError(
-            f'There is no MovieLens "{size}" here.{nearest(size, SIZES)} Choose of {list(SIZES)}.'
+            f'The size of MovieLens must be one of {list(SIZES)}. Received: "{size}".{nearest(size, SIZES)}'
         )
     return SIZES[size]
+
+
+def size_of(folder: Path) -> str | None:
+    """The size of the MovieLens data set in a folder, by the name of its log; None for other paths."""
+    return next((size for size, known in SIZES.items() if (folder / known.files[0]).is_file()), None)
 
 
 def read_folder(path: str | Path, size: str) -> Interactions:
     """Reads a folder in GroupLens' format.
 
-    The order of the ratings and of the movies is that of the files. The year of a movie is the one
-    in its title, in both sizes; the release date of 100k is a string beside it.
+    Ratings and movies keep the order of the files. In both sizes the year of a movie is the one in its
+    title; the release date of 100k is an additional string.
 
     Args:
-        path: the folder, or the one that holds it (`ml-100k`, `ml-1m`).
+        path: the folder, or its parent (that of `ml-100k`, `ml-1m`).
         size: "100k" or "1m".
 
     Raises:
-        DataError: if a file is not there or does not hold what it should.
+        DataError: if a file is missing or malformed.
     """
     folder = find_folder(Path(path), size)
     read = _read_100k if size == "100k" else _read_1m
@@ -92,7 +101,7 @@ def read_folder(path: str | Path, size: str) -> Interactions:
 
 
 def find_folder(path: Path, size: str) -> Path:
-    """The folder of that size: `path` itself or the one in it."""
+    """The folder with all files of a size: `path` itself or `ml-100k`, `ml-1m` inside it."""
     known = check_size(size)
     candidates = (path, path / known.folder)
     for folder in candidates:
@@ -107,9 +116,9 @@ def find_folder(path: Path, size: str) -> Path:
 
 
 def _read(file: Path, columns: list[str], separator: str) -> pl.DataFrame:
-    """A file as a table of strings."""
+    """Reads a file as a table of strings."""
     data = file.read_bytes()
-    if len(separator) > 1:  # Polars wants one byte; this one is not in the files
+    if len(separator) > 1:  # Polars takes one byte; this one does not occur in the files
         data, separator = data.replace(separator.encode(), b"\x01"), "\x01"
     if not data.isascii():
         data = data.decode(ENCODING).encode("utf-8")

@@ -13,7 +13,7 @@ from tfrecall.data.inspection.advice import advise
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.profiles import concentration, profiles, spread
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
-from tfrecall.data.timestamps import to_seconds
+from tfrecall.data.timestamps import doubt, to_seconds
 from tfrecall.errors import DataError
 
 
@@ -76,7 +76,7 @@ def describe_tables(raw: RawTables) -> Description:
     description = Description(
         name=raw.name,
         columns=raw.columns,
-        guessed=raw.guessed,
+        guessed=(*raw.guessed, *_doubts(raw)),
         refused=tuple(refusals(raw)),
         rows=raw.log.height,
         usable_rows=events.height,
@@ -174,6 +174,17 @@ def _seconds(log: pl.DataFrame, name: str) -> pl.Series:
     except DataError:
         return nothing
     return nothing.scatter(present.arg_true(), seconds).alias("seconds")
+
+
+def _doubts(raw: RawTables) -> list[str]:
+    """Warnings about times that are read as numbers."""
+    if raw.columns.timestamp == FILE_ORDER:
+        return []
+    try:
+        text = doubt(*to_seconds(raw.log[raw.columns.timestamp].drop_nulls()))
+    except DataError:
+        return []
+    return [text] if text else []
 
 
 def _numbers(log: pl.DataFrame, name: str | None) -> pl.Series:

@@ -65,7 +65,7 @@ class Description:
     @property
     def all_times_equal(self) -> bool:
         """Whether times do not order the events: there are none, or all are equal."""
-        return self.time is None or self.time["first"] == self.time["last"]
+        return self.time is None or self.time["days"] == 0
 
     @property
     def single_event_share(self) -> float:

@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 
 from tfrecall.data.assembly import Columns
-from tfrecall.data.datasets.grouplens import SIZES, read_folder
+from tfrecall.data.datasets.grouplens import read_folder, size_of
+from tfrecall.data.files import as_written, read_table
 from tfrecall.data.frames import to_polars
 from tfrecall.data.inspection.columns import find_columns
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -51,35 +51,35 @@ class RawTables:
 def open_tables(
     log: Any, users: Any = None, items: Any = None, given: Mapping[str, str | None] | None = None
 ) -> RawTables:
-    """Reads a log and its tables and finds the columns, without judging what is in them.
+    """Reads a log and its tables, and finds the columns, without checking the content.
 
     Args:
-        log: a path, a frame, an `Interactions`, or a folder with MovieLens as GroupLens ships it.
-        users: the user table: a path or a frame; likewise `items`.
-        given: names of columns that are known; see `find_columns`.
+        log: a path, a frame, an `Interactions`, or a folder with MovieLens in GroupLens' format.
+        users: the user table: a path or a frame.
+        items: the item table: a path or a frame.
+        given: known names of columns by role, as for `find_columns`.
 
     Raises:
-        DataError: if a file cannot be read or the columns cannot be told.
+        DataError: if a file cannot be read or a column cannot be guessed.
     """
-    if isinstance(log, str | Path) and (size := movielens_size(Path(log))):
+    if _is_path(log) and (size := size_of(Path(log))):
         log = read_folder(log, size)
     if isinstance(log, Interactions):
         return _of_interactions(log)
-    frames = [_read(table, what) for table, what in _named(log, users, items)]
-    roles = find_columns(frames[0], given, *frames[1:])
+    sources = [log, users, items]
+    tables = [
+        _read(*named) for named in zip(sources, ("log", "users table", "items table"), strict=True)
+    ]
+    roles = find_columns(tables[0], given, *tables[1:])
     keys = (roles.columns.user_id, roles.columns.item_id)
-    # Once more, so that ids stay as they are written: "007" is not 7.
-    again = [_read(table, what, keys) for table, what in _named(log, users, items)]
-    name = Path(log).name.split(".")[0].strip("*?-_") if isinstance(log, str | Path) else ""
-    return RawTables(name or "log", again[0], again[1], again[2], roles.columns, roles.messages)
-
-
-def movielens_size(path: Path) -> str | None:
-    """Which MovieLens a folder holds, if it holds one."""
-    for size, known in SIZES.items():
-        if all((path / file).is_file() for file in known.files):
-            return size
-    return None
+    # Ids stay as written: "7.0" is not 7. Only now is it known which columns they are.
+    tables = [
+        as_written(table, source, keys) if _is_path(source) else table
+        for source, table in zip(sources, tables, strict=True)
+    ]
+    name = Path(log).name.split(".")[0].strip("*?-_") if _is_path(log) else ""
+    log, users, items = tables
+    return RawTables(name or "log", log, users, items, roles.columns, roles.messages)
 
 
 def _of_interactions(data: Interactions) -> RawTables:
@@ -88,11 +88,11 @@ def _of_interactions(data: Interactions) -> RawTables:
     return RawTables(data.name, data.log, data.users, data.items, columns)
 
 
-def _named(log: Any, users: Any, items: Any) -> list[tuple[Any, str]]:
-    return [(log, "log"), (users, "users table"), (items, "items table")]
-
-
-def _read(table: Any, what: str, keys: tuple[str, ...] = ()) -> Any:
+def _read(table: Any, what: str) -> Any:
     if table is None:
         return None
-    return read_table(table, what, keys) if isinstance(table, str | Path) else to_polars(table, what)
+    return read_table(table, what) if _is_path(table) else to_polars(table, what)
+
+
+def _is_path(table: Any) -> bool:
+    return isinstance(table, str | Path)
