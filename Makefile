@@ -1,6 +1,7 @@
 # make demo   environment, install, the main job on MovieLens-100K, recommendations
 # make test   environment, install, all tests; PYTEST='-m "not slow"' for the fast ones
-# make check  what CI runs: format, lint, types, import direction, README, tests
+# make check  what CI runs: format, lint, types, import direction, docs, tests
+# make docs   the pages of docs/, built into build/site
 # make bench  the benchmarks, one JSON line each; bench-check compares them with benchmarks/ratios.json
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,7 @@ STAMP := $(VENV)/.installed
 export TF_USE_LEGACY_KERAS = 1
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: demo test check format lint types imports readme notebooks bench bench-check clean
+.PHONY: demo test check format lint types imports docs notebooks bench bench-check clean
 
 demo: $(STAMP)
 	$(BIN)/tfrecall run $(if $(DATA),--data $(DATA))
@@ -18,7 +19,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
-check: $(STAMP) format lint types imports readme test notebooks
+check: $(STAMP) format lint types imports docs test notebooks
 
 format: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -32,8 +33,11 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports --config setup.cfg
 
-readme: $(STAMP)
-	$(BIN)/python -m tests.readme --check
+# The pages are built into build/site; build/site/index.html opens in a browser.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(STAMP)
+	$(BIN)/python -m docs.generate --check
+	$(BIN)/mkdocs build --strict --quiet
 
 notebooks: $(STAMP)
 	TFRECALL_NOTEBOOK_BUDGET=small $(BIN)/pytest --nbmake --nbmake-timeout=900 -o addopts= notebooks

@@ -1,0 +1,98 @@
+"""Every Python block of the documentation runs, and every TOML block is a recipe or a part of one."""
+
+import sys
+
+import polars as pl
+import pytest
+
+from tests.docs.markdown import DOCS, ROOT, blocks, name, pages
+from tfrecall.config.recipes import config_from_text
+from tfrecall.data import Interactions, synthetic
+from tfrecall.data.datasets import cache
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+N_USERS, N_ITEMS, N_ROWS = 60, 60, 1500
+# Ids that the pages name.
+NAMED_ITEMS = ("50", "100", "172", "181")
+# What a block that is a part of a recipe lacks.
+SCHEMA = """
+[schema]
+query = [{ type = "categorical", column = "user_id" }]
+candidate = [{ type = "categorical", column = "item_id" }]
+"""
+WITH_PYTHON = [page for page in pages() if blocks(page, "python")]
+# An export takes its time: SavedModels are written, opened and compared.
+RUNS = [
+    pytest.param(
+        page, id=name(page), marks=[pytest.mark.slow] * ("tr.export(" in page.read_text("utf-8"))
+    )
+    for page in WITH_PYTHON
+]
+WITH_TOML = [page for page in pages() if blocks(page, "toml")]
+
+
+def small_movielens() -> Interactions:
+    """A log with the columns of MovieLens-100K and a sixtieth of its rows."""
+    data = synthetic(N_USERS, N_ITEMS, N_ROWS, seed=5)
+    item_ids = [*NAMED_ITEMS, *(str(1000 + i) for i in range(N_ITEMS - len(NAMED_ITEMS)))]
+    ids = pl.DataFrame({"item_id": data.items["item_id"], "new": item_ids})
+    item, user, event = pl.int_range(N_ITEMS), pl.int_range(N_USERS), pl.int_range(pl.len())
+
+    def renamed(frame: pl.DataFrame) -> pl.DataFrame:
+        return (
+            frame.join(ids, on="item_id", maintain_order="left")
+            .drop("item_id")
+            .rename({"new": "item_id"})
+        )
+
+    rating = (event % 5 + 1).cast(pl.Float64).alias("rating")
+    return Interactions.from_frame(
+        renamed(data.log).with_columns(pl.col("user_id").str.strip_prefix("u"), rating),
+        users=data.users.select(
+            pl.col("user_id").str.strip_prefix("u"),
+            (user % 50 + 18).cast(pl.Float64).alias("raw_user_age"),
+            pl.when(user % 2 == 0).then(pl.lit("F")).otherwise(pl.lit("M")).alias("user_gender"),
+            pl.format("job {}", user % 4).alias("user_occupation_text"),
+        ),
+        items=renamed(data.items).select(
+            "item_id",
+            pl.format("Movie {} (19{})", item % 20, item % 40 + 60).alias("movie_title"),
+            pl.format("Drama,Genre {}", item % 3).str.split(",").alias("movie_genres"),
+        ),
+        rating="rating",
+        name="movielens-100k",
+    )
+
+
+@pytest.fixture(scope="module")
+def small_cache(tmp_path_factory):
+    """A cache of data sets in which `movielens-100k` is the small log."""
+    folder = tmp_path_factory.mktemp("cache")
+    cache.store(folder / "movielens-100k", small_movielens(), "made for the examples")
+    return folder
+
+
+@pytest.mark.parametrize("page", RUNS)
+def test_python_blocks_run(page, small_cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFRECALL_CACHE", str(small_cache))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    scope: dict[str, object] = {"__name__": "example"}
+    for block in blocks(page, "python"):
+        exec(compile(block, name(page), "exec"), scope)
+
+
+@pytest.mark.parametrize("page", WITH_TOML, ids=name)
+def test_toml_blocks_are_settings_of_a_recipe(page):
+    for block in blocks(page, "toml"):
+        schema = "" if "schema" in tomllib.loads(block) else SCHEMA
+        config_from_text(f"{block}\n{schema}", "example")
+
+
+def test_guides_have_examples():
+    guides = set((DOCS / "guides").glob("*.md"))
+    assert guides <= set(WITH_PYTHON)
