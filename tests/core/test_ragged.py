@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall.core.ragged import Histories, stable_order
+from tfrecall.core.ragged import Histories, Ragged, offsets_of, positions, ranges, stable_order
 from tfrecall.errors import DataError
 
 N_USERS = 5
@@ -129,3 +129,58 @@ def test_rows_of_unknown_users_are_refused():
 def test_arrays_of_different_lengths_are_refused():
     with pytest.raises(DataError, match="Received: 2, 1, 2"):
         Histories.build(np.array([0, 1]), np.array([1]), np.array([1, 1]), 2)
+
+
+LISTS = st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=8)
+
+
+@given(LISTS, st.lists(st.integers(-1, 7), max_size=10))
+def test_lists_come_back_one_by_one(lists, rows):
+    ragged = Ragged.of_lists(lists)
+    rows = [row for row in rows if row < len(lists)]
+    assert [one.tolist() for one in map(ragged.__getitem__, range(len(ragged)))] == lists
+    taken = ragged.take(np.array(rows, dtype=int))
+    assert [taken[i].tolist() for i in range(len(taken))] == [
+        [] if row < 0 else lists[row] for row in rows
+    ]
+
+
+@given(LISTS, st.integers(0, 7))
+def test_the_last_of_each_list_is_its_tail(lists, n):
+    tails = Ragged.of_lists(lists).last(n)
+    assert [tails[i].tolist() for i in range(len(tails))] == [
+        one[len(one) - n :] if n < len(one) else one for one in lists
+    ]
+
+
+@given(LISTS)
+def test_owners_and_positions_name_each_value(lists):
+    ragged = Ragged.of_lists(lists)
+    named = [(i, place) for i, one in enumerate(lists) for place in range(len(one))]
+    assert list(zip(ragged.owners().tolist(), ragged.positions().tolist(), strict=True)) == named
+    assert positions(ragged.lengths).tolist() == ragged.positions().tolist()
+
+
+@given(LISTS, st.sampled_from(["left", "right"]), st.none() | st.integers(1, 7))
+def test_rows_are_padded_on_one_side_and_keep_the_newest(lists, side, width):
+    rows = Ragged.of_lists(lists).padded(side, -1, width)
+    cells = max([1, *map(len, lists)]) if width is None else width
+    expected = []
+    for one in lists:
+        kept, gap = one[-cells:], [-1] * (cells - len(one))
+        expected.append(kept + gap if side == "right" else gap + kept)
+    assert rows.tolist() == expected
+    assert rows.shape == (len(lists), cells)
+
+
+def test_texts_are_padded_with_texts():
+    lists = Ragged(np.array(["a", "b", "c"], object), np.array([0, 2, 3]))
+    assert lists.padded("right", "").tolist() == [["a", "b"], ["c", ""]]
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 4)), max_size=8))
+def test_ranges_are_counted_up_one_after_the_other(pairs):
+    starts, lengths = np.array(pairs, dtype=int).reshape(-1, 2).T
+    expected = [start + i for start, length in pairs for i in range(length)]
+    assert ranges(starts, lengths).tolist() == expected
+    assert offsets_of(lengths).tolist() == [sum(lengths[:i]) for i in range(len(lengths) + 1)]

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from tfrecall.baselines.base import HistoryModel, binary_matrix, checked_days, checked_top_n
 from tfrecall.baselines.ordered_pairs import ordered_pairs
+from tfrecall.core.top_k import strongest
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.index.history import HistoryWeights
@@ -203,10 +204,7 @@ def _scaled(
     values = measure(block.data, counts[rows + start], counts[columns]).astype(np.float32)
     keep = np.flatnonzero((rows + start != columns) & (values > 0))
     if top_n is not None:
-        keep = keep[np.lexsort((columns[keep], -values[keep], rows[keep]))]
-        lengths = np.bincount(rows[keep], minlength=block.shape[0])
-        place = np.arange(len(keep)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        keep = keep[place < top_n]
+        keep = keep[strongest(rows[keep], columns[keep], values[keep], top_n)]
     return sp.csr_array((values[keep], (rows[keep], columns[keep])), shape=block.shape)
 
 

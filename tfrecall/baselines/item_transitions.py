@@ -7,6 +7,7 @@ import scipy.sparse as sp
 
 from tfrecall.baselines.base import HistoryModel, checked_top_n
 from tfrecall.core.ragged import Histories
+from tfrecall.core.top_k import strongest
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.index.history import HistoryWeights
@@ -81,8 +82,13 @@ class ItemTransitions(HistoryModel):
         counts = np.maximum(np.bincount(train.histories.items, minlength=n_items), 1)
         sources = np.repeat(np.arange(n_items), np.diff(counted.indptr))
         counted.data /= counts[sources] ** (1 - self.damping) * counts[counted.indices] ** self.damping
-        transitions = counted if self.top_n is None else _strongest(counted, self.top_n)
-        return Neighbours(transitions.astype(np.float32))
+        if self.top_n is not None:
+            entries = counted.tocoo()
+            rows, columns = entries.coords
+            keep = strongest(rows, columns, entries.data, self.top_n)
+            cells = rows[keep], columns[keep]
+            counted = sp.csr_array((entries.data[keep], cells), shape=counted.shape)
+        return Neighbours(counted.astype(np.float32))
 
 
 def count_transitions(histories: Histories, n_items: int, weights: np.ndarray) -> sp.csr_array:
@@ -97,7 +103,7 @@ def count_transitions(histories: Histories, n_items: int, weights: np.ndarray) -
         float64 `[n_items, n_items]`: row `a`, column `b` for `b` after `a`.
     """
     items = histories.items
-    users = np.repeat(np.arange(len(histories)), histories.lengths)
+    users = histories.owners()
     total = sp.csr_array((n_items, n_items), dtype=np.float64)
     for distance, weight in enumerate(weights, start=1):
         inside = users[:-distance] == users[distance:]
@@ -105,16 +111,6 @@ def count_transitions(histories: Histories, n_items: int, weights: np.ndarray) -
         ones = np.full(len(pairs[0]), weight)
         total = total + sp.csr_array((ones, pairs), shape=total.shape)
     return total
-
-
-def _strongest(matrix: sp.csr_array, top_n: int) -> sp.csr_array:
-    """The `top_n` largest entries of each row, ties to the lower column."""
-    lengths = np.diff(matrix.indptr)
-    rows = np.repeat(np.arange(matrix.shape[0]), lengths)
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    place = np.arange(len(order)) - np.repeat(matrix.indptr[:-1], lengths)
-    keep = order[place < top_n]
-    return sp.csr_array((matrix.data[keep], (rows[keep], matrix.indices[keep])), shape=matrix.shape)
 
 
 def _check(window: int, decay: float, damping: float) -> None:

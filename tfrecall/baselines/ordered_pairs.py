@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.sparse as sp
 
+from tfrecall.core.ragged import ranges
 from tfrecall.data.interactions import Interactions
 from tfrecall.index.history import SECONDS_A_DAY
 
@@ -44,7 +45,7 @@ def ordered_pairs(
 def _first_events(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """User, item and time of each first event of a user with an item, by user and time."""
     past = train.histories
-    owners = np.repeat(np.arange(len(past)), past.lengths)
+    owners = past.owners()
     _, first = np.unique(owners * train.items.height + past.items, return_index=True)
     first.sort()
     return owners[first], past.items[first].astype(np.int64), train.event_times[first]
@@ -67,8 +68,7 @@ def _pairs(
         stop = max(event + 1, int(np.searchsorted(ends, done + _PAIRS, side="right")))
         counts = earlier_events[event:stop]
         later = np.repeat(np.arange(event, stop), counts)
-        offsets = np.repeat(starts[event:stop] - np.cumsum(counts) + counts, counts)
-        earlier = offsets + np.arange(len(later))
+        earlier = ranges(starts[event:stop], counts)
         values = np.ones(len(later)) if users is None else users[owners[later]].astype(np.float64)
         if half_life_days is not None:
             values *= np.exp2((times[earlier] - times[later]) / (half_life_days * SECONDS_A_DAY))

@@ -7,6 +7,8 @@ import scipy.sparse as sp
 
 from tfrecall.baselines.base import HistoryModel, binary_matrix, checked_top_n
 from tfrecall.baselines.item_cf import compact
+from tfrecall.core.ragged import Ragged
+from tfrecall.core.top_k import strongest
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.index.scorers import Neighbours
@@ -88,17 +90,15 @@ def _strongest(row: np.ndarray, top_n: int | None) -> tuple[np.ndarray, np.ndarr
     """Columns and values above 0, the `top_n` largest, ties to the lower column."""
     values = row.astype(np.float32)
     columns = np.flatnonzero(values > 0)
-    if top_n is not None and len(columns) > top_n:
-        columns = np.sort(columns[np.lexsort((columns, -values[columns]))[:top_n]])
+    if top_n is not None:
+        columns = np.sort(columns[strongest(np.zeros_like(columns), columns, values[columns], top_n)])
     return columns, values[columns]
 
 
 def _stacked(rows: list[tuple[np.ndarray, np.ndarray]], n_items: int) -> sp.csr_array:
-    lengths = np.array([len(columns) for columns, _ in rows], dtype=np.int64)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    columns = np.concatenate([np.empty(0, np.int64), *(columns for columns, _ in rows)])
-    values = np.concatenate([np.empty(0, np.float32), *(values for _, values in rows)])
-    return sp.csr_array((values, columns, indptr), shape=(n_items, n_items))
+    columns = Ragged.of_lists([columns for columns, _ in rows])
+    values = Ragged.of_lists([values for _, values in rows], np.float32)
+    return sp.csr_array((values.values, columns.values, columns.offsets), shape=(n_items, n_items))
 
 
 def _check(alpha: float, max_users: int | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError, nearest
 
@@ -76,7 +77,7 @@ def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> 
     Returns:
         bool `[n_rows]`: the largest set of events in which each user and item has enough.
     """
-    sides = [(_Events.of(users), items, min_item), (_Events.of(items), users, min_user)]
+    sides = [(_rows_of(users), items, min_item), (_rows_of(items), users, min_user)]
     left = [np.bincount(users), np.bincount(items)]
     alive = np.ones(len(users), dtype=bool)
     # Those without any event have nothing to lose.
@@ -87,7 +88,7 @@ def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> 
     while fallen[0].size or fallen[1].size:
         lost: list[np.ndarray] = [np.empty(0, np.int64)] * 2
         for side, (events, others, least) in enumerate(sides):
-            rows = events.rows(fallen[side])
+            rows = events.take(fallen[side]).values
             rows = rows[alive[rows]]
             alive[rows] = False
             own, touched = (users, items)[side], others[rows]
@@ -102,23 +103,9 @@ def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> 
     return alive
 
 
-class _Events:
+def _rows_of(owners: np.ndarray) -> Ragged:
     """The rows of the events of each user, or of each item."""
-
-    def __init__(self, order: np.ndarray, starts: np.ndarray) -> None:
-        self.order = order
-        self.starts = starts
-
-    @classmethod
-    def of(cls, owners: np.ndarray) -> "_Events":
-        starts = np.concatenate([[0], np.cumsum(np.bincount(owners))])
-        return cls(np.argsort(owners, kind="stable"), starts)
-
-    def rows(self, owners: np.ndarray) -> np.ndarray:
-        """The rows of several owners, one owner after the other."""
-        lengths = self.starts[owners + 1] - self.starts[owners]
-        shift = np.repeat(self.starts[owners] - np.cumsum(lengths) + lengths, lengths)
-        return self.order[shift + np.arange(len(shift))]
+    return Ragged(np.argsort(owners, kind="stable"), offsets_of(np.bincount(owners)))
 
 
 def _one_of_each(data: Interactions, last: bool) -> np.ndarray:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import polars as pl
 
+from tfrecall.core.ragged import offsets_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sampling import Drawing, EitherDrawing, power_weights
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
@@ -37,8 +38,7 @@ class ShownItems:
             keys = log.user_rows[rows].astype(np.int64) * n_items + items
             kept &= known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] != keys
         self.items = items[kept].astype(np.int32)
-        self.offsets = np.zeros(len(log) + 1, np.int64)
-        np.cumsum(np.bincount(rows[kept], minlength=len(log)), out=self.offsets[1:])
+        self.offsets = offsets_of(np.bincount(rows[kept], minlength=len(log)))
 
     def check(self, rows: np.ndarray) -> None:
         """Refuses a column without a single negative for these rows."""

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tfrecall.core.ragged import Ragged, offsets_of, ranges
 from tfrecall.data.histories import before
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
@@ -57,8 +58,7 @@ class Events:
                 kept &= rating >= spec.min_rating
             if spec.below_rating is not None:
                 kept &= rating < spec.below_rating
-        counts = np.zeros(len(found) + 1, np.int64)
-        np.cumsum(kept, out=counts[1:])
+        counts = offsets_of(kept)
         context = {name: (codes or {})[name][histories.order[kept]] for name in spec.context}
         return cls(found[kept].astype(np.int32), counts, context)
 
@@ -104,11 +104,8 @@ def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int
 
 
 def _cell_by_cell(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
-    places = ends[:, np.newaxis] - np.arange(length, 0, -1)
-    there = places >= starts[:, np.newaxis]
-    if not len(items):
-        return np.zeros(places.shape, np.int32)
-    return np.where(there, items[np.where(there, places, 0)], 0)
+    lengths = np.minimum(ends - starts, length)
+    return Ragged(items[ranges(ends - lengths, lengths)], offsets_of(lengths)).padded("left", 0, length)
 
 
 def past_windows(
@@ -253,8 +250,7 @@ class Sequences:
         """Sequences whose targets are `bounds` to `ends`, and whose events begin at place `first`."""
         lengths = ends - bounds
         sequence = np.repeat(np.arange(len(bounds)), lengths)
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        targets = bounds[sequence] + within
+        targets = ranges(bounds, lengths)
         starts, last = self.starts[bounds], self.places[ends - 1]
         items, positions, context = {}, {}, {}
         for name, (events, _) in self.lists.items():

@@ -200,7 +200,7 @@ def split_by_user(
         )
     histories, users = data.histories, data.user_rows
     place = np.empty(len(data), dtype=np.int64)  # of each event among its user's
-    place[histories.order] = np.arange(len(data)) - np.repeat(histories.offsets[:-1], histories.lengths)
+    place[histories.order] = histories.positions()
     train = users < train_users
     possible = ~train & (place > 0)
     if target_min_rating is not None:

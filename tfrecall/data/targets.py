@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from tfrecall.core.ragged import offsets_of
 from tfrecall.data.interactions import Interactions, ratings
 from tfrecall.errors import ConfigError, DataError, nearest
 
@@ -126,7 +127,7 @@ class _Choice:
 
     def kept_after(self) -> np.ndarray:
         """How many targets of the same user come after each event: int64 `[n_rows]`."""
-        before = np.concatenate([[0], np.cumsum(self._kept)])
+        before = offsets_of(self._kept)
         return self._of_user(before[self._histories.offsets[1:]]) - before[1:]
 
     def _of_user(self, values: np.ndarray) -> np.ndarray:

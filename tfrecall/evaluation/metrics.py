@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfrecall.core.ragged import positions
+
 # Beyond every k, so a target that no list can hold is a miss even where k exceeds the catalogue.
 MISS = np.iinfo(np.int64).max
 
@@ -114,8 +116,8 @@ def user_map(targets: UserTargets, k: int) -> np.ndarray:
     order = np.lexsort((targets.ranks, targets.users))
     ordered = UserTargets(targets.users[order], targets.ranks[order])
     counts = ordered.counts
-    first_of_user = np.repeat(np.cumsum(counts) - counts, counts)
-    hits_so_far = np.arange(len(order)) - first_of_user + 1
+    # Every rank is a hit of the list without end: a user's n-th best target is the n-th hit.
+    hits_so_far = positions(counts) + 1
     precision = hits_so_far / (ordered.ranks.astype(np.float64) + 1.0)
     return ordered.sums(np.where(ordered.ranks < k, precision, 0.0)) / np.minimum(counts, k)
 
@@ -219,8 +221,7 @@ def graded_ndcg(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int
 def _discounted(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int) -> np.ndarray:
     """Discounted gain of the first `k` of each list, in order of the scores."""
     order = np.lexsort((gains, -scores, lists))
-    sizes = np.bincount(lists)
-    ranks = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ranks = positions(np.bincount(lists))
     return np.bincount(lists[order], weights=np.where(ranks < k, _gain(ranks) * gains[order], 0.0))
 
 

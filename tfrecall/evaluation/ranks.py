@@ -133,7 +133,7 @@ class _Ranker:
 
     def result(self, model: str) -> Ranking:
         targets = np.concatenate(self._targets, axis=1)
-        users = np.repeat(np.arange(len(self.truth.targets)), self.truth.targets.lengths)
+        users = self.truth.targets.owners()
         rows = np.empty_like(self._rows)
         rows[:, self.truth.order] = self._rows
         kept, removed = (

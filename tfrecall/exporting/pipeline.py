@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tfrecall._keras import tf
+from tfrecall.core.top_k import check_k
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.exporting.live import LiveRanker, LiveRetrieval
@@ -143,9 +144,7 @@ def export_pipeline(
 
 
 def _check_k(pipeline: TwoStages, k: int) -> None:
-    most = min(pipeline.n_candidates, len(pipeline.item_ids))
-    if not 1 <= k <= most:
-        raise ConfigError(f"`k` must lie between 1 and the {most} candidates. Received: {k}.")
+    check_k(k, min(pipeline.n_candidates, len(pipeline.item_ids)), of_what="candidates")
     if "scorer" in pipeline.retrieval.manifest:
         raise ConfigError(
             f"The retriever {pipeline.retrieval.name} is a baseline, which has no SavedModel to put into a "

@@ -13,6 +13,7 @@ import polars as pl
 
 from tfrecall._keras import tf
 from tfrecall.core.raw import raw_features
+from tfrecall.core.top_k import check_k
 from tfrecall.data.histories import last_queries
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.exporting.context import past_items, write_context
@@ -82,10 +83,7 @@ def export(
         raise ConfigError(f"{model.name} is a pipeline. Use `tfrecall.export_pipeline`.")
     root = Path(path)
     check_facts(facts)
-    if not 1 <= k <= len(model.catalogue):
-        raise ConfigError(
-            f"`k` must lie between 1 and the {len(model.catalogue)} candidates. Received: {k}."
-        )
+    check_k(k, len(model.catalogue), of_what="candidates")
     vectors = model.embed_candidates()
     if not np.isfinite(vectors).all():
         raise ExportError(

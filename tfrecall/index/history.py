@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from tfrecall.core.ragged import Ragged, ranges
 from tfrecall.core.results import Explanation, Reason
-from tfrecall.errors import ConfigError
+from tfrecall.core.top_k import check_k, top_k
 from tfrecall.index.scorers import Scorer
 from tfrecall.index.search import Hits, checked_rows
 
@@ -37,10 +38,9 @@ class Had:
         cls, users: np.ndarray, lists: Sequence[np.ndarray], times: Sequence[np.ndarray]
     ) -> "Had":
         """From one list of item rows a query, and the times of each."""
-        ends = np.cumsum([len(rows) for rows in lists], dtype=np.int64)
-        starts = ends - np.array([len(rows) for rows in lists], dtype=np.int64)
-        items = np.concatenate([np.empty(0, np.int64), *lists]).astype(np.int64)
-        return cls(np.asarray(users), starts, ends, items, np.concatenate([np.empty(0), *times]))
+        items = Ragged.of_lists(lists)
+        seconds = Ragged.of_lists(times, np.float64).values
+        return cls(np.asarray(users), items.offsets[:-1], items.offsets[1:], items.values, seconds)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -91,7 +91,7 @@ class HistoryWeights:
         starts = had.starts if self.window is None else np.maximum(had.starts, had.ends - self.window)
         lengths = had.ends - starts
         queries = np.repeat(np.arange(len(had)), lengths)
-        places = np.repeat(had.ends - np.cumsum(lengths), lengths) + np.arange(len(queries))
+        places = ranges(starts, lengths)
         back = np.repeat(had.ends, lengths) - places
         items = np.asarray(had.items[places], dtype=np.int64)
         weights = back ** -float(self.decay)
@@ -161,7 +161,7 @@ class Answers:
             ConfigError: if `k` or a row is impossible.
         """
         count = len(self.item_ids)
-        check_k(k, count)
+        check_k(k, count, of_what="items in the catalogue")
         hidden = np.zeros(count, dtype=bool)
         if allow is not None:
             allowed = checked_rows(allow, count, "allow")
@@ -181,7 +181,7 @@ class Answers:
 
     def similar(self, item: int, k: int) -> Hits:
         """The `k` items that have most to do with one, without itself and those of score 0."""
-        check_k(k, len(self.item_ids))
+        check_k(k, len(self.item_ids), of_what="items in the catalogue")
         scores = self.scorer.similar(item)[np.newaxis]
         scores[0, item] = 0.0
         return best(scores, k)
@@ -205,29 +205,5 @@ class Answers:
 
 def best(scores: np.ndarray, k: int) -> Hits:
     """The `k` largest of each row of scores that are not 0, ties to the lower column."""
-    ranked = np.where(scores == 0, -np.inf, scores)
-    at = ranked.shape[1] - k
-    # Whatever ties with the last one that fits has to be looked at.
-    last = np.partition(ranked, at, axis=1)[:, at, np.newaxis]
-    queries, columns = np.nonzero((ranked >= last) & ~np.isneginf(ranked))
-    values = ranked[queries, columns]
-    order = np.lexsort((columns, -values, queries))
-    lengths = np.bincount(queries, minlength=len(scores))
-    place = np.arange(len(order)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    kept, place = order[place < k], place[place < k]
-    hits = Hits(
-        np.full((len(scores), k), -1, dtype=np.int32),
-        np.full((len(scores), k), -np.inf, dtype=np.float32),
-    )
-    hits.rows[queries[kept], place] = columns[kept]
-    hits.scores[queries[kept], place] = values[kept]
-    return hits
-
-
-def check_k(k: int, count: int) -> None:
-    """Refuses a length of lists that no list can have."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= count:
-        raise ConfigError(
-            f"`k` must be an integer from 1 to {count}, the number of items in the catalogue. "
-            f"Received k={k!r}."
-        )
+    scores = np.where(scores == 0, -np.inf, scores).astype(np.float32, copy=False)
+    return Hits.of_scores(scores, top_k(scores, k))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfrecall.core.ragged import Ragged
 from tfrecall.errors import ConfigError
 from tfrecall.index.exact import ExactIndex
 from tfrecall.index.search import Hits, Index
@@ -34,11 +35,9 @@ class Own(NamedTuple):
             histories: lists of catalogue rows, oldest first; -1 is an unknown item.
             length: events that count.
         """
-        latest = [np.asarray(history)[-length:] for history in histories]
-        lengths = np.array([len(history) for history in latest], dtype=np.int64)
-        rows = np.concatenate([np.empty(0, np.int64), *latest]).astype(np.int64)
-        queries = np.repeat(np.arange(len(latest)), lengths)
-        after = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(rows)) - 1
+        latest = Ragged.of_lists([history[-length:] for history in histories])
+        rows, queries = latest.values, latest.owners()
+        after = latest.lengths[queries] - 1 - latest.positions()
         there = rows >= 0
         width = int(rows.max(initial=0)) + 1
         pairs, place = np.unique(queries[there] * width + rows[there], return_inverse=True)

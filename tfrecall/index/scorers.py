@@ -5,6 +5,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 import scipy.sparse as sp
 
+from tfrecall.core.top_k import is_top_k
+
 
 class Parts(NamedTuple):
     """What a score is made of.
@@ -307,8 +309,4 @@ class UserNeighbours:
         similar[known, users[known]] = 0.0
         if self.top_n is None or self.top_n >= similar.shape[1]:
             return similar
-        at = similar.shape[1] - self.top_n
-        last = np.partition(similar, at, axis=1)[:, at, np.newaxis]
-        above, equal = similar > last, similar == last
-        room = self.top_n - above.sum(axis=1, keepdims=True)
-        return np.where(above | (equal & (np.cumsum(equal, axis=1) <= room)), similar, 0.0)
+        return np.where(is_top_k(similar, self.top_n), similar, 0.0)

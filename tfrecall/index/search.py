@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from tfrecall.core.top_k import check_k
 from tfrecall.errors import ConfigError, DataError
 
 Exclusions = Sequence[np.ndarray] | np.ndarray
@@ -27,6 +28,12 @@ class Hits(NamedTuple):
 
     rows: np.ndarray
     scores: np.ndarray
+
+    @classmethod
+    def of_scores(cls, scores: np.ndarray, rows: np.ndarray) -> "Hits":
+        """The hits at some rows, -1 for none, of float32 scores `[n_queries, n]`."""
+        values = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
+        return cls(rows, np.where(rows < 0, np.float32(-np.inf), values))
 
 
 class Index(Protocol):
@@ -181,17 +188,13 @@ class Request:
                 f"The query vectors have {queries.shape[-1]} numbers each, the candidates "
                 f"{dimension}. Use the query tower that belongs to this index."
             )
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= count:
-            raise ConfigError(
-                f"`k` must be an integer from 1 to {count}, the number of items in the catalogue. "
-                f"Received k={k!r}."
-            )
+        k = check_k(k, count, of_what="items in the catalogue")
         norms = checked_norms(queries, "query vectors")
         positions, rows = _flat(exclude, len(queries), count)
         allowed = None if allow is None else np.unique(checked_rows(allow, count, "allow"))
         if allowed is not None:
             allowed = allowed[allowed >= 0]
-        return cls(queries, norms, int(k), positions, rows, allowed)
+        return cls(queries, norms, k, positions, rows, allowed)
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -229,6 +232,7 @@ def _flat(exclude: Exclusions | None, n: int, count: int) -> tuple[np.ndarray, n
         )
     lists = [np.asarray(rows) for rows in exclude]
     filled = [rows for rows in lists if rows.size]
+    # Not `Ragged.of_lists`, which would cast: what is no integer has to be refused.
     rows = checked_rows(np.concatenate(filled) if filled else np.empty(0), count, "exclude")
     positions = np.repeat(np.arange(n), [rows.size for rows in lists])
     known = rows >= 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.ragged import Ragged
 from tfrecall.errors import DataError
 
 # What has an order; of a set nobody knows what came last.
@@ -52,11 +53,8 @@ class PastItems:
 
     def newest(self) -> "PastItems":
         """The same with nothing kept that does not count."""
-        ends = self.offsets[1:]
-        kept = np.minimum(np.diff(self.offsets), self.length)
-        offsets = np.concatenate([[0], np.cumsum(kept)])
-        places = np.repeat(ends - offsets[1:], kept) + np.arange(offsets[-1])
-        return replace(self, offsets=offsets, items=self.items[places])
+        lists = Ragged(self.items, self.offsets).last(self.length)
+        return replace(self, offsets=lists.offsets, items=lists.values)
 
     def ids(self, users: np.ndarray) -> np.ndarray:
         """The ids that count of some users, oldest first.
@@ -67,16 +65,8 @@ class PastItems:
         Returns:
             Object array of `str` `[n, any]`; "" pads at the end.
         """
-        known = np.maximum(users, 0)
-        if len(self.offsets) < 2:  # the release knows nobody
-            return np.full((len(users), 1), "", object)
-        starts, ends = self.offsets[known], self.offsets[known + 1]
-        counts = np.where(users < 0, 0, np.minimum(ends - starts, self.length))
-        places = np.arange(max(1, counts.max(initial=0)))
-        there = places < counts[:, np.newaxis]
-        padded = np.full(there.shape, "", object)
-        padded[there] = self.item_ids[self.items[((ends - counts)[:, np.newaxis] + places)[there]]]
-        return padded
+        lists = Ragged(self.items, self.offsets).take(users).last(self.length)
+        return Ragged(self.item_ids[lists.values], lists.offsets).padded("right", fill="")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +121,7 @@ def checked_ids(name: str, given: Any) -> list[str]:
 
 def padded_ids(lists: Sequence[Sequence[str]]) -> np.ndarray:
     """Lists of ids as one object array `[n, any]`; "" pads at the end."""
-    lengths = np.array([len(ids) for ids in lists], dtype=np.int64)
-    padded = np.full((len(lists), max(1, lengths.max(initial=0))), "", object)
-    there = np.arange(padded.shape[1]) < lengths[:, np.newaxis]
-    padded[there] = np.array([item for ids in lists for item in ids], dtype=object)
-    return padded
+    return Ragged.of_lists(lists, object).padded("right", fill="")
 
 
 def same_width(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.results import Explanation, Recommendation, StagedRecommendation
+from tfrecall.core.top_k import check_k, is_top_k, top_k
 from tfrecall.errors import ConfigError
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.search import Hits
@@ -100,7 +101,7 @@ class TwoStages(Release):
         # Row -1, where there is no candidate, is the empty id.
         self._padded_ids = np.append(retrieval.item_ids, "")
         self._values: dict[str, ItemValues] = {}
-        self.n_candidates = _checked_number("n_candidates", n_candidates)
+        self.n_candidates = check_k(n_candidates, name="n_candidates")
         self.rules = rules if rules is not None else Rules()
         self._check_rules(self.rules)
 
@@ -210,13 +211,13 @@ class TwoStages(Release):
         **options: Any,
     ) -> Staged:
         """As `recommend`, in arrays, with what each stage answered."""
-        k = _checked_number("k", k, len(self.item_ids))
+        k = check_k(k, len(self.item_ids), of_what="items in the catalogue")
         rules = self.rules if rules is None else rules
         self._check_rules(rules)
         if rules.allow is not None:
             allow = [*rules.allow] if allow is None else [*set(rules.allow).intersection(allow)]
         count = self.n_candidates if n_candidates is None else n_candidates
-        count = min(_checked_number("n_candidates", count), len(self.item_ids))
+        count = min(check_k(count, name="n_candidates"), len(self.item_ids))
         clock = _Clock()
         asked = self.people.ask(queries)
         clock.stop("query")
@@ -273,13 +274,13 @@ class TwoStages(Release):
         """Which items are candidates of which query: bool, of the shape of `found`."""
         count = min(self.n_candidates, found.shape[1])
         if not self.exclude_seen:
-            return _largest(found, count)
+            return is_top_k(found, count)
         users = self.people.users(queries["user_id"].cast(pl.String).to_list())
         unseen = found.copy()
         for row, user in enumerate(users):
             unseen[row, self.people.seen(user)] = -np.inf
-        chosen = _largest(unseen, count)
-        return chosen if self.rules.reorder else chosen | _largest(found, count)
+        chosen = is_top_k(unseen, count)
+        return chosen if self.rules.reorder else chosen | is_top_k(found, count)
 
     def _own(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {column: features[column] for column in self.retrieval.people.forms}
@@ -359,32 +360,10 @@ class _Clock:
         self._last = now
 
 
-def _checked_number(name: str, value: int, most: int | None = None) -> int:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < 1 or (most is not None and value > most):
-        limit = "" if most is None else f" to {most}, the number of items in the catalogue"
-        raise ConfigError(f"`{name}` must be an integer from 1{limit}. Received {name}={value!r}.")
-    return int(value)
-
-
-def _largest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` largest of each row are, of equal ones the first; -inf is never among them."""
-    least = np.partition(scores, scores.shape[1] - count, axis=1)[
-        :, scores.shape[1] - count, np.newaxis
-    ]
-    above, tied = scores > least, scores == least
-    room = count - above.sum(axis=1, keepdims=True)
-    return (above | (tied & (np.cumsum(tied, axis=1) <= room))) & (scores > -np.inf)
-
-
 def _listed(chosen: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The chosen columns of each row, the largest score first, -1 beyond: int64 `[n, any]`."""
+    """The chosen columns of each row, the largest score first, -1 beyond: int32 `[n, any]`."""
     width = max(1, int(chosen.sum(axis=1).max(initial=0)))
-    ranked = np.where(chosen, scores, -np.inf)
-    rows = np.full((len(chosen), width), -1, dtype=np.int64)
-    for i, some in enumerate(map(np.flatnonzero, chosen)):
-        rows[i, : len(some)] = some[np.argsort(-ranked[i, some], kind="stable")]
-    return rows
+    return top_k(np.where(chosen, scores, -np.inf), width)
 
 
 RANKER_CONTEXT = "ranker_context"

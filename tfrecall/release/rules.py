@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.errors import ConfigError
 
 
@@ -165,27 +166,26 @@ class ItemValues:
         flat = texts.explode().drop_nulls()
         names: dict[str, int] = {}
         codes = [names.setdefault(text, len(names)) for text in flat.to_list()]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return cls(names, offsets, np.array(codes, dtype=np.int64))
+        return cls(names, offsets_of(lengths), np.array(codes, dtype=np.int64))
 
     def table(self, rows: np.ndarray) -> np.ndarray:
         """Which of some items have which of the values among them: bool `[n_rows, n_values]`."""
-        counts = self.offsets[rows + 1] - self.offsets[rows]
-        ends = np.cumsum(counts)
-        flat = np.arange(ends[-1] if len(ends) else 0)
-        places = flat + np.repeat(self.offsets[rows] - (ends - counts), counts)
-        values, columns = np.unique(self.codes[places], return_inverse=True)
+        owners, codes = self._lists.flat(rows)
+        values, columns = np.unique(codes, return_inverse=True)
         has = np.zeros((len(rows), len(values)), dtype=bool)
-        has[np.repeat(np.arange(len(rows)), counts), columns] = True
+        has[owners, columns] = True
         return has
 
     def having(self, values: Sequence[str]) -> np.ndarray:
         """Which items have one of some values: bool `[n_items]`."""
         wanted = [self.names[value] for value in values if value in self.names]
-        items = np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-        found = np.zeros(len(self.offsets) - 1, dtype=bool)
-        found[items[np.isin(self.codes, wanted)]] = True
-        return found
+        has = np.zeros(len(self._lists), dtype=bool)
+        has[self._lists.owners()[np.isin(self.codes, wanted)]] = True
+        return has
+
+    @property
+    def _lists(self) -> Ragged:
+        return Ragged(self.codes, self.offsets)
 
 
 def _is_text(dtype: Any) -> bool:

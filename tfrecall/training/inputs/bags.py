@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import tf
+from tfrecall.core.ragged import offsets_of, ranges
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Events
 from tfrecall.models.base import EncodesBatches
@@ -47,9 +48,8 @@ class _List:
         ends = events.counts[offsets[1:]]
         starts = np.maximum(events.counts[offsets[:-1]], ends - spec.history_length)
         lengths = np.append(ends - starts, 0)  # the last row is that of a user without events
-        splits = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(np.append(starts, 0) - splits[:-1], lengths) + np.arange(splits[-1])
-        self._items = tf.RaggedTensor.from_row_splits(events.items[places], splits)
+        places = ranges(np.append(starts, 0), lengths)
+        self._items = tf.RaggedTensor.from_row_splits(events.items[places], offsets_of(lengths))
         self._own = tf.constant(_own(events, starts, log)) if leave_out else None
 
     def of(self, users: tf.Tensor, places: tf.Tensor, rows: tf.Tensor) -> dict[str, Any]:

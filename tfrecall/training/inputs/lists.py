@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.data.batches import gathered, untuned
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import MissingColumnError, nearest
@@ -21,9 +22,7 @@ class Grouped:
 
     def __init__(self, names: pl.Series) -> None:
         codes = names.rank("dense").to_numpy().astype(np.int64) - 1
-        self._rows = np.argsort(codes, kind="stable")
-        self._lengths = np.bincount(codes)
-        self._starts = np.cumsum(self._lengths) - self._lengths
+        self._lists = Ragged(np.argsort(codes, kind="stable"), offsets_of(np.bincount(codes)))
 
     @classmethod
     def of(cls, model: Any, data: Interactions) -> "Grouped | None":
@@ -44,16 +43,16 @@ class Grouped:
 
     def steps(self, batch_size: int) -> int:
         """Batches of an epoch, of about `batch_size` rows."""
-        return min(len(self._lengths), -(-len(self._rows) // batch_size))
+        return min(len(self._lists), -(-len(self._lists.values) // batch_size))
 
     def epoch(
         self, batch_size: int, generator: np.random.Generator | None = None
     ) -> Iterator[np.ndarray]:
         """Rows of each batch: every list once and whole, shuffled by the generator if there is one."""
-        count = len(self._lengths)
+        count = len(self._lists)
         order = np.arange(count) if generator is None else generator.permutation(count)
         for lists in np.array_split(order, self.steps(batch_size)):
-            yield np.concatenate([self._rows_of(one) for one in lists])
+            yield self._lists.take(lists).values
 
     def batches(self, columns: dict[str, Any], batch_size: int) -> tf.data.Dataset:
         """Some tensors in batches of whole lists."""
@@ -62,6 +61,3 @@ class Grouped:
         )
         sized = rows.apply(tf.data.experimental.assert_cardinality(self.steps(batch_size)))
         return sized.map(lambda some: gathered(columns, some)).with_options(untuned())
-
-    def _rows_of(self, one: int) -> np.ndarray:
-        return self._rows[self._starts[one] : self._starts[one] + self._lengths[one]]

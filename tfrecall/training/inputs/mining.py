@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tfrecall.core.progress import LogProgress, ProgressReporter
-from tfrecall.core.top_k import best_scores
+from tfrecall.core.top_k import best_scores, top_k
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.negatives import WeightedSampler, check_number
 from tfrecall.errors import ConfigError, DataError
@@ -86,11 +86,7 @@ class MinedItems:
         if self.spec.exclude_known:
             queries, items = self.log.histories.flat(self.log.user_rows[rows])
             scores[queries, items] = -np.inf
-        best = np.argpartition(-scores, self._last - 1, axis=1)[:, : self._last]
-        of_best = np.take_along_axis(scores, best, axis=1)
-        order = np.argsort(-of_best, axis=1, kind="stable")[:, self._first - 1 :]
-        found = np.take_along_axis(best, order, axis=1)
-        return np.where(np.isneginf(np.take_along_axis(of_best, order, axis=1)), -1, found)
+        return top_k(scores, self._last)[:, self._first - 1 :]
 
 
 def check_mined(log: Interactions, spec: Hard, rows: np.ndarray) -> tuple[int, int]:
