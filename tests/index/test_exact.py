@@ -24,6 +24,7 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch, block):
     allow = np.arange(7)
     whole = [index.search(queries, 5, exclude, rows) for rows in (None, allow)]
     monkeypatch.setattr(exact, "BLOCK", block)
+    monkeypatch.setattr(exact, "SCORES", block)
     for expected, rows in zip(whole, (None, allow), strict=True):
         hits = index.search(queries, 5, exclude, rows)
         np.testing.assert_array_equal(hits.rows, expected.rows)
