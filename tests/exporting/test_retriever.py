@@ -17,9 +17,10 @@ from tfrecall._keras import tf
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.exporting import retriever as exporting
-from tfrecall.exporting.retriever import export, sample_queries
+from tfrecall.exporting.retriever import export, sample_queries, stage_retriever
 from tfrecall.exporting.signatures import FILE
 from tfrecall.release import load
+from tfrecall.release.layout import stage
 from tfrecall.release.manifest import read_manifest
 from tfrecall.schema.features import Categorical, Schema
 
@@ -69,13 +70,9 @@ def test_the_manifest_tells_of_the_model_and_the_comparison(tiny_root, tiny_mode
 
 
 def test_facts_and_documents_are_kept(untested, tmp_path):
-    export(
-        small_model(),
-        tmp_path,
-        k=2,
-        facts={"test": {"mrr": 0.5}},
-        documents=lambda manifest: {"notes.txt": f"version {manifest['version']}"},
-    )
+    with stage(tmp_path) as staged:
+        manifest = stage_retriever(small_model(), staged, index=None, k=2, facts={"test": {"mrr": 0.5}})
+        staged.write("notes.txt", f"version {manifest['version']}")
     assert read_manifest(tmp_path)["test"] == {"mrr": 0.5}
     assert (tmp_path / "notes.txt").read_text() == "version 1"
 
@@ -163,7 +160,7 @@ def test_an_impossible_k_is_refused(tiny_model, tmp_path, k):
 
 
 def test_facts_that_json_cannot_hold_are_refused_at_once(tiny_model, tmp_path):
-    with pytest.raises(ConfigError, match="cannot hold these `facts`"):
+    with pytest.raises(ConfigError, match="cannot hold these settings or `facts`"):
         export(tiny_model, tmp_path / "out", k=1, facts={"mrr": np.float32(0.5)})
     assert not (tmp_path / "out").exists()
 
@@ -241,7 +238,7 @@ def small():
     return small_model()
 
 
-STEPS = ["save_tower", "save_retrieval", "write_warmup", "write_bundle", "write_context", "publish"]
+STEPS = ["save_tower", "save_retrieval", "write_warmup", "write_bundle", "write_context", "_facts"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -280,7 +277,7 @@ FULL = """
     sys.path.insert(0, sys.argv[3])
     from tests.exporting.test_retriever import small_model
     from tfrecall.errors import ExportError
-    from tfrecall.exporting import export as exporting
+    from tfrecall.exporting import retriever as exporting
     exporting.check_round_trip = lambda *args: 0.0
     model = small_model()
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
@@ -311,7 +308,7 @@ KILLED = """
     import os, signal, sys
     sys.path.insert(0, sys.argv[3])
     from tests.exporting.test_retriever import small_model
-    from tfrecall.exporting import export as exporting
+    from tfrecall.exporting import retriever as exporting
     exporting.check_round_trip = lambda *args: 0.0
     step = sys.argv[2]
     setattr(exporting, step, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
@@ -320,7 +317,7 @@ KILLED = """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["save_retrieval", "write_context", "publish"])
+@pytest.mark.parametrize("step", ["save_retrieval", "write_context", "_facts"])
 def test_a_killed_export_leaves_the_version_before_and_the_next_tidies_up(
     untested, root, request, step
 ):
@@ -328,10 +325,10 @@ def test_a_killed_export_leaves_the_version_before_and_the_next_tidies_up(
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(root), step]
     ended = subprocess.run([*command, str(request.config.rootpath)], check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL
-    assert any(path.name.startswith(".unfinished-") for path in root.iterdir())
+    assert any(path.name.startswith(".version-") for path in root.iterdir())
     assert load(root).recommend(["u1"], 3)
     export(small_model(), root, k=2)
-    assert not any(path.name.startswith(".unfinished-") for path in root.iterdir())
+    assert not any(path.name.startswith(".version-") for path in root.iterdir())
     assert {name: before[name] for name in before if "/1" in name}.items() <= contents(root).items()
     assert load(root).version == 2
 

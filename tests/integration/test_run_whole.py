@@ -283,7 +283,7 @@ def test_an_interrupted_second_run_leaves_the_first(root, tmp_path, monkeypatch)
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    # In the last step of all: metrics.json was replaced, manifest.json is not yet.
+    # In the step that counts: all parts are in place, manifest.json is not yet replaced.
     original = layout.write_atomically
     monkeypatch.setattr(
         layout,

@@ -76,7 +76,7 @@ def test_a_scorer_of_another_version_is_refused(root):
     told = load(root).manifest
     scorer = {**told["scorer"], "kind": "crystal_ball"}
     manifest = {**told, "scorer": scorer}
-    manifest["sha256"] = layout.own_checksum(manifest)
+    manifest["sha256"] = layout.manifest_checksum(manifest)
     (root / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ReleaseError, match=r"'crystal_ball', which .* does not know"):
         load(root)

@@ -111,9 +111,11 @@ def _versioned(name: str) -> tuple[Path, int | None]:
 
 def _leading(release: "Release") -> str:
     """The rule that leads the tables of a run; a saved baseline has no run."""
+    from tfrecall.release.manifest import documents
+
     try:
-        return json.loads((release.root / "metrics.json").read_text("utf-8"))["leading"]
-    except (OSError, ValueError, KeyError):
+        return json.loads(documents(release.root, release.manifest)["metrics.json"])["leading"]
+    except (ValueError, KeyError):
         return "seen_removed" if release.exclude_seen else "seen_kept"
 
 

@@ -146,7 +146,7 @@ def atomic_file(file: Path) -> Iterator[IO[bytes]]:
             os.fsync(stream.fileno())
             # Inside the block: closing ends the lock, and an unlocked temporary file may be swept.
             os.replace(temporary, file)
-        _sync_directory(file.parent)
+        sync_directory(file.parent)
     finally:
         with suppress(OSError):  # a full or vanished disk must not hide the first error
             temporary.unlink(missing_ok=True)
@@ -201,7 +201,7 @@ def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
             if before.exists() and not target.exists():
                 os.rename(before, target)
             raise
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
 
 @contextmanager
@@ -254,10 +254,10 @@ def sync_tree(directory: Path) -> None:
         for name in names:
             with open(os.path.join(folder, name), "rb") as stream:
                 os.fsync(stream.fileno())
-        _sync_directory(Path(folder))
+        sync_directory(Path(folder))
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Brings the names in a directory to disk: a rename outlives a power cut only after this."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:

@@ -5,22 +5,16 @@ context/<version>/   user ids, item table, what users had and when
 scorer/<version>/    the arrays of the scorer, one .npy file each
 """
 
-import hashlib
-import json
-import platform
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from tfrecall.baselines.base import HistoryModel
 from tfrecall.data.interactions import Interactions
-from tfrecall.errors import ConfigError, ExportError
-from tfrecall.release.baseline import KIND, PARTS, TIMES, scorer_file
-from tfrecall.release.layout import publish, unfinished
+from tfrecall.release.baseline import KIND, TIMES, scorer_file
+from tfrecall.release.layout import BASELINE_PARTS, stage
+from tfrecall.release.manifest import check_facts, fingerprint, made_with
 
 
 def save(
@@ -45,28 +39,16 @@ def save(
         ConfigError: if the model is not fitted, or the manifest cannot hold the facts.
         ExportError: if the directory cannot be written.
     """
-    root, arrays = Path(path), model.answers.scorer.arrays()
-    manifest = {**_manifest(model, arrays), "exclude_seen": exclude_seen, **(facts or {})}
-    try:
-        json.dumps(manifest)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"The manifest cannot hold these settings or `facts`: {error}. Give plain numbers, texts, "
-            "lists and dictionaries."
-        ) from error
-    with unfinished(root) as directory:
-        try:
-            _write_context(directory / "context", model.train)
-            (directory / "scorer").mkdir()
-            for name, array in arrays.items():
-                np.save(scorer_file(directory / "scorer", name), array)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ExportError(
-                f"The release could not be written to {root}: {error}. Check the permissions and the "
-                "free space there. The version before is untouched."
-            ) from error
-        publish(root, directory, manifest, parts=PARTS)
-    return root
+    arrays = model.answers.scorer.arrays()
+    manifest = {**_facts(model, arrays), "exclude_seen": exclude_seen, **(facts or {})}
+    check_facts(manifest)
+    with stage(path) as staged:
+        _write_context(staged.directory / "context", model.train)
+        (staged.directory / "scorer").mkdir()
+        for name, array in arrays.items():
+            np.save(scorer_file(staged.directory / "scorer", name), array)
+        staged.describe(KIND, manifest, BASELINE_PARTS)
+    return staged.root
 
 
 def _write_context(directory: Path, train: Interactions) -> None:
@@ -79,11 +61,9 @@ def _write_context(directory: Path, train: Interactions) -> None:
     np.save(directory / TIMES, train.event_times)
 
 
-def _manifest(model: HistoryModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _facts(model: HistoryModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     answers = model.answers
     return {
-        "kind": KIND,
-        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": {
             "name": model.name,
             "type": type(model).__name__,
@@ -106,18 +86,12 @@ def _manifest(model: HistoryModel, arrays: dict[str, np.ndarray]) -> dict[str, A
         },
         "schema": {"query": [], "candidate": []},
         "query": {"forms": {"user_id": "string"}, "defaults": {"user_id": ""}},
-        "made_with": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("tfrecall", "numpy", "scipy")},
-        },
+        "made_with": made_with("tfrecall", "numpy", "scipy"),
     }
 
 
 def _fingerprint(model: HistoryModel, arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 of what the scores are made of, in hexadecimal."""
+    """Of everything that the scores are made of."""
     answers = model.answers
     facts = [answers.scorer.kind, answers.scorer.facts(), answers.weights.to_dict()]
-    digest = hashlib.sha256(json.dumps([model.item_ids.tolist(), facts], sort_keys=True).encode())
-    for name in sorted(arrays):
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
+    return fingerprint([model.item_ids.tolist(), facts], [arrays[name] for name in sorted(arrays)])

@@ -1,24 +1,23 @@
 """Retrieve, then rank: two models that answer as one, and their release."""
 
-import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tfrecall._keras import tf
 from tfrecall.core.top_k import check_k
 from tfrecall.data.interactions import Interactions
-from tfrecall.errors import ConfigError, ExportError
+from tfrecall.errors import ConfigError
 from tfrecall.exporting.live import LiveRanker, LiveRetrieval
 from tfrecall.exporting.ranker import export_ranker
-from tfrecall.exporting.retriever import check_facts, export, made_with, now
+from tfrecall.exporting.retriever import PACKAGES, export, tensorflow_errors
 from tfrecall.exporting.round_trip import check_pipeline, sample_requests
 from tfrecall.exporting.signatures import save_pipeline, write_warmup
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.layout import PARTS, PIPELINE_PARTS, Documents, publish, unfinished
+from tfrecall.release.layout import PARTS, PIPELINE_PARTS, stage
 from tfrecall.release.loading import load
+from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, TwoStages
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.retriever import Release
@@ -26,9 +25,8 @@ from tfrecall.release.rules import Rules
 
 if TYPE_CHECKING:
     from tfrecall.release.pipeline import PipelineRelease
-
-# What a manifest says of the version it belongs to, not of the model.
-_OF_THE_VERSION = ("format", "version", "files", "sha256")
+# Facts about the version of a stage that say nothing in a pipeline.
+_LEFT_OUT = ("format", "version", "files", "sha256")
 
 
 class Pipeline(TwoStages):
@@ -82,9 +80,9 @@ class Pipeline(TwoStages):
     @property
     def history_log(self) -> Interactions | None:
         """The log that histories of evaluated queries are taken from; None where there is none."""
-        for stage in (self.retrieval, self.ranker):
-            if isinstance(stage, LiveRetrieval | LiveRanker) and stage.history_log is not None:
-                return stage.history_log
+        for model in (self.retrieval, self.ranker):
+            if isinstance(model, LiveRetrieval | LiveRanker) and model.history_log is not None:
+                return model.history_log
         return None
 
 
@@ -95,7 +93,6 @@ def export_pipeline(
     k: int = 10,
     index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     facts: dict[str, Any] | None = None,
-    documents: Documents | None = None,
 ) -> "PipelineRelease":
     """Writes the next version of the release of a pipeline and opens it.
 
@@ -110,37 +107,30 @@ def export_pipeline(
         k: length of the lists that the `serving_default` signature of `pipeline` gives.
         index: the Annoy index of a live retriever; a release has its own already.
         facts: what else the manifest shall say, as JSON can hold it.
-        documents: gets the whole manifest and gives texts to publish beside it, by file name.
 
     Raises:
         ConfigError: if `k` is impossible, or the retriever is a baseline, which has no SavedModel.
         ExportError: if the directory cannot be written, or an exported model answers otherwise.
     """
-    root = Path(path)
     check_facts(facts)
     _check_k(pipeline, k)
-    with unfinished(root) as directory:
-        try:
-            releases = directory / "stages"
-            first = _retrieval_release(pipeline, releases / "retrieval", index)
-            second = _ranker_release(pipeline, releases / "ranker")
-            _copy_parts(first, PARTS, directory)
-            _copy_parts(second, ("ranker",), directory)
-            shutil.copytree(second._part("context"), directory / RANKER_CONTEXT)
-            live = TwoStages(first, second, pipeline.n_candidates)
-            count = min(pipeline.n_candidates, len(first.item_ids))
-            target = directory / "pipeline"
-            save_pipeline(directory / "retrieval", directory / "ranker", count, k, target)
-            _write_warmup(live, target, count, k)
-            difference = check_pipeline(live, directory, count, k)
-        except (OSError, tf.errors.OpError) as error:
-            raise ExportError(
-                f"The release could not be written to {root}: {error}. Check the permissions and the free "
-                "space there. The version before is untouched."
-            ) from error
-        manifest = {**_manifest(live, pipeline.rules, k, difference), **(facts or {})}
-        manifest = publish(root, directory, manifest, documents, PIPELINE_PARTS)
-    return cast("PipelineRelease", load(root, manifest["version"], verify=False))
+    with stage(path) as staged, tensorflow_errors(staged):
+        directory = staged.directory
+        releases = directory / "stages"
+        first = _retrieval_release(pipeline, releases / "retrieval", index)
+        second = _ranker_release(pipeline, releases / "ranker")
+        _copy_parts(first, PARTS, directory)
+        _copy_parts(second, ("ranker",), directory)
+        shutil.copytree(second._part("context"), directory / RANKER_CONTEXT)
+        live = TwoStages(first, second, pipeline.n_candidates)
+        count = min(pipeline.n_candidates, len(first.item_ids))
+        target = directory / "pipeline"
+        save_pipeline(directory / "retrieval", directory / "ranker", count, k, target)
+        _write_warmup(live, target, count, k)
+        difference = check_pipeline(live, directory, count, k)
+        manifest = {**_facts(live, pipeline.rules, k, difference), **(facts or {})}
+        staged.describe("pipeline", manifest, PIPELINE_PARTS)
+    return cast("PipelineRelease", load(path, staged.version, verify=False))
 
 
 def _check_k(pipeline: TwoStages, k: int) -> None:
@@ -176,17 +166,15 @@ def _write_warmup(pipeline: TwoStages, target: Path, n_candidates: int, k: int) 
     write_warmup(target, "pipeline", requests)
 
 
-def _manifest(pipeline: TwoStages, rules: Rules, k: int, difference: float) -> dict[str, Any]:
+def _facts(pipeline: TwoStages, rules: Rules, k: int, difference: float) -> dict[str, Any]:
     first, second = pipeline.retrieval.manifest, pipeline.ranker.manifest
     stages = (first["model"]["fingerprint"], second["model"]["fingerprint"])
     return {
-        "kind": "pipeline",
-        "created_at": now(),
         "model": {
             **first["model"],
             "name": pipeline.name,
             "type": "Pipeline",
-            "fingerprint": hashlib.sha256(" ".join(stages).encode()).hexdigest(),
+            "fingerprint": fingerprint(stages, []),
         },
         "schema": first["schema"],
         "query": {"forms": pipeline.people.forms, "defaults": pipeline.people.defaults},
@@ -205,9 +193,9 @@ def _manifest(pipeline: TwoStages, rules: Rules, k: int, difference: float) -> d
         "retrieval": _without_version(first),
         "ranker": _without_version(second),
         "round_trip": {"largest_relative_difference": difference},
-        "made_with": made_with("annoy"),
+        "made_with": made_with(*PACKAGES, "annoy"),
     }
 
 
 def _without_version(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in manifest.items() if key not in _OF_THE_VERSION}
+    return {key: value for key, value in manifest.items() if key not in _LEFT_OUT}

@@ -1,32 +1,29 @@
 """Writing a ranker as a release: one SavedModel and what is known of users and items."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import polars as pl
 
 from tfrecall._keras import keras, tf
 from tfrecall.core.raw import raw_features
 from tfrecall.errors import ExportError
 from tfrecall.exporting.context import write_context
 from tfrecall.exporting.retriever import (
-    check_facts,
+    PACKAGES,
     histories_of,
     item_table,
-    made_with,
-    now,
     sample_queries,
+    tensorflow_errors,
     told_of_histories,
 )
 from tfrecall.exporting.round_trip import SAMPLE_ROWS, Case, check_replayed
 from tfrecall.exporting.signatures import write_warmup
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
-from tfrecall.release.layout import RANKER_PARTS, Documents, publish, unfinished
+from tfrecall.release.layout import RANKER_PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
+from tfrecall.release.manifest import check_facts, fingerprint, made_with
 
 if TYPE_CHECKING:
     from tfrecall.release.ranker import RankerRelease
@@ -39,7 +36,6 @@ def export_ranker(
     path: str | Path,
     *,
     facts: dict[str, Any] | None = None,
-    documents: Documents | None = None,
 ) -> "RankerRelease":
     """Writes the next version of the release of a ranker and opens it.
 
@@ -50,34 +46,45 @@ def export_ranker(
         model: an adapted, trained model.
         path: the release directory; made if it is not there.
         facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
-        documents: gets the whole manifest and gives texts to publish beside it, by file name.
 
     Raises:
         ExportError: if the directory cannot be written, the scores are not finite, or the exported model
             answers unlike the live one.
     """
-    root = Path(path)
+    with stage(path) as staged:
+        stage_ranker(model, staged, facts=facts)
+    return cast("RankerRelease", load(path, staged.version, verify=False))
+
+
+def stage_ranker(
+    model: Ranker, staged: StagedRelease, *, facts: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Fills a staged release with a ranker, and compares both in a fresh process.
+
+    Args:
+        model: an adapted, trained model.
+        staged: from `tfrecall.release.layout.stage`.
+        facts: further facts for the manifest.
+
+    Returns:
+        The manifest, but for the files.
+
+    Raises:
+        ExportError: if the scores are not finite, or the exported model answers unlike the live one.
+    """
     check_facts(facts)
-    with unfinished(root) as directory:
-        try:
-            save_ranker(model, str(directory / "ranker"))
-            difference = _compare(model, directory)
-            items = item_table(model.catalogue, model.schema.candidate_id)
-            write_context(
-                directory / "context",
-                items,
-                model.interactions,
-                model.query_tower.forms,
-                histories_of(model),
-            )
-        except (OSError, tf.errors.OpError, pl.exceptions.PolarsError) as error:
-            raise ExportError(
-                f"The release could not be written to {root}: {error}. Check the permissions and the free "
-                "space there. The version before is untouched."
-            ) from error
-        manifest = {**_manifest(model, difference), **(facts or {})}
-        manifest = publish(root, directory, manifest, documents, RANKER_PARTS)
-    return cast("RankerRelease", load(root, manifest["version"], verify=False))
+    directory = staged.directory
+    with tensorflow_errors(staged):
+        save_ranker(model, str(directory / "ranker"))
+        difference = _compare(model, directory)
+        write_context(
+            directory / "context",
+            item_table(model.catalogue, model.schema.candidate_id),
+            model.interactions,
+            model.query_tower.forms,
+            histories_of(model),
+        )
+    return staged.describe("ranker", {**_facts(model, difference), **(facts or {})}, RANKER_PARTS)
 
 
 def save_ranker(model: Ranker, path: str) -> None:
@@ -190,11 +197,9 @@ def _case(signature: str, inputs: dict[str, np.ndarray], scores: np.ndarray) -> 
     return Case("ranker", signature, plain, {OUTPUT: scores})
 
 
-def _manifest(model: Ranker, difference: float) -> dict[str, Any]:
+def _facts(model: Ranker, difference: float) -> dict[str, Any]:
     config = model.get_config()
     return {
-        "kind": "ranker",
-        "created_at": now(),
         "model": {
             "name": model.name,
             "type": type(model).__name__,
@@ -208,15 +213,12 @@ def _manifest(model: Ranker, difference: float) -> dict[str, Any]:
         "candidate": {"forms": model.candidate_tower.forms},
         "histories": told_of_histories(model.schema),
         "round_trip": {"largest_relative_difference": difference},
-        "made_with": made_with(),
+        "made_with": made_with(*PACKAGES),
     }
 
 
 def _fingerprint(model: Ranker) -> str:
-    """SHA-256 of the weights, of what the towers learned from data, and of the candidates."""
-    digest = hashlib.sha256(json.dumps(model.catalogue.ids.tolist()).encode())
-    for tower in (model.query_tower, model.candidate_tower):
-        digest.update(json.dumps(tower.get_config(), sort_keys=True).encode())
-    for weights in model.get_weights():
-        digest.update(np.ascontiguousarray(weights).tobytes())
-    return digest.hexdigest()
+    """Of the weights, of what the towers learned from data, and of the candidates."""
+    towers = (model.query_tower, model.candidate_tower)
+    facts = [model.catalogue.ids.tolist(), *(tower.get_config() for tower in towers)]
+    return fingerprint(facts, model.get_weights())

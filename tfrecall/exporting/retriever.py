@@ -1,10 +1,7 @@
-"""Writing a release: SavedModels, index, context and manifest, checked and published as one."""
+"""Export of a retriever: SavedModels, index, context and manifest, checked and published as one."""
 
-import hashlib
-import json
-import platform
-from datetime import datetime, timezone
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +30,16 @@ from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.histories import PastItems, padded_ids, same_width
-from tfrecall.release.layout import Documents, publish, unfinished
+from tfrecall.release.layout import PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
+from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.release.pipeline import TwoStages
 from tfrecall.release.retriever import Release
 from tfrecall.schema.features import Schema
 
 TUNING_ROWS = 500
+# Packages that decide about a model's numbers.
+PACKAGES = ("tfrecall", "tensorflow", "tf-keras")
 TOLD_OF_HISTORIES = ("history_length", "min_rating", "below_rating", "context")
 # An id that hardly any catalogue has.
 STRANGE_ID = "no such item"
@@ -54,7 +54,6 @@ def export(
     k: int = 10,
     exclude_seen: bool = True,
     facts: dict[str, Any] | None = None,
-    documents: Documents | None = None,
 ) -> Release:
     """Writes the next version of a release and opens it.
 
@@ -68,7 +67,6 @@ def export(
         k: length of the lists that the `serving_default` signature of `retrieval` gives.
         exclude_seen: whether the release leaves out what users had, if it is not asked otherwise.
         facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
-        documents: gets the whole manifest and gives texts to publish beside it, by file name.
 
     Raises:
         ExportError: if the directory cannot be written, or an exported model answers unlike the live
@@ -81,7 +79,37 @@ def export(
         )
     if isinstance(model, TwoStages):
         raise ConfigError(f"{model.name} is a pipeline. Use `tfrecall.export_pipeline`.")
-    root = Path(path)
+    with stage(path) as staged:
+        stage_retriever(model, staged, index=index, k=k, exclude_seen=exclude_seen, facts=facts)
+    return load(path, staged.version, verify=False)
+
+
+def stage_retriever(
+    model: TwoTower,
+    staged: StagedRelease,
+    *,
+    index: Annoy | None,
+    k: int = 10,
+    exclude_seen: bool = True,
+    facts: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Fills a staged release with a model, and compares both in a fresh process.
+
+    Args:
+        model: an adapted, trained model.
+        staged: from `tfrecall.release.layout.stage`.
+        index: the Annoy index to build and tune; None for exact search only.
+        k: length of the lists that the `serving_default` signature of `retrieval` gives.
+        exclude_seen: whether the release leaves out seen items by default.
+        facts: further facts for the manifest.
+
+    Returns:
+        The manifest, but for the files.
+
+    Raises:
+        ExportError: if an exported model answers unlike the live one.
+        ConfigError: if `k` does not lie between 1 and the size of the catalogue.
+    """
     check_facts(facts)
     check_k(k, len(model.catalogue), of_what="candidates")
     vectors = model.embed_candidates()
@@ -90,39 +118,36 @@ def export(
             f"{int((~np.isfinite(vectors)).any(axis=1).sum())} of {len(vectors)} candidate vectors hold "
             "NaN or infinity: the training diverged. Lower the learning rate and train again."
         )
-    fingerprint = _fingerprint(model, vectors)
-    with unfinished(root) as directory:
-        try:
-            _save_models(model, vectors, k, directory)
-            bundle = _write_index(model, vectors, index, fingerprint, directory)
-            items = item_table(model.catalogue, model.schema.candidate_id)
-            write_context(
-                directory / "context",
-                items,
-                model.interactions,
-                model.query_tower.forms,
-                histories_of(model),
-            )
-            difference = _compare(model, vectors, bundle, k, directory)
-        except (OSError, tf.errors.OpError, pl.exceptions.PolarsError) as error:
-            raise ExportError(
-                f"The release could not be written to {root}: {error}. Check the permissions and the free "
-                "space there. The version before is untouched."
-            ) from error
-        manifest = _manifest(model, fingerprint, k, difference, bundle, facts or {})
-        manifest["exclude_seen"] = exclude_seen
-        manifest = publish(root, directory, manifest, documents)
-    return load(root, manifest["version"], verify=False)
+    identity, directory = _fingerprint(model, vectors), staged.directory
+    with tensorflow_errors(staged):
+        _save_models(model, vectors, k, directory)
+        bundle = _write_index(model, vectors, index, identity, directory)
+        write_context(
+            directory / "context",
+            item_table(model.catalogue, model.schema.candidate_id),
+            model.interactions,
+            model.query_tower.forms,
+            histories_of(model),
+        )
+        difference = _compare(model, vectors, bundle, k, directory)
+    manifest = _facts(model, identity, k, difference, bundle)
+    manifest["exclude_seen"] = exclude_seen
+    return staged.describe("retriever", {**manifest, **(facts or {})}, PARTS)
 
 
-def check_facts(facts: dict[str, Any] | None) -> None:
-    """Refuses what a manifest cannot hold."""
+@contextmanager
+def tensorflow_errors(staged: StagedRelease) -> Iterator[None]:
+    """Translates TensorFlow's errors, such as those of a full disk, which are no `OSError`.
+
+    Raises:
+        ExportError: naming the release directory.
+    """
     try:
-        json.dumps(facts)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"The manifest cannot hold these `facts`: {error}. Give plain numbers, texts, lists and "
-            "dictionaries."
+        yield
+    except tf.errors.OpError as error:
+        raise ExportError(
+            f"The release could not be written to {staged.root}: {error}. Check the permissions and the "
+            "free space there. The version before is untouched."
         ) from error
 
 
@@ -242,21 +267,13 @@ def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:
     return {**unknown, **strange}
 
 
-def _manifest(
-    model: TwoTower,
-    fingerprint: str,
-    k: int,
-    difference: float,
-    bundle: Bundle,
-    facts: dict[str, Any],
-) -> dict[str, Any]:
+def _facts(model: TwoTower, identity: str, k: int, difference: float, bundle: Bundle) -> dict[str, Any]:
     config = model.get_config()
     return {
-        "created_at": now(),
         "model": {
             "name": model.name,
             "type": type(model).__name__,
-            "fingerprint": fingerprint,
+            "fingerprint": identity,
             "dimension": bundle.exact.dimension,
             "candidates": len(bundle.exact),
             "normalize": config["normalize"],
@@ -271,8 +288,7 @@ def _manifest(
         "index": bundle.summary(),
         "tuning": bundle.tuning,
         "round_trip": {"largest_relative_difference": difference},
-        "made_with": made_with("annoy"),
-        **facts,
+        "made_with": made_with(*PACKAGES, "annoy"),
     }
 
 
@@ -285,23 +301,11 @@ def told_of_histories(schema: Schema) -> dict[str, dict[str, Any]]:
 
 
 def _fingerprint(model: TwoTower, vectors: np.ndarray) -> str:
-    """SHA-256 of the weights, of what the towers learned from data, and of the candidates."""
-    digest = hashlib.sha256(json.dumps(model.catalogue.ids.tolist()).encode())
-    digest.update(vectors.tobytes())
-    digest.update(json.dumps(model.repeats and model.repeats.to_dict()).encode())
-    for tower in (model.query_tower, model.candidate_tower):
-        digest.update(json.dumps(tower.get_config(), sort_keys=True).encode())
-        for weights in tower.get_weights():
-            digest.update(weights.tobytes())
-    return digest.hexdigest()
-
-
-def made_with(*more: str) -> dict[str, str]:
-    """Versions of what a release was made with."""
-    names = ("tfrecall", "tensorflow", "tf-keras", *more)
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def now() -> str:
-    """The moment, as manifests have it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    """Of the weights, of what the towers learned from data, and of the candidates."""
+    towers = (model.query_tower, model.candidate_tower)
+    facts = [
+        model.catalogue.ids.tolist(),
+        model.repeats and model.repeats.to_dict(),
+        *(tower.get_config() for tower in towers),
+    ]
+    return fingerprint(facts, [vectors, *(w for tower in towers for w in tower.get_weights())])

@@ -18,7 +18,6 @@ from tfrecall.release.users import Asked, People, Query
 
 # What the manifest calls a release of a model that answers from what users had.
 KIND = "baseline"
-PARTS = ("context", "scorer")
 # When each of `seen_items.npy` was had, in seconds.
 TIMES = "seen_times.npy"
 

@@ -1,167 +1,264 @@
-"""A release on disk: versions beside each other, and one manifest that says which one answers.
+"""A release on disk: versions side by side, and one manifest that names the current one.
 
     manifest.json            the current version: a copy of manifests/<version>.json
-    manifests/<version>.json what that version is, and size and SHA-256 of each of its files
+    manifests/<version>.json facts of the version, and size and SHA-256 of each of its files
     query/<version>/         SavedModel: raw query features -> vector
     candidate/<version>/     SavedModel: raw candidate features -> vector
     retrieval/<version>/     SavedModel: raw query features -> best candidates
     index/<version>/         vectors, ids, Annoy's trees
-    context/<version>/       what is known of users and items: features, histories, item columns
-    metrics.json, config.toml, report.html, of the current version
+    context/<version>/       features and histories of users, columns of items
+    documents/<version>/     of a run: metrics.json, config.toml, report.html
+    metrics.json, ...        copies of the current version's documents
 
-A baseline has `context/` and `scorer/<version>/`, the arrays that its scores are made of, instead. A
-ranker has `context/` and `ranker/<version>/`, a SavedModel: raw query and candidate features -> score.
-A pipeline has the parts of a retriever, `ranker/`, what that knows of users and items in
-`ranker_context/<version>/`, and `pipeline/<version>/`, a SavedModel: raw query features -> final list.
+A baseline has `context/` and `scorer/<version>/`, the arrays of its scores, instead. A ranker has
+`context/` and `ranker/<version>/`, a SavedModel: raw query and candidate features -> score. A pipeline has
+the parts of a retriever, `ranker/`, the ranker's users and items in `ranker_context/<version>/`, and
+`pipeline/<version>/`, a SavedModel: raw query features -> final list.
 
-`query/`, `candidate/` and `retrieval/` are what TF Serving takes as a model's base path. A version is
-written into a temporary directory and its parts are renamed into place; it counts from the moment that
-`manifest.json` is replaced, which is one atomic step. Earlier versions stay as they are.
+`query/`, `candidate/` and `retrieval/` are base paths for TF Serving. A version is written into a scratch
+directory and its parts are renamed into place; it counts from the moment `manifest.json` is replaced, one
+atomic step. The copies of its documents follow; `.publishing` names the version until they are there, so
+that the next `load` or writer finishes, or undoes, the work of a killed process. Earlier versions stay.
 """
 
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tfrecall.core.storage import LOCK, describe, locked, manifest_checksum, write_atomically
-from tfrecall.errors import ExportError, ReleaseError
-from tfrecall.release.manifest import FORMAT, MANIFEST, manifest_file, read_manifest, versions
+import polars as pl
+
+from tfrecall.core.storage import (
+    LOCK,
+    atomic_file,
+    describe,
+    locked,
+    manifest_checksum,
+    remove_unfinished,
+    scratch_directory,
+    sync_directory,
+    sync_tree,
+    write_atomically,
+)
+from tfrecall.errors import ConfigError, ExportError, ReleaseError, TfrecallError
+from tfrecall.release.manifest import (
+    DOCUMENTS,
+    FORMAT,
+    MANIFEST,
+    manifest_file,
+    now,
+    read_manifest,
+    versions,
+)
 
 PARTS = ("query", "candidate", "retrieval", "index", "context")
+BASELINE_PARTS = ("context", "scorer")
 RANKER_PARTS = ("ranker", "context")
 PIPELINE_PARTS = (*PARTS, "ranker", "ranker_context", "pipeline")
-# Whatever any version may consist of.
-_ALL_PARTS = (*PIPELINE_PARTS, "scorer")
-# Names the version whose parts are being moved, so that what a killed process moved is found again.
+# Everything that some version may consist of.
+_ALL_PARTS = (*PIPELINE_PARTS, "scorer", DOCUMENTS)
+# Names the version that is being published, until all of it is done.
 _JOURNAL = ".publishing"
-_UNFINISHED = ".unfinished-"
+# Begins the names of scratch directories; the number of the version follows.
+_VERSION = "version-"
 
-# Texts to publish with a version, by file name, made from its whole manifest.
-Documents = Callable[[dict[str, Any]], dict[str, str]]
+
+class StagedRelease:
+    """The next version of a release in the making. Made by `stage`.
+
+    Attributes:
+        root: the release directory.
+        directory: a scratch directory, for one subdirectory a part.
+        version: the number that the version will have.
+        manifest: its facts, once `describe` was called; None before.
+    """
+
+    def __init__(self, root: Path, directory: Path, version: int) -> None:
+        self.root = root
+        self.directory = directory
+        self.version = version
+        self.manifest: dict[str, Any] | None = None
+        self.parts: tuple[str, ...] = ()
+
+    def describe(self, kind: str, facts: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+        """Sets the facts of the manifest, without which nothing is published.
+
+        Args:
+            kind: `retriever`, `baseline`, `ranker` or `pipeline`.
+            facts: what the manifest holds beyond format, version, kind, time and files.
+            parts: the subdirectories that make the version.
+
+        Returns:
+            The manifest so far, for documents about it.
+        """
+        head = {"format": FORMAT, "version": self.version, "kind": kind, "created_at": now()}
+        self.manifest = {**head, **facts}
+        self.parts = tuple(parts)
+        return self.manifest
+
+    def write(self, name: str, text: str) -> None:
+        """Adds a document to the version; the release directory shows those of its current version.
+
+        Args:
+            name: of the file, such as `metrics.json`.
+            text: its contents.
+
+        Raises:
+            ConfigError: if the name is that of the manifest or of a part, or no plain file name.
+        """
+        taken = (MANIFEST, "manifests", *_ALL_PARTS)
+        if name in ("", *taken) or name.startswith(".") or Path(name).name != name:
+            raise ConfigError(f'A document cannot be called "{name}". Give a plain file name.')
+        folder = self.directory / DOCUMENTS
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
 
 
 @contextmanager
-def unfinished(root: Path) -> Iterator[Path]:
-    """A temporary directory inside the release directory, gone afterwards whatever happens.
+def stage(root: str | Path) -> Iterator[StagedRelease]:
+    """Publishes the next version of a release when the block ends well.
 
-    What a killed process left behind is removed on the way. A release directory that was not there
-    and is still empty in the end goes, too.
+    The block fills the directory and calls `describe`; otherwise nothing is published. Whatever fails, the
+    version before stays current and nothing is left behind; a release directory that was made for this
+    goes, too. Exporters at the same time have different numbers; of these the largest becomes current.
+
+    Args:
+        root: the release directory.
 
     Raises:
-        ExportError: if it cannot be made.
+        ExportError: if it cannot be written.
+
+    Example:
+
+    >>> import tempfile
+    >>> root = Path(tempfile.mkdtemp())
+    >>> with stage(root) as staged:
+    ...     (staged.directory / "scorer").mkdir()
+    ...     _ = (staged.directory / "scorer" / "weights").write_text("0.5")
+    ...     staged.write("metrics.json", "{}")
+    ...     _ = staged.describe("baseline", {"model": {}}, ["scorer"])
+    >>> staged.version, sorted(path.name for path in root.glob("[a-z]*"))
+    (1, ['documents', 'manifest.json', 'manifests', 'metrics.json', 'scorer'])
     """
-    directory = root / f"{_UNFINISHED}{uuid.uuid4().hex[:12]}"
+    root = Path(root)
     with ExitStack() as undo:
         try:
             if not root.exists():
                 undo.callback(_remove_if_empty, root)
             root.mkdir(parents=True, exist_ok=True)
             with locked(root):
-                _remove_leftovers(root)
-                undo.callback(shutil.rmtree, directory, ignore_errors=True)
-                directory.mkdir()
-                undo.enter_context(locked(directory))
+                finish_publishing(root)
+                version = _next_version(root)
+                directory = undo.enter_context(scratch_directory(root / f"{_VERSION}{version}"))
         except OSError as error:
             raise ExportError(
                 f"The release directory {root} cannot be written: {error}. Choose another with `--out`."
             ) from error
-        yield directory
+        staged = StagedRelease(root, directory, version)
+        try:
+            yield staged
+            if staged.manifest is not None:
+                _publish(staged, staged.manifest)
+        except TfrecallError:
+            raise
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ExportError(
+                f"The release could not be written to {root}: {error}. Check the permissions and the free "
+                "space there. The version before is untouched."
+            ) from error
 
 
-def publish(
-    root: Path,
-    directory: Path,
-    manifest: dict[str, Any],
-    documents: Documents | None = None,
-    parts: Sequence[str] = PARTS,
-) -> dict[str, Any]:
-    """Makes the parts in a temporary directory the next version.
-
-    One process at a time publishes; others wait. No version number is used twice, not even that of a
-    version that a killed process left half-published.
-
-    Args:
-        root: the release directory.
-        directory: from `unfinished`; holds one subdirectory a part.
-        manifest: what the version says of itself, but for format, version and files.
-        documents: what to write beside `manifest.json`.
-        parts: what the version consists of.
-
-    Returns:
-        The whole manifest.
+def check_writable(root: str | Path) -> None:
+    """Refuses a release directory that cannot be written, before work is spent on it.
 
     Raises:
-        ExportError: if it cannot be written; the version before stays in place.
+        ExportError: naming the directory and the cause.
     """
-    try:
-        files = _describe_files(directory, parts)
-        with locked(root):
-            version = 1 + max([*versions(root), *_part_versions(root)], default=0)
-            _discard_killed(root)
-            manifest = _complete(manifest, version, files)
-            _install(root, directory, parts, manifest, documents(manifest) if documents else {})
-    except OSError as error:
-        raise ExportError(
-            f"The next version could not be written to {root}: {error}. Check the permissions and the "
-            "free space there. The version before is untouched."
-        ) from error
-    return manifest
+    with stage(root):
+        pass
 
 
-def _complete(manifest: dict[str, Any], version: int, files: dict[str, Any]) -> dict[str, Any]:
-    named = {
-        "/".join([part, str(version), name]): facts
-        for part, described in files.items()
-        for name, facts in described.items()
-    }
-    whole = {"format": FORMAT, "version": version, **manifest, "files": named}
-    return {**whole, "sha256": manifest_checksum(whole)}
+def finish_publishing(root: Path) -> None:
+    """Finishes or undoes what a killed process was publishing; to be called with the lock of the root.
 
+    A version that counts already gets its copies of documents; of one that does not, all parts go.
 
-def _install(
-    root: Path,
-    directory: Path,
-    parts: Sequence[str],
-    manifest: dict[str, Any],
-    documents: dict[str, str],
-) -> None:
-    """Moves everything into place, `manifest.json` last; back again if that fails."""
-    version, text = manifest["version"], json.dumps(manifest, indent=2)
+    Raises:
+        OSError: if the directory cannot be written.
+    """
     journal = root / _JOURNAL
-    with ExitStack() as undo:
-        undo.callback(journal.unlink, missing_ok=True)
-        journal.write_text(str(version), "utf-8")
-        try:
-            undo_documents = undo.enter_context(ExitStack())
-            for part in parts:
-                (root / part).mkdir(exist_ok=True)
-                os.rename(directory / part, root / part / str(version))
-            write_atomically(manifest_file(root, version), text)
-            for name, document in documents.items():
-                _keep(root / name, directory, undo_documents)
-                write_atomically(root / name, document)
-            write_atomically(root / MANIFEST, text)
-            undo_documents.pop_all()
-        except BaseException:
-            # An interruption may come after the step that counts.
-            if _is_current(root, text):
-                undo_documents.pop_all()
+    if journal.exists():
+        text = journal.read_text("utf-8")
+        if text.isdecimal():
+            if int(text) == _current_version(root):
+                _show_documents(root, int(text))
             else:
-                _discard(root, version)
-            raise
+                _discard(root, int(text))
+        journal.unlink()
+    remove_unfinished(root)
+    _remove_leftovers_of_0_4(root)
 
 
-def _keep(file: Path, directory: Path, undo: ExitStack) -> None:
-    """Sees to it that a file becomes again what it is now, even if the disk is full then."""
-    if file.exists():
-        undo.callback(os.replace, shutil.copy2(file, directory / file.name), file)
-    else:
-        undo.callback(file.unlink, missing_ok=True)
+def was_killed(root: Path) -> bool:
+    """Whether a process is publishing here, or was killed while it did."""
+    return (root / _JOURNAL).exists()
+
+
+def _publish(staged: StagedRelease, facts: dict[str, Any]) -> None:
+    parts = [*staged.parts, *([DOCUMENTS] if (staged.directory / DOCUMENTS).exists() else [])]
+    files = _describe_files(staged.directory, staged.version, parts)
+    manifest = {**facts, "files": files}
+    manifest["sha256"] = manifest_checksum(manifest)
+    for part in parts:
+        sync_tree(staged.directory / part)
+    with locked(staged.root):
+        finish_publishing(staged.root)
+        _install(staged, parts, json.dumps(manifest, indent=2))
+    staged.manifest = manifest
+
+
+def _install(staged: StagedRelease, parts: Sequence[str], text: str) -> None:
+    """Moves everything into place, `manifest.json` last; back again if that fails."""
+    root, version = staged.root, staged.version
+    current = _current_version(root)
+    # Another exporter that started later may be done already: then its larger number stays current.
+    becomes_current = current is None or version > current
+    journal = root / _JOURNAL
+    try:
+        write_atomically(journal, str(version))
+        for part in parts:
+            (root / part).mkdir(exist_ok=True)
+            os.rename(staged.directory / part, root / part / str(version))
+            sync_directory(root / part)
+        write_atomically(manifest_file(root, version), text)
+        if becomes_current:
+            write_atomically(root / MANIFEST, text)
+            _show_documents(root, version)
+        journal.unlink()
+    except BaseException as error:
+        if not _is_current(root, text):
+            _discard(root, version)
+            journal.unlink(missing_ok=True)
+        elif isinstance(error, OSError):  # after the step that counts: the next load does the rest
+            raise ExportError(
+                f"Version {version} is published, but the copies of its documents in {root} could not be "
+                f"written: {error}. They lie in {root / DOCUMENTS / str(version)}."
+            ) from error
+        raise
+
+
+def _show_documents(root: Path, version: int) -> None:
+    """Makes the documents in the release directory those of a version; a file of nobody's stays."""
+    for name in sorted({path.name for path in (root / DOCUMENTS).glob("*/*")}):
+        document = root / DOCUMENTS / str(version) / name
+        if document.is_file():
+            with atomic_file(root / name) as stream:
+                stream.write(document.read_bytes())
+        else:
+            (root / name).unlink(missing_ok=True)
 
 
 def _is_current(root: Path, text: str) -> bool:
@@ -175,20 +272,10 @@ def _discard(root: Path, version: int) -> None:
     manifest_file(root, version).unlink(missing_ok=True)
     for part in _ALL_PARTS:
         shutil.rmtree(root / part / str(version), ignore_errors=True)
-    # What the first export made and did not fill.
+    # The directories that the first export made and did not fill.
     for name in (*_ALL_PARTS, "manifests"):
         with suppress(OSError):
             (root / name).rmdir()
-
-
-def _discard_killed(root: Path) -> None:
-    """Removes what a process moved that was killed before its version counted."""
-    journal = root / _JOURNAL
-    if journal.exists():
-        version = journal.read_text("utf-8")
-        if version.isdecimal() and int(version) != _current_version(root):
-            _discard(root, int(version))
-        journal.unlink()
 
 
 def _current_version(root: Path) -> int | None:
@@ -198,27 +285,32 @@ def _current_version(root: Path) -> int | None:
         return None
 
 
-def _describe_files(directory: Path, parts: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """For each part the size and checksum of its files."""
+def _describe_files(
+    directory: Path, version: int, parts: Sequence[str]
+) -> dict[str, dict[str, int | str]]:
+    """Size and checksum of each file, by the path that it will have in the release directory."""
     return {
-        part: {
-            file.relative_to(directory / part).as_posix(): describe(file)
-            for file in sorted(path for path in (directory / part).rglob("*") if path.is_file())
-        }
+        f"{part}/{version}/{file.relative_to(directory / part).as_posix()}": describe(file)
         for part in parts
+        for file in sorted(path for path in (directory / part).rglob("*") if path.is_file())
     }
 
 
-def _part_versions(root: Path) -> list[int]:
-    """Versions of parts, published or left behind by a killed process."""
-    names = (path.name for part in _ALL_PARTS for path in (root / part).glob("*"))
-    return [int(name) for name in names if name.isdecimal()]
+def _next_version(root: Path) -> int:
+    """A number that no version, no leftover part and no live exporter has; with the lock of the root."""
+    parts = (path.name for part in _ALL_PARTS for path in (root / part).glob("*"))
+    staged = (path.name.split(".")[1] for path in root.glob(f".{_VERSION}*.*"))
+    names = [*parts, *(name.removeprefix(_VERSION) for name in staged)]
+    return 1 + max([*versions(root), *(int(name) for name in names if name.isdecimal())], default=0)
 
 
-def _remove_leftovers(root: Path) -> None:
-    """Removes the temporary directories that nobody holds; to be called with the lock of the root."""
-    for directory in root.glob(f"{_UNFINISHED}*"):
-        # Held by another, or just removed by one who is done.
+def _remove_leftovers_of_0_4(root: Path) -> None:
+    """Removes what killed processes of version 0.4.0 left: it had other temporary names."""
+    for name in (MANIFEST, "metrics.json", "config.toml", "report.html"):
+        for file in root.glob(f".{name}.{'[0-9a-f]' * 8}"):
+            file.unlink(missing_ok=True)  # written with the lock of the root, so its writer is gone
+    for directory in root.glob(".unfinished-*"):
+        # Held by another, or just removed by its owner.
         with suppress(OSError), locked(directory, wait=False):
             shutil.rmtree(directory, ignore_errors=True)
 

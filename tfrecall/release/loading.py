@@ -1,9 +1,12 @@
 """Opens a release of any kind."""
 
+from contextlib import suppress
 from pathlib import Path
 
+from tfrecall.core.storage import locked
 from tfrecall.index.bundle import load_bundle
 from tfrecall.release.baseline import KIND, BaselineRelease
+from tfrecall.release.layout import finish_publishing, was_killed
 from tfrecall.release.manifest import check_files, read_manifest
 from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
@@ -22,6 +25,9 @@ def load(path: str | Path, version: int | None = None, *, verify: bool = True) -
         ReleaseError: naming the file that is missing, truncated, altered or foreign.
     """
     root = Path(path)
+    if was_killed(root):  # or at work: then it holds the lock
+        with suppress(OSError), locked(root, wait=False):
+            finish_publishing(root)
     manifest = read_manifest(root, version)
     check_files(root, manifest, contents=verify)
     if manifest.get("kind") == KIND:

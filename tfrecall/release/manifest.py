@@ -1,14 +1,91 @@
-"""The manifest of a release: what a version says of itself, and the refusal of other files."""
+"""The manifest of a release: facts about one version, and the check of its files against them."""
 
+import hashlib
 import json
+import platform
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime, timezone
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfrecall.core.storage import check_file, manifest_checksum
-from tfrecall.errors import ReleaseError
+from tfrecall.errors import ConfigError, ReleaseError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+# The part with the documents of a run.
+DOCUMENTS = "documents"
+# Facts of one version, which the next has anew.
+OF_THE_VERSION = ("format", "version", "kind", "created_at", "files", "sha256")
+# Documents of version 0.4.0, which lay in the release directory only.
+_OLD_DOCUMENTS = ("metrics.json", "config.toml", "report.html")
+
+
+def check_facts(facts: dict[str, Any] | None) -> None:
+    """Refuses facts that a manifest cannot hold.
+
+    Raises:
+        ConfigError: if they cannot be written as JSON.
+    """
+    try:
+        json.dumps(facts)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"The manifest cannot hold these settings or `facts`: {error}. Give plain numbers, texts, "
+            "lists and dictionaries."
+        ) from error
+
+
+def fingerprint(facts: Any, arrays: Iterable[np.ndarray]) -> str:
+    """SHA-256 in hexadecimal of everything that decides about a model's answers.
+
+    Args:
+        facts: settings and ids, as JSON can hold them.
+        arrays: weights and vectors, in a fixed order.
+    """
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def made_with(*packages: str) -> dict[str, str]:
+    """Versions of Python and of some packages that made a release."""
+    return {"python": platform.python_version(), **{name: version_of(name) for name in packages}}
+
+
+def now() -> str:
+    """Current time in UTC to the second, such as `2026-01-31T12:00:00+00:00`."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def documents(root: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    """Texts that a run wrote beside its model, by file name; none of a release without a run.
+
+    Args:
+        root: the release directory.
+        manifest: of one version. A release of 0.4.0 keeps documents of its current version only.
+    """
+    beginning = f"{DOCUMENTS}/{manifest['version']}/"
+    files = [root / name for name in manifest["files"] if name.startswith(beginning)]
+    if not files and _is_current(root, manifest):
+        files = [root / name for name in _OLD_DOCUMENTS]
+    texts = {}
+    for file in files:
+        with suppress(OSError, UnicodeDecodeError):
+            texts[file.name] = file.read_text("utf-8")
+    return texts
+
+
+def _is_current(root: Path, manifest: dict[str, Any]) -> bool:
+    try:
+        return read_manifest(root)["version"] == manifest["version"]
+    except ReleaseError:
+        return False
 
 
 def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:

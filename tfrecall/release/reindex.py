@@ -2,17 +2,17 @@
 
 import json
 import shutil
-from datetime import datetime, timezone
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tfrecall.errors import ConfigError, ExportError
+from tfrecall.errors import ConfigError
 from tfrecall.index.annoy import Annoy
-from tfrecall.index.bundle import write_bundle
-from tfrecall.release.layout import publish, unfinished
+from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.release.layout import PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
+from tfrecall.release.manifest import OF_THE_VERSION, documents
 from tfrecall.release.retriever import Release
 
 # The index is tuned to at most so many queries of known users.
@@ -34,17 +34,11 @@ def reindex(path: str | Path, index: Annoy) -> Release:
             "with `tfrecall index RETRIEVAL`, then join both again with `tfrecall pipeline`."
         )
     root, current = release.root, str(release.version)
-    with unfinished(root) as directory:
-        try:
-            for part in ("query", "candidate", "retrieval", "context"):
-                shutil.copytree(root / part / current, directory / part)
-        except OSError as error:
-            raise ExportError(
-                f"The release could not be copied in {root}: {error}. Check the permissions and the free "
-                "space there. The version before is untouched."
-            ) from error
+    with stage(root) as staged:
+        for part in ("query", "candidate", "retrieval", "context"):
+            shutil.copytree(root / part / current, staged.directory / part)
         bundle = write_bundle(
-            directory / "index",
+            staged.directory / "index",
             np.asarray(release.bundle.exact.vectors),
             release.item_ids,
             annoy=index,
@@ -52,15 +46,11 @@ def reindex(path: str | Path, index: Annoy) -> Release:
             model=release.manifest["model"]["fingerprint"],
             interests=release.interests,
         )
-        made_anew = ("format", "version", "files", "sha256")
-        kept = {key: value for key, value in release.manifest.items() if key not in made_anew}
-        facts = {
-            "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "index": bundle.summary(),
-            "tuning": bundle.tuning,
-        }
-        manifest = publish(root, directory, {**kept, **facts}, lambda whole: _metrics(root, whole))
-    return load(root, manifest["version"], verify=False)
+        kept = {key: value for key, value in release.manifest.items() if key not in OF_THE_VERSION}
+        facts = {**kept, "index": bundle.summary(), "tuning": bundle.tuning}
+        staged.describe("retriever", facts, PARTS)
+        _write_documents(release, staged, bundle)
+    return load(root, staged.version, verify=False)
 
 
 def _tuning_queries(release: Release) -> np.ndarray | None:
@@ -73,11 +63,12 @@ def _tuning_queries(release: Release) -> np.ndarray | None:
     return release.embed(release.people.ask([user_ids[user] for user in users]).features)
 
 
-def _metrics(root: Path, manifest: dict[str, Any]) -> dict[str, str]:
-    """`metrics.json`, if the run wrote one, with what is measured of the new index."""
-    try:
-        metrics = json.loads((root / "metrics.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    changed = {"version": manifest["version"], "index": manifest["index"]}
-    return {"metrics.json": json.dumps({**metrics, **changed}, indent=2)}
+def _write_documents(release: Release, staged: StagedRelease, bundle: Bundle) -> None:
+    """The documents of the version before; `metrics.json` with the measurements of the new index."""
+    texts = documents(release.root, release.manifest)
+    with suppress(KeyError, ValueError):
+        metrics = json.loads(texts["metrics.json"])
+        changed = {"version": staged.version, "index": bundle.summary()}
+        texts["metrics.json"] = json.dumps({**metrics, **changed}, indent=2)
+    for name, text in texts.items():
+        staged.write(name, text)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tfrecall.config.run import RankingTaskConfig, RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
@@ -11,8 +11,9 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation.ranking import Judge, RankingEvaluation, evaluate_ranking
-from tfrecall.exporting.ranker import export_ranker
-from tfrecall.release.layout import unfinished
+from tfrecall.exporting.ranker import stage_ranker
+from tfrecall.release.layout import check_writable, stage
+from tfrecall.release.loading import load
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.report import page_or_error, ranking_page
 from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
@@ -58,8 +59,7 @@ def run_ranking(
         judge_of(config),
         Stopwatch(),
     )
-    with unfinished(root):  # refuses a directory that cannot be written, before any work
-        pass
+    check_writable(root)
     with progress.step("Prepare the data"), clock.time("prepare"):
         prepared = prepare(config, progress)
         check_labels(judge, prepared)
@@ -75,25 +75,21 @@ def run_ranking(
         )
     with progress.step("Evaluate on the test rows"), clock.time("evaluate"):
         evaluation = evaluate_ranking(model, prepared.test, judge, known=prepared.known)
-    metrics: dict[str, Any] = {}
-
-    def documents(manifest: dict[str, Any]) -> dict[str, str]:
-        metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
-        metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
-        page = page_or_error(lambda: ranking_page(metrics, manifest), progress)
-        return {
-            "metrics.json": json.dumps(metrics, indent=2),
-            "config.toml": config.to_toml(),
-            "report.html": page,
+    with (
+        progress.step("Export and compare in a fresh process"),
+        clock.time("export"),
+        stage(root) as staged,
+    ):
+        facts = {"config": config.to_dict(), "data": data_facts(prepared), "test": evaluation.test}
+        manifest = stage_ranker(model, staged, facts=facts)
+        metrics = {
+            **_metrics(config, prepared, fitted, evaluation, manifest, clock),
+            "diagnostics": [finding.to_dict() for finding in examiner.findings],
         }
-
-    with progress.step("Export and compare in a fresh process"), clock.time("export"):
-        facts = {
-            "config": config.to_dict(),
-            "data": data_facts(prepared),
-            "test": evaluation.test,
-        }
-        release = export_ranker(model, root, facts=facts, documents=documents)
+        staged.write("metrics.json", json.dumps(metrics, indent=2))
+        staged.write("config.toml", config.to_toml())
+        staged.write("report.html", page_or_error(lambda: ranking_page(metrics, manifest), progress))
+    release = cast(RankerRelease, load(root, staged.version, verify=False))
     checkpoints.discard()
     return RankingOutcome(metrics, evaluation, release, prepared)
 

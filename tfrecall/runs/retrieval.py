@@ -13,10 +13,11 @@ from tfrecall.data.repeat_consumption import leading_rule, repeated_share
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.evaluation import Evaluation
 from tfrecall.evaluation.released import Released
-from tfrecall.exporting.retriever import export
+from tfrecall.exporting.retriever import stage_retriever
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.explanation import explainer
-from tfrecall.release.layout import unfinished
+from tfrecall.release.layout import check_writable, stage
+from tfrecall.release.loading import load
 from tfrecall.release.retriever import Release
 from tfrecall.report import RunReportData, page_or_error, run_page
 from tfrecall.runs.evaluate import judge
@@ -80,8 +81,7 @@ def run(
     """
     progress = progress or LogProgress()
     root = Path(out or Path("saved_models") / config.recipe)
-    with unfinished(root):  # refuses a directory that cannot be written, before any work
-        pass
+    check_writable(root)
     annoy = Annoy(**vars(config.index))
     clock = Stopwatch()
     with progress.step("Prepare the data"), clock.time("prepare"):
@@ -105,12 +105,25 @@ def run(
         evaluation = judge(config, prepared, model, progress)
         examiner.examine_model(model, prepared.known)
         examiner.examine_test(evaluation, prepared.known)
-    metrics: dict[str, Any] = {}
-
-    def documents(manifest: dict[str, Any]) -> dict[str, str]:
-        metrics.update(_metrics(config, prepared, fitted, evaluation, manifest, clock))
-        metrics["leading"] = leading
-        metrics["diagnostics"] = [finding.to_dict() for finding in examiner.findings]
+    with (
+        progress.step("Export, index and compare in a fresh process"),
+        clock.time("export"),
+        stage(root) as staged,
+    ):
+        facts = {"config": config.to_dict(), "data": data_facts(prepared), "test": evaluation.test}
+        manifest = stage_retriever(
+            model,
+            staged,
+            index=annoy,
+            k=config.export.k,
+            exclude_seen=leading == "seen_removed",
+            facts=facts,
+        )
+        metrics = {
+            **_metrics(config, prepared, fitted, evaluation, manifest, clock),
+            "leading": leading,
+            "diagnostics": [finding.to_dict() for finding in examiner.findings],
+        }
         page = page_or_error(
             lambda: run_page(
                 RunReportData(
@@ -125,23 +138,10 @@ def run(
             ),
             progress,
         )
-        return {
-            "metrics.json": json.dumps(metrics, indent=2),
-            "config.toml": config.to_toml(),
-            "report.html": page,
-        }
-
-    with progress.step("Export, index and compare in a fresh process"), clock.time("export"):
-        facts = {"config": config.to_dict(), "data": data_facts(prepared), "test": evaluation.test}
-        release = export(
-            model,
-            root,
-            index=annoy,
-            k=config.export.k,
-            exclude_seen=leading == "seen_removed",
-            facts=facts,
-            documents=documents,
-        )
+        staged.write("metrics.json", json.dumps(metrics, indent=2))
+        staged.write("config.toml", config.to_toml())
+        staged.write("report.html", page)
+    release = load(root, staged.version, verify=False)
     checkpoints.discard()
     return Outcome(metrics, evaluation, release, prepared)
 
