@@ -33,7 +33,7 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports --config setup.cfg
 
-# The pages are built into build/site; build/site/index.html opens in a browser.
+# Search in the pages needs a server: python -m http.server -d build/site
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(STAMP)
 	$(BIN)/python -m docs.generate --check

@@ -183,6 +183,8 @@ def _bounds(metadata: Iterable[Any]) -> str:
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
+    if getattr(field.default, "default_factory", None) is not None:  # of pydantic's `Field`
+        return "`{}`"
     if field.default is not dataclasses.MISSING:
         return "" if field.default is None else f"`{_toml(_plain(field.default))}`"
     if field.default_factory is not dataclasses.MISSING:

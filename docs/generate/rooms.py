@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tfrecall"
 CONTRACTS = ("layers", "wings")
 
-BOX_WIDTH, BOX_HEIGHT, GAP, FLOOR_HEIGHT, MARGIN = 222, 62, 18, 104, 24
+BOX_WIDTH, BOX_HEIGHT, GAP, FLOOR_HEIGHT, MARGIN = 174, 76, 14, 108, 12
 # Drawn once, read in both colour schemes: the picture has a background of its own.
 PAPER, INK, QUIET, LINE = "#ffffff", "#1c2430", "#5b6573", "#9aa4b2"
 BUILDING, ANSWERING, SHARED = "#e4e9fb", "#d9f2e4", "#f1f1ee"
@@ -131,17 +131,15 @@ def page() -> str:
 
 
 def _corners(plan: list[list[str]]) -> dict[str, tuple[float, float]]:
-    """Place the answering wing in a column on the left, the other rooms in the middle of their floor."""
-    left, step = answering(), BOX_WIDTH + GAP
-    widest = max(len(set(floor) - left) for floor in plan)
+    """Place the answering wing in a column of its own on the right, the other rooms from the left."""
+    right, step = answering(), BOX_WIDTH + GAP
+    widest = max(len(set(floor) - right) for floor in plan)
     corners: dict[str, tuple[float, float]] = {}
-    for floor_number, floor in enumerate(plan):
-        y = MARGIN + floor_number * FLOOR_HEIGHT
-        others = [room for room in floor if room not in left]
-        for room in set(floor) & left:
-            corners[room] = (MARGIN, y)
-        for place, room in enumerate(others):
-            corners[room] = (MARGIN + step * (1 + (widest - len(others)) / 2 + place), y)
+    for number, floor in enumerate(plan):
+        y = MARGIN + number * FLOOR_HEIGHT
+        others = [room for room in floor if room not in right]
+        corners |= {room: (MARGIN + step * widest + GAP, y) for room in floor if room in right}
+        corners |= {room: (MARGIN + step * place, y) for place, room in enumerate(others)}
     return corners
 
 
@@ -177,7 +175,7 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 def _box(room: str, x: float, y: float) -> str:
     colour = ANSWERING if room in answering() else SHARED if room in ("core", "errors") else BUILDING
-    lines = wrap(purpose(room), 36, max_lines=2, placeholder=" …")
+    lines = wrap(purpose(room), 27, max_lines=3, placeholder=" …")
     words = "".join(
         f'<text x="{x + 12:g}" y="{y + 38 + 14 * i:g}" font-size="11" fill="{QUIET}">{escape(line)}</text>'
         for i, line in enumerate(lines)
