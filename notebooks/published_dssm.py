@@ -33,7 +33,7 @@ class TwoSigmoids(tr.Pointwise):
     far away it is.
     """
 
-    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         positives, negatives = (tf.math.sigmoid(self.gamma * s) for s in (positives, negatives))
         wrong = tf.where(counts, tf.math.softplus(negatives), 0.0)
         return tf.math.softplus(-positives) + tf.reduce_sum(wrong, axis=1)

@@ -67,6 +67,7 @@ PUBLIC = {
     "report",
     "stage_losses",
     "validation_examples",
+    "warm_start",
 }
 
 

@@ -61,6 +61,7 @@ _MODULE_OF = {
     "load_config": "tfrecall.config.recipes",
     "stage_losses": "tfrecall.evaluation",
     "validation_examples": "tfrecall.training.inputs.examples",
+    "warm_start": "tfrecall.training.warm_start",
 }
 # Rooms, and modules inside them, that are used as namespaces: `tfrecall.negatives.Uniform()`.
 _MODULES = {

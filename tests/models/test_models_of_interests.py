@@ -75,7 +75,7 @@ def trained_vectors(history_log, task):
     """Which vectors of some queries a loss changes, and which are closest to their targets."""
     model = TwoTower(SCHEMA, [DIM], candidate_layer_sizes=[], task=task)
     model.adapt(history_log)
-    model._create_weights()
+    model.create_weights()
     index = tf.range(2, 22)
     queries = tf.Variable(np.random.default_rng(0).normal(size=(20, INTERESTS, DIM)).astype(np.float32))
     with tf.GradientTape() as tape:
@@ -156,7 +156,7 @@ def test_what_users_had_before_comes_in_its_place(interest_model, history_log):
 def test_a_copy_from_its_configuration_answers_alike(interest_model, history_log):
     copy = TwoTower.from_config(interest_model.get_config())
     copy.adapt(history_log)
-    copy._create_weights()
+    copy.create_weights()
     copy.set_weights(interest_model.get_weights())
     queries = history_log.queries.tail(5)
     np.testing.assert_allclose(

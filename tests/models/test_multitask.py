@@ -15,6 +15,7 @@ from tfrecall.schema.features import Categorical, Numeric, Schema
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.training import fit
 from tfrecall.training.inputs.examples import TrainingExamples
+from tfrecall.training.warm_start import warm_start
 
 IDS = Schema(query=[Categorical("user_id", DIM)], candidate=[Categorical("item_id", DIM)])
 
@@ -105,13 +106,13 @@ def tower(chosen_log):
 def test_a_ranker_begins_with_the_vectors_of_a_retriever(chosen_log, tower):
     model = Ranker(IDS, crosses=["dot"], global_mean=False, embedding_stddev=0.1)
     model.adapt(chosen_log)
-    model.start_from(tower)
+    warm_start(model, tower)
     items = tower.catalogue.ids.tolist()
     queries = chosen_log.queries.filter(chosen_log.queries["user_id"] == "u3")[-1:]
     found, expected = model.scores(["u3"], items), tower.retriever().scores(queries)[0]
     ratio = found / expected
     assert ratio == pytest.approx(np.full(len(items), ratio[0]), rel=1e-3)
-    table = model.query_tower.features[0]._table.embeddings.numpy()[2:]
+    table = model.query_tower.features[0].table.numpy()[2:]
     assert np.sqrt(np.square(table).mean()) == pytest.approx(0.1, rel=0.05)
 
 
@@ -120,8 +121,8 @@ def test_vectors_of_another_length_are_refused(chosen_log, tower):
     model = Ranker(schema, [4])
     model.adapt(chosen_log)
     with pytest.raises(ConfigError, match=f"Set its `embedding_dim` to {DIM}"):
-        model.start_from(tower)
+        warm_start(model, tower)
     other = Ranker(Schema([Categorical("segment", 3)], [Categorical("group", 3)]), [4])
     other.adapt(chosen_log)
     with pytest.raises(ConfigError, match="has neither"):
-        other.start_from(tower)
+        warm_start(other, tower)

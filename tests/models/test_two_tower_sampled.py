@@ -38,7 +38,7 @@ def step(model, items):
     """The loss of a training step on the first rows with these items, and the gradients."""
     raw = next(iter(examples(DATA, len(items), shuffle=False)))
     batch = model.encode({**raw, "item_id": tf.constant(items)})
-    model._create_weights()
+    model.create_weights()
     with tf.GradientTape() as tape:
         loss = model.compute_loss(batch, training=True)
     return loss, tape.gradient(loss, model.trainable_weights)
@@ -49,7 +49,7 @@ def twins(task, schema, layers, temperature=1.0):
     model = build(task, schema, layers)
     full = build(FullSoftmax(temperature), schema, layers)
     for one in (model, full):
-        one._create_weights()
+        one.create_weights()
     for weight, other in zip(full.trainable_weights, model.trainable_weights, strict=True):
         weight.assign(other)
     return model, full
@@ -84,7 +84,7 @@ def test_no_operation_of_a_step_makes_anything_as_large_as_the_catalogue(clip_no
     model = TwoTower(TABLE, [], task=SampledSoftmax(5))
     model.adapt(data)
     model.compile(make_optimizer("adagrad", 0.1, clip_norm))
-    model._create_weights()
+    model.create_weights()
     batches = examples(data, 8, encode=model.encode, forms=model.forms)
     items = model.candidate_tower.features[0]._table.embeddings.shape[0]
     assert items > 500
@@ -102,7 +102,7 @@ def test_no_operation_of_a_step_makes_anything_as_large_as_the_catalogue(clip_no
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_the_optimizer_leaves_rows_alone_that_no_step_used(name, clip_norm):
     model = build(SampledSoftmax(2, "uniform"), optimizer=make_optimizer(name, 0.1, clip_norm))
-    model._create_weights()
+    model.create_weights()
     before = model.get_weights()
     one_step = encoded(model, 4).take(1)
     model.fit(one_step, verbose=0)

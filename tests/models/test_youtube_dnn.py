@@ -106,12 +106,12 @@ def test_histories_and_candidates_can_share_one_table(history_log):
     )
     model = YouTubeDNN(shared, [8], task=FullSoftmax())
     model.adapt(history_log)
-    model._create_weights()
+    model.create_weights()
     tables = [w for w in model.trainable_weights if "embeddings" in w.name]
     assert len(tables) == 1
     copy = YouTubeDNN.from_config(model.get_config())
     copy.adapt(history_log)
-    copy._create_weights()
+    copy.create_weights()
     assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
 
 

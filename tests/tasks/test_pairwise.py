@@ -186,7 +186,7 @@ def test_of_several_interests_the_best_scores_each_candidate(cls):
     found = task(queries, targets, negative_embeddings=drawn).numpy()
     best = np.maximum(*(np.einsum("nd,nkd->nk", queries[:, i], drawn) for i in range(2)))
     own = np.maximum(*(np.einsum("nd,nd->n", queries[:, i], targets) for i in range(2)))
-    judged = task.judge(tf.constant(own), tf.constant(best), tf.ones_like(best, tf.bool))
+    judged = task.compute_loss(tf.constant(own), tf.constant(best), tf.ones_like(best, tf.bool))
     np.testing.assert_allclose(found, judged, rtol=1e-5)
 
 

@@ -11,7 +11,7 @@ from tfrecall.evaluation import evaluate
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema.features import Categorical, History, Schema
 from tfrecall.training import fit
-from tfrecall.training.ranking_metric import Judge
+from tfrecall.training.ranking_metric import RankingMetrics
 
 USER, ITEM = Categorical("user_id", 4), Categorical("item_id", 4)
 SCHEMA = Schema(query=[USER], candidate=[ITEM])
@@ -86,4 +86,4 @@ def test_a_figure_that_does_not_exist_is_refused_before_training(parts, wrong):
     with pytest.raises(ConfigError, match=f'"seen_removed/hit_rate@50".*Received: "{wrong}"'):
         fit(model, *parts, monitor=wrong)
     assert not model.is_adapted
-    assert Judge.is_meant(wrong)
+    assert RankingMetrics.is_meant(wrong)

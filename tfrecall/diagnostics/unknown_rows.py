@@ -109,5 +109,5 @@ class UnknownRows(keras.callbacks.Callback):
         for tower, used in sides:
             for layer in tower.features:
                 if isinstance(layer, CategoricalFeature):
-                    table = layer._table.embeddings
-                    yield f"{tower.name}.{layer.name}", layer.spec.unknown_rate, table.numpy, used
+                    rate = layer.spec.unknown_rate
+                    yield f"{tower.name}.{layer.name}", rate, layer.table.numpy, used

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfrecall._keras import keras, tf
 from tfrecall.core.raw import UNKNOWN_TOKEN, Form, refuse_not_finite
-from tfrecall.core.vocabulary import PADDING, UNKNOWN
+from tfrecall.core.vocabulary import FIRST, PADDING, UNKNOWN
 from tfrecall.errors import DataError
 from tfrecall.layers.randomness import RandomUnknown
 from tfrecall.schema import features as schema
@@ -71,6 +71,11 @@ class FeatureLayer(keras.layers.Layer):
     def output_dim(self) -> int:
         """Length of the vectors."""
         return getattr(self.spec, "embedding_dim", 1)
+
+    @property
+    def table(self) -> tf.Variable:
+        """Embeddings of the encoded values: float `[values, embedding_dim]`; there after the first call."""
+        return self._table.embeddings
 
     def adapt(self, values: tf.data.Dataset) -> None:
         """Learns vocabulary, boundaries or moments.
@@ -189,6 +194,11 @@ class CategoricalFeature(FeatureLayer):
 
     def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
         return self._regularize(self._table(inputs))
+
+    @property
+    def table_rows(self) -> dict[str, int]:
+        """The row of each known value in `table`; padding and the unknown value come before them."""
+        return {value: row for row, value in enumerate(self.state, start=FIRST)}
 
     def _what_counts(self, values: tf.Tensor) -> tf.Tensor:
         """The whole text, or its first characters."""

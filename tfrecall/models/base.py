@@ -1,4 +1,4 @@
-"""The half of a model that turns raw batches into integers and floats."""
+"""Base of the models: raw features to integers and floats, and what is learned from data before training."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import tf
+from tfrecall._keras import tf, tfrs
 from tfrecall.core.event_context import aligned
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.batches import as_batches, column_batches, to_frame
@@ -17,157 +17,47 @@ from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.layers.features import ColumnReader
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import CandidateTower, QueryTower
-from tfrecall.schema.features import History, Schema
+from tfrecall.schema.features import History, Schema, schema_from_dict
 
 
-class EncodesBatches:
-    """What `TwoTower` does to a batch before the training step sees it."""
+class FeatureModel(tfrs.Model):
+    """Base of `TwoTower` and `Ranker`: a schema of features, two towers, a catalogue.
 
-    schema: Schema
-    query_tower: QueryTower
-    interactions: Interactions | None
+    `adapt` learns vocabularies, boundaries and moments and takes in the catalogue; `encode` turns raw
+    batches into integers and floats in the input pipeline, so a training step sees no strings.
 
-    @property
-    def catalogue(self) -> Catalogue:
-        """The candidates that the model was adapted to."""
-        raise NotImplementedError
-
-    @property
-    def forms(self) -> dict[str, Form]:
-        """The raw columns that `encode` needs and the form of each."""
-        ages = {c: f for c, f in self.query_tower.log_forms.items() if c not in self.query_tower.forms}
-        return {**self.query_tower.forms, **ages, self.schema.candidate_id: "string"}
-
-    @property
-    def log_forms(self) -> dict[str, Form]:
-        """Those of them that a log has: all but histories, which are made of it."""
-        made = self.schema.history_columns
-        return {c: form for c, form in self.forms.items() if c not in made}
-
-    def history_index(self, data: Interactions) -> np.ndarray:
-        """For each row of an item table its index in histories: int32 `[n]`, 0 if it is not known."""
-        return self.query_tower.histories[0].index(data.item_vocabulary.ids)
-
-    def history_codes(self, data: Interactions) -> dict[str, np.ndarray]:
-        """For each context of the histories the code of each row of a log: int32 `[n_rows]`."""
-        layers = {name: layer for layer in self.query_tower.histories for name in layer.contexts}
-        found = {}
-        for name, layer in layers.items():
-            told = EventContext.of(data, name)
-            found[name] = layer.codes(name, told.values)[told.places]
-        return found
-
-    def check_rows(self, rows: Interactions, what: str, *, learned: bool) -> None:
-        """Refuses rows that cannot be learned from, or not be judged by.
-
-        Args:
-            rows: of a log.
-            what: what messages call them.
-            learned: whether they are learned from.
-        """
-
-    @tf.autograph.experimental.do_not_convert  # errors keep their type
-    def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
-        """One raw batch to integers and floats, for `Dataset.map`."""
-        return self._encode(raw, training, histories=True)
-
-    def encode_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
-        """As `encode`, of rows of a log; histories are put beside (`with_histories`)."""
-        return self._encode(raw, training=False, histories=False)
-
-    def encode_training_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
-        """As `encode_rows`, of rows that are trained on."""
-        return self._encode(raw, training=True, histories=False)
-
-    def with_histories(
-        self, encoded: dict[str, Any], lists: dict[str, dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Puts encoded histories, by the names of their lists, to the encoded rows of a log."""
-        layers = {
-            layer.name: lists[layer.spec.column]
-            for layer in self.query_tower.histories
-            if layer.spec.column in lists
-        }
-        return {**encoded, "query": {**encoded["query"], **layers}}
-
-    def raw_queries(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
-        """Queries as the query tower takes them; histories made of the log are indexes already."""
-        forms = self.query_tower.forms
-        made = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
-        queries = aligned(queries, self.schema.contexts)
-        absent = [*made, *(c for spec in made.values() for c in spec.context_columns.values())]
-        raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
-        return {**raw, **self._past(queries, made)}
-
-    def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
-        if not specs:
-            return {}
-        if self.interactions is None:
-            raise DataError(
-                "The model was adapted to a dataset, so it does not know what users had before. Give the "
-                f"queries the columns {', '.join(specs)}: lists of item ids, oldest first."
-            )
-        log = self.interactions
-        return past_windows(queries, log, specs, self.history_index(log), self.history_codes(log))
-
-    def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> dict[str, Any]:
-        self._check_names_candidates(raw)
-        query = self.query_tower.preprocess(raw, training=training, histories=histories)
-        index = self.catalogue.index(raw[self.schema.candidate_id])
-        encoded = {"query": query, "candidate_index": index}
-        if "sample_weight" in raw:
-            encoded["sample_weight"] = tf.cast(raw["sample_weight"], tf.float32)
-        return encoded
-
-    def _check_names_candidates(self, columns: Iterable[str]) -> None:
-        if self.schema.candidate_id not in columns:
-            raise MissingColumnError(
-                f'A batch has to name its candidates in "{self.schema.candidate_id}". Received: '
-                f"{', '.join(columns)}. Set `candidate_id` in the schema to the column that names them."
-            )
-
-    def _encoded(self, dataset: Any, training: bool = False) -> Any:
-        spec = getattr(dataset, "element_spec", None)
-        if not isinstance(spec, dict):
-            raise DataError(
-                "The model takes a `tf.data.Dataset` of dictionaries of features, such as "
-                f"`tfrecall.data.examples` gives. Received: {type(dataset).__name__}"
-                f"{'' if spec is None else f' of {spec}'}."
-            )
-        if "candidate_index" in spec:
-            return dataset
-        if any(column.shape.rank == 0 for column in spec.values()):
-            raise DataError(
-                f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
-            )
-        encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
-        encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
-        return encoded.prefetch(tf.data.AUTOTUNE)
-
-
-class LearnsFromData(EncodesBatches):
-    """What `TwoTower` and `Ranker` learn from data before they are trained.
+    Args:
+        schema: the features of both sides, or their plain form.
 
     Attributes:
-        interactions: the log that the model was adapted to; None if it was a dataset.
+        interactions: the log that the model was adapted to; None if it was a dataset. The histories of
+            queries are taken from it.
     """
 
+    query_tower: QueryTower
     candidate_tower: CandidateTower
-    interactions: Interactions | None
-    _catalogue: Catalogue | None
+    task: Any
+
+    def __init__(self, schema: Schema | dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.schema = schema_from_dict(schema)
+        self.interactions: Interactions | None = None
+        self._catalogue: Catalogue | None = None
+
+    # Learned from data
 
     def adapt(
         self, examples: Interactions | tf.data.Dataset, candidates: tf.data.Dataset | None = None
     ) -> None:
         """Learns vocabularies, boundaries and moments, and takes in the catalogue.
 
+        Nothing is learned of values that no training row holds: the id of a candidate without training
+        rows is unknown, and has the trained vector of unknown values instead of a random one.
+
         Args:
             examples: the training data: a log, or a dataset of dictionaries of raw features.
             candidates: only with a dataset: dictionaries with the features of each candidate, or the
                 bare ids. Of rows with the same id the first is kept.
-
-        What no training row holds is not learned: the id of a candidate without one is unknown, and
-        has the trained row of unknown values instead of a random one.
 
         Raises:
             MissingColumnError: if the data lack a column of the schema.
@@ -187,15 +77,15 @@ class LearnsFromData(EncodesBatches):
             self._adapt_to_datasets(examples, candidates)
 
     def _reader(self, data: Interactions, queries: pl.DataFrame) -> ColumnReader:
-        """Of the columns of the queries, and of what the log says of the events of histories."""
+        """Reader of query columns, and of the context columns of the events in histories."""
         lists = self.schema.histories.values()
-        beside = {column: name for spec in lists for name, column in spec.context_columns.items()}
+        contexts = {column: name for spec in lists for name, column in spec.context_columns.items()}
 
         def read(column: str, form: Form) -> tf.data.Dataset:
-            if column not in beside:
+            if column not in contexts:
                 return column_batches(queries, column, form)
-            told = EventContext.of(data, beside[column]).series.alias(column)
-            return column_batches(told.to_frame(), column, "string")
+            values = EventContext.of(data, contexts[column]).series.alias(column)
+            return column_batches(values.to_frame(), column, "string")
 
         return read
 
@@ -263,4 +153,135 @@ class LearnsFromData(EncodesBatches):
         return self._catalogue
 
     def _adapted(self) -> None:
-        """What else a model learns, once the catalogue is there."""
+        """Hook for subclasses: called once the catalogue is there."""
+
+    # Encoded
+
+    @property
+    def forms(self) -> dict[str, Form]:
+        """Raw columns that training needs, and the form of each."""
+        return self.feature_forms
+
+    @property
+    def feature_forms(self) -> dict[str, Form]:
+        """Raw columns of the features and the candidate's id, without labels, and the form of each."""
+        ages = {c: f for c, f in self.query_tower.log_forms.items() if c not in self.query_tower.forms}
+        return {**self.query_tower.forms, **ages, self.schema.candidate_id: "string"}
+
+    @property
+    def log_forms(self) -> dict[str, Form]:
+        """Columns of `forms` that a log has: all but histories, which are made of the log."""
+        made = self.schema.history_columns
+        return {c: form for c, form in self.forms.items() if c not in made}
+
+    def history_index(self, data: Interactions) -> np.ndarray:
+        """Index in histories of each row of the item table: int32 `[n]`, 0 for unknown items."""
+        return self.query_tower.histories[0].index(data.item_vocabulary.ids)
+
+    def history_codes(self, data: Interactions) -> dict[str, np.ndarray]:
+        """Codes of each row of a log, by context of the histories: int32 `[n_rows]` each."""
+        layers = {name: layer for layer in self.query_tower.histories for name in layer.contexts}
+        codes = {}
+        for name, layer in layers.items():
+            context = EventContext.of(data, name)
+            codes[name] = layer.codes(name, context.values)[context.places]
+        return codes
+
+    def check_rows(self, rows: Interactions, what: str, *, learned: bool) -> None:
+        """Hook for subclasses: refuses rows with labels unfit for training or evaluation.
+
+        Args:
+            rows: the rows of a log.
+            what: their name in messages.
+            learned: whether the model trains on them.
+        """
+
+    @tf.autograph.experimental.do_not_convert  # errors keep their type
+    def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
+        """Encodes one raw batch to integers and floats, for `Dataset.map`."""
+        return self._encode(raw, training, histories=True)
+
+    def encode_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """Encodes rows of a log without their histories, which `with_histories` adds."""
+        return self._encode(raw, training=False, histories=False)
+
+    def encode_training_rows(self, raw: dict[str, tf.Tensor]) -> dict[str, Any]:
+        """Encodes training rows of a log, whose times `ExampleAge` reads; without histories."""
+        return self._encode(raw, training=True, histories=False)
+
+    def with_histories(
+        self, encoded: dict[str, Any], lists: dict[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Adds encoded histories, given by their columns, to encoded rows of a log."""
+        layers = {
+            layer.name: lists[layer.spec.column]
+            for layer in self.query_tower.histories
+            if layer.spec.column in lists
+        }
+        return {**encoded, "query": {**encoded["query"], **layers}}
+
+    def raw_queries(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
+        """Raw features of queries, for the query tower; histories taken from the log are indexes already."""
+        forms = self.query_tower.forms
+        from_log = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
+        queries = aligned(queries, self.schema.contexts)
+        absent = [*from_log, *(c for spec in from_log.values() for c in spec.context_columns.values())]
+        raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
+        return {**raw, **self._past(queries, from_log)}
+
+    def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
+        if not specs:
+            return {}
+        if self.interactions is None:
+            raise DataError(
+                "The model was adapted to a dataset, so it does not know what users had before. Give the "
+                f"queries the columns {', '.join(specs)}: lists of item ids, oldest first."
+            )
+        log = self.interactions
+        return past_windows(queries, log, specs, self.history_index(log), self.history_codes(log))
+
+    def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> dict[str, Any]:
+        self._check_names_candidates(raw)
+        query = self.query_tower.preprocess(raw, training=training, histories=histories)
+        index = self.catalogue.index(raw[self.schema.candidate_id])
+        encoded = {"query": query, "candidate_index": index}
+        if "sample_weight" in raw:
+            encoded["sample_weight"] = tf.cast(raw["sample_weight"], tf.float32)
+        return encoded
+
+    def _check_names_candidates(self, columns: Iterable[str]) -> None:
+        if self.schema.candidate_id not in columns:
+            raise MissingColumnError(
+                f'A batch has to name its candidates in "{self.schema.candidate_id}". Received: '
+                f"{', '.join(columns)}. Set `candidate_id` in the schema to the column that names them."
+            )
+
+    def _encoded(self, dataset: Any, training: bool = False) -> Any:
+        spec = getattr(dataset, "element_spec", None)
+        if not isinstance(spec, dict):
+            raise DataError(
+                "The model takes a `tf.data.Dataset` of dictionaries of features, such as "
+                f"`tfrecall.data.examples` gives. Received: {type(dataset).__name__}"
+                f"{'' if spec is None else f' of {spec}'}."
+            )
+        if "candidate_index" in spec:
+            return dataset
+        if any(column.shape.rank == 0 for column in spec.values()):
+            raise DataError(
+                f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
+            )
+        encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
+        encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
+        return encoded.prefetch(tf.data.AUTOTUNE)
+
+    # Keras
+
+    def create_weights(self) -> None:
+        """Makes all weights before a step is traced: a step that makes some is traced twice."""
+        raise NotImplementedError
+
+    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
+        self.create_weights()
+        self.built = True  # HDF5 asks
+        return super().load_weights(*args, **kwargs)

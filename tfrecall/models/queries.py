@@ -9,7 +9,7 @@ import polars as pl
 from tfrecall._keras import tf
 from tfrecall.data.histories import users_now
 from tfrecall.errors import DataError
-from tfrecall.models.base import EncodesBatches
+from tfrecall.models.base import FeatureModel
 
 
 def paired(user_ids: Sequence[str], item_ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -35,7 +35,7 @@ def paired(user_ids: Sequence[str], item_ids: Sequence[str]) -> tuple[list[str],
     return users, places if len(places) == len(item_ids) else np.zeros(len(item_ids), np.int64)
 
 
-def users_asking(model: EncodesBatches, user_ids: Sequence[str]) -> dict[str, tf.Tensor]:
+def users_asking(model: FeatureModel, user_ids: Sequence[str]) -> dict[str, tf.Tensor]:
     """Raw features of some users: what is known of them as the log ends, else what is not known."""
     if model.interactions is None:
         raise DataError(
@@ -57,7 +57,7 @@ def users_asking(model: EncodesBatches, user_ids: Sequence[str]) -> dict[str, tf
     }
 
 
-def query_defaults(model: EncodesBatches) -> dict[str, Any]:
+def query_defaults(model: FeatureModel) -> dict[str, Any]:
     """For each column of queries the value of somebody of whom it is not known."""
     defaults = dict(model.query_tower.unknowns)
     if model.interactions is not None and "timestamp" in defaults:

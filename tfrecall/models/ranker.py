@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import keras, tf, tfrs, without_autograph
+from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.core.raw import Form
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.batches import as_batches, to_frame
@@ -15,10 +15,11 @@ from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.layers.crosses import Biases, Cross, Crosses, MeanSquares
 from tfrecall.layers.dense import Activation, HiddenLayer
 from tfrecall.layers.randomness import Dropout
-from tfrecall.models.base import EncodesBatches, LearnsFromData
+from tfrecall.models.base import FeatureModel
+from tfrecall.models.point_in_time import predictions
 from tfrecall.models.queries import paired, users_asking
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
-from tfrecall.schema.features import Categorical, Schema, schema_from_dict, schema_to_dict
+from tfrecall.schema.features import Categorical, Schema, schema_to_dict
 from tfrecall.schema.labels import Label
 from tfrecall.schema.specs import from_plain
 from tfrecall.tasks.ranking import Ratings
@@ -27,81 +28,11 @@ from tfrecall.tasks.ranking import Ratings
 AT_ONCE = 65_536
 
 
-class AnswersPairs(EncodesBatches):
-    """What `Ranker` says of users and items, by their ids."""
-
-    candidate_tower: CandidateTower
-
-    def score(
-        self,
-        query: dict[str, Any],
-        candidate: dict[str, Any],
-        query_rows: tf.Tensor | None = None,
-        training: bool | None = None,
-    ) -> tf.Tensor:
-        """Scores of encoded pairs, float `[n]`."""
-        raise NotImplementedError
-
-    def scores(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> np.ndarray:
-        """Scores of pairs of raw ids, as the release of the model gives them: float32 `[n]`.
-
-        Users are as they were when the log ended: what the user table says, the context of the last
-        event, and what they had. Of a user who is not known nothing is.
-
-        Args:
-            user_ids: one for each item, or a single one for all.
-            item_ids: `[n]`.
-
-        Raises:
-            DataError: if an item is not in the catalogue, users and items do not pair up, or the model was
-                adapted to a dataset.
-        """
-        users, places = paired(user_ids, item_ids)
-        return self.score_raw(users_asking(self, users), self.catalogue_rows(item_ids), places)
-
-    def score_raw(
-        self, queries: dict[str, Any], items: np.ndarray, query_rows: np.ndarray
-    ) -> np.ndarray:
-        """Scores of pairs of raw queries and rows of the item table: float32 `[n]`.
-
-        Args:
-            queries: raw features, as `query_tower.signature` names them.
-            items: int `[n]`, rows of the item table.
-            query_rows: int `[n]`, the query of each.
-        """
-        index = items.astype(np.int32) + FIRST
-        parts = [
-            self._scored(queries, tf.constant(index[some]), tf.constant(query_rows[some])).numpy()
-            for some in np.array_split(np.arange(len(index)), max(1, -(-len(index) // AT_ONCE)))
-        ]
-        return np.concatenate(parts)
-
-    def catalogue_rows(self, item_ids: Sequence[str]) -> np.ndarray:
-        """The row of each item in the item table: int32 `[n]`.
-
-        Raises:
-            DataError: if an item is not in the catalogue.
-        """
-        index = self.catalogue.index(tf.constant(list(item_ids), tf.string)).numpy()
-        if (index < FIRST).any():
-            strange = str(item_ids[int(np.argmax(index < FIRST))])
-            raise DataError(
-                f'There is no item "{strange}" in the catalogue of {len(self.catalogue):,} items.'
-                f"{nearest(strange, self.catalogue.ids)}"
-            )
-        return index - FIRST
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _scored(self, raw: dict[str, tf.Tensor], index: tf.Tensor, query_rows: tf.Tensor) -> tf.Tensor:
-        query = self.query_tower.preprocess(raw)
-        return self.score(query, self.catalogue.features(index), query_rows, training=False)
-
-
 Encoded = dict[str, Any]
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
+class Ranker(FeatureModel):
     """Scores pairs of a query and a candidate by the features of both and their crosses.
 
     The score is a sum: the mean of all labels, a number for each value of some features (`biases`), the
@@ -167,8 +98,7 @@ class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
         embedding_stddev: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.schema = schema_from_dict(schema)
+        super().__init__(schema, **kwargs)
         self.label = Label(label) if isinstance(label, str) else from_plain(Label, label, Label)
         self.task = task if task is not None else Ratings()
         self._settings: dict[str, Any] = {
@@ -201,8 +131,6 @@ class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
         self.offset = self.add_weight("offset", [], initializer="zeros", trainable=False)
         self._biases: dict[str, Biases] = {}
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
-        self._catalogue = None
-        self.interactions = None
 
     def _check(self) -> None:
         towers = (self.query_tower, self.candidate_tower)
@@ -236,15 +164,10 @@ class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
     # Data
 
     @property
-    def asked_forms(self) -> dict[str, Form]:
-        """The raw columns that a score needs and the form of each."""
-        return super().forms
-
-    @property
     def forms(self) -> dict[str, Form]:
-        """The raw columns that training needs and the form of each: those asked with, and the label."""
+        """Raw columns that training needs: those of the features, the label, and the list of a row."""
         group: dict[str, Form] = {self.task.group: "string"} if self._needs_lists else {}
-        return {**super().forms, self.label.column: "number", **group}
+        return {**self.feature_forms, self.label.column: "number", **group}
 
     @property
     def _needs_lists(self) -> bool:
@@ -369,12 +292,71 @@ class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
             vector = hidden(vector, training=training)
         return vector
 
-    def predictions(self, rows: Interactions) -> np.ndarray:
-        """Scores of the rows of a log, as of their own moment: float32 `[n_rows]`.
+    def scores(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> np.ndarray:
+        """Scores of pairs of raw ids, as the release of the model gives them: float32 `[n]`.
 
-        What users had is what stands in `interactions`, where none of the rows may be.
+        Users are as they were when the log ended: what the user table says, the context of the last
+        event, and what they had. Of a user who is not known nothing is.
+
+        Args:
+            user_ids: one for each item, or a single one for all.
+            item_ids: `[n]`.
+
+        Raises:
+            DataError: if an item is not in the catalogue, users and items do not pair up, or the model was
+                adapted to a dataset.
         """
-        from tfrecall.training.inputs.examples import predictions  # which makes examples for rankers
+        users, places = paired(user_ids, item_ids)
+        return self.score_raw(users_asking(self, users), self.catalogue_rows(item_ids), places)
+
+    def score_raw(
+        self, queries: dict[str, Any], items: np.ndarray, query_rows: np.ndarray
+    ) -> np.ndarray:
+        """Scores of pairs of raw queries and rows of the item table: float32 `[n]`.
+
+        Args:
+            queries: raw features, as `query_tower.signature` names them.
+            items: int `[n]`, rows of the item table.
+            query_rows: int `[n]`, the query of each.
+        """
+        index = items.astype(np.int32) + FIRST
+        parts = [
+            self._scored(queries, tf.constant(index[some]), tf.constant(query_rows[some])).numpy()
+            for some in np.array_split(np.arange(len(index)), max(1, -(-len(index) // AT_ONCE)))
+        ]
+        return np.concatenate(parts)
+
+    def catalogue_rows(self, item_ids: Sequence[str]) -> np.ndarray:
+        """The row of each item in the item table: int32 `[n]`.
+
+        Raises:
+            DataError: if an item is not in the catalogue.
+        """
+        index = self.catalogue.index(tf.constant(list(item_ids), tf.string)).numpy()
+        if (index < FIRST).any():
+            strange = str(item_ids[int(np.argmax(index < FIRST))])
+            raise DataError(
+                f'There is no item "{strange}" in the catalogue of {len(self.catalogue):,} items.'
+                f"{nearest(strange, self.catalogue.ids)}"
+            )
+        return index - FIRST
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _scored(self, raw: dict[str, tf.Tensor], index: tf.Tensor, query_rows: tf.Tensor) -> tf.Tensor:
+        query = self.query_tower.preprocess(raw)
+        return self.score(query, self.catalogue.features(index), query_rows, training=False)
+
+    def predictions(self, rows: Interactions) -> np.ndarray:
+        """Scores of the rows of a log, each at its own moment: float32 `[n_rows]`.
+
+        Histories are taken from `interactions`, in which none of the rows may be. Labels are not needed.
+
+        Args:
+            rows: the rows to score.
+
+        Raises:
+            DataError: if the model was adapted to a dataset, or a row is in `interactions`.
+        """
 
         if self.interactions is None:
             raise DataError(
@@ -383,17 +365,6 @@ class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
             )
         return predictions(self, rows, self.interactions)
 
-    def start_from(self, source: Any) -> None:
-        """Begins with the vectors of users and items that a trained retriever has; see `start_from`.
-
-        Args:
-            source: a `TwoTower`, a release of one, or the path of a release.
-        """
-        from tfrecall.training.warm_start import start_from  # which reads releases
-
-        self._create_weights()
-        start_from(self, source)
-
     # Keras
 
     def fit(self, x: Any = None, *, validation_data: Any = None, **kwargs: Any) -> Any:
@@ -401,7 +372,7 @@ class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
         validation = None if validation_data is None else self._encoded(validation_data).cache()
         examples = self._encoded(x, training=True)
         self._check_labelled(examples.element_spec)
-        self._create_weights()
+        self.create_weights()
         return super().fit(examples, validation_data=validation, **kwargs)
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
@@ -457,14 +428,7 @@ class Ranker(AnswersPairs, LearnsFromData, tfrs.Model):
             silent.append("regularization_loss")
         return {**{k: v for k, v in logs.items() if k not in silent}, "loss": logs["mean_loss"]}
 
-    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
-        self._create_weights()
-        self.built = True  # HDF5 asks
-        return super().load_weights(*args, **kwargs)
-
-    def _create_weights(self) -> None:
-        """Makes all weights before a step is traced: a step that makes some is traced twice."""
+    def create_weights(self) -> None:
         with self.distribute_strategy.scope():
             query, candidate = self.query_tower, self.candidate_tower
             self.score(

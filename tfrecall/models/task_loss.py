@@ -1,15 +1,14 @@
-"""The half of a model that gives a task what it asks for."""
+"""Loss of a retrieval model: candidates embedded, negatives added, handed to the task."""
 
 import functools
 from collections.abc import Iterable
 from typing import Any
 
-from tfrecall._keras import keras, tf, tfrs
+from tfrecall._keras import tf, tfrs
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import DataError
 from tfrecall.layers.encoders.interests import apart, closest
-from tfrecall.models.catalogue import Catalogue
-from tfrecall.models.towers import CandidateTower
+from tfrecall.models.base import FeatureModel
 from tfrecall.tasks.candidates import Candidates
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import PairAUC
@@ -17,22 +16,15 @@ from tfrecall.tasks.pairwise import PairTask
 from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
 
 
-class AsksTask:
-    """What `TwoTower` does between the vectors of a batch's queries and their loss.
+class TaskLossModel(FeatureModel):
+    """Base of `TwoTower`: from the query vectors of a batch to the loss of its task.
 
-    Of a query with several vectors a task that says `takes_interests` gets all, and scores each
-    candidate by its best one, as it is served. Others get the one that is closest to the target, as in
-    ComiRec (Cen et al., KDD 2020), and learn nothing of what the other vectors say.
+    Tasks with `takes_interests` get all vectors of a query with several, and score each candidate by
+    the best one, as in serving. Other tasks get the vector closest to the target, as in ComiRec (Cen et
+    al., KDD 2020), and train only that one.
     """
 
-    task: keras.layers.Layer
-    candidate_tower: CandidateTower
     correct_sampling_bias: bool
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """The candidates that the model was adapted to."""
-        raise NotImplementedError
 
     @property
     def _task_has_top_k(self) -> bool:

@@ -6,18 +6,17 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import keras, tf, tfrs
+from tfrecall._keras import keras, tf
 from tfrecall.core.retriever import VectorRetriever
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
 from tfrecall.layers.encoders.interests import best_scores
-from tfrecall.models.base import LearnsFromData
 from tfrecall.models.repeats import RepeatingRetriever
-from tfrecall.models.task_loss import AsksTask
+from tfrecall.models.task_loss import TaskLossModel
 from tfrecall.models.towers import Activation, CandidateTower, QueryTower, share_tables
-from tfrecall.schema.features import Schema, schema_from_dict, schema_to_dict
+from tfrecall.schema.features import Schema, schema_to_dict
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import ExactTopK, PairAUC
 from tfrecall.tasks.pairwise import PairTask
@@ -25,7 +24,7 @@ from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
+class TwoTower(TaskLossModel):
     """A query tower and a candidate tower whose inner product is the score.
 
     With a history of several interests (`encoders.Interests`) a query has several vectors, and its score
@@ -95,8 +94,7 @@ class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
         ks: Sequence[int] = (1, 5, 10, 50, 100),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.schema = schema_from_dict(schema)
+        super().__init__(schema, **kwargs)
         self._settings: dict[str, Any] = {
             "layer_sizes": tuple(layer_sizes),
             "dropout": dropout,
@@ -151,8 +149,6 @@ class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
         self.top_k = ExactTopK(self.ks)
         self.pair_auc = PairAUC() if isinstance(self.task, PairTask) else None
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
-        self._catalogue = None
-        self.interactions = None
         self.repeats: Repeats | None = None
 
     def _adapted(self) -> None:
@@ -169,7 +165,7 @@ class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
         validation = None if validation_data is None else self._encoded(validation_data).cache()
         examples = self._encoded(x, training=True)
         self._check_drawn(examples.element_spec)
-        self._create_weights()
+        self.create_weights()
         return super().fit(examples, validation_data=validation, **kwargs)
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
@@ -225,14 +221,7 @@ class TwoTower(LearnsFromData, AsksTask, tfrs.Model):
         logs.pop("pair_auc", None)
         return {**logs, **({} if self._task_has_top_k else top_k), **pairs, "loss": loss}
 
-    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
-        self._create_weights()
-        self.built = True  # HDF5 asks
-        return super().load_weights(*args, **kwargs)
-
-    def _create_weights(self) -> None:
-        """Makes all weights before a step is traced: a step that makes some is traced twice."""
+    def create_weights(self) -> None:
         with self.distribute_strategy.scope():
             self.query_tower.create_weights()
             self.candidate_tower.create_weights()

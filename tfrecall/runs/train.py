@@ -24,6 +24,7 @@ from tfrecall.training import Fitted, fit, made_with, seed_everything
 from tfrecall.training.checkpoints import Checkpoints
 from tfrecall.training.precision import words_on_gain
 from tfrecall.training.tensorboard import Board
+from tfrecall.training.warm_start import warm_start
 
 
 def train(
@@ -41,7 +42,7 @@ def train(
     both. With checkpoints it goes on where the last one was written. What users had, as the model
     answers and is exported, is what is known in the end.
     """
-    course = _Course(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
+    course = TrainingRun(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
     with checkpoints or nullcontext():
         return cast(tuple[TwoTower, Fitted], course.take())
 
@@ -56,7 +57,7 @@ def train_ranker(
     tensorboard: str | Path | None = None,
 ) -> tuple[Ranker, Fitted]:
     """As `train`, of a ranker."""
-    course = _Course(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
+    course = TrainingRun(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
     with checkpoints or nullcontext():
         return cast(tuple[Ranker, Fitted], course.take())
 
@@ -79,7 +80,7 @@ class _Found:
         return cls(Fitted(**facts["fitted"]), Repeats(**repeats) if repeats else None)
 
 
-class _Course:
+class TrainingRun:
     """One training: the fit that validation rows judge, then perhaps the one on all trainable rows."""
 
     def __init__(
@@ -184,7 +185,7 @@ class _Course:
             release = load(start)
             _check_same_rows(release, self.prepared.known)
             model.adapt(rows)
-            model.start_from(release)
+            warm_start(model, release)
             self.progress.note(f"Users and items begin with the vectors of {start}.")
         return model
 

@@ -117,10 +117,10 @@ class CandidateMemory(keras.layers.Layer):
         return {**super().get_config(), "size": self.size}
 
 
-class BesideTheBatch(keras.layers.Layer):
+class ExtraNegatives(keras.layers.Layer):
     """Base of the tasks whose batches can have uniform draws and rows of past batches beside them.
 
-    A subclass says with `_set_beside` how many.
+    A subclass says with `_set_extra_negatives` how many.
 
     Attributes:
         num_uniform_negatives: drawn for each batch, with replacement.
@@ -128,7 +128,7 @@ class BesideTheBatch(keras.layers.Layer):
 
     num_uniform_negatives: int
 
-    def _set_beside(self, num_uniform_negatives: int, memory_size: int) -> None:
+    def _set_extra_negatives(self, num_uniform_negatives: int, memory_size: int) -> None:
         self.num_uniform_negatives = num_uniform_negatives
         self._memory = CandidateMemory(memory_size) if memory_size else None
         self._stream = RandomStream() if num_uniform_negatives else None

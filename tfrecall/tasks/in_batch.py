@@ -6,7 +6,7 @@ from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders.interests import best_scores, closest
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
-from tfrecall.tasks.candidates import BesideTheBatch, Candidates, distinct_columns
+from tfrecall.tasks.candidates import Candidates, ExtraNegatives, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
 
 
@@ -45,7 +45,7 @@ Correction = Literal["standard", "without_positive"]
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
-class InBatchSoftmax(BesideTheBatch):
+class InBatchSoftmax(ExtraNegatives):
     """Each query has to find its own candidate among the distinct candidates of the batch.
 
     Called like `tfrs.tasks.Retrieval`. Two things differ. Each distinct candidate is scored once, so a
@@ -131,7 +131,7 @@ class InBatchSoftmax(BesideTheBatch):
         self.frequency = frequency
         self._check_settings()
         self._streaming = _streaming(frequency)
-        self._set_beside(num_uniform_negatives, memory_size)
+        self._set_extra_negatives(num_uniform_negatives, memory_size)
 
     @property
     def always_corrects(self) -> bool:

@@ -19,21 +19,20 @@ from tfrecall.schema.negatives import (
     negatives_from_dict,
     negatives_to_dict,
 )
-from tfrecall.tasks.candidates import BesideTheBatch, Candidates, distinct_columns
+from tfrecall.tasks.candidates import Candidates, ExtraNegatives, distinct_columns
 
 # A score that may not count, small enough for exp() to be 0.
 MASKED = -1e9
 
 
-class PairTask(BesideTheBatch):
+class PairTask(ExtraNegatives):
     """Base of the losses that compare the score of a positive with those of its negatives.
 
-    A subclass says in `judge` what a positive score, the scores of the negatives and a mask of those that
-    count come to. Here are the ways that negatives come: with `[n, num_negatives]` vectors of each target's
-    own, or as the distinct candidates of the batch (and of draws, and of past batches), of which those
-    that are the target's own item do not count.
+    Subclasses implement `compute_loss(positives, negatives, counts)`. Negatives come either with the
+    batch, `[n, num_negatives]` vectors for each target, or from the batch: its distinct candidates, with
+    uniform draws and rows of past batches, without the target's own item.
 
-    Of a query with several vectors each candidate is scored by its best one.
+    A query with several vectors scores each candidate by the best of them.
 
     Args:
         negatives: where they come from (`tfrecall.schema.negatives`), as a specification, its plain form or its
@@ -72,7 +71,7 @@ class PairTask(BesideTheBatch):
         self.negatives: Source = Uniform() if negatives is None else negatives_from_dict(negatives)
         check_source(self.negatives, self.sources, type(self).__name__)
         spec = self.negatives
-        self._set_beside(
+        self._set_extra_negatives(
             spec.num_uniform if isinstance(spec, Mixed) else 0,
             spec.memory_size if isinstance(spec, CrossBatch) else 0,
         )
@@ -82,7 +81,7 @@ class PairTask(BesideTheBatch):
         """Whether each target has negatives of its own, which come with the batches."""
         return is_drawn(self.negatives)
 
-    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         """The loss of each target.
 
         Args:
@@ -125,7 +124,7 @@ class PairTask(BesideTheBatch):
             negatives = _best([self.score_all(query, columns) for query in queries])
         if isinstance(self.negatives, Hard) and self.negatives.hardest:
             counts = keep_hardest(negatives, counts, self.negatives.hardest)
-        losses = self.judge(positives, negatives, counts)
+        losses = self.compute_loss(positives, negatives, counts)
         return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
 
     def _columns(
@@ -227,7 +226,7 @@ class BPR(LogisticTask):
         Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009, section 4.
     """
 
-    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         ahead = self.gamma * (positives[:, tf.newaxis] - negatives)
         return mean_over(tf.math.softplus(-ahead), counts)
 
@@ -249,7 +248,7 @@ class DSSMSoftmax(LogisticTask):
         CIKM 2013, section 3.3, equations 4 and 5.
     """
 
-    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         logits = tf.where(counts, self.gamma * negatives, MASKED)
         others = tf.reduce_logsumexp(logits, axis=1)
         # -log of the positive's share: log(exp(p) + exp(others)) - p.
@@ -275,7 +274,7 @@ class Pointwise(LogisticTask):
     array([1.386], dtype=float32)
     """
 
-    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         # -log sigmoid(s) = softplus(-s), and -log(1 - sigmoid(s)) = softplus(s).
         wrong = tf.where(counts, tf.math.softplus(self.gamma * negatives), 0.0)
         return tf.math.softplus(-self.gamma * positives) + tf.reduce_sum(wrong, axis=1)

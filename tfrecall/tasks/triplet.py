@@ -69,7 +69,7 @@ class Triplet(PairTask):
         )
         return -_root(lengths - 2 * products)
 
-    def judge(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         if self.semi_hard:
             negatives, counts = _semi_hard(positives, negatives, counts)
         return mean_over(tf.nn.relu(self.margin + negatives - positives[:, tf.newaxis]), counts)

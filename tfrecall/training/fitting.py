@@ -23,7 +23,7 @@ from tfrecall.training.inputs.examples import TrainingExamples, validation_examp
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
-from tfrecall.training.ranking_metric import Judge
+from tfrecall.training.ranking_metric import RankingMetrics
 
 MONITOR = "factorized_top_k/top_100_categorical_accuracy"
 # Rows of a validation batch, and at most so many scores: a quarter of a gigabyte.
@@ -97,8 +97,8 @@ def fit(
         epochs: at most.
         monitor: the validation metric that decides, without `val_`; higher is better unless it is the
             loss or an error. A metric of Keras' validation or, of a retrieval model, a figure of the final
-            table: `seen_removed/hit_rate@50`, see `Judge`. None for `MONITOR`, with a ranker for what its
-            task is measured by first.
+            table: `seen_removed/hit_rate@50`, see `RankingMetrics`. None for `MONITOR`,
+            with a ranker for the first metric of its task.
         patience: validated epochs without improvement to wait for; None trains all epochs and keeps the
             last weights.
         validate_every: epochs between two validations.
@@ -124,8 +124,8 @@ def fit(
     judges = []
     if validation is not None:
         model.check_rows(validation, "validation rows", learned=False)
-        if Judge.is_meant(monitor):
-            judges.append(Judge(monitor, validation, seen))
+        if RankingMetrics.is_meant(monitor):
+            judges.append(RankingMetrics(monitor, validation, seen))
     seed_everything(seed)
     if not model.is_adapted:
         model.adapt(train)

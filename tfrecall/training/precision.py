@@ -61,7 +61,7 @@ def bfloat16_steps(model: TwoTower | Ranker) -> Iterator[None]:
     try:
         with _computing_in(model, "mixed_bfloat16"):
             if isinstance(model, Ranker):
-                model._create_weights()
+                model.create_weights()
             else:
                 model.query_tower.create_weights()
                 model.candidate_tower.create_weights()

@@ -12,7 +12,7 @@ from tfrecall.models.two_tower import TwoTower
 _NAME = re.compile(r"seen_(?P<rule>removed|kept)/(?P<metric>hit_rate|ndcg)@(?P<k>[1-9]\d*)")
 
 
-class Judge(keras.callbacks.Callback):
+class RankingMetrics(keras.callbacks.Callback):
     """Adds what the towers reach on the validation rows to the logs of each validated epoch.
 
     Keras' own metrics see a batch at a time and keep in the lists what users had, whose scores training

@@ -7,7 +7,7 @@ from scipy.stats import chisquare
 from tfrecall.data import synthetic
 from tfrecall.schema.negatives import Hard
 from tfrecall.training.inputs import mining
-from tfrecall.training.inputs.mining import MinedItems
+from tfrecall.training.inputs.mining import HardNegativeMiner
 
 LOG = synthetic(12, 30, 80, seed=2)
 RANDOM = np.random.default_rng(0)
@@ -18,7 +18,7 @@ ROWS = np.arange(0, 80, 2)
 def miner(per_user, **settings):
     spec = Hard(**{"ranks": (3, 6), "per_positive": 5, **settings})
     embed = lambda places: USERS[LOG.user_rows[ROWS[places]]]  # noqa: E731
-    return MinedItems(LOG, spec, ROWS, embed, lambda: ITEMS, per_user)
+    return HardNegativeMiner(LOG, spec, ROWS, embed, lambda: ITEMS, per_user)
 
 
 def ranked(row, exclude_known):

@@ -8,17 +8,16 @@ import numpy as np
 
 from tfrecall._keras import tf
 from tfrecall.core.progress import ProgressReporter
-from tfrecall.core.raw import Form
 from tfrecall.data.batches import all_rows, gathered, row_batches, untuned
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows
+from tfrecall.data.sequences import Batch, Events, Sequences
 from tfrecall.data.targets import choose_targets
+from tfrecall.models.point_in_time import encoded_rows, with_unordered
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema.features import History
+from tfrecall.models.unordered import UnorderedHistories
 from tfrecall.schema.targets import HistoriesConfig
-from tfrecall.training.inputs.bags import Bags
-from tfrecall.training.inputs.lists import Grouped
+from tfrecall.training.inputs.lists import ListwiseBatches
 from tfrecall.training.inputs.negatives import training_negatives, validation_negatives
 
 # What a ranker learns from.
@@ -66,8 +65,8 @@ class TrainingExamples:
         self._sequences: Sequences | None = None
         if model.schema.past:
             self._sequences = self._with_targets(data, histories)
-        self._bags = Bags(model, data, data) if model.schema.bags else None
-        self._lists = Grouped.of(model, data)
+        self._unordered = UnorderedHistories(model, data, data) if model.schema.bags else None
+        self._lists = ListwiseBatches.of(model, data)
         self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
         rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
         self._negatives = training_negatives(model, data, rows, self._query_vectors, progress)
@@ -87,7 +86,7 @@ class TrainingExamples:
 
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
         """One epoch; each time it is read the next one, from `first_epoch` on."""
-        parts = (self._sequences, self._negatives, self._bags, self._lists)
+        parts = (self._sequences, self._negatives, self._unordered, self._lists)
         if all(part is None for part in parts):
             return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
         batches = self._made_batches(first_epoch).map(self._joined)
@@ -112,8 +111,8 @@ class TrainingExamples:
         encoded = gathered(self._columns, batch["rows"])
         if self._sequences is not None:
             encoded = self.model.with_histories(encoded, batch["lists"])
-        if self._bags is not None:
-            encoded = self._bags.joined(encoded, batch["rows"])
+        if self._unordered is not None:
+            encoded = self._unordered.attach(encoded, batch["rows"])
         if self._negatives is not None:
             encoded["negatives"] = batch["negatives"]
         return encoded
@@ -168,9 +167,9 @@ class TrainingExamples:
             lists = _tensors(self._sequences.windows_of(places))["lists"]
             encoded = gathered(self._columns, self._sequences.rows[places])
             encoded = self.model.with_histories(encoded, lists)
-        if self._bags is not None:
+        if self._unordered is not None:
             rows = places if self._sequences is None else self._sequences.rows[places]
-            encoded = self._bags.joined(encoded, tf.constant(rows))
+            encoded = self._unordered.attach(encoded, tf.constant(rows))
         return self.model.query_tower(encoded["query"], training=False).numpy()
 
     def _list_signature(self, events: Events) -> dict[str, Any]:
@@ -197,68 +196,14 @@ def validation_examples(
     Raises:
         DataError: if the model has histories and a row is in `seen`.
     """
-    columns = _asked(model, rows, seen, model.log_forms)
+    columns = encoded_rows(model, rows, seen, model.log_forms)
     columns.update(validation_negatives(model, rows, seen))
-    lists = Grouped.of(model, rows)
+    lists = ListwiseBatches.of(model, rows)
     if lists is None:
         batches = row_batches(columns, len(rows), batch_size, None)
     else:
         batches = lists.batches(columns, batch_size)
-    return _with_bags(model, batches, rows, seen)
-
-
-def asked_examples(
-    model: Ranker, rows: Interactions, seen: Interactions, batch_size: int = 4096
-) -> tf.data.Dataset:
-    """As `validation_examples`, in the order of the rows, without labels, which need not be there."""
-    forms = {c: f for c, f in model.log_forms.items() if c in model.asked_forms}
-    columns = _asked(model, rows, seen, forms)
-    batches = row_batches(columns, len(rows), batch_size, None)
-    return _with_bags(model, batches, rows, seen)
-
-
-def predictions(model: Ranker, rows: Interactions, seen: Interactions) -> np.ndarray:
-    """The score of each row of a log: float32 `[n_rows]`.
-
-    Args:
-        model: a trained ranker.
-        rows: whose context counts, as when it is asked at that moment. Labels need not be there.
-        seen: what users had; none of the rows may be in it.
-    """
-    score = tf.function(lambda batch: model(batch, training=False), autograph=False)
-    return np.concatenate([score(batch).numpy() for batch in asked_examples(model, rows, seen)])
-
-
-def _asked(
-    model: TwoTower | Ranker, rows: Interactions, seen: Interactions, forms: dict[str, Form]
-) -> dict[str, Any]:
-    columns = all_rows(rows, model.encode_rows, forms)
-    if model.schema.histories:
-        check_apart(rows, seen)
-    if model.schema.past:
-        specs, codes = model.schema.past, model.history_codes(seen)
-        past = past_windows(rows.log, seen, specs, model.history_index(seen), codes)
-        columns = model.with_histories(columns, {n: _encoded(past, spec) for n, spec in specs.items()})
-    if model.schema.bags:
-        columns["row"] = tf.range(len(rows))
-    return columns
-
-
-def _with_bags(
-    model: TwoTower | Ranker, batches: tf.data.Dataset, rows: Interactions, seen: Interactions
-) -> tf.data.Dataset:
-    if not model.schema.bags:
-        return batches
-    bags = Bags(model, rows, seen)
-    return batches.map(lambda batch: bags.joined(batch, batch.pop("row"))).prefetch(2)
-
-
-def _encoded(past: dict[str, np.ndarray], spec: History) -> dict[str, Any]:
-    """A list of `past_windows` as the layers take it."""
-    encoded: dict[str, Any] = {"items": past[spec.column]}
-    if spec.context:
-        encoded["context"] = {name: past[column] for name, column in spec.context_columns.items()}
-    return encoded
+    return with_unordered(model, batches, rows, seen)
 
 
 def _tensors(batch: Batch) -> dict[str, Any]:

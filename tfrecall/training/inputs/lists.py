@@ -13,7 +13,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import MissingColumnError, nearest
 
 
-class Grouped:
+class ListwiseBatches:
     """The rows of a log by the list that each belongs to.
 
     Args:
@@ -25,7 +25,7 @@ class Grouped:
         self._lists = Ragged(np.argsort(codes, kind="stable"), offsets_of(np.bincount(codes)))
 
     @classmethod
-    def of(cls, model: Any, data: Interactions) -> "Grouped | None":
+    def of(cls, model: Any, data: Interactions) -> "ListwiseBatches | None":
         """Those that the model's task orders; None where it orders none.
 
         Raises:

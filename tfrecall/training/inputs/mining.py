@@ -16,7 +16,7 @@ from tfrecall.schema.negatives import Hard, Uniform
 BLOCK_SCORES = 1 << 23
 
 
-class MinedItems:
+class HardNegativeMiner:
     """Draws from a range of places of the list that a model gives at the start of an epoch.
 
     A list is found by exact search. Where a query is the user and nothing else, each user is asked once;

@@ -15,7 +15,7 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release import load
 from tfrecall.schema.negatives import Hard, HeadTail, Popularity, Source, Uniform
 from tfrecall.tasks.pairwise import PairTask
-from tfrecall.training.inputs.mining import MinedItems, ReleasedItems
+from tfrecall.training.inputs.mining import HardNegativeMiner, ReleasedItems
 
 # What AUC is measured against: the same for all tasks and epochs, so that its values can be compared.
 JUDGED_AGAINST = Uniform(20, seed=0)
@@ -44,7 +44,7 @@ class EpochNegatives:
     """
 
     def __init__(
-        self, spec: Source, sampler: Sampler | MinedItems, rows: np.ndarray, index: np.ndarray
+        self, spec: Source, sampler: Sampler | HardNegativeMiner, rows: np.ndarray, index: np.ndarray
     ) -> None:
         self.count = spec.per_positive  # type: ignore[union-attr]
         self._seed = spec.seed  # type: ignore[union-attr]
@@ -52,7 +52,7 @@ class EpochNegatives:
         self._sampler = sampler
         self._index = index
         self._fixed: np.ndarray | None = None
-        if isinstance(sampler, MinedItems):
+        if isinstance(sampler, HardNegativeMiner):
             return
         sampler.check(rows)
         if not getattr(spec, "resample", True):
@@ -63,7 +63,7 @@ class EpochNegatives:
     def epoch(self, number: int) -> Draw:
         """The draws of an epoch, to be called batch by batch; they follow from the seed and its number."""
         random = self._random(number)
-        if isinstance(self._sampler, MinedItems):
+        if isinstance(self._sampler, HardNegativeMiner):
             mined = self._sampler.mine(random)
             return lambda rows: self._index[mined[rows]]
         if (fixed := self._fixed) is not None:
@@ -99,7 +99,7 @@ def training_negatives(
     if not isinstance(task, PairTask) or not task.is_drawn:
         return None
     spec = task.negatives
-    sampler: Sampler | MinedItems
+    sampler: Sampler | HardNegativeMiner
     if isinstance(spec, Hard) and spec.release is not None:
         sampler = ReleasedItems(data, spec, rows, load(spec.release), progress)
     elif isinstance(spec, Hard):
@@ -115,10 +115,12 @@ def _miner(
     rows: np.ndarray,
     embed: Callable[[np.ndarray], np.ndarray],
     spec: Hard,
-) -> MinedItems:
+) -> HardNegativeMiner:
     places = _index(model, data)[:-1] - FIRST
     per_user = set(model.query_tower.forms) <= set(data.users.columns)
-    return MinedItems(data, spec, rows, embed, lambda: model.embed_candidates()[places], per_user)
+    return HardNegativeMiner(
+        data, spec, rows, embed, lambda: model.embed_candidates()[places], per_user
+    )
 
 
 def validation_negatives(

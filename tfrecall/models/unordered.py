@@ -1,0 +1,83 @@
+"""Unordered histories of users (`anytime`), attached to batches once a user."""
+
+from typing import Any
+
+import numpy as np
+
+from tfrecall._keras import tf
+from tfrecall.core.ragged import offsets_of, ranges
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.sequences import Events
+from tfrecall.models.base import FeatureModel
+from tfrecall.schema.features import History
+
+
+class UnorderedHistories:
+    """The `anytime` histories of a model, for batches of some rows.
+
+    A batch holds each of its users once, however many rows the user has there: most of the time the
+    vectors of a user's items are added up once instead of once a row.
+
+    Args:
+        model: an adapted model.
+        rows: the rows that batches are made of.
+        log: the log with the users' events. If it is `rows` itself, each row is left out of its own
+            history.
+    """
+
+    def __init__(self, model: FeatureModel, rows: Interactions, log: Interactions) -> None:
+        self._layers = [layer for layer in model.query_tower.histories if layer.spec.anytime]
+        self._users = tf.constant(_user_rows(rows, log))
+        index = model.history_index(log)
+        self._lists = {
+            name: _ItemLists(spec, index, log, rows is log) for name, spec in model.schema.bags.items()
+        }
+
+    def attach(self, encoded: dict[str, Any], rows: tf.Tensor) -> dict[str, Any]:
+        """Adds the histories of the users of some rows to the encoded rows.
+
+        Args:
+            encoded: a batch, with its features under `query`.
+            rows: int `[n]`, the row of each example of the batch.
+        """
+        distinct, places = tf.unique(tf.gather(self._users, rows))
+        lists = {name: items.batch(distinct, places, rows) for name, items in self._lists.items()}
+        layers = {layer.name: lists[layer.spec.column] for layer in self._layers}
+        return {**encoded, "query": {**encoded["query"], **layers}}
+
+
+class _ItemLists:
+    """One history of all users, ragged, and the item that each row of the log contributes to it."""
+
+    def __init__(self, spec: History, index: np.ndarray, log: Interactions, leave_out: bool) -> None:
+        events, offsets = Events.build(log, spec, index), log.histories.offsets
+        # Of each user the newest `history_length` of the events that count: [starts, ends).
+        ends = events.counts[offsets[1:]]
+        starts = np.maximum(events.counts[offsets[:-1]], ends - spec.history_length)
+        lengths = np.append(ends - starts, 0)  # the last row is that of a user without events
+        places = ranges(np.append(starts, 0), lengths)
+        self._items = tf.RaggedTensor.from_row_splits(events.items[places], offsets_of(lengths))
+        self._left_out = tf.constant(_own_items(events, starts, log)) if leave_out else None
+
+    def batch(self, users: tf.Tensor, places: tf.Tensor, rows: tf.Tensor) -> dict[str, Any]:
+        """The lists of some users, and for each example its place among them."""
+        encoded: dict[str, Any] = {"items": tf.gather(self._items, users), "rows": places}
+        if self._left_out is not None:
+            encoded["left_out"] = tf.gather(self._left_out, rows)
+        return encoded
+
+
+def _own_items(events: Events, starts: np.ndarray, log: Interactions) -> np.ndarray:
+    """The item of each row of the log in its user's list, 0 where the list lacks it: int32 `[n_rows]`."""
+    counts, order = events.counts, log.histories.order
+    # A row is in the list if its event counts at all, and is not older than the first one kept.
+    is_listed = (np.diff(counts) > 0) & (counts[:-1] >= starts[log.user_rows[order]])
+    own = np.zeros(len(log), np.int32)
+    own[order[is_listed]] = events.items[counts[:-1][is_listed]]
+    return own
+
+
+def _user_rows(rows: Interactions, log: Interactions) -> np.ndarray:
+    """The row of each row's user in the user table of the log; one beyond its end for unknown users."""
+    users = log.user_vocabulary.rows(rows.log["user_id"])
+    return np.where(users < 0, log.users.height, users).astype(np.int64)
