@@ -162,9 +162,9 @@ def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(his
     prepared = split(config, history_log)
     fits = []
 
-    def spy(model, rows, validation, **settings):
-        fits.append((rows, validation, settings.get("seen")))
-        return fit(model, rows, validation, **settings)
+    def spy(model, rows, validation, training, **settings):
+        fits.append((rows, validation, settings["seen"]))
+        return fit(model, rows, validation, training, **settings)
 
     fit = job.fit
     monkeypatch.setattr(job, "fit", spy)

@@ -127,7 +127,7 @@ def test_an_unknown_metric_is_named_with_the_nearest(parts):
 
 
 def test_an_unknown_optimizer_is_named_with_the_nearest(parts):
-    with pytest.raises(ConfigError, match=r'no optimizer "adagard".*mean "adagrad".*adam, sgd'):
+    with pytest.raises(ConfigError, match=r"`optimizer`.*'adam' or 'sgd'.*mean \"adagrad\""):
         fit(new_model(), parts.train, optimizer="adagard")
 
 
@@ -185,7 +185,7 @@ def test_the_schedule_runs_over_the_steps_of_all_epochs(parts):
     ("settings", "message"),
     [
         ({"warmup_steps": 12}, r"between 0 and the steps.*there are 12. Received: 12"),
-        ({"schedule": "cosin"}, r'no schedule "cosin".*mean "cosine"'),
+        ({"schedule": "cosin"}, r'`schedule`.*mean "cosine"'),
         ({"optimizer": keras.optimizers.SGD(0.1), "clip_norm": 1.0}, r"given by name.*object SGD"),
         ({"optimizer": keras.optimizers.SGD(0.1), "warmup_steps": 1}, r"given by name.*object SGD"),
     ],

@@ -75,7 +75,7 @@ def test_histories_of_the_rows_are_what_was_seen_before_and_the_log_of_the_model
     fitted = fit(model, half, rows, seen=everything, epochs=1, monitor=name, verbose=0)
     assert model.interactions is half
 
-    model.interactions = everything
+    model.use_log(everything)
     judged = evaluate(model, rows, seen=everything, ks=(20,), baselines=())
     assert fitted.history[f"val_{name}"] == [judged.test["seen_removed"]["ndcg@20"]]
 

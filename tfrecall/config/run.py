@@ -6,7 +6,6 @@ does follows from its configuration and its data; the configuration is kept in t
 
 import datetime
 import math
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
-    PlainSerializer,
     PositiveInt,
     Tag,
     TypeAdapter,
@@ -35,6 +33,7 @@ from tfrecall.schema.baselines import checked_baselines
 from tfrecall.schema.negatives import Negatives, Uniform, batch_settings, shared_settings
 from tfrecall.schema.specs import STRICT
 from tfrecall.schema.targets import HistoriesConfig
+from tfrecall.schema.training import TrainingConfig
 
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -48,11 +47,6 @@ def _moment(value: Any) -> Any:
     if isinstance(value, datetime.date):
         return value.isoformat()
     return str(value) if type(value) in (int, float) else value
-
-
-def _none(value: Any) -> Any:
-    """TOML has no null: where None is not the default, the word says it."""
-    return None if value == "none" else value
 
 
 def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -69,11 +63,6 @@ def _number(value: Any) -> Any:
 
 
 _Number = Annotated[Any, AfterValidator(_number)]
-_Patience = Annotated[
-    PositiveInt | None,
-    BeforeValidator(_none),
-    PlainSerializer(lambda value: "none" if value is None else value, when_used="json"),
-]
 
 
 def _said_once(task: Any, settings: Callable[[Any], Any], names: list[str]) -> None:
@@ -405,54 +394,6 @@ AnyModelConfig = Annotated[
     Annotated[ModelConfig, Tag("retriever")] | Annotated[RankerConfig, Tag("ranker")],
     Discriminator(_kind_of_model),
 ]
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class TrainingConfig:
-    """How the model is fitted.
-
-    Attributes:
-        optimizer: one of Keras' optimizers, by name.
-        learning_rate: of the optimizer, after the warm-up.
-        schedule: how the learning rate goes on after the warm-up: `constant`, or down to 0 at the last
-            of `epochs` by a half `cosine` or a straight line (`linear`).
-        warmup_steps: steps over which the learning rate rises from 0.
-        clip_norm: the gradient of a step is scaled down to this norm over all weights if it is longer.
-        mixed_precision: compute in bfloat16 and keep weights in float32; helps on hardware that has it.
-        batch_size: rows a step.
-        epochs: at most.
-        monitor: the validation metric that decides: as Keras names it, without `val_`; or a figure of the
-            final table, `seen_removed/hit_rate@50`, `seen_kept/ndcg@10`.
-        patience: epochs without improvement before training stops; None, in a file `"none"`, never
-            stops early.
-        validate_every: epochs between two looks at the validation rows.
-        refit: after the best epoch is known, train a fresh model on training and validation rows
-            together for that many epochs. Without, the best weights are kept.
-        checkpoint_seconds: a checkpoint is written after an epoch if the last one is so old; 0 after
-            each epoch.
-        seed: of initial weights, shuffling and dropout.
-    """
-
-    optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
-    learning_rate: _Positive = 0.1
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    clip_norm: _Positive | None = None
-    mixed_precision: bool = False
-    batch_size: PositiveInt = 2048
-    epochs: PositiveInt = 20
-    monitor: str = "factorized_top_k/top_100_categorical_accuracy"
-    patience: _Patience = 3
-    validate_every: PositiveInt = 1
-    refit: bool = False
-    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    seed: _Seed = 42
-
-    @property
-    def monitored_length(self) -> int | None:
-        """The length of the lists whose hits `monitor` counts; None if it counts something else."""
-        found = re.search(r"top_(\d+)_|hit_rate@(\d+)", self.monitor)
-        return int(found[1] or found[2]) if found else None
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -144,7 +144,7 @@ def _against_popularity(
     held = validation.with_log(validation.log.sample(min(most, len(validation)), seed=0))
     k = _list_length(config, n_items)
     rates = []
-    for retriever in (model.retriever(), Popularity().fit(train)):
+    for retriever in (model.retriever(train), Popularity().fit(train)):
         ranking = rank(retriever, held, seen=train, ks=(k,))
         rules = zip(RULES, (ranking.removed, ranking.kept), strict=True)
         rates.append({rule: float(metrics.hit_rate(part.rows, k).mean()) for rule, part in rules})

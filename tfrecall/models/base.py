@@ -220,24 +220,42 @@ class FeatureModel(tfrs.Model):
         }
         return {**encoded, "query": {**encoded["query"], **layers}}
 
-    def raw_queries(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
-        """Raw features of queries, for the query tower; histories taken from the log are indexes already."""
+    def use_log(self, log: Interactions) -> None:
+        """Takes histories and users from another log from now on, in answers and exports.
+
+        Vocabularies stay as `adapt` learned them, so items and values that it did not see are unknown.
+
+        Args:
+            log: usually everything that is known once training is over, validation rows included.
+        """
+        self.interactions = log
+
+    def raw_queries(
+        self, queries: pl.DataFrame, log: Interactions | None = None
+    ) -> dict[str, np.ndarray]:
+        """Raw features of queries, for the query tower; histories taken from a log are indexes already.
+
+        Args:
+            queries: the query columns of the schema. Histories among them are taken as they are.
+            log: where other histories are taken from; `interactions` if None.
+        """
         forms = self.query_tower.forms
         from_log = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
         queries = aligned(queries, self.schema.contexts)
         absent = [*from_log, *(c for spec in from_log.values() for c in spec.context_columns.values())]
         raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
-        return {**raw, **self._past(queries, from_log)}
+        return {**raw, **self._past(queries, from_log, self.interactions if log is None else log)}
 
-    def _past(self, queries: pl.DataFrame, specs: dict[str, History]) -> dict[str, np.ndarray]:
+    def _past(
+        self, queries: pl.DataFrame, specs: dict[str, History], log: Interactions | None
+    ) -> dict[str, np.ndarray]:
         if not specs:
             return {}
-        if self.interactions is None:
+        if log is None:
             raise DataError(
                 "The model was adapted to a dataset, so it does not know what users had before. Give the "
                 f"queries the columns {', '.join(specs)}: lists of item ids, oldest first."
             )
-        log = self.interactions
         return past_windows(queries, log, specs, self.history_index(log), self.history_codes(log))
 
     def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> dict[str, Any]:

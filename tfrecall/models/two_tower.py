@@ -1,5 +1,6 @@
 """The two-tower retrieval model."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -253,30 +254,40 @@ class TwoTower(TaskLossModel):
         with self.distribute_strategy.scope():
             return self.catalogue.refresh(self.candidate_tower).numpy()
 
-    def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
+    def embed_queries(self, queries: pl.DataFrame, log: Interactions | None = None) -> np.ndarray:
         """Vectors of queries: float32 `[n, embedding_dim]`, or `[n, interests, embedding_dim]`.
 
         Args:
             queries: a table with the query columns of the schema (`Interactions.queries`). Histories
-                that it does not hold are what the users had in `interactions` until then: until
-                `timestamp`, if there is that column, or at the end. Of the events of lists that it holds
-                it may have the context, too; without, it is not known.
+                that it does not hold are taken from `log` until `timestamp`, if there is that column, or
+                until its end. Context of histories that it holds may be given, too; without, it is
+                unknown.
+            log: where histories are taken from; `interactions` if None.
         """
-        return self.query_tower.embed(self.raw_queries(queries))
+        return self.query_tower.embed(self.raw_queries(queries, log))
 
     @property
     def history_log(self) -> Interactions | None:
         """The log that the histories of queries are taken from; None of a model without histories."""
         return self.interactions if self.schema.histories else None
 
-    def retriever(self) -> VectorRetriever | RepeatingRetriever:
-        """The model behind the protocol that evaluation and serving use; anew after more training."""
-        if self.repeats is None or self.interactions is None:
-            return self.towers_retriever()
-        return RepeatingRetriever(self.towers_retriever(), self.repeats, self.interactions)
+    def retriever(self, log: Interactions | None = None) -> VectorRetriever | RepeatingRetriever:
+        """The model behind the protocol of evaluation; make it anew after more training.
 
-    def towers_retriever(self) -> VectorRetriever:
-        """The towers alone, without `repeats`."""
-        return VectorRetriever(
-            self.name, self.catalogue.ids, self.embed_candidates(), self.embed_queries
-        )
+        Args:
+            log: where histories of queries are taken from; `interactions` if None.
+        """
+        log = self.interactions if log is None else log
+        towers = self.towers_retriever(log)
+        if self.repeats is None or log is None:
+            return towers
+        return RepeatingRetriever(towers, self.repeats, log)
+
+    def towers_retriever(self, log: Interactions | None = None) -> VectorRetriever:
+        """The towers alone, without `repeats`.
+
+        Args:
+            log: where histories of queries are taken from; `interactions` if None.
+        """
+        embed = functools.partial(self.embed_queries, log=log)
+        return VectorRetriever(self.name, self.catalogue.ids, self.embed_candidates(), embed)

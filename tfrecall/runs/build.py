@@ -1,9 +1,28 @@
-"""An untrained model of a configuration."""
+"""Untrained models from configurations: one function for retrievers and rankers."""
 
-from typing import Any
+import functools
+from typing import Any, cast
 
-from tfrecall._keras import tfrs
-from tfrecall.config.run import RunConfig
+from tfrecall._keras import keras, tfrs
+from tfrecall.config.ranking import (
+    ClickConfig,
+    ListConfig,
+    RankerConfig,
+    RankingTaskConfig,
+    RatingConfig,
+)
+from tfrecall.config.run import (
+    BPRConfig,
+    DSSMSoftmaxConfig,
+    FullSoftmaxConfig,
+    InBatchConfig,
+    ModelConfig,
+    PointwiseConfig,
+    RunConfig,
+    SampledSoftmaxConfig,
+    TfrsRetrievalConfig,
+    TripletConfig,
+)
 from tfrecall.models.dssm import DSSM
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
@@ -16,49 +35,144 @@ from tfrecall.tasks.ranking import Clicks, Lists, Ratings
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.tasks.triplet import Triplet
 
-# Settings of the model that the towers do not take.
-_NOT_TOWERS = ("type", "repeats")
+
+def make_model(config: RunConfig) -> TwoTower | Ranker:
+    """Makes the untrained model of a configuration.
+
+    Returns:
+        A `Ranker` for a configuration whose model is one, else a `TwoTower`, a `YouTubeDNN` or a `DSSM`.
+    """
+    task = make_task(config.task)
+    if isinstance(config.model, RankerConfig):
+        return _ranker(config, config.model, task)
+    return _retriever(config, config.model, task)
 
 
-# Tasks that have settings of their own for negatives.
-_SHARED = {"in_batch": batch_settings, "sampled_softmax": shared_settings}
-
-
-def make_ranker(config: RunConfig) -> Ranker:
-    """An untrained ranker of a configuration."""
-    settings = {**vars(config.model)}
-    del settings["type"], settings["start_from"]
-    task: Any = config.task
-    tasks = {
-        "rating": lambda: Ratings(),
-        "click": lambda: Clicks(),
-        "list": lambda: Lists(task.group, task.gain, task.k),
-    }
+def _ranker(config: RunConfig, model: RankerConfig, task: keras.layers.Layer) -> Ranker:
     return Ranker(
-        config.schema, task=tasks[task.type](), label=task.target, name=config.recipe, **settings
+        config.schema,
+        model.layer_sizes,
+        task=task,
+        label=cast(RankingTaskConfig, config.task).target,
+        crosses=model.crosses,
+        cross_layers=model.cross_layers,
+        cross_projection=model.cross_projection,
+        biases=model.biases,
+        global_mean=model.global_mean,
+        dropout=model.dropout,
+        hidden_dropout=model.hidden_dropout,
+        batch_normalization=model.batch_normalization,
+        activation=model.activation,
+        embedding_regularization=model.embedding_regularization,
+        bias_regularization=model.bias_regularization,
+        embedding_stddev=model.embedding_stddev,
+        name=config.recipe,
     )
 
 
-def make_model(config: RunConfig) -> TwoTower:
-    """An untrained model of a configuration."""
-    task = vars(config.task).copy()
-    kind = task.pop("type")
-    if kind in _SHARED and (spec := task.pop("negatives")) is not None:
-        task.update(_SHARED[kind](spec))
-    makers = {
-        "in_batch": InBatchSoftmax,
-        "full_softmax": FullSoftmax,
-        "sampled_softmax": SampledSoftmax,
-        "tfrs_retrieval": tfrs.tasks.Retrieval,
-        "pointwise": Pointwise,
-        "triplet": Triplet,
-        "dssm_softmax": DSSMSoftmax,
-        "bpr": BPR,
+def _retriever(config: RunConfig, model: ModelConfig, task: keras.layers.Layer) -> TwoTower:
+    classes = {"two_tower": TwoTower, "youtube_dnn": YouTubeDNN, "dssm": DSSM}
+    # None leaves these to the class, which has a default of its own.
+    own: dict[str, Any] = {"activation": model.activation, "normalize": model.normalize}
+    return classes[model.type](
+        config.schema,
+        model.layer_sizes,
+        candidate_layer_sizes=model.candidate_layer_sizes,
+        task=task,
+        dropout=model.dropout,
+        hidden_dropout=model.hidden_dropout,
+        batch_normalization=model.batch_normalization,
+        combine=model.combine,
+        output_activation=model.output_activation,
+        embedding_regularization=model.embedding_regularization,
+        embedding_stddev=model.embedding_stddev,
+        correct_sampling_bias=model.correct_sampling_bias,
+        name=config.recipe,
+        **{name: value for name, value in own.items() if value is not None},
+    )
+
+
+@functools.singledispatch
+def make_task(config: Any) -> keras.layers.Layer:
+    """Makes the task of its configuration, such as `InBatchSoftmax` of an `InBatchConfig`."""
+    raise TypeError(f"{type(config).__name__} configures no task.")
+
+
+@make_task.register
+def _(config: InBatchConfig) -> keras.layers.Layer:
+    negatives: dict[str, Any] = {
+        "num_hard_negatives": config.num_hard_negatives,
+        "num_uniform_negatives": config.num_uniform_negatives,
+        "memory_size": config.memory_size,
     }
-    task = makers[kind](**task)
-    settings = {name: value for name, value in vars(config.model).items() if name not in _NOT_TOWERS}
-    for name in ("activation", "normalize"):
-        if settings[name] is None:  # the model's own
-            del settings[name]
-    model = {"two_tower": TwoTower, "youtube_dnn": YouTubeDNN, "dssm": DSSM}[config.model.type]
-    return model(config.schema, task=task, name=config.recipe, **settings)
+    if config.negatives is not None:
+        negatives.update(batch_settings(config.negatives))
+    return InBatchSoftmax(
+        config.temperature, correction=config.correction, frequency=config.frequency, **negatives
+    )
+
+
+@make_task.register
+def _(config: FullSoftmaxConfig) -> keras.layers.Layer:
+    return FullSoftmax(config.temperature, block_size=config.block_size)
+
+
+@make_task.register
+def _(config: SampledSoftmaxConfig) -> keras.layers.Layer:
+    negatives: dict[str, Any] = {
+        "num_sampled": config.num_sampled,
+        "sampler": config.sampler,
+        "alpha": config.alpha,
+    }
+    if config.negatives is not None:
+        negatives.update(shared_settings(config.negatives))
+    return SampledSoftmax(temperature=config.temperature, correction=config.correction, **negatives)
+
+
+@make_task.register
+def _(config: TfrsRetrievalConfig) -> keras.layers.Layer:
+    return tfrs.tasks.Retrieval(
+        temperature=config.temperature,
+        num_hard_negatives=config.num_hard_negatives,
+        remove_accidental_hits=config.remove_accidental_hits,
+    )
+
+
+@make_task.register
+def _(config: PointwiseConfig) -> keras.layers.Layer:
+    return Pointwise(config.negatives, gamma=config.gamma)
+
+
+@make_task.register
+def _(config: DSSMSoftmaxConfig) -> keras.layers.Layer:
+    return DSSMSoftmax(config.negatives, gamma=config.gamma)
+
+
+@make_task.register
+def _(config: BPRConfig) -> keras.layers.Layer:
+    return BPR(config.negatives, gamma=config.gamma)
+
+
+@make_task.register
+def _(config: TripletConfig) -> keras.layers.Layer:
+    return Triplet(
+        config.negatives,
+        margin=config.margin,
+        distance=config.distance,
+        semi_hard=config.semi_hard,
+    )
+
+
+@make_task.register
+def _(config: RatingConfig) -> keras.layers.Layer:
+    return Ratings()
+
+
+@make_task.register
+def _(config: ClickConfig) -> keras.layers.Layer:
+    return Clicks()
+
+
+@make_task.register
+def _(config: ListConfig) -> keras.layers.Layer:
+    return Lists(config.group, config.gain, config.k)

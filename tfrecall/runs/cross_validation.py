@@ -13,7 +13,7 @@ from tfrecall.evaluation.summary import headline
 from tfrecall.runs.evaluate import judge
 from tfrecall.runs.preparation import Prepared, prepare_folds
 from tfrecall.runs.ranking import check_labels, judge_of
-from tfrecall.runs.train import train, train_ranker
+from tfrecall.runs.train import train
 
 # Figures of one fold: model -> metric -> value, the model first, then its baselines.
 Figures = dict[str, dict[str, float]]
@@ -132,7 +132,7 @@ def _judged(
 ) -> tuple[Figures, int]:
     """The figures of one fold, and the epoch that gave them."""
     if seen is None:
-        ranker, fitted = train_ranker(config, prepared, progress)
+        ranker, fitted = train(config, prepared, progress)
         told = evaluate_ranking(ranker, prepared.test, judge_of(config), known=prepared.known)
         return {config.model.type: told.test, **told.baselines}, fitted.best_epoch
     model, fitted = train(config, prepared, progress)

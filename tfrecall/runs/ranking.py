@@ -19,7 +19,7 @@ from tfrecall.report import page_or_error, ranking_page
 from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
 from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import Prepared, prepare
-from tfrecall.runs.train import checkpoints_of, train_ranker
+from tfrecall.runs.train import checkpoints_of, train
 from tfrecall.training import Fitted
 
 
@@ -70,7 +70,7 @@ def run_ranking(
     if fresh:
         checkpoints.discard()
     with progress.step("Fit the model"), clock.time("fit"):
-        model, fitted = train_ranker(
+        model, fitted = train(
             config, prepared, progress, examiner, checkpoints=checkpoints, tensorboard=tensorboard
         )
     with progress.step("Evaluate on the test rows"), clock.time("evaluate"):

@@ -1,12 +1,13 @@
-"""From a configuration and prepared data to a fitted model."""
+"""Training of a run: one fit that validation rows stop, then perhaps one on all trainable rows."""
 
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tfrecall._keras import keras
+from tfrecall.config.ranking import RankerConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
@@ -18,8 +19,9 @@ from tfrecall.models.repeats import first_times, fit_repeats, new_to_users
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.loading import load
 from tfrecall.release.retriever import Release
-from tfrecall.runs.build import make_model, make_ranker
+from tfrecall.runs.build import make_model
 from tfrecall.runs.preparation import Prepared
+from tfrecall.schema.training import TrainingConfig
 from tfrecall.training import Fitted, fit, made_with, seed_everything
 from tfrecall.training.checkpoints import Checkpoints
 from tfrecall.training.precision import words_on_gain
@@ -35,53 +37,48 @@ def train(
     *,
     checkpoints: Checkpoints | None = None,
     tensorboard: str | Path | None = None,
-) -> tuple[TwoTower, Fitted]:
-    """Fits a model, and once more on all trainable rows if the configuration asks for it.
+) -> tuple[TwoTower | Ranker, Fitted]:
+    """Fits the model of a configuration, and with `training.refit` once more on all trainable rows.
 
-    The fit returned is the one that judged by validation rows, except for its time, which is that of
-    both. With checkpoints it goes on where the last one was written. What users had, as the model
-    answers and is exported, is what is known in the end.
+    With checkpoints, training goes on where the last one was written. The model answers and is exported
+    with the histories of all known rows.
+
+    Args:
+        config: the configuration; its `model` decides between a retriever and a ranker.
+        prepared: the rows to train on, to stop by, and those that are known in the end.
+        progress: told of each step; the log by default.
+        examiner: the diagnostics that watch the training.
+        checkpoints: where to keep checkpoints.
+        tensorboard: a directory for TensorBoard.
+
+    Returns:
+        The model; and the result of the fit that validation rows stopped, with the time of both fits.
     """
-    course = TrainingRun(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
+    run = TrainingRun(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
     with checkpoints or nullcontext():
-        return cast(tuple[TwoTower, Fitted], course.take())
-
-
-def train_ranker(
-    config: RunConfig,
-    prepared: Prepared,
-    progress: ProgressReporter | None = None,
-    examiner: Examiner | None = None,
-    *,
-    checkpoints: Checkpoints | None = None,
-    tensorboard: str | Path | None = None,
-) -> tuple[Ranker, Fitted]:
-    """As `train`, of a ranker."""
-    course = TrainingRun(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
-    with checkpoints or nullcontext():
-        return cast(tuple[Ranker, Fitted], course.take())
+        return run.train()
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What the fit found that validation rows judged: all that the second fit needs of it."""
+class _FirstFit:
+    """Results of the fit that validation rows stopped: all that the second fit needs of it."""
 
     fitted: Fitted
     repeats: Repeats | None
 
     def to_facts(self) -> dict[str, Any]:
-        """The plain form, for checkpoints of the second fit."""
+        """Plain form, for checkpoints of the second fit."""
         repeats = self.repeats.to_dict() if self.repeats else None
         return {"fitted": asdict(self.fitted), "repeats": repeats}
 
     @classmethod
-    def of(cls, facts: dict[str, Any]) -> "_Found":
+    def from_facts(cls, facts: dict[str, Any]) -> "_FirstFit":
         repeats = facts["repeats"]
         return cls(Fitted(**facts["fitted"]), Repeats(**repeats) if repeats else None)
 
 
 class TrainingRun:
-    """One training: the fit that validation rows judge, then perhaps the one on all trainable rows."""
+    """One training: a fit that validation rows stop, then perhaps one on all trainable rows."""
 
     def __init__(
         self,
@@ -98,100 +95,112 @@ class TrainingRun:
         self.examiner = examiner or Examiner(config, progress)
         self.checkpoints = checkpoints
         self.tensorboard = tensorboard
-        # What the towers learn from.
-        self.material = _first_times(prepared) if config.model.repeats else prepared
+        # With `Repeats` towers learn from first times only.
+        self.rows = _first_times(prepared) if config.model.repeats else prepared
 
-    def take(self) -> tuple[TwoTower | Ranker, Fitted]:
-        """See `train`."""
-        self._say_what_to_expect()
-        found = self._found_before()
-        if found is None:
-            model, found = self._judged_fit()
-        training, fitted = self.config.training, found.fitted
+    def train(self) -> tuple[TwoTower | Ranker, Fitted]:
+        """Trains, in one fit or two."""
+        self._warn_in_advance()
+        first = self._first_fit_of_checkpoint()
+        if first is None:
+            model, first = self._fit_with_validation()
+        training, fitted = self.config.training, first.fitted
         if self.prepared.validation is not None and training.patience:
             self.progress.note(
                 f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
             )
         if training.refit:
-            model, again = self._refit(found)
+            model, again = self._refit(first)
             fitted = replace(fitted, seconds=fitted.seconds + again.seconds)
-        model.interactions = self.prepared.known
+        model.use_log(self.prepared.known)
         if isinstance(model, TwoTower):
-            model.repeats = found.repeats
+            model.repeats = first.repeats
         return model, fitted
 
-    def _say_what_to_expect(self) -> None:
+    def _warn_in_advance(self) -> None:
         _warn_of_monitor(self.config, self.prepared, self.progress)
         words = words_on_gain() if self.config.training.mixed_precision else None
         if words:
             self.progress.note(words)
 
-    def _found_before(self) -> _Found | None:
-        """What the first fit had found, if the run was interrupted in the second."""
+    def _first_fit_of_checkpoint(self) -> _FirstFit | None:
+        """Results of the first fit, if the run was interrupted in the second."""
         last = self.checkpoints.last() if self.checkpoints else None
         if last is None or last.header["phase"] != "refit":
             return None
         self.examiner.take_up(last.header["facts"]["findings"])
-        return _Found.of(last.header["facts"])
+        return _FirstFit.from_facts(last.header["facts"])
 
-    def _judged_fit(self) -> tuple[TwoTower | Ranker, _Found]:
-        material, before = self.material, self.prepared.before_validation
+    def _fit_with_validation(self) -> tuple[TwoTower | Ranker, _FirstFit]:
+        rows, before = self.rows, self.prepared.before_validation
         model, fitted = self._fit_anew(
-            "fit", material.train, material.validation, seen=material.before_validation
+            "fit", self.config.training, rows.train, rows.validation, rows.before_validation
         )
-        model.interactions = before
         if isinstance(model, Ranker):
             self.examiner.examine_curves(
-                fitted.history, fitted.best_epoch, is_validated=material.validation is not None
+                fitted.history, fitted.best_epoch, is_validated=rows.validation is not None
             )
-            return model, _Found(fitted, None)
+            return model, _FirstFit(fitted, None)
         model.repeats = _fit_repeats(self.config, model, self.prepared, self.progress)
         self.examiner.examine_fit(
             model, before, self.prepared.validation, fitted.history, fitted.best_epoch
         )
-        return model, _Found(fitted, model.repeats)
+        return model, _FirstFit(fitted, model.repeats)
 
-    def _refit(self, found: _Found) -> tuple[TwoTower | Ranker, Fitted]:
+    def _refit(self, first: _FirstFit) -> tuple[TwoTower | Ranker, Fitted]:
         if self.checkpoints:
             findings = [finding.to_dict() for finding in self.examiner.findings]
             self.checkpoints.phase = "refit"
-            self.checkpoints.facts = {**found.to_facts(), "findings": findings}
-        epochs, rows = found.fitted.best_epoch, self.material.trainable
+            self.checkpoints.facts = {**first.to_facts(), "findings": findings}
+        epochs, rows = first.fitted.best_epoch, self.rows.trainable
         self.progress.note(f"Fitting again on all {len(rows):,} known rows for {epochs} epochs.")
         # So few epochs may be over before the warm-up of the first fit would be.
         steps = -(-len(rows) // self.config.training.batch_size) * epochs
         warmup = min(self.config.training.warmup_steps, steps - 1)
-        return self._fit_anew("refit", rows, None, epochs=epochs, warmup_steps=warmup)
+        training = replace(self.config.training, epochs=epochs, warmup_steps=warmup)
+        return self._fit_anew("refit", training, rows)
 
     def _fit_anew(
-        self, phase: str, rows: Interactions, validation: Interactions | None, **changes: Any
+        self,
+        phase: str,
+        training: TrainingConfig,
+        rows: Interactions,
+        validation: Interactions | None = None,
+        seen: Interactions | None = None,
     ) -> tuple[TwoTower | Ranker, Fitted]:
-        training = self.config.training
         callbacks = [*self.examiner.callbacks(), _Epochs(training.monitor, self.progress)]
         if self.tensorboard:
             callbacks.append(Board(Path(self.tensorboard) / phase))
-        more = {"histories": self.config.histories, "progress": self.progress}
-        settings = {**vars(training), **more, "checkpoints": self.checkpoints, **changes}
-        del settings["refit"], settings["checkpoint_seconds"]
         keras.backend.clear_session()
         seed_everything(training.seed)
-        model: TwoTower | Ranker
-        model = self._new_ranker(rows) if self.config.ranks else make_model(self.config)
-        return model, fit(model, rows, validation, callbacks=callbacks, verbose=0, **settings)
+        model = self._new_model(rows)
+        fitted = fit(
+            model,
+            rows,
+            validation,
+            training,
+            histories=self.config.histories,
+            seen=seen,
+            checkpoints=self.checkpoints,
+            callbacks=callbacks,
+            progress=self.progress,
+            verbose=0,
+        )
+        return model, fitted
 
-    def _new_ranker(self, rows: Interactions) -> Ranker:
-        model, start = make_ranker(self.config), getattr(self.config.model, "start_from", None)
-        if start is not None:
-            release = load(start)
+    def _new_model(self, rows: Interactions) -> TwoTower | Ranker:
+        model, settings = make_model(self.config), self.config.model
+        if isinstance(model, Ranker) and isinstance(settings, RankerConfig) and settings.start_from:
+            release = load(settings.start_from)
             _check_same_rows(release, self.prepared.known)
             model.adapt(rows)
             warm_start(model, release)
-            self.progress.note(f"Users and items begin with the vectors of {start}.")
+            self.progress.note(f"Users and items begin with the vectors of {settings.start_from}.")
         return model
 
 
 def _check_same_rows(release: Release, known: Interactions) -> None:
-    """Refuses vectors that were learned from other rows: they may know those that are tested on."""
+    """Refuses vectors that were learned from other rows, the test rows perhaps among them."""
     learned = release.manifest.get("data", {}).get("fingerprint")
     if learned != known.fingerprint:
         raise ConfigError(
@@ -202,7 +211,7 @@ def _check_same_rows(release: Release, known: Interactions) -> None:
 
 
 def _first_times(prepared: Prepared) -> Prepared:
-    """What towers learn from where `Repeats` explain the rest."""
+    """First times only: the rows that towers learn from where `Repeats` explain the others."""
     validation = prepared.validation
     if validation is not None:
         new = new_to_users(validation, prepared.before_validation)
@@ -219,11 +228,11 @@ def _first_times(prepared: Prepared) -> Prepared:
 def _fit_repeats(
     config: RunConfig, model: TwoTower, prepared: Prepared, progress: ProgressReporter
 ) -> Repeats | None:
-    """How users come back to what they had, from the validation rows; None if that is not asked for."""
+    """Fits repeat consumption to the validation rows; None where the configuration has none."""
     if not config.model.repeats or prepared.validation is None:
         return None
     repeats = fit_repeats(
-        model.towers_retriever(),
+        model.towers_retriever(prepared.before_validation),
         prepared.validation,
         prepared.before_validation,
         getattr(config.task, "temperature", None) or 1.0,
@@ -240,10 +249,10 @@ def _fit_repeats(
 def checkpoints_of(
     config: RunConfig, prepared: Prepared, root: Path, progress: ProgressReporter
 ) -> Checkpoints:
-    """Those of a run: they belong to what decides about its weights."""
+    """Checkpoints of a run, which belong to everything that decides about its weights."""
     settings = config.to_dict()
-    training = {**settings["training"]}
-    del training["checkpoint_seconds"]
+    # How often checkpoints are written changes no weight.
+    training = {k: v for k, v in settings["training"].items() if k != "checkpoint_seconds"}
     log = {
         "fingerprint": prepared.known.fingerprint,
         "rows": len(prepared.train),
@@ -258,14 +267,14 @@ def checkpoints_of(
             "log": log,
             "version": made_with(),
         },
-        # Where the log comes from does not matter while it is the same, but explains another one.
+        # The source of the log does not matter while the rows are equal, but explains why they are not.
         context={name: settings[name] for name in ("recipe", "data", "filters")},
         progress=progress,
     )
 
 
 def _warn_of_monitor(config: RunConfig, prepared: Prepared, progress: ProgressReporter) -> None:
-    """Tells when the metric to stop by is 1 whatever the model does."""
+    """Warns of a metric to stop by that is 1 whatever the model does."""
     length = config.training.monitored_length
     stops = prepared.validation is not None and config.training.patience
     if stops and length and length >= prepared.known.items.height:
@@ -277,7 +286,7 @@ def _warn_of_monitor(config: RunConfig, prepared: Prepared, progress: ProgressRe
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Reports each epoch in one line, and of a long one while it runs."""
+    """Reports each epoch in one line, and the progress of a long one while it runs."""
 
     def __init__(self, monitor: str, progress: ProgressReporter) -> None:
         super().__init__()

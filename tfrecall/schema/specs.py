@@ -1,6 +1,7 @@
 """What specifications have in common: refusals in plain words."""
 
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -72,4 +73,7 @@ def _config_error(cls: type | str, error: ValidationError) -> ConfigError:
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return ConfigError(reason)
-    return ConfigError(f"{where}: {reason}. Received: {problem['input']!r}.")
+    options = re.findall("'([^']*)'", problem.get("ctx", {}).get("expected", ""))
+    return ConfigError(
+        f"{where}: {reason}. Received: {problem['input']!r}.{nearest(str(problem['input']), options)}"
+    )

@@ -3,9 +3,9 @@
 import importlib.metadata
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema.targets import HistoriesConfig
+from tfrecall.schema.training import TrainingConfig
 from tfrecall.training.checkpoints import CheckpointFile, Checkpoints
 from tfrecall.training.inputs.examples import TrainingExamples, validation_examples
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
@@ -25,14 +26,15 @@ from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
 from tfrecall.training.ranking_metric import RankingMetrics
 
-MONITOR = "factorized_top_k/top_100_categorical_accuracy"
+# The metric to stop by of tasks that name none.
+MONITOR = TrainingConfig.monitor
 # Rows of a validation batch, and at most so many scores: a quarter of a gigabyte.
 VALIDATION_ROWS, VALIDATION_SCORES = 4096, 2**26
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a fit.
+    """Result of a fit.
 
     Attributes:
         history: for each metric its value after each epoch, as Keras' `History`; of the metrics that
@@ -55,30 +57,21 @@ def fit(
     model: TwoTower | Ranker,
     train: Interactions,
     validation: Interactions | None = None,
+    training: TrainingConfig | None = None,
     *,
-    optimizer: str | keras.optimizers.Optimizer = "adagrad",
-    learning_rate: float = 0.1,
-    schedule: str = "constant",
-    warmup_steps: int = 0,
-    clip_norm: float | None = None,
-    mixed_precision: bool = False,
-    batch_size: int = 2048,
-    epochs: int = 20,
-    monitor: str | None = None,
-    patience: int | None = 3,
-    validate_every: int = 1,
-    seed: int = 42,
+    optimizer: str | keras.optimizers.Optimizer | None = None,
     histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
-    checkpoints: Checkpoints | str | Path | None = None,
     seen: Interactions | None = None,
+    checkpoints: Checkpoints | str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: ProgressReporter | None = None,
     verbose: int | str = "auto",
+    **settings: Any,
 ) -> Fitted:
-    """Adapts the model to the training rows if it was not, then trains it.
+    """Adapts the model to the training rows if it has not seen data, then trains it.
 
     The rows are encoded once, before the first epoch. With validation rows, training stops after
-    `patience` looks without improvement, and the best weights are restored. The same seed gives the
+    `patience` validations without improvement, and the best weights are restored. The same seed gives the
     same weights on the same machine, if the model is new; also when the training was interrupted and
     went on from a checkpoint.
 
@@ -86,94 +79,127 @@ def fit(
         model: the model; its weights are where training starts.
         train: rows to learn from.
         validation: rows to stop by, never the test rows.
-        optimizer: a name from `OPTIMIZERS`, or an optimizer of Keras 2, which has its own rate and its
-            own clipping.
-        learning_rate: for an optimizer given by name.
-        schedule: how the rate goes on after the warm-up; see `WarmUpDecay`.
-        warmup_steps: steps over which the rate rises.
-        clip_norm: the longest gradient of a step, over all weights.
-        mixed_precision: whether training steps compute in bfloat16; wants a new model.
-        batch_size: rows a step.
-        epochs: at most.
-        monitor: the validation metric that decides, without `val_`; higher is better unless it is the
-            loss or an error. A metric of Keras' validation or, of a retrieval model, a figure of the final
-            table: `seen_removed/hit_rate@50`, see `RankingMetrics`. None for `MONITOR`,
-            with a ranker for the first metric of its task.
-        patience: validated epochs without improvement to wait for; None trains all epochs and keeps the
-            last weights.
-        validate_every: epochs between two validations.
-        seed: of initial weights, shuffling and dropout.
+        training: the settings of the training, with their defaults (`tfrecall.config.run.TrainingConfig`).
+        optimizer: a name (`adagrad`, `adam`, `sgd`), or an optimizer of Keras 2, which has its own rate
+            and its own clipping.
         histories: for a model with histories, which events are targets and in which form they come.
+        seen: for a model with histories, the events before the validation rows; `train` if None.
         checkpoints: where to keep checkpoints, and to go on from if there is one of this training. A
-            directory given by its path is emptied when the fit is done; a `Checkpoints` is left to who
-            made it.
-        seen: for a model with histories, what users had before the validation rows; `train` if None.
-        callbacks: further callbacks of Keras. What they keep for themselves is in no checkpoint.
-        progress: receives a note for each rule that leaves events out of the targets, with their
-            number, and how far mining negatives has come; without it the logger "tfrecall" does.
+            directory given by its path is emptied when the fit is done; a `Checkpoints` is left to its
+            owner.
+        callbacks: further callbacks of Keras. Their own state is in no checkpoint.
+        progress: receives a note for each rule that leaves events out of the targets, and how far mining
+            negatives has come; without it the logger "tfrecall" does.
         verbose: as in `keras.Model.fit`.
+        settings: single settings of `TrainingConfig` by name, in the place of those of `training`:
+            `learning_rate=0.1`, `schedule="constant"`, `warmup_steps=0`, `clip_norm=None`,
+            `mixed_precision=False`, `batch_size=2048`, `epochs=20`, `patience=3`, `validate_every=1`,
+            `checkpoint_seconds=30`, `seed=42`, and `monitor`, by default the hits among the 100 best or,
+            of a ranker, the first metric of its task.
+
+    Returns:
+        History, best epoch and speed of the training.
 
     Raises:
-        ConfigError: if the optimizer or the metric does not exist.
+        ConfigError: if there is no such setting, optimizer or metric, or a value is out of range.
+        DataError: if the rows cannot be learned from.
         CheckpointError: if there is a checkpoint of another training.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 2)], candidate=[tr.Categorical("item_id", 2)])
+    >>> tr.fit(tr.TwoTower(schema, layer_sizes=[]), log, epochs=2, verbose=0).epochs
+    2
     """
     progress = progress or LogProgress()
+    training = _settings(model, training, optimizer, settings)
     seen = train if seen is None else seen
-    monitor = str(monitor or getattr(model.task, "monitor", MONITOR))
+    metrics = _ranking_metrics(training.monitor, validation, seen)
     model.check_rows(train, "training rows", learned=True)
-    judges = []
     if validation is not None:
         model.check_rows(validation, "validation rows", learned=False)
-        if RankingMetrics.is_meant(monitor):
-            judges.append(RankingMetrics(monitor, validation, seen))
-    seed_everything(seed)
+    seed_everything(training.seed)
     if not model.is_adapted:
         model.adapt(train)
-    material = TrainingExamples(
-        model, train, batch_size, histories=histories, seed=seed, progress=progress
+    examples = TrainingExamples(
+        model, train, training.batch_size, histories=histories, seed=training.seed, progress=progress
     )
-    for text in material.notes:
+    for text in examples.notes:
         progress.note(text)
-    steps = material.steps * epochs
-    rate = _rate(optimizer, learning_rate, schedule, warmup_steps, clip_norm, steps)
-    if isinstance(optimizer, str):
-        optimizer = make_optimizer(optimizer, rate, clip_norm)
-    model.compile(optimizer=optimizer)
+    model.compile(optimizer=_optimizer(optimizer, training, examples.steps * training.epochs))
     state = Progress()
-    best = BestWeights(f"val_{monitor}", patience if validation is not None else None, state)
-    settings = (batch_size, epochs, monitor, patience, validate_every, seed, mixed_precision, histories)
+    patience = None if validation is None else training.patience
+    best = BestWeights(f"val_{training.monitor}", patience, state)
     with ExitStack() as scope:
-        if mixed_precision:
+        if training.mixed_precision:
             scope.enter_context(bfloat16_steps(model))
-        kept = _opened(
-            checkpoints, scope, progress, lambda: _identity(model, train, validation, seen, settings)
-        )
+        kept = _opened(checkpoints, training, progress, scope)
+        if kept is not None and kept.belongs_to is None:
+            kept.belongs_to = _identity(model, train, validation, seen, training, histories)
         recorder = Recorder(state, best, kept)
-        found = _found(kept)
-        done = found.header["progress"]["epochs"] if found else 0
-        batches = material.batches(done)
-        if found:
-            restore(found, model, batches, state, best)
+        checkpoint = _checkpoint_of_phase(kept)
+        done = checkpoint.header["progress"]["epochs"] if checkpoint else 0
+        batches = examples.batches(done)
+        if checkpoint:
+            restore(checkpoint, model, batches, state, best)
         model.fit(
             batches,
             validation_data=None
             if validation is None
             else validation_examples(model, validation, seen, _rows_at_once(model)),
-            validation_freq=validate_every,
-            initial_epoch=epochs if state.stopped else state.epochs,
-            epochs=epochs,
-            callbacks=[EpochClock(state), *judges, best, *callbacks, recorder],
+            validation_freq=training.validate_every,
+            initial_epoch=training.epochs if state.stopped else state.epochs,
+            epochs=training.epochs,
+            callbacks=[EpochClock(state), *metrics, best, *callbacks, recorder],
             verbose=verbose,
         )
         if kept and kept is not checkpoints:
             kept.discard()
-    times = state.epoch_seconds
+    return _fitted(state, recorder.seconds, len(examples))
+
+
+def _settings(
+    model: TwoTower | Ranker,
+    training: TrainingConfig | None,
+    optimizer: str | keras.optimizers.Optimizer | None,
+    settings: dict[str, Any],
+) -> TrainingConfig:
+    """The settings of a training, with those named one by one in front."""
+    if "refit" in settings:
+        raise ConfigError(
+            "`fit` trains once; `refit` is a setting of `tfrecall run`. Fit a new model on all rows, for "
+            f"the best number of epochs. Received: refit={settings['refit']!r}."
+        )
+    if training is None:
+        training = TrainingConfig(monitor=getattr(model.task, "monitor", MONITOR))
+    # Sizes that were computed are often numbers of NumPy.
+    given = {name: v.item() if isinstance(v, np.generic) else v for name, v in settings.items()}
+    if given.get("monitor", "") is None:
+        del given["monitor"]
+    if isinstance(optimizer, str):
+        given["optimizer"] = optimizer
+    return replace(training, **given)
+
+
+def _ranking_metrics(
+    monitor: str, validation: Interactions | None, seen: Interactions
+) -> list[RankingMetrics]:
+    if validation is None or not RankingMetrics.is_meant(monitor):
+        return []
+    return [RankingMetrics(monitor, validation, seen)]
+
+
+def _fitted(progress: Progress, seconds: float, examples: int) -> Fitted:
+    times = progress.epoch_seconds
     return Fitted(
-        history=state.history,
-        epochs=state.epochs,
-        best_epoch=state.best_epoch or state.epochs,
-        seconds=recorder.seconds,
-        examples_per_second=len(material) / float(np.median(times[1:] or times)),
+        history=progress.history,
+        epochs=progress.epochs,
+        best_epoch=progress.best_epoch or progress.epochs,
+        seconds=seconds,
+        # The first epoch traces the graph.
+        examples_per_second=examples / float(np.median(times[1:] or times)),
     )
 
 
@@ -183,49 +209,46 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def _rate(
-    optimizer: str | keras.optimizers.Optimizer,
-    learning_rate: float,
-    schedule: str,
-    warmup_steps: int,
-    clip_norm: float | None,
-    steps: int,
-) -> float | WarmUpDecay:
-    is_plain = schedule == "constant" and not warmup_steps
-    if not isinstance(optimizer, str) and not (is_plain and clip_norm is None):
-        raise ConfigError(
-            "`schedule`, `warmup_steps` and `clip_norm` are for an optimizer given by name. Received the "
-            f"object {type(optimizer).__name__}: set them there, or pass its name."
-        )
-    return learning_rate if is_plain else WarmUpDecay(learning_rate, schedule, warmup_steps, steps)
+def _optimizer(
+    optimizer: str | keras.optimizers.Optimizer | None, training: TrainingConfig, steps: int
+) -> keras.optimizers.Optimizer:
+    is_constant = training.schedule == "constant" and not training.warmup_steps
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        if not is_constant or training.clip_norm is not None:
+            raise ConfigError(
+                "`schedule`, `warmup_steps` and `clip_norm` are for an optimizer given by name. Received "
+                f"the object {type(optimizer).__name__}: set them there, or pass its name."
+            )
+        return optimizer
+    rate = training.learning_rate
+    if not is_constant:
+        rate = WarmUpDecay(rate, training.schedule, training.warmup_steps, steps)
+    return make_optimizer(training.optimizer, rate, training.clip_norm)
 
 
 def _opened(
     checkpoints: Checkpoints | str | Path | None,
-    scope: ExitStack,
+    training: TrainingConfig,
     progress: ProgressReporter,
-    identity: Callable[[], dict[str, Any]],
+    scope: ExitStack,
 ) -> Checkpoints | None:
-    if checkpoints is None:
-        return None
-    if not isinstance(checkpoints, Checkpoints):
-        checkpoints = scope.enter_context(Checkpoints(checkpoints, progress=progress))
-    if checkpoints.belongs_to is None:
-        checkpoints.belongs_to = identity()
-    return checkpoints
+    if checkpoints is None or isinstance(checkpoints, Checkpoints):
+        return checkpoints
+    seconds = training.checkpoint_seconds
+    return scope.enter_context(Checkpoints(checkpoints, seconds=seconds, progress=progress))
 
 
-def _found(kept: Checkpoints | None) -> CheckpointFile | None:
+def _checkpoint_of_phase(kept: Checkpoints | None) -> CheckpointFile | None:
     """The checkpoint to go on from, if there is one of this phase."""
-    found = kept.last() if kept else None
-    if kept is None or found is None or found.header["phase"] != kept.phase:
+    last = kept.last() if kept else None
+    if kept is None or last is None or last.header["phase"] != kept.phase:
         return None
-    done, epochs = found.header["progress"]["epochs"], found.header["epochs"]
-    moment = found.header["written_at"][11:19]
+    done, epochs = last.header["progress"]["epochs"], last.header["epochs"]
+    moment = last.header["written_at"][11:19]
     kept.progress.note(
         f"Resuming after epoch {done} of {epochs} ({kept.phase}), checkpoint of {moment}."
     )
-    return found
+    return last
 
 
 def _rows_at_once(model: TwoTower | Ranker) -> int:
@@ -243,22 +266,16 @@ def _identity(
     train: Interactions,
     validation: Interactions | None,
     seen: Interactions,
-    settings: tuple[Any, ...],
+    training: TrainingConfig,
+    histories: HistoriesConfig,
 ) -> dict[str, Any]:
-    """What decides about the result of a fit."""
-    names = (
-        "batch_size",
-        "epochs",
-        "monitor",
-        "patience",
-        "validate_every",
-        "seed",
-        "mixed_precision",
-        "histories",
-    )
+    """Everything that decides about the result of a fit, for its checkpoints."""
+    # How often checkpoints are written changes no weight, and `refit` is not for `fit`.
+    settings = asdict(replace(training, refit=False, checkpoint_seconds=0.0))
     optimizer = {"type": type(model.optimizer).__name__, **model.optimizer.get_config()}
     return {
-        **dict(zip(names, (*settings[:-1], vars(settings[-1])), strict=True)),
+        **settings,
+        "histories": asdict(histories),
         # Numbers of NumPy, which JSON does not know.
         "optimizer": json.loads(json.dumps(optimizer, default=float)),
         "model": model.get_config(),

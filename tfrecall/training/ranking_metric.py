@@ -53,10 +53,7 @@ class RankingMetrics(keras.callbacks.Callback):
             logs[f"val_{self.monitor}"] = self._value(self.model)
 
     def _value(self, model: TwoTower) -> float:
-        log, model.interactions = model.interactions, self.seen
-        try:
-            ranking = rank(model.towers_retriever(), self.validation, seen=self.seen, ks=(self._k,))
-        finally:
-            model.interactions = log
+        retriever = model.towers_retriever(self.seen)
+        ranking = rank(retriever, self.validation, seen=self.seen, ks=(self._k,))
         ranks = ranking.removed if self._rule == "removed" else ranking.kept
         return float(self._metric(ranks.rows, self._k).mean())

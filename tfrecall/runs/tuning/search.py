@@ -21,7 +21,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.evaluation.metrics import is_lower_better
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.runs.preparation import Prepared, prepare
-from tfrecall.runs.train import train, train_ranker
+from tfrecall.runs.train import train
 from tfrecall.runs.tuning.space import Space, default_space
 from tfrecall.runs.tuning.study import Study
 
@@ -180,8 +180,7 @@ def _equal(kept: Study, params: Mapping[str, Any]) -> FrozenTrial | None:
 def _fitted_value(config: RunConfig, parts: Prepared, trial: optuna.Trial) -> float:
     keras.backend.clear_session()
     config = replace(config, training=replace(config.training, refit=False))
-    learn: Any = train_ranker if config.ranks else train
-    _, fitted = learn(config, parts, ProgressReporter(), _Watch(config, trial))
+    _, fitted = train(config, parts, ProgressReporter(), _Watch(config, trial))
     monitor = config.training.monitor
     values = fitted.history.get(f"val_{monitor}", [])
     if not values:
