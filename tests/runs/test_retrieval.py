@@ -118,14 +118,14 @@ def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch
     monkeypatch.setattr(
         job,
         "fit",
-        lambda model, rows, validation=None, **settings: (
+        lambda model, rows, validation, training, **settings: (
             fits.append(
                 (
                     model,
                     len(rows),
                     validation is not None,
-                    settings["epochs"],
-                    settings["warmup_steps"],
+                    training.epochs,
+                    training.warmup_steps,
                 )
             )
             or job.Fitted({}, 1, 7, 2.0, 10.0)
@@ -177,7 +177,7 @@ def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(his
     # What the testers had is there when they are asked, though they are unknown to the towers.
     assert model.interactions is prepared.known
     assert set(model.query_tower.features[0].state) == set(prepared.trainable.log["user_id"])
-    assert model._past(prepared.test.queries, SCHEMA.histories)["history"].any(axis=1).all()
+    assert model.raw_queries(prepared.test.queries)["history"].any(axis=1).all()
     disliked = (prepared.trainable.log["rating"] < 3).sum()
     assert f"{disliked:,} events are not rated 3 or higher (min_rating)" in progress.notes
 
