@@ -114,7 +114,7 @@ GROUPS = {
     "training": Group(
         "Training",
         "Fitting with early stopping, checkpoints and equal results for equal seeds.",
-        ("fit", "TrainingExamples", "validation_examples", "ProgressReporter"),
+        ("fit", "warm_start", "TrainingExamples", "validation_examples", "ProgressReporter"),
     ),
     "data": Group(
         "Data",
