@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tfrecall.cli import app
-from tfrecall.cli.options import data_overrides, guarded
+from tfrecall.cli.options import data_settings, guarded
 from tfrecall.errors import FetchError
 
 COMMANDS = [
@@ -82,8 +82,8 @@ def test_a_recipe_is_shown_as_it_can_be_saved(tmp_path):
 
 
 def test_fetching_tells_where_from_and_where_to(monkeypatch, tmp_path):
-    def fetch(name, cache, timeout, report):
-        report(f"Asking nobody for {name} [in {timeout:g} s]")
+    def fetch(name, cache, timeout, progress):
+        progress.note(f"Asking nobody for {name} [in {timeout:g} s]")
         return cache / name
 
     monkeypatch.setattr("tfrecall.data.datasets.fetch.fetch", fetch)
@@ -125,7 +125,7 @@ def test_a_movielens_folder_is_told_by_its_files(tmp_path, files, settings):
     folder.mkdir()
     for file in files:
         (folder / file).touch()
-    data = load_config("two_tower_ml100k", data_overrides(folder)).data
+    data = load_config("two_tower_ml100k", data=data_settings(folder)).data
     wanted = {key: value.replace("FOLDER", str(folder)) for key, value in settings.items()}
     assert {key: getattr(data, key) for key in wanted} == wanted
 

@@ -20,7 +20,7 @@ from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.evaluation import evaluate, user_lists
 from tfrecall.evaluation.comparison import compare
 from tfrecall.report import comparison_page
-from tfrecall.runs.same_rows import same_rows
+from tfrecall.runs.comparable import comparable
 
 
 def a_release(item_ids, seed, **manifest):
@@ -270,7 +270,7 @@ def releases_of(*configs):
 def test_equal_data_and_split_give_the_rows_of_the_first(log_file):
     made = releases_of(a_config(log_file), a_config(log_file, model={"layer_sizes": [3]}))
     progress = RecordedProgress()
-    prepared, config = same_rows(made, progress=progress)
+    prepared, config = comparable(made, progress=progress)
     assert len(prepared.test) == 180
     assert config.recipe == "r"
     assert not any("not the data" in text for text in progress.notes)
@@ -281,7 +281,7 @@ def test_other_training_rows_are_refused_by_the_setting(log_file):
     with pytest.raises(
         ReleaseError, match=r"did not learn from the same data: split\.seed is 42 in a and 7 in b"
     ):
-        same_rows(made)
+        comparable(made)
 
 
 def test_other_files_of_the_same_name_are_told(log_file, tiny_log):
@@ -289,7 +289,7 @@ def test_other_files_of_the_same_name_are_told(log_file, tiny_log):
     tiny_log.log[:-5].write_csv(log_file)
     after = releases_of(a_config(log_file), a_config(log_file))["b"]
     with pytest.raises(ReleaseError, match=r"train_rows 720 against 716"):
-        same_rows({"a": before, "b": after})
+        comparable({"a": before, "b": after})
 
 
 def test_other_test_rows_after_the_same_training_rows_are_refused(log_file, tiny_log):
@@ -304,7 +304,7 @@ def test_other_test_rows_after_the_same_training_rows_are_refused(log_file, tiny
         a_config(log_file, split=split), a_config(log_file, split={**split, "known_items": True})
     )
     with pytest.raises(ReleaseError) as refused:
-        same_rows(made)
+        comparable(made)
     told = str(refused.value)
     assert "not judged by the same test rows: split.known_items is False in a and True in b" in told
     assert f"gives {after.height} and {old} test rows, {old} of the first also among" in told
@@ -314,10 +314,10 @@ def test_moved_files_are_named_and_changed_ones_are_said(log_file, tiny_log, tmp
     made = releases_of(a_config(log_file), a_config(log_file))
     moved = log_file.rename(tmp_path / "moved.csv")
     progress = RecordedProgress()
-    prepared, _ = same_rows(made, {"source": str(moved)}, progress)
+    prepared, _ = comparable(made, {"source": str(moved)}, progress)
     assert len(prepared.test) == 180
     tiny_log.log[5:].write_csv(moved)
-    same_rows(made, {"source": str(moved)}, progress)
+    comparable(made, {"source": str(moved)}, progress)
     assert progress.notes[-1].startswith("These are not the data of the runs")
 
 
@@ -326,9 +326,9 @@ def test_a_release_without_a_configuration_is_named(log_file):
     fingerprint = made["b"].manifest["data"].pop("fingerprint")
     del made["b"].manifest["config"]
     with pytest.raises(ReleaseError, match=r"b was exported without a configuration, so its test rows"):
-        same_rows(made)
+        comparable(made)
     made["b"].manifest["data"]["fingerprint"] = fingerprint  # it learned from the same rows after all
-    prepared, config = same_rows({"b": made["b"], "a": made["a"]})
+    prepared, config = comparable({"b": made["b"], "a": made["a"]})
     assert (len(prepared.test), config.recipe) == (180, "r")
 
 

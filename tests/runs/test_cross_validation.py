@@ -141,11 +141,13 @@ def test_the_command_shows_each_fold_beside_the_baselines(tmp_path, scripted):
 
 
 def test_many_folds_are_shown_by_mean_and_spread():
-    from tfrecall.cli.cross_validate import _rows
+
+    from tfrecall.cli.tables import fold_table
 
     values = [float(i) for i in range(6)]
     found = CrossValidation("r", 1, [1] * 6, [1] * 6, None, ["rmse"], {"r": {"rmse": values}})
-    assert list(_rows(found.to_dict(), "rmse")[0]) == ["model", "mean", "spread"]
+    table = fold_table(found.to_dict(), "rmse")
+    assert [column.header for column in table.columns] == ["model", "mean", "spread"]
 
 
 def test_what_folds_would_break_is_refused(tmp_path):

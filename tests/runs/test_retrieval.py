@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.runs import write_files
 from tests.progress import RecordedProgress
-from tfrecall.cli.example import example_of
+from tfrecall.cli.outcome import example_of
 from tfrecall.config.recipes import load_config
 from tfrecall.config.run import RunConfig
 from tfrecall.data import synthetic
@@ -241,7 +241,7 @@ def test_the_example_is_the_user_of_the_first_test_row(tiny_release, tiny_log):
     mine = tiny_log.log.filter(pl.col("user_id") == example.user_id)
     assert example.user_id == tiny_log.log["user_id"][5]
     assert example.order == "latest"
-    assert [row["item_id"] for row in example.had] == mine.sort(
+    assert [row["item_id"] for row in example.history] == mine.sort(
         "timestamp", descending=True, maintain_order=True
     )["item_id"][:10].to_list()
     assert len(example.recommended) == 10
@@ -249,7 +249,7 @@ def test_the_example_is_the_user_of_the_first_test_row(tiny_release, tiny_log):
     rated = replace(tiny_log, log=tiny_log.log.with_columns(rating=pl.int_range(pl.len()) % 5 * 1.0))
     prepared.known = rated
     example = example_of(outcome)
-    ratings = [row["rating"] for row in example.had]
+    ratings = [row["rating"] for row in example.history]
     assert example.order == "best liked"
     assert ratings == sorted(ratings, reverse=True)
 

@@ -6,12 +6,13 @@ from tfrecall.cli import run, tune, cross_validate, evaluate, compare  # noqa: F
 from tfrecall.cli import release, pipeline, rank, data, recipes  # noqa: F401
 # isort: on
 
-from tfrecall.cli.options import app, data_app, recipes_app
+from tfrecall.cli.options import app, data_app, recipes_app, standard_output
 
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")
 
 
 def main() -> None:
-    """The entry point of the `tfrecall` command."""
-    app()
+    """Entry point of the `tfrecall` command."""
+    with standard_output():  # also of `--help`
+        app()

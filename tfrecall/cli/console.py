@@ -1,53 +1,95 @@
-"""What the command line shows: steps and tables on standard error, answers on standard output."""
+"""Output of the commands: steps and notes on standard error, answers on standard output.
+
+Ids, titles and messages of data reach a terminal only through the consoles here, which show control
+characters escaped and interpret no markup.
+"""
 
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from tfrecall.cli.options import standard_output
 from tfrecall.core.progress import ProgressReporter
-from tfrecall.evaluation.summary import headline
 
-# Titles and messages are shown as they are: "[rec]" is a film, not markup.
-stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
-stdout = Console(highlight=False, markup=False, emoji=False)
+# C0 and C1 controls but newline and tab (colours, cursor, titles and links of terminals), marks and
+# overrides of writing direction, invisible signs, surrogates, tags. Joiners (U+200C, U+200D) stay: words
+# of Persian and families of emoji are written with them.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+# A step without a note for so long shows how far it has come.
+SECONDS_BETWEEN_COUNTS = 5.0
 
-# A step that says nothing for so long says how far it has come.
-SECONDS_BETWEEN_REPORTS = 5.0
+
+def visible(text: str) -> str:
+    r"""Escape characters that a terminal obeys or hides; newlines and tabs stay.
+
+    >>> print(visible("\x1b[31mred\x1b[0m \u202etxt.exe"))
+    \x1b[31mred\x1b[0m \u202etxt.exe
+    """
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(value: object) -> str:
+    r"""Text of a value for a table or its title, where newlines and tabs are escaped as well.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return visible(str(value)).replace("\n", r"\n").replace("\t", r"\t")
+
+
+class _VisibleConsole(Console):
+    """A console that escapes every text, cells and titles of tables included."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        return super().render_str(visible(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        raise  # to `standard_output`, which knows the exit status
+
+
+# "[rec]" is a film, not markup.
+stderr = _VisibleConsole(stderr=True, highlight=False, markup=False, emoji=False)
+stdout = _VisibleConsole(highlight=False, markup=False, emoji=False)
 
 
 class Narrator(ProgressReporter):
     """Prints steps, notes and, every few seconds, counts on standard error."""
 
     def __init__(self) -> None:
-        self._last_word = time.perf_counter()
+        self._last_output = time.perf_counter()
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        started = self._last_word = time.perf_counter()
+        started = self._last_output = time.perf_counter()
         stderr.print(f"{title} ...", style="bold")
         yield
         stderr.print(f"  done in {time.perf_counter() - started:.1f} s")
 
     def note(self, text: str) -> None:
-        self._last_word = time.perf_counter()
+        self._last_output = time.perf_counter()
         stderr.print(f"  {text}", soft_wrap=True)
 
     def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
-        if time.perf_counter() - self._last_word > SECONDS_BETWEEN_REPORTS:
+        if time.perf_counter() - self._last_output > SECONDS_BETWEEN_COUNTS:
             self.note(f"{title}: {done:,}{f' of {total:,}' if total else ''} {unit}")
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without the notes about CUDA and CPU features that it prints then.
+    """Import TensorFlow without the notes about CUDA and CPU features that it prints then.
 
-    They are written by C++ before any log level counts, so standard error itself is put aside.
+    C++ writes them before any log level counts, so standard error itself is put aside.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -63,68 +105,10 @@ def import_tensorflow() -> None:
 
 
 def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
-    """Prints an answer: as one JSON object, or as tables for people."""
-    if as_json:
-        print(json.dumps(answer, default=str))  # dates of item tables
-        return
-    for table in tables:
-        stdout.print(table, soft_wrap=isinstance(table, str))  # paths stay in one piece
-
-
-def metric_table(metrics: dict[str, Any]) -> Table:
-    """The model beside its baselines, seen items removed and kept, the rule that leads first."""
-    names = headline(metrics["test"]["seen_kept"], of_users=False)
-    table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
-    table.add_column("model", overflow="fold")
-    table.add_column("seen")
-    for name in names:
-        table.add_column(_heading(name), justify="right")
-    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
-    leading = metrics.get("leading", "seen_removed")
-    for rule in sorted(("seen_removed", "seen_kept"), key=lambda rule: rule != leading):
-        for i, (model, rules) in enumerate(models.items()):
-            cells = [f"{rules[rule][name]:.3f}" for name in names]
-            last = i == len(models) - 1
-            style = "bold" if i == 0 else ""
-            table.add_row(model, rule.removeprefix("seen_"), *cells, style=style, end_section=last)
-    return table
-
-
-def ranking_table(metrics: dict[str, Any]) -> Table:
-    """A ranker beside its baselines."""
-    table = Table(title=f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
-    table.add_column("model")
-    for name in metrics["test"]:
-        table.add_column(name, justify="right")
-    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
-    for i, (model, figures) in enumerate(models.items()):
-        cells = [f"{value:.4f}" for value in figures.values()]
-        table.add_row(model, *cells, style="bold" if i == 0 else "")
-    return table
-
-
-def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """Items with their scores and columns."""
-    table = Table(title=title, title_justify="left")
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    for column in columns:
-        justify: Any = "right" if column == "score" else "left"
-        table.add_column(
-            _heading(column), justify=justify, overflow="fold"
-        )  # names cut short are alike
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
-    return table
-
-
-def _heading(name: str) -> str:
-    """A metric on two lines, so that a table of several fits 80 columns."""
-    return name.replace("@", "\n@")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
+    """Print an answer on standard output: one JSON object, or tables and sentences."""
+    with standard_output():
+        if as_json:
+            print(json.dumps(answer, default=str))  # dates of item tables
+            return
+        for table in tables:
+            stdout.print(table, soft_wrap=isinstance(table, str))  # paths stay in one piece

@@ -1,9 +1,16 @@
-"""What the commands have in common: the application, shared options, errors turned into exit codes."""
+"""Shared parts of the commands: the application, options, exit statuses.
 
+Exit statuses: 0 success, 1 an error that a message explains, 2 wrong usage, 130 interrupted, 141 the
+reader of the output went away, as in `tfrecall recommend ... | head -1`.
+"""
+
+import inspect
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +21,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import typer
 
 from tfrecall.errors import ConfigError, TfrecallError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+READER_GONE = 141  # 128 + SIGPIPE, likewise
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +39,7 @@ recipes_app = typer.Typer(
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, all else on standard error.")
 ]
+Recipe = Annotated[str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")]
 ReleasePath = Annotated[Path, typer.Argument(help="A release directory, as `tfrecall run` writes it.")]
 TopK = Annotated[int, typer.Option("-k", help="How many items.")]
 IndexName = Annotated[
@@ -37,62 +48,177 @@ IndexName = Annotated[
 Columns = Annotated[
     list[str] | None, typer.Option("--column", help="Column of the item table to show; repeatable.")
 ]
+Excluded = Annotated[
+    list[str] | None, typer.Option("--exclude", help="Item id not wanted; repeatable.")
+]
+KeepSeen = Annotated[
+    bool | None,
+    typer.Option(
+        help="Whether lists may hold what the user had; by default as the run found in the log."
+    ),
+]
 LogOrFolder = Annotated[
     Path | None,
     typer.Option(help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."),
 ]
-UsersTable = Annotated[Path | None, typer.Option("--users", help="The user table.")]
-ItemsTable = Annotated[Path | None, typer.Option("--items", help="The item table.")]
-UserColumn = Annotated[str | None, typer.Option("--user-column", help="Its name in the files.")]
-ItemColumn = Annotated[str | None, typer.Option("--item-column", help="Its name in the files.")]
-TimestampColumn = Annotated[str | None, typer.Option("--timestamp-column", help="Its name in the log.")]
-RatingColumn = Annotated[str | None, typer.Option("--rating-column", help="Its name in the log.")]
+MovedLog = Annotated[
+    Path | None,
+    typer.Option("--data", help="The log or MovieLens folder, if not where the run found it."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, repeatable: training.epochs=2."),
 ]
 
 
+@dataclass(frozen=True)
+class LogTables:
+    """Tables and column names beside a log; None for each option that is not given."""
+
+    users: Annotated[Path | None, typer.Option("--users", help="The user table.")] = None
+    items: Annotated[Path | None, typer.Option("--items", help="The item table.")] = None
+    user_column: Annotated[str | None, typer.Option("--user-column", help="Its name in the files.")] = (
+        None
+    )
+    item_column: Annotated[str | None, typer.Option("--item-column", help="Its name in the files.")] = (
+        None
+    )
+    timestamp_column: Annotated[
+        str | None, typer.Option("--timestamp-column", help="Its name in the log.")
+    ] = None
+    rating_column: Annotated[
+        str | None, typer.Option("--rating-column", help="Its name in the log.")
+    ] = None
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """Columns by their names in `tfrecall`."""
+        return {
+            "user_id": self.user_column,
+            "item_id": self.item_column,
+            "timestamp": self.timestamp_column,
+            "rating": self.rating_column,
+        }
+
+
+NO_TABLES = LogTables()
+
+
+def with_tables(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `tables` of a command by the options of `LogTables`."""
+    options = [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=field.type
+        )
+        for field in fields(LogTables)
+    ]
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        is_tables = parameter.name == "tables"
+        parameters += options if is_tables else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        tables = LogTables(**{option.name: values.pop(option.name) for option in options})
+        command(tables=tables, **values)
+
+    # Typer reads the options from the signature and the annotations.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns the package's errors into `Error: ...` on standard error and exit status 1."""
+    """Turn the package's errors into `Error: ...` on standard error and an exit status."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
         except TfrecallError as error:
-            print(f"Error: {error}", file=sys.stderr)
+            _print_error(f"Error: {error}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            print("Interrupted. Releases are as they were.", file=sys.stderr)
-            raise typer.Exit(130) from error
+            _print_error("Interrupted. Releases are as they were.")
+            raise typer.Exit(INTERRUPTED) from error
+        except BrokenPipeError as error:  # of standard error: `show` minds standard output
+            raise typer.Exit(READER_GONE) from error
 
     return run
 
 
-def data_overrides(data: Path | None) -> list[str]:
-    """Settings for `--data`: a folder with MovieLens, or the path of a log."""
-    if data is None:
-        return []
+def _print_error(text: str) -> None:
+    from tfrecall.cli.console import stderr  # Rich, which `--help` alone does not need
+
+    stderr.print(text, soft_wrap=True)
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Turn a standard output that takes no more into an exit status, without a traceback.
+
+    Raises:
+        SystemExit: 141 if the reader has gone away, 1 if nothing can be written, such as on a full disk.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        _discard_output()
+        raise SystemExit(READER_GONE) from error
+    except OSError as error:
+        if error.filename is not None:  # of a file
+            raise
+        _discard_output()
+        print(f"Error: the output cannot be written: {error}.", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _discard_output() -> None:
+    """Point standard output to nowhere: Python flushes it at the end, and would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def data_settings(data: Path | None, tables: LogTables | None = None) -> dict[str, Any]:
+    """Settings of `[data]` for options; a MovieLens folder is recognized by its files.
+
+    Args:
+        data: value of `--data`.
+        tables: options beside it.
+    """
     from tfrecall.data.datasets.grouplens import size_of
 
-    if size := size_of(data):
-        return [f'data.source="movielens-{size}"', f"data.folder={quoted(data)}"]
-    return [f"data.source={quoted(data)}"]
+    settings: dict[str, Any] = {}
+    if data is not None:
+        settings["source"] = str(data)
+        if size := size_of(data):
+            settings.update(source=f"movielens-{size}", folder=str(data))
+    if tables is not None:
+        settings |= {k: str(value) for k, value in vars(tables).items() if value is not None}
+    return settings
 
 
-def column_overrides(columns: dict[str, Any]) -> list[str]:
-    """Settings for the options that name tables and columns; those not given are None."""
-    return [f"data.{name}={quoted(value)}" for name, value in columns.items() if value is not None]
+def check_writable(file: Path) -> None:
+    """Refuse a file that could not be written, before hours are spent on its content.
 
-
-def quoted(value: Any) -> str:
-    """A text of TOML, which unlike JSON has no pairs of surrogates."""
-    return json.dumps(str(value), ensure_ascii=False)
+    Raises:
+        ConfigError: if there is no such directory, or no permission.
+    """
+    place = file if file.exists() else file.parent
+    if not file.parent.is_dir() or not os.access(place, os.W_OK):
+        raise ConfigError(f"{file} cannot be written. Give --out a file in a folder that is there.")
 
 
 def json_features(text: str) -> dict[str, Any]:
-    """The features of a query that an option gives."""
+    """Parse the value of `--features`, a JSON object of query features.
+
+    Raises:
+        ConfigError: if it is none.
+    """
     try:
         values = json.loads(text)
     except ValueError as error:

@@ -1,17 +1,13 @@
 """`tfrecall pipeline`: a retriever and a ranker become one release."""
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tfrecall.cli.options import Json, app, guarded
 from tfrecall.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tfrecall.core.results import Recommendation
-    from tfrecall.release.retriever import Release
-    from tfrecall.release.rules import Boost
 
 
 @app.command()
@@ -42,10 +38,10 @@ def pipeline(
     """Join a retriever and a ranker into one release, which `recommend` asks like any other."""
     from tfrecall.cli.console import import_tensorflow, show
     from tfrecall.release import load
-    from tfrecall.release.rules import Rules
+    from tfrecall.release.rules import Boost, Rules
 
     caps = dict(_cap(text) for text in cap or [])
-    rules = Rules(diversity, caps, tuple(_boost(text) for text in boost or []))
+    rules = Rules(diversity, caps, tuple(Boost(**_boost(text)) for text in boost or []))
     stages = [load(path) for path in (retrieval, ranker)]
     import_tensorflow()
     from tfrecall.exporting.pipeline import Pipeline, export_pipeline
@@ -60,30 +56,11 @@ def pipeline(
         "pipeline": release.manifest["pipeline"],
         "round_trip": release.manifest["round_trip"],
     }
-    told = (
+    text = (
         f"{release.name} in {out}, version {release.version}: {release.n_candidates} of "
         f"{len(release.item_ids):,} items are ranked. Ask it with `tfrecall recommend {out} --user ID`."
     )
-    show(answer, as_json, told)
-
-
-def told_of_stages(release: "Release", answer: "Recommendation", k: int) -> list[str]:
-    """Of a pipeline: why a list is short, and what the stages did, if that was asked for."""
-    from tfrecall.core.results import StagedRecommendation
-    from tfrecall.release.pipeline import TwoStages
-
-    if not isinstance(release, TwoStages):
-        return []
-    told = []
-    if 0 < len(answer.item_ids) < k:
-        told.append(
-            f"{len(answer.item_ids)} of the {k} wanted: no other candidate of {release.n_candidates} is left."
-        )
-    if isinstance(answer, StagedRecommendation):
-        times = ", ".join(f"{name} {taken:.1f} ms" for name, taken in answer.milliseconds.items())
-        told.append(f"{len(answer.candidates)} candidates: {', '.join(answer.candidates)}.")
-        told.append(f"All queries together took: {times}.")
-    return told
+    show(answer, as_json, text)
 
 
 def _cap(text: str) -> tuple[str, int]:
@@ -93,14 +70,16 @@ def _cap(text: str) -> tuple[str, int]:
     return column, int(number)
 
 
-def _boost(text: str) -> "Boost":
-    from tfrecall.release.rules import Boost
-
+def _boost(text: str) -> dict[str, Any]:
+    """Arguments of `Boost` for COLUMN:VALUE=NUMBER."""
     what, _, number = text.rpartition("=")
     column, _, value = what.partition(":")
     try:
-        return Boost(float(number), column=column or None, values=(value,) if value else ())
-    except ValueError as error:  # also what `Boost` refuses
+        by = float(number)
+    except ValueError:
+        by = math.nan
+    if not (column and value and math.isfinite(by)):
         raise ConfigError(
             f"--boost takes COLUMN:VALUE=NUMBER, such as genres:Drama=0.2. Received: {text!r}."
-        ) from error
+        )
+    return {"by": by, "column": column, "values": (value,)}

@@ -22,8 +22,9 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Score items for a user by the release of a ranker, the best first."""
-    from tfrecall.cli.console import import_tensorflow, item_table, show
-    from tfrecall.cli.example import title_and_labels
+    from tfrecall.cli.answers import title_and_labels
+    from tfrecall.cli.console import import_tensorflow, show
+    from tfrecall.cli.tables import item_table
     from tfrecall.release import load
     from tfrecall.release.ranker import RankerRelease
 

@@ -7,15 +7,13 @@ from typing import Annotated
 import typer
 
 from tfrecall.cli.options import (
-    ItemColumn,
-    ItemsTable,
+    NO_TABLES,
     Json,
-    RatingColumn,
-    TimestampColumn,
-    UserColumn,
-    UsersTable,
+    LogTables,
     guarded,
     recipes_app,
+    standard_output,
+    with_tables,
 )
 from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ConfigError
@@ -25,7 +23,8 @@ from tfrecall.errors import ConfigError
 @guarded
 def recipes_list(as_json: Json = False) -> None:
     """Name the shipped recipes."""
-    from tfrecall.cli.console import item_table, show
+    from tfrecall.cli.console import show
+    from tfrecall.cli.tables import item_table
     from tfrecall.config.recipes import load_config, recipe_names
 
     rows = [{"recipe": n, "description": load_config(n).description.strip()} for n in recipe_names()]
@@ -41,19 +40,16 @@ def recipes_show(
     """Print a recipe, to save and edit."""
     from tfrecall.config.recipes import load_config, recipe_text
 
-    print(json.dumps(load_config(name).to_dict()) if as_json else recipe_text(name), end="")
+    with standard_output():  # as it is: it may go to a file
+        print(json.dumps(load_config(name).to_dict()) if as_json else recipe_text(name), end="")
 
 
 @recipes_app.command("init")
 @guarded
+@with_tables
 def recipes_init(
     log: Annotated[Path, typer.Argument(help="Your log: CSV, Parquet, JSON lines.")],
-    users: UsersTable = None,
-    items: ItemsTable = None,
-    user_column: UserColumn = None,
-    item_column: ItemColumn = None,
-    timestamp_column: TimestampColumn = None,
-    rating_column: RatingColumn = None,
+    tables: LogTables = NO_TABLES,
     out: Annotated[
         Path | None, typer.Option(help="The file to write; <log>.toml here by default.")
     ] = None,
@@ -64,15 +60,7 @@ def recipes_init(
     from tfrecall.cli.console import show, stderr
     from tfrecall.config.inference import propose
 
-    proposal = propose(
-        log,
-        users,
-        items,
-        user_id=user_column,
-        item_id=item_column,
-        timestamp=timestamp_column,
-        rating=rating_column,
-    )
+    proposal = propose(log, tables.users, tables.items, **tables.columns)
     path = out or Path(f"{proposal.name}.toml")
     config = proposal.config()  # what is written can be read
     for text in proposal.messages:

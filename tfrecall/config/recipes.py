@@ -50,7 +50,11 @@ def recipe_text(name: str) -> str:
     return (resources.files("tfrecall") / "recipes" / f"{name}.toml").read_text("utf-8")
 
 
-def load_config(recipe: str = "two_tower_ml100k", overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(
+    recipe: str = "two_tower_ml100k",
+    overrides: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+) -> RunConfig:
     """Reads a recipe by name or a TOML file by path.
 
     Args:
@@ -59,16 +63,21 @@ def load_config(recipe: str = "two_tower_ml100k", overrides: Sequence[str] = ())
             quotes around text may be left out, `none` without quotes is no value. A number counts in a
             list, `schema.query.0.column`; the number after the last one adds to it. A key with dots
             stands in quotes: `tune."training.epochs"={low=2, high=9}`.
+        data: values of `[data]` that replace those of the recipe, before the overrides.
 
     Raises:
         ConfigError: if there is no such recipe or file, or it says something that makes no sense.
     """
     name = Path(recipe).stem if recipe.endswith(".toml") else recipe
-    return config_from_text(_text(recipe), name, overrides, recipe)
+    return config_from_text(_text(recipe), name, overrides, recipe, data)
 
 
 def config_from_text(
-    text: str, name: str, overrides: Sequence[str] = (), where: str | None = None
+    text: str,
+    name: str,
+    overrides: Sequence[str] = (),
+    where: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """Reads the TOML of a recipe.
 
@@ -77,6 +86,7 @@ def config_from_text(
         name: of the recipe, if it does not say another.
         overrides: as for `load_config`.
         where: what messages call it; its name by default.
+        data: as for `load_config`.
 
     Raises:
         ConfigError: if it says something that makes no sense.
@@ -84,6 +94,8 @@ def config_from_text(
     where = where or name
     values = _parse(text, where)
     values.setdefault("recipe", name)
+    for key, value in (data or {}).items():
+        _put(values, ["data", key], value, f"data.{key}")
     for override in overrides:
         _override(values, override)
     return config_from_dict(values, where)

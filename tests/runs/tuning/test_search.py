@@ -307,14 +307,14 @@ def test_an_interrupted_search_says_how_to_go_on_and_writes_what_it_has(scripted
 
 
 def test_settings_head_the_table_by_their_last_word_unless_two_share_it():
-    from tfrecall.cli.tune import _headings
+    from tfrecall.cli.tables import short_names
 
-    assert _headings(["training.learning_rate", "schema.query.0.embedding_dim"]) == {
+    assert short_names(["training.learning_rate", "schema.query.0.embedding_dim"]) == {
         "training.learning_rate": "learning_rate",
         "schema.query.0.embedding_dim": "embedding_dim",
     }
     same = ["schema.query.0.embedding_dim", "schema.query.1.embedding_dim"]
-    assert list(_headings(same).values()) == same
+    assert list(short_names(same).values()) == same
 
 
 @pytest.mark.parametrize(

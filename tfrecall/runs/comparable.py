@@ -1,5 +1,6 @@
-"""The test rows that several releases have in common, or why they have not."""
+"""Check that releases are comparable: made from the same data and judged by the same test rows."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.fingerprint import fingerprint
 from tfrecall.errors import ReleaseError
+from tfrecall.release.manifest import documents
 from tfrecall.release.retriever import Release
 from tfrecall.runs.preparation import Prepared, prepare
 from tfrecall.schema.baselines import BASELINES
@@ -28,7 +30,7 @@ class _Judged:
     facts: dict[str, Any]
 
 
-def same_rows(
+def comparable(
     releases: dict[str, Release],
     data: dict[str, Any] | None = None,
     progress: ProgressReporter | None = None,
@@ -136,3 +138,14 @@ def _differences(first: _Judged, other: _Judged) -> Iterator[str]:
     for key in ("train_rows", "test_rows", "users", "items"):
         if first.facts.get(key) != other.facts.get(key):
             yield f"{key} {first.facts.get(key)} against {other.facts.get(key)}"
+
+
+def rule_of_run(release: Release) -> str:
+    """The rule that leads the figures of a release's run, `seen_removed` or `seen_kept`.
+
+    A release without a run, such as a saved baseline, leads with the rule of its answers.
+    """
+    try:
+        return json.loads(documents(release.root, release.manifest)["metrics.json"])["leading"]
+    except (ValueError, KeyError):
+        return "seen_removed" if release.exclude_seen else "seen_kept"

@@ -1,0 +1,85 @@
+"""Outcome of a run for people: metrics, and the user of the first test row as an example."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from rich.table import Table
+
+from tfrecall.cli.answers import item_rows, label_columns, title_and_labels
+from tfrecall.cli.tables import item_table, metric_table, ranking_table
+from tfrecall.runs.ranking import RankingOutcome
+from tfrecall.runs.retrieval import Outcome
+
+ROWS = 10
+
+
+@dataclass(frozen=True)
+class Example:
+    """Recommendations for one user beside the user's history.
+
+    Attributes:
+        user_id: the user.
+        history: items with columns.
+        order: what comes first in it: `best liked`, or `latest` without ratings.
+        recommended: items with scores and columns.
+    """
+
+    user_id: str
+    history: list[dict[str, Any]]
+    order: str
+    recommended: list[dict[str, Any]]
+
+
+def outcome_tables(outcome: Outcome | RankingOutcome) -> list[Table | str]:
+    """Metrics, an example, and the command that asks the release."""
+    if isinstance(outcome, RankingOutcome):
+        return _ranking_tables(outcome)
+    root, example = outcome.release.root, example_of(outcome)
+    return [
+        metric_table(outcome.metrics),
+        item_table(f"What user {example.user_id} had, {example.order} first", example.history),
+        item_table(f"Recommended to user {example.user_id}", example.recommended),
+        f"Release {outcome.release.version} in {root}. Ask it: tfrecall recommend {root} "
+        f"--user {example.user_id} -k 10",
+    ]
+
+
+def _ranking_tables(outcome: RankingOutcome) -> list[Table | str]:
+    root = outcome.release.root
+    user_id, rows = predictions_of(outcome)
+    items = ",".join(row["item_id"] for row in rows[:3])
+    return [
+        ranking_table(outcome.metrics),
+        item_table(f"Test rows of user {user_id}, the highest score first", rows),
+        f"Release {outcome.release.version} in {root}. Ask it: tfrecall rank {root} --user {user_id} "
+        f"--items {items}",
+    ]
+
+
+def example_of(outcome: Outcome) -> Example:
+    """Recommendations for the user of the first test row."""
+    user_id = outcome.prepared.test.log["user_id"][0]
+    release, known = outcome.release, outcome.prepared.known
+    columns = label_columns(release)
+    log = known.log.filter(pl.col("user_id") == user_id)
+    order = [name for name in ("rating", "timestamp") if name in log.columns]
+    liked = log.sort(order, descending=True, maintain_order=True)[:ROWS]
+    history = liked.join(known.items, on="item_id", how="left", maintain_order="left")
+    shown = ["item_id", *columns, *(["rating"] if "rating" in log.columns else [])]
+    k = min(ROWS, known.items.height)
+    (answer,) = release.recommend([user_id], k, columns=columns)
+    first = "best liked" if "rating" in log.columns else "latest"
+    return Example(user_id, history.select(shown).to_dicts(), first, item_rows(answer))
+
+
+def predictions_of(outcome: RankingOutcome) -> tuple[str, list[dict[str, Any]]]:
+    """The user of the first test row, and predictions and labels of the user's test rows."""
+    release, test = outcome.release, outcome.prepared.test
+    user_id, label = test.log["user_id"][0], release.manifest["label"]["column"]
+    scores = pl.Series("score", outcome.evaluation.predictions[outcome.evaluation.model])
+    columns = [column for column in title_and_labels(release) if column not in test.log.columns]
+    rows = test.log.with_columns(scores).filter(pl.col("user_id") == user_id)
+    rows = rows.sort("score", descending=True, maintain_order=True)[:ROWS]
+    shown = rows.join(test.items, on="item_id", how="left", maintain_order="left")
+    return user_id, shown.select("item_id", "score", label, *columns).to_dicts()

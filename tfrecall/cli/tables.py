@@ -1,0 +1,245 @@
+"""Tables of the commands, from the plain form of their answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from tfrecall.cli.console import one_line
+from tfrecall.data.inspection.description import Description
+from tfrecall.data.inspection.profiles import Profile
+from tfrecall.evaluation.metrics import is_lower_better
+from tfrecall.evaluation.summary import headline
+
+ITEMS_SHOWN = 5  # of the items that one model recommends and another does not
+TRIALS_SHOWN = 10
+FOLDS_SHOWN = 5  # fit 80 columns beside model, mean and spread
+_ITEM = ("item_id", "title", "users", "train_rows")
+
+
+def metric_table(metrics: dict[str, Any]) -> Table:
+    """Metrics of a model and its baselines under both rules, the leading rule first."""
+    names = headline(metrics["test"]["seen_kept"], of_users=False)
+    table = Table(title=_title_of(metrics))
+    table.add_column("model", overflow="fold")
+    table.add_column("seen")
+    for name in names:
+        table.add_column(_heading(name), justify="right")
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    leading = metrics.get("leading", "seen_removed")
+    for rule in _rules(leading):
+        for i, (model, rules) in enumerate(models.items()):
+            cells = [f"{rules[rule][name]:.3f}" for name in names]
+            last = i == len(models) - 1
+            style = "bold" if i == 0 else ""
+            table.add_row(
+                one_line(model), rule.removeprefix("seen_"), *cells, style=style, end_section=last
+            )
+    return table
+
+
+def ranking_table(metrics: dict[str, Any]) -> Table:
+    """Metrics of a ranker and its baselines."""
+    table = Table(title=_title_of(metrics))
+    table.add_column("model")
+    for name in metrics["test"]:
+        table.add_column(name, justify="right")
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    for i, (model, figures) in enumerate(models.items()):
+        cells = [f"{value:.4f}" for value in figures.values()]
+        table.add_row(one_line(model), *cells, style="bold" if i == 0 else "")
+    return table
+
+
+def _title_of(metrics: dict[str, Any]) -> str:
+    return one_line(f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
+
+
+def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """A table with the keys of the rows as columns, such as items with their scores."""
+    table = Table(title=one_line(title), title_justify="left")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for column in columns:
+        justify: Any = "right" if column == "score" else "left"
+        # Folded: names cut short are alike.
+        table.add_column(_heading(one_line(column)), justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    return table
+
+
+def _heading(name: str) -> str:
+    """A metric on two lines, so that a table of several fits 80 columns."""
+    return name.replace("@", "\n@")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(one_line, value))
+    return "" if value is None else one_line(value)
+
+
+def comparison_tables(comparison: dict[str, Any]) -> list[Table | str]:
+    """Metrics of all models, then for each other model its differences to the reference."""
+    title = f"{comparison['rows']:,} test rows of {comparison['users']:,} users"
+    tables: list[Table | str] = [item_table(title, _model_rows(comparison))]
+    for name, difference in comparison["differences"].items():
+        tables += _difference_tables(comparison, name, difference)
+    return tables
+
+
+def _model_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a model and rule, the leading rule first, baselines last."""
+    return [
+        {"model": name, "seen": rule.removeprefix("seen_")}
+        | {metric: figures[rule][metric] for metric in headline(figures[rule], of_users=False)}
+        for rule in _rules(comparison["leading"])
+        for name, figures in {**comparison["models"], **comparison["baselines"]}.items()
+    ]
+
+
+def _difference_tables(
+    comparison: dict[str, Any], name: str, difference: dict[str, Any]
+) -> list[Table | str]:
+    first = comparison["reference"]
+    tables: list[Table | str] = [
+        item_table(f"{name} less {first}", _interval_rows(comparison, difference)),
+        f"* excludes 0. Lists of {comparison['k']}: {difference['common']:.0%} of the items in common.",
+    ]
+    for kind, model, other in (("gained", name, first), ("lost", first, name)):
+        rows = [{key: item[key] for key in _ITEM} for item in difference[kind][:ITEMS_SHOWN]]
+        tables.append(item_table(f"Recommended by {model}, not by {other}: most users first", rows))
+    return tables
+
+
+def _interval_rows(comparison: dict[str, Any], difference: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a rule and metric: the difference and its interval."""
+    return [
+        {
+            "metric": metric,
+            "seen": rule.removeprefix("seen_"),
+            "difference": f"{interval['difference']:+.4f}{' *' if interval['excludes_zero'] else ''}",
+            "95 % interval": f"{interval['low']:+.4f} to {interval['high']:+.4f}",
+        }
+        for rule in _rules(comparison["leading"])
+        for metric in headline(difference["intervals"][rule])
+        for interval in [difference["intervals"][rule][metric]]
+    ]
+
+
+def _rules(leading: str) -> list[str]:
+    return sorted(("seen_removed", "seen_kept"), key=lambda rule: rule != leading)
+
+
+def description_tables(description: Description) -> list[Table | str]:
+    """Sizes, distributions and columns of a log, then sentences about it."""
+    tables: list[Table | str] = [
+        item_table(f"{description.name}: {description.rows:,} rows", _sizes(description)),
+        item_table("Distributions", _distributions(description)),
+        item_table("Columns", [_profile_row(profile) for profile in description.profiles]),
+    ]
+    sentences = {
+        "Guessed": description.guessed,
+        "Refused by a run": description.refused,
+        "Advice": description.advice,
+    }
+    for title, texts in sentences.items():
+        if texts:
+            tables.append("\n".join([f"{title}:", *(f"- {text}" for text in texts)]))
+    return tables
+
+
+def _sizes(description: Description) -> list[dict[str, Any]]:
+    rows = {
+        "rows with user and item": f"{description.usable_rows:,}",
+        "users": f"{description.users:,}",
+        "  with one event": f"{description.single_event_users:,}",
+        "items": f"{description.items:,}",
+        "density": f"{description.density:.3%}",
+        "repeat a pair of user and item": f"{description.repeated_share:.1%}",
+        "repeat a whole row": f"{description.exact_duplicates:,}",
+    }
+    if description.time:
+        rows["from"], rows["to"] = description.time["first"], description.time["last"]
+        rows["at the time of another event of the user"] = f"{description.equal_times:.1%}"
+    for table, lost in description.missing.items():
+        rows[f"{table} that the {table} table lacks"] = f"{lost['ids']:,} in {lost['events']:,} rows"
+        rows[f"{table} of the table without an event"] = f"{description.never_seen[table]:,}"
+    return [{"": name, "figure": value} for name, value in rows.items()]
+
+
+def _distributions(description: Description) -> list[dict[str, Any]]:
+    columns: dict[str, Any] = {
+        "events of a user": description.history_lengths,
+        "events of an item": description.popularity,
+        **({"rating": description.rating} if description.rating else {}),
+    }
+    figures = ["mean", "min", "p25", "median", "p75", "p90", "p99", "max"]
+    rows = [{"": one, **{c: f"{v[one]:,.4g}" for c, v in columns.items()}} for one in figures]
+    shares = {
+        "gini": "Gini coefficient",
+        "top_1_percent": "top 1 % has of all",
+        "top_10_percent": "top 10 % has of all",
+    }
+    return rows + [
+        {"": title, "events of an item": f"{description.popularity[one]:.2f}"}
+        for one, title in shares.items()
+    ]
+
+
+def _profile_row(profile: Profile) -> dict[str, Any]:
+    return {
+        "table": profile.table,
+        "column": profile.name,
+        "type": profile.dtype,
+        "nulls": f"{profile.nulls:,}",
+        "distinct": f"{profile.distinct:,}",
+        "": "empty" if profile.is_empty else "constant" if profile.is_constant else "",
+    }
+
+
+def trial_table(search: dict[str, Any]) -> Table:
+    """The best trials of a search, best first, then the number of pruned and failed ones."""
+    sign = 1 if is_lower_better(search["metric"]) else -1
+    done = [trial for trial in search["trials"] if trial["state"] == "complete"]
+    done.sort(key=lambda trial: sign * trial["value"])
+    headings = short_names(list(search["best"]["settings"]))
+    rows = [
+        {"trial": t["number"], "value": f"{t['value']:.4f}", "seconds": f"{t['seconds']:.1f}"}
+        | {heading: _short(t["settings"][path]) for path, heading in headings.items()}
+        for t in done[:TRIALS_SHOWN]
+    ]
+    for state in ("pruned", "failed"):
+        if count := sum(trial["state"] == state for trial in search["trials"]):
+            rows.append({"trial": f"{count} {state}"})
+    return item_table(f"The best trials by {search['metric']} on the validation rows", rows)
+
+
+def short_names(paths: list[str]) -> dict[str, str]:
+    """Last key of each path; the whole path where two end alike.
+
+    >>> short_names(["training.epochs", "model.dropout"])
+    {'training.epochs': 'epochs', 'model.dropout': 'dropout'}
+    """
+    last = {path: path.rpartition(".")[2] for path in paths}
+    words = list(last.values())
+    return {path: word if words.count(word) == 1 else path for path, word in last.items()}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def fold_table(validation: dict[str, Any], metric: str) -> Table:
+    """One metric of a cross-validation, a row a model; with many folds mean and spread alone."""
+    digits = 3 if validation["seen"] else 4  # errors of rankers have a digit more than shares
+    rows = []
+    for model, figures in validation["figures"].items():
+        summary = figures[metric]
+        folds = summary["folds"] if validation["folds"] <= FOLDS_SHOWN else []
+        cells = {f"{i + 1}": value for i, value in enumerate(folds)}
+        cells |= {"mean": summary["mean"], "spread": summary["spread"]}
+        rows.append({"model": model} | {name: f"{value:.{digits}f}" for name, value in cells.items()})
+    return item_table(metric, rows)
