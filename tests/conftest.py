@@ -9,6 +9,14 @@ from hypothesis import settings
 # Properties are not timed: the first call loads what later calls find loaded.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+# Exported models answer in the process of the tests, but where a test asks for `fresh_replay`.
+os.environ["TFRECALL_REPLAY"] = "in_process"
+
+
+@pytest.fixture
+def fresh_replay(monkeypatch) -> None:
+    """Exported models are compared with the live one in a fresh process, as users have it."""
+    monkeypatch.delenv("TFRECALL_REPLAY")
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +27,15 @@ def movielens_folder() -> Path:
     if not (folder / "ml-100k" / "u.data").exists():
         pytest.skip("MovieLens is not here; set TFRECALL_MOVIELENS to a folder with ml-100k/.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def release_copy(tmp_path_factory):
+    """Gives a copy of a release that all workers share; it is built where there is none yet."""
+    from tests.built_once import release_once
+
+    folder = tmp_path_factory.mktemp("releases")
+    return lambda name, write: release_once(name, folder / name, write)
 
 
 @pytest.fixture(scope="session")
@@ -38,14 +55,19 @@ def tiny_model(tiny_log):
 
 
 @pytest.fixture(scope="session")
-def tiny_root(tiny_model, tmp_path_factory) -> Path:
+def tiny_root(request, release_copy) -> Path:
     """A release of `tiny_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
     from tfrecall.exporting.retriever import export
 
-    root = tmp_path_factory.mktemp("releases") / "tiny"
-    export(tiny_model, root, index=ANNOY, k=5)
-    return root
+    def write(root):
+        model = request.getfixturevalue("tiny_model")
+        # This one is compared in a fresh process.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("TFRECALL_REPLAY")
+            export(model, root, index=ANNOY, k=5)
+
+    return release_copy("tiny", write)
 
 
 @pytest.fixture(scope="session")
@@ -72,14 +94,15 @@ def history_model(history_log):
 
 
 @pytest.fixture(scope="session")
-def history_root(history_model, tmp_path_factory) -> Path:
+def history_root(request, release_copy) -> Path:
     """A release of `history_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
     from tfrecall.exporting.retriever import export
 
-    root = tmp_path_factory.mktemp("releases") / "histories"
-    export(history_model, root, index=ANNOY, k=5)
-    return root
+    def write(root):
+        export(request.getfixturevalue("history_model"), root, index=ANNOY, k=5)
+
+    return release_copy("histories", write)
 
 
 @pytest.fixture(scope="session")
@@ -98,14 +121,15 @@ def context_model(history_log):
 
 
 @pytest.fixture(scope="session")
-def context_root(context_model, tmp_path_factory) -> Path:
+def context_root(request, release_copy) -> Path:
     """A release of `context_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
     from tfrecall.exporting.retriever import export
 
-    root = tmp_path_factory.mktemp("releases") / "context"
-    export(context_model, root, index=ANNOY, k=5)
-    return root
+    def write(root):
+        export(request.getfixturevalue("context_model"), root, index=ANNOY, k=5)
+
+    return release_copy("context", write)
 
 
 @pytest.fixture(scope="session")
@@ -124,14 +148,15 @@ def interest_model(history_log):
 
 
 @pytest.fixture(scope="session")
-def interest_root(interest_model, tmp_path_factory) -> Path:
+def interest_root(request, release_copy) -> Path:
     """A release of `interest_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
     from tfrecall.exporting.retriever import export
 
-    root = tmp_path_factory.mktemp("releases") / "interests"
-    export(interest_model, root, index=ANNOY, k=5)
-    return root
+    def write(root):
+        export(request.getfixturevalue("interest_model"), root, index=ANNOY, k=5)
+
+    return release_copy("interests", write)
 
 
 @pytest.fixture(scope="session")
@@ -152,19 +177,23 @@ def rating_log():
 @pytest.fixture(scope="session")
 def rating_model(rating_log):
     """A ranker fitted to `rating_log`."""
-    from tests.tiny_ratings import rating_ranker
+    from tests.built_once import fit_once
+    from tests.tiny_ratings import FIT, untrained_ranker
 
-    return rating_ranker(rating_log)
+    model = untrained_ranker()
+    fit_once(model, rating_log, epochs=3, **FIT)
+    return model
 
 
 @pytest.fixture(scope="session")
-def rating_root(rating_model, tmp_path_factory) -> Path:
+def rating_root(request, release_copy) -> Path:
     """A release of `rating_model`, not to be changed: copy it."""
     from tfrecall.exporting.ranker import export_ranker
 
-    root = tmp_path_factory.mktemp("releases") / "ratings"
-    export_ranker(rating_model, root)
-    return root
+    def write(root):
+        export_ranker(request.getfixturevalue("rating_model"), root)
+
+    return release_copy("ratings", write)
 
 
 @pytest.fixture(scope="session")
@@ -192,14 +221,15 @@ def live_pipeline(pipeline_models):
 
 
 @pytest.fixture(scope="session")
-def pipeline_root(live_pipeline, tmp_path_factory) -> Path:
+def pipeline_root(request, release_copy) -> Path:
     """A release of `live_pipeline`, not to be changed: copy it."""
     from tests.tiny import ANNOY
     from tfrecall.exporting.pipeline import export_pipeline
 
-    root = tmp_path_factory.mktemp("releases") / "pipeline"
-    export_pipeline(live_pipeline, root, k=5, index=ANNOY)
-    return root
+    def write(root):
+        export_pipeline(request.getfixturevalue("live_pipeline"), root, k=5, index=ANNOY)
+
+    return release_copy("pipeline", write)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from tests.built_once import fit_once
 from tfrecall.data import Interactions, synthetic
 from tfrecall.index import Annoy
 from tfrecall.schema.features import Bucketized, Categorical, MultiCategorical, Numeric, Schema, Text
@@ -54,8 +55,7 @@ def tiny_interactions() -> Interactions:
 
 def tiny_two_tower(data: Interactions, seed: int = 1):
     from tfrecall.models.two_tower import TwoTower
-    from tfrecall.training import fit
 
     model = TwoTower(SCHEMA, layer_sizes=[8], name="tiny")
-    fit(model, data, epochs=2, batch_size=256, seed=seed, verbose=0)
+    fit_once(model, data, epochs=2, batch_size=256, seed=seed, verbose=0)
     return model

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tests.built_once import fit_once
 from tfrecall.data import Interactions, synthetic
 from tfrecall.schema.encoders import Windows
 from tfrecall.schema.features import Categorical, ExampleAge, History, Schema
@@ -53,12 +54,11 @@ def history_interactions() -> Interactions:
 def history_two_tower(data: Interactions, schema: Schema = SCHEMA, epochs: int = 15):
     from tfrecall.models.two_tower import TwoTower
     from tfrecall.tasks.full_softmax import FullSoftmax
-    from tfrecall.training import fit
 
     model = TwoTower(
         schema, layer_sizes=[8], candidate_layer_sizes=[], task=FullSoftmax(), name="histories"
     )
-    fit(model, data, epochs=epochs, batch_size=64, learning_rate=0.1, seed=1, verbose=0)
+    fit_once(model, data, epochs=epochs, batch_size=64, learning_rate=0.1, seed=1, verbose=0)
     return model
 
 

@@ -1,5 +1,6 @@
 """A model whose queries have several vectors, small enough for tests."""
 
+from tests.built_once import fit_once
 from tests.tiny_histories import LENGTH
 from tfrecall.data import Interactions
 from tfrecall.schema.encoders import Interests, Windows
@@ -21,10 +22,9 @@ SCHEMA = Schema(
 def interest_two_tower(data: Interactions):
     from tfrecall.models.two_tower import TwoTower
     from tfrecall.tasks.full_softmax import FullSoftmax
-    from tfrecall.training import fit
 
     model = TwoTower(
         SCHEMA, layer_sizes=[DIM], candidate_layer_sizes=[], task=FullSoftmax(), name="interests"
     )
-    fit(model, data, epochs=10, batch_size=64, learning_rate=0.1, seed=1, verbose=0)
+    fit_once(model, data, epochs=10, batch_size=64, learning_rate=0.1, seed=1, verbose=0)
     return model

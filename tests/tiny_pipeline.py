@@ -1,5 +1,6 @@
 """A retriever and a ranker of one log, small enough for tests, whose queries take different columns."""
 
+from tests.built_once import fit_once
 from tests.tiny_ratings import DIM
 from tfrecall.data import Interactions
 from tfrecall.schema.features import Categorical, History, Schema
@@ -16,8 +17,7 @@ SCHEMA = Schema(
 
 def retriever(data: Interactions):
     from tfrecall.models.two_tower import TwoTower
-    from tfrecall.training import fit
 
     model = TwoTower(SCHEMA, layer_sizes=[8], name="finds")
-    fit(model, data, epochs=2, batch_size=256, learning_rate=0.1, seed=1, verbose=0)
+    fit_once(model, data, epochs=2, batch_size=256, learning_rate=0.1, seed=1, verbose=0)
     return model

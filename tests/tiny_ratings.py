@@ -49,10 +49,19 @@ def rating_interactions(rows: int = 2400, *, shuffled: bool = False) -> Interact
     return Interactions.from_frame(log, users=users_table, items=table, name="ratings")
 
 
+FIT = {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 256, "verbose": 0}
+
+
 def rating_ranker(data: Interactions, epochs: int = 3, **settings):
-    from tfrecall.models.ranker import Ranker
+    """A ranker fitted to `data`, anew at each call."""
     from tfrecall.training import fit
 
-    model = Ranker(SCHEMA, name="ratings", **{**SETTINGS, **settings})
-    fit(model, data, optimizer="adam", learning_rate=0.01, batch_size=256, epochs=epochs, verbose=0)
+    model = untrained_ranker(**settings)
+    fit(model, data, epochs=epochs, **FIT)
     return model
+
+
+def untrained_ranker(**settings):
+    from tfrecall.models.ranker import Ranker
+
+    return Ranker(SCHEMA, name="ratings", **{**SETTINGS, **settings})

@@ -205,6 +205,7 @@ def test_a_model_that_answers_otherwise_is_not_published(tiny_model, root, monke
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_replay")
 def test_a_model_that_does_not_load_is_not_published(tiny_model, root, monkeypatch):
     save = exporting.save_tower
 
@@ -219,6 +220,7 @@ def test_a_model_that_does_not_load_is_not_published(tiny_model, root, monkeypat
     assert contents(root) == before
 
 
+@pytest.mark.usefixtures("fresh_replay")
 def test_a_fresh_process_that_hangs_is_given_up(tiny_model, root, monkeypatch):
     def hang(command, timeout, **kwargs):
         raise subprocess.TimeoutExpired(command, timeout)

@@ -18,10 +18,11 @@ pytestmark = pytest.mark.slow
 
 
 def tfrecall(*arguments, cwd=None):
-    """Runs the command in a process of its own."""
+    """Runs the command in a process of its own, which compares what it exports in another one."""
     command = [sys.executable, "-m", "tfrecall.cli", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "TFRECALL_REPLAY"}
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=600, cwd=cwd, env={**os.environ}
+        command, check=False, capture_output=True, text=True, timeout=600, cwd=cwd, env=environment
     )
 
 

@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 
 def replay(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The outputs of each case, in their order, as lists; bytes as text.
@@ -44,5 +42,6 @@ def _plain(values: Any) -> Any:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     source, target = map(Path, sys.argv[1:])
     target.write_text(json.dumps(replay(json.loads(source.read_text("utf-8")))), "utf-8")
