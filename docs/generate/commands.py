@@ -64,7 +64,8 @@ def _prose(command: Any) -> str:
 
 
 def _section(path: str, command: Any) -> str:
-    function = inspect.unwrap(command.callback)
+    # A decorator may have put a signature of its own in the place of the function's.
+    function = inspect.unwrap(command.callback, stop=lambda inner: hasattr(inner, "__signature__"))
     signature, types = inspect.signature(function), get_type_hints(function)
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     named = [p for p in command.params if p.param_type_name == "option" and p.name in types]

@@ -44,6 +44,15 @@ epochs = 20
 
 Every key except `schema` has a default. `tfrecall recipes show NAME` prints a shipped recipe
 ([all recipes](recipes.md)), `tfrecall recipes init LOG` writes one for a log.
+
+## Environment variables
+
+| variable | meaning |
+| --- | --- |
+| `TFRECALL_CACHE` | folder for fetched data sets; the platform's cache folder by default |
+| `TFRECALL_MOVIELENS` | folder with `ml-100k` and `ml-1m`, for tests, notebooks and benchmarks |
+| `TFRECALL_NOTEBOOK_BUDGET` | `small` for the notebooks' short run; `part` in `03_dssm` |
+| `TF_USE_LEGACY_KERAS` | set to `1` by `import tfrecall`: TFRS needs Keras 2 |
 """
 
 

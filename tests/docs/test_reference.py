@@ -1,5 +1,7 @@
 """The reference says what the code has: names, commands, options, keys, recipes, rooms."""
 
+import re
+
 import pytest
 
 from docs.generate import api, commands, configuration, pages, rooms
@@ -63,6 +65,15 @@ def test_every_section_of_a_recipe_has_a_table():
         assert f"`[{key}]`" in text
     for key in ("schema", "model", "task"):
         assert f"`[{key}]`" in text
+
+
+def test_every_environment_variable_is_documented():
+    sources = [*(ROOT / "tfrecall").rglob("*.py"), *(ROOT / "notebooks").glob("*.ipynb")]
+    named = {
+        name for path in sources for name in re.findall(r"TFRECALL_[A-Z_]+", path.read_text("utf-8"))
+    }
+    text = (REFERENCE / "configuration.md").read_text("utf-8")
+    assert {name for name in named if f"`{name}`" not in text} == set()
 
 
 def test_every_recipe_is_described_and_has_figures():
