@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny import N_ITEMS, N_USERS
 from tfrecall.batch.vectors import export_vectors
-from tfrecall.core.storage import describe
+from tfrecall.core.manifests import describe
 from tfrecall.errors import ConfigError, ExportError, MissingColumnError
 
 

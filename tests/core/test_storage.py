@@ -13,12 +13,10 @@ import threading
 import pytest
 
 from tfrecall.core import storage
+from tfrecall.core.manifests import check_file, describe, manifest_checksum
 from tfrecall.core.storage import (
     atomic_file,
-    check_file,
-    describe,
     locked,
-    manifest_checksum,
     remove_unfinished,
     scratch_directory,
     staged_directory,

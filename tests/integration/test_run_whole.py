@@ -256,7 +256,7 @@ def test_a_second_run_is_a_second_version(root, ended, tmp_path):
     assert ask_json("recommend", copy, "--user", "u1")["recommendations"][0]["known"]
 
 
-STEPS = ["prepare", "train", "judge", "export"]
+STEPS = ["prepare", "train", "judge", "stage_retriever"]
 
 
 @pytest.mark.parametrize("step", STEPS)

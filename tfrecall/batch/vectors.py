@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from tfrecall.batch.parquet import blocks, parquet_stream
-from tfrecall.core.storage import describe, staged_directory
+from tfrecall.core.manifests import describe
+from tfrecall.core.storage import staged_directory
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.release.retriever import Release
 

@@ -1,4 +1,4 @@
-"""Files and directories written whole or not at all, their checksums, and locks among processes.
+"""Files and directories written whole or not at all, and locks among processes.
 
 Every writer of the package goes through `atomic_file` or `staged_directory`. Both write beside the target
 under a temporary name, bring contents and names to disk (`fsync` of files and directories) and rename: a
@@ -10,79 +10,18 @@ locked and stay.
 import errno
 import fcntl
 import glob
-import hashlib
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
-
-from tfrecall.errors import ReleaseError
+from typing import IO
 
 LOCK = ".lock"
 # Ends the temporary names; each begins with a dot, so that globs and TF Serving pass over it.
 _SUFFIX = ".unfinished"
 _HEX_DIGITS = 12
-_PIECE_BYTES = 1 << 20
-
-
-def sha256(stream: IO[bytes]) -> str:
-    """Checksum of the rest of a stream, read in pieces."""
-    digest = hashlib.sha256()
-    while piece := stream.read(_PIECE_BYTES):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def file_sha256(file: Path) -> str:
-    """Checksum of the contents of a file."""
-    with file.open("rb") as stream:
-        return sha256(stream)
-
-
-def describe(file: Path) -> dict[str, Any]:
-    """Size and checksum of a file, for a manifest."""
-    return {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
-
-
-def check_file(file: Path, facts: dict[str, Any], *, contents: bool = True) -> None:
-    """Compares a file with its description.
-
-    Args:
-        file: the file.
-        facts: the description, from `describe`.
-        contents: whether to compare checksums, which reads the file; sizes are always compared.
-
-    Raises:
-        ReleaseError: naming the file that is missing, unreadable, truncated or altered.
-    """
-    try:
-        if not file.is_file():
-            raise ReleaseError(f"{file} is missing. Export again or copy it again.")
-        size = file.stat().st_size
-        if size != facts["bytes"]:
-            raise ReleaseError(
-                f"{file} is truncated or altered: it has {size} bytes where the manifest says "
-                f"{facts['bytes']}. Export again or copy it again."
-            )
-        altered = contents and file_sha256(file) != facts["sha256"]
-    except OSError as error:
-        raise ReleaseError(f"{file} cannot be read: {error}. Check its permissions.") from error
-    if altered:
-        raise ReleaseError(
-            f"{file} was altered: its SHA-256 differs from the manifest. Export again or copy it again."
-        )
-
-
-def manifest_checksum(manifest: dict[str, Any]) -> str:
-    """SHA-256 of a manifest without its own key `sha256`, the same however the file is indented."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    # A round trip through JSON first: tuples, integer keys and floats are then what a reader will get.
-    text = json.dumps(json.loads(json.dumps(rest)), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager

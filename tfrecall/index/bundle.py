@@ -14,12 +14,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
-from tfrecall.core.storage import check_file, describe, manifest_checksum, staged_directory
+from tfrecall.core.manifests import (
+    Facts,
+    FileFacts,
+    check_facts_of,
+    check_file,
+    describe,
+    is_sealed,
+    manifest_checksum,
+    parse_manifest,
+    restore,
+)
+from tfrecall.core.storage import staged_directory
 from tfrecall.errors import ConfigError, ExportError, ReleaseError, nearest
 from tfrecall.index.annoy import Annoy, AnnoyIndex, open_forest
 from tfrecall.index.exact import Exact, ExactIndex
@@ -28,6 +40,25 @@ from tfrecall.index.tuning import TuningTable
 FORMAT = "tfrecall.index"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+
+
+class AnnoyFacts(Facts):
+    """The approximate index; settings and tuning are checked by the classes made of them."""
+
+    metric: Literal["angular", "augmented_angular"]
+    tuning: dict[str, Any]
+
+
+class IndexFacts(Facts):
+    """The schema of an index's manifest."""
+
+    dimension: Annotated[int, Field(ge=1)]
+    count: Annotated[int, Field(ge=1)]
+    normalized: bool
+    max_norm: float
+    model: str | None
+    annoy: AnnoyFacts | None
+    files: dict[Annotated[str, Field(pattern=r"^[^/\\]+$")], FileFacts]
 
 
 def write_manifest(directory: Path, facts: dict[str, Any], files: list[str]) -> None:
@@ -61,14 +92,17 @@ def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
     """
     path = directory / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ReleaseError(
             f"{path} is missing, so {directory} is no index bundle. "
             "Pass the directory that `write_bundle` wrote."
         ) from error
-    except ValueError as error:  # not JSON, or not UTF-8
+    except UnicodeDecodeError as error:
         raise ReleaseError(f"{path} is truncated or altered: {error}. Export again.") from error
+    except OSError as error:
+        raise ReleaseError(f"{path} cannot be read: {error}. Check its permissions.") from error
+    manifest = parse_manifest(text, path)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ReleaseError(f'{path} is foreign: it does not say "format": "{FORMAT}".')
     if manifest.get("format_version") != FORMAT_VERSION:
@@ -76,8 +110,9 @@ def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
             f"{path} has format version {manifest.get('format_version')!r}; this version of "
             f"tfrecall reads {FORMAT_VERSION}. Export again, or use the version that wrote it."
         )
-    if manifest.get("sha256") != manifest_checksum(manifest):
+    if not is_sealed(manifest):
         raise ReleaseError(f"{path} was altered: its checksum is another one. Export again.")
+    check_facts_of(path, manifest, IndexFacts)
     if model is not None and manifest["model"] != model:
         raise ReleaseError(
             f"{path} belongs to another model: it was written for {manifest['model']!r}, asked for "
@@ -273,7 +308,7 @@ def _open_exact(directory: Path, manifest: dict[str, Any], mmap: bool) -> ExactI
     try:
         vectors = np.load(directory / VECTORS, mmap_mode="r" if mmap else None, allow_pickle=False)
         ids = pl.read_parquet(directory / IDS)[ID_COLUMN]
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+    except (EOFError, OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise ReleaseError(
             f"{VECTORS} or {IDS} in {directory} cannot be read: {error}. Export again."
         ) from error
@@ -302,5 +337,9 @@ def _open_annoy(directory: Path, facts: dict[str, Any], exact: ExactIndex) -> An
             f"{directory / FOREST} is foreign: it holds {forest.get_n_items()} items, {MANIFEST} "
             f"says {len(exact)}. Export again."
         )
-    settings = Annoy(**{field.name: facts[field.name] for field in fields(Annoy)})
-    return AnnoyIndex(exact, forest, augmented, settings, TuningTable.from_dict(facts["tuning"]))
+    place = f"{directory / MANIFEST}, annoy"
+    settings = restore(
+        place, lambda: Annoy(**{field.name: facts[field.name] for field in fields(Annoy)})
+    )
+    table = restore(f"{place}.tuning", lambda: TuningTable.from_dict(facts["tuning"]))
+    return AnnoyIndex(exact, forest, augmented, settings, table)

@@ -1,19 +1,21 @@
 """Answers from the release of a baseline: what users had, and a scorer. Needs no TensorFlow."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation, SimilarItems
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.bundle import Bundle
 from tfrecall.index.history import Answers, Had, HistoryWeights
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
 from tfrecall.index.search import Hits
-from tfrecall.release.retriever import REPEATED, Release
+from tfrecall.release.retriever import REPEATED, Release, read_items
 from tfrecall.release.users import Asked, People, Query
 
 # What the manifest calls a release of a model that answers from what users had.
@@ -53,12 +55,19 @@ class BaselineRelease(Release):
         self.people = self._people()
         self.answers = self._answers()
         self._times = _array(self._part("context") / TIMES)
+        if self._times.shape != self.people.seen_items.shape:
+            raise ReleaseError(
+                f"{self._part('context') / TIMES} is foreign: it holds times of other events. Save again."
+            )
         self._rows = {item: row for row, item in enumerate(self.item_ids)}
 
     def _people(self) -> People:
         query = self.manifest["query"]
         context = self._part("context")
-        return People.load(context, query["forms"], query["defaults"], item_lists=[REPEATED])
+        ids = np.array(self.items["item_id"].to_list(), dtype=object)
+        return People.load(
+            context, query["forms"], query["defaults"], item_ids=ids, item_lists=[REPEATED]
+        )
 
     def _answers(self) -> Answers:
         told, part = self.manifest["scorer"], self._part("scorer")
@@ -68,9 +77,16 @@ class BaselineRelease(Release):
                 f"know. It knows: {', '.join(_SCORERS)}. Use the version that wrote it."
             )
         arrays = {name: _array(scorer_file(part, name)) for name in told["arrays"]}
-        scorer = _SCORERS[told["kind"]].restored(arrays, told["facts"])
+        place = f"{self.root / 'manifest.json'}, scorer"
+        scorer = restore(place, lambda: _SCORERS[told["kind"]].restored(arrays, told["facts"]))
+        weights = restore(f"{place}.weights", lambda: HistoryWeights(**told["weights"]))
         ids = np.array(self.items["item_id"].to_list(), dtype=object)
-        return Answers(ids, HistoryWeights(**told["weights"]), scorer)
+        return Answers(ids, weights, scorer)
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """The item table, in catalogue order, `item_id` first."""
+        return read_items(self._part("context") / "items.parquet")
 
     @property
     def item_ids(self) -> np.ndarray:

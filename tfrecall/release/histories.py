@@ -44,7 +44,7 @@ class PastItems:
         """The list that `save` wrote; where it wrote none, what users have `seen` is the list."""
         files = [_file(directory, name, part) for part in ("offsets", "items")]
         if files[0].exists():
-            seen = tuple(np.load(file, mmap_mode="r") for file in files)  # type: ignore[assignment]
+            seen = tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in files)  # type: ignore[assignment]
         return cls(*seen, length, item_ids)
 
     def save(self, directory: Path, name: str) -> None:
@@ -116,7 +116,24 @@ def checked_ids(name: str, given: Any) -> list[str]:
             f'"{name}" takes a list of item ids, which are strings, oldest first. Received as number '
             f"{wrong + 1} of {len(ids):,}: {ids[wrong]!r:.200} of type {type(ids[wrong]).__name__}."
         )
+    for item in ids:
+        check_text(name, item)
     return [item for item in ids if item]
+
+
+def check_text(column: str, text: str) -> None:
+    """Refuses a text that would be another one on its way to the model.
+
+    Raises:
+        DataError: if it ends in NUL, which fixed-width strings drop, or holds a lone surrogate, half a
+            character, which UTF-8 cannot write.
+    """
+    if text.endswith("\0"):
+        raise DataError(f'"{column}" cannot end in NUL. Received: {text!r:.200}.')
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise DataError(
+            f'"{column}" holds a lone surrogate, which is no text. Received: {text!r:.200}.'
+        )
 
 
 def padded_ids(lists: Sequence[Sequence[str]]) -> np.ndarray:

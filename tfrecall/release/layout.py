@@ -31,12 +31,11 @@ from typing import Any
 
 import polars as pl
 
+from tfrecall.core.manifests import describe, manifest_checksum
 from tfrecall.core.storage import (
     LOCK,
     atomic_file,
-    describe,
     locked,
-    manifest_checksum,
     remove_unfinished,
     scratch_directory,
     sync_directory,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tfrecall.core.storage import locked
 from tfrecall.index.bundle import load_bundle
-from tfrecall.release.baseline import KIND, BaselineRelease
+from tfrecall.release.baseline import BaselineRelease
 from tfrecall.release.layout import finish_publishing, was_killed
-from tfrecall.release.manifest import check_files, read_manifest
+from tfrecall.release.manifest import check_files, check_kind, read_manifest
 from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.retriever import Release
@@ -29,12 +29,13 @@ def load(path: str | Path, version: int | None = None, *, verify: bool = True) -
         with suppress(OSError), locked(root, wait=False):
             finish_publishing(root)
     manifest = read_manifest(root, version)
+    kind = check_kind(root, manifest)
     check_files(root, manifest, contents=verify)
-    if manifest.get("kind") == KIND:
+    if kind == "baseline":
         return BaselineRelease(root, manifest)
-    if manifest.get("kind") == "ranker":
+    if kind == "ranker":
         return RankerRelease(root, manifest)
-    if manifest.get("kind") == "pipeline":
+    if kind == "pipeline":
         return PipelineRelease(root, manifest)
     index = root / "index" / str(manifest["version"])
     bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])

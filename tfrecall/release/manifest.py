@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall.core.storage import check_file, manifest_checksum
+from tfrecall.core.manifests import check_facts_of, check_file, is_sealed, parse_manifest
 from tfrecall.errors import ConfigError, ReleaseError
+from tfrecall.release.facts import FACTS, Header
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -89,7 +90,7 @@ def _is_current(root: Path, manifest: dict[str, Any]) -> bool:
 
 
 def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
-    """What a release says of itself.
+    """Reads the manifest of a version and checks its header, but not the facts of its kind.
 
     Args:
         root: the release directory.
@@ -101,28 +102,42 @@ def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
     """
     file = root / MANIFEST if version is None else manifest_file(root, version)
     try:
-        manifest = json.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
     except FileNotFoundError as error:
-        there = ", ".join(map(str, versions(root))) or "none"
+        present = ", ".join(map(str, versions(root))) or "none"
         what = "release" if version is None else f"version {version} of a release"
         raise ReleaseError(
-            f"There is no {what} at {root}: {file} is missing. Versions there: {there}. Write one with "
+            f"There is no {what} at {root}: {file} is missing. Versions there: {present}. Write one with "
             "`tfrecall run` or `tfrecall.export`."
         ) from error
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ReleaseError(f"{file} cannot be read: {error}. Export again.") from error
+    manifest = parse_manifest(text, file)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
+        received = manifest.get("format") if isinstance(manifest, dict) else None
         raise ReleaseError(
-            f"{file} is of format {found!r}; this version of tfrecall reads format {FORMAT}. Export again."
+            f"{file} is of format {received!r:.100}; this version of tfrecall reads format {FORMAT}. Export "
+            "again."
         )
-    if manifest.get("sha256") != manifest_checksum(manifest):
+    if not is_sealed(manifest):
         raise ReleaseError(f"{file} was altered: its checksum is another one. Export or copy it again.")
+    check_facts_of(file, manifest, Header)
     if version not in (None, manifest["version"]):
         raise ReleaseError(
             f"{file} is foreign: it belongs to version {manifest['version']}. Copy it again."
         )
     return manifest
+
+
+def check_kind(root: Path, manifest: dict[str, Any]) -> str:
+    """Checks the facts that a release of its kind must have; returns the kind.
+
+    Raises:
+        ReleaseError: naming the place in the manifest that is missing or of another type.
+    """
+    kind = manifest.get("kind") or "retriever"
+    check_facts_of(manifest_file(root, manifest["version"]), manifest, FACTS[kind])
+    return kind
 
 
 def manifest_file(root: Path, version: int) -> Path:
@@ -139,13 +154,27 @@ def versions(root: Path) -> list[int]:
 def check_files(root: Path, manifest: dict[str, Any], *, contents: bool = True) -> None:
     """Compares every file with the manifest.
 
+    A checksum finds damage and parts that were mixed up. It is no signature: an author of a release can
+    write any file and the checksum that goes with it.
+
     Args:
         root: the release directory.
         manifest: of the version to check.
         contents: whether to compare checksums, which reads every file; sizes are always compared.
 
     Raises:
-        ReleaseError: naming the first file that is missing, truncated or altered.
+        ReleaseError: naming the first file that is missing, unreadable, truncated, altered, or lies among
+            the others without being listed.
     """
     for name, facts in manifest["files"].items():
         check_file(root / name, facts, contents=contents)
+    version = str(manifest["version"])
+    for part in dict.fromkeys(name.split("/")[0] for name in manifest["files"]):
+        for file in (root / part / version).rglob("*"):
+            # Hidden files are the desktop's or the file system's; nothing here reads them.
+            if file.name.startswith(".") or not file.is_file():
+                continue
+            if file.relative_to(root).as_posix() not in manifest["files"]:
+                raise ReleaseError(
+                    f"{file} is foreign: the manifest does not list it. Remove it, or copy the release again."
+                )

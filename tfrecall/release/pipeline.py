@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import polars as pl
 
+from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation, Recommendation, StagedRecommendation
 from tfrecall.core.top_k import check_k, is_top_k, top_k
 from tfrecall.errors import ConfigError
@@ -382,7 +383,9 @@ class PipelineRelease(TwoStages):
             Release(root, first, bundle),
             _RankerPart(root, second),
             told["n_candidates"],
-            Rules.from_dict(told["rules"]),
+            restore(
+                f"{root / 'manifest.json'}, pipeline.rules", lambda: Rules.from_dict(told["rules"])
+            ),
         )
         self.manifest = manifest
 

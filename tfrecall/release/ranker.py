@@ -10,7 +10,7 @@ import polars as pl
 
 from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.index.bundle import Bundle
-from tfrecall.release.retriever import Release
+from tfrecall.release.retriever import Release, read_items
 from tfrecall.release.users import Query
 
 # Pairs scored at once: bounds the memory that what users had takes.
@@ -35,6 +35,11 @@ class RankerRelease(Release):
     def item_ids(self) -> np.ndarray:  # type: ignore[override]
         """Object array of `str` `[n]`: the catalogue, in the order of the item table."""
         return np.array(self.items["item_id"].to_list(), dtype=object)
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """The item table, in catalogue order, `item_id` first."""
+        return read_items(self._part("context") / "items.parquet")
 
     @property
     def bundle(self) -> Bundle:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation, Recommendation, SimilarItems
 from tfrecall.core.top_k import best_scores
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
@@ -44,7 +45,8 @@ class Release:
         self.manifest = manifest
         self._bundle = bundle
         told = manifest.get("repeats")
-        self.repeats = Repeats(**told) if told else None
+        place = f"{root / 'manifest.json'}, repeats"
+        self.repeats = restore(place, lambda: Repeats(**told)) if told else None
         self.people = self._people()
         self.exclude_seen: bool = manifest.get("exclude_seen", True)
         self._rows = {item: row for row, item in enumerate(self.item_ids)}
@@ -93,7 +95,7 @@ class Release:
     @cached_property
     def items(self) -> pl.DataFrame:
         """The item table, in catalogue order, `item_id` first."""
-        return pl.read_parquet(self._part("context") / "items.parquet")
+        return read_items(self._part("context") / "items.parquet", self.item_ids)
 
     def recommend(
         self,
@@ -338,6 +340,28 @@ class Release:
         rows, scores = hits.rows[i][there], hits.scores[i][there]
         items = self.items[rows.tolist()].select(columns).to_dicts() if len(columns) else []
         return self.item_ids[rows].tolist(), scores.tolist(), items
+
+
+def read_items(file: Path, item_ids: np.ndarray | None = None) -> pl.DataFrame:
+    """Reads the item table of a release.
+
+    Args:
+        file: `items.parquet`.
+        item_ids: the catalogue that it must be in step with; None to take it from the table.
+
+    Raises:
+        ReleaseError: if it cannot be read, has no texts in `item_id`, or is of another catalogue.
+    """
+    try:
+        table = pl.read_parquet(file)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ReleaseError(f"{file} cannot be read: {error}. Export again.") from error
+    ids = table["item_id"] if "item_id" in table.columns else pl.Series()
+    if ids.dtype != pl.String or ids.null_count() or ids.n_unique() < len(ids):
+        raise ReleaseError(f"{file} is foreign: it has no column `item_id` of distinct texts.")
+    if item_ids is not None and ids.to_list() != item_ids.tolist():
+        raise ReleaseError(f"{file} is foreign: its items are not those of the index. Export again.")
+    return table
 
 
 class _SavedTower:

@@ -12,7 +12,14 @@ import polars as pl
 from tfrecall.core.event_context import aligned, checked_context, context_column
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
-from tfrecall.release.histories import PastContext, PastItems, checked_ids, padded_ids, same_width
+from tfrecall.release.histories import (
+    PastContext,
+    PastItems,
+    check_text,
+    checked_ids,
+    padded_ids,
+    same_width,
+)
 
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
@@ -97,8 +104,9 @@ class People:
         """
         try:
             table = pl.read_parquet(directory / "users.parquet")
-            offsets = np.load(directory / "seen_offsets.npy", mmap_mode="r")
-            items = np.load(directory / "seen_items.npy", mmap_mode="r")
+            offsets = np.load(directory / "seen_offsets.npy", mmap_mode="r", allow_pickle=False)
+            items = np.load(directory / "seen_items.npy", mmap_mode="r", allow_pickle=False)
+            _check_lists("seen", offsets, items, len(table), len(item_ids))
             histories = {
                 name: PastItems.load(directory, name, length, item_ids, (offsets, items))
                 for name, length in (lengths or {}).items()
@@ -107,10 +115,23 @@ class People:
             for name, told in _beside(contexts or {}):
                 column = context_column(name, told)
                 histories[column] = PastContext.load_beside(directory, column, histories[name])
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise ReleaseError(f"{directory} cannot be read: {error}. Export again.") from error
-        known = (offsets, items, histories)
-        return cls.of(table, *known, forms, defaults, lists, contexts or {})
+            for name, past in histories.items():
+                if past.offsets is not offsets and len(past.offsets) > 1:
+                    _check_lists(name, past.offsets, past.items, len(table), len(past.item_ids))
+            known = (offsets, items, histories)
+            return cls.of(table, *known, forms, defaults, lists, contexts or {})
+        # DataError is a ValueError, MissingColumnError a KeyError too.
+        except (
+            EOFError,
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            pl.exceptions.PolarsError,
+        ) as error:
+            raise ReleaseError(
+                f"{directory} cannot be read or is foreign: {error}. Export again."
+            ) from error
 
     @classmethod
     def of(
@@ -191,6 +212,7 @@ class People:
 
     def _given(self, query: Query) -> dict[str, Any]:
         if isinstance(query, str):
+            check_text("user_id", query)
             return {"user_id": query}
         if not isinstance(query, Mapping):
             raise DataError(
@@ -206,6 +228,7 @@ class People:
                 )
         if not isinstance(query.get("user_id", ""), str):
             raise DataError(f"User ids are strings. Received: {query['user_id']!r}.")
+        check_text("user_id", query.get("user_id", ""))
         lists = {name: checked_ids(name, query[name]) for name in self.item_lists if name in query}
         return {**query, **lists, **self._context(query)}
 
@@ -249,6 +272,22 @@ class People:
         return values
 
 
+def _check_lists(name: str, offsets: np.ndarray, items: np.ndarray, users: int, values: int) -> None:
+    """Refuses offsets that do not cut the items into one list a user, and items outside the catalogue.
+
+    Raises:
+        ValueError: naming the list.
+    """
+    if offsets.ndim != 1 or items.ndim != 1 or {offsets.dtype.kind, items.dtype.kind} != {"i"}:
+        raise ValueError(f"the lists of {name} are no flat arrays of whole numbers")
+    if len(offsets) != users + 1 or offsets[0] != 0 or offsets[-1] != len(items):
+        raise ValueError(f"the lists of {name} are not those of {users} users")
+    if (np.diff(offsets) < 0).any():
+        raise ValueError(f"the lists of {name} end before they begin")
+    if values and len(items) and not 0 <= items.min() <= items.max() < values:
+        raise ValueError(f"the lists of {name} hold rows beyond the {values} there are")
+
+
 def _beside(contexts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """Each list of ids with each part of its context."""
     return [(history, name) for history, names in contexts.items() for name in names]
@@ -256,6 +295,10 @@ def _beside(contexts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
 
 def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
     """As training did with a column that holds these values: whole numbers and dates become text."""
+    for value in values:
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                check_text(column, text)
     if form == "string" and all(isinstance(value, str) for value in values):
         return np.array(values, dtype=object)  # the usual case, without a table
     try:

@@ -14,15 +14,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from tfrecall.core.manifests import manifest_checksum, sha256
 from tfrecall.core.progress import LogProgress, ProgressReporter
-from tfrecall.core.storage import (
-    LOCK,
-    atomic_file,
-    locked,
-    manifest_checksum,
-    remove_unfinished,
-    sha256,
-)
+from tfrecall.core.storage import LOCK, atomic_file, locked, remove_unfinished
 from tfrecall.errors import CheckpointError
 
 FORMAT = 1

@@ -8,7 +8,8 @@ from pathlib import Path
 import platformdirs
 import polars as pl
 
-from tfrecall.core.storage import file_sha256, staged_directory
+from tfrecall.core.manifests import file_sha256
+from tfrecall.core.storage import staged_directory
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 

@@ -1,0 +1,267 @@
+"""Releases of a foreign hand, every checksum right: each ends in a `ReleaseError` that names the place."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tfrecall.baselines.item_cf import ItemCF
+from tfrecall.core.manifests import describe, manifest_checksum
+from tfrecall.errors import DataError, ReleaseError
+from tfrecall.release import load
+
+
+def reseal(root, change=lambda manifest: None, name="manifest.json"):
+    """Changes a manifest and makes all checksums fit whatever now lies there."""
+    manifest = json.loads((root / name).read_text())
+    folder = root if "format" not in manifest or manifest["format"] == 1 else (root / name).parent
+    files = manifest.get("files", {})
+    for file in files:
+        if (folder / file).is_file():
+            files[file] = describe(folder / file)
+    change(manifest)
+    manifest["sha256"] = manifest_checksum(manifest)
+    (root / name).write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def root(tiny_root, tmp_path) -> Path:
+    return shutil.copytree(tiny_root, tmp_path / "release")
+
+
+@pytest.fixture(scope="module")
+def baseline_root(tiny_log, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("baseline") / "release"
+    ItemCF().fit(tiny_log).save(root)
+    return root
+
+
+def put(*path, value):
+    def change(manifest):
+        for key in path[:-1]:
+            manifest = manifest[key]
+        manifest[path[-1]] = value
+
+    return change
+
+
+def drop(*path):
+    def change(manifest):
+        for key in path[:-1]:
+            manifest = manifest[key]
+        del manifest[path[-1]]
+
+    return change
+
+
+MALFORMED = [
+    *((drop(key), key) for key in ("version", "files", "model", "schema", "query")),
+    *((put(key, value=None), key) for key in ("version", "files", "model", "schema", "query")),
+    *(
+        (put(key, value=[1]), key)
+        for key in ("version", "files", "model", "kind", "histories", "repeats")
+    ),
+    (put("version", value="1"), "version"),
+    (put("version", value=True), "version"),
+    (put("version", value=0), "version"),
+    (put("kind", value="blender"), "kind"),
+    (put("exclude_seen", value="yes"), "exclude_seen"),
+    (put("files", "index/1/vectors.npy", value={"bytes": 3}), r"files\.index/1/vectors\.npy\.sha256"),
+    (put("files", "index/1/vectors.npy", value="none"), r"files\.index/1/vectors\.npy"),
+    (put("files", "../../etc/passwd", value={"bytes": 3, "sha256": ""}), "files"),
+    (put("files", "/etc/x/passwd", value={"bytes": 3, "sha256": ""}), "files"),
+    (drop("model", "fingerprint"), r"model\.fingerprint"),
+    (put("model", "interests", value="many"), r"model\.interests"),
+    (put("model", "name", value=7), r"model\.name"),
+    (put("query", "forms", value=["user_id"]), r"query\.forms"),
+    (put("query", "forms", "age", value="complex"), r"query\.forms\.age"),
+    (drop("query", "defaults", "age"), "query"),
+    (put("query", "defaults", "age", value="old"), "query"),
+    (put("query", "defaults", value=None), r"query\.defaults"),
+    (put("schema", "candidate", value="title"), r"schema\.candidate"),
+    (put("histories", value={"history": {}}), "histories"),
+    (put("histories", value={"history": {"history_length": 5}}), "the manifest|histories"),
+    (put("repeats", value={"wings": 2}), "repeats"),
+]
+
+
+@pytest.mark.parametrize(("change", "place"), MALFORMED)
+def test_a_malformed_manifest_is_refused_by_its_place(root, change, place):
+    reseal(root, change)
+    with pytest.raises(ReleaseError, match=rf"manifest.*|manifests/1\.json.*({place})") as refused:
+        load(root)
+    assert str(root) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (drop("scorer"), "scorer"),
+        (put("scorer", "arrays", value=["../../etc/passwd"]), "scorer.arrays"),
+        (put("scorer", "arrays", value=["nothing"]), "nothing"),
+        (put("scorer", "arrays", value=[]), "scorer"),
+        (put("scorer", "facts", value={}), "scorer"),
+        (put("scorer", "weights", value={"mass": 3}), "weights"),
+        (put("scorer", "kind", value="crystal_ball"), "crystal_ball"),
+    ],
+)
+def test_a_malformed_baseline_is_refused(baseline_root, tmp_path, change, place):
+    root = shutil.copytree(baseline_root, tmp_path / "release")
+    reseal(root, change)
+    with pytest.raises(ReleaseError, match=place):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        *((drop(key), key) for key in ("count", "dimension", "max_norm", "normalized", "annoy")),
+        (put("count", value="40"), "count"),
+        (put("annoy", value=7), "annoy"),
+        (put("annoy", "metric", value="hamming"), r"annoy\.metric"),
+        (drop("annoy", "n_trees"), "annoy"),
+        (put("annoy", "n_trees", value=None), "annoy"),
+        (put("annoy", "tuning", value={}), r"annoy\.tuning"),
+        (put("files", value={"../../manifest.json": {"bytes": 1, "sha256": ""}}), "files"),
+    ],
+)
+def test_a_malformed_manifest_of_an_index_is_refused(root, change, place):
+    reseal(root, change, "index/1/manifest.json")
+    reseal(root)
+    with pytest.raises(ReleaseError, match=rf"index/1/manifest\.json.*{place}"):
+        load(root)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index/1/manifest.json"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "9" * 5_000])
+def test_deep_nesting_and_endless_numbers_are_refused(root, name, text):
+    (root / name).write_text(text)
+    if name != "manifest.json":
+        reseal(root)
+    with pytest.raises(ReleaseError, match=r"manifest\.json"):
+        load(root)
+
+
+def test_keys_of_later_versions_are_allowed(root):
+    reseal(root, lambda m: (m.update(later=[1]), m["model"].update(later={"a": None})))
+    assert load(root).recommend(["u1"], 3)
+
+
+CONTEXT = {
+    "without user_id": lambda t: t.drop("user_id"),
+    "without a column": lambda t: t.drop("age"),
+    "texts for numbers": lambda t: t.with_columns(age=pl.lit("old")),
+    "texts for lists": lambda t: t.with_columns(tags=pl.lit("a")),
+    "lists for texts": lambda t: t.with_columns(home_town=pl.lit(["a"])),
+    "a row too few": lambda t: t[:-1],
+    "infinite": lambda t: t.with_columns(age=pl.lit(float("inf"))),
+}
+
+
+@pytest.mark.parametrize("change", CONTEXT.values(), ids=CONTEXT)
+def test_wrong_columns_of_users_are_refused(root, change):
+    file = root / "context" / "1" / "users.parquet"
+    change(pl.read_parquet(file)).write_parquet(file)
+    reseal(root)
+    with pytest.raises(ReleaseError, match="context/1"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("seen_items.npy", lambda a: a + 1000),
+        ("seen_items.npy", lambda a: a - 1000),
+        ("seen_items.npy", lambda a: a[:-1]),
+        ("seen_items.npy", lambda a: a.astype(np.float32)),
+        ("seen_items.npy", lambda a: a[np.newaxis]),
+        ("seen_offsets.npy", lambda a: a[::-1].copy()),
+        ("seen_offsets.npy", lambda a: a[:-1]),
+        ("seen_offsets.npy", lambda a: np.append(a[:-2], [a[-1] + 1, a[-1]])),
+        ("seen_offsets.npy", lambda a: np.array([object()])),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(root, name, change):
+    file = root / "context" / "1" / name
+    np.save(file, change(np.load(file)), allow_pickle=True)
+    reseal(root)
+    with pytest.raises(ReleaseError, match="context/1"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.drop("item_id"),
+        lambda t: t[:-1],
+        lambda t: t[::-1],
+        lambda t: t.with_columns(item_id=pl.int_range(len(t))),
+    ],
+)
+def test_an_item_table_of_another_catalogue_is_refused_when_it_is_read(root, change):
+    file = root / "context" / "1" / "items.parquet"
+    change(pl.read_parquet(file)).write_parquet(file)
+    reseal(root)
+    with pytest.raises(ReleaseError, match=r"items\.parquet is foreign"):
+        _ = load(root).items
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["context/1/history_history_items.npy", "query/1/saved_model.pbtxt", "index/1/index.ann.bak"],
+)
+def test_files_that_the_manifest_does_not_list_are_refused(root, name):
+    (root / name).write_bytes(b"unlisted")
+    with pytest.raises(ReleaseError, match=f"{name} is foreign: the manifest does not list it"):
+        load(root)
+
+
+def test_hidden_files_and_other_versions_are_nobodys_business(root):
+    (root / "context" / "1" / ".DS_Store").write_bytes(b"")
+    (root / "context" / "7").mkdir()
+    (root / "context" / "7" / "x").write_bytes(b"")
+    assert load(root).version == 1
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index/1/vectors.npy", "context/1/users.parquet"])
+def test_an_unreadable_file_is_named(root, name, monkeypatch):
+    """As for a process of another user; the tests' own may read everything."""
+
+    def denied(original):
+        def call(self, *args, **kwargs):
+            if str(self) == str(root / name):
+                raise PermissionError(13, "Permission denied", str(self))
+            return original(self, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(Path, "open", denied(Path.open))
+    with pytest.raises(ReleaseError, match=rf"{name} cannot be read: .*Permission denied"):
+        load(root)
+
+
+# Queries that no log can hold
+
+
+@pytest.mark.parametrize("text", ["u1\0", "\ud800", "u\udfff1"])
+@pytest.mark.parametrize(
+    "query",
+    [lambda t: t, lambda t: {"user_id": t}, lambda t: {"home_town": t}, lambda t: {"tags": [t]}],
+)
+def test_texts_that_would_not_arrive_as_they_are_are_refused(tiny_release, text, query):
+    with pytest.raises(DataError, match=r"NUL|lone surrogate"):
+        tiny_release.recommend([query(text)], 3)
+
+
+@pytest.mark.parametrize("text", ["i1\0", "\ud800"])
+def test_items_of_a_history_that_would_not_arrive_are_refused(history_release, text):
+    with pytest.raises(DataError, match=r"NUL|lone surrogate"):
+        history_release.recommend([{"history": ["i1", text]}], 3)
+
+
+def test_any_other_text_is_a_query(tiny_release):
+    (answer,) = tiny_release.recommend([{"user_id": "a\0b", "home_town": "東京 \U0001f5fc"}], 3)
+    assert len(answer.item_ids) == 3

@@ -1,0 +1,153 @@
+"""Manifests: JSON files with facts about a directory, checksums of its files and one of themselves."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tfrecall.errors import ReleaseError
+
+_PIECE_BYTES = 1 << 20
+_Made = TypeVar("_Made")
+
+
+class Facts(BaseModel):
+    """Facts of a manifest: types are exact, unknown keys of later versions are allowed."""
+
+    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
+
+
+class FileFacts(Facts):
+    """Size and checksum of a file."""
+
+    bytes: int
+    sha256: str
+
+
+def sha256(stream: IO[bytes]) -> str:
+    """Checksum of the rest of a stream, read in pieces."""
+    digest = hashlib.sha256()
+    while piece := stream.read(_PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def file_sha256(file: Path) -> str:
+    """Checksum of the contents of a file."""
+    with file.open("rb") as stream:
+        return sha256(stream)
+
+
+def describe(file: Path) -> dict[str, Any]:
+    """Size and checksum of a file, for a manifest."""
+    return {"bytes": file.stat().st_size, "sha256": file_sha256(file)}
+
+
+def check_file(file: Path, facts: dict[str, Any], *, contents: bool = True) -> None:
+    """Compares a file with its description.
+
+    Args:
+        file: the file.
+        facts: the description, from `describe`.
+        contents: whether to compare checksums, which reads the file; sizes are always compared.
+
+    Raises:
+        ReleaseError: naming the file that is missing, unreadable, truncated or altered.
+    """
+    try:
+        if not file.is_file():
+            raise ReleaseError(f"{file} is missing. Export again or copy it again.")
+        size = file.stat().st_size
+        if size != facts["bytes"]:
+            raise ReleaseError(
+                f"{file} is truncated or altered: it has {size} bytes where the manifest says "
+                f"{facts['bytes']}. Export again or copy it again."
+            )
+        altered = contents and file_sha256(file) != facts["sha256"]
+    except OSError as error:
+        raise ReleaseError(f"{file} cannot be read: {error}. Check its permissions.") from error
+    if altered:
+        raise ReleaseError(
+            f"{file} was altered: its SHA-256 differs from the manifest. Export again or copy it again."
+        )
+
+
+def manifest_checksum(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest without its own key `sha256`, the same however the file is indented."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    # A round trip through JSON first: tuples, integer keys and floats are then what a reader will get.
+    text = json.dumps(json.loads(json.dumps(rest)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def parse_manifest(text: str, file: Path) -> Any:
+    """Parses a manifest, whatever it holds.
+
+    Args:
+        text: JSON.
+        file: names the file in errors.
+
+    Raises:
+        ReleaseError: if it is no JSON, or nested too deep to be a manifest.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ReleaseError(f"{file} is nested too deep for a manifest. Export again.") from error
+    except ValueError as error:
+        raise ReleaseError(f"{file} is truncated or altered: {error}. Export again.") from error
+
+
+def is_sealed(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest has the checksum of its own contents."""
+    try:
+        return manifest.get("sha256") == manifest_checksum(manifest)
+    except (RecursionError, ValueError):  # surrogates have no UTF-8
+        return False
+
+
+def check_facts_of(file: Path, manifest: dict[str, Any], facts: type[Facts]) -> None:
+    """Checks a manifest against its schema before anything is read from it.
+
+    Args:
+        file: the manifest, for errors.
+        manifest: its contents.
+        facts: the schema.
+
+    Raises:
+        ReleaseError: naming the first place that is missing or of another type.
+    """
+    try:
+        facts.model_validate(manifest)
+    except ValidationError as error:
+        first, *more = error.errors(include_url=False, include_context=False)
+        place = ".".join(map(str, first["loc"])) or "the manifest"
+        value = "" if first["type"] == "missing" else f" Received: {first['input']!r:.100}."
+        others = f" {len(more)} more places are wrong." if more else ""
+        raise ReleaseError(
+            f"{file} is damaged or foreign at {place}: {first['msg'].lower()}.{value}{others} Export again."
+        ) from error
+    except RecursionError as error:
+        raise ReleaseError(f"{file} is nested too deep for a manifest. Export again.") from error
+
+
+def restore(place: str, make: Callable[[], _Made]) -> _Made:
+    """Makes an object from facts of a manifest.
+
+    Args:
+        place: names the facts in errors, such as `manifest.json, repeats`.
+        make: the constructor, which refuses facts that make no sense.
+
+    Raises:
+        ReleaseError: naming the place, in place of any error of the constructor.
+    """
+    try:
+        return make()
+    except ReleaseError:
+        raise
+    # Facts of a foreign hand lead a constructor to any of these.
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ReleaseError(f"{place} is damaged or foreign: {error}. Export again.") from error

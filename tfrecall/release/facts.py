@@ -1,0 +1,153 @@
+"""Schemas of manifests: keys and types that a release of each kind must have, others are allowed."""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from tfrecall.core.manifests import Facts, FileFacts
+
+Kind = Literal["retriever", "baseline", "ranker", "pipeline"]
+# Names files, so it may not lead elsewhere.
+Name = Annotated[str, Field(pattern=r"^[^/\\]+$")]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+
+class Header(Facts):
+    """Facts of every version: number, kind, files."""
+
+    format: int
+    version: AtLeastOne
+    # Retrievers of 0.4.0 have none.
+    kind: Kind | None = None
+    files: dict[str, FileFacts]
+    sha256: str
+
+    @field_validator("files")
+    @classmethod
+    def _within_the_release(cls, files: dict[str, FileFacts]) -> dict[str, FileFacts]:
+        for name in files:
+            parts = PurePosixPath(name).parts
+            if len(parts) < 3 or ".." in parts or parts[0] == "/":
+                raise ValueError(f'"{name}" is no file of a version, such as "index/1/vectors.npy"')
+        return files
+
+
+class ModelFacts(Facts):
+    """The model that was exported."""
+
+    name: str
+    type: str
+    fingerprint: str
+
+
+class VectorModelFacts(ModelFacts):
+    """A model of query and candidate vectors."""
+
+    dimension: AtLeastOne
+    normalize: bool
+    interests: AtLeastOne = 1
+
+
+class QueryFacts(Facts):
+    """Columns of a query: the raw form of each, and its value where nothing is known."""
+
+    forms: dict[str, Literal["string", "strings", "number"]]
+    defaults: dict[str, str | float | None]
+
+    @model_validator(mode="after")
+    def _numbers_have_defaults(self) -> "QueryFacts":
+        for column, form in self.forms.items():
+            if form == "number" and not isinstance(self.defaults.get(column), int | float):
+                raise ValueError(f'the number "{column}" has no default')
+        return self
+
+
+class HistoryFacts(Facts):
+    """A list of items that a query may hold."""
+
+    history_length: AtLeastOne
+    min_rating: float | None = None
+    below_rating: float | None = None
+    context: list[str] = Field(default_factory=list)
+
+
+class FeatureFacts(Facts):
+    """Declared features of queries and candidates."""
+
+    query: list[dict[str, Any]]
+    candidate: list[dict[str, Any]]
+
+
+class ReleaseFacts(Facts):
+    """Facts of every kind of release beyond the header."""
+
+    model: ModelFacts
+    schema_: FeatureFacts = Field(alias="schema")
+    query: QueryFacts
+    exclude_seen: bool = True
+    histories: dict[Name, HistoryFacts] = Field(default_factory=dict)
+    repeats: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _histories_are_columns(self) -> "ReleaseFacts":
+        for name in self.histories:
+            if self.query.forms.get(name) != "strings":
+                raise ValueError(f'the history "{name}" is no column of queries')
+        return self
+
+
+class RetrieverFacts(ReleaseFacts):
+    """A two-tower model with its index."""
+
+    model: VectorModelFacts
+
+
+class ScorerFacts(Facts):
+    """The scorer of a baseline: its arrays are files."""
+
+    kind: str
+    arrays: list[Name]
+    facts: dict[str, Any]
+    weights: dict[str, Any]
+
+
+class BaselineFacts(ReleaseFacts):
+    """A model without gradients."""
+
+    scorer: ScorerFacts
+
+
+class LabelFacts(Facts):
+    """The column that a ranker predicts."""
+
+    column: str
+
+
+class RankerFacts(ReleaseFacts):
+    """A model of scores of pairs."""
+
+    label: LabelFacts
+
+
+class StagesFacts(Facts):
+    """How a pipeline joins its two models."""
+
+    n_candidates: AtLeastOne
+    rules: dict[str, Any]
+
+
+class PipelineFacts(RetrieverFacts):
+    """A retriever and a ranker, each with its own facts."""
+
+    pipeline: StagesFacts
+    retrieval: RetrieverFacts
+    ranker: RankerFacts
+
+
+FACTS: dict[str, type[ReleaseFacts]] = {
+    "retriever": RetrieverFacts,
+    "baseline": BaselineFacts,
+    "ranker": RankerFacts,
+    "pipeline": PipelineFacts,
+}
