@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall.config.recipes import load_config
+from tfrecall.config.recipes import config_from_dict, load_config
 from tfrecall.errors import ConfigError
 from tfrecall.runs.build import make_model
 from tfrecall.schema.negatives import (
@@ -14,6 +14,7 @@ from tfrecall.schema.negatives import (
     Hard,
     HeadTail,
     InBatch,
+    LogUniform,
     Mixed,
     Popularity,
     Source,
@@ -23,11 +24,14 @@ from tfrecall.schema.negatives import (
     negatives_from_dict,
     negatives_to_dict,
 )
+from tfrecall.tasks.in_batch import InBatchSoftmax
+from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
 counts = st.integers(1, 1000)
 OPTIONS = {"exclude_known": st.booleans(), "resample": st.booleans(), "seed": st.integers(0, 99)}
 NEGATIVES = st.one_of(
     st.builds(InBatch),
+    st.builds(LogUniform, counts),
     st.builds(Mixed, counts),
     st.builds(CrossBatch, counts),
     st.builds(Uniform, counts, **OPTIONS),
@@ -51,7 +55,10 @@ def test_negatives_survive_their_plain_form(spec):
 
 
 def test_every_source_has_its_name():
-    assert {cls.__dataclass_fields__["type"].default for cls in Source.__args__} == set(SOURCES)
+    assert {cls.__dataclass_fields__["type"].default for cls in Source.__args__} == {
+        *SOURCES,
+        "log_uniform",
+    }
 
 
 def test_a_name_is_a_source_with_its_defaults():
@@ -118,9 +125,13 @@ def test_settings_that_make_no_sense_are_refused(construct, message):
         ("{type='triplet'}", "set `model.normalize = true`"),
         (
             "{type='in_batch', negatives='uniform'}",
-            "task: .*Choose of: in_batch, mixed, cross_batch, hard",
+            "task.negatives: .*Choose of: in_batch, mixed, cross_batch, hard",
         ),
         ("{type='in_batch', negatives={type='hard', ranks=[1, 2]}}", "the `hardest` of them"),
+        ("{type='in_batch', negatives=['mixed', 'mixed']}", "each source once. Received: mixed, mixed"),
+        ("{type='in_batch', memory_size=-3}", "`memory_size`: .*greater than 0. Received: -3"),
+        ("{type='sampled_softmax', sampler='zipf'}", "one of uniform, log_uniform, unigram. .*'zipf'"),
+        ("{type='pointwise', negatives='log_uniform'}", 'no use for .*"log_uniform"'),
         ("{type='in_batch', negatives='mixed', memory_size=3}", "Received both: leave one out"),
         ("{type='sampled_softmax', negatives='uniform'}", "Set `exclude_known = false`"),
         ("{type='sampled_softmax', negatives='hard'}", "Hard negatives are either"),
@@ -141,6 +152,14 @@ def test_a_file_that_makes_no_sense_is_refused(task, message):
         ("{type='in_batch', negatives={type='cross_batch', memory_size=9}}", {"memory_size": 9}),
         ("{type='in_batch', negatives={type='hard', hardest=9}}", {"num_hard_negatives": 9}),
         (
+            "{type='in_batch', negatives=[{type='mixed', num_uniform=8}, {type='hard', hardest=9}]}",
+            {"num_uniform_negatives": 8, "memory_size": 0, "num_hard_negatives": 9},
+        ),
+        (
+            "{type='sampled_softmax', negatives={type='log_uniform', per_positive=9}}",
+            {"num_sampled": 9, "sampler": "log_uniform"},
+        ),
+        (
             "{type='sampled_softmax', negatives={type='uniform', per_positive=9, exclude_known=false}}",
             {"num_sampled": 9, "sampler": "uniform"},
         ),
@@ -154,6 +173,54 @@ def test_a_file_that_makes_no_sense_is_refused(task, message):
 def test_older_tasks_take_the_same_words(task, settings):
     made = make_model(load_config("two_tower_ml100k", [f"task={task}"])).task
     assert {name: getattr(made, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "{type='in_batch', memory_size=7, num_uniform_negatives=8, num_hard_negatives=9}",
+            "{type='in_batch', negatives=[{type='mixed', num_uniform=8}, "
+            "{type='cross_batch', memory_size=7}, {type='hard', hardest=9}]}",
+        ),
+        ("{type='in_batch', memory_size=0, num_uniform_negatives=0}", "{type='in_batch'}"),
+        (
+            "{type='sampled_softmax', num_sampled=7, alpha=0.5}",
+            "{type='sampled_softmax', negatives="
+            "{type='popularity', per_positive=7, alpha=0.5, exclude_known=false}}",
+        ),
+        (
+            "{type='sampled_softmax', num_sampled=7, sampler='uniform'}",
+            "{type='sampled_softmax', negatives={type='uniform', per_positive=7, exclude_known=false}}",
+        ),
+        (
+            "{type='sampled_softmax', sampler='log_uniform'}",
+            "{type='sampled_softmax', negatives='log_uniform'}",
+        ),
+        ("{type='sampled_softmax', sampler='unigram'}", "{type='sampled_softmax'}"),
+    ],
+)
+def test_settings_before_the_one_word_are_read_as_it(old, new):
+    """Config, plain form and the layer of both are equal."""
+    first, second = (load_config("two_tower_ml100k", [f"task={task}"]) for task in (old, new))
+    assert first == second
+    assert config_from_dict(first.to_dict()) == first
+    layers = [make_model(config).task.get_config() for config in (first, second)]
+    assert layers[0] | {"name": ""} == layers[1] | {"name": ""}
+
+
+def test_settings_before_the_one_word_are_noted_once(caplog):
+    for _ in range(2):
+        load_config("two_tower_ml100k", ["task={type='in_batch', memory_size=12345}"])
+    (record,) = [r for r in caplog.records if "12345" in r.message]
+    assert record.message.endswith('negatives = { memory_size = 12345, type = "cross_batch" }')
+
+
+def test_layers_take_the_same_word():
+    assert InBatchSoftmax(negatives=["mixed", Hard(hardest=3)]).num_hard_negatives == 3
+    assert SampledSoftmax(negatives=LogUniform(9)).num_sampled == 9
+    with pytest.raises(ConfigError, match="Leave one out"):
+        InBatchSoftmax(negatives="mixed", memory_size=3)
 
 
 def test_a_release_can_be_named_by_its_path_and_in_a_file():

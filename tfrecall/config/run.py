@@ -6,7 +6,7 @@ does follows from its configuration and its data; the configuration is kept in t
 
 import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import tomli_w
@@ -18,8 +18,10 @@ from pydantic import (
     PositiveInt,
     Tag,
     TypeAdapter,
+    model_validator,
 )
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from tfrecall.config.ranking import (
     ClickConfig,
@@ -30,7 +32,14 @@ from tfrecall.config.ranking import (
 )
 from tfrecall.schema import features as schema
 from tfrecall.schema.baselines import checked_baselines
-from tfrecall.schema.negatives import Negatives, Uniform, batch_settings, shared_settings
+from tfrecall.schema.negatives import (
+    BatchNegatives,
+    PairNegatives,
+    Popularity,
+    SharedNegatives,
+    Uniform,
+)
+from tfrecall.schema.old_negatives import with_negatives
 from tfrecall.schema.specs import STRICT
 from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.schema.training import TrainingConfig
@@ -63,18 +72,6 @@ def _number(value: Any) -> Any:
 
 
 _Number = Annotated[Any, AfterValidator(_number)]
-
-
-def _said_once(task: Any, settings: Callable[[Any], Any], names: list[str]) -> None:
-    """Refuses negatives that a task does not have, or says in other words, too."""
-    if task.negatives is None:
-        return
-    settings(task.negatives)
-    for name in names:
-        if getattr(task, name) != type(task).__dataclass_fields__[name].default:
-            raise ValueError(
-                f"`negatives` and `{name}` say where the same negatives come from. Received both: leave one out"
-            )
 
 
 _Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
@@ -218,35 +215,37 @@ def _kind_of_model(value: Any) -> str:
     return "ranker" if str(kind).startswith("rank") else "retriever"
 
 
+def _read_old_negatives(task: str, values: Any) -> Any:
+    """Lets files and callers give the settings of negatives before 0.5."""
+    if isinstance(values, ArgsKwargs):
+        return ArgsKwargs(values.args, with_negatives(task, values.kwargs or {}))
+    return with_negatives(task, values) if isinstance(values, Mapping) else values
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class InBatchConfig:
     """In-batch softmax over the distinct candidates of a batch (`InBatchSoftmax`).
 
     Attributes:
         temperature: scores are divided by it, before the correction.
-        num_hard_negatives: keep the highest-scored negatives of each query, this many; all when None.
-        num_uniform_negatives: items drawn uniformly from the catalogue for each batch, beside those of
-            the batch (mixed negative sampling).
-        memory_size: rows of past batches whose candidates stand as negatives (cross-batch memory).
         correction: what the logQ correction takes for the positive: `standard`, or `without_positive`,
             which leaves it out of the sampled part of the sum.
         frequency: how often a candidate is sampled: `counted` in the training rows, or `streaming`,
             estimated while training.
-        negatives: instead of the numbers above, as for the losses over pairs: `in_batch`, `mixed`,
-            `cross_batch` or `hard`.
+        negatives: sources beside the candidates of the batch: `mixed`, `cross_batch`, `hard` with
+            `hardest`, or a list of some. Without, the batch alone.
     """
 
     type: Literal["in_batch"] = "in_batch"
     temperature: _Positive = 1.0
-    num_hard_negatives: PositiveInt | None = None
-    num_uniform_negatives: Annotated[int, Field(ge=0)] = 0
-    memory_size: Annotated[int, Field(ge=0)] = 0
     correction: Literal["standard", "without_positive"] = "standard"
     frequency: Literal["counted", "streaming"] = "counted"
-    negatives: Negatives | None = None
+    negatives: BatchNegatives = ()
 
-    def __post_init__(self) -> None:
-        _said_once(self, batch_settings, ["num_hard_negatives", "num_uniform_negatives", "memory_size"])
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old(cls, values: Any) -> Any:
+        return _read_old_negatives("in_batch", values)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -269,26 +268,22 @@ class SampledSoftmaxConfig:
 
     Attributes:
         temperature: scores are divided by it, before the correction.
-        num_sampled: items drawn from the catalogue for each batch.
-        sampler: how likely each is drawn: `uniform`, `log_uniform` (Zipf's law over the ranks by
-            training rows) or `unigram`, by the share of the training rows to the power of `alpha`.
-        alpha: with `unigram`.
         correction: what the logQ correction makes of the positive: `standard`, or `without_positive`,
             which estimates the full softmax.
-        negatives: instead of number, sampler and alpha, as for the losses over pairs: `uniform` or
-            `popularity`, with `exclude_known = false`.
+        negatives: items drawn from the catalogue for each batch: `popularity`, `uniform` (both with
+            `exclude_known = false`, as all rows of a batch share them) or `log_uniform`;
+            `per_positive` of them a batch.
     """
 
     type: Literal["sampled_softmax"] = "sampled_softmax"
     temperature: _Positive = 1.0
-    num_sampled: PositiveInt = 255
-    sampler: Literal["uniform", "log_uniform", "unigram"] = "unigram"
-    alpha: Annotated[float, Field(ge=0, le=2)] = 0.75
     correction: Literal["standard", "without_positive"] = "standard"
-    negatives: Negatives | None = None
+    negatives: SharedNegatives = Popularity(255, exclude_known=False)
 
-    def __post_init__(self) -> None:
-        _said_once(self, shared_settings, ["num_sampled", "sampler", "alpha"])
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old(cls, values: Any) -> Any:
+        return _read_old_negatives("sampled_softmax", values)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -309,7 +304,7 @@ class TfrsRetrievalConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class _LogisticConfig:
-    negatives: Negatives = Uniform()
+    negatives: PairNegatives = Uniform()
     gamma: _Positive = 10.0
 
     @property
@@ -368,7 +363,7 @@ class TripletConfig:
     """
 
     type: Literal["triplet"] = "triplet"
-    negatives: Negatives = Uniform()
+    negatives: PairNegatives = Uniform()
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     distance: Literal["euclidean", "cosine"] = "euclidean"
     semi_hard: bool = False

@@ -27,7 +27,6 @@ from tfrecall.models.dssm import DSSM
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.models.youtube_dnn import YouTubeDNN
-from tfrecall.schema.negatives import batch_settings, shared_settings
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.pairwise import BPR, DSSMSoftmax, Pointwise
@@ -100,15 +99,11 @@ def make_task(config: Any) -> keras.layers.Layer:
 
 @make_task.register
 def _(config: InBatchConfig) -> keras.layers.Layer:
-    negatives: dict[str, Any] = {
-        "num_hard_negatives": config.num_hard_negatives,
-        "num_uniform_negatives": config.num_uniform_negatives,
-        "memory_size": config.memory_size,
-    }
-    if config.negatives is not None:
-        negatives.update(batch_settings(config.negatives))
     return InBatchSoftmax(
-        config.temperature, correction=config.correction, frequency=config.frequency, **negatives
+        config.temperature,
+        negatives=config.negatives,
+        correction=config.correction,
+        frequency=config.frequency,
     )
 
 
@@ -119,14 +114,11 @@ def _(config: FullSoftmaxConfig) -> keras.layers.Layer:
 
 @make_task.register
 def _(config: SampledSoftmaxConfig) -> keras.layers.Layer:
-    negatives: dict[str, Any] = {
-        "num_sampled": config.num_sampled,
-        "sampler": config.sampler,
-        "alpha": config.alpha,
-    }
-    if config.negatives is not None:
-        negatives.update(shared_settings(config.negatives))
-    return SampledSoftmax(temperature=config.temperature, correction=config.correction, **negatives)
+    return SampledSoftmax(
+        negatives=config.negatives,
+        temperature=config.temperature,
+        correction=config.correction,
+    )
 
 
 @make_task.register

@@ -12,14 +12,14 @@ an item that the user has (`exclude_known`), anew in each epoch (`resample`): `U
 costs no draws: `InBatch`, `Mixed`, `CrossBatch`, and `Hard` with `hardest`. There an item is left out for the
 targets that it is itself (accidental hits); what else their users have is not looked up.
 
-`in_batch` and `sampled_softmax`, whose negatives all rows of a batch share, take the same words in a file
-(`batch_settings`, `shared_settings`); their own settings say the same, and can be combined.
+`in_batch` and `sampled_softmax`, whose negatives all rows of a batch share, take the same words. Of `in_batch`
+the sources can be combined in a list: `negatives = ["mixed", { type = "hard", hardest = 10 }]`.
 
 A specification holds no TensorFlow; `tfrecall.data.negatives` draws, `tfrecall.tasks.pairwise` learns from it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     PositiveInt,
     TypeAdapter,
     model_validator,
@@ -244,12 +245,29 @@ class Hard:
         return self
 
 
-Source = InBatch | Mixed | CrossBatch | Uniform | Popularity | HeadTail | Explicit | Hard
+@readable
+@dataclass(frozen=True, config=STRICT)
+class LogUniform:
+    """Zipf's law over the ranks by training rows: the item of rank r by `log(r + 2) - log(r + 1)`.
+
+    For `sampled_softmax`, whose draws stand for all rows of a batch.
+
+    Attributes:
+        per_positive: draws a batch, distinct.
+    """
+
+    per_positive: PositiveInt = 255
+    _: KW_ONLY
+    type: Literal["log_uniform"] = "log_uniform"
+
+
+Source = InBatch | Mixed | CrossBatch | Uniform | Popularity | HeadTail | Explicit | Hard | LogUniform
 
 SOURCES = ("in_batch", "uniform", "popularity", "head_tail", "mixed", "cross_batch", "hard", "explicit")
-# What an `InBatchSoftmax` can have, and what a `SampledSoftmax`.
+# Sources for `InBatchSoftmax`, and for `SampledSoftmax`.
 BATCH_SOURCES = ("in_batch", "mixed", "cross_batch", "hard")
-SHARED_SOURCES = ("uniform", "popularity")
+SHARED_SOURCES = ("uniform", "popularity", "log_uniform")
+_TYPES = (*SOURCES, "log_uniform")
 
 
 def _by_name(value: Any) -> Any:
@@ -258,12 +276,12 @@ def _by_name(value: Any) -> Any:
     kind = values.get("type") if isinstance(values, Mapping) else getattr(value, "type", None)
     if kind is None:
         raise ValueError(
-            f"Negatives have a source, their `type`: one of {', '.join(SOURCES)}. Received: {value!r}."
+            f"Negatives have a source, their `type`: one of {', '.join(_TYPES)}. Received: {value!r}."
         )
-    if kind not in SOURCES:
+    if kind not in _TYPES:
         raise ValueError(
-            f'There is no source "{kind}" of negatives.{nearest(str(kind), SOURCES)} Choose of: '
-            f"{', '.join(SOURCES)}. Received: {value!r}."
+            f'There is no source "{kind}" of negatives.{nearest(str(kind), _TYPES)} Choose of: '
+            f"{', '.join(_TYPES)}. Received: {value!r}."
         )
     return values
 
@@ -293,13 +311,28 @@ def check_source(spec: Source, valid: tuple[str, ...], task: str) -> None:
         )
 
 
-def batch_settings(spec: Source) -> dict[str, Any]:
-    """The settings of `InBatchSoftmax` that say the same.
+def batch_settings(specs: Source | Sequence[Source]) -> dict[str, Any]:
+    """The numbers of `InBatchSoftmax` behind its sources of negatives.
+
+    Args:
+        specs: one source or several, each type once.
 
     Raises:
-        ConfigError: if it has no such negatives.
+        ConfigError: if a source is not one of `in_batch`, or is named twice.
     """
-    check_source(spec, BATCH_SOURCES, "in_batch")
+    specs = tuple(specs) if isinstance(specs, Sequence) else (specs,)
+    types = [spec.type for spec in specs]
+    for spec in specs:
+        check_source(spec, BATCH_SOURCES, "in_batch")
+        if types.count(spec.type) > 1:
+            raise ConfigError(f"`negatives` names each source once. Received: {', '.join(types)}.")
+    settings: dict[str, Any] = {}
+    for spec in specs:
+        settings.update(_batch_setting(spec))
+    return settings
+
+
+def _batch_setting(spec: Source) -> dict[str, Any]:
     if isinstance(spec, Mixed):
         return {"num_uniform_negatives": spec.num_uniform}
     if isinstance(spec, CrossBatch):
@@ -315,12 +348,14 @@ def batch_settings(spec: Source) -> dict[str, Any]:
 
 
 def shared_settings(spec: Source) -> dict[str, Any]:
-    """The settings of `SampledSoftmax` that say the same.
+    """The numbers of `SampledSoftmax` behind its source of negatives.
 
     Raises:
-        ConfigError: if it has no such negatives.
+        ConfigError: if the source is not one of `sampled_softmax`, or is told of single users.
     """
     check_source(spec, SHARED_SOURCES, "sampled_softmax")
+    if isinstance(spec, LogUniform):
+        return {"num_sampled": spec.per_positive, "sampler": "log_uniform"}
     if spec.exclude_known or not spec.resample:  # type: ignore[union-attr]
         raise ConfigError(
             "The draws of `sampled_softmax` stand for all rows of a batch and are new in each, so they cannot "
@@ -333,6 +368,48 @@ def shared_settings(spec: Source) -> dict[str, Any]:
     return {"num_sampled": spec.per_positive, "sampler": "uniform"}  # type: ignore[union-attr]
 
 
+def _checked_batch(specs: tuple[Source, ...]) -> tuple[Source, ...]:
+    batch_settings(specs)
+    return specs
+
+
+def _checked_pairs(spec: Source) -> Source:
+    check_source(spec, SOURCES, "a loss over pairs")
+    return spec
+
+
+def _checked_shared(spec: Source) -> Source:
+    shared_settings(spec)
+    return spec
+
+
+def _as_list(value: Any) -> Any:
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def negatives_to_plain(specs: Source | tuple[Source, ...]) -> Any:
+    """The plain form of one source, or of several: one as itself, none as None."""
+    if not isinstance(specs, tuple):
+        return negatives_to_dict(specs)
+    plain = [negatives_to_dict(spec) for spec in specs]
+    return plain if len(plain) > 1 else plain[0] if plain else None
+
+
+# Negatives of the losses over pairs.
+PairNegatives = Annotated[Negatives, AfterValidator(_checked_pairs)]
+# Negatives of `in_batch`: a source, its name, or a list of some; none is the batch alone.
+BatchNegatives = Annotated[
+    tuple[Negatives, ...],
+    BeforeValidator(_as_list),
+    AfterValidator(_checked_batch),
+    PlainSerializer(negatives_to_plain, when_used="json"),
+]
+# Negatives of `sampled_softmax`.
+SharedNegatives = Annotated[Negatives, AfterValidator(_checked_shared)]
+
+
 def negatives_from_dict(value: Any) -> Any:
     """Reads a specification from its name or its plain form, as `negatives_to_dict` writes it.
 
@@ -340,6 +417,15 @@ def negatives_from_dict(value: Any) -> Any:
         ConfigError: if it makes no sense.
     """
     return from_plain(Negatives, value, "negatives")
+
+
+def batch_negatives_from(value: Any) -> tuple[Source, ...]:
+    """Reads the sources of `InBatchSoftmax`: one, or a list, as specifications, plain forms or names.
+
+    Raises:
+        ConfigError: if one makes no sense, or is not a source of `in_batch`.
+    """
+    return from_plain(BatchNegatives, value, "negatives")
 
 
 def negatives_to_dict(spec: Source) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders.interests import best_scores, closest
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
+from tfrecall.schema.negatives import batch_negatives_from, batch_settings
 from tfrecall.tasks.candidates import Candidates, ExtraNegatives, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
 
@@ -79,6 +80,8 @@ class InBatchSoftmax(ExtraNegatives):
         frequency: where `p` comes from: `counted` takes what is passed as
             `candidate_sampling_probability`; `streaming`, or a `StreamingFrequency` of your own,
             estimates it in training, which needs no counting and follows a stream that changes.
+        negatives: in the place of the three numbers, as in a configuration: `"mixed"`, `"cross_batch"`,
+            `Hard(hardest=10)` of `tfrecall.negatives`, or a list of some.
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or with several vectors a query
@@ -117,21 +120,34 @@ class InBatchSoftmax(ExtraNegatives):
         memory_size: int = 0,
         correction: Correction = "standard",
         frequency: Literal["counted", "streaming"] | StreamingFrequency = "counted",
+        negatives: Any = None,
         **kwargs: Any,
     ) -> None:
         # A loss needs all the digits, whatever the towers compute in.
         super().__init__(**{"dtype": "float32", **kwargs})
         if isinstance(frequency, dict):  # from `get_config`
             frequency = keras.layers.deserialize(frequency)
+        numbers: dict[str, Any] = {
+            "num_hard_negatives": num_hard_negatives,
+            "num_uniform_negatives": num_uniform_negatives,
+            "memory_size": memory_size,
+        }
+        if negatives is not None:
+            if any(numbers.values()):
+                raise ConfigError(
+                    "`negatives` and the numbers say where the same negatives come from. Received: "
+                    f"negatives={negatives!r} and {numbers}. Leave one out."
+                )
+            numbers.update(batch_settings(batch_negatives_from(negatives)))
         self.temperature = temperature
-        self.num_hard_negatives = num_hard_negatives
-        self.num_uniform_negatives = num_uniform_negatives
-        self.memory_size = memory_size
+        self.num_hard_negatives = numbers["num_hard_negatives"]
+        self.num_uniform_negatives = numbers["num_uniform_negatives"]
+        self.memory_size = numbers["memory_size"]
         self.correction = correction
         self.frequency = frequency
         self._check_settings()
         self._streaming = _streaming(frequency)
-        self._set_extra_negatives(num_uniform_negatives, memory_size)
+        self._set_extra_negatives(self.num_uniform_negatives, self.memory_size)
 
     @property
     def always_corrects(self) -> bool:

@@ -9,6 +9,7 @@ from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.errors import ConfigError, DataError, nearest
 from tfrecall.layers.encoders.interests import apart, closest, to_the_first_largest, together
 from tfrecall.layers.randomness import RandomStream
+from tfrecall.schema.negatives import Source, negatives_from_dict, shared_settings
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.samplers import Sampler, StratifiedSampler
 
@@ -61,6 +62,8 @@ class SampledSoftmax(keras.layers.Layer):
         alpha: with `unigram`, the exponent of the share of training rows, 0 to 2.
         temperature: scores are divided by it first, before anything is subtracted.
         correction: `standard` or `without_positive`.
+        negatives: in the place of number, sampler and alpha, as in a configuration: `Popularity` or
+            `Uniform` of `tfrecall.negatives` with `exclude_known=False`, or `LogUniform`.
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or with several vectors a query
@@ -99,10 +102,15 @@ class SampledSoftmax(keras.layers.Layer):
         alpha: float = 0.75,
         temperature: float = 1.0,
         correction: Correction = "standard",
+        negatives: Source | dict[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         # A loss needs all the digits, whatever the towers compute in.
         super().__init__(**{"dtype": "float32", **kwargs})
+        if negatives is not None:
+            settings = shared_settings(negatives_from_dict(negatives))
+            num_sampled, sampler = settings["num_sampled"], settings["sampler"]
+            alpha = settings.get("alpha", alpha)
         self.num_sampled = num_sampled
         self.sampler = sampler
         self.alpha = alpha
