@@ -58,7 +58,7 @@ def tiny_model(tiny_log):
 def tiny_root(request, release_copy) -> Path:
     """A release of `tiny_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.retriever import export
+    from tfrecall.exporting.export import export
 
     def write(root):
         model = request.getfixturevalue("tiny_model")
@@ -97,7 +97,7 @@ def history_model(history_log):
 def history_root(request, release_copy) -> Path:
     """A release of `history_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.retriever import export
+    from tfrecall.exporting.export import export
 
     def write(root):
         export(request.getfixturevalue("history_model"), root, index=ANNOY, k=5)
@@ -124,7 +124,7 @@ def context_model(history_log):
 def context_root(request, release_copy) -> Path:
     """A release of `context_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.retriever import export
+    from tfrecall.exporting.export import export
 
     def write(root):
         export(request.getfixturevalue("context_model"), root, index=ANNOY, k=5)
@@ -151,7 +151,7 @@ def interest_model(history_log):
 def interest_root(request, release_copy) -> Path:
     """A release of `interest_model`, not to be changed: copy it."""
     from tests.tiny import ANNOY
-    from tfrecall.exporting.retriever import export
+    from tfrecall.exporting.export import export
 
     def write(root):
         export(request.getfixturevalue("interest_model"), root, index=ANNOY, k=5)

@@ -52,7 +52,7 @@ _MODULE_OF = {
     "compare": "tfrecall.evaluation.comparison",
     "cross_validate": "tfrecall.runs.cross_validation",
     "evaluate": "tfrecall.evaluation",
-    "export": "tfrecall.exporting.retriever",
+    "export": "tfrecall.exporting.export",
     "export_pipeline": "tfrecall.exporting.pipeline",
     "export_ranker": "tfrecall.exporting.ranker",
     "fit": "tfrecall.training",

@@ -20,7 +20,7 @@ from tfrecall.core.retriever import Retriever
 from tfrecall.data import split_random, synthetic
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.evaluation import evaluate
-from tfrecall.release import load
+from tfrecall.exporting.export import export
 
 MODELS = {
     "popularity": Popularity,
@@ -119,7 +119,7 @@ def test_an_item_is_not_similar_to_itself(fitted):
 def test_a_release_answers_as_the_model(fitted, parts, tmp_path):
     train, test = parts
     model = fitted
-    release = load(model.save(tmp_path / "release"))
+    release = export(model, tmp_path / "release")
     queries = test.queries.drop("timestamp")
     assert (release.scores(queries) == model.scores(queries)).all()
     users = [*train.users["user_id"].to_list()[:5], "stranger"]
@@ -135,7 +135,7 @@ def test_a_release_is_judged_like_the_model(parts, tmp_path):
     model = ItemCF().fit(train)
     found = [
         evaluate(one, test, seen=train, ks=[5], baselines=False).test
-        for one in (model, load(model.save(tmp_path)))
+        for one in (model, export(model, tmp_path))
     ]
     assert found[0] == found[1]
 
@@ -147,7 +147,7 @@ def test_unfitted_it_says_what_to_do(make):
         lambda: model.recommend(["u"]),
         lambda: model.similar_items("a"),
         lambda: model.explain("u", "a"),
-        lambda: model.save("nowhere"),
+        lambda: export(model, "nowhere"),
     ):
         with pytest.raises(ConfigError, match=rf"{type(model).__name__} .* Call `fit\(train\)` first"):
             ask()
@@ -171,7 +171,7 @@ def test_an_empty_log_gives_empty_lists(make, parts, tmp_path):
     train, _ = parts
     model = make().fit(train.with_log(train.log.head(0)))
     assert not model.scores(train.queries.head(3)).any()
-    for one in (model, load(model.save(tmp_path))):
+    for one in (model, export(model, tmp_path)):
         assert [answer.item_ids for answer in one.recommend(["u1", "u2"], 3)] == [[], []]
 
 

@@ -19,6 +19,7 @@ from tfrecall.data.splits import split_random
 from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.evaluation import evaluate, user_lists
 from tfrecall.evaluation.comparison import compare
+from tfrecall.exporting.export import export
 from tfrecall.report import comparison_page
 from tfrecall.runs.comparable import comparable
 
@@ -341,9 +342,9 @@ def saved(log_file, tmp_path):
     config = config_from_dict(a_config(log_file, evaluation={"ks": (5, 10), "baselines": ("user_cf",)}))
     known = prepare(config).known
     facts = {"config": config.to_dict(), "data": {"fingerprint": known.fingerprint, "train_rows": 720}}
-    ItemCF(3).fit(known).save(tmp_path / "mine", exclude_seen=False, facts=facts)
-    ItemCF().fit(known).save(tmp_path / "bare")
-    ItemCF().fit(known.with_log(known.log[5:])).save(tmp_path / "other")
+    export(ItemCF(3).fit(known), tmp_path / "mine", exclude_seen=False, facts=facts)
+    export(ItemCF().fit(known), tmp_path / "bare")
+    export(ItemCF().fit(known.with_log(known.log[5:])), tmp_path / "other")
     return tmp_path
 
 

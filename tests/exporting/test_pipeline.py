@@ -12,8 +12,8 @@ from tests.tiny_pipeline import N_CANDIDATES
 from tfrecall.cli import app
 from tfrecall.errors import ConfigError, ExportError, ReleaseError
 from tfrecall.exporting import round_trip as pipeline_check
+from tfrecall.exporting.export import export
 from tfrecall.exporting.pipeline import Pipeline, export_pipeline
-from tfrecall.exporting.retriever import export
 from tfrecall.exporting.round_trip import Case, replayed
 from tfrecall.index.repeats import Repeats
 from tfrecall.release import load
@@ -197,7 +197,7 @@ def test_people_come_back_to_what_they_had(pipeline_models, tmp_path, monkeypatc
 def test_a_baseline_can_propose_candidates_in_process(rating_log, rating_release, tmp_path):
     from tfrecall.baselines.item_cf import ItemCF
 
-    ItemCF().fit(rating_log).save(tmp_path / "item_cf")
+    export(ItemCF().fit(rating_log), tmp_path / "item_cf")
     baseline = load(tmp_path / "item_cf")
     pipeline = Pipeline(baseline, rating_release, n_candidates=8)
     (answer,) = pipeline.recommend(["u1"], 4, details=True)

@@ -11,8 +11,8 @@ from tfrecall._keras import tf
 from tfrecall.core.raw import raw_features
 from tfrecall.errors import ConfigError, DataError, ExportError, MissingColumnError, ReleaseError
 from tfrecall.evaluation.released import ReleasedRanker
+from tfrecall.exporting.export import export
 from tfrecall.exporting.ranker import export_ranker
-from tfrecall.exporting.retriever import export
 from tfrecall.release import load
 
 USERS = ["u3", "u8", "u3", "absent", "nobody"]

@@ -17,7 +17,7 @@ from tfrecall._keras import tf
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.exporting import retriever as exporting
-from tfrecall.exporting.retriever import export, sample_queries, stage_retriever
+from tfrecall.exporting.export import export, sample_queries, stage_retriever
 from tfrecall.exporting.signatures import FILE
 from tfrecall.release import load
 from tfrecall.release.layout import stage

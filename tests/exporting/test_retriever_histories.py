@@ -8,7 +8,8 @@ from tests.tiny_histories import LENGTH, LIKED, newest
 from tfrecall._keras import tf
 from tfrecall.errors import ConfigError
 from tfrecall.exporting import retriever as exporting
-from tfrecall.exporting.retriever import STRANGE_ID, export, sample_queries
+from tfrecall.exporting.export import export
+from tfrecall.exporting.retriever import STRANGE_ID, sample_queries
 from tfrecall.exporting.signatures import FILE, save_retrieval
 from tfrecall.index.repeats import Repeats
 from tfrecall.models.two_tower import TwoTower

@@ -8,7 +8,7 @@ from tfrecall._keras import tf
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data import filter_log, synthetic
 from tfrecall.evaluation import evaluate
-from tfrecall.exporting.retriever import export
+from tfrecall.exporting.export import export
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema.encoders import RootSum

@@ -17,6 +17,7 @@ from tfrecall.cli import app
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, DataError, ExportError, ReleaseError
 from tfrecall.exporting import baseline as saving
+from tfrecall.exporting.export import export
 from tfrecall.release import layout, load
 from tfrecall.release.manifest import versions
 
@@ -41,7 +42,7 @@ def model(train):
 @pytest.fixture(scope="module")
 def saved(model, tmp_path_factory):
     """A release, not to be changed: copy it."""
-    return model.save(tmp_path_factory.mktemp("releases") / "item_cf")
+    return export(model, tmp_path_factory.mktemp("releases") / "item_cf").root
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_a_scorer_of_another_version_is_refused(root):
 
 
 def test_versions_are_kept_and_another_kind_may_follow(root, train):
-    Popularity().fit(train).save(root)
+    export(Popularity().fit(train), root)
     assert versions(root) == [1, 2]
     assert load(root).name == "popularity"
     assert load(root, version=1).name == "item_cf"
@@ -96,7 +97,7 @@ def test_a_full_disk_leaves_the_version_before(root, model, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(saving.np, "save", full)
         with pytest.raises(ExportError, match="No space left"):
-            model.save(root)
+            export(model, root)
     assert versions(root) == [1]
     assert sorted(path.name for path in (root / "scorer").iterdir()) == ["1"]
     assert not list(root.glob(".unfinished*"))
@@ -105,7 +106,7 @@ def test_a_full_disk_leaves_the_version_before(root, model, monkeypatch):
 
 def test_facts_that_json_cannot_hold_are_refused_before_anything_is_written(model, tmp_path):
     with pytest.raises(ConfigError, match="cannot hold"):
-        model.save(tmp_path / "new", facts={"odd": object()})
+        export(model, tmp_path / "new", facts={"odd": object()})
     assert not (tmp_path / "new").exists()
 
 
@@ -139,7 +140,7 @@ def test_a_history_stands_for_what_is_known_of_a_user(saved):
 
 
 def test_what_users_had_is_kept_if_the_release_was_made_so(model, tmp_path, train):
-    release = load(model.save(tmp_path, exclude_seen=False))
+    release = export(model, tmp_path, exclude_seen=False)
     seen = set(train.log.filter(pl.col("user_id") == "u1")["item_id"])
     (kept,), (removed,) = (release.recommend(["u1"], 40, exclude_seen=rule) for rule in (None, True))
     assert seen & set(kept.item_ids)
@@ -196,7 +197,7 @@ def test_recommend_answers_a_history_and_nobody(saved):
 
 
 def test_everyone_is_given_what_is_popular(train, tmp_path):
-    saved = Popularity().fit(train).save(tmp_path)
+    saved = export(Popularity().fit(train), tmp_path).root
     assert "everyone is given this" in shown("recommend", saved, "--user", "u1", "--explain")
 
 

@@ -142,7 +142,7 @@ def test_of_several_interests_the_best_one_that_is_left_scores(interest_release,
 def test_releases_of_every_model_of_towers_are_explained(kind, history_log, tmp_path):
     import tfrecall
     from tests.tiny_histories import SCHEMA
-    from tfrecall.exporting.retriever import export
+    from tfrecall.exporting.export import export
     from tfrecall.tasks.full_softmax import FullSoftmax
     from tfrecall.training import fit
 

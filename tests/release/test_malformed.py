@@ -11,6 +11,7 @@ import pytest
 from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.core.manifests import describe, manifest_checksum
 from tfrecall.errors import DataError, ReleaseError
+from tfrecall.exporting.export import export
 from tfrecall.release import load
 
 
@@ -35,7 +36,7 @@ def root(tiny_root, tmp_path) -> Path:
 @pytest.fixture(scope="module")
 def baseline_root(tiny_log, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("baseline") / "release"
-    ItemCF().fit(tiny_log).save(root)
+    export(ItemCF().fit(tiny_log), root)
     return root
 
 

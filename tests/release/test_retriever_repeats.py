@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import ANNOY
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.exporting.retriever import export
+from tfrecall.exporting.export import export
 from tfrecall.exporting.signatures import save_retrieval
 from tfrecall.index.repeats import Repeats
 from tfrecall.release import load

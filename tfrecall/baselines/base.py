@@ -1,7 +1,6 @@
 """The base of models that answer from what a user had."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -141,22 +140,6 @@ class HistoryModel:
         """
         had = self._had(pl.Series(_ids("user", [user]), dtype=pl.String))
         return self.answers.explain(had, user, self._row(item_id))
-
-    def save(
-        self, path: str | Path, *, exclude_seen: bool = True, facts: dict[str, Any] | None = None
-    ) -> Path:
-        """Writes the next version of a release, which `tfrecall.load` opens; returns its directory.
-
-        Args:
-            path, exclude_seen, facts: see `tfrecall.exporting.baseline.save`.
-
-        Raises:
-            ConfigError: if the model is not fitted, or the manifest cannot hold the facts.
-            ExportError: if the directory cannot be written.
-        """
-        from tfrecall.exporting.baseline import save  # which knows this class
-
-        return save(self, path, exclude_seen=exclude_seen, facts=facts)
 
     def _learn(self, train: Interactions) -> Scorer:
         raise NotImplementedError

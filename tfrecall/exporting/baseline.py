@@ -1,4 +1,4 @@
-"""Writes a fitted baseline as a release.
+"""Export of a fitted baseline: the arrays of its scorer, users, items and histories.
 
 manifest.json, manifests/<version>.json   as of every release, with `"kind": "baseline"`
 context/<version>/   user ids, item table, what users had and when
@@ -14,26 +14,26 @@ from tfrecall.baselines.base import HistoryModel
 from tfrecall.data.interactions import Interactions
 from tfrecall.release.baseline import KIND, TIMES, scorer_file
 from tfrecall.release.layout import BASELINE_PARTS, stage
+from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
+from tfrecall.release.retriever import Release
 
 
-def save(
+def export_baseline(
     model: HistoryModel,
     path: str | Path,
     *,
     exclude_seen: bool = True,
     facts: dict[str, Any] | None = None,
-) -> Path:
-    """Writes the next version of a release, which `tfrecall.load` opens; returns its directory.
-
-    The version appears whole or not at all; those before stay as they are.
+) -> Release:
+    """Write the next version of a release of a baseline and open it.
 
     Args:
-        model: fitted.
-        path: the release directory; made if it is not there.
-        exclude_seen: whether the release leaves out what users had, if it is not asked otherwise.
-        facts: what else the manifest shall say, as JSON can hold it, such as metrics, or as `config` the
-            configuration of a run (`RunConfig.to_dict`) whose test rows it shall be judged by.
+        model: a fitted baseline.
+        path: the release directory; created if it does not exist.
+        exclude_seen: whether lists leave out seen items unless a query says otherwise.
+        facts: further facts for the manifest, as JSON can hold them, such as metrics, or as `config` the
+            configuration of a run (`RunConfig.to_dict`) whose test rows the release is evaluated on.
 
     Raises:
         ConfigError: if the model is not fitted, or the manifest cannot hold the facts.
@@ -48,7 +48,7 @@ def save(
         for name, array in arrays.items():
             np.save(scorer_file(staged.directory / "scorer", name), array)
         staged.describe(KIND, manifest, BASELINE_PARTS)
-    return staged.root
+    return load(path, staged.version, verify=False)
 
 
 def _write_context(directory: Path, train: Interactions) -> None:

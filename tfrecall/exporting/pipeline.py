@@ -2,14 +2,14 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from tfrecall.core.top_k import check_k
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.exporting.live import LiveRanker, LiveRetrieval
 from tfrecall.exporting.ranker import export_ranker
-from tfrecall.exporting.retriever import PACKAGES, export, tensorflow_errors
+from tfrecall.exporting.retriever import PACKAGES, export_retriever, tensorflow_errors
 from tfrecall.exporting.round_trip import check_pipeline, sample_requests
 from tfrecall.exporting.signatures import save_pipeline, write_warmup
 from tfrecall.index.annoy import Annoy
@@ -18,13 +18,11 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.layout import PARTS, PIPELINE_PARTS, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
-from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, TwoStages
+from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, PipelineRelease, TwoStages
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.retriever import Release
 from tfrecall.release.rules import Rules
 
-if TYPE_CHECKING:
-    from tfrecall.release.pipeline import PipelineRelease
 # Facts about the version of a stage that say nothing in a pipeline.
 _LEFT_OUT = ("format", "version", "files", "sha256")
 
@@ -93,7 +91,7 @@ def export_pipeline(
     k: int = 10,
     index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     facts: dict[str, Any] | None = None,
-) -> "PipelineRelease":
+) -> PipelineRelease:
     """Writes the next version of the release of a pipeline and opens it.
 
     It has the parts of both releases, and `pipeline/`, one SavedModel of both
@@ -130,7 +128,7 @@ def export_pipeline(
         difference = check_pipeline(live, directory, count, k)
         manifest = {**_facts(live, pipeline.rules, k, difference), **(facts or {})}
         staged.describe("pipeline", manifest, PIPELINE_PARTS)
-    return cast("PipelineRelease", load(path, staged.version, verify=False))
+    return cast(PipelineRelease, load(path, staged.version, verify=False))
 
 
 def _check_k(pipeline: TwoStages, k: int) -> None:
@@ -145,7 +143,7 @@ def _check_k(pipeline: TwoStages, k: int) -> None:
 def _retrieval_release(pipeline: TwoStages, path: Path, index: Annoy | None) -> Release:
     stage = pipeline.retrieval
     if isinstance(stage, LiveRetrieval):
-        return export(stage.model, path, index=index, exclude_seen=stage.exclude_seen)
+        return export_retriever(stage.model, path, index=index, exclude_seen=stage.exclude_seen)
     return stage
 
 

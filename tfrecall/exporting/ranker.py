@@ -1,7 +1,7 @@
 """Writing a ranker as a release: one SavedModel and what is known of users and items."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,9 +24,7 @@ from tfrecall.models.ranker import Ranker
 from tfrecall.release.layout import RANKER_PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
-
-if TYPE_CHECKING:
-    from tfrecall.release.ranker import RankerRelease
+from tfrecall.release.ranker import RankerRelease
 
 OUTPUT = "score"
 
@@ -36,7 +34,7 @@ def export_ranker(
     path: str | Path,
     *,
     facts: dict[str, Any] | None = None,
-) -> "RankerRelease":
+) -> RankerRelease:
     """Writes the next version of the release of a ranker and opens it.
 
     As with `export`, the version is complete and compared with the live model in a fresh process before
@@ -53,7 +51,7 @@ def export_ranker(
     """
     with stage(path) as staged:
         stage_ranker(model, staged, facts=facts)
-    return cast("RankerRelease", load(path, staged.version, verify=False))
+    return cast(RankerRelease, load(path, staged.version, verify=False))
 
 
 def stage_ranker(

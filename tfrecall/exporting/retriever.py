@@ -12,7 +12,7 @@ from tfrecall._keras import tf
 from tfrecall.core.raw import raw_features
 from tfrecall.core.top_k import check_k
 from tfrecall.data.histories import last_queries
-from tfrecall.errors import ConfigError, ExportError
+from tfrecall.errors import ExportError
 from tfrecall.exporting.context import past_items, write_context
 from tfrecall.exporting.round_trip import SAMPLE_ROWS, check_round_trip
 from tfrecall.exporting.signatures import (
@@ -33,7 +33,6 @@ from tfrecall.release.histories import PastItems, padded_ids, same_width
 from tfrecall.release.layout import PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
-from tfrecall.release.pipeline import TwoStages
 from tfrecall.release.retriever import Release
 from tfrecall.schema.features import Schema
 
@@ -46,7 +45,7 @@ STRANGE_ID = "no such item"
 STRANGE_VALUE = "no such value"
 
 
-def export(
+def export_retriever(
     model: TwoTower,
     path: str | Path,
     *,
@@ -55,30 +54,21 @@ def export(
     exclude_seen: bool = True,
     facts: dict[str, Any] | None = None,
 ) -> Release:
-    """Writes the next version of a release and opens it.
-
-    The version is complete and compared with the live model in a fresh process before it is published;
-    if anything fails before, nothing changes. Versions before stay as they are.
+    """Write the next version of a release of a two-tower model and open it.
 
     Args:
         model: an adapted, trained model.
-        path: the release directory; made if it is not there.
+        path: the release directory; created if it does not exist.
         index: the Annoy index to build and tune; None for exact search only.
         k: length of the lists that the `serving_default` signature of `retrieval` gives.
-        exclude_seen: whether the release leaves out what users had, if it is not asked otherwise.
-        facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
+        exclude_seen: whether lists leave out seen items unless a query says otherwise.
+        facts: further facts for the manifest, as JSON can hold them: metrics, configuration, data.
 
     Raises:
         ExportError: if the directory cannot be written, or an exported model answers unlike the live
             one.
         ConfigError: if `k` does not lie between 1 and the size of the catalogue.
     """
-    if isinstance(model, Ranker):
-        raise ConfigError(
-            f"{model.name} is a ranker, which has no candidate vectors. Use `tfrecall.export_ranker`."
-        )
-    if isinstance(model, TwoStages):
-        raise ConfigError(f"{model.name} is a pipeline. Use `tfrecall.export_pipeline`.")
     with stage(path) as staged:
         stage_retriever(model, staged, index=index, k=k, exclude_seen=exclude_seen, facts=facts)
     return load(path, staged.version, verify=False)

@@ -172,7 +172,18 @@ def _retrieval_cases(
 
 
 def replayed(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
-    """The answers of the SavedModels in a directory to some requests, in a fresh process; ids as text."""
+    """Ask the SavedModels in a directory in a fresh process, which has never seen the live models.
+
+    Args:
+        directory: holds the SavedModels.
+        cases: requests.
+
+    Returns:
+        For each request its outputs by name, as lists; ids as text.
+
+    Raises:
+        ExportError: if a SavedModel cannot be loaded or does not answer in time.
+    """
     source, target = directory / "cases.json", directory / "answers.json"
     plain = [
         {"model": str(directory / case.name), "signature": case.signature, "inputs": case.inputs}
@@ -232,10 +243,13 @@ def _difference(case: Case, output: str, live: np.ndarray, exported: np.ndarray)
 
 
 def _check_ids(case: Case, answer: dict[str, Any], live: np.ndarray, exact: ExactIndex) -> None:
-    """Each id has the score it came with; which of two equal ones comes first is left open."""
+    """Check that each id has the score beside it and stands once; the order of equal scores is open."""
     for i, ids in enumerate(answer["candidate_ids"]):
         scores = np.array(answer["scores"][i])
         rows = exact.rows(ids)
+        items = [item for item in ids if item]
+        if len(set(items)) < len(items):
+            raise ExportError(f"{case} gives an item twice to query {i}: {ids}. Nothing was published.")
         expected = np.where(rows < 0, -np.inf, live[i][rows])
         largest = np.abs(expected[rows >= 0]).max(initial=0)
         if not np.allclose(expected, scores, rtol=1e-4, atol=1e-4 * largest):

@@ -13,7 +13,7 @@ from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.baselines.popularity import Popularity
 from tfrecall.data import Interactions
 from tfrecall.errors import ConfigError, DataError, ReleaseError
-from tfrecall.release import load
+from tfrecall.exporting.export import export
 from tfrecall.schema.negatives import Hard
 from tfrecall.training.inputs import mining as released_negatives
 from tfrecall.training.inputs.mining import ReleasedItems
@@ -80,7 +80,7 @@ def test_nobody_gets_what_this_log_says_that_they_have(tiny_log, tiny_release):
 
 @pytest.fixture(scope="module")
 def item_cf(tiny_log, tmp_path_factory):
-    return load(ItemCF().fit(tiny_log).save(tmp_path_factory.mktemp("released") / "item_cf"))
+    return export(ItemCF().fit(tiny_log), tmp_path_factory.mktemp("released") / "item_cf")
 
 
 def test_baselines_and_their_short_lists_give_items_too(tiny_log, item_cf):
@@ -202,7 +202,7 @@ def test_a_model_learns_from_the_lists_of_a_release(tiny_log, tmp_path):
     from tfrecall.training import fit
     from tfrecall.training.inputs.examples import TrainingExamples
 
-    root = Popularity().fit(tiny_log).save(tmp_path / "popularity")
+    root = export(Popularity().fit(tiny_log), tmp_path / "popularity").root
     schema = Schema(query=[Categorical("user_id", 4)], candidate=[Categorical("item_id", 4)])
 
     def model(release):
