@@ -7,6 +7,7 @@ import pytest
 from docs.generate import api, commands, configuration, pages, rooms
 from tests.docs.markdown import DOCS, ROOT
 from tfrecall.config.recipes import recipe_names
+from tfrecall.evaluation import metrics
 from tfrecall.schema.baselines import BASELINES
 
 REFERENCE = DOCS / "reference"
@@ -88,6 +89,14 @@ def test_every_baseline_is_named_in_its_guide():
     guide = (DOCS / "guides" / "baselines.md").read_text("utf-8")
     for name in BASELINES:
         assert f"`{name}`" in guide
+
+
+def test_every_metric_is_explained_in_its_guide():
+    guide = (DOCS / "guides" / "evaluation.md").read_text("utf-8")
+    helpers = {"most_popular", "is_lower_better"}
+    for name, value in vars(metrics).items():
+        if getattr(value, "__module__", "") == metrics.__name__ and name[0] != "_" and name.islower():
+            assert name in helpers or f"`{name}" in guide, name
 
 
 def test_every_room_stands_on_a_floor_of_the_picture():
