@@ -1,17 +1,18 @@
-"""The exceptions of the package.
+"""Exceptions of the package.
 
     TfrecallError
-    ├── DataError (ValueError)          a log or table that cannot be used as it is
-    │   └── MissingColumnError (KeyError)   a column that is not there
-    ├── ConfigError (ValueError)        a recipe, setting or argument that makes no sense
-    ├── FetchError (OSError)            a data set that could not be fetched
-    ├── DivergedError (ArithmeticError) a loss, gradient or weight that is no longer a finite number
-    ├── CheckpointError (ValueError)    a checkpoint that is damaged or belongs to another training
-    ├── ReleaseError (ValueError)       a release or index bundle that is damaged or foreign
-    ├── ExportError (RuntimeError)      a release that could not be written or does not answer alike
-    └── KerasVersionError (ImportError) Keras 3 was chosen before tfrecall could choose Keras 2
+    ├── DataError (ValueError)          log or table that cannot be used as it is
+    │   └── MissingColumnError (KeyError)   missing column
+    ├── ConfigError (ValueError)        invalid recipe, setting or argument
+    ├── FetchError (OSError)            data set that could not be fetched
+    ├── DivergedError (ArithmeticError) loss, gradient or weight that is not finite
+    ├── CheckpointError (ValueError)    checkpoint that is damaged or of another training
+    ├── ReleaseError (ValueError)       release or index bundle that is damaged, incomplete or foreign
+    ├── ExportError (RuntimeError)      release that could not be written, or differs from the live model
+    └── KerasVersionError (ImportError) Keras 3 in use before tfrecall could choose Keras 2
 
-Each message says what is wrong, what was received and what to do.
+Each message says what is wrong, what was received and what to do. Each class also inherits the built-in
+exception in parentheses.
 """
 
 import difflib
@@ -19,46 +20,56 @@ from collections.abc import Iterable
 
 
 class TfrecallError(Exception):
-    """Base of every exception that the package raises on purpose."""
+    """Base of all exceptions that the package raises on purpose.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> try:
+    ...     tr.load_config("two_tower_ml10k")
+    ... except tr.TfrecallError as error:
+    ...     print(str(error).split(" Shipped")[0])
+    There is no recipe "two_tower_ml10k". Did you mean "two_tower_ml100k"?
+    """
 
     def __str__(self) -> str:  # KeyError would print the repr of the message.
         return str(self.args[0]) if self.args else ""
 
 
 class DataError(TfrecallError, ValueError):
-    """A log or table cannot be used as it is."""
+    """Log or table that cannot be used as it is."""
 
 
 class MissingColumnError(DataError, KeyError):
-    """A table does not have a column that was asked for."""
+    """Missing column of a table."""
 
 
 class ConfigError(TfrecallError, ValueError):
-    """A recipe, a setting or an argument makes no sense."""
+    """Invalid recipe, setting or argument."""
 
 
 class FetchError(TfrecallError, OSError):
-    """A data set could not be fetched from any of its sources."""
+    """Data set that no source could provide."""
 
 
 class DivergedError(TfrecallError, ArithmeticError):
-    """Training came to numbers that are not finite."""
+    """Training that produced numbers that are not finite."""
 
 
 class CheckpointError(TfrecallError, ValueError):
-    """A checkpoint is damaged, or belongs to another training."""
+    """Checkpoint that is damaged, or belongs to another training."""
 
 
 class ReleaseError(TfrecallError, ValueError):
-    """A release or an index bundle is damaged, incomplete or foreign."""
+    """Release or index bundle that is damaged, incomplete or foreign."""
 
 
 class ExportError(TfrecallError, RuntimeError):
-    """A release could not be written, or answers unlike the live model."""
+    """Release that could not be written, or differs from the live model."""
 
 
 class KerasVersionError(TfrecallError, ImportError):
-    """Keras 3 is in use where Keras 2 is needed."""
+    """Keras 3 in use where Keras 2 is needed."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

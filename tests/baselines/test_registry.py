@@ -53,7 +53,7 @@ def test_they_are_fitted_one_after_the_other():
     [
         (
             ["eas"],
-            'no baseline "eas".* Did you mean "ease"?.*Choose of: popularity, item_cf, ease, swing',
+            'no baseline "eas".* Did you mean "ease"?.*Choose from: popularity, item_cf, ease, swing',
         ),
         (["ease", "ease"], "named once"),
     ],

@@ -225,7 +225,7 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("evaluation.ks=[0]", "evaluation.ks.0: "),
         (
             "evaluation.baselines=['eas']",
-            'evaluation.baselines: There is no baseline "eas". Did you mean "ease"? Choose of: popularity, ',
+            'evaluation.baselines: There is no baseline "eas". Did you mean "ease"? Choose from: popularity, ',
         ),
         ("evaluation.baselines=['als', 'als']", "named once. Received: ['als', 'als']."),
         ("index.target_recall=1.5", "index.target_recall: "),
@@ -366,7 +366,7 @@ def test_a_ranker_is_a_model_of_its_own():
         (RANKING, "model.croses=['dot']", 'Did you mean "crosses"'),
         (RANKING, "model.crosses=['dots']", "model.crosses"),
         (RANKING, "model.crosses=['dot','dot']", "each once"),
-        (RANKING, "task.low=7", "begins below its end"),
+        (RANKING, "task.low=7", "`low` of the label must be below `high`"),
         ("two_tower_ml100k", "task={type='rating'}", 'set `model.type = "ranker"`'),
         ("two_tower_ml100k", "model.type=two_towr", 'Did you mean "two_tower"'),
         ("two_tower_ml100k", "model.layer_size=[3]", 'Did you mean "layer_sizes"'),

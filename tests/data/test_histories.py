@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfrecall.data import Interactions, synthetic
-from tfrecall.data.histories import before
+from tfrecall.data.histories import as_of
 from tfrecall.errors import DataError
 
 USERS = "uvw"
@@ -31,7 +31,7 @@ def make_log(events):
 
 def items_before(log, users, times):
     times = None if times is None else np.array(times, dtype=np.float64)
-    starts, ends = before(log, pl.Series(users, dtype=pl.String), times)
+    starts, ends = as_of(log, pl.Series(users, dtype=pl.String), times)
     return [log.histories.items[a:b].tolist() for a, b in zip(starts, ends, strict=True)]
 
 
@@ -83,7 +83,7 @@ def test_event_times_ascend_within_each_user():
 
 def test_slices_are_int64_and_there_may_be_no_queries():
     for times in (None, np.empty(0)):
-        starts, ends = before(make_log(EVENTS), pl.Series([], dtype=pl.String), times)
+        starts, ends = as_of(make_log(EVENTS), pl.Series([], dtype=pl.String), times)
         assert starts.dtype == ends.dtype == np.int64
         assert len(starts) == len(ends) == 0
 
@@ -97,4 +97,4 @@ def test_a_log_of_no_rows_has_no_past():
 
 def test_times_and_users_of_different_numbers_are_refused():
     with pytest.raises(DataError, match=r"2 users and timestamps of shape \(3,\)"):
-        before(make_log(EVENTS), pl.Series(["u", "v"]), np.array([1.0, 2.0, 3.0]))
+        as_of(make_log(EVENTS), pl.Series(["u", "v"]), np.array([1.0, 2.0, 3.0]))

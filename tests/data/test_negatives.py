@@ -198,7 +198,7 @@ def test_weights_fit_into_whole_numbers_and_keep_rare_items(n_owners):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"source": "populrity"}, 'no source "populrity" of negatives. Did you mean "popularity"'),
+        ({"source": "populrity"}, 'Received: "populrity". Did you mean "popularity"'),
         ({"source": "popularity", "alpha": -0.1}, "Received: -0.1"),
         ({"source": "popularity", "alpha": 2.1}, "to 2. Received: 2.1"),
         ({"source": "popularity", "alpha": float("nan")}, "Received: nan"),

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import chisquare
 
 from tfrecall.data import Interactions
-from tfrecall.data.negatives import ShownItems
+from tfrecall.data.negatives import ImpressionSampler
 from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.schema.negatives import Explicit
 
@@ -18,7 +18,7 @@ def log_with(shown, items=("a", "b", "c", "d", "e")):
 
 
 def draws(log, row, n=1, **options):
-    sampler = ShownItems(log, Explicit("shown", **options))
+    sampler = ImpressionSampler(log, Explicit("shown", **options))
     return sampler.draw(np.full(n, row), np.random.default_rng(0))
 
 
@@ -58,20 +58,20 @@ def test_numbers_are_ids_too():
 
 def test_unknown_ids_are_refused_by_name():
     with pytest.raises(DataError, match=r'2 ids that the item table lacks, the first "x" in row 1'):
-        ShownItems(log_with([["d"], ["d", "x"], ["y"]]), Explicit("shown"))
+        ImpressionSampler(log_with([["d"], ["d", "x"], ["y"]]), Explicit("shown"))
 
 
 def test_a_column_that_is_not_there_is_refused():
     with pytest.raises(MissingColumnError, match=r'no column "shwon".* Did you mean "shown"'):
-        ShownItems(log_with([["d"], [], []]), Explicit("shwon"))
+        ImpressionSampler(log_with([["d"], [], []]), Explicit("shwon"))
 
 
 def test_a_column_of_something_else_is_refused():
     with pytest.raises(DataError, match=r"must hold item ids, or lists of them\. Received: Float64"):
-        ShownItems(log_with([0.5, 1.5, 2.5]), Explicit("shown"))
+        ImpressionSampler(log_with([0.5, 1.5, 2.5]), Explicit("shown"))
 
 
 def test_a_column_without_any_negative_is_refused():
-    sampler = ShownItems(log_with([["a"], ["a"], []]), Explicit("shown"))
+    sampler = ImpressionSampler(log_with([["a"], ["a"], []]), Explicit("shown"))
     with pytest.raises(DataError, match="None of 3 targets has an explicit negative"):
         sampler.check(np.arange(3))

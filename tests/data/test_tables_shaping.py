@@ -56,5 +56,5 @@ def test_equal_times_are_said_and_keep_the_order_of_the_file(tmp_path):
     log = pl.DataFrame({"user_id": list("aab"), "item_id": list("yxx"), "timestamp": [5, 5, 5]})
     log.write_csv(tmp_path / "log.csv")
     assert "all timestamps are equal" in read(tmp_path / "log.csv").notes[1]
-    with pytest.raises(DataError, match='has a column "timestamp", but its order is to be'):
+    with pytest.raises(DataError, match='has a column "timestamp" that was not named as the time'):
         read(tmp_path / "log.csv", timestamp="")

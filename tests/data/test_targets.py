@@ -114,7 +114,7 @@ def test_an_event_without_a_rating_is_no_target_where_ratings_decide():
 
 
 def test_ratings_are_not_asked_of_a_log_without():
-    with pytest.raises(ConfigError, match=r"`min_rating`.*no ratings.*user_id, item_id, timestamp"):
+    with pytest.raises(ConfigError, match=r"`min_rating` needs ratings.*none.*user_id, item_id, timestamp"):
         choose_targets(log_of("aabb"), min_rating=3)
 
 
@@ -261,7 +261,7 @@ def test_a_log_without_events_is_refused():
     ("rule", "message"),
     [
         ({"minimum_history": -1}, "at least 0. Received: -1"),
-        ({"which": "lats"}, 'no targets "lats". Did you mean "last"'),
+        ({"which": "lats"}, 'Received: "lats". Did you mean "last"'),
         ({"max_per_user": 0}, "at least 1, or None for no limit. Received: 0"),
         ({"suppression_threshold": 0.0}, "above 0 and at most 1 .* Received: 0.0"),
         ({"suppression_threshold": 1.5}, "Received: 1.5"),

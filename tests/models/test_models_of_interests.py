@@ -169,7 +169,9 @@ def test_a_copy_from_its_configuration_answers_alike(interest_model, history_log
 
 def test_two_histories_of_several_interests_are_refused():
     two = [History(name, ITEM, 5, Interests(2)) for name in ("history", "other")]
-    with pytest.raises(ConfigError, match=r"matched one by one. Received: 2 of .*history"):
+    with pytest.raises(
+        ConfigError, match=r"Only one history may have several interests. Received: 2 of .*history"
+    ):
         Schema(query=two, candidate=[ITEM])
     one = History("other", ITEM, 5, Interests(1))
     assert Schema(query=[two[0], one], candidate=[ITEM])

@@ -172,7 +172,7 @@ def test_context_is_read_from_plain_lists():
 @pytest.mark.parametrize(
     ("construct", "message"),
     [
-        (lambda: History(context=("gap", "gap")), "each context once"),
+        (lambda: History(context=("gap", "gap")), "must be distinct names"),
         (lambda: History(context=("Age (years)",)), 'Rename it to "Age_years"'),
         (
             lambda: Schema(

@@ -8,7 +8,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from tfrecall.core.results import Explanation, Recommendation, SimilarItems
-from tfrecall.data.histories import before
+from tfrecall.data.histories import as_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError, nearest
 from tfrecall.index.history import Answers, Had, HistoryWeights
@@ -157,7 +157,7 @@ class HistoryModel:
 
     def _had(self, user_ids: pl.Series, times: np.ndarray | None = None) -> Had:
         train = self.train
-        starts, ends = before(train, user_ids, times)
+        starts, ends = as_of(train, user_ids, times)
         users = train.user_vocabulary.rows(user_ids)
         return Had(users, starts, ends, train.histories.items, train.event_times)
 

@@ -1,4 +1,7 @@
-"""Interaction logs: reading, validating, splitting. TensorFlow stays out until `examples`."""
+"""Interaction logs: reading, checking, describing, filtering, splitting, batching (`tr.data`).
+
+Only `examples` imports TensorFlow, when it is first used.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ from tfrecall.data.datasets.movielens import movielens
 from tfrecall.data.datasets.synthetic import synthetic
 from tfrecall.data.filters import filter_log
 
-# Not lazy: the functions must be bound after the modules of the same name.
+# Imported here and not lazily: the function `describe` must replace the module of the same name.
 from tfrecall.data.inspection.describe import describe
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.interactions import Interactions
@@ -46,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "examples":  # the one that needs TensorFlow
+    if name == "examples":
         from tfrecall.data.batches import examples
 
         return examples

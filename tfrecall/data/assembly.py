@@ -1,4 +1,4 @@
-"""From raw frames to the validated log, user table and item table."""
+"""Construction of a checked log, user table and item table from raw frames."""
 
 import logging
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from tfrecall.data.timestamps import doubt, to_seconds
 from tfrecall.errors import ConfigError, DataError, nearest
 
 MISSING_ITEMS = ("refuse", "add", "drop")
-# The name of the column of times of a log that has none.
+# Name of the column of times for a log without times.
 FILE_ORDER = ""
 
 logger = logging.getLogger("tfrecall")
 
 
 class Columns(NamedTuple):
-    """The names that the columns of the log have before they get their canonical names."""
+    """Names of the columns of a raw log by role; None for no such column."""
 
     user_id: str = "user_id"
     item_id: str = "item_id"
@@ -31,7 +31,7 @@ class Columns(NamedTuple):
 
 @dataclass
 class Tables:
-    """What `Interactions` is made of, under construction."""
+    """The parts of an `Interactions` under construction."""
 
     log: pl.DataFrame
     users: pl.DataFrame
@@ -39,7 +39,7 @@ class Tables:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Keeps what was filtered, repaired or recognised, and tells the log of the program."""
+        """Records what was filtered, repaired or recognised, and logs it."""
         self.notes.append(text)
         logger.info(text)
 
@@ -47,11 +47,11 @@ class Tables:
 def assemble(
     frame: Any, users: Any, items: Any, columns: Columns, missing_items: str, unit: str | None
 ) -> Tables:
-    """Does what `Interactions.from_frame` says."""
+    """Checks and completes the tables; arguments as for `Interactions.from_frame`."""
     if missing_items not in MISSING_ITEMS:
         raise ConfigError(
-            f'There is no way "{missing_items}" to treat missing items.'
-            f"{nearest(missing_items, MISSING_ITEMS)} Choose of {list(MISSING_ITEMS)}."
+            f'`missing_items` must be one of {list(MISSING_ITEMS)}. Received: "{missing_items}".'
+            f"{nearest(missing_items, MISSING_ITEMS)}"
         )
     log, kind = canonical_log(to_polars(frame, "log"), columns, unit)
     tables = Tables(
@@ -68,7 +68,7 @@ def assemble(
         elif unit is None and (text := doubt(log["timestamp"], kind)):
             tables.note(text)
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)
-    # Items first: dropped events leave no user behind.
+    # Items before users: a user whose events are all dropped is not added to the users.
     if items is not None:
         _treat_missing_items(tables, missing_items)
     else:
@@ -81,7 +81,7 @@ def assemble(
 
 
 def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tuple[pl.DataFrame, str]:
-    """The log with canonical names, types and values, keys first; and the kind of timestamps."""
+    """The log with canonical names and types, keys first, and the kind of its timestamps."""
     given = {key: name for key, name in columns._asdict().items() if name is not None}
     if given["timestamp"] == FILE_ORDER:
         frame = _without_times(frame)
@@ -111,7 +111,7 @@ def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tu
 
 
 def option(key: str) -> str:
-    """What the command line calls the name of a column.
+    """Command-line option that names a column.
 
     >>> option("user_id")
     '--user-column'
@@ -120,22 +120,22 @@ def option(key: str) -> str:
 
 
 def _without_times(frame: pl.DataFrame) -> pl.DataFrame:
-    """All events at one time, so that the order of the file is the order of the events."""
+    """Adds equal times, so that the order of the file orders the events."""
     if "timestamp" in frame.columns:
         raise DataError(
-            'The log has a column "timestamp", but its order is to be that of the file. Name the column '
-            "as the time, or drop it."
+            'The log has a column "timestamp" that was not named as the time: the order of the file would '
+            "count instead. Name it as the time, or drop it."
         )
     return frame.with_columns(timestamp=pl.lit(0.0))
 
 
 def side_table(frame: Any, key: str, given: str) -> pl.DataFrame:
-    """A user or item table, validated, its key first; without rows if there is none."""
+    """Checks a user or item table and puts its key first; None gives a table without rows."""
     if frame is None:
         return pl.DataFrame(schema={key: pl.String})
     what = f"{key.removesuffix('_id')}s table"
     table = to_polars(frame, what)
-    # A table may come with the canonical name already, out of another `Interactions`.
+    # A table from another `Interactions` has the canonical name already.
     name = key if given not in table.columns and key in table.columns else given
     require(table.columns, name, what, f'It must name the same column as the log: {key}="...".')
     table = rename(table, {key: name}, what)
@@ -148,7 +148,7 @@ def side_table(frame: Any, key: str, given: str) -> pl.DataFrame:
 
 
 def _missing(log: pl.DataFrame, table: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The distinct ids of the log that the table lacks, in order of first appearance."""
+    """Distinct ids of the log that the table lacks, in order of first appearance."""
     ids = log.select(pl.col(key).unique(maintain_order=True))
     return ids.join(table, on=key, how="anti", maintain_order="left")
 

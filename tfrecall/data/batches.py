@@ -1,4 +1,4 @@
-"""Batches for training: from an interaction log to `tf.data`."""
+"""Batches of an interaction log as `tf.data` datasets. The only module of this room that needs TensorFlow."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
-# Rows converted at a time: bounds the memory that strings take.
+# Rows converted at a time, to bound the memory of strings.
 CHUNK_ROWS = 65_536
 
 Encoder = Callable[[dict[str, tf.Tensor]], dict[str, Any]]
@@ -28,23 +28,30 @@ def examples(
     encode: Encoder | None = None,
     forms: dict[str, Form] | None = None,
 ) -> tf.data.Dataset:
-    """Batches of training examples, one an event.
+    """Makes batches of training examples, one example an event.
 
     Args:
-        data: the log; user and item columns are joined for you.
-        batch_size: rows a batch; the last one may be shorter.
+        data: the log; columns of the user and item tables are joined.
+        batch_size: rows a batch; the last batch may be shorter.
         shuffle: whether to shuffle all rows anew in each epoch.
-        seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
-        first_epoch: the number of the epoch that is read first; each epoch begun counts one up.
-        encode: encodes a raw batch, such as `TwoTower.encode`. All rows are encoded once, before the
-            first epoch, and only integers and floats are shuffled; without it the batches are raw.
-        forms: the columns wanted and their raw form (`tfrecall.core.raw`), such as `TwoTower.forms`; by
-            default every column of the log, the user table and the item table, in the form that fits
-            its type. Numbers with nulls are left out then.
+        seed: seed of the shuffling; the order of an epoch follows from it and the number of the epoch.
+        first_epoch: number of the first epoch that is read; each further one counts up.
+        encode: encoder of a raw batch, such as `TwoTower.encode`. All rows are encoded once, before the
+            first epoch, and only integers and floats are shuffled. None leaves the batches raw.
+        forms: columns and their raw forms, such as `TwoTower.forms`. None takes every column of the log,
+            the user table and the item table in the form of its type, without numbers that have nulls.
 
     Returns:
-        A dataset of dictionaries. Raw: a tensor a column, `sample_weight` where the log has `weight`.
-        Encoded: what `encode` gives.
+        A dataset of dictionaries: raw, a tensor a column and `sample_weight` if the log has `weight`;
+        encoded, the results of `encode`.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> data = tr.data.synthetic(n_rows=100)
+    >>> batch = next(iter(tr.data.examples(data, batch_size=32)))
+    >>> batch["user_id"].shape.as_list(), sorted(batch)
+    ([32], ['group', 'item_id', 'segment', 'timestamp', 'title', 'user_id'])
     """
     columns = all_rows(data, encode, forms)
     return row_batches(columns, len(data), batch_size, (seed, first_epoch) if shuffle else None)
@@ -53,7 +60,7 @@ def examples(
 def all_rows(
     data: Interactions, encode: Encoder | None = None, forms: dict[str, Form] | None = None
 ) -> dict[str, Any]:
-    """The tensors of all rows of a log, in its order; arguments as of `examples`."""
+    """Tensors of all rows of a log, in its order; `encode` and `forms` as for `examples`."""
     frame = data.queries
     if forms is None or not set(forms) <= set(frame.columns):
         frame = frame.join(data.items, on="item_id", how="left", maintain_order="left")
@@ -67,27 +74,26 @@ def all_rows(
 def row_batches(
     columns: dict[str, Any], rows: int, batch_size: int, start: tuple[int, int] | None
 ) -> tf.data.Dataset:
-    """Batches of the rows of some tensors: in order, or shuffled anew from (seed, first epoch) on."""
-    # Shuffling row numbers and gathering by batch is far cheaper than moving rows one by one.
+    """Batches of rows: in order if `start` is None, else shuffled in each epoch, from (seed, epoch) on."""
+    # Row numbers are shuffled and batches gathered, which is far cheaper than moving rows one by one.
     batches = _row_numbers(rows, batch_size, start).map(lambda batch: gathered(columns, batch))
     return batches.prefetch(2).with_options(untuned())
 
 
 def gathered(columns: dict[str, Any], rows: tf.Tensor) -> dict[str, Any]:
-    """Some rows of nested tensors."""
+    """Gathers rows of nested tensors."""
     return tf.nest.map_structure(lambda values: tf.gather(values, rows), columns)
 
 
 def untuned() -> tf.data.Options:
-    """Without the thread that tunes a pipeline: Keras would wait for it to end after each epoch, for up
-    to half a second, and there is nothing to tune."""
+    """Options without autotuning: Keras would wait for its thread after each epoch, for up to half a second."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
 
 
 def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> tf.data.Dataset:
-    """Batches of row numbers: in order, or anew shuffled in each epoch from (seed, first epoch) on."""
+    """Batches of row numbers: in order if `start` is None, else shuffled in each epoch."""
     if start is None:
         return tf.data.Dataset.range(rows).batch(batch_size)
     seed, first_epoch = start
@@ -95,10 +101,10 @@ def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> t
     steps = -(-rows // batch_size)
 
     def order() -> np.ndarray:
-        # Not `Dataset.shuffle`: how far its generator has come cannot be saved or set.
+        # Not `Dataset.shuffle`, whose state can be neither saved nor set: a resumed training needs epoch n.
         return np.random.default_rng((seed, next(epochs))).permutation(rows)
 
-    # One call an epoch, where `from_generator` makes four.
+    # One Python call an epoch; `from_generator` makes four.
     whole = tf.data.Dataset.range(1).map(
         lambda _: tf.ensure_shape(tf.numpy_function(order, [], tf.int64), [rows])
     )
@@ -111,11 +117,11 @@ def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> t
 
 
 def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Dataset:
-    """The batches of one raw column, for `adapt`.
+    """Batches of one raw column, for `adapt`.
 
     Raises:
-        MissingColumnError: if the column is not there.
-        DataError: if it cannot take the form.
+        MissingColumnError: if the column is missing.
+        DataError: if its values cannot take the form.
     """
     if form == "number":
         values = raw_features(frame, {column: form})[column]
@@ -133,7 +139,7 @@ def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Data
 
 
 def natural_forms(frame: pl.DataFrame) -> dict[str, Form]:
-    """The raw form that fits the type of each column; a number with nulls is left out."""
+    """Raw forms of the columns by type; numbers with nulls are left out."""
     forms: dict[str, Form] = {}
     for column in frame.iter_columns():
         if isinstance(column.dtype, pl.List | pl.Array):
@@ -146,10 +152,9 @@ def natural_forms(frame: pl.DataFrame) -> dict[str, Form]:
 
 
 def as_batches(dataset: tf.data.Dataset, column: str) -> tf.data.Dataset:
-    """A dataset as tutorials write it, as batches of dictionaries.
+    """Turns a dataset, as tutorials write them, into batches of dictionaries.
 
-    Single examples are batched, bare values become the column given. Lists of several lengths become
-    ragged.
+    Single examples are batched; bare values become the given column. Lists of several lengths become ragged.
     """
     if not isinstance(getattr(dataset, "element_spec", None), dict):
         dataset = dataset.map(lambda values: {column: values})
@@ -159,7 +164,7 @@ def as_batches(dataset: tf.data.Dataset, column: str) -> tf.data.Dataset:
 
 
 def to_frame(batches: tf.data.Dataset, columns: Iterable[str]) -> pl.DataFrame:
-    """Columns of batches of dictionaries as a table.
+    """Collects columns of batches into a table.
 
     Raises:
         DataError: if a string is not UTF-8, or there are no rows.
@@ -189,8 +194,8 @@ def _text(value: Any) -> Any:
 
 
 def _columns(frame: pl.DataFrame, forms: dict[str, Form], encode: Encoder | None) -> dict[str, Any]:
-    """All rows as tensors, converted and encoded chunk by chunk."""
-    # Numbers are few bytes: all at once, so that a message counts rows of the table, not of a chunk.
+    """Converts and encodes all rows, chunk by chunk."""
+    # Numbers are checked all at once, so that messages count rows of the table, not of a chunk.
     raw_features(frame, {c: form for c, form in forms.items() if form in ("number", "integer")})
     chunks = []
     for chunk in frame.iter_slices(CHUNK_ROWS):
@@ -200,7 +205,7 @@ def _columns(frame: pl.DataFrame, forms: dict[str, Form], encode: Encoder | None
 
 
 def _concat(parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
-    """Concatenates rows; lists are padded to the longest of all chunks."""
+    """Concatenates chunks; lists are padded to the longest of all chunks."""
     if parts[0].shape.rank == 1:
         return tf.concat(parts, axis=0)
     width = max(part.shape[1] for part in parts)

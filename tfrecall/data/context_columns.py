@@ -1,4 +1,4 @@
-"""What a log says of each of its events: a column of it, or the time since the user's event before."""
+"""Contexts of events: a column of the log, or the time since the user's previous event."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class EventContext:
     """One context of all events of a log.
 
     Attributes:
-        values: object array of `str`, each once; "" is not known.
-        places: int32 `[n_rows]`, the place in `values` of each row of the log.
+        values: object array of distinct `str`; "" is unknown.
+        places: int32 `[n_rows]`, index into `values` of each row of the log.
     """
 
     values: np.ndarray
@@ -24,16 +24,16 @@ class EventContext:
 
     @classmethod
     def of(cls, log: Interactions, context: str) -> "EventContext":
-        """Reads it from a log.
+        """Reads a context from a log.
 
         Args:
-            log: whose rows.
-            context: the name of a column of the log, or "gap". The gap of an event depends on nothing
-                later, and events at the same time have the order of the file.
+            log: the events.
+            context: name of a column of the log, or "gap". A gap depends on no later event; events at the
+                same time keep the order of the file.
 
         Raises:
             MissingColumnError: if the log has no such column.
-            ConfigError: if the log has a column called "gap".
+            ConfigError: if the log has a column named "gap".
             DataError: if the column holds lists.
         """
         if context == GAP:
@@ -50,14 +50,14 @@ class EventContext:
                 f'The context "{context}" of a history takes one value an event, but that column of the log '
                 f"holds {column.dtype}. Split it first, or leave the context out."
             )
-        # Texts of the few distinct values, not of all events.
+        # Only the few distinct values are turned into text, not all events.
         distinct = column.unique(maintain_order=True)
         places = column.replace_strict(distinct, np.arange(len(distinct)), return_dtype=pl.Int32)
         return cls(texts(distinct).to_numpy().astype(object), places.to_numpy())
 
     @property
     def series(self) -> pl.Series:
-        """The text of each event."""
+        """The context of each event, as text."""
         return pl.Series(self.values[self.places], dtype=pl.String)
 
 
@@ -68,6 +68,7 @@ def _gaps(log: Interactions) -> np.ndarray:
             "that name. Rename the column."
         )
     histories = log.histories
+    # Differences over all users at once; the first event of each user has no previous one.
     seconds = np.diff(log.event_times, prepend=np.nan)
     seconds[histories.offsets[:-1][histories.lengths > 0]] = np.nan
     places = np.empty(len(log), np.int32)

@@ -1,4 +1,4 @@
-"""Leaving events out before anything is learned, and saying how many."""
+"""Filters of events before training: ratings, duplicates, k-cores."""
 
 import logging
 from dataclasses import replace
@@ -23,25 +23,30 @@ def filter_log(
     min_user_interactions: int = 1,
     min_item_interactions: int = 1,
 ) -> Interactions:
-    """Leaves out events, in this order: by rating, duplicates, users and items with few events.
+    """Filters events by rating, then duplicates, then users and items with few events.
 
-    Users and items with too few events are left out again and again until none is left (a k-core),
-    because each that goes takes events of others along. What is left keeps the order of the file.
-    The user table keeps only users with enough events if `min_user_interactions` is above 1, and the
-    catalogue only such items if `min_item_interactions` is; otherwise tables stay as they are. What
-    is left out counts as never seen: it may be recommended. Each filter says in the notes how many
-    rows, users and items it left out.
+    The minima are applied until all users and items meet them (a k-core), because each removal takes events
+    of others along. The remaining events keep the order of the file. With `min_user_interactions` above 1 the
+    user table keeps only users with events, with `min_item_interactions` above 1 the item table only items
+    with events; otherwise the tables are unchanged. Filtered events count as never seen: their items may be
+    recommended. Each filter adds a note with the numbers of rows, users and items that it removed.
 
     Args:
-        min_rating: events rated lower are left out; it takes a log with ratings.
-        duplicates: of several events of one user with one item keep `all`, the `first` or the `last`
-            by time; of events at the same time the one that comes first, or last, in the file.
-        min_user_interactions: the least number of events of a user.
-        min_item_interactions: the least number of events of an item.
+        data: the log.
+        min_rating: events rated lower, or not rated, are removed; the log must have ratings.
+        duplicates: of several events of one user with one item keep `all`, or the `first` or `last` by time,
+            at equal times by the order of the file.
+        min_user_interactions: least number of events of a user.
+        min_item_interactions: least number of events of an item.
+
+    Returns:
+        The filtered log.
 
     Raises:
-        ConfigError: if a setting makes no sense for this log.
-        DataError: if a filter leaves nothing.
+        ConfigError: if a setting is invalid, or needs ratings that the log does not have.
+        DataError: if no event is left.
+
+    Example:
 
     >>> log = pl.DataFrame({"user_id": list("aab"), "item_id": list("xyx"), "timestamp": [1, 2, 3]})
     >>> kept = filter_log(Interactions.from_frame(log), min_item_interactions=2)
@@ -58,21 +63,23 @@ the catalogue keeps the items that are left')
     if min_user_interactions > 1 or min_item_interactions > 1:
         keep = core(data.user_rows, data.item_rows, min_user_interactions, min_item_interactions)
         minima = {"users": min_user_interactions, "items": min_item_interactions}
-        asked = {table: least for table, least in minima.items() if least > 1}
-        name = " and ".join(f"min_{table[:-1]}_interactions={least}" for table, least in asked.items())
-        data = _kept(data, keep, name, list(asked))
+        minima = {table: least for table, least in minima.items() if least > 1}
+        name = " and ".join(f"min_{table[:-1]}_interactions={least}" for table, least in minima.items())
+        data = _kept(data, keep, name, list(minima))
     return data
 
 
 def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
-    """Which events are left when users and items with too few are left out to a fixed point.
+    """Finds the events that remain after users and items with too few events are removed to a fixed point.
 
-    Each round takes only what the round before has brought below its minimum, so a long chain of
-    falling users and items costs no more than the events that fall.
+    Each round handles only users and items that the previous round brought below their minimum, so a long
+    chain of removals costs no more than the events removed.
 
     Args:
-        users, items: int `[n_rows]`, from 0.
-        min_user, min_item: the least number of events of a user, of an item.
+        users: int `[n_rows]`, from 0.
+        items: int `[n_rows]`, from 0.
+        min_user: least number of events of a user.
+        min_item: least number of events of an item.
 
     Returns:
         bool `[n_rows]`: the largest set of events in which each user and item has enough.
@@ -80,7 +87,7 @@ def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> 
     sides = [(_rows_of(users), items, min_item), (_rows_of(items), users, min_user)]
     left = [np.bincount(users), np.bincount(items)]
     alive = np.ones(len(users), dtype=bool)
-    # Those without any event have nothing to lose.
+    # Ids without any event have none to lose.
     fallen = [
         np.flatnonzero((counts > 0) & (counts < least))
         for counts, least in zip(left, (min_user, min_item), strict=True)
@@ -93,10 +100,11 @@ def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> 
             alive[rows] = False
             own, touched = (users, items)[side], others[rows]
             np.subtract.at(left[side], own[rows], 1)
+            # `subtract.at` and not `-=`: an id that occurs several times in `touched` loses each of its events.
             before = left[1 - side][touched]
             np.subtract.at(left[1 - side], touched, 1)
             now = left[1 - side][touched]
-            # Below the minimum in this round: who was below it already has fallen before.
+            # Newly below the minimum; ids that were below it before have fallen in an earlier round.
             lost[1 - side] = np.unique(touched[(before >= least) & (now < least)])
             fallen[side] = np.empty(0, np.int64)
         fallen = lost
@@ -104,12 +112,12 @@ def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> 
 
 
 def _rows_of(owners: np.ndarray) -> Ragged:
-    """The rows of the events of each user, or of each item."""
+    """Rows of the events of each owner, a user or an item."""
     return Ragged(np.argsort(owners, kind="stable"), offsets_of(np.bincount(owners)))
 
 
 def _one_of_each(data: Interactions, last: bool) -> np.ndarray:
-    """The first or last event of each pair of user and item: bool `[n_rows]`."""
+    """Whether each event is the first, or last, of its user with its item: bool `[n_rows]`."""
     order = np.argsort(data.log["timestamp"].to_numpy(), kind="stable")
     order = order[::-1] if last else order
     pairs = data.user_rows[order].astype(np.int64) * data.items.height + data.item_rows[order]
@@ -121,10 +129,16 @@ def _one_of_each(data: Interactions, last: bool) -> np.ndarray:
 def _kept(
     data: Interactions, keep: np.ndarray, name: str, tables: list[str] | None = None
 ) -> Interactions:
-    """The rows that a filter keeps, and its note.
+    """The rows that a filter keeps, with its note.
 
     Args:
-        tables: tables that keep only who has an event left.
+        data: the log before the filter.
+        keep: bool `[n_rows]`.
+        name: setting of the filter, for the note.
+        tables: tables to reduce to ids with events.
+
+    Raises:
+        DataError: if no row is kept.
     """
     counts = [
         f"{keep.size - keep.sum():,} of {keep.size:,} rows",
@@ -146,7 +160,7 @@ def _kept(
 
 
 def _lost(rows: np.ndarray, keep: np.ndarray, word: str) -> str:
-    """How many of those with events have none left."""
+    """Number of users or items that lose their last event, in words."""
     before, after = len(np.unique(rows)), len(np.unique(rows[keep]))
     return f"{before - after:,} of {before:,} {word}"
 
@@ -156,18 +170,18 @@ def _check(
 ) -> None:
     if duplicates not in DUPLICATES:
         raise ConfigError(
-            f'There is no way "{duplicates}" to treat duplicates.{nearest(duplicates, DUPLICATES)} '
-            f"Choose of {list(DUPLICATES)}."
+            f'`duplicates` must be one of {list(DUPLICATES)}. Received: "{duplicates}".'
+            f"{nearest(duplicates, DUPLICATES)}"
         )
     if min_user < 1 or min_item < 1:
         raise ConfigError(
-            "`min_user_interactions` and `min_item_interactions` must be at least 1, which leaves "
-            f"nobody out. Received: {min_user}, {min_item}."
+            "`min_user_interactions` and `min_item_interactions` must be at least 1, which removes "
+            f"nothing. Received: {min_user}, {min_item}."
         )
     if min_rating is not None and "rating" not in data.log.columns:
         raise ConfigError(
             f"`min_rating` is {min_rating:g}, but the log has no ratings. Name their column "
-            "(`data.rating_column`, on the command line --rating-column), or leave the filter out."
+            "(`data.rating_column`, on the command line --rating-column), or omit the filter."
         )
 
 

@@ -1,20 +1,19 @@
-"""A fingerprint of tables: equal content, equal fingerprint, on every machine."""
+"""Fingerprints of tables: equal content has an equal fingerprint on every machine."""
 
 import hashlib
 
 import numpy as np
 import polars as pl
 
-# Rows that are hashed at a time; part of the definition, because each slice hashes its lengths
-# before its text. It bounds the memory, not the result's strength.
+# Rows hashed at a time, to bound the memory. Part of the definition: each slice hashes its lengths before its
+# text.
 SLICE_ROWS = 1_000_000
 
 
 def fingerprint(*tables: pl.DataFrame) -> str:
-    """SHA-256 over the tables' column names, types and values, in order; hexadecimal.
+    """SHA-256 over the tables' column names, types and values in hexadecimal.
 
-    It does not depend on how Polars keeps the values (chunks, slices), on the process, or on the
-    byte order of the machine. Order of rows and columns counts.
+    The order of rows and columns counts; Polars' chunks, the process and the machine's byte order do not.
     """
     digest = hashlib.sha256()
     for table in tables:
@@ -27,7 +26,7 @@ def fingerprint(*tables: pl.DataFrame) -> str:
 
 
 def _update(digest: "hashlib._Hash", values: pl.Series) -> None:
-    """Hashes one slice: which values are null, then the values."""
+    """Hashes one slice: the mask of nulls, then the values."""
     null = values.is_null()
     digest.update(b"nulls" if null.any() else b"whole")
     if null.any():

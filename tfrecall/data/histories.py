@@ -1,4 +1,4 @@
-"""What each user had before a query."""
+"""Point-in-time lookups: the history of a user as of a query, and the latest query of each user."""
 
 import numpy as np
 import polars as pl
@@ -7,31 +7,30 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
 
-def before(
+def as_of(
     log: Interactions, user_ids: pl.Series, timestamps: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the events of each query's user up to the query's time, as slices of `log.histories`.
 
-    The events of query `q` are `log.histories.items[starts[q]:ends[q]]`, oldest first, events at
-    the same time in the order of the file. An event at the very time of the query is in: to ask for
-    the past of an event of `log` itself leaves the event in its own past.
+    The history of query `q` is `log.histories.items[starts[q]:ends[q]]`, oldest first; events at the same
+    time keep the order of the file. An event at the very time of the query is included, so the history of
+    an event of `log` itself holds that event.
 
     Args:
-        log: what is known; its rows may be in any order, as may the queries.
-        user_ids: `[n_queries]`, of the users who ask; one that is not in `log.users` has no events.
-        timestamps: number `[n_queries]`, seconds since 1970; None asks at the end of the log, as
-            does NaN in its row.
+        log: the events, in any order.
+        user_ids: `[n_queries]`, in any order; users that are not in `log.users` have no events.
+        timestamps: number `[n_queries]`, seconds since 1970; None or NaN is the end of the log.
 
     Returns:
-        `(starts, ends)`, int64 `[n_queries]` both, equal where there are no events.
+        `(starts, ends)`, int64 `[n_queries]` each; equal if there are no events.
 
     Raises:
-        DataError: if users and timestamps are not equally many.
+        DataError: if users and timestamps differ in number.
 
     >>> log = Interactions.from_frame(
     ...     pl.DataFrame({"user_id": [*"uvu"], "item_id": [*"abc"], "timestamp": [10, 20, 30]})
     ... )
-    >>> starts, ends = before(log, pl.Series(["u", "u", "stranger"]), np.array([30, 10, 30]))
+    >>> starts, ends = as_of(log, pl.Series(["u", "u", "stranger"]), np.array([30, 10, 30]))
     >>> [log.histories.items[a:b].tolist() for a, b in zip(starts, ends)]
     [[0, 2], [0], []]
     """
@@ -53,32 +52,38 @@ def before(
 def _first_later(
     times: np.ndarray, starts: np.ndarray, ends: np.ndarray, timestamps: np.ndarray
 ) -> np.ndarray:
-    """Where in its slice each query's time is first exceeded; the end of the slice if it is not.
+    """The first event after each query's time, as a place in its slice; the slice's end if there is none.
 
-    A binary search in all slices at once, each of which is ascending. It needs nothing prepared but
-    the times, so that a block of few queries does not pay for a long log.
+    A binary search in all slices at once, each of which is ascending. It needs no other preparation, so a
+    few queries do not pay for a long log.
     """
-    found = starts.copy()  # no event of the slice in front of it is later than the query
+    places = starts.copy()  # invariant: no event before `places` is later than the query
     step = 1 << int((ends - starts).max(initial=0)).bit_length()
     while step:
-        probe = found + step
+        probe = places + step
         inside = np.flatnonzero(probe <= ends)
-        # Not "<=": NaN is later than nothing and stands for the end of the log.
-        past = inside[~(times[probe[inside] - 1] > timestamps[inside])]
-        found[past] = probe[past]
+        # `~(>)` and not `<=`: NaN compares false, so a query without a time passes over every event.
+        passed = inside[~(times[probe[inside] - 1] > timestamps[inside])]
+        places[passed] = probe[passed]
         step >>= 1
-    return found
+    return places
 
 
 def last_queries(data: Interactions) -> pl.DataFrame:
-    """The query of each user's last event, for users with events, in the order of the user table."""
+    """The query of each user's last event, in the order of the user table; users without events have none."""
     ends = data.histories.offsets[1:][data.histories.lengths > 0]
     return data.with_log(data.log[data.histories.order[ends - 1].tolist()]).queries
 
 
-def users_now(data: Interactions, columns: list[str]) -> pl.DataFrame:
-    """One row a user of the table: what it says, and the context of the last event if there is one."""
-    wanted = list(dict.fromkeys(["user_id", *columns]))
-    context = last_queries(data).select(c for c in wanted if c in data.log.columns)
-    users = data.users.select(c for c in wanted if c in data.users.columns)
-    return users.join(context, on="user_id", how="left", maintain_order="left").select(wanted)
+def latest(data: Interactions, columns: list[str]) -> pl.DataFrame:
+    """The state of each user at the end of the log: one row for each row of the user table.
+
+    Args:
+        data: the log.
+        columns: the columns to take, of the user table or of the log; those of the log are the context of
+            the user's last event, null for users without events. `user_id` always comes first.
+    """
+    names = list(dict.fromkeys(["user_id", *columns]))
+    context = last_queries(data).select(name for name in names if name in data.log.columns)
+    users = data.users.select(name for name in names if name in data.users.columns)
+    return users.join(context, on="user_id", how="left", maintain_order="left").select(names)

@@ -1,4 +1,4 @@
-"""An interaction log with its user and item tables, validated."""
+"""Interaction log with its user and item tables, checked."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,16 +16,23 @@ from tfrecall.errors import ConfigError
 
 @dataclass(frozen=True)
 class Interactions:
-    """Who interacted with what, and when.
+    """Interaction log with its user and item tables.
 
     Attributes:
         log: one row an event, in file order. `user_id` and `item_id` are `String`, `timestamp` is
-            `Float64`, seconds since 1970 in UTC; optional `rating` and `weight` are `Float64`;
-            further columns are context of the event.
+            `Float64`, seconds since 1970 in UTC; optional `rating` and `weight` are `Float64`; further
+            columns are context of the event.
         users: one row a user, `user_id` first.
-        items: one row an item, `item_id` first: the catalogue, in the order of all item arrays.
-        name: what tables and reports call this data.
-        notes: what was filtered or repaired on the way, in words.
+        items: one row an item, `item_id` first: the catalogue. Its order is that of all item arrays.
+        name: name of the data in tables and reports.
+        notes: sentences on everything that was filtered, repaired or recognised.
+
+    Example:
+
+    >>> log = pl.DataFrame({"user_id": ["u", "v"], "item_id": ["a", "b"], "timestamp": [0, 60]})
+    >>> data = Interactions.from_frame(log, name="shop")
+    >>> len(data), data.items["item_id"].to_list()
+    (2, ['a', 'b'])
     """
 
     log: pl.DataFrame
@@ -50,29 +57,33 @@ class Interactions:
         missing_items: str = "refuse",
         unit: str | None = None,
     ) -> "Interactions":
-        """Validates a log and its tables; everything that is wrong is refused here, once.
+        """Checks a log and its tables.
 
-        Tables that are not given are made of the distinct ids in order of first appearance. Users
-        of the log that are not in `users` are added without features, and noted.
+        Without a table the distinct ids of the log make it, in order of first appearance. Users of the log
+        that `users` lacks are added without features, with a note.
 
         Args:
             frame: the log: Polars `DataFrame` or `LazyFrame`, pandas `DataFrame`, pyarrow `Table`.
-            users: the user table, of the same kinds; its key is the column `user_id` names.
-            items: the item table; its order is the order of the catalogue.
-            user_id: the name of that column in the log and in `users`; likewise `item_id`.
-            timestamp: the name of the column of times; see `tfrecall.data.timestamps`.
-            rating: the name of the column of ratings; without it a column "rating", if there is.
-            weight: the name of the column of sample weights, finite and at least 0; without it a
-                column "weight", if there is.
-            name: what tables and reports call this data.
-            missing_items: what to do about items of the log that are not in `items`: "refuse",
-                "add" them without features, or "drop" their events. Both are noted and logged.
-            unit: "s", "ms", "us" or "ns": the unit of numeric timestamps, if it is not to be
-                recognised by magnitude.
+            users: the user table, of the same kinds.
+            items: the item table, of the same kinds; its order is the order of the catalogue.
+            user_id: name of the user column, in the log and in `users`.
+            item_id: name of the item column, in the log and in `items`.
+            timestamp: name of the column of times: numbers since 1970, dates, date-times or ISO 8601 text;
+                "" takes the order of the rows as the order of the events.
+            rating: name of the column of ratings; None for a column "rating", if there is one.
+            weight: name of the column of sample weights, finite and at least 0; None for a column
+                "weight", if there is one.
+            name: name of the data in tables and reports.
+            missing_items: treatment of items of the log that `items` lacks: "refuse", "add" without
+                features, or "drop" their events; the last two with a note.
+            unit: "s", "ms", "us" or "ns", the unit of numeric timestamps; None recognises it by magnitude.
 
         Raises:
             DataError: if the log or a table cannot be used as it is.
-            MissingColumnError: if a column is not there.
+            MissingColumnError: if a column is missing.
+            ConfigError: if `missing_items` or `unit` is invalid.
+
+        Example:
 
         >>> log = pl.DataFrame({"who": [7, 8], "what": ["a", "b"], "timestamp": [0, 60]})
         >>> Interactions.from_frame(log, user_id="who", item_id="what").log.rows()
@@ -87,45 +98,48 @@ class Interactions:
 
     @cached_property
     def user_vocabulary(self) -> Vocabulary:
+        """Ids of the user table with their rows."""
         return Vocabulary(self.users["user_id"])
 
     @cached_property
     def item_vocabulary(self) -> Vocabulary:
+        """Ids of the item table with their rows."""
         return Vocabulary(self.items["item_id"])
 
     @cached_property
     def user_rows(self) -> np.ndarray:
-        """The row in `users` of each event: int32 `[n_rows]`."""
+        """Row in `users` of each event: int32 `[n_rows]`."""
         return self.user_vocabulary.rows(self.log["user_id"])
 
     @cached_property
     def item_rows(self) -> np.ndarray:
-        """The row in `items` of each event: int32 `[n_rows]`."""
+        """Row in `items` of each event: int32 `[n_rows]`."""
         return self.item_vocabulary.rows(self.log["item_id"])
 
     @cached_property
     def histories(self) -> Histories:
+        """Events of each user, sorted by time; events at the same time keep the order of the log."""
         return Histories.build(
             self.user_rows, self.item_rows, self.log["timestamp"].to_numpy(), self.users.height
         )
 
     @cached_property
     def event_times(self) -> np.ndarray:
-        """The time of each entry of `histories.items`: float64 `[n_rows]`, ascending within a user."""
+        """Time of each entry of `histories.items`: float64 `[n_rows]`, ascending within a user."""
         return self.log["timestamp"].to_numpy()[self.histories.order]
 
     @property
     def queries(self) -> pl.DataFrame:
-        """The log with the user table's columns joined: what a query tower is asked with."""
+        """Raw queries: the log joined with the user table, in the order of the log."""
         return self.log.join(self.users, on="user_id", how="left", maintain_order="left")
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the content of log and tables, in hexadecimal; not of the name or notes."""
+        """SHA-256 of log and tables in hexadecimal; name and notes do not count."""
         return fingerprint(self.log, self.users, self.items)
 
     def describe(self) -> dict[str, Any]:
-        """What a report says about the data; `users` and `items` count the rows of the tables."""
+        """Facts for reports; `users` and `items` count the rows of the tables."""
         return {
             "name": self.name,
             "users": self.users.height,
@@ -135,23 +149,23 @@ class Interactions:
         }
 
     def with_log(self, log: pl.DataFrame, *notes: str) -> "Interactions":
-        """Other rows of the same log, with the same users and items."""
+        """Returns a copy with other rows of the log and further notes, with the same users and items."""
         return replace(self, log=log, notes=(*self.notes, *notes))
 
 
 def ratings(log: Interactions, setting: str) -> np.ndarray:
-    """The rating of each row of a log: float64 `[n_rows]`, NaN where there is none.
+    """Ratings of the rows of a log: float64 `[n_rows]`, NaN where there is none.
 
     Args:
         log: the log.
-        setting: which one asks for them, for the message.
+        setting: the setting that needs them, for the message.
 
     Raises:
         ConfigError: if the log has no ratings.
     """
     if "rating" not in log.log.columns:
         raise ConfigError(
-            f"`{setting}` chooses events by their rating, but the log has no ratings. Received the columns: "
-            f"{', '.join(log.log.columns)}. Name theirs in `data.rating_column`, or leave `{setting}` out."
+            f"`{setting}` needs ratings, but the log has none. Received the columns: "
+            f"{', '.join(log.log.columns)}. Name theirs in `data.rating_column`, or omit `{setting}`."
         )
     return log.log["rating"].to_numpy()

@@ -1,4 +1,4 @@
-"""Items that stand against a target in training because its user did not choose them."""
+"""Sampling of negatives on the host: by weight over the catalogue, or from the impressions in the log."""
 
 from typing import Any, Literal, Protocol
 
@@ -7,21 +7,23 @@ import polars as pl
 
 from tfrecall.core.ragged import offsets_of
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.sampling import Drawing, EitherDrawing, power_weights
+from tfrecall.data.sampling import MixtureSampler, WeightedSampler, power_weights
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.schema.negatives import Explicit, HeadTail, Popularity, Uniform
 
 
-class ShownItems:
-    """Draws from the items that each event of a log names.
+class ImpressionSampler:
+    """Samples negatives from the impressions of each event: items shown, not chosen.
+
+    The event's own item is never a negative; with `exclude_known` no item of its user is.
 
     Args:
         log: the events.
-        spec: the column, and how many.
+        spec: the column of impressions, and how many to draw.
 
     Attributes:
-        items: int32, the item rows of all events, one event after the other.
-        offsets: int64 `[n_rows + 1]`, where those of each event begin.
+        items: int32, item rows of all impressions, one event after the other.
+        offsets: int64 `[n_rows + 1]`: those of event `i` are `items[offsets[i]:offsets[i + 1]]`.
 
     Raises:
         MissingColumnError: if the log has no such column.
@@ -34,6 +36,7 @@ class ShownItems:
         kept = items != log.item_rows[rows]
         if spec.exclude_known:
             n_items = log.items.height
+            # A pair of user and item as one number; a pair is known if a binary search meets its number.
             known = np.unique(log.user_rows.astype(np.int64) * n_items + log.item_rows)
             keys = log.user_rows[rows].astype(np.int64) * n_items + items
             kept &= known[np.minimum(np.searchsorted(known, keys), len(known) - 1)] != keys
@@ -41,27 +44,30 @@ class ShownItems:
         self.offsets = offsets_of(np.bincount(rows[kept], minlength=len(log)))
 
     def check(self, rows: np.ndarray) -> None:
-        """Refuses a column without a single negative for these rows."""
+        """Refuses rows of which not one has a negative."""
         if len(rows) and not (self.offsets[rows + 1] > self.offsets[rows]).any():
             raise DataError(
                 f"None of {len(rows):,} targets has an explicit negative: the column is empty, or holds "
-                "only items that the users have. Draw with `exclude_known = false`, or take another source."
+                "only items that the users have. Set `exclude_known = false`, or choose another source."
             )
 
     def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Item rows for some rows of the log: int32 `[n, per_positive]`, -1 for none."""
+        """Draws item rows for rows of the log: int32 `[n, per_positive]`, -1 where there are too few."""
         starts, lengths = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        # Neighbours from a drawn place on, round the end: each item as likely, and none twice.
+        # Consecutive impressions from a random place on, wrapping round the end: each is equally likely, and
+        # none is drawn twice. One random number a row does for lists of any length.
         first = np.where(lengths > self.per_positive, random.integers(0, np.maximum(lengths, 1)), 0)
         place = np.arange(self.per_positive)
         within = (first[:, np.newaxis] + place) % np.maximum(lengths, 1)[:, np.newaxis]
-        there = place < lengths[:, np.newaxis]
-        padded = self.items if len(self.items) else np.zeros(1, np.int32)
-        return np.where(there, padded[np.where(there, starts[:, np.newaxis] + within, 0)], np.int32(-1))
+        exists = place < lengths[:, np.newaxis]
+        padded = self.items if len(self.items) else np.zeros(1, np.int32)  # index 0 must exist
+        return np.where(
+            exists, padded[np.where(exists, starts[:, np.newaxis] + within, 0)], np.int32(-1)
+        )
 
 
 def _pairs(log: Interactions, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Row of the log and item row of each id in the column."""
+    """Row of the log and item row of each impression."""
     values = _lists(log, column)
     pairs = pl.DataFrame({"row": pl.int_range(len(values), eager=True), "id": values})
     pairs = pairs.explode("id").filter(pl.col("id").is_not_null() & (pl.col("id") != ""))
@@ -71,7 +77,7 @@ def _pairs(log: Interactions, column: str) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             f'The column "{column}" of explicit negatives holds {np.count_nonzero(items < 0):,} ids that the '
             f'item table lacks, the first "{pairs["id"][first]}" in row {pairs["row"][first]:,} of the log. '
-            "Add these items to the table, or take them out of the column."
+            "Add these items to the table, or remove them from the column."
         )
     return pairs["row"].to_numpy(), items
 
@@ -96,20 +102,20 @@ def _lists(log: Interactions, column: str) -> pl.Series:
 
 
 SOURCES = ("uniform", "popularity", "head_tail")
-# Draws worked on at a time, so that memory stays bounded.
+# Draws made at a time, to bound the memory.
 BLOCK_DRAWS = 1 << 20
 
 Weighted = Uniform | Popularity | HeadTail
 
 
-class Sampler(Protocol):
-    """Draws negatives for rows of one log."""
+class NegativeSampler(Protocol):
+    """Samples negatives for rows of one log."""
 
     def check(self, rows: np.ndarray) -> None:
-        """Refuses rows that have nothing to draw."""
+        """Refuses rows without an item to draw."""
 
     def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Item rows for some rows of the log: int32 `[n, per_positive]`, -1 for none."""
+        """Draws item rows for rows of the log: int32 `[n, per_positive]`, -1 for none."""
 
 
 def draw_negatives(
@@ -122,25 +128,24 @@ def draw_negatives(
     seed: int = 42,
     **settings: Any,
 ) -> np.ndarray:
-    """Draws items for each target, never the target itself.
+    """Samples negatives for each target, never the target itself.
 
-    Draws are independent of each other: an item may come twice for one target, as often as its
-    probability says. They follow from the arguments and the seed.
+    Draws are independent: an item may be drawn twice for one target. Equal arguments give equal draws.
 
     Args:
-        log: the events; what a user did in them, before the target or after it, is known.
+        log: the events; items of a user's events before and after the target are known.
         rows: int `[n]`, the targets as rows of the log, such as `Targets.rows`.
-        per_target: how many items to draw for each.
+        per_target: draws a target.
         source: "uniform", "popularity" or "head_tail" (`tfrecall.schema.negatives`).
         exclude_known: whether items of the user's events in the log are never drawn for the user.
-        seed: of the draws.
-        settings: of the source, such as `alpha`.
+        seed: seed of the draws.
+        settings: further settings of the source, such as `alpha`.
 
     Returns:
         int32 `[n, per_target]`, item rows.
 
     Raises:
-        ConfigError: if an argument makes no sense.
+        ConfigError: if an argument is invalid.
         DataError: if a user has every item that could be drawn; the message names one.
 
     >>> from tfrecall.data import synthetic
@@ -151,8 +156,8 @@ def draw_negatives(
     """
     if source not in SOURCES:
         raise ConfigError(
-            f'There is no source "{source}" of negatives.{nearest(source, SOURCES)} '
-            f"Choose of {list(SOURCES)}."
+            f'`source` of negatives must be one of {list(SOURCES)}. Received: "{source}".'
+            f"{nearest(source, SOURCES)}"
         )
     check_number(log, per_target)
     cls = {"uniform": Uniform, "popularity": Popularity, "head_tail": HeadTail}[source]
@@ -160,41 +165,44 @@ def draw_negatives(
     rows = _checked(log, np.asarray(rows))
     if not len(rows):
         return np.empty((0, per_target), dtype=np.int32)
-    sampler = WeightedSampler(log, spec)
+    sampler = WeightedNegatives(log, spec)
     sampler.check(rows)
     return sampler.draw(rows, np.random.default_rng(seed))
 
 
-def sampler_of(log: Interactions, spec: Weighted | Explicit) -> Sampler:
-    """What draws the negatives of a source.
+def make_sampler(log: Interactions, spec: Weighted | Explicit) -> NegativeSampler:
+    """Makes the sampler of a source of negatives.
 
     Raises:
-        ConfigError: if more are wanted than the catalogue has, or the source cannot draw from this log.
-        DataError: if `Explicit` names a column that is not there or holds unknown ids.
+        ConfigError: if the catalogue has too few items, or the source cannot draw from this log.
+        DataError: if the column of `Explicit` is missing or holds unknown ids.
     """
     check_number(log, spec.per_positive)
-    return ShownItems(log, spec) if isinstance(spec, Explicit) else WeightedSampler(log, spec)
+    return ImpressionSampler(log, spec) if isinstance(spec, Explicit) else WeightedNegatives(log, spec)
 
 
-class WeightedSampler:
-    """Draws by weights that are the same for all users, without what each user has.
+class WeightedNegatives:
+    """Samples negatives by weights that are the same for all users, without the items that a user has.
 
     Args:
         log: the events.
         spec: the source.
+
+    Raises:
+        ConfigError: if a `HeadTail` threshold leaves no frequent or no rare items.
     """
 
     def __init__(self, log: Interactions, spec: Weighted) -> None:
         self.log = log
         self.per_positive = spec.per_positive
-        # An owner is what items are excluded for: the user, or else the target item.
+        # Items are excluded for an owner: a user excludes all known items, a target item only itself.
         self._owners = log.user_rows if spec.exclude_known else log.item_rows
         self._n_owners = log.users.height if spec.exclude_known else log.items.height
-        self._drawing = self._made(spec)
+        self._sampler = self._made(spec)
 
     def check(self, rows: np.ndarray) -> None:
-        """Refuses rows whose user has every item that could be drawn; the message names one."""
-        totals = self._drawing.totals[self._owners[rows]]
+        """Refuses rows whose user has every item that could be drawn; the message names one user."""
+        totals = self._sampler.totals[self._owners[rows]]
         if totals.all():
             return
         row = int(rows[np.argmin(totals)])
@@ -206,22 +214,22 @@ class WeightedSampler:
         )
 
     def can_draw(self, rows: np.ndarray) -> np.ndarray:
-        """For which rows something can be drawn: bool `[n]`."""
-        return self._drawing.totals[self._owners[rows]] > 0
+        """Whether each row has an item to draw: bool `[n]`."""
+        return self._sampler.totals[self._owners[rows]] > 0
 
     def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Item rows for some rows of the log: int32 `[n, per_positive]`."""
+        """Draws item rows for rows of the log: int32 `[n, per_positive]`."""
         drawn = np.empty((len(rows), self.per_positive), dtype=np.int32)
         owners = self._owners[rows]
-        # Owner by owner, because a search finds in the cache what the search before it has just read.
+        # Sorted by owner: neighbouring searches then read the same part of the table, still in the cache.
         order = np.argsort(owners, kind="stable")
         step = max(BLOCK_DRAWS // self.per_positive, 1)
         for start in range(0, len(rows), step):
             block = order[start : start + step]
-            drawn[block] = self._drawing.draw(owners[block], self.per_positive, random)
+            drawn[block] = self._sampler.draw(owners[block], self.per_positive, random)
         return drawn
 
-    def _made(self, spec: Weighted) -> Drawing | EitherDrawing:
+    def _made(self, spec: Weighted) -> WeightedSampler | MixtureSampler:
         counts = np.bincount(self.log.item_rows, minlength=self.log.items.height)
         if isinstance(spec, Uniform) or (isinstance(spec, Popularity) and spec.alpha == 0):
             return self._by(np.ones(len(counts), np.int64))
@@ -236,17 +244,17 @@ class WeightedSampler:
                 '"popularity".'
             )
         head = power_weights(np.where(frequent, counts, 0), spec.alpha, self._n_owners)
-        return EitherDrawing(self._by(head), self._by((~frequent).astype(np.int64)), spec.head_share)
+        return MixtureSampler(self._by(head), self._by((~frequent).astype(np.int64)), spec.head_share)
 
-    def _by(self, weights: np.ndarray) -> Drawing:
-        return Drawing(weights, self._owners, self.log.item_rows, self._n_owners)
+    def _by(self, weights: np.ndarray) -> WeightedSampler:
+        return WeightedSampler(weights, self._owners, self.log.item_rows, self._n_owners)
 
 
 def check_number(log: Interactions, count: int) -> None:
-    """Refuses to draw more items than there are.
+    """Refuses a number of negatives a target that the catalogue cannot give.
 
     Raises:
-        ConfigError: if there are not so many besides the target.
+        ConfigError: if it is below 1, or there are not so many items besides the target.
     """
     if not 1 <= count < log.items.height:
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""Histories as training wants them: padded windows, or whole sequences whose every position is a target.
+"""Histories in training batches: padded windows, or whole sequences whose every position is a target.
 
-Nothing is copied before a batch is made. A history list is one flat array of item indexes, sorted by
-user and time; what a row of the log may see of it is a slice that ends before that row.
+A history list is one flat array of item indexes, sorted by user and time. The history of a row of the log is
+a slice that ends before the row, and nothing is copied before a batch is made.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tfrecall.core.ragged import Ragged, offsets_of, ranges
-from tfrecall.data.histories import before
+from tfrecall.data.histories import as_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.schema.features import History
 
-# For each context of histories the code of each row of a log.
+# For each context of the histories, the code of each row of a log.
 Codes = Mapping[str, np.ndarray]
 
 
@@ -26,10 +26,10 @@ class Events:
     """One history list of all users of a log.
 
     Attributes:
-        items: int32 `[n]`, item indexes from 1 up, by user and time.
-        counts: int64 `[n_rows + 1]`, how many of the log's sorted rows before each are in the list: row
-            numbers of `Interactions.histories` become places in `items`.
-        context: what else is known of each event: int32 `[n]` by name, see `build`.
+        items: int32 `[n]`, item indexes from 1, sorted by user and time.
+        counts: int64 `[n_rows + 1]`, number of the log's sorted rows before each that are in the list. It
+            turns places in `Interactions.histories` into places in `items`.
+        context: int32 `[n]` by name, the codes of each event's contexts.
     """
 
     items: np.ndarray
@@ -40,18 +40,17 @@ class Events:
     def build(
         cls, log: Interactions, spec: History, index: np.ndarray, codes: Codes | None = None
     ) -> "Events":
-        """Takes the events that a history is made of.
+        """Selects the events of a history list.
 
         Args:
-            log: whose events.
-            spec: which of them.
-            index: int32 `[n_items]`, for each row of the item table its index; 0 for an item that the
-                list leaves out.
+            log: the events.
+            spec: the history; events whose rating it does not admit are left out.
+            index: int32 `[n_items]`, the index of each row of the item table; 0 leaves the item out.
             codes: for each context of the spec int32 `[n_rows]`, the code of each row of the log.
         """
         histories = log.histories
-        found = index[histories.items]
-        kept = found > 0
+        items = index[histories.items]
+        kept = items > 0
         if spec.is_rated:
             rating = log.log["rating"].to_numpy()[histories.order]
             if spec.min_rating is not None:
@@ -60,32 +59,33 @@ class Events:
                 kept &= rating < spec.below_rating
         counts = offsets_of(kept)
         context = {name: (codes or {})[name][histories.order[kept]] for name in spec.context}
-        return cls(found[kept].astype(np.int32), counts, context)
+        return cls(items[kept].astype(np.int32), counts, context)
 
     def windows(
         self, starts: np.ndarray, ends: np.ndarray, length: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The newest events of some slices of the log's sorted rows, and their context; see `windows`."""
+        """The newest events of slices of the log's sorted rows, padded on the left, and their contexts."""
         return self.cut(self.counts[starts], self.counts[ends], length)
 
     def cut(
         self, starts: np.ndarray, ends: np.ndarray, length: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """As `windows`, of slices of the list itself."""
+        """The newest events of slices of the list itself, padded on the left, and their contexts."""
         context = {name: windows(codes, starts, ends, length) for name, codes in self.context.items()}
         return windows(self.items, starts, ends, length), context
 
 
 def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
-    """The last entries of slices, newest last.
+    """Copies the last entries of slices into rows, newest last.
 
     Args:
         items: int32 `[n]`, none of them 0.
-        starts, ends: int `[rows]`, the slices.
-        length: entries taken of each.
+        starts: int `[rows]`, first entries of the slices.
+        ends: int `[rows]`, ends of the slices, excluded.
+        length: length of the rows.
 
     Returns:
-        int32 `[rows, length]`, 0 in front where a slice is shorter.
+        int32 `[rows, length]`, padded with 0 on the left.
 
     >>> windows(np.array([5, 6, 7, 8], np.int32), np.array([0, 3]), np.array([3, 4]), 2).tolist()
     [[6, 7], [0, 8]]
@@ -93,14 +93,15 @@ def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int
     if len(items) < length:
         return _cell_by_cell(items, starts, ends, length)
     first = ends - length
-    # Rows of a view are copied whole, several times as fast as cell by cell.
-    found = sliding_window_view(items, length)[np.maximum(first, 0)]
+    # Copying whole rows of a view is several times as fast as cell by cell. A row whose slice is shorter
+    # begins with entries of the slice before it: these are multiplied by 0.
+    rows = sliding_window_view(items, length)[np.maximum(first, 0)]
     missing = np.maximum(starts - first, 0)
     short = np.flatnonzero(missing)
-    found[short] *= np.arange(length) >= missing[short, np.newaxis]
-    early = np.flatnonzero(first < 0)  # would begin before the first entry of all
-    found[early] = _cell_by_cell(items, starts[early], ends[early], length)
-    return found
+    rows[short] *= np.arange(length) >= missing[short, np.newaxis]
+    early = np.flatnonzero(first < 0)  # a window that would begin before the array
+    rows[early] = _cell_by_cell(items, starts[early], ends[early], length)
+    return rows
 
 
 def _cell_by_cell(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarray:
@@ -115,33 +116,35 @@ def past_windows(
     index: np.ndarray,
     codes: Codes | None = None,
 ) -> dict[str, np.ndarray]:
-    """What users had before some queries.
+    """Looks up the histories of queries.
 
     Args:
-        queries: with `user_id`; with `timestamp`, later events are not seen, but by `anytime`.
-        log: what users had.
-        specs: the lists wanted.
-        index, codes: see `Events.build`.
+        queries: table with `user_id`. With a column `timestamp`, later events are left out, except from
+            `anytime` lists; without it all events of the user count.
+        log: the events.
+        specs: the history lists by name.
+        index: int32 `[n_items]`, the index of each row of the item table; 0 leaves the item out.
+        codes: for each context int32 `[n_rows]`, the code of each row of the log.
 
     Returns:
-        For each list int32 `[n, history_length]`, and so for each column of its context; see `windows`.
+        For each list, and each column of its contexts, int32 `[n, history_length]`, padded with 0 on the left.
     """
     times = queries["timestamp"].to_numpy() if "timestamp" in queries.columns else None
-    starts, ends = before(log, queries["user_id"], times)
-    found = {}
+    starts, ends = as_of(log, queries["user_id"], times)
+    columns = {}
     for name, spec in specs.items():
         events = Events.build(log, spec, index, codes)
-        first, last = before(log, queries["user_id"], None) if spec.anytime else (starts, ends)
-        found[name], context = events.windows(first, last, spec.history_length)
-        found.update({column: context[told] for told, column in spec.context_columns.items()})
-    return found
+        first, last = as_of(log, queries["user_id"], None) if spec.anytime else (starts, ends)
+        columns[name], context = events.windows(first, last, spec.history_length)
+        columns.update({column: context[key] for key, column in spec.context_columns.items()})
+    return columns
 
 
 def check_apart(rows: Interactions, log: Interactions) -> None:
-    """Refuses rows that stand in the log which their histories are taken from.
+    """Refuses rows that are also in the log of their histories.
 
     Raises:
-        DataError: if there is one: its target would be in its own history.
+        DataError: if there is one, because its target would be in its own history.
     """
     event = ["user_id", "item_id", "timestamp"]
     both = rows.log.select(event).join(log.log.select(event), on=event, how="semi")
@@ -156,14 +159,14 @@ def check_apart(rows: Interactions, log: Interactions) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """The histories of some targets.
+    """Histories of the targets of a batch.
 
     Attributes:
-        rows: int64 `[n]`, rows of the log, the targets.
-        items: for each list int32 `[sequences, cells]`, 0 where there is no event.
-        positions: for each list int64 `[n]`, the flat cell of the last event before each target; none
-            for windows, of which each target has one.
-        context: for each list that has some int32 `[sequences, cells]` by name, beside the items.
+        rows: int64 `[n]`, the targets as rows of the log.
+        items: for each list int32 `[sequences, cells]`, 0 is padding.
+        positions: for each list int64 `[n]`, the flat cell (row x cells + column) of the last event before
+            each target; empty for windows, one of which belongs to each target.
+        context: for each list with contexts, int32 `[sequences, cells]` by name, parallel to the items.
     """
 
     rows: np.ndarray
@@ -173,14 +176,14 @@ class Batch:
 
 
 class Sequences:
-    """The targets of a log and what stands before each.
+    """Targets of a log with their histories, in batches.
 
     Args:
         log: the training log.
-        targets: int `[n]`, rows of the log to be predicted.
-        lists: the events of each history list, with the most that count of it.
+        targets: int `[n]`, rows of the log to predict.
+        lists: by name, the events of a history list and the number of most recent ones that count.
         context: events before its first target that a sequence sees, at least 1.
-        targets_per_row: events of a user whose targets stand in one sequence.
+        targets_per_row: number of a user's consecutive events that share one sequence.
     """
 
     def __init__(
@@ -192,13 +195,14 @@ class Sequences:
         targets_per_row: int,
     ) -> None:
         histories = log.histories
-        place = np.empty(len(log), np.int64)  # of each row of the log among the sorted rows
+        # The place of each row of the log among the rows sorted by user and time: the inverse of `order`.
+        place = np.empty(len(log), np.int64)
         place[histories.order] = np.arange(len(log))
         self.log = log
         self.lists = lists
         self.context = context
         self.targets_per_row = targets_per_row
-        # By user and time, so that the targets of a sequence are a slice.
+        # Sorted by user and time, so that the targets of a sequence are a slice.
         self.rows = targets[np.argsort(place[targets], kind="stable")]
         self.places = place[self.rows]
         self.starts = histories.offsets[log.user_rows[self.rows]]
@@ -207,28 +211,31 @@ class Sequences:
         return len(self.rows)
 
     def steps(self, batch_size: int) -> int:
-        """Batches of an epoch, of about `batch_size` targets."""
+        """Number of batches of about `batch_size` targets in an epoch."""
         return -(-len(self) // batch_size)
 
     def epoch(
         self, batch_size: int, generator: np.random.Generator, whole: bool = True
     ) -> Iterator[Batch]:
-        """The batches of one epoch, shuffled; every target once.
+        """Yields the batches of one epoch, shuffled, with each target once.
 
         Args:
-            batch_size: targets a batch; of whole sequences about so many.
-            generator: shuffles, and cuts users' events into sequences at other places in each epoch.
-            whole: whether to give whole sequences, or one padded window a target.
+            batch_size: targets a batch; with whole sequences approximately.
+            generator: shuffles, and shifts the places at which users' events are cut into sequences.
+            whole: whether to yield whole sequences, or one padded window a target.
         """
         if not whole:
             order = generator.permutation(len(self))
             for start in range(0, len(order), batch_size):
                 yield self.windows_of(order[start : start + batch_size])
             return
+        # The place at which the sequence of each target begins: within a user, every `targets_per_row`
+        # events from a random shift on. Targets with the same beginning share a sequence.
         first = (
             self.places - (self.places - self.starts + self._shift(generator)) % self.targets_per_row
         )
-        # Where one user ends, the next one's first sequence may begin at the place of the last one's.
+        # A new sequence begins where `first` changes, or the user: a shifted first sequence may nominally begin
+        # before its user's events, at the same place as the last sequence of the user before.
         begins = np.diff(first, prepend=-(2**62)) | np.diff(self.starts, prepend=-1)
         bounds = np.flatnonzero(begins)
         ends = np.append(bounds[1:], len(first))
@@ -236,18 +243,19 @@ class Sequences:
             yield self._sequence_batch(bounds[chosen], ends[chosen], first[bounds[chosen]])
 
     def windows_of(self, chosen: np.ndarray) -> Batch:
-        """One padded window a target, for some targets given by their places in `rows`."""
+        """One padded window a target, for targets given as indexes into `rows`."""
         items, context = {}, {}
         for name, (events, length) in self.lists.items():
             starts, ends = self.starts[chosen], self.places[chosen]
             items[name], context[name] = events.windows(starts, ends, length)
-        return Batch(self.rows[chosen], items, {}, _there(context))
+        return Batch(self.rows[chosen], items, {}, _not_empty(context))
 
     def _shift(self, generator: np.random.Generator) -> int:
         return int(generator.integers(self.targets_per_row))
 
     def _sequence_batch(self, bounds: np.ndarray, ends: np.ndarray, first: np.ndarray) -> Batch:
-        """Sequences whose targets are `bounds` to `ends`, and whose events begin at place `first`."""
+        """Sequences of the targets `bounds` to `ends`, whose events begin at place `first`."""
+        # The sequence of each target, and its index into `rows`.
         lengths = ends - bounds
         sequence = np.repeat(np.arange(len(bounds)), lengths)
         targets = ranges(bounds, lengths)
@@ -256,12 +264,13 @@ class Sequences:
         for name, (events, _) in self.lists.items():
             begin, stop = events.counts[np.maximum(first, starts)], events.counts[last]
             cells = self.context + int((stop - begin).max())
-            # All end in the last cell, so that shorter ones see more context instead of padding.
+            # All sequences end in the last cell: shorter ones then hold more context instead of padding.
             items[name], context[name] = events.cut(events.counts[starts], stop, cells)
+            # Counted from the end: the list's events from the target on lie after the cell that predicts it.
             unseen = stop[sequence] - events.counts[self.places[targets]]
             positions[name] = sequence * cells + cells - 1 - unseen
-        return Batch(self.rows[targets], items, positions, _there(context))
+        return Batch(self.rows[targets], items, positions, _not_empty(context))
 
 
-def _there(context: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+def _not_empty(context: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
     return {name: codes for name, codes in context.items() if codes}

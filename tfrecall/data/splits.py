@@ -1,4 +1,4 @@
-"""Splits of a log into training and test rows: nothing lost, nothing invented."""
+"""Splits of a log into training, validation and test rows."""
 
 from datetime import date, datetime
 from typing import Literal, NamedTuple, overload
@@ -12,14 +12,25 @@ from tfrecall.errors import ConfigError, DataError
 
 
 class Split(NamedTuple):
-    """Two parts of a log, each in file order, with the same user and item tables."""
+    """Two parts of a log, each in file order, with the same user and item tables.
+
+    Attributes:
+        train: rows to train on.
+        test: rows to evaluate on.
+    """
 
     train: Interactions
     test: Interactions
 
 
 class ValidatedSplit(NamedTuple):
-    """Three parts of a log, each in file order, with the same user and item tables."""
+    """Three parts of a log, each in file order, with the same user and item tables.
+
+    Attributes:
+        train: rows to train on.
+        validation: rows to choose settings and epochs by.
+        test: rows to evaluate on.
+    """
 
     train: Interactions
     validation: Interactions
@@ -30,8 +41,8 @@ class UserSplit(NamedTuple):
     """Parts of a log, each in file order, with the same user and item tables.
 
     Attributes:
-        train: all events of the users who are trained on.
-        known: these, and what the other users had before their test rows: histories, seen items.
+        train: all events of the training users.
+        known: `train`, and the events of the other users before their test rows: histories and seen items.
         test: one event of each other user.
     """
 
@@ -41,19 +52,27 @@ class UserSplit(NamedTuple):
 
 
 def split_random(data: Interactions, test_fraction: float = 0.2, seed: int = 42) -> Split:
-    """Gives a random part of the rows to the test.
+    """Splits a log at random.
 
     Args:
-        test_fraction: the share of test rows, between 0 and 1; rounded to whole rows.
+        data: the log.
+        test_fraction: share of test rows, above 0 and below 1; rounded to whole rows.
         seed: equal seeds give equal splits of logs of equal length.
 
     Raises:
-        ConfigError: if the fraction is not between 0 and 1.
-        DataError: if one of the parts would be empty.
+        ConfigError: if the fraction is out of range.
+        DataError: if a part would be empty.
+
+    Example:
+
+    >>> from tfrecall.data import synthetic
+    >>> train, test = split_random(synthetic(n_rows=1000), test_fraction=0.2)
+    >>> len(train), len(test)
+    (800, 200)
     """
     if not 0 < test_fraction < 1:
         raise ConfigError(
-            "`test_fraction` must be between 0 and 1, both left out. "
+            "`test_fraction` must be above 0 and below 1. "
             f"Received: {test_fraction}. 0.2 keeps four fifths for training."
         )
     n_test = round(len(data) * test_fraction)
@@ -66,32 +85,38 @@ def split_random(data: Interactions, test_fraction: float = 0.2, seed: int = 42)
 
 
 def split_folds(data: Interactions, folds: int = 5, seed: int = 42) -> list[Split]:
-    """Cuts a log at random into parts of one size, and tests on each of them once.
+    """Splits a log into random folds for cross-validation.
 
-    The i-th split tests on the i-th part and trains on all others. Each row is a test row of exactly one
-    split, and the parts differ by at most one row. Where they do not differ, the first split is that of
-    `split_random` with the fraction `1 / folds` and the same seed.
+    The i-th split tests on the i-th fold and trains on all others. Each row is a test row of exactly one
+    split, and folds differ by at most one row. If they are equal, the first split is that of `split_random`
+    with the fraction `1 / folds` and the same seed.
 
     Args:
-        folds: how many parts: from 2 to the number of rows.
-        seed: equal seeds give equal parts of logs of equal length.
+        data: the log.
+        folds: number of folds, from 2 to the number of rows.
+        seed: equal seeds give equal folds of logs of equal length.
 
     Raises:
-        ConfigError: if there cannot be so many parts.
+        ConfigError: if there cannot be so many folds.
+
+    Example:
+
+    >>> from tfrecall.data import synthetic
+    >>> [len(test) for train, test in split_folds(synthetic(n_rows=1000), folds=4)]
+    [250, 250, 250, 250]
     """
     if not 2 <= folds <= len(data):
         raise ConfigError(
-            f"`folds` must be from 2 to the {len(data):,} rows of the log, so that each fold has rows to "
-            f"train on and rows to test by. Received: {folds}. 5 is usual."
+            f"`folds` must be from 2 to the {len(data):,} rows of the log. Received: {folds}. 5 is usual."
         )
     rows = np.random.default_rng(seed).permutation(len(data))
-    found = []
+    splits = []
     for i, chosen in enumerate(np.array_split(rows, folds)):
         test = np.zeros(len(data), dtype=bool)
         test[chosen] = True
         why = f"fold {i + 1} of {folds}, seed {seed}"
-        found.append(Split(_part(data, ~test, "train", why), _part(data, test, "test", why)))
-    return found
+        splits.append(Split(_part(data, ~test, "train", why), _part(data, test, "test", why)))
+    return splits
 
 
 @overload
@@ -99,28 +124,44 @@ def split_leave_last_out(data: Interactions, validation: Literal[True] = True) -
 @overload
 def split_leave_last_out(data: Interactions, validation: Literal[False]) -> Split: ...
 def split_leave_last_out(data: Interactions, validation: bool = True) -> Split | ValidatedSplit:
-    """Gives each user's last event to the test and the last but one to the validation.
+    """Splits off each user's last event for the test and the last but one for validation (leave-one-out).
 
-    Last is by time; events at the same time keep the order of the file. Who has a single event
-    stays in train, because there is no history to predict it from. Who has two gives the second to
-    the test and none to the validation, so that train keeps at least one event of every user. Both
-    are counted in the notes.
+    Last is by time; events at the same time keep the order of the file. The event of a user with a single
+    one stays in train, because there is no history to predict it from. A user with two has a test row and
+    no validation row, so that train keeps an event of every user. The notes count both.
+
+    Args:
+        data: the log.
+        validation: whether to split off validation rows.
+
+    Returns:
+        `ValidatedSplit`, or `Split` without validation.
 
     Raises:
-        DataError: if one of the parts would be empty.
+        DataError: if a part would be empty.
+
+    Example:
+
+    >>> log = pl.DataFrame(
+    ...     {"user_id": list("aaabb"), "item_id": list("xyzxy"), "timestamp": [1, 2, 3, 1, 2]}
+    ... )
+    >>> train, validation, test = split_leave_last_out(Interactions.from_frame(log))
+    >>> train.log["item_id"].to_list(), validation.log["item_id"].to_list(), test.log["item_id"].to_list()
+    (['x', 'x'], ['y'], ['z', 'y'])
     """
     histories = data.histories
+    # Position from the end of its user's history, 1 for the last event, brought back to the order of the log.
     from_end = np.empty(len(data), dtype=np.int64)
     ends = np.repeat(histories.offsets[1:], histories.lengths)
-    from_end[histories.order] = ends - np.arange(len(data))  # 1 is a user's last event
+    from_end[histories.order] = ends - np.arange(len(data))
     lengths = histories.lengths[data.user_rows]
     test = (from_end == 1) & (lengths > 1)
     single, two = int((histories.lengths == 1).sum()), int((histories.lengths == 2).sum())
     if not test.any():
         raise DataError(
-            f"No user of the log has two events ({single:,} users with one), so no last one can be left "
-            'out to test by. Split by time (split.method="by_time", split.at) or at random '
-            '(split.method="random"), or look whether the user column is the right one.'
+            f"No user of the log has two events ({single:,} users have one), so none can be left out for the "
+            'test. Split by time (split.method="by_time", split.at) or at random '
+            '(split.method="random"), or check that the user column is the right one.'
         )
     kept = f"{single:,} users with a single event are in train only"
     if not validation:
@@ -142,18 +183,26 @@ def split_by_time(
     known_users: bool = False,
     known_items: bool = False,
 ) -> Split:
-    """Trains on what happened before a moment and tests on what happened from then on.
+    """Splits a log at a moment: earlier events train, later ones test.
 
     Args:
-        at: the first moment of the test: a date (midnight), a date-time, an ISO string or seconds
-            since 1970; UTC where no zone is given.
-        known_users: leave test rows out whose user has no row in train.
-        known_items: leave test rows out whose item has no row in train.
-
-    What the two options leave out is counted in the notes of the test.
+        data: the log.
+        at: first moment of the test: a date (midnight), a date-time, an ISO string or seconds since 1970;
+            UTC without a time zone.
+        known_users: whether to drop test rows whose user has no row in train; the notes count them.
+        known_items: whether to drop test rows whose item has no row in train; the notes count them.
 
     Raises:
-        DataError: if one of the parts would be empty.
+        ConfigError: if `at` is no moment.
+        DataError: if a part would be empty.
+
+    Example:
+
+    >>> days = ["2024-01-01", "2024-01-10", "2024-02-01"]
+    >>> log = pl.DataFrame({"user_id": list("aba"), "item_id": list("xyy"), "timestamp": days})
+    >>> train, test = split_by_time(Interactions.from_frame(log), at="2024-01-15")
+    >>> len(train), len(test)
+    (2, 1)
     """
     moment = _moment(at)
     seconds = data.log["timestamp"].to_numpy()
@@ -161,11 +210,11 @@ def split_by_time(
     why = f"split at {at} (timestamp {moment:.0f})"
     train = _part(data, ~future, "train", why, times=seconds)
     test, notes = future, [why]
-    for wanted, rows, size, word in (
+    for only_known, rows, size, word in (
         (known_users, data.user_rows, data.users.height, "users"),
         (known_items, data.item_rows, data.items.height, "items"),
     ):
-        if wanted:
+        if only_known:
             known = np.zeros(size, dtype=bool)
             known[rows[~future]] = True
             left_out = test & ~known[rows]
@@ -177,21 +226,30 @@ def split_by_time(
 def split_by_user(
     data: Interactions, train_users: int, target_min_rating: float | None = None
 ) -> UserSplit:
-    """Trains on some users, and tests on one event of each of the others.
+    """Splits a log by users: some train, and one event of each other user tests.
 
-    Of every other user the last event that has one before it is a test row; last is by time, and events
-    at the same time keep the order of the file. Those before it are known, but not for training. Those
-    after it, which a `target_min_rating` leaves, are in no part. Who has no such event is in no test,
-    and all of the user's events are known. Both are counted in the notes.
+    The test row of a user is the last event with an earlier one; last is by time, and events at the same
+    time keep the order of the file. Earlier events are known (history, seen items) but not trained on. Later
+    events, which `target_min_rating` can leave, are in no part. A user without a test row has all events
+    known. The notes count both.
 
     Args:
-        train_users: the first so many users of the user table are trained on.
-        target_min_rating: only events rated so or higher are test rows.
+        data: the log.
+        train_users: number of training users, the first of the user table.
+        target_min_rating: least rating of a test row; None for any.
 
     Raises:
-        ConfigError: if there are not so many users and at least one more, or ratings are asked of a log
-            that has none.
-        DataError: if one of the parts would be empty.
+        ConfigError: if no user would train or none test, or ratings are needed that the log does not have.
+        DataError: if a part would be empty.
+
+    Example:
+
+    >>> log = pl.DataFrame(
+    ...     {"user_id": list("aabb"), "item_id": list("xyxy"), "timestamp": [1, 2, 3, 4]}
+    ... )
+    >>> train, known, test = split_by_user(Interactions.from_frame(log), train_users=1)
+    >>> len(train), len(known), len(test)
+    (2, 3, 1)
     """
     if not 1 <= train_users < data.users.height:
         raise ConfigError(
@@ -199,18 +257,20 @@ def split_by_user(
             f"{data.users.height - 1:,} of {data.users.height:,}. Received: {train_users}."
         )
     histories, users = data.histories, data.user_rows
-    place = np.empty(len(data), dtype=np.int64)  # of each event among its user's
+    # Position of each event in its user's history, 0 for the first, brought back to the order of the log.
+    place = np.empty(len(data), dtype=np.int64)
     place[histories.order] = histories.positions()
     train = users < train_users
     possible = ~train & (place > 0)
     if target_min_rating is not None:
         possible &= ratings(data, "target_min_rating") >= target_min_rating
+    # The position of each user's test row, -1 without one.
     last = np.full(data.users.height, -1)
     np.maximum.at(last, users[possible], place[possible])
     test = ~train & (place == last[users])
     after = ~train & (last[users] >= 0) & (place > last[users])
     untested = np.unique(users[~train & (last[users] < 0)])
-    notes = [f"split by users, of whom the first {train_users:,} train"]
+    notes = [f"split by users, the first {train_users:,} train"]
     if len(untested):
         notes.append(f"{len(untested):,} other users have no event to test by and are known only")
     if after.any():
@@ -239,7 +299,7 @@ def _moment(at: datetime | date | str | float) -> float:
 def _part(
     data: Interactions, mask: np.ndarray, part: str, *notes: str, times: np.ndarray | None = None
 ) -> Interactions:
-    """The rows of one part, refused if there are none."""
+    """Takes the rows of one part; none are refused."""
     if not mask.any():
         span = "" if times is None else f", which spans {_day(times.min())} to {_day(times.max())}"
         raise DataError(

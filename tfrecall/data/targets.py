@@ -1,4 +1,4 @@
-"""Which events of a log a sequence model is trained to foresee."""
+"""Target events: the events of a log that a model with histories is trained to predict."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,11 +14,11 @@ WHICH = ("all", "last")
 
 @dataclass(frozen=True)
 class Targets:
-    """The events to foresee, each from what its user did before it.
+    """Events to predict, each from the history before it.
 
     Attributes:
         rows: int64 `[n]`, rows of the log, ascending.
-        notes: what each rule left out, in words; rules that left nothing out are silent.
+        notes: a sentence for each rule that left events out.
     """
 
     rows: np.ndarray
@@ -38,28 +38,27 @@ def choose_targets(
     max_per_user: int | None = None,
     seed: int = 42,
 ) -> Targets:
-    """Chooses the targets of a log by five rules, in the order of their arguments.
+    """Chooses the targets of a log by five rules, applied in the order of the arguments.
 
-    Events of one user at the same time are earlier or later by their place in the log.
+    Events of one user at the same time keep the order of the log.
 
     Args:
-        log: the events to learn from.
-        min_rating: only events rated so or higher are targets; events without a rating are none. All
-            events still count as history.
-        minimum_history: an event with fewer earlier events of its user is no target. 0 also takes
-            first events, for models that know more of a user than the history.
-        which: "all" events (the history slides along), or each user's "last" one
-            of those that are left.
-        suppression_threshold: thins out targets of popular items; see `keep_probability`. .001 is
-            word2vec's. An event is drawn by its row and `seed`, so it is kept or not whatever the
-            other rules say.
-        max_per_user: at most so many targets a user, the most recent of those that the other rules
-            left, so that a few active users do not fill the batches.
-        seed: of the thinning.
+        log: the training log.
+        min_rating: only events rated at least this are targets, none without a rating. All events remain
+            history.
+        minimum_history: least number of earlier events of a target's user. 0 admits first events, for
+            models with other query features than the history.
+        which: "all" events (sliding windows), or each user's "last" one that the rules before left.
+        suppression_threshold: share of the events above which targets of popular items are thinned out
+            with `keep_probability`; .001 is word2vec's. An event is drawn by its row and `seed`, so other
+            rules do not change the draw.
+        max_per_user: most targets a user, the most recent of those left, so that active users do not
+            dominate the batches.
+        seed: seed of the thinning.
 
     Raises:
-        ConfigError: if an argument makes no sense, or ratings are asked of a log that has none.
-        DataError: if no target is left; the message tells which rules took them.
+        ConfigError: if an argument is invalid, or needs ratings that the log does not have.
+        DataError: if no target is left; the message names the rules that left events out.
 
     >>> from tfrecall.data import synthetic
     >>> log = synthetic(n_users=3, n_items=5, n_rows=12)
@@ -71,7 +70,7 @@ def choose_targets(
     choice = _Choice(log)
     if min_rating is not None:
         choice.leave_out(
-            ~(choice.ratings() >= min_rating),  # not "<": what has no rating is NaN
+            ~(choice.ratings() >= min_rating),  # not "<": missing ratings are NaN
             f"events are not rated {min_rating:g} or higher (min_rating)",
         )
     choice.leave_out(
@@ -94,10 +93,10 @@ def choose_targets(
 
 
 def keep_probability(share: np.ndarray, threshold: float) -> np.ndarray:
-    """How probably a target is kept when popular items are thinned out: float64, at most 1.
+    """Probability of keeping a target when popular items are thinned out: float64, at most 1.
 
-    `(sqrt(f / t) + 1) * t / f` for an item with the share `f` of all events and the threshold `t`:
-    items rarer than 2.6 thresholds are all kept, and of an item 100 times the threshold, 11 %.
+    `(sqrt(f / t) + 1) * t / f` for an item with the share `f` of all events and the threshold `t`: items up
+    to 2.6 thresholds are all kept, an item of 100 thresholds in 11 % of its events.
 
     Reference:
         Mikolov et al., "Distributed Representations of Words and Phrases and their Compositionality",
@@ -109,7 +108,7 @@ def keep_probability(share: np.ndarray, threshold: float) -> np.ndarray:
 
 
 class _Choice:
-    """The events of a log in the order of its histories, and which of them are targets yet."""
+    """Events of a log in the order of its histories, and whether each is still a target."""
 
     def __init__(self, log: Interactions) -> None:
         self._log = log
@@ -118,15 +117,16 @@ class _Choice:
         self._notes: list[str] = []
 
     def earlier(self) -> np.ndarray:
-        """How many events of the same user come before each event: int64 `[n_rows]`."""
+        """Number of events of the same user before each event: int64 `[n_rows]`."""
         return np.arange(len(self._log)) - self._of_user(self._histories.offsets[:-1])
 
     def ratings(self) -> np.ndarray:
-        """Of each event, NaN where there is none: float64 `[n_rows]`."""
+        """Ratings of the events, NaN where there is none: float64 `[n_rows]`."""
         return ratings(self._log, "min_rating")[self._histories.order]
 
     def kept_after(self) -> np.ndarray:
-        """How many targets of the same user come after each event: int64 `[n_rows]`."""
+        """Number of targets of the same user after each event: int64 `[n_rows]`."""
+        # Differences of one running count over all users.
         before = offsets_of(self._kept)
         return self._of_user(before[self._histories.offsets[1:]]) - before[1:]
 
@@ -134,25 +134,26 @@ class _Choice:
         return np.repeat(values, self._histories.lengths)
 
     def drawn_out(self, threshold: float, seed: int) -> np.ndarray:
-        """Which events the thinning of popular items takes: bool `[n_rows]`."""
+        """Whether the thinning of popular items removes each event: bool `[n_rows]`."""
         counts = np.bincount(self._histories.items, minlength=self._log.items.height)
         keep = keep_probability(counts / max(len(self._log), 1), threshold)
-        drawn = np.random.default_rng(seed).random(len(self._log))[self._histories.order]
-        return drawn >= keep[self._histories.items]
+        # One number for each row of the log, whatever is a target: the draw of an event stays the same.
+        numbers = np.random.default_rng(seed).random(len(self._log))[self._histories.order]
+        return numbers >= keep[self._histories.items]
 
     def leave_out(self, out: np.ndarray, words: str) -> None:
-        """Takes events out of the targets, and notes how many of these were still in."""
+        """Removes events from the targets, and notes how many were still in."""
         count = int(np.count_nonzero(self._kept & out))
         if count:
             self._notes.append(f"{count:,} {words}")
             self._kept &= ~out
 
     def targets(self) -> Targets:
-        """The targets that are left, in the order of the log."""
+        """The remaining targets, in the order of the log."""
         if not self._kept.any():
             raise DataError(
                 f"No target is left of {len(self._log):,} events by {self._log.users.height:,} users: "
-                f"{'; '.join(self._notes) or 'the log is empty'}. Loosen these rules, or take a log "
+                f"{'; '.join(self._notes) or 'the log is empty'}. Loosen these rules, or use a log "
                 "whose users have more events."
             )
         kept = np.zeros(len(self._log), dtype=bool)
@@ -168,7 +169,7 @@ def _check(minimum_history: int, which: str, max_per_user: int | None, threshold
         )
     if which not in WHICH:
         raise ConfigError(
-            f'There are no targets "{which}".{nearest(which, WHICH)} Choose of {list(WHICH)}.'
+            f'`which` targets must be one of {list(WHICH)}. Received: "{which}".{nearest(which, WHICH)}'
         )
     if max_per_user is not None and max_per_user < 1:
         raise ConfigError(

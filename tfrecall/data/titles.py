@@ -1,4 +1,4 @@
-"""What a person calls an item."""
+"""Readable names of items."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,14 +9,14 @@ _NAMES = ("title", "name", "label")
 
 
 def title_column(items: pl.DataFrame, features: Iterable[Mapping[str, Any]] = ()) -> str | None:
-    """The column of an item table that reads like a name; None if there is none.
+    """Finds the column of an item table that holds names; None if there is none.
 
-    The first free text among the features of the candidate; without one the first text column whose
-    name says that it is a title, a name or a label.
+    The first text feature of the candidate; without one the first text column with title, name or label in
+    its name.
 
     Args:
         items: the item table.
-        features: of the candidate, in the plain form of a schema.
+        features: features of the candidate, in the plain form of a schema.
     """
     texts = [name for name, dtype in items.schema.items() if dtype == pl.String and name != "item_id"]
     free = [f["column"] for f in features if f["type"] == "text" and f["column"] in texts]
@@ -25,7 +25,7 @@ def title_column(items: pl.DataFrame, features: Iterable[Mapping[str, Any]] = ()
 
 
 def titles(items: pl.DataFrame, column: str | None) -> pl.Series:
-    """One text an item: its title, or its id where it has none.
+    """The title of each item, or its id if the title is null.
 
     >>> titles(pl.DataFrame({"item_id": ["1", "2"], "title": ["Alien", None]}), "title").to_list()
     ['Alien', '2']

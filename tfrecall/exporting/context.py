@@ -8,7 +8,7 @@ import polars as pl
 
 from tfrecall.core.raw import Form
 from tfrecall.data.context_columns import EventContext
-from tfrecall.data.histories import users_now
+from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Events
 from tfrecall.release.histories import PastContext, PastItems
@@ -41,7 +41,7 @@ def write_context(
     if data is None:
         users, offsets, seen = nobody(forms), np.zeros(1, np.int64), np.zeros(0, np.int32)
     else:
-        users = users_now(data, list(forms))
+        users = latest(data, list(forms))
         offsets, seen = data.histories.offsets, data.histories.items
     users.write_parquet(directory / "users.parquet")
     np.save(directory / "seen_offsets.npy", offsets)

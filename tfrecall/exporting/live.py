@@ -9,7 +9,7 @@ import polars as pl
 
 from tfrecall._keras import tf
 from tfrecall.core.vocabulary import FIRST
-from tfrecall.data.histories import users_now
+from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
 from tfrecall.exporting.context import nobody
 from tfrecall.exporting.retriever import histories_of, item_table, told_of_histories
@@ -128,7 +128,7 @@ def _people(model: TwoTower | Ranker, more_lists: tuple[str, ...] = ()) -> Peopl
             histories.update(dict.fromkeys([name, *spec.context_columns.values()], past))
         table, offsets, seen = nobody(own), *no_one
     else:
-        table = users_now(data, list(own))
+        table = latest(data, list(own))
         offsets, seen = data.histories.offsets, data.histories.items
     defaults = query_defaults(model)
     return People.of(table, offsets, seen, histories, forms, defaults, lists, contexts)

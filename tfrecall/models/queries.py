@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
-from tfrecall.data.histories import users_now
+from tfrecall.data.histories import latest
 from tfrecall.errors import DataError
 from tfrecall.models.base import FeatureModel
 
@@ -45,7 +45,7 @@ def users_asking(model: FeatureModel, user_ids: Sequence[str]) -> dict[str, tf.T
     forms, unknowns = model.query_tower.forms, query_defaults(model)
     made = model.schema.history_columns
     own = {column: form for column, form in forms.items() if column not in made}
-    users = users_now(model.interactions, list(own))
+    users = latest(model.interactions, list(own))
     asked = pl.DataFrame({"user_id": list(user_ids)}, schema={"user_id": pl.String})
     numbers = [pl.col(c).fill_null(unknowns[c]) for c, form in own.items() if form == "number"]
     queries = asked.join(users, on="user_id", how="left", maintain_order="left").with_columns(numbers)

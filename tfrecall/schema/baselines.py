@@ -1,4 +1,4 @@
-"""The baselines by name, as configurations and the command line call them."""
+"""Names of the baselines in configurations and on the command line."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -8,14 +8,14 @@ from tfrecall.errors import nearest
 
 
 class Place(NamedTuple):
-    """Where the class of a baseline is, and what it is made with."""
+    """Module, class and settings of a baseline."""
 
     module: str
     cls: str
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
-# Places, not classes: a configuration is checked before anything is imported that computes.
+# Places, not classes, so that a configuration is checked without importing the models.
 BASELINES = {
     "popularity": Place("popularity", "Popularity"),
     "item_cf": Place("item_cf", "ItemCF"),
@@ -30,7 +30,7 @@ BASELINES = {
 
 
 def checked_baselines(names: Sequence[str]) -> tuple[str, ...]:
-    """The names themselves.
+    """Checks names of baselines, for pydantic.
 
     Raises:
         ValueError: if there is no such baseline, or one is named twice.
@@ -38,9 +38,9 @@ def checked_baselines(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in BASELINES:
             raise ValueError(
-                f'There is no baseline "{name}".{nearest(str(name), BASELINES)} Choose of: '
+                f'There is no baseline "{name}".{nearest(str(name), BASELINES)} Choose from: '
                 f"{', '.join(BASELINES)}. Received: {list(names)}."
             )
     if len(set(names)) < len(names):
-        raise ValueError(f"Each baseline is named once. Received: {list(names)}.")
+        raise ValueError(f"Each baseline can be named once. Received: {list(names)}.")
     return tuple(names)

@@ -1,7 +1,10 @@
-"""How the items of a history become one vector: one specification an encoder.
+"""Encoder specifications: how the item vectors of a history become one vector, or several.
 
-A specification holds no TensorFlow; the layer of the same name in `tfrecall.layers.encoders.make` does the
-work.
+A specification is plain data without TensorFlow. `tfrecall.layers.encoders.make` builds its layer.
+
+>>> import tfrecall as tr
+>>> tr.History(encoder=tr.encoders.Windows([20, 5, 1])).encoder.sizes
+(20, 5, 1)
 """
 
 from dataclasses import KW_ONLY
@@ -10,58 +13,72 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PositiveInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from tfrecall.schema.specs import STRICT, from_plain, readable
-
-_Rate = Annotated[float, Field(ge=0, lt=1)]
+from tfrecall.schema.specs import STRICT, Fraction, Rate, config_errors, from_plain
 
 
 def _windows(values: tuple[int, ...]) -> tuple[int, ...]:
     if not values or len(set(values)) < len(values):
         raise ValueError(
-            "Windows takes the lengths of one or more windows, each once. "
-            f"Received: {list(values)}. Give such as [50, 5, 1]."
+            "`sizes` of Windows must be one or more distinct lengths, such as [50, 5, 1]. "
+            f"Received: {list(values)}."
         )
     return values
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Mean:
-    """The masked mean of all events (YouTubeDNN; Covington et al., RecSys 2016, section 3.2)."""
+    """Masked mean of all events (YouTubeDNN; Covington et al., RecSys 2016, section 3.2).
+
+    An empty history gives the zero vector.
+
+    >>> Mean().type
+    'mean'
+    """
 
     _: KW_ONLY
     type: Literal["mean"] = "mean"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Sum:
-    """The masked sum of all events."""
+    """Masked sum of all events. An empty history gives the zero vector.
+
+    >>> Sum().type
+    'sum'
+    """
 
     _: KW_ONLY
     type: Literal["sum"] = "sum"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class RootSum:
-    """The masked sum of all events over the square root of their number (SVD++; Koren, KDD 2008).
+    """Masked sum of all events divided by the square root of their number (SVD++; Koren, KDD 2008).
 
-    Between the sum and the mean: who had more says more, but not in proportion.
+    Between sum and mean: longer histories have longer vectors, but not in proportion to their length.
+
+    >>> RootSum().type
+    'root_sum'
     """
 
     _: KW_ONLY
     type: Literal["root_sum"] = "root_sum"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Windows:
-    """The masked means of the last `n` events for each `n`, concatenated: recency pooling.
+    """Concatenated masked means of the last `n` events for each `n`: recency pooling.
 
     Attributes:
-        sizes: lengths of the windows; 1 is the last event.
-        last: the vectors of so many of the newest events, newest first, each by itself, beside.
+        sizes: lengths of the windows, each once; 1 is the last event.
+        last: number of newest events whose vectors are appended unpooled, the newest first.
+
+    >>> Windows([50, 5, 1], last=2).sizes
+    (50, 5, 1)
     """
 
     sizes: Annotated[tuple[PositiveInt, ...], AfterValidator(_windows)] = (50, 5, 1)
@@ -70,58 +87,67 @@ class Windows:
     type: Literal["windows"] = "windows"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Decay:
-    """A weighted mean whose weights fall by the factor `rate` from one event to the one before.
+    """Weighted mean whose weights fall by the factor `rate` from each event to the one before.
 
     Attributes:
-        rate: the weight of an event relative to the one after it.
+        rate: weight of an event relative to the one after it, above 0 and below 1.
+
+    >>> Decay(0.9).rate
+    0.9
     """
 
-    rate: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    rate: Fraction = 0.8
     _: KW_ONLY
     type: Literal["decay"] = "decay"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class GRU:
-    """A recurrent network over the events (GRU4Rec; Hidasi et al., ICLR 2016).
+    """Recurrent network over the events (GRU4Rec; Hidasi et al., ICLR 2016).
 
     Attributes:
         units: length of the state.
-        layers: recurrent layers, one on the other.
-        dropout: share of the values dropped between them and at the entry.
+        layers: number of stacked recurrent layers.
+        dropout: share of the values dropped at the input and between layers, in training.
+
+    >>> GRU(32, layers=2).units
+    32
     """
 
     units: PositiveInt = 64
     _: KW_ONLY
     layers: PositiveInt = 1
-    dropout: _Rate = 0.0
+    dropout: Rate = 0.0
     type: Literal["gru"] = "gru"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Attention:
     """Blocks of causal self-attention (SASRec; Kang and McAuley, ICDM 2018).
 
     Attributes:
-        blocks: attention and feed-forward layers, one on the other.
-        heads: of each attention; they share the length of the item vectors.
-        dropout: share of the values dropped, at the entry and in each block.
-        max_length: positions that have a vector of their own, counted from the oldest event; a row may
-            have so many events. None for the `history_length` of the feature.
-        activation: of the feed-forward layers.
-        expansion: how many times longer their inner vectors are.
-        ages: whether each head learns what the number of events between two of them says.
+        blocks: number of stacked blocks, each of attention and feed-forward layers.
+        heads: attention heads of a block; they divide the length of the item vectors among them.
+        dropout: share of the values dropped at the input and in each block, in training.
+        max_length: number of learned positions, counted from the oldest event, and the most events a row
+            may have; None for the `history_length` of the feature.
+        activation: activation of the feed-forward layers.
+        expansion: inner length of the feed-forward layers as a multiple of the outer.
+        ages: whether each head learns a weight for the number of events between two events.
+
+    >>> Attention(blocks=1, heads=2).dropout
+    0.2
     """
 
     blocks: PositiveInt = 2
     _: KW_ONLY
     heads: PositiveInt = 1
-    dropout: _Rate = 0.2
+    dropout: Rate = 0.2
     max_length: PositiveInt | None = None
     activation: Literal["relu", "gelu"] = "relu"
     expansion: PositiveInt = 1
@@ -129,16 +155,19 @@ class Attention:
     type: Literal["attention"] = "attention"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Interests:
-    """Several vectors, each a mean of all events under weights of its own (ComiRec-SA; Cen et al., KDD 2020).
+    """Several attention-weighted means of all events (ComiRec-SA; Cen et al., KDD 2020).
 
-    Each of them becomes a query vector, and the score of an item is the largest of their scores.
+    Each becomes a query vector; the score of an item is the largest of their scores.
 
     Attributes:
-        num_interests: how many vectors; with 1 the history has one vector, as with other encoders.
-        units: length of the inner layer that weighs the events.
+        num_interests: number of vectors; with 1 the history has one vector, as with other encoders.
+        units: length of the inner layer of the attention.
+
+    >>> Interests(4).num_interests
+    4
     """
 
     num_interests: PositiveInt = 4
@@ -156,7 +185,7 @@ def encoder_from_dict(value: Encoder | dict[str, Any]) -> Encoder:
     """Reads a specification from its plain form, as `encoder_to_dict` writes it.
 
     Raises:
-        ConfigError: if it makes no sense.
+        ConfigError: if the settings are invalid.
     """
     return from_plain(Encoder, value, "encoder")
 

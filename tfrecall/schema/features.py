@@ -1,7 +1,7 @@
-"""What the towers see: one specification a feature, in a schema for query and candidate.
+"""Feature specifications and the schema of both towers.
 
-A specification names a column and says how it becomes a vector. It holds no TensorFlow; the layer of
-the same name in `tfrecall.layers.features` does the work.
+A specification names a column and how it becomes a vector. It is plain data without TensorFlow; the layer of
+the same name in `tfrecall.layers.features` is built from it.
 """
 
 import re
@@ -22,12 +22,11 @@ from tfrecall.core.event_context import GAP, context_column
 from tfrecall.core.raw import Form
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
 from tfrecall.schema.encoders import Encoder, Mean
-from tfrecall.schema.specs import STRICT, from_plain, readable
+from tfrecall.schema.specs import STRICT, Finite, Rate, config_errors, from_plain
 
-_Rate = Annotated[float, Field(ge=0, lt=1)]
-# Encoders of which one event can be taken out again.
+# Encoders from whose result a single event can be subtracted.
 _ADDS_UP = ("mean", "sum", "root_sum")
-# Other arguments of the signature of a release that recommends.
+# Names of further arguments of an exported model.
 RESERVED = ("k", "exclude", "allow", "self")
 
 
@@ -45,41 +44,55 @@ def check_column(column: str) -> str:
 _Column = Annotated[str, AfterValidator(check_column)]
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Categorical:
-    """One string a row, as an embedding (`StringLookup` + `Embedding`).
+    """Embedding of a string (`StringLookup` and `Embedding`).
+
+    Null and values outside the vocabulary share the embedding of the unknown value.
 
     Attributes:
-        column: the column it reads.
+        column: name of the column.
         embedding_dim: length of the vector.
-        unknown_rate: share of the values that training replaces by the unknown value, so that the
-            row of unknown values is trained too.
-        max_tokens: keep the most frequent values only; all when None.
-        prefix: only the first so many characters count: of a zip code the region; all when None.
+        unknown_rate: share of the values that training replaces by the unknown value, so that its
+            embedding is trained too.
+        max_tokens: size of the vocabulary, the most frequent values first; None for all values.
+        prefix: number of leading characters that count, such as the region in a zip code; None for all.
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> Categorical("user_zip_code", 8, prefix=2).embedding_dim
+    8
     """
 
     column: _Column
     embedding_dim: PositiveInt = 32
     _: KW_ONLY
-    unknown_rate: _Rate = 0.01
+    unknown_rate: Rate = 0.01
     max_tokens: PositiveInt | None = None
     prefix: PositiveInt | None = None
     type: Literal["categorical"] = "categorical"
     form: ClassVar[Form] = "string"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class MultiCategorical:
-    """A list of strings a row, as the masked mean of their embeddings: genres, tags.
+    """Masked mean of the embeddings of a list of strings: genres, tags.
 
-    An empty list gives the zero vector.
+    An empty list, or null, gives the zero vector.
 
     Attributes:
-        column: the column it reads: lists of strings.
+        column: name of the column of lists.
         embedding_dim: length of the vector.
-        max_tokens: keep the most frequent values only; all when None.
+        max_tokens: size of the vocabulary, the most frequent values first; None for all values.
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> MultiCategorical("movie_genres", embedding_dim=16).column
+    'movie_genres'
     """
 
     column: _Column
@@ -90,13 +103,19 @@ class MultiCategorical:
     form: ClassVar[Form] = "strings"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Numeric:
-    """A number a row, shifted and scaled to mean 0 and variance 1 (`Normalization`).
+    """A number, standardized to mean 0 and variance 1 over the training data (`Normalization`).
 
     Attributes:
-        column: the column it reads.
+        column: name of the column; null and NaN are refused.
+
+    Raises:
+        ConfigError: if the name cannot be a feature.
+
+    >>> Numeric("timestamp").form
+    'number'
     """
 
     column: _Column
@@ -105,18 +124,24 @@ class Numeric:
     form: ClassVar[Form] = "number"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Bucketized:
-    """A number a row, as the embedding of the bucket it falls in (`Discretization`).
+    """Embedding of the bucket that a number falls in (`Discretization`).
 
     Attributes:
-        column: the column it reads.
-        num_buckets: how many buckets to make; quantiles that coincide make fewer.
+        column: name of the column; null and NaN are refused.
+        num_buckets: number of buckets; equal quantiles make fewer.
         embedding_dim: length of the vector.
-        method: `quantile` puts about equally many rows in each bucket; `equal_width` puts
-            `num_buckets` equally spaced boundaries between the smallest and the largest value, both
+        method: `quantile` fills all buckets with about equally many rows; `equal_width` puts
+            `num_buckets` equally spaced boundaries from the smallest to the largest value, both
             included, as the tutorials of TensorFlow Recommenders do.
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> Bucketized("timestamp", 1000, embedding_dim=32).method
+    'quantile'
     """
 
     column: _Column
@@ -128,15 +153,23 @@ class Bucketized:
     form: ClassVar[Form] = "number"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Text:
-    """Free text, as the masked mean of the embeddings of its words (`TextVectorization`).
+    """Masked mean of the embeddings of the words of a text (`TextVectorization`).
+
+    A text without words, or null, gives the zero vector.
 
     Attributes:
-        column: the column it reads.
-        max_tokens: how many words the vocabulary keeps, the most frequent first.
+        column: name of the column.
+        max_tokens: size of the vocabulary, the most frequent words first, with padding and the unknown word.
         embedding_dim: length of the vector.
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> Text("movie_title", 10_000).max_tokens
+    10000
     """
 
     column: _Column
@@ -149,42 +182,49 @@ class Text:
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError(f"A history has each context once. Received: {list(names)}. Leave one out.")
+        raise ValueError(f"`context` of a history must be distinct names. Received: {list(names)}.")
     return names
 
 
 ItemFeature = Annotated[Categorical | MultiCategorical | Text, Field(discriminator="type")]
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class History:
-    """What a user had before, as one vector of those items' vectors, or several; for queries only.
+    """Encoding of the items that a user had before the query; for queries only.
+
+    The result is one vector, or several with the encoder `Interests`. An empty history gives the zero vector.
 
     Attributes:
-        column: what requests and the exported model call it: a list of item ids, oldest first. Several
-            features may read the same list, of the same events.
-        of: the feature of the items that is embedded: their id, genres, title.
-        history_length: the most recent events that count.
-        encoder: how the vectors become one (`tfrecall.schema.encoders`).
-        normalize: whether the vector of each item is scaled to length one first.
-        table: histories that name the same table share the embeddings, if they are of the same feature;
-            "candidate" shares those of the candidate tower, which has that feature, too. None for a
+        column: name of the list in requests and in the exported model: item ids, oldest first. Several
+            features may read the same list, then with the same events.
+        of: the feature of an item that is embedded: its id, genres or title.
+        history_length: number of most recent events that count.
+        encoder: encoder of the item vectors, one of `tr.encoders`.
+        normalize: whether each item vector is scaled to length one first.
+        table: name of the embedding table: features with the same name and the same `of` share it;
+            "candidate" shares the table of the candidate tower, which must have that feature. None for a
             table of its own.
-        min_rating: only events rated so or higher: what a user liked.
-        below_rating: only events rated lower: what a user disliked.
-        context: what else is known of each event, each a vector that is added to the item's: names of
-            columns of the log with few values, such as "rating" or "device", and "gap", the time since
-            the user's event before, whether that is in the list or not (`tfrecall.core.event_context`).
-            Requests and the exported model have them as lists beside the ids, `<column>_<context>`,
-            where "" is not known.
-        anytime: whether events after the moment of the query count as well: all that the user has in
-            the log, of which training leaves out the row itself. That is the implicit feedback of
-            SVD++ for a `Ranker`, and for a retriever the whole of a user's taste where order says
-            little. It takes an encoder that adds up (`Mean`, `Sum`, `RootSum`), and all events, whatever
-            their rating: a list of the liked ones would lack its own row just where that was liked. Where
-            users come back to items, the other rows of an item stay and give it away: keep one of them
-            (`filters.duplicates`).
+        min_rating: only events rated at least this count, the liked ones.
+        below_rating: only events rated lower count, the disliked ones.
+        context: further information on each event, embedded and added to the item's vector: names of
+            columns of the log with few values, such as "rating" or "device", and "gap", the time since the
+            user's previous event, in the list or not. In requests and in the exported model they are lists
+            parallel to the ids, named `<column>_<context>`; "" is unknown.
+        anytime: whether events after the query count as well: all that the user has in the log, without the
+            row itself in training. This is the implicit feedback of SVD++ for a `Ranker`, and for a
+            retriever a user's whole taste where order says little. It takes an additive encoder (`Mean`,
+            `Sum`, `RootSum`), no context and no ratings: a list of liked items would lack its own row
+            exactly if that was liked. Where users repeat items, other rows of an item remain in the list
+            and give the target away: keep one of them (`filters.duplicates`).
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> history = History(of=Categorical("item_id", 64), history_length=50, context=("gap",))
+    >>> history.context_columns
+    {'gap': 'history_gap'}
     """
 
     column: _Column = "history"
@@ -194,8 +234,8 @@ class History:
     _: KW_ONLY
     normalize: bool = False
     table: str | None = None
-    min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
-    below_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    min_rating: Finite = None
+    below_rating: Finite = None
     context: Annotated[tuple[_Column, ...], AfterValidator(_each_once)] = ()
     anytime: bool = False
     type: Literal["history"] = "history"
@@ -203,24 +243,24 @@ class History:
 
     @property
     def context_columns(self) -> dict[str, str]:
-        """For each context what requests and the exported model call its list."""
+        """Name of the list of each context in requests and in the exported model."""
         return {name: context_column(self.column, name) for name in self.context}
 
     @property
     def num_interests(self) -> int:
-        """How many vectors it gives, each for a query vector of its own."""
+        """Number of vectors, each of which makes a query vector."""
         return getattr(self.encoder, "num_interests", 1)
 
     @model_validator(mode="after")
     def _check(self) -> "History":
         wrong = [
-            told
-            for told, there in (
+            setting
+            for setting, given in (
                 (f"the encoder {self.encoder}", self.encoder.type not in _ADDS_UP),
                 ("ratings that decide what counts", self.is_rated),
                 (f"the context {', '.join(self.context)}", bool(self.context)),
             )
-            if there
+            if given
         ]
         if self.anytime and wrong:
             raise ValueError(
@@ -231,19 +271,22 @@ class History:
 
     @property
     def is_rated(self) -> bool:
-        """Whether ratings decide which events count."""
+        """Whether only events with certain ratings count."""
         return self.min_rating is not None or self.below_rating is not None
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class ExampleAge:
-    """How long before the end of the training data an event was, 0 to 1; always 0 when it is asked.
+    """Time from an event to the end of the training data, scaled to 0 to 1; always 0 in a request.
 
-    Lets the model tell what was popular when from what is good for a user, and answers as of the end.
+    It lets the model separate the popularity of a time from a user's taste, and answer for the present.
 
     Attributes:
-        column: the time of the event, in training only.
+        column: name of the column of times, read in training only.
+
+    >>> ExampleAge().column
+    'timestamp'
 
     Reference:
         Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, section 3.3.
@@ -261,20 +304,20 @@ Feature = Annotated[
 ]
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Schema:
-    """The features of both towers.
+    """Features of the query tower and of the candidate tower.
 
     Attributes:
-        query: what is known when recommendations are asked for: columns of the log and of the user
-            table.
-        candidate: what is known of an item: columns of the item table.
-        candidate_id: the column that names a candidate, in the item table and in raw batches.
+        query: features that are known when recommendations are requested: columns of the log and of the
+            user table, and histories.
+        candidate: features of an item: columns of the item table.
+        candidate_id: column that identifies a candidate, in the item table and in raw batches.
 
     Raises:
-        ConfigError: if a tower has no feature, has the same feature twice, or reads one column both as
-            a number and as text, or two histories are of several interests.
+        ConfigError: if a tower has no feature or the same feature twice, reads one column both as a number
+            and as text, or two histories have several interests.
 
     >>> schema = Schema(query=[Categorical("user_id")], candidate=[Categorical("item_id")])
     >>> schema.query_columns
@@ -306,77 +349,82 @@ class Schema:
 
     @property
     def query_columns(self) -> list[str]:
-        """Columns of the log and the user table; histories are made of the log itself."""
+        """Columns of the log and the user table, without histories, which are made of the log itself."""
         return _columns(feature for feature in self.query if not isinstance(feature, History))
 
     @property
     def histories(self) -> dict[str, History]:
-        """The lists of items that queries come with, by name, each as its first feature has it.
-
-        Its context is that of all its features.
-        """
-        found: dict[str, History] = {}
+        """Lists of items by name: settings of the first feature that reads each, context of all of them."""
+        histories: dict[str, History] = {}
         for feature in self.query:
             if isinstance(feature, History):
-                first = found.setdefault(feature.column, feature)
+                first = histories.setdefault(feature.column, feature)
                 more = tuple(name for name in feature.context if name not in first.context)
                 if more:
-                    found[feature.column] = replace(first, context=(*first.context, *more))
-        return found
+                    histories[feature.column] = replace(first, context=(*first.context, *more))
+        return histories
 
     @property
     def past(self) -> dict[str, History]:
-        """Those of the histories that hold what came before the query."""
+        """Ordered histories: the events before the query."""
         return {name: spec for name, spec in self.histories.items() if not spec.anytime}
 
     @property
     def bags(self) -> dict[str, History]:
-        """Those of the histories that hold what users have at any time."""
+        """Unordered histories (`anytime`): all events of a user."""
         return {name: spec for name, spec in self.histories.items() if spec.anytime}
 
     @property
     def contexts(self) -> dict[str, tuple[str, ...]]:
-        """For each list with context what is known of its events."""
+        """Names of the contexts of each list that has some."""
         return {name: spec.context for name, spec in self.histories.items() if spec.context}
 
     @property
     def history_columns(self) -> list[str]:
-        """The columns that are made of the log: lists of ids, and their context."""
-        beside = [c for spec in self.histories.values() for c in spec.context_columns.values()]
-        return [*self.histories, *beside]
+        """Columns that are made of the log: lists of ids, and their contexts."""
+        contexts = [c for spec in self.histories.values() for c in spec.context_columns.values()]
+        return [*self.histories, *contexts]
 
     @property
     def candidate_columns(self) -> list[str]:
+        """Columns of the item table, without the id."""
         return _columns(self.candidate)
 
     def check_query(self, available: Iterable[str], of_log: bool = True) -> None:
-        """Raises `MissingColumnError` for a query column that is not among those available.
+        """Refuses a table without a column of the query.
 
         Args:
-            available: the columns that there are.
-            of_log: whether histories are made of them; else they are columns themselves.
+            available: columns of the table.
+            of_log: whether it is a log, from which histories are made; else histories are columns.
+
+        Raises:
+            MissingColumnError: if a column is missing.
         """
         if not of_log:
             needed = [*self.query_columns, *self.history_columns]
             _check_columns(needed, available, "query", "the dataset")
             return
         rated = ["rating"] if any(spec.is_rated for spec in self.histories.values()) else []
-        told = [name for names in self.contexts.values() for name in names if name != GAP]
-        needed = [*self.query_columns, *rated, *told]
+        contexts = [name for names in self.contexts.values() for name in names if name != GAP]
+        needed = [*self.query_columns, *rated, *contexts]
         _check_columns(needed, available, "query", "the log or the user table")
 
     def check_candidate(self, available: Iterable[str]) -> None:
-        """Raises `MissingColumnError` for a candidate column that the item table does not have."""
+        """Refuses an item table without a column of the candidate, or of a history.
+
+        Raises:
+            MissingColumnError: if a column is missing.
+        """
         of = [spec.of for spec in self.query if isinstance(spec, History)]
         needed = [*self.candidate_columns, self.candidate_id, *_columns(of)]
         _check_columns(needed, available, "candidate", "the item table")
 
 
 def check_forms(features: Iterable[Feature]) -> None:
-    """Refuses features that want one column in two raw forms, because a batch holds it once.
+    """Refuses features that read one column in two raw forms, of which a batch holds one.
 
     Raises:
-        ConfigError: naming the column.
+        ConfigError: with the name of the column.
     """
     first: dict[str, Feature] = {}
     for feature in features:
@@ -390,17 +438,17 @@ def check_forms(features: Iterable[Feature]) -> None:
 
 
 def _check_sides(query: Iterable[Feature], candidate: Iterable[Feature]) -> None:
-    """Refuses what makes sense for queries only, and histories that do not go together."""
+    """Refuses query features of a candidate, and histories that contradict each other."""
     for feature in candidate:
         if isinstance(feature, History | ExampleAge):
             raise ConfigError(
-                f"{type(feature).__name__} tells of the moment of a query, so a candidate has none. Move "
+                f"{type(feature).__name__} describes a query, not a candidate. Move "
                 f"{feature} to the query features."
             )
     if all(isinstance(feature, ExampleAge) for feature in query):
         raise ConfigError(
-            "ExampleAge says nothing when recommendations are asked for, so it cannot be the only query "
-            "feature. Add another one, such as History."
+            "ExampleAge is constant in requests, so it cannot be the only query feature. Add another one, such "
+            "as History."
         )
     histories = [feature for feature in query if isinstance(feature, History)]
     _check_histories(histories)
@@ -408,11 +456,11 @@ def _check_sides(query: Iterable[Feature], candidate: Iterable[Feature]) -> None
 
 
 def _check_histories(histories: Sequence[History]) -> None:
-    """Refuses lists of one name with different events, and interests of more than one history."""
+    """Refuses one list with two sets of events, and several interests in more than one history."""
     several = [feature for feature in histories if feature.num_interests > 1]
     if len(several) > 1:
         raise ConfigError(
-            "The interests of two histories would have to be matched one by one. Received: "
+            "Only one history may have several interests. Received: "
             f"{several[0].num_interests} of {several[0]} and {several[1].num_interests} of {several[1]}. "
             "Give one of them an encoder that makes one vector."
         )
@@ -429,9 +477,9 @@ def _check_histories(histories: Sequence[History]) -> None:
 
 
 def _check_contexts(histories: Sequence[History], columns: Sequence[str]) -> None:
-    """Refuses context under the name of another list or feature.
+    """Refuses a context with the name of another list or feature.
 
-    Features that read the same list may each take other parts of its context.
+    Features that read the same list may each take different contexts of it.
     """
     owners = dict.fromkeys(columns, "a query feature")
     for feature in histories:
@@ -445,10 +493,10 @@ def _check_contexts(histories: Sequence[History], columns: Sequence[str]) -> Non
 
 
 def feature_from_dict(values: dict[str, Any]) -> Feature:
-    """Reads one specification from its plain form, as `feature_to_dict` writes it.
+    """Reads a feature from its plain form, as `feature_to_dict` writes it.
 
     Raises:
-        ConfigError: if it makes no sense.
+        ConfigError: if the settings are invalid.
     """
     return from_plain(Feature, values, "A feature")
 
@@ -457,7 +505,7 @@ def schema_from_dict(values: Schema | dict[str, Any]) -> Schema:
     """Reads a schema from its plain form, as `schema_to_dict` writes it.
 
     Raises:
-        ConfigError: if it makes no sense.
+        ConfigError: if the settings are invalid.
     """
     return from_plain(Schema, values, Schema)
 
@@ -468,7 +516,7 @@ def schema_to_dict(schema: Schema) -> dict[str, Any]:
 
 
 def feature_to_dict(feature: Feature) -> dict[str, Any]:
-    """The plain form of a specification, for configurations and manifests."""
+    """The plain form of a feature, for configurations and manifests."""
     return TypeAdapter(Feature).dump_python(feature)
 
 

@@ -1,62 +1,60 @@
-"""What a ranker learns to predict: one number a row of a log, read and checked."""
-
-from typing import Annotated
+"""Label specifications: the number that a ranker predicts for a row of a log."""
 
 import numpy as np
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from tfrecall.errors import DataError, MissingColumnError, nearest
-from tfrecall.schema.specs import STRICT, readable
-
-_Finite = Annotated[float | None, Field(allow_inf_nan=False)]
+from tfrecall.schema.specs import STRICT, Finite, config_errors
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Label:
-    """A column of the log that is to be predicted, and the values that it may have.
+    """Column of the log that a ranker predicts, and the range of its values.
 
     Attributes:
-        column: the column.
-        low, high: the declared range, both ends included; None for no end.
-        threshold: where there is one, what is predicted is whether the value reaches it: 1 or 0.
+        column: name of the column.
+        low, high: declared range, both ends included; None for no bound.
+        threshold: if given, the label is 1 for values from here on, else 0.
+
+    Raises:
+        ConfigError: if `low` is not below `high`, or a number is infinite or NaN.
 
     >>> Label("rating", 1, 5, threshold=4).values(pl.Series([3.0, 4.0, 5.0])).tolist()
     [0.0, 1.0, 1.0]
     """
 
     column: str = "rating"
-    low: _Finite = None
-    high: _Finite = None
-    threshold: _Finite = None
+    low: Finite = None
+    high: Finite = None
+    threshold: Finite = None
 
     @model_validator(mode="after")
     def _check(self) -> "Label":
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(
-                f"the range of labels begins below its end. Received: {self.low} to {self.high}"
+                f"`low` of the label must be below `high`. Received: {self.low} to {self.high}"
             )
         return self
 
     def values(self, column: pl.Series) -> np.ndarray:
-        """The numbers to predict: float64 `[n]`."""
+        """Labels of the rows: float64 `[n]`, NaN for null, or 0 and 1 with a threshold."""
         values = column.cast(pl.Float64).to_numpy()
         return values if self.threshold is None else (values >= self.threshold).astype(np.float64)
 
     def check(self, log: pl.DataFrame, what: str = "training rows", *, learned: bool = True) -> None:
-        """Refuses a log that cannot be learned from.
+        """Refuses a log without usable labels.
 
         Args:
-            log: with the column.
-            what: what messages call its rows.
-            learned: whether it is learned from, so that it must have different labels.
+            log: table with the column.
+            what: name of its rows in messages.
+            learned: whether a model is trained on it, which needs different labels.
 
         Raises:
-            MissingColumnError: if there is no such column.
-            DataError: naming how many labels are null, NaN, infinite or out of the range, or that all
-                are the same.
+            MissingColumnError: if the column is missing.
+            DataError: if labels are null, NaN, infinite, out of the range, no numbers, or all equal.
         """
         if self.column not in log.columns:
             raise MissingColumnError(

@@ -1,21 +1,25 @@
-"""Where negatives come from: one specification a source, for every task that needs them.
+"""Specifications of negatives: the sources that tasks may draw them from.
 
-A *negative* is an item that stands against a target in training. In a file it is one value:
+A *negative* is an item that is scored against a target in training. In a recipe it is one value:
 
     [task]
     type = "pointwise"
     negatives = { type = "popularity", per_positive = 4 }     # or just: negatives = "popularity"
 
-Two families. What is **drawn for each target** comes with the batches, `per_positive` of them a target, never
-an item that the user has (`exclude_known`), anew in each epoch (`resample`): `Uniform`, `Popularity`,
-`HeadTail`, `Explicit`, and `Hard` with `ranks`. What comes **from the batch** is shared by all its targets and
-costs no draws: `InBatch`, `Mixed`, `CrossBatch`, and `Hard` with `hardest`. There an item is left out for the
-targets that it is itself (accidental hits); what else their users have is not looked up.
+There are two families. Negatives **of each target** come with the batches, `per_positive` a target, never an
+item that the user has (`exclude_known`), drawn anew in each epoch (`resample`): `Uniform`, `Popularity`,
+`HeadTail`, `Explicit`, and `Hard` with `ranks`. Negatives **of the batch** are shared by all its targets and
+cost no draws: `InBatch`, `Mixed`, `CrossBatch`, and `Hard` with `hardest`. There an item is excluded for the
+targets that equal it (accidental hits), not for other targets of a user who has it.
 
-`in_batch` and `sampled_softmax`, whose negatives all rows of a batch share, take the same words. Of `in_batch`
-the sources can be combined in a list: `negatives = ["mixed", { type = "hard", hardest = 10 }]`.
+`in_batch` and `sampled_softmax`, whose negatives all rows of a batch share, take the same value. Sources
+of `in_batch` can be combined in a list: `negatives = ["mixed", { type = "hard", hardest = 10 }]`.
 
-A specification holds no TensorFlow; `tfrecall.data.negatives` draws, `tfrecall.tasks.pairwise` learns from it.
+A specification is plain data without TensorFlow; `tfrecall.data.negatives` draws.
+
+>>> import tfrecall as tr
+>>> tr.negatives.Popularity(per_positive=8).alpha
+0.75
 """
 
 import os
@@ -35,21 +39,18 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from tfrecall.errors import ConfigError, nearest
-from tfrecall.schema.specs import STRICT, from_plain, readable
-
-_Seed = Annotated[int, Field(ge=0, lt=2**31)]
-_Share = Annotated[float, Field(gt=0, lt=1)]
+from tfrecall.schema.specs import STRICT, Fraction, Seed, config_errors, from_plain
 
 
 def _alpha(value: float) -> float:
     if not 0 <= value <= 2:
         raise ValueError(
-            f"`alpha` must be from 0, all items alike, to 2. Received: {value}. 1 draws by share."
+            f"`alpha` must be from 0 (all items equally likely) to 2. Received: {value}. 1 draws by share."
         )
     return value
 
 
-# A path stays text, as a file says it.
+# A path is kept as text, for the recipe.
 _Directory = Annotated[
     str,
     Field(min_length=1),
@@ -61,28 +62,35 @@ _Alpha = Annotated[float, AfterValidator(_alpha)]
 def _ranks(value: tuple[int, int] | None) -> tuple[int, int] | None:
     if value is not None and not 1 <= value[0] <= value[1]:
         raise ValueError(
-            f"`ranks` are the first and the last place to draw from, from 1. Received: {list(value)}. Give "
-            "such as [20, 100]."
+            f"`ranks` must be the first and the last rank to draw from, at least 1, such as [20, 100]. "
+            f"Received: {list(value)}."
         )
     return value
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class InBatch:
-    """The candidates of the other targets of the batch, each once."""
+    """The distinct candidates of the other targets of the batch.
+
+    >>> InBatch().type
+    'in_batch'
+    """
 
     _: KW_ONLY
     type: Literal["in_batch"] = "in_batch"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Mixed:
-    """Those of the batch, and some of the whole catalogue (Yang et al., WWW 2020 companion).
+    """Candidates of the batch, and uniform draws from the catalogue (Yang et al., WWW 2020 companion).
 
     Attributes:
         num_uniform: draws a batch, with replacement.
+
+    >>> Mixed(num_uniform=512).num_uniform
+    512
     """
 
     num_uniform: PositiveInt = 256
@@ -90,13 +98,16 @@ class Mixed:
     type: Literal["mixed"] = "mixed"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class CrossBatch:
-    """Those of the batch, and of batches before it as their vectors were (Wang et al., CVPR 2020).
+    """Candidates of the batch, and of past batches with their vectors of then (Wang et al., CVPR 2020).
 
     Attributes:
         memory_size: rows of past batches that are kept.
+
+    >>> CrossBatch().memory_size
+    2048
     """
 
     memory_size: PositiveInt = 2048
@@ -104,39 +115,45 @@ class CrossBatch:
     type: Literal["cross_batch"] = "cross_batch"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Uniform:
-    """Each item of the catalogue alike.
+    """Uniform draws from the catalogue.
 
     Attributes:
-        per_positive: draws a target, independent of each other: an item may come twice.
-        exclude_known: whether items that the user has in the training log, before the target or after
-            it, are never drawn; else only the target is left out.
+        per_positive: independent draws a target: an item may be drawn twice.
+        exclude_known: whether items that the user has in the training log, before or after the target,
+            are never drawn; otherwise only the target is excluded.
         resample: whether each epoch draws anew.
-        seed: of the draws. Those of an epoch follow from it and the epoch's number.
+        seed: seed of the draws; those of an epoch follow from it and the number of the epoch.
+
+    >>> Uniform(per_positive=8).exclude_known
+    True
     """
 
     per_positive: PositiveInt = 4
     _: KW_ONLY
     exclude_known: bool = True
     resample: bool = True
-    seed: _Seed = 42
+    seed: Seed = 42
     type: Literal["uniform"] = "uniform"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Popularity:
-    """Each item by its share of the events to the power of `alpha`; one without events is not drawn.
+    """Draws by popularity: the share of events to the power of `alpha`. Items without events are not drawn.
 
     Attributes:
-        per_positive: draws a target, independent of each other: an item may come twice.
-        alpha: 0 (all items alike, with or without events) to 2; .75 is that of word2vec.
-        exclude_known: whether items that the user has in the training log, before the target or after
-            it, are never drawn; else only the target is left out.
+        per_positive: independent draws a target: an item may be drawn twice.
+        alpha: exponent, 0 (all items equally likely, also without events) to 2; .75 is that of word2vec.
+        exclude_known: whether items that the user has in the training log, before or after the target,
+            are never drawn; otherwise only the target is excluded.
         resample: whether each epoch draws anew.
-        seed: of the draws. Those of an epoch follow from it and the epoch's number.
+        seed: seed of the draws; those of an epoch follow from it and the number of the epoch.
+
+    >>> Popularity(4, alpha=0.5).alpha
+    0.5
     """
 
     per_positive: PositiveInt = 4
@@ -144,54 +161,60 @@ class Popularity:
     _: KW_ONLY
     exclude_known: bool = True
     resample: bool = True
-    seed: _Seed = 42
+    seed: Seed = 42
     type: Literal["popularity"] = "popularity"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class HeadTail:
-    """A mixture: frequent items, by their share to the power of `alpha`, or rare ones, uniformly.
+    """Mixture of frequent items, by their share to the power of `alpha`, and rare items, uniformly.
 
     Falls back to the other group if a user has every item of one.
 
     Attributes:
-        per_positive: draws a target, independent of each other: an item may come twice.
+        per_positive: independent draws a target: an item may be drawn twice.
         head_share: probability that a draw comes from the frequent items.
         threshold: events from which an item counts as frequent.
-        alpha: power of the share of events, 0 (frequent items alike) to 2.
-        exclude_known: whether items that the user has in the training log, before the target or after
-            it, are never drawn; else only the target is left out.
+        alpha: exponent of the share of events, 0 (frequent items equally likely) to 2.
+        exclude_known: whether items that the user has in the training log, before or after the target,
+            are never drawn; otherwise only the target is excluded.
         resample: whether each epoch draws anew.
-        seed: of the draws. Those of an epoch follow from it and the epoch's number.
+        seed: seed of the draws; those of an epoch follow from it and the number of the epoch.
+
+    >>> HeadTail(head_share=0.3, threshold=20).threshold
+    20
     """
 
     per_positive: PositiveInt = 4
-    head_share: _Share = 0.3
+    head_share: Fraction = 0.3
     threshold: PositiveInt = 5
     alpha: _Alpha = 0.75
     _: KW_ONLY
     exclude_known: bool = True
     resample: bool = True
-    seed: _Seed = 42
+    seed: Seed = 42
     type: Literal["head_tail"] = "head_tail"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Explicit:
-    """Items that the log itself names for each event: shown and not chosen.
+    """Impressions recorded in the log: items shown with an event, not chosen.
 
-    A target with more of them than `per_positive` gets as many neighbours of its list, from a place that is
-    drawn; one with fewer gets those there are, and one with none stands without negatives.
+    A target with more than `per_positive` impressions gets consecutive ones from a random place on; a target
+    with fewer gets all of them, and one with none has no negatives.
 
     Attributes:
-        column: of the log: lists of item ids, or one id an event; null for none.
-        per_positive: negatives a target gets at most.
-        exclude_known: whether items that the user has in the training log, before the target or after
-            it, are never used; else only the target is left out.
+        column: column of the log: lists of item ids, or one id an event; null for none.
+        per_positive: most negatives a target.
+        exclude_known: whether items that the user has in the training log, before or after the target,
+            are never used; otherwise only the target is excluded.
         resample: whether each epoch draws anew.
-        seed: of the draws. Those of an epoch follow from it and the epoch's number.
+        seed: seed of the draws; those of an epoch follow from it and the number of the epoch.
+
+    >>> Explicit("impressions", per_positive=2).column
+    'impressions'
     """
 
     column: Annotated[str, Field(min_length=1)]
@@ -199,26 +222,32 @@ class Explicit:
     _: KW_ONLY
     exclude_known: bool = True
     resample: bool = True
-    seed: _Seed = 42
+    seed: Seed = 42
     type: Literal["explicit"] = "explicit"
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class Hard:
-    """What the model itself scores high, or a release: one of two forms.
+    """Hard negatives: items that the model, or a release, scores high. Give either `hardest` or `ranks`.
 
     Attributes:
-        hardest: of the candidates of the batch so many with the highest scores, for each target.
-        ranks: places [first, last], counted from 1, of the list that an exact search gives for the query
-            with the vectors at the start of the epoch. The first places are left to what the user may
-            yet choose. With `exclude_known` the list has no item that the user has.
-        release: with `ranks`, the directory of a release whose lists they are places of, instead of the
-            model's own: one list a user, as of the end of what the release learned from, found once before
-            training. A release that learned from the rows that this training is judged by tells of them.
+        hardest: number of candidates of the batch with the highest scores, for each target.
+        ranks: ranks [first, last], from 1, to draw from in the list of an exact search with the vectors at
+            the start of the epoch. A first rank above 1 spares items that the user may yet choose. With
+            `exclude_known` the list has no item of the user.
+        release: with `ranks`, directory of a release whose lists replace the model's own: one list a user,
+            at the end of the release's training data, computed once before training. A release trained on
+            this training's test rows leaks them.
         per_positive: with `ranks`, draws a target, with replacement.
-        exclude_known: with `ranks`, whether items that the user has in the training log are left out.
-        seed: with `ranks`, of the draws.
+        exclude_known: with `ranks`, whether items that the user has in the training log are excluded.
+        seed: with `ranks`, seed of the draws.
+
+    Raises:
+        ConfigError: unless exactly one of `hardest` and `ranks` is given.
+
+    >>> Hard(ranks=(20, 100)).per_positive
+    4
     """
 
     hardest: PositiveInt | None = None
@@ -227,20 +256,20 @@ class Hard:
     release: _Directory | None = None
     per_positive: PositiveInt = 4
     exclude_known: bool = True
-    seed: _Seed = 42
+    seed: Seed = 42
     type: Literal["hard"] = "hard"
 
     @model_validator(mode="after")
     def _one_form(self) -> "Hard":
         if (self.hardest is None) == (self.ranks is None):
             raise ValueError(
-                "Hard negatives are either the `hardest` of the batch, such as 10, or drawn between two "
-                f"`ranks`, such as [20, 100]. Received: hardest={self.hardest}, ranks={self.ranks}."
+                "Hard negatives need either `hardest`, such as 10, or `ranks`, such as [20, 100]. "
+                f"Received: hardest={self.hardest}, ranks={self.ranks}."
             )
         if self.release is not None and self.ranks is None:
             raise ValueError(
-                "`release` gives the lists that `ranks` are places of; the `hardest` are of the batch. "
-                f"Received: hardest={self.hardest}, release={self.release!r}. Give `ranks`, such as [20, 100]."
+                "`release` of hard negatives needs `ranks`, such as [20, 100], in place of `hardest`. "
+                f"Received: hardest={self.hardest}, release={self.release!r}."
             )
         return self
 
@@ -271,16 +300,16 @@ _TYPES = (*SOURCES, "log_uniform")
 
 
 def _by_name(value: Any) -> Any:
-    """A bare name is a source with its defaults."""
+    """Turns a bare name into a source with its defaults."""
     values = {"type": value} if isinstance(value, str) else value
     kind = values.get("type") if isinstance(values, Mapping) else getattr(value, "type", None)
     if kind is None:
         raise ValueError(
-            f"Negatives have a source, their `type`: one of {', '.join(_TYPES)}. Received: {value!r}."
+            f"Negatives need a source, their `type`: one of {', '.join(_TYPES)}. Received: {value!r}."
         )
     if kind not in _TYPES:
         raise ValueError(
-            f'There is no source "{kind}" of negatives.{nearest(str(kind), _TYPES)} Choose of: '
+            f'There is no source "{kind}" of negatives.{nearest(str(kind), _TYPES)} Choose from: '
             f"{', '.join(_TYPES)}. Received: {value!r}."
         )
     return values
@@ -290,35 +319,35 @@ Negatives = Annotated[Annotated[Source, Field(discriminator="type")], BeforeVali
 
 
 def is_drawn(spec: Source) -> bool:
-    """Whether each target has negatives of its own, which come with the batches."""
+    """Whether each target has negatives of its own, joined to the batches."""
     return spec.type in ("uniform", "popularity", "head_tail", "explicit") or is_mined(spec)
 
 
 def is_mined(spec: Source) -> bool:
-    """Whether they are places of lists, of the model itself or of a release."""
+    """Whether negatives are drawn from ranked lists, of the model itself or of a release."""
     return isinstance(spec, Hard) and spec.ranks is not None
 
 
 def check_source(spec: Source, valid: tuple[str, ...], task: str) -> None:
-    """Refuses a source that makes no sense for a task.
+    """Refuses a source that a task does not support.
 
     Raises:
-        ConfigError: naming the valid ones.
+        ConfigError: with the names of the supported ones.
     """
     if spec.type not in valid:
         raise ConfigError(
-            f'`{task}` has no use for negatives of the source "{spec.type}". Choose of: {", ".join(valid)}.'
+            f'`{task}` does not support negatives of the source "{spec.type}". Choose from: {", ".join(valid)}.'
         )
 
 
 def batch_settings(specs: Source | Sequence[Source]) -> dict[str, Any]:
-    """The numbers of `InBatchSoftmax` behind its sources of negatives.
+    """The settings of `InBatchSoftmax` for sources of negatives.
 
     Args:
         specs: one source or several, each type once.
 
     Raises:
-        ConfigError: if a source is not one of `in_batch`, or is named twice.
+        ConfigError: if it does not support a source, or one is named twice.
     """
     specs = tuple(specs) if isinstance(specs, Sequence) else (specs,)
     types = [spec.type for spec in specs]
@@ -340,28 +369,28 @@ def _batch_setting(spec: Source) -> dict[str, Any]:
     if isinstance(spec, Hard):
         if spec.hardest is None:
             raise ConfigError(
-                "`in_batch` knows the candidates of the batch only, so its `hard` negatives are the `hardest` "
-                f"of them. Received: ranks={list(spec.ranks or ())}."
+                "`in_batch` scores the candidates of the batch only, so its `hard` negatives take `hardest`, "
+                f"such as 10, not `ranks`. Received: ranks={list(spec.ranks or ())}."
             )
         return {"num_hard_negatives": spec.hardest}
     return {}
 
 
 def shared_settings(spec: Source) -> dict[str, Any]:
-    """The numbers of `SampledSoftmax` behind its source of negatives.
+    """The settings of `SampledSoftmax` for a source of negatives.
 
     Raises:
-        ConfigError: if the source is not one of `sampled_softmax`, or is told of single users.
+        ConfigError: if it does not support the source, or cannot exclude items of single users.
     """
     check_source(spec, SHARED_SOURCES, "sampled_softmax")
     if isinstance(spec, LogUniform):
         return {"num_sampled": spec.per_positive, "sampler": "log_uniform"}
     if spec.exclude_known or not spec.resample:  # type: ignore[union-attr]
         raise ConfigError(
-            "The draws of `sampled_softmax` stand for all rows of a batch and are new in each, so they cannot "
-            "leave out what one user has, or stay. Received: "
+            "All rows of a batch share the draws of `sampled_softmax`, which are new in each batch: they "
+            "cannot exclude the items of one user, nor be kept over epochs. Received: "
             f"exclude_known={spec.exclude_known}, resample={spec.resample}. "  # type: ignore[union-attr]
-            "Set `exclude_known = false`, or take `dssm_softmax`, whose negatives are each target's own."
+            "Set `exclude_known = false` and `resample = true`, or use `dssm_softmax`."
         )
     if isinstance(spec, Popularity):
         return {"num_sampled": spec.per_positive, "sampler": "unigram", "alpha": spec.alpha}
@@ -414,7 +443,7 @@ def negatives_from_dict(value: Any) -> Any:
     """Reads a specification from its name or its plain form, as `negatives_to_dict` writes it.
 
     Raises:
-        ConfigError: if it makes no sense.
+        ConfigError: if the settings are invalid.
     """
     return from_plain(Negatives, value, "negatives")
 

@@ -1,12 +1,12 @@
-"""What specifications have in common: refusals in plain words."""
+"""Common parts of specifications and configurations: types of settings, errors in plain words."""
 
 import functools
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from tfrecall.errors import ConfigError, nearest
 
@@ -15,12 +15,21 @@ _Class = TypeVar("_Class", bound=type)
 # A misspelt setting is an error.
 STRICT = ConfigDict(extra="forbid")
 
-# Classes of specifications by what their plain form has as `type`.
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float | None, Field(allow_inf_nan=False)]
+# Seeds that NumPy's and TensorFlow's generators both take.
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
+
+# Classes of specifications by the `type` of their plain form.
 _KINDS: dict[str, type] = {}
 
 
-def readable(cls: _Class) -> _Class:
-    """Lets a pydantic dataclass raise `ConfigError` in plain words where pydantic refuses an argument."""
+def config_errors(cls: _Class) -> _Class:
+    """Makes a pydantic dataclass raise `ConfigError` in plain words instead of pydantic's own error."""
     original = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(original)
@@ -41,12 +50,12 @@ def from_plain(form: Any, values: Any, name: type | str) -> Any:
     """Reads a specification from its plain form.
 
     Args:
-        form: the class of the specification, or a union of classes that `type` tells apart.
-        values: a dictionary, or a specification, which stays as it is.
-        name: the class, or what to call it, in an error if `type` names no class.
+        form: class of the specification, or a union of classes distinguished by `type`.
+        values: a dictionary, or a specification, which is returned as it is.
+        name: the class, or its name in errors if `type` names no class.
 
     Raises:
-        ConfigError: if it makes no sense.
+        ConfigError: if the settings are invalid.
     """
     try:
         return TypeAdapter(form).validate_python(values)
@@ -56,7 +65,7 @@ def from_plain(form: Any, values: Any, name: type | str) -> Any:
 
 
 def _config_error(cls: type | str, error: ValidationError) -> ConfigError:
-    """The last thing that pydantic found, in the words of the class."""
+    """The last of pydantic's findings, in the words of the class."""
     problem = error.errors()[-1]
     inner = next((_KINDS[part] for part in reversed(problem["loc"]) if part in _KINDS), cls)
     path = [str(part) for part in problem["loc"] if part not in _KINDS]

@@ -1,37 +1,33 @@
-"""Which events a model of histories learns from."""
+"""Target events of models with histories: configuration `[histories]`."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    PositiveInt,
-)
+from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from tfrecall.schema.specs import STRICT
+from tfrecall.schema.specs import STRICT, Finite
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HistoriesConfig:
-    """What is learned from users' sequences, where the schema has a history; see `tfrecall.data.targets`.
+    """Target events and the form of training, for schemas with a history.
 
     Attributes:
-        target_min_rating: only events rated so or higher are targets; all are history.
+        target_min_rating: only events rated at least this are targets; all events are history.
         minimum_history: events that a user must have had before a target.
-        targets: `all` events are targets (sliding windows), or each user's `last` of these only.
-        max_targets_per_user: the most recent ones are kept; all when None.
-        suppression_threshold: share of the events above which an item is the more often left out as a
-            target, the more frequent it is (.001 is usual); None leaves none out.
-        form: `sequences` trains on whole sequences, every position of which is a target: one pass where
-            `windows`, one padded history a target, needs as many as there are targets. The numbers are
-            the same.
-        targets_per_row: events of a user whose targets stand in one sequence.
-        context: events before those that a sequence sees; None for the longest `history_length`, with
-            which each target sees as much as when recommendations are asked for. Encoders that cost much
-            a cell (attention) do with 1: a sequence then begins with nothing.
+        targets: `all` events are targets (sliding windows), or only each user's `last` one.
+        max_targets_per_user: targets kept of a user, the most recent; None for all.
+        suppression_threshold: share of the events above which an item is thinned out as a target, the more
+            the more frequent it is (.001 is usual); None thins out none.
+        form: `sequences` trains on whole sequences whose every position is a target, in one pass;
+            `windows` on one padded history a target, with the same numbers in many more steps.
+        targets_per_row: targets of a user in one sequence.
+        context: events before the first target that a sequence sees; None for the longest
+            `history_length`, with which each target sees as much as a query of the release. For encoders
+            whose cost grows with the length (attention) 1 is enough.
     """
 
-    target_min_rating: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    target_min_rating: Finite = None
     minimum_history: Annotated[int, Field(ge=0)] = 1
     targets: Literal["all", "last"] = "all"
     max_targets_per_user: PositiveInt | None = None
@@ -42,7 +38,7 @@ class HistoriesConfig:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """Which events are targets, as `choose_targets` takes it."""
+        """Arguments of `choose_targets`."""
         return {
             "min_rating": self.target_min_rating,
             "minimum_history": self.minimum_history,

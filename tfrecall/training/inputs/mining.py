@@ -7,7 +7,7 @@ import numpy as np
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.top_k import best_scores, top_k
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.negatives import WeightedSampler, check_number
+from tfrecall.data.negatives import WeightedNegatives, check_number
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.release import Release
 from tfrecall.schema.negatives import Hard, Uniform
@@ -102,7 +102,7 @@ def check_mined(log: Interactions, spec: Hard, rows: np.ndarray) -> tuple[int, i
             f"{log.items.height - 1:,} or before. Received: {spec.ranks and list(spec.ranks)}."
         )
     check_number(log, spec.per_positive)
-    WeightedSampler(log, Uniform(1, exclude_known=spec.exclude_known)).check(rows)
+    WeightedNegatives(log, Uniform(1, exclude_known=spec.exclude_known)).check(rows)
     return spec.ranks
 
 

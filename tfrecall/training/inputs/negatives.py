@@ -10,7 +10,7 @@ from tfrecall._keras import tf
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.negatives import Sampler, WeightedSampler, sampler_of
+from tfrecall.data.negatives import NegativeSampler, WeightedNegatives, make_sampler
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release import load
 from tfrecall.schema.negatives import Hard, HeadTail, Popularity, Source, Uniform
@@ -44,7 +44,7 @@ class EpochNegatives:
     """
 
     def __init__(
-        self, spec: Source, sampler: Sampler | HardNegativeMiner, rows: np.ndarray, index: np.ndarray
+        self, spec: Source, sampler: NegativeSampler | HardNegativeMiner, rows: np.ndarray, index: np.ndarray
     ) -> None:
         self.count = spec.per_positive  # type: ignore[union-attr]
         self._seed = spec.seed  # type: ignore[union-attr]
@@ -99,13 +99,13 @@ def training_negatives(
     if not isinstance(task, PairTask) or not task.is_drawn:
         return None
     spec = task.negatives
-    sampler: Sampler | HardNegativeMiner
+    sampler: NegativeSampler | HardNegativeMiner
     if isinstance(spec, Hard) and spec.release is not None:
         sampler = ReleasedItems(data, spec, rows, load(spec.release), progress)
     elif isinstance(spec, Hard):
         sampler = _miner(model, data, rows, embed, spec)
     else:
-        sampler = sampler_of(data, spec)  # type: ignore[arg-type]
+        sampler = make_sampler(data, spec)  # type: ignore[arg-type]
     return EpochNegatives(spec, sampler, rows, _index(model, data))
 
 
@@ -149,7 +149,7 @@ def validation_negatives(
 
 def _drawn(log: Interactions, spec: Any, rows: np.ndarray) -> np.ndarray:
     """Item rows, -1 for rows whose user has everything."""
-    sampler = WeightedSampler(log, spec)
+    sampler = WeightedNegatives(log, spec)
     drawn = np.full((len(rows), spec.per_positive), -1, np.int32)
     can = sampler.can_draw(rows)
     drawn[can] = sampler.draw(rows[can], np.random.default_rng((spec.seed, 0, _STREAM)))
