@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import BaseMetadata
 
-from tfrecall.config import run as config
+from tfrecall.config.run import RunConfig
+from tfrecall.config.sections import TuneConfig
 from tfrecall.schema import baselines, encoders, features, negatives
 
 INTRODUCTION = """# Configuration
@@ -66,19 +67,19 @@ class Section(typing.NamedTuple):
 
 def sections() -> Iterator[Section]:
     """Yield every section of a recipe: each dataclass once, in the order of the file."""
-    yield Section("Top level", config.RunConfig)
-    hints = typing.get_type_hints(config.RunConfig, include_extras=True)
+    yield Section("Top level", RunConfig)
+    hints = typing.get_type_hints(RunConfig, include_extras=True)
     for name in ("data", "filters", "split"):
         yield Section(f"`[{name}]`", hints[name])
     yield Section("`[schema]`", features.Schema)
     yield from _kinds("A feature", features.Feature)
     yield from _kinds("An encoder of a `history`", encoders.Encoder)
-    yield from _kinds("`[model]`", config.AnyModelConfig)
-    yield from _kinds("`[task]`", config.TaskConfig)
+    yield from _kinds("`[model]`", hints["model"])
+    yield from _kinds("`[task]`", hints["task"])
     yield from _kinds("`negatives` of a task", negatives.Negatives)
     for name in ("histories", "training", "evaluation", "index", "export"):
         yield Section(f"`[{name}]`", hints[name])
-    yield Section("`[tune]`, the value of one setting", config.TuneConfig)
+    yield Section("`[tune]`, the value of one setting", TuneConfig)
 
 
 def page() -> str:
@@ -141,7 +142,7 @@ def _section(section: Section) -> str:
         f"| `{name}` | {type_name(hints[name])} | {_default(field)} | {_cell(told.get(name, ''))} |"
         for name, field in keys(section.cls)
         # The sections below have their own tables.
-        if section.cls is not config.RunConfig or name in ("recipe", "description", "tune")
+        if section.cls is not RunConfig or name in ("recipe", "description", "tune")
     ]
     intro = _cell(_first_paragraph(section.cls))
     if not rows:

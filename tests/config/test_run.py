@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfrecall.config import recipes
-from tfrecall.config import run as config
 from tfrecall.config.recipes import config_from_dict, load_config, recipe_names, recipe_text
 from tfrecall.config.run import RunConfig
+from tfrecall.config.sections import TuneConfig
+from tfrecall.config.tasks import FullSoftmaxConfig
 from tfrecall.errors import ConfigError
 from tfrecall.schema import features as schema
 from tfrecall.schema.labels import Label
@@ -87,7 +88,7 @@ def test_experiment_a_is_what_the_tutorial_published():
         ("model.layer_sizes=[128, 64, 32]", "model.layer_sizes", (128, 64, 32)),
         ("model.layer_sizes.0=128", "model.layer_sizes", (128, 64)),
         ("model.layer_sizes.2=8", "model.layer_sizes", (256, 64, 8)),
-        ("task={type='full_softmax'}", "task", config.FullSoftmaxConfig()),
+        ("task={type='full_softmax'}", "task", FullSoftmaxConfig()),
         ("split.at=2003-01-01", "split.at", "2003-01-01"),
         ("split.at=2003-01-01T10:00:00Z", "split.at", "2003-01-01T10:00:00+00:00"),
         ("split.at=1041379200", "split.at", "1041379200"),
@@ -100,12 +101,12 @@ def test_experiment_a_is_what_the_tutorial_published():
         (
             "tune.'training.epochs'={low=2, high=9}",
             "tune",
-            {"training.epochs": config.TuneConfig(low=2, high=9)},
+            {"training.epochs": TuneConfig(low=2, high=9)},
         ),
         (
             'tune."model.layer_sizes".choices=[[8], [64, 32]]',
             "tune",
-            {"model.layer_sizes": config.TuneConfig(choices=[[8], [64, 32]])},
+            {"model.layer_sizes": TuneConfig(choices=[[8], [64, 32]])},
         ),
     ],
 )
@@ -164,7 +165,7 @@ def test_settings_are_put_into_a_configuration_that_stays_as_it_was():
     assert before == load_config("two_tower_ml100k")
     with pytest.raises(ConfigError, match=r'Did you mean "epochs"'):
         recipes.with_settings(before, {"training.epoch": 3})
-    with pytest.raises(ConfigError, match=r'"training..epochs" is no setting'):
+    with pytest.raises(ConfigError, match=r'"training..epochs" is not a setting'):
         recipes.with_settings(before, {"training..epochs": 3})
 
 
@@ -220,8 +221,8 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("training.learning_rate=nan", "training.learning_rate: "),
         ("training.learning_rate=inf", "training.learning_rate: "),
         ("training.seed=-1", "training.seed: "),
-        ("evaluation.ks=[1, 1]", "each once. Received: [1, 1]."),
-        ("evaluation.ks=[]", "one or more lengths"),
+        ("evaluation.ks=[1, 1]", "one or more distinct values. Received: [1, 1]."),
+        ("evaluation.ks=[]", "one or more distinct values"),
         ("evaluation.ks=[0]", "evaluation.ks.0: "),
         (
             "evaluation.baselines=['eas']",
@@ -237,22 +238,22 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("split.method=by_time", "needs `split.at`"),
         ("split.method=by_user", "needs `split.train_users`"),
         ("split.validation_fraction=0", "`training.refit` needs validation rows"),
-        ("model.layer_sizes.9=3", '"model.layer_sizes.9=3" counts to 9 in a list of 2'),
-        ("model.layer_sizes.²=3", "counts to ² in a list"),
-        ("model.layer_sizes.-1=3", "counts to -1 in a list"),
+        ("model.layer_sizes.9=3", '"model.layer_sizes.9=3": there is no place 9 in a list of 2'),
+        ("model.layer_sizes.²=3", "no place ² in a list"),
+        ("model.layer_sizes.-1=3", "no place -1 in a list"),
         ("model.layer_sizes.0.units=3", "0 is a single value"),
         ("training.epochs.x=3", "epochs is a single value"),
         ("tune.x={lo=1}", 'tune.x.lo: there is no such setting. Did you mean "low"?'),
-        ("tune.x={low=true, high=2}", "tune.x.low: wanted is a finite number. Received: True."),
-        ("tune.x={low=3, high=3}", "tune.x: wanted are `low` and `high`, the lower first"),
-        ("tune.x={low=0, high=3, log=true}", "tune.x: with `log` the range begins above 0"),
-        ("tune.x={choices=[]}", "tune.x: wanted are either `choices`"),
-        ("tune.x={choices=[1], low=1}", "tune.x: wanted are either `choices`"),
-        ("tune.x={}", "tune.x: wanted are `low` and `high`"),
-        ("training.'epochs=3", "is no setting"),
-        ("training.epochs", '"training.epochs" is no setting. Write section.key=value'),
-        ("=3", "is no setting"),
-        ("training..epochs=3", "is no setting"),
+        ("tune.x={low=true, high=2}", "tune.x.low: expected a finite number. Received: True."),
+        ("tune.x={low=3, high=3}", "tune.x: give both `low` and `high`, the lower first"),
+        ("tune.x={low=0, high=3, log=true}", "tune.x: `low` must be above 0 with `log`"),
+        ("tune.x={choices=[]}", "tune.x: give either `choices`"),
+        ("tune.x={choices=[1], low=1}", "tune.x: give either `choices`"),
+        ("tune.x={}", "tune.x: give both `low` and `high`"),
+        ("training.'epochs=3", "is not a setting"),
+        ("training.epochs", '"training.epochs" is not a setting. Write section.key=value'),
+        ("=3", "is not a setting"),
+        ("training..epochs=3", "is not a setting"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_the_words_of_the_file(override, said):
@@ -360,12 +361,12 @@ def test_a_ranker_is_a_model_of_its_own():
     [
         (RANKING, "task={type='in_batch'}", 'set `task.type` to "rating", "click" or "list"'),
         (RANKING, "training.monitor=rsme", "one of rmse, mae, loss"),
-        (RANKING, "index.n_trees=3", "`[index]` is of retrievers"),
-        (RANKING, "histories.form=windows", "`[histories]` is of retrievers"),
+        (RANKING, "index.n_trees=3", "`[index]` is for retrievers"),
+        (RANKING, "histories.form=windows", "`[histories]` is for retrievers"),
         (RANKING, "model.type=rankr", 'Did you mean "ranker"'),
         (RANKING, "model.croses=['dot']", 'Did you mean "crosses"'),
         (RANKING, "model.crosses=['dots']", "model.crosses"),
-        (RANKING, "model.crosses=['dot','dot']", "each once"),
+        (RANKING, "model.crosses=['dot','dot']", "one or more distinct values"),
         (RANKING, "task.low=7", "`low` of the label must be below `high`"),
         ("two_tower_ml100k", "task={type='rating'}", 'set `model.type = "ranker"`'),
         ("two_tower_ml100k", "model.type=two_towr", 'Did you mean "two_tower"'),

@@ -114,7 +114,9 @@ def test_an_event_without_a_rating_is_no_target_where_ratings_decide():
 
 
 def test_ratings_are_not_asked_of_a_log_without():
-    with pytest.raises(ConfigError, match=r"`min_rating` needs ratings.*none.*user_id, item_id, timestamp"):
+    with pytest.raises(
+        ConfigError, match=r"`min_rating` needs ratings.*none.*user_id, item_id, timestamp"
+    ):
         choose_targets(log_of("aabb"), min_rating=3)
 
 

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from tfrecall._keras import keras, tf
-from tfrecall.config.run import InBatchConfig, RunConfig
+from tfrecall.config.run import RunConfig
+from tfrecall.config.tasks import InBatchConfig
 from tfrecall.data import synthetic
 from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tfrecall._keras import keras, tf
-from tfrecall.config.run import RunConfig, SampledSoftmaxConfig
+from tfrecall.config.run import RunConfig
+from tfrecall.config.tasks import SampledSoftmaxConfig
 from tfrecall.data import synthetic
 from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError

@@ -146,9 +146,10 @@ def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch
 
 def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(history_log, monkeypatch):
     from tests.tiny_histories import SCHEMA
-    from tfrecall.config.run import SplitConfig, TrainingConfig
+    from tfrecall.config.data import SplitConfig
     from tfrecall.runs import train as job
     from tfrecall.schema.targets import HistoriesConfig
+    from tfrecall.schema.training import TrainingConfig
 
     config = RunConfig(
         recipe="by_user",

@@ -1,1 +1,1 @@
-"""One run, described: TOML to checked settings."""
+"""Configuration: TOML recipes as checked dataclasses. `tr.load_config` reads them."""

@@ -1,7 +1,4 @@
-"""The recipes that ship with the package, and the reading of these and of other TOML files.
-
-Everything a file or `--set` may get wrong is said in the words of the file, before any work starts.
-"""
+"""Recipes: reading of shipped and own TOML files, with errors in the words of the file."""
 
 import copy
 import dataclasses
@@ -15,9 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tfrecall.config.run import ModelConfig, RankerConfig, RunConfig, TaskConfig
+from tfrecall.config.models import ModelConfig, RankerConfig
+from tfrecall.config.run import RunConfig
+from tfrecall.config.tasks import TaskConfig
 from tfrecall.errors import ConfigError, nearest
-from tfrecall.schema import features as schema
+from tfrecall.schema.features import Feature
 from tfrecall.schema.negatives import Source
 
 if sys.version_info >= (3, 11):
@@ -26,12 +25,12 @@ else:
     import tomli as tomllib
 
 
-# A key of TOML: one with dots stands in quotes.
+# A key of TOML; one with dots is quoted.
 _KEY = r"""\s*(?:"([^"]+)"|'([^']+)'|([^."'\s][^."']*))\s*"""
 
 
 def recipe_names() -> list[str]:
-    """The recipes that ship with the package, in alphabetical order."""
+    """Names of the shipped recipes, in alphabetical order."""
     files = (resources.files("tfrecall") / "recipes").iterdir()
     return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
 
@@ -40,7 +39,7 @@ def recipe_text(name: str) -> str:
     """The TOML of a shipped recipe.
 
     Raises:
-        ConfigError: if there is no recipe of that name.
+        ConfigError: if no recipe has the name.
     """
     if name not in recipe_names():
         raise ConfigError(
@@ -55,18 +54,24 @@ def load_config(
     overrides: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Reads a recipe by name or a TOML file by path.
+    """Reads a configuration from a shipped recipe or a TOML file.
 
     Args:
-        recipe: the name of a shipped recipe, or a path that ends in `.toml`.
-        overrides: settings that take precedence, each `section.key=value` with the value as in TOML;
-            quotes around text may be left out, `none` without quotes is no value. A number counts in a
-            list, `schema.query.0.column`; the number after the last one adds to it. A key with dots
-            stands in quotes: `tune."training.epochs"={low=2, high=9}`.
+        recipe: name of a shipped recipe, or path of a file that ends in `.toml`.
+        overrides: settings that take precedence, each `section.key=value` with the value in TOML; quotes
+            around text are optional, `none` without quotes is None. A number is an index into a list,
+            `schema.query.0.column`; the index after the last appends. A key with dots is quoted:
+            `tune."training.epochs"={low=2, high=9}`.
         data: values of `[data]` that replace those of the recipe, before the overrides.
 
     Raises:
-        ConfigError: if there is no such recipe or file, or it says something that makes no sense.
+        ConfigError: if there is no such recipe or file, or a setting is invalid.
+
+    Example:
+
+    >>> config = load_config("two_tower_ml100k", ["training.epochs=2"])
+    >>> config.training.epochs, config.model.type
+    (2, 'two_tower')
     """
     name = Path(recipe).stem if recipe.endswith(".toml") else recipe
     return config_from_text(_text(recipe), name, overrides, recipe, data)
@@ -79,17 +84,17 @@ def config_from_text(
     where: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Reads the TOML of a recipe.
+    """Reads a configuration from TOML.
 
     Args:
         text: the TOML.
-        name: of the recipe, if it does not say another.
-        overrides: as for `load_config`.
-        where: what messages call it; its name by default.
-        data: as for `load_config`.
+        name: name of the recipe, unless the text has its own.
+        overrides: settings that take precedence, each `section.key=value`.
+        where: name of the text in messages; by default that of the recipe.
+        data: values of `[data]` that replace those of the text, before the overrides.
 
     Raises:
-        ConfigError: if it says something that makes no sense.
+        ConfigError: if the text is no TOML, or a setting is invalid.
     """
     where = where or name
     values = _parse(text, where)
@@ -102,10 +107,10 @@ def config_from_text(
 
 
 def config_from_dict(values: dict[str, Any], where: str = "configuration") -> RunConfig:
-    """Checks the plain form of a configuration, as `RunConfig.to_dict` gives it.
+    """Reads a configuration from its plain form, as `RunConfig.to_dict` gives it.
 
     Raises:
-        ConfigError: naming each setting that is wrong, and the nearest valid name for an unknown one.
+        ConfigError: with each invalid setting, and the nearest valid name of an unknown one.
     """
     try:
         return TypeAdapter(RunConfig).validate_python(values)
@@ -115,15 +120,19 @@ def config_from_dict(values: dict[str, Any], where: str = "configuration") -> Ru
 
 
 def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
-    """A configuration with other values at some paths, each path as `--set` has it.
+    """Returns a configuration with other values of some settings.
+
+    Args:
+        config: the configuration.
+        settings: values by path, such as `training.epochs`.
 
     Raises:
-        ConfigError: as `load_config`.
+        ConfigError: if a path or value is invalid.
     """
     values = config.to_dict()
     for path, value in settings.items():
         if not (keys := keys_of(path)):
-            raise ConfigError(f'"{path}" is no setting. Write section.key, such as training.epochs.')
+            raise ConfigError(f'"{path}" is not a setting. Write section.key, such as training.epochs.')
         _put(values, keys, copy.deepcopy(value), path)
     return config_from_dict(values, config.recipe)
 
@@ -152,7 +161,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     keys = keys_of(path)
     if not equals or not keys:
         raise ConfigError(
-            f'"{override}" is no setting. Write section.key=value, for example training.epochs=2.'
+            f'"{override}" is not a setting. Write section.key=value, for example training.epochs=2.'
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -162,7 +171,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def keys_of(path: str) -> list[str]:
-    """The keys of a dotted path; none if it is no path."""
+    """Splits a dotted path into keys; an invalid path has none."""
     if not re.fullmatch(rf"{_KEY}(?:\.{_KEY})*", path):
         return []
     return [next(filter(None, groups)).strip() for groups in re.findall(_KEY, path)]
@@ -172,7 +181,7 @@ def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str)
     target: Any = values
     for depth, key in enumerate(keys[:-1], 1):
         if isinstance(target, dict):
-            target = target.setdefault(key, _unsaid(keys[:depth]))
+            target = target.setdefault(key, _default_of(keys[:depth]))
         else:
             target = target[_place(target, key, override, len(target))]
         if not isinstance(target, dict | list):
@@ -184,8 +193,8 @@ def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str)
         target[place : place + 1] = [value]
 
 
-def _unsaid(keys: Sequence[str]) -> dict[str, Any] | list[Any]:
-    """What a file means that says nothing of a list or a section."""
+def _default_of(keys: Sequence[str]) -> dict[str, Any] | list[Any]:
+    """The default of a list or a section that the file omits."""
     default: Any = RunConfig
     for key in keys:
         default = getattr(default, key, None)
@@ -195,19 +204,19 @@ def _unsaid(keys: Sequence[str]) -> dict[str, Any] | list[Any]:
 def _place(target: list[Any], key: str, override: str, end: int) -> int:
     if not key.isdecimal() or int(key) >= end:
         raise ConfigError(
-            f'"{override}" counts to {key} in a list of {len(target)}. Numbers start at 0.'
+            f'"{override}": there is no place {key} in a list of {len(target)}. The first place is 0.'
         )
     return int(key)
 
 
 def _explain(problem: Any) -> str:
-    """One of pydantic's findings in the words of the file."""
+    """Turns one of pydantic's findings into the words of the file."""
     *sections, last = problem["loc"] or ("",)
     path = [
         part for part in (*(s for s in sections if s not in _tags() | _sources()), last) if part != ""
     ]
     if problem["type"] == "value_error" and isinstance(problem["input"], dict) and last in _tags():
-        path = path[:-1]  # what a task as a whole says
+        path = path[:-1]  # an error of the task as a whole
     name = ".".join(map(str, path))
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         valid = _valid_names(problem["loc"][:-1])
@@ -219,21 +228,21 @@ def _explain(problem: Any) -> str:
         return f"{name}: this setting is missing."
     text = problem["msg"].removeprefix("Value error, ").rstrip(".")
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        return f"{name or 'settings'}: {text}."  # which tells what was received
+        return f"{name or 'settings'}: {text}."  # the text says what was received
     if "Received: " in text:
         return f"{name}: {text}."
     return f"{name}: {text}. Received: {problem['input']!r}.{_nearest_value(problem)}"
 
 
 def _nearest_value(problem: Any) -> str:
-    """The value nearest to one that is not among those that a setting takes."""
+    """The valid value nearest to an invalid one."""
     context = problem.get("ctx", {})
     valid = re.findall("'([^']+)'", str(context.get("expected_tags", context.get("expected", ""))))
     return nearest(str(context.get("tag", problem["input"])), valid)
 
 
 def _valid_names(path: Iterable[Any]) -> list[str]:
-    """The settings of the section that a path of pydantic leads to."""
+    """Settings of the section at a path of pydantic."""
     section: Any = RunConfig
     tags = _tags()
     for part in path:
@@ -248,14 +257,14 @@ def _valid_names(path: Iterable[Any]) -> list[str]:
 
 
 def _tags() -> dict[Any, type]:
-    """The classes behind each value of `type`."""
-    unions = (schema.Feature, TaskConfig)
-    found = _by_type(cls for union in unions for cls in typing.get_args(typing.get_args(union)[0]))
-    return {**found, "retriever": ModelConfig, "ranker": RankerConfig}
+    """Classes by value of `type`."""
+    unions = (Feature, TaskConfig)
+    classes = _by_type(cls for union in unions for cls in typing.get_args(typing.get_args(union)[0]))
+    return {**classes, "retriever": ModelConfig, "ranker": RankerConfig}
 
 
 def _sources() -> dict[Any, type]:
-    """As `_tags`, of negatives, some of whose types are called like a task."""
+    """Classes of negatives by value of `type`; apart from `_tags`, because some are named like a task."""
     return _by_type(typing.get_args(Source))
 
 

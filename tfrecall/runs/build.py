@@ -4,21 +4,15 @@ import functools
 from typing import Any, cast
 
 from tfrecall._keras import keras, tfrs
-from tfrecall.config.ranking import (
-    ClickConfig,
-    ListConfig,
-    RankerConfig,
-    RankingTaskConfig,
-    RatingConfig,
-)
-from tfrecall.config.run import (
+from tfrecall.config.models import ModelConfig, RankerConfig
+from tfrecall.config.ranking import ClickConfig, ListConfig, RankingTaskConfig, RatingConfig
+from tfrecall.config.run import RunConfig
+from tfrecall.config.tasks import (
     BPRConfig,
     DSSMSoftmaxConfig,
     FullSoftmaxConfig,
     InBatchConfig,
-    ModelConfig,
     PointwiseConfig,
-    RunConfig,
     SampledSoftmaxConfig,
     TfrsRetrievalConfig,
     TripletConfig,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfrecall.config.run import DataConfig, RunConfig, SplitConfig
+from tfrecall.config.data import DataConfig, SplitConfig
+from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.datasets.movielens import movielens
 from tfrecall.data.filters import filter_log

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tfrecall.config.run import RankingTaskConfig, RunConfig
+from tfrecall.config.ranking import RankingTaskConfig
+from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner

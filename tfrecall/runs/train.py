@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecall._keras import keras
-from tfrecall.config.ranking import RankerConfig
+from tfrecall.config.models import RankerConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions

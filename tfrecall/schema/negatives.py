@@ -274,7 +274,7 @@ class Hard:
         return self
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, config=STRICT)
 class LogUniform:
     """Zipf's law over the ranks by training rows: the item of rank r by `log(r + 2) - log(r + 1)`.

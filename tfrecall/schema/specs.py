@@ -24,6 +24,14 @@ Finite = Annotated[float | None, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
 
+
+def one_or_more_distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Checks a tuple, for pydantic: not empty, each value once."""
+    if not values or len(set(values)) < len(values):
+        raise ValueError("expected one or more distinct values")
+    return values
+
+
 # Classes of specifications by the `type` of their plain form.
 _KINDS: dict[str, type] = {}
 

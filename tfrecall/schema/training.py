@@ -6,15 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from tfrecall.schema.specs import STRICT, readable
-
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# What NumPy's and TensorFlow's generators both take.
-_Seed = Annotated[int, Field(ge=0, lt=2**31)]
+from tfrecall.schema.specs import STRICT, Positive, Seed, Weight, config_errors
 
 
 def _none(value: Any) -> Any:
-    """TOML has no null: where None is not the default, the word says it."""
+    """Turns the word "none" into None, because TOML has no null."""
     return None if value == "none" else value
 
 
@@ -25,7 +21,7 @@ _Patience = Annotated[
 ]
 
 
-@readable
+@config_errors
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
     """Settings of a training, with their defaults: what `fit` takes, and `[training]` in a configuration.
@@ -63,10 +59,10 @@ class TrainingConfig:
     """
 
     optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
-    learning_rate: _Positive = 0.1
+    learning_rate: Positive = 0.1
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    clip_norm: _Positive | None = None
+    clip_norm: Positive | None = None
     mixed_precision: bool = False
     batch_size: PositiveInt = 2048
     epochs: PositiveInt = 20
@@ -74,11 +70,11 @@ class TrainingConfig:
     patience: _Patience = 3
     validate_every: PositiveInt = 1
     refit: bool = False
-    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
-    seed: _Seed = 42
+    checkpoint_seconds: Weight = 30.0
+    seed: Seed = 42
 
     @property
     def monitored_length(self) -> int | None:
-        """The length of the lists whose hits `monitor` counts; None if it counts something else."""
-        found = re.search(r"top_(\d+)_|hit_rate@(\d+)", self.monitor)
-        return int(found[1] or found[2]) if found else None
+        """Length of the lists whose hits `monitor` counts; None for other metrics."""
+        match = re.search(r"top_(\d+)_|hit_rate@(\d+)", self.monitor)
+        return int(match[1] or match[2]) if match else None

@@ -322,7 +322,7 @@ def test_settings_head_the_table_by_their_last_word_unless_two_share_it():
     [
         (["--out", "nowhere/best.toml"], "nowhere/best.toml cannot be written"),
         (["--out", "best.json"], "A recipe is a file that ends in .toml"),
-        (["--set", "tune.a={low=1}"], "tune.a: wanted are `low` and `high`"),
+        (["--set", "tune.a={low=1}"], "tune.a: give both `low` and `high`"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_data_are_read(

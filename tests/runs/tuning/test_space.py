@@ -4,7 +4,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from tfrecall.config.recipes import load_config
-from tfrecall.config.run import TuneConfig
+from tfrecall.config.sections import TuneConfig
 from tfrecall.errors import ConfigError
 from tfrecall.runs.tuning.space import Space, default_space
 
@@ -51,7 +51,7 @@ def test_choices_are_values_of_settings_again():
     [
         ("training.learning_rte", {"low": 1, "high": 2}, 'Did you mean "learning_rate"?'),
         ("trainin.epochs", {"low": 1, "high": 2}, 'Did you mean "training"?'),
-        ("training..epochs", {"low": 1, "high": 2}, "is no setting"),
+        ("training..epochs", {"low": 1, "high": 2}, "is not a setting"),
         ("model.dropout", {"low": 0.0, "high": 1.0}, "model.dropout: "),
         ("model.dropout", {"choices": [0.1, "much"]}, "model.dropout: "),
         ("training.epochs", {"low": 1.5, "high": 2.5}, "training.epochs: "),

@@ -12,7 +12,8 @@ from optuna.distributions import (
 )
 
 from tfrecall.config.recipes import keys_of, with_settings
-from tfrecall.config.run import RunConfig, TuneConfig
+from tfrecall.config.run import RunConfig
+from tfrecall.config.sections import TuneConfig
 from tfrecall.errors import ConfigError
 
 # Trials are compared by their training on the same rows by the same measure.

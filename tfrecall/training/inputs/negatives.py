@@ -44,7 +44,11 @@ class EpochNegatives:
     """
 
     def __init__(
-        self, spec: Source, sampler: NegativeSampler | HardNegativeMiner, rows: np.ndarray, index: np.ndarray
+        self,
+        spec: Source,
+        sampler: NegativeSampler | HardNegativeMiner,
+        rows: np.ndarray,
+        index: np.ndarray,
     ) -> None:
         self.count = spec.per_positive  # type: ignore[union-attr]
         self._seed = spec.seed  # type: ignore[union-attr]

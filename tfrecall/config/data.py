@@ -1,0 +1,112 @@
+"""Configuration of the data: source, filters, split."""
+
+import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic.dataclasses import dataclass
+
+from tfrecall.schema.specs import STRICT, Finite, Fraction, Rate, Seed
+
+_TableColumn = Annotated[str, Field(pattern=r"^(log|users|items)\..")]
+
+
+def _moment(value: Any) -> Any:
+    """Turns TOML's own dates and numbers into text, which the configuration keeps."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return str(value) if type(value) in (int, float) else value
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataConfig:
+    """Source of the log and names of its columns.
+
+    Attributes:
+        source: `movielens-100k` or `movielens-1m` (fetched if they are not there), or the path of a
+            log: CSV, Parquet, JSON lines.
+        folder: with MovieLens, a folder in GroupLens' format to read instead of fetching.
+        users: path of the user table.
+        items: path of the item table.
+        user_column: name of the user column, in the log and in the user table.
+        item_column: name of the item column, in the log and in the item table.
+        timestamp_column: name of the column of times; `""` for a log without times, whose order counts.
+        rating_column: name of the column of ratings; None for `rating`, if there is one.
+        weight_column: name of the column of sample weights; None for `weight`, if there is one.
+        timestamp_unit: unit of numeric timestamps; None recognises it by magnitude.
+        missing_items: treatment of rows whose item the item table lacks: `refuse`, `add` the items without
+            features, or `drop` the rows.
+        ignore_columns: columns that are not read, each with its table: `log.price`, `items.photo`.
+        list_separators: columns of text that hold lists, and the mark between the values:
+            `{ genres = "|" }`.
+    """
+
+    source: str = "movielens-100k"
+    folder: str | None = None
+    users: str | None = None
+    items: str | None = None
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    timestamp_column: str = "timestamp"
+    rating_column: str | None = None
+    weight_column: str | None = None
+    timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
+    missing_items: Literal["refuse", "add", "drop"] = "refuse"
+    ignore_columns: tuple[_TableColumn, ...] = ()
+    list_separators: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FilterConfig:
+    """Filters of events before the split, as `tr.data.filter_log` applies them.
+
+    Attributes:
+        min_rating: events rated lower, or not rated, are removed; None keeps all.
+        duplicates: of several events of one user with one item keep `all`, the `first` or the `last`.
+        min_user_interactions, min_item_interactions: users, items with fewer events are removed,
+            repeatedly until all have enough.
+    """
+
+    min_rating: Finite = None
+    duplicates: Literal["all", "first", "last"] = "all"
+    min_user_interactions: PositiveInt = 1
+    min_item_interactions: PositiveInt = 1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SplitConfig:
+    """Split of the log into training, validation and test rows.
+
+    Attributes:
+        method: `random`, `leave_last_out` (each user's last event tests), `by_time`, or `by_user` (some
+            users train, one event of each other user tests).
+        test_fraction: with `random`, share of test rows.
+        seed: with `random`, seed of the split.
+        at: with `by_time`, first moment of the test rows: an ISO date or date-time, or seconds since 1970.
+        known_users, known_items: with `by_time`, keep only test rows of users, items with training rows.
+        train_users: with `by_user`, number of training users, the first of the user table. The last event
+            of each other user is a test row; the events before it are the user's history.
+        target_min_rating: with `by_user`, least rating of a test row; later events are left out.
+        validation_fraction: share of the training rows held out for validation: with `random` drawn at
+            random, with `by_time` the latest, with `leave_last_out` each user's second-last event
+            whatever the share, with `by_user` one row of each of the last training users, without whom the
+            first fit then trains. 0 holds out nothing.
+    """
+
+    method: Literal["random", "leave_last_out", "by_time", "by_user"] = "random"
+    test_fraction: Fraction = 0.2
+    seed: Seed = 42
+    at: Annotated[str | None, BeforeValidator(_moment)] = None
+    known_users: bool = False
+    known_items: bool = False
+    train_users: PositiveInt | None = None
+    target_min_rating: Finite = None
+    validation_fraction: Rate = 0.1
+
+    def __post_init__(self) -> None:
+        if self.method == "by_time" and self.at is None:
+            raise ValueError('`split.method = "by_time"` needs `split.at`, the date the test begins')
+        if self.method == "by_user" and self.train_users is None:
+            raise ValueError(
+                '`split.method = "by_user"` needs `split.train_users`, how many to train on'
+            )
