@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfrecall.cli.options import Json, MovedLog, app, data_settings, guarded
+from tfrecall.cli.options import Json, MovedLog, Trust, app, data_settings, guarded
 from tfrecall.errors import ConfigError
 from tfrecall.schema.baselines import BASELINES
 
@@ -32,6 +32,7 @@ def compare(
     ] = None,
     data: MovedLog = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page to look at.")] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Releases side by side on the same test rows: figures, intervals, and what each recommends."""
@@ -43,7 +44,7 @@ def compare(
     added = baselines or []
     make_baselines(added)  # refuses a wrong name before anything takes time
     paths = _release_paths(releases, added)
-    loaded = {name: load(*_version_of(path)) for name, path in paths.items()}
+    loaded = {name: load(*_version_of(path), trust=trust) for name, path in paths.items()}
     import_tensorflow()
     with redirect_stdout(sys.stderr):
         from tfrecall.evaluation.comparison import compare as compare_releases

@@ -4,13 +4,15 @@ import sys
 from contextlib import redirect_stdout
 from typing import Any
 
-from tfrecall.cli.options import Json, MovedLog, ReleasePath, app, data_settings, guarded
+from tfrecall.cli.options import Json, MovedLog, ReleasePath, Trust, app, data_settings, guarded
 from tfrecall.errors import ReleaseError
 
 
 @app.command()
 @guarded
-def evaluate(release: ReleasePath, data: MovedLog = None, as_json: Json = False) -> None:
+def evaluate(
+    release: ReleasePath, data: MovedLog = None, trust: Trust = False, as_json: Json = False
+) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
     from tfrecall.cli.console import Narrator, import_tensorflow, show
     from tfrecall.cli.tables import item_table, metric_table, ranking_table
@@ -21,7 +23,7 @@ def evaluate(release: ReleasePath, data: MovedLog = None, as_json: Json = False)
     with redirect_stdout(sys.stderr):
         from tfrecall.runs.evaluate import evaluate_release
 
-        loaded = load(release)
+        loaded = load(release, trust=trust)
         if "config" not in loaded.manifest:
             raise ReleaseError(
                 f"{release} was exported without a configuration, so its test rows are not known. Judge it "

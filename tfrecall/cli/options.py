@@ -41,6 +41,13 @@ Json = Annotated[
 ]
 Recipe = Annotated[str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")]
 ReleasePath = Annotated[Path, typer.Argument(help="A release directory, as `tfrecall run` writes it.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Load a release although its models may touch files or run Python: its author may.",
+    ),
+]
 TopK = Annotated[int, typer.Option("-k", help="How many items.")]
 IndexName = Annotated[
     str | None, typer.Option("--index", help="exact or annoy; by default what the release prefers.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfrecall.cli.options import Json, app, guarded
+from tfrecall.cli.options import Json, Trust, app, guarded
 from tfrecall.errors import ConfigError
 
 
@@ -33,6 +33,7 @@ def pipeline(
         list[str] | None,
         typer.Option(help="Added to scores by a column's value: genres:Drama=0.2; repeatable."),
     ] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Join a retriever and a ranker into one release, which `recommend` asks like any other."""
@@ -42,7 +43,7 @@ def pipeline(
 
     caps = dict(_cap(text) for text in cap or [])
     rules = Rules(diversity, caps, tuple(Boost(**_boost(text)) for text in boost or []))
-    stages = [load(path) for path in (retrieval, ranker)]
+    stages = [load(path, trust=trust) for path in (retrieval, ranker)]
     import_tensorflow()
     from tfrecall.exporting.pipeline import Pipeline, export_pipeline
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfrecall.cli.options import Columns, Json, ReleasePath, app, guarded, json_features
+from tfrecall.cli.options import Columns, Json, ReleasePath, Trust, app, guarded, json_features
 from tfrecall.errors import ConfigError
 
 
@@ -19,6 +19,7 @@ def rank(
         typer.Option(help='Query features as JSON: \'{"user_id": "42", "raw_user_age": 30}\'.'),
     ] = None,
     column: Columns = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Score items for a user by the release of a ranker, the best first."""
@@ -36,7 +37,7 @@ def rank(
             f"There is nothing to score. Received: --items {items!r}. Give --items a,b,c."
         )
     query: Any = user if features is None else json_features(features)
-    loaded = load(release)
+    loaded = load(release, trust=trust)
     if not isinstance(loaded, RankerRelease):
         raise ConfigError(
             f"{release} is no release of a ranker, but of {loaded.manifest['model']['type']}. Ask it with "

@@ -15,6 +15,7 @@ from tfrecall.cli.options import (
     KeepSeen,
     ReleasePath,
     TopK,
+    Trust,
     app,
     guarded,
     json_features,
@@ -51,6 +52,7 @@ def recommend(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what speaks for each: items the user had, features.")
     ] = False,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """The best items for users."""
@@ -61,7 +63,7 @@ def recommend(
     queries: list[Any] = [*(user or []), *map(json_features, features or [])]
     if not queries and history is None:
         raise ConfigError("Nobody to recommend to. Give --user ID, --features JSON or --history IDS.")
-    loaded = load(release)
+    loaded = load(release, trust=trust)
     past = None if history is None else [item for item in history.split(",") if item]
     if past is not None:
         queries = [with_history(loaded, queries, past)]
@@ -98,13 +100,14 @@ def recommend_everyone(
     exclude: Excluded = None,
     keep_seen: KeepSeen = None,
     index: IndexName = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
     from tfrecall.cli.console import Narrator, import_tensorflow, show
     from tfrecall.release import load
 
-    loaded = load(release)
+    loaded = load(release, trust=trust)
     if loaded.needs_tensorflow:
         import_tensorflow()
     bulk = loaded.recommend_all(
@@ -132,6 +135,7 @@ def export_vectors(
         typer.Option("--column", help="Column of the item table to write beside; repeatable."),
     ] = None,
     users: Annotated[bool, typer.Option(help="Write the vectors of users, too.")] = True,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Ids and vectors of items and users as Parquet files, for a vector database."""
@@ -139,7 +143,7 @@ def export_vectors(
     from tfrecall.cli.console import import_tensorflow, show
     from tfrecall.release import load
 
-    loaded = load(release)
+    loaded = load(release, trust=trust)
     if users:
         import_tensorflow()
     facts = write(loaded, out, columns=column or [], users=users)
@@ -158,6 +162,7 @@ def similar(
     k: TopK = 10,
     index: IndexName = None,
     column: Columns = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """The items most similar to an item."""
@@ -166,7 +171,7 @@ def similar(
     from tfrecall.cli.tables import item_table
     from tfrecall.release import load
 
-    loaded = load(release)
+    loaded = load(release, trust=trust)
     answer = loaded.similar_items(item, k, index=index, columns=column or label_columns(loaded))
     table = item_table(f"Similar to {item}", item_rows(answer))
     show({"release": str(release), **vars(answer)}, as_json, table)
@@ -178,6 +183,7 @@ def index_release(
     release: ReleasePath,
     n_trees: Annotated[int | None, typer.Option(help="Build Annoy again with this many trees.")] = None,
     target_recall: Annotated[float | None, typer.Option(help="Tune search_k to this recall.")] = None,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Show recall and latency of the Annoy index, or build it again as a new version."""
@@ -186,14 +192,14 @@ def index_release(
     from tfrecall.index import Annoy
     from tfrecall.release import load
 
-    loaded = load(release)
+    loaded = load(release, trust=trust)
     if n_trees is not None or target_recall is not None:
         from tfrecall.release.reindex import reindex
 
         current = loaded.bundle.annoy.settings if loaded.bundle.annoy else Annoy()
         given = {"n_trees": n_trees, "target_recall": target_recall}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        loaded = reindex(release, replace(current, search_k=None, **changes))
+        loaded = reindex(release, replace(current, search_k=None, **changes), trust=trust)
     tuning = loaded.bundle.tuning
     answer = {
         "release": str(release),

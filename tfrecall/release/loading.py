@@ -11,18 +11,44 @@ from tfrecall.release.manifest import check_files, check_kind, read_manifest
 from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.retriever import Release
+from tfrecall.release.suspicious import GRAPH_FILES, check_graph
 
 
-def load(path: str | Path, version: int | None = None, *, verify: bool = True) -> Release:
+def load(
+    path: str | Path, version: int | None = None, *, verify: bool = True, trust: bool = False
+) -> Release:
     """Opens a release.
 
     Args:
         path: the release directory, as `export`, `tfrecall run` and the `save` of a baseline write it.
         version: None for the current one.
-        verify: whether to compare the checksum of every file first.
+        verify: whether to compare the checksum of every file first, which reads all of them; sizes are
+            always compared.
+        trust: whether to load models that hold operations which touch files, run Python or code of other
+            libraries. A SavedModel is a program. Without trust its graph is searched for such operations
+            before TensorFlow sees it. With trust nothing is searched: know its author.
+
+    A checksum promises that files are those that the manifest lists: it finds damage, cut downloads and
+    mixed versions. It promises nothing about their author, who can write any checksum. Where releases come
+    over a network, take them from a place that only you can write to, or compare the SHA-256 of
+    `manifest.json` with one that came another way.
+
+    Returns:
+        A release with the methods of its kind; `recommend` and `similar_items` of a retriever, a baseline
+        and a pipeline, `predict` of a ranker.
 
     Raises:
-        ReleaseError: naming the file that is missing, truncated, altered or foreign.
+        ReleaseError: naming the file that is missing, unreadable, truncated, altered or foreign, or the
+            operation that needs trust.
+
+    Example:
+
+    >>> import tempfile
+    >>> import tfrecall as tr
+    >>> from tfrecall.data import synthetic
+    >>> root = tr.ItemCF().fit(synthetic(20, 10, 200, seed=1)).save(tempfile.mkdtemp())
+    >>> len(tr.load(root).recommend(["u1"], k=3)[0].item_ids)
+    3
     """
     root = Path(path)
     if was_killed(root):  # or at work: then it holds the lock
@@ -31,6 +57,10 @@ def load(path: str | Path, version: int | None = None, *, verify: bool = True) -
     manifest = read_manifest(root, version)
     kind = check_kind(root, manifest)
     check_files(root, manifest, contents=verify)
+    if not trust:
+        for name in manifest["files"]:
+            if Path(name).name in GRAPH_FILES:
+                check_graph((root / name).parent)
     if kind == "baseline":
         return BaselineRelease(root, manifest)
     if kind == "ranker":

@@ -19,15 +19,20 @@ from tfrecall.release.retriever import Release
 TUNING_ROWS = 500
 
 
-def reindex(path: str | Path, index: Annoy) -> Release:
+def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
     """Publishes a version that differs from the current one in its Annoy index only.
+
+    Args:
+        path: the release directory.
+        index: the settings of the new index.
+        trust: whether to load models with suspicious operations, see `tfrecall.load`.
 
     Raises:
         ReleaseError: if there is no release or it is damaged.
         ConfigError: if it is a pipeline.
         ExportError: if it cannot be written.
     """
-    release = load(path)
+    release = load(path, trust=trust)
     if "pipeline" in release.manifest:
         raise ConfigError(
             f"{path} is a pipeline: its index is that of the retriever it was joined from. Build that anew "
@@ -50,7 +55,7 @@ def reindex(path: str | Path, index: Annoy) -> Release:
         facts = {**kept, "index": bundle.summary(), "tuning": bundle.tuning}
         staged.describe("retriever", facts, PARTS)
         _write_documents(release, staged, bundle)
-    return load(root, staged.version, verify=False)
+    return load(root, staged.version, verify=False, trust=trust)
 
 
 def _tuning_queries(release: Release) -> np.ndarray | None:
