@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall.core.vocabulary import FIRST, PADDING, UNKNOWN, Vocabulary
+from tfrecall.core.vocabulary import FIRST, PADDING, UNKNOWN, Vocabulary, item_row
 from tfrecall.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -81,3 +81,19 @@ def test_ids_that_are_no_strings_are_refused(ids):
 def test_indexes_that_stand_for_no_id_are_refused(index):
     with pytest.raises(DataError, match="Only indexes from 2 to 3"):
         Vocabulary(["a", "b"]).decode([2, index])
+
+
+@given(IDS, st.lists(TEXT, max_size=30))
+def test_one_by_one_in_a_list_and_in_a_column_are_the_same(ids, asked):
+    vocabulary = Vocabulary(ids)
+    rows = vocabulary.rows(pl.Series(asked, dtype=pl.String)).tolist()  # by a join
+    assert vocabulary.rows(asked).tolist() == rows  # by a dictionary
+    assert [vocabulary.row(one) for one in asked] == rows
+    assert [one in vocabulary for one in asked] == [row >= 0 for row in rows]
+
+
+def test_an_item_that_is_not_there_is_refused_with_the_nearest():
+    catalogue = Vocabulary(["heat", "alien"])
+    assert item_row(catalogue, "alien") == 1
+    with pytest.raises(DataError, match=r'no item "aliens" in the catalogue of 2 .* mean "alien"'):
+        item_row(catalogue, "aliens")

@@ -8,9 +8,10 @@ import polars as pl
 import scipy.sparse as sp
 
 from tfrecall.core.results import Explanation, Recommendation, SimilarItems
+from tfrecall.core.vocabulary import item_row
 from tfrecall.data.histories import as_of
 from tfrecall.data.interactions import Interactions
-from tfrecall.errors import ConfigError, DataError, nearest
+from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.history import Answers, Had, HistoryWeights
 from tfrecall.index.scorers import Scorer
 
@@ -162,17 +163,11 @@ class HistoryModel:
         return Had(users, starts, ends, train.histories.items, train.event_times)
 
     def _row(self, item_id: str) -> int:
-        (row,) = self._rows("item_id", [item_id])
-        if row < 0:
-            raise DataError(
-                f'There is no item "{item_id}" in the catalogue of {len(self.item_ids)} items.'
-                f"{nearest(str(item_id), self.item_ids)}"
-            )
-        return int(row)
+        (one,) = _ids("item_id", [item_id])
+        return item_row(self.train.item_vocabulary, one)
 
     def _rows(self, argument: str, item_ids: Sequence[str]) -> np.ndarray:
-        ids = pl.Series(_ids(argument, item_ids), dtype=pl.String)
-        return self.train.item_vocabulary.rows(ids).astype(np.int64)
+        return self.train.item_vocabulary.rows(_ids(argument, item_ids)).astype(np.int64)
 
     def _listed(
         self, rows: np.ndarray, scores: np.ndarray

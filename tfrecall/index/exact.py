@@ -8,6 +8,7 @@ import polars as pl
 
 from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.core.top_k import best_scores, kth_largest
+from tfrecall.core.vocabulary import Ids, Vocabulary
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.search import Exclusions, Hits, Request, checked_norms, checked_vectors
 
@@ -100,12 +101,13 @@ class ExactIndex:
         return self.vectors.shape[1]
 
     @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(self.ids)}
+    def vocabulary(self) -> Vocabulary:
+        """The ids of the catalogue and their rows."""
+        return Vocabulary(self.ids)
 
-    def rows(self, ids: Sequence[str] | np.ndarray | pl.Series) -> np.ndarray:
+    def rows(self, ids: Ids) -> np.ndarray:
         """Rows of the ids: int32 `[n]`, -1 for an id that is not in the catalogue."""
-        return np.fromiter((self._row_of.get(name, -1) for name in ids), np.int32, len(ids))
+        return self.vocabulary.rows(ids)
 
     def search(
         self,

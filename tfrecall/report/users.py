@@ -8,6 +8,7 @@ import polars as pl
 
 from tfrecall.core.results import Explanation
 from tfrecall.core.retriever import Retriever
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import Lists, user_lists
 
@@ -52,14 +53,14 @@ def example_users(
     users = picked["user_id"].to_list()
     few = [part.with_log(part.log.filter(pl.col("user_id").is_in(users))) for part in (known, test)]
     lists = user_lists(retriever, few[1], seen=few[0], k=LIST, keep_seen=leading == "seen_kept")
-    rows = {user: row for row, user in enumerate(lists.user_ids.tolist())}
+    row_of = Vocabulary(lists.user_ids).row
     return [
         {
             "user_id": user,
             "length": length,
             "had": _history(few[0], user, names),
-            "chosen": len(lists.targets[rows[user]]),
-            "shown": _shown(lists, rows[user], names, explain),
+            "chosen": len(lists.targets[row_of(user)]),
+            "shown": _shown(lists, row_of(user), names, explain),
         }
         for user, length in picked.iter_rows()
     ]

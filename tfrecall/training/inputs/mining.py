@@ -191,13 +191,13 @@ class ReleasedItems:
 
     def _rows_of_items(self) -> np.ndarray:
         """The item row of the log for each item of the release, -1 for one that the log has not."""
-        row_of = {item: row for row, item in enumerate(self._log.item_vocabulary.ids.tolist())}
-        ours = np.array([row_of.get(item, -1) for item in self._release.item_ids.tolist()], np.int64)
-        absent = np.delete(np.arange(len(row_of)), ours[ours >= 0])
+        catalogue = self._log.item_vocabulary
+        ours = catalogue.rows(self._release.item_ids).astype(np.int64)
+        absent = np.delete(np.arange(len(catalogue)), ours[ours >= 0])
         if len(absent):
             raise DataError(
-                f"The release {self._release.root} does not know {len(absent):,} of {len(row_of):,} items, "
-                f'such as "{self._log.item_vocabulary.ids[absent[0]]}", which could never be drawn. Give a '
+                f"The release {self._release.root} does not know {len(absent):,} of {len(catalogue):,} items, "
+                f'such as "{catalogue.ids[absent[0]]}", which could never be drawn. Give a '
                 "release of the same catalogue, or leave `release` out: then the model mines its own lists."
             )
         return ours
