@@ -10,7 +10,7 @@ from tfrecall.baselines.rating import ITEM_ROWS, USER_ROWS, label_biases, mean_l
 from tfrecall.data import Interactions
 from tfrecall.errors import DataError
 from tfrecall.evaluation import metrics
-from tfrecall.evaluation.ranking import Judge, evaluate_ranking
+from tfrecall.evaluation.ranking import RatingJudge, evaluate_ranking
 from tfrecall.schema.labels import Label
 
 LABEL = Label("rating", 1, 5)
@@ -38,7 +38,7 @@ TEST = log("uvw", "aad", [4.0, 4.0, 1.0])
 
 
 def test_errors_are_those_of_the_scores():
-    found = evaluate_ranking(Constant(3.0, 4.0, 1.0), TEST, Judge("rating", LABEL), known=TRAIN)
+    found = evaluate_ranking(Constant(3.0, 4.0, 1.0), TEST, RatingJudge("rating", LABEL), known=TRAIN)
     assert found.test == {"rmse": pytest.approx(3**-0.5), "mae": pytest.approx(1 / 3)}
     # The mean is 3.5: errors .5, .5 and 2.5.
     assert found.baselines["mean"]["mae"] == pytest.approx(3.5 / 3)
@@ -70,7 +70,7 @@ def test_who_is_not_known_gets_the_mean():
 
 def test_clicks_are_judged_within_users_too():
     test = log("uuvv", "abab", [5.0, 3.0, 4.0, 2.0])
-    judge = Judge("click", Label("rating", threshold=4))
+    judge = RatingJudge("click", Label("rating", threshold=4))
     scores = np.array([2.0, 1.0, 0.0, -1.0])
     figures = judge.figures(scores, test)
     # Clicked are 2 and 0, against 1 and -1: of four pairs one is wrong; within each user none.
@@ -84,7 +84,9 @@ def test_clicks_are_judged_within_users_too():
 
 def test_lists_are_judged_one_by_one():
     test = log("uuvw", "abac", [1.0, 2.0, 5.0, 3.0])
-    figures = Judge("list", LABEL, gain="linear", k=10).figures(np.array([2.0, 1.0, 0.0, 0.0]), test)
+    figures = RatingJudge("list", LABEL, gain="linear", k=10).figures(
+        np.array([2.0, 1.0, 0.0, 0.0]), test
+    )
     # Only u has two rows, in the wrong order: (1 + 2 / log2 3) / (2 + 1 / log2 3).
     expected = (1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3))
     assert figures == {"ndcg@10": pytest.approx(expected)}
@@ -94,20 +96,20 @@ def test_lists_are_judged_one_by_one():
 
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(DataError, match="1 of 3 test rows a score that is NaN"):
-        evaluate_ranking(Constant(1.0, np.nan, 2.0), TEST, Judge("rating", LABEL), known=TRAIN)
+        evaluate_ranking(Constant(1.0, np.nan, 2.0), TEST, RatingJudge("rating", LABEL), known=TRAIN)
 
 
 def test_test_rows_need_labels_in_range():
     wrong = TEST.with_log(TEST.log.with_columns(rating=pl.lit(9.0)))
     with pytest.raises(DataError, match="3 of 3 test rows"):
-        evaluate_ranking(Constant(1, 1, 1), wrong, Judge("rating", LABEL), known=TRAIN)
+        evaluate_ranking(Constant(1, 1, 1), wrong, RatingJudge("rating", LABEL), known=TRAIN)
 
 
 # Parts of the rows
 
 
 def test_a_slice_is_judged_by_its_rows_alone():
-    found = evaluate_ranking(Constant(3.0, 4.0, 2.0), TEST, Judge("rating", LABEL), known=TRAIN)
+    found = evaluate_ranking(Constant(3.0, 4.0, 2.0), TEST, RatingJudge("rating", LABEL), known=TRAIN)
     # a has two training rows, d none; u and v have two, w none.
     assert list(found.slices) == ["popularity_0", "popularity_1_9", "history_0", "history_1_9"]
     assert found.slices["popularity_0"]["rows"] == 1
@@ -123,7 +125,7 @@ def test_all_rows_stand_in_a_slice_of_either_kind():
     users, items = random.integers(3, size=400), random.integers(4, size=400)
     data = log(np.array([*"uvw"])[users], np.array([*"abcd"])[items], random.uniform(1, 5, 400))
     test = data.with_log(data.log[:50])
-    found = evaluate_ranking(Constant(*np.full(50, 3)), test, Judge("rating", LABEL), known=data)
+    found = evaluate_ranking(Constant(*np.full(50, 3)), test, RatingJudge("rating", LABEL), known=data)
     for kind in ("popularity", "history"):
         parts = [part for name, part in found.slices.items() if name.startswith(kind)]
         assert sum(part["rows"] for part in parts) == 50
@@ -133,7 +135,7 @@ def test_all_rows_stand_in_a_slice_of_either_kind():
 
 def test_calibration_of_clicks_is_that_of_probabilities():
     test = log("uuvv", "abab", [5.0, 3.0, 4.0, 2.0])
-    judge = Judge("click", Label("rating", threshold=4))
+    judge = RatingJudge("click", Label("rating", threshold=4))
     found = evaluate_ranking(Constant(0.0, 0.0, 0.0, 0.0), test, judge, known=TRAIN).to_dict()
     assert found["calibration"]["test"]["bins"] == [
         {"low": 0.5, "high": 0.5, "rows": 4, "prediction": 0.5, "label": 0.5}
@@ -146,12 +148,12 @@ def test_calibration_of_clicks_is_that_of_probabilities():
 def test_lists_are_cut_by_history_and_never_apart():
     test = log("uuvw", "abac", [1.0, 2.0, 5.0, 3.0])
     model = Constant(2.0, 1.0, 0.0, 0.0)
-    found = evaluate_ranking(model, test, Judge("list", LABEL), known=TRAIN).to_dict()
+    found = evaluate_ranking(model, test, RatingJudge("list", LABEL), known=TRAIN).to_dict()
     assert found["calibration"] == {}
     assert list(found["slices"]) == ["history_0", "history_1_9"]
     assert found["slices"]["history_0"]["test"] == {"ndcg@10": None}  # w has a single row
     assert found["slices"]["history_1_9"]["test"]["ndcg@10"] == found["test"]["ndcg@10"]
     json.dumps(found, allow_nan=False)
     # Lists that hold rows of several users have no history of one user.
-    shared = evaluate_ranking(model, test, Judge("list", LABEL, group="item_id"), known=TRAIN)
+    shared = evaluate_ranking(model, test, RatingJudge("list", LABEL, group="item_id"), known=TRAIN)
     assert shared.slices == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfrecall.evaluation.summary import headline
+from tfrecall.evaluation.summary import primary_metrics
 
 
 def measured(*ks):
@@ -22,12 +22,12 @@ def measured(*ks):
     ],
 )
 def test_short_middle_and_longest(ks, leading):
-    assert headline(measured(*ks)) == leading.split()
-    assert headline(reversed(measured(*ks))) == leading.split()
+    assert primary_metrics(measured(*ks)) == leading.split()
+    assert primary_metrics(reversed(measured(*ks))) == leading.split()
 
 
 def test_means_over_users_can_be_left_out():
-    assert headline(measured(10, 20), of_users=False) == [
+    assert primary_metrics(measured(10, 20), of_users=False) == [
         "hit_rate@10",
         "hit_rate@20",
         "ndcg@10",
@@ -36,5 +36,5 @@ def test_means_over_users_can_be_left_out():
 
 
 def test_what_was_not_computed_does_not_lead():
-    assert headline(["hit_rate@10"]) == ["hit_rate@10"]
-    assert headline([]) == []
+    assert primary_metrics(["hit_rate@10"]) == ["hit_rate@10"]
+    assert primary_metrics([]) == []

@@ -10,7 +10,7 @@ from tests.tiny_ratings import rating_interactions
 from tfrecall._keras import tf
 from tfrecall.core.raw import raw_features
 from tfrecall.errors import ConfigError, DataError, ExportError, MissingColumnError, ReleaseError
-from tfrecall.evaluation.released import ReleasedRanker
+from tfrecall.evaluation.released import ReleaseRanker
 from tfrecall.exporting.export import export
 from tfrecall.exporting.ranker import export_ranker
 from tfrecall.release import load
@@ -115,5 +115,5 @@ def test_scores_that_are_not_finite_are_not_published(rating_model, tmp_path):
 def test_a_release_is_judged_like_its_model(rating_model, rating_release):
     later = rating_interactions(200)
     rows = later.with_log(later.log.with_columns(later.log["timestamp"] + 1e7))
-    found = ReleasedRanker("again", rating_release).predictions(rows)
+    found = ReleaseRanker("again", rating_release).predictions(rows)
     assert found == pytest.approx(rating_model.predictions(rows), abs=1e-5)

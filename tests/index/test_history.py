@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from tfrecall.errors import ConfigError
 from tfrecall.index import history as answers
-from tfrecall.index.history import Answers, Had, HistoryWeights, best
+from tfrecall.index.history import Answers, HistoryWeights, QueryHistories, best
 from tfrecall.index.scorers import Neighbours
 
 SCORES = hnp.arrays(
@@ -39,7 +39,7 @@ def make_answers():
 
 def had_of(*lists):
     rows = [np.array(one, dtype=np.int64) for one in lists]
-    return Had.of_lists(np.full(len(rows), -1), rows, [np.zeros(len(one)) for one in rows])
+    return QueryHistories.of_lists(np.full(len(rows), -1), rows, [np.zeros(len(one)) for one in rows])
 
 
 def test_excluded_and_not_allowed_items_are_left_out():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall.index.history import Had, HistoryWeights
+from tfrecall.index.history import HistoryWeights, QueryHistories
 
 DAY = 86_400.0
 N_ITEMS = 4
@@ -19,7 +19,7 @@ def had_of(lists):
     lists = [sorted(events, key=lambda event: event[1]) for events in lists]
     items = [np.array([item for item, _ in events], dtype=np.int64) for events in lists]
     times = [np.array([day * DAY for _, day in events]) for events in lists]
-    return Had.of_lists(np.arange(len(lists)), items, times), lists
+    return QueryHistories.of_lists(np.arange(len(lists)), items, times), lists
 
 
 def test_worked_case_of_all_settings():

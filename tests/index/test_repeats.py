@@ -1,4 +1,4 @@
-"""Own items are scored by how often and how lately they were had, and stand where that puts them."""
+"""Repeat candidates are scored by how often and how lately they were had, and stand where that puts them."""
 
 import numpy as np
 import pytest

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrecall.evaluation.released import Released
+from tfrecall.evaluation.released import ReleaseRetriever
 from tfrecall.index.repeats import Repeats
 from tfrecall.models.explanation import explainer
 
@@ -41,7 +41,7 @@ def test_as_of_the_last_event_live_model_release_and_table_agree(kind, request):
     query = last_event(log, "u2")
     live = explainer(model)(query, rows)
     agree(live, release.explanations("u2", release.item_ids[rows].tolist()))
-    agree(live, Released("same", release).explanations(query, rows))
+    agree(live, ReleaseRetriever("same", release).explanations(query, rows))
 
 
 def test_lists_in_the_table_take_the_place_of_the_log(history_model, history_release):

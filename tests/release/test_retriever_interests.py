@@ -13,7 +13,7 @@ from tests.tiny_interests import DIM, INTERESTS
 from tfrecall._keras import tf
 from tfrecall.batch.vectors import export_vectors
 from tfrecall.cli import app
-from tfrecall.evaluation.released import Released
+from tfrecall.evaluation.released import ReleaseRetriever
 from tfrecall.exporting.export import export, sample_queries
 from tfrecall.index.repeats import Repeats
 from tfrecall.release.reindex import reindex
@@ -94,7 +94,7 @@ def test_the_command_line_answers_alike(interest_root, interest_release):
 
 def test_a_release_scores_like_its_model(interest_model, interest_release, history_log):
     last = history_log.queries.sort("timestamp", maintain_order=True).group_by("user_id").last()
-    scores = Released("same", interest_release).scores(last)
+    scores = ReleaseRetriever("same", interest_release).scores(last)
     np.testing.assert_allclose(scores, interest_model.retriever().scores(last), rtol=1e-5, atol=1e-6)
     vectors = interest_release.embed_queries(last)
     assert vectors.shape == (len(last), INTERESTS, DIM)

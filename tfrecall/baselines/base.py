@@ -12,7 +12,7 @@ from tfrecall.core.vocabulary import item_row
 from tfrecall.data.histories import as_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError
-from tfrecall.index.history import Answers, Had, HistoryWeights
+from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Scorer
 
 Model = TypeVar("Model", bound="HistoryModel")
@@ -156,11 +156,11 @@ class HistoryModel:
             )
         return self._answers, self._train
 
-    def _had(self, user_ids: pl.Series, times: np.ndarray | None = None) -> Had:
+    def _had(self, user_ids: pl.Series, times: np.ndarray | None = None) -> QueryHistories:
         train = self.train
         starts, ends = as_of(train, user_ids, times)
         users = train.user_vocabulary.rows(user_ids)
-        return Had(users, starts, ends, train.histories.items, train.event_times)
+        return QueryHistories(users, starts, ends, train.histories.items, train.event_times)
 
     def _row(self, item_id: str) -> int:
         (one,) = _ids("item_id", [item_id])

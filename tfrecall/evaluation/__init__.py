@@ -7,7 +7,7 @@ made of those ranks by `tfrecall.evaluation.metrics`.
 from tfrecall.core.top_k import top_k
 from tfrecall.evaluation.bootstrap import Interval, PerUser, paired_bootstrap, per_user
 from tfrecall.evaluation.offline import baselines_of, evaluate
-from tfrecall.evaluation.per_user_lists import Lists, user_lists
+from tfrecall.evaluation.per_user_lists import UserLists, user_lists
 from tfrecall.evaluation.ranks import Ranking, RuleRanks, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
@@ -16,11 +16,11 @@ from tfrecall.evaluation.stages import StageLosses, stage_losses
 __all__ = [
     "Evaluation",
     "Interval",
-    "Lists",
     "PerUser",
     "Ranking",
     "RuleRanks",
     "StageLosses",
+    "UserLists",
     "baselines_of",
     "evaluate",
     "paired_bootstrap",

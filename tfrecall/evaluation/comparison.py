@@ -16,7 +16,7 @@ from tfrecall.data.titles import title_column, titles
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import (
     Evaluation,
-    Lists,
+    UserLists,
     baselines_of,
     evaluate,
     paired_bootstrap,
@@ -24,7 +24,7 @@ from tfrecall.evaluation import (
     user_lists,
 )
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
-from tfrecall.evaluation.released import Released
+from tfrecall.evaluation.released import ReleaseRetriever
 from tfrecall.release.retriever import Release
 
 RULES = ("seen_removed", "seen_kept")
@@ -130,7 +130,7 @@ def compare(
     _check(releases, baselines, beside, leading)
     check_baselines([*baselines, *beside], seen)
     judged: dict[str, Evaluation] = {}
-    lists: dict[str, Lists] = {}
+    lists: dict[str, UserLists] = {}
     for one in _members(releases, baselines, seen):
         others = baselines_of(seen, names=[] if judged else beside)
         judged[one.name] = evaluate(one, test, seen=seen, ks=ks, baselines=others, progress=progress)
@@ -177,7 +177,7 @@ def _members(
 ) -> Iterator[Retriever]:
     """What is compared, one after the other; a baseline is fitted when it is its turn."""
     for name, release in releases.items():
-        yield Released(name, release)
+        yield ReleaseRetriever(name, release)
     yield from fit_baselines(baselines, seen)
 
 
@@ -202,7 +202,7 @@ def _intervals(
 class _Viewer:
     """Lays the lists of others beside those of the first release."""
 
-    def __init__(self, first: Lists, seen: Interactions, column: str | None) -> None:
+    def __init__(self, first: UserLists, seen: Interactions, column: str | None) -> None:
         self.first = first
         self.seen = seen
         self._places = Vocabulary(first.item_ids)
@@ -211,7 +211,7 @@ class _Viewer:
         rows = self._places.rows(seen.log["item_id"])
         self._train_rows = np.bincount(rows[rows >= 0], minlength=len(first.item_ids))
 
-    def differences(self, second: Lists) -> tuple[float, list[dict], list[dict], list[dict]]:
+    def differences(self, second: UserLists) -> tuple[float, list[dict], list[dict], list[dict]]:
         """Share in common, items gained, items lost, examples."""
         ours, theirs = self.first.rows, self._as_first(second)
         alike = (ours[:, :, None] == theirs[:, None, :]) & (ours[:, :, None] >= 0)
@@ -230,8 +230,8 @@ class _Viewer:
         row = self._title_rows[item]
         return self._titles[int(row)] if row >= 0 else str(self.first.item_ids[item])
 
-    def _as_first(self, second: Lists) -> np.ndarray:
-        """Lists of another release in rows of the first one's catalogue."""
+    def _as_first(self, second: UserLists) -> np.ndarray:
+        """UserLists of another release in rows of the first one's catalogue."""
         places = self._places.rows(pl.Series(second.item_ids.tolist(), dtype=pl.String))
         return np.where(second.rows >= 0, places[second.rows], -1)
 

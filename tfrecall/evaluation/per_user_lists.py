@@ -16,7 +16,7 @@ _BLOCK_USERS = 2048
 
 
 @dataclass(frozen=True)
-class Lists:
+class UserLists:
     """What users would be shown at the moment of their earliest test row.
 
     Attributes:
@@ -48,7 +48,7 @@ def user_lists(
     seen: Interactions,
     k: int = 10,
     keep_seen: bool = False,
-) -> Lists:
+) -> UserLists:
     """The lists whose exposure `evaluate` reports: one a user, ties by catalogue order.
 
     Args:
@@ -68,7 +68,7 @@ def user_lists(
         excluded = None if keep_seen else truth.seen.flat(users[part])
         rows[part] = top_k(checked_scores(retriever, queries[part]), k, excluded)
     names = test.log["user_id"].unique(maintain_order=True).to_numpy().astype(object)
-    return Lists(names, retriever.item_ids, rows, truth.seen, truth.targets, queries)
+    return UserLists(names, retriever.item_ids, rows, truth.seen, truth.targets, queries)
 
 
-__all__ = ["Lists", "user_lists"]
+__all__ = ["UserLists", "user_lists"]

@@ -119,7 +119,7 @@ Kind = Literal["rating", "click", "list"]
 _LEAST = 1e-4
 
 
-class Predictor(Protocol):
+class SupportsPredict(Protocol):
     """What gives a row of a log a score."""
 
     @property
@@ -133,7 +133,7 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True)
-class Judge:
+class RatingJudge:
     """How scores are compared with labels.
 
     Attributes:
@@ -233,9 +233,9 @@ class RankingEvaluation:
 
 
 def evaluate_ranking(
-    model: Predictor,
+    model: SupportsPredict,
     test: Interactions,
-    judge: Judge,
+    judge: RatingJudge,
     *,
     known: Interactions,
     baselines: Sequence[RatingBiases] | None = None,
@@ -243,7 +243,7 @@ def evaluate_ranking(
     """Judges a ranker by rows that it has not seen.
 
     Args:
-        model: a trained `Ranker`, or a release of one behind `ReleasedRanker`.
+        model: a trained `Ranker`, or a release of one behind `ReleaseRanker`.
         test: the rows.
         judge: how scores are compared with labels.
         known: what the baselines learn from.
@@ -287,7 +287,7 @@ def _slices(
     model: str,
     predictions: dict[str, np.ndarray],
     test: Interactions,
-    judge: Judge,
+    judge: RatingJudge,
     known: Interactions,
 ) -> dict[str, dict[str, Any]]:
     masks = {name: mask for name, mask in ranking_masks(test, known).items() if mask.any()}
@@ -311,7 +311,7 @@ def _lists_are_of_users(test: Interactions, group: str) -> bool:
 
 
 def _calibration(
-    model: str, predictions: dict[str, np.ndarray], judge: Judge, labels: np.ndarray
+    model: str, predictions: dict[str, np.ndarray], judge: RatingJudge, labels: np.ndarray
 ) -> dict[str, Any]:
     if judge.kind == "list":
         return {}

@@ -12,7 +12,7 @@ from tfrecall.release.retriever import Release
 
 
 @dataclass(frozen=True, eq=False)
-class ReleasedRanker:
+class ReleaseRanker:
     """Scores of the rows of a log as the exported ranker gives them.
 
     Attributes:
@@ -29,7 +29,7 @@ class ReleasedRanker:
 
 
 @dataclass(frozen=True, eq=False)
-class Released:
+class ReleaseRetriever:
     """Scores as the exported model gives them, under a name of one's own.
 
     Attributes:

@@ -9,7 +9,7 @@ import polars as pl
 
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.evaluation.ranks import Ranking
-from tfrecall.evaluation.summary import headline
+from tfrecall.evaluation.summary import primary_metrics
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Evaluation:
             ConfigError: if a metric was not computed.
         """
         if metrics is None:
-            metrics = headline(self.test["seen_kept"], of_users=False)
+            metrics = primary_metrics(self.test["seen_kept"], of_users=False)
         for name in metrics:
             if name not in self.test["seen_kept"]:
                 raise ConfigError(

@@ -114,7 +114,7 @@ def _mean(values: np.ndarray) -> float:
 _SHORT, _HANDED_ON = 10, 50
 
 
-def headline(metrics: Iterable[str], *, of_users: bool = True) -> list[str]:
+def primary_metrics(metrics: Iterable[str], *, of_users: bool = True) -> list[str]:
     """Hit rates in lists of 10, of 50 and in the longest; NDCG of 10; MRR; recall of a user's items in 20.
 
     Where the lengths that were measured are others, the shortest list that is no shorter than 10 stands
@@ -124,7 +124,7 @@ def headline(metrics: Iterable[str], *, of_users: bool = True) -> list[str]:
         metrics: names of what was computed.
         of_users: whether means over users lead, too; without, the columns fit a terminal.
 
-    >>> headline(["hit_rate@20", "hit_rate@200", "ndcg@20", "ndcg@200", "mrr"])
+    >>> primary_metrics(["hit_rate@20", "hit_rate@200", "ndcg@20", "ndcg@200", "mrr"])
     ['hit_rate@20', 'hit_rate@200', 'ndcg@20', 'mrr']
     """
     there = list(metrics)

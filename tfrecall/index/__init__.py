@@ -3,7 +3,7 @@
 from tfrecall.index.annoy import Annoy, AnnoyIndex
 from tfrecall.index.bundle import Bundle, load_bundle, write_bundle
 from tfrecall.index.exact import Exact, ExactIndex
-from tfrecall.index.history import Answers, Had, HistoryWeights
+from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
 from tfrecall.index.search import Hits, Index
 from tfrecall.index.tuning import TuningTable, tune
@@ -17,11 +17,11 @@ __all__ = [
     "Exact",
     "ExactIndex",
     "Factors",
-    "Had",
     "HistoryWeights",
     "Hits",
     "Index",
     "Neighbours",
+    "QueryHistories",
     "Scorer",
     "TuningTable",
     "UserNeighbours",

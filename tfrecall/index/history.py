@@ -17,7 +17,7 @@ SECONDS_A_DAY = 86_400.0
 
 
 @dataclass(frozen=True, eq=False)
-class Had:
+class QueryHistories:
     """What each of some queries is answered from: slices of flat arrays, oldest events first.
 
     Attributes:
@@ -36,7 +36,7 @@ class Had:
     @classmethod
     def of_lists(
         cls, users: np.ndarray, lists: Sequence[np.ndarray], times: Sequence[np.ndarray]
-    ) -> "Had":
+    ) -> "QueryHistories":
         """From one list of item rows a query, and the times of each."""
         items = Ragged.of_lists(lists)
         seconds = Ragged.of_lists(times, np.float64).values
@@ -45,7 +45,7 @@ class Had:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def rows(self, at: Any) -> "Had":
+    def rows(self, at: Any) -> "QueryHistories":
         """Some of the queries, by number or slice."""
         return replace(self, users=self.users[at], starts=self.starts[at], ends=self.ends[at])
 
@@ -53,7 +53,7 @@ class Had:
         """The item rows of one query."""
         return self.items[self.starts[query] : self.ends[query]]
 
-    def distinct(self) -> tuple["Had", np.ndarray]:
+    def distinct(self) -> tuple["QueryHistories", np.ndarray]:
         """Each different query once, and for every query which of them it is."""
         keys = np.stack([self.users, self.starts, self.ends], axis=1)
         _, first, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
@@ -86,7 +86,7 @@ class HistoryWeights:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def matrix(self, had: Had, n_items: int) -> sp.csr_array:
+    def matrix(self, had: QueryHistories, n_items: int) -> sp.csr_array:
         """The weights of items for queries: float32 `[n, n_items]`, columns ascending in a row."""
         starts = had.starts if self.window is None else np.maximum(had.starts, had.ends - self.window)
         lengths = had.ends - starts
@@ -133,7 +133,7 @@ class Answers:
     weights: HistoryWeights
     scorer: Scorer
 
-    def scores(self, had: Had) -> np.ndarray:
+    def scores(self, had: QueryHistories) -> np.ndarray:
         """Scores of all items: float32 `[n, n_items]`. Equal queries are computed once."""
         distinct, back = had.distinct()
         found = self.scorer.scores(self.weights.matrix(distinct, len(self.item_ids)), distinct.users)
@@ -141,7 +141,7 @@ class Answers:
 
     def search(
         self,
-        had: Had,
+        had: QueryHistories,
         k: int,
         exclude: Sequence[np.ndarray] | None = None,
         allow: np.ndarray | None = None,
@@ -186,7 +186,7 @@ class Answers:
         scores[0, item] = 0.0
         return best(scores, k)
 
-    def explain(self, had: Had, user_id: str | None, item: int) -> Explanation:
+    def explain(self, had: QueryHistories, user_id: str | None, item: int) -> Explanation:
         """What each item of one query's history adds to the score of an item."""
         weights = self.weights.matrix(had, len(self.item_ids))
         parts = self.scorer.parts(weights, int(had.users[0]), item)

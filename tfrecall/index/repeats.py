@@ -12,7 +12,7 @@ from tfrecall.index.exact import ExactIndex
 from tfrecall.index.search import Hits, Index
 
 
-class Own(NamedTuple):
+class RepeatCandidates(NamedTuple):
     """The distinct items of some histories.
 
     Attributes:
@@ -28,7 +28,7 @@ class Own(NamedTuple):
     after: np.ndarray
 
     @classmethod
-    def of(cls, histories: Sequence[np.ndarray], length: int) -> "Own":
+    def of(cls, histories: Sequence[np.ndarray], length: int) -> "RepeatCandidates":
         """Of the latest `length` events of each history.
 
         Args:
@@ -101,11 +101,11 @@ class Repeats:
         places = np.arange(count)
         return np.exp(-self.recency * np.log1p(places) - self.decay * places)
 
-    def own(self, histories: Sequence[np.ndarray]) -> Own:
-        """The items that count of histories, as `Own.of` takes them."""
-        return Own.of(histories, self.length)
+    def own(self, histories: Sequence[np.ndarray]) -> RepeatCandidates:
+        """The items that count of histories, as `RepeatCandidates.of` takes them."""
+        return RepeatCandidates.of(histories, self.length)
 
-    def logits(self, own: Own, products: np.ndarray) -> np.ndarray:
+    def logits(self, own: RepeatCandidates, products: np.ndarray) -> np.ndarray:
         """Logits of own items by logits of the towers for the same: float64 `[n]`."""
         weights = np.bincount(own.place, self.weights(self.length)[own.after], len(own.rows))
         # What lies so far back that its weight is 0 in float64 still has a logit.
@@ -113,7 +113,7 @@ class Repeats:
             np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + self.bias + self.blend * products
         )
 
-    def scores(self, own: Own, products: np.ndarray) -> np.ndarray:
+    def scores(self, own: RepeatCandidates, products: np.ndarray) -> np.ndarray:
         """Scores of own items by their inner products: float32 `[n]`."""
         logits = self.logits(own, np.asarray(products, np.float64) / self.temperature)
         return (self.temperature * logits).astype(np.float32)

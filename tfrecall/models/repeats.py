@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from tfrecall.core.retriever import VectorRetriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
-from tfrecall.index.repeats import Own, Repeats
+from tfrecall.index.repeats import RepeatCandidates, Repeats
 
 # Rows that decide about four numbers; more only take time.
 MOST_ROWS = 2000
@@ -129,7 +129,7 @@ class _Choice:
         new: for each query the logit of the towers for its target.
     """
 
-    own: Own
+    own: RepeatCandidates
     products: np.ndarray
     others: np.ndarray
     targets: np.ndarray
@@ -137,7 +137,7 @@ class _Choice:
 
     @classmethod
     def build(
-        cls, towers: VectorRetriever, rows: Interactions, own: Own, temperature: float
+        cls, towers: VectorRetriever, rows: Interactions, own: RepeatCandidates, temperature: float
     ) -> "_Choice":
         targets, queries = rows.item_rows, rows.queries
         place = np.full(len(targets), -1)
@@ -157,7 +157,7 @@ class _Choice:
         return cls(own, products, others, place, new)
 
     def typical_bias(self) -> float:
-        """Own items together as likely as all others."""
+        """RepeatCandidates items together as likely as all others."""
         return float(np.median(self.others[np.isfinite(self.others)]))
 
     def loss(self, numbers: np.ndarray) -> float:

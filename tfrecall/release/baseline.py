@@ -12,7 +12,7 @@ from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation, SimilarItems
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.bundle import Bundle
-from tfrecall.index.history import Answers, Had, HistoryWeights
+from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
 from tfrecall.index.search import Hits
 from tfrecall.release.retriever import REPEATED, Release, read_items
@@ -151,7 +151,7 @@ class BaselineRelease(Release):
         users = self.people.users(queries["user_id"].to_list())
         return self.answers.scores(self._of_users(users))
 
-    def _had(self, asked: Asked) -> Had:
+    def _had(self, asked: Asked) -> QueryHistories:
         """What the queries say that was had, or else what is known of their users."""
         given = [lists.get(REPEATED) for lists in asked.lists]
         if all(ids is None for ids in given):
@@ -165,12 +165,12 @@ class BaselineRelease(Release):
             self._times[known.starts[query] : known.ends[query]] if ids is None else np.zeros(len(ids))
             for query, ids in enumerate(given)
         ]
-        return Had.of_lists(asked.users, lists, times)
+        return QueryHistories.of_lists(asked.users, lists, times)
 
-    def _of_users(self, users: np.ndarray) -> Had:
+    def _of_users(self, users: np.ndarray) -> QueryHistories:
         offsets = np.asarray(self.people.seen_offsets)
         starts, ends = (np.where(users < 0, 0, offsets[users + shift]) for shift in (0, 1))
-        return Had(users, starts, ends, np.asarray(self.people.seen_items), self._times)
+        return QueryHistories(users, starts, ends, np.asarray(self.people.seen_items), self._times)
 
 
 def _array(file: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tfrecall.evaluation.summary import headline
+from tfrecall.evaluation.summary import primary_metrics
 from tfrecall.report.charts import recall_curves
 from tfrecall.report.render import render
 from tfrecall.report.svg import intervals
@@ -22,7 +22,7 @@ def comparison_page(compared: dict[str, Any]) -> str:
         {
             "rule": rule,
             "models": list(shown),
-            "headline": headline(compared["models"][first][rule]),
+            "primary_metrics": primary_metrics(compared["models"][first][rule]),
             "values": {
                 metric: [figures[rule].get(metric) for figures in shown.values()]
                 for metric in compared["models"][first][rule]
@@ -54,6 +54,6 @@ def comparison_page(compared: dict[str, Any]) -> str:
 def _picture(rule: str, found: dict[str, dict[str, float]]) -> Any:
     rows = [
         (name, found[name]["difference"], found[name]["low"], found[name]["high"])
-        for name in headline(found)
+        for name in primary_metrics(found)
     ]
     return intervals(f"Difference to the first, seen items {rule.removeprefix('seen_')}", rows)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.evaluation import Evaluation
-from tfrecall.evaluation.summary import headline
+from tfrecall.evaluation.summary import primary_metrics
 
 RULES = ("seen_removed", "seen_kept")
 EXPOSURE = ("coverage", "gini", "popularity_share", "novelty")
@@ -22,7 +22,7 @@ def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
     """The first figures of the model, each beside the best baseline: `metric`, `value`, `name`, `best`."""
     found = metrics["test"][leading]
     shown = []
-    for metric in headline(found)[:4] or list(found)[:4]:
+    for metric in primary_metrics(found)[:4] or list(found)[:4]:
         others = {n: rules[leading][metric] for n, rules in metrics["baselines"].items()}
         name = max(others, key=lambda n: others[n], default=None)
         tile = {"metric": metric, "value": found[metric], "name": name}
@@ -31,13 +31,13 @@ def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
 
 
 def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
-    """For each rule all models and all metrics; `headline` names those that are shown unfolded."""
+    """For each rule all models and all metrics; `primary_metrics` names those that are shown unfolded."""
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
     return [
         {
             "rule": rule,
             "models": list(models),
-            "headline": headline(metrics["test"][rule]),
+            "primary_metrics": primary_metrics(metrics["test"][rule]),
             "values": {
                 metric: [figures[rule].get(metric) for figures in models.values()]
                 for metric in metrics["test"][rule]

@@ -10,7 +10,7 @@ from tfrecall.core.results import Explanation
 from tfrecall.core.retriever import Retriever
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
-from tfrecall.evaluation import Lists, user_lists
+from tfrecall.evaluation import UserLists, user_lists
 
 # From the shortest history among the test users to the longest; chosen by nothing else.
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -78,7 +78,9 @@ def _history(known: Interactions, user: str, names: pl.Series) -> list[str]:
     ]
 
 
-def _shown(lists: Lists, user: int, names: pl.Series, explain: Explain | None) -> list[dict[str, Any]]:
+def _shown(
+    lists: UserLists, user: int, names: pl.Series, explain: Explain | None
+) -> list[dict[str, Any]]:
     chosen = set(lists.targets[user].tolist())
     rows = lists.rows[user][lists.rows[user] >= 0]
     because: list[list[str]] = [[] for _ in rows]

@@ -9,7 +9,7 @@ from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.repeat_consumption import leading_rule
 from tfrecall.evaluation.ranking import evaluate_ranking
-from tfrecall.evaluation.summary import headline
+from tfrecall.evaluation.summary import primary_metrics
 from tfrecall.runs.evaluate import judge
 from tfrecall.runs.preparation import Prepared, prepare_folds
 from tfrecall.runs.ranking import check_labels, judge_of
@@ -119,7 +119,7 @@ def cross_validate(
         [len(prepared.test) for prepared in parts],
         epochs,
         seen,
-        list(names) if config.ranks else headline(names, of_users=False),
+        list(names) if config.ranks else primary_metrics(names, of_users=False),
         {
             model: {metric: [fold[model][metric] for fold in found] for metric in metrics}
             for model, metrics in found[0].items()
