@@ -2,13 +2,12 @@
 
 from typing import Literal
 
+from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 
 # Share of repeated events from which a seen item is a target like any other. Below it seen items would fill
 # the lists with items that users hardly ever want again.
 MOSTLY_REPEATED = 0.1
-
-Rule = Literal["seen_kept", "seen_removed"]
 
 
 def repeated_share(log: Interactions) -> float:
@@ -21,8 +20,8 @@ def is_repeated(log: Interactions) -> bool:
     return repeated_share(log) >= MOSTLY_REPEATED
 
 
-def leading_rule(seen: Literal["auto", "removed", "kept"], log: Interactions) -> Rule:
+def leading_rule(seen: Literal["auto", "removed", "kept"], log: Interactions) -> Seen:
     """The rule of the primary metric and of a release's answers: as configured, or `auto` by the log."""
     if seen == "auto":
-        return "seen_kept" if is_repeated(log) else "seen_removed"
-    return "seen_kept" if seen == "kept" else "seen_removed"
+        return Seen.of(exclude_seen=not is_repeated(log))
+    return Seen(f"seen_{seen}")

@@ -9,6 +9,7 @@ from tfrecall._keras import keras
 from tfrecall.baselines.popularity import Popularity
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
+from tfrecall.core.seen import Seen
 from tfrecall.core.top_k import best_scores
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import leading_rule
@@ -29,7 +30,6 @@ from tfrecall.models.two_tower import TwoTower
 
 # A sample of so many vectors, users, and scores (4 bytes each) says as much as all.
 VECTORS, USERS, SCORES = 5_000, 200, 2**28
-RULES = ("seen_removed", "seen_kept")
 
 
 class Examiner:
@@ -146,8 +146,7 @@ def _against_popularity(
     rates = []
     for retriever in (model.retriever(train), Popularity().fit(train)):
         ranking = rank(retriever, held, seen=train, ks=(k,))
-        rules = zip(RULES, (ranking.removed, ranking.kept), strict=True)
-        rates.append({rule: float(metrics.hit_rate(part.rows, k).mean()) for rule, part in rules})
+        rates.append({r: float(metrics.hit_rate(ranking.by(r).rows, k).mean()) for r in Seen})
     rule = leading_rule(config.evaluation.seen, train)
     return below_popularity(
         rates[0][rule],

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfrecall.core.seen import Seen
 from tfrecall.diagnostics.finding import Finding
 
 
@@ -32,7 +33,7 @@ def below_popularity(
         f"{where}_below_popularity",
         "error" if certain else "warning",
         f"On {rows:,} {where} rows the model is below the list of the most popular items: {metric} with "
-        f"{rule.replace('_', ' items ')} is {model:.4f}, popularity has {popularity:.4f}.{chance} Do not "
+        f"seen items {Seen(rule).word} is {model:.4f}, popularity has {popularity:.4f}.{chance} Do not "
         "serve it. Train longer, change `training.learning_rate` (`tfrecall tune` searches), or look "
         "whether the features are known for these rows.",
     )

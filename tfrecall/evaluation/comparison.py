@@ -10,6 +10,7 @@ import polars as pl
 from tfrecall.baselines.registry import check_baselines, fit_baselines, usual_baselines
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import Retriever
+from tfrecall.core.seen import Seen
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.titles import title_column, titles
@@ -27,7 +28,6 @@ from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
 from tfrecall.evaluation.released import ReleaseRetriever
 from tfrecall.release.retriever import Release
 
-RULES = ("seen_removed", "seen_kept")
 # Items and users that are shown by name.
 SHOWN_ITEMS = 10
 EXAMPLES = (0.1, 0.5, 0.9)
@@ -134,7 +134,7 @@ def compare(
     for one in _members(releases, baselines, seen):
         others = baselines_of(seen, names=[] if judged else beside)
         judged[one.name] = evaluate(one, test, seen=seen, ks=ks, baselines=others, progress=progress)
-        lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == "seen_kept")
+        lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == Seen.KEPT)
     first = next(iter(releases))
     users = Vocabulary(test.log["user_id"].unique(maintain_order=True)).rows(test.log["user_id"])
     columns = releases[first].manifest["schema"]["candidate"]
@@ -160,10 +160,11 @@ def compare(
 def _check(
     releases: dict[str, Release], baselines: Sequence[str], beside: Sequence[str], leading: str
 ) -> None:
-    if not releases or len(releases) + len(baselines) < 2 or leading not in RULES:
+    if not releases or len(releases) + len(baselines) < 2 or leading not in list(Seen):
         raise ConfigError(
             "A comparison takes two or more releases, or one and a baseline, and one rule of "
-            f"{RULES}. Received: releases {list(releases)}, baselines {list(baselines)} and {leading!r}."
+            f"{[rule.value for rule in Seen]}. Received: releases {list(releases)}, baselines "
+            f"{list(baselines)} and {leading!r}."
         )
     taken = [name for name in (*baselines, *beside) if name in releases]
     if taken:
@@ -189,13 +190,12 @@ def _intervals(
     resamples: int,
     seed: int,
 ) -> dict[str, dict[str, Interval]]:
-    def of(one: Evaluation, rule: str) -> PerUser:
-        ranking = one.rankings[one.model]
-        return per_user(ranking.removed if rule == "seen_removed" else ranking.kept, users, ks)
+    def of(one: Evaluation, rule: Seen) -> PerUser:
+        return per_user(one.rankings[one.model].by(rule), users, ks)
 
     return {
-        rule: paired_bootstrap(of(first, rule), of(second, rule), resamples=resamples, seed=seed)
-        for rule in RULES
+        rule.value: paired_bootstrap(of(first, rule), of(second, rule), resamples=resamples, seed=seed)
+        for rule in Seen
     }
 
 

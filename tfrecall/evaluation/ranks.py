@@ -8,6 +8,7 @@ import polars as pl
 
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.retriever import Retriever
+from tfrecall.core.seen import Seen
 from tfrecall.core.top_k import CHUNK_ROWS, count_among, count_at_least, places_within, top_k
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError
@@ -44,6 +45,10 @@ class Ranking:
     kept: RuleRanks
     removed: RuleRanks
     unknown_targets: int
+
+    def by(self, rule: Seen) -> RuleRanks:
+        """The ranks under one rule."""
+        return self.removed if rule is Seen.REMOVED else self.kept
 
 
 def rank(

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from tfrecall.core.seen import Seen
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.evaluation.ranks import Ranking
 from tfrecall.evaluation.summary import primary_metrics
@@ -56,12 +57,12 @@ class Evaluation:
             ConfigError: if a metric was not computed.
         """
         if metrics is None:
-            metrics = primary_metrics(self.test["seen_kept"], of_users=False)
+            metrics = primary_metrics(self.test[Seen.KEPT], of_users=False)
         for name in metrics:
-            if name not in self.test["seen_kept"]:
+            if name not in self.test[Seen.KEPT]:
                 raise ConfigError(
                     f'This evaluation has no metric "{name}".'
-                    f"{nearest(name, self.test['seen_kept'])} "
+                    f"{nearest(name, self.test[Seen.KEPT])} "
                     "Cut-offs are chosen with `ks` when the model is evaluated."
                 )
         models = [(self.model, self.test), *self.baselines.items()]
@@ -76,10 +77,10 @@ class Evaluation:
         lines += ["", *_aligned([table.columns, *(_texts(row) for row in table.iter_rows())])]
         slices = {name: part for name, part in self.slices.items() if part["rows"]}
         if slices:
-            metric = [m for m in next(iter(slices.values()))["seen_kept"] if "hit_rate" in m][-1]
+            metric = [m for m in next(iter(slices.values()))[Seen.KEPT] if "hit_rate" in m][-1]
             cells = [["slice", "rows", f"{metric} kept", f"{metric} removed"]]
             for name, part in slices.items():
-                rates = part["seen_kept"][metric], part["seen_removed"][metric]
+                rates = part[Seen.KEPT][metric], part[Seen.REMOVED][metric]
                 cells.append(_texts((name, part["rows"], *rates)))
             lines += ["", *_aligned(cells)]
         return "\n".join(lines)
@@ -90,8 +91,8 @@ def _table_row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"model": model}
     for name in metrics:
-        row[f"{name} kept"] = rules["seen_kept"][name]
-        row[f"{name} removed"] = rules["seen_removed"][name]
+        row[f"{name} kept"] = rules[Seen.KEPT][name]
+        row[f"{name} removed"] = rules[Seen.REMOVED][name]
     return row
 
 

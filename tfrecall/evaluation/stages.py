@@ -10,6 +10,7 @@ import polars as pl
 
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import Retriever
+from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import metrics
 from tfrecall.evaluation.metrics import MISS, UserTargets
@@ -93,8 +94,8 @@ def stage_losses(
     asked: dict[str, Any] = {"seen": seen, "ks": ks, "block_size": block_size, "progress": progress}
     final = ranking if ranking is not None else rank(pipeline, test, **asked)
     first = rank(pipeline.retrieval, test, **asked)
-    rule = "seen_removed" if pipeline.exclude_seen else "seen_kept"
-    one, two = (_by_rule(ranks, pipeline.exclude_seen) for ranks in (first, final))
+    rule = Seen.of(pipeline.exclude_seen)
+    one, two = first.by(rule), final.by(rule)
     count = pipeline.n_candidates
     rows = (one.rows < count) | (two.rows != MISS)
     found = (one.targets.ranks < count) | (two.targets.ranks != MISS)
@@ -110,11 +111,7 @@ def stage_losses(
     }
     share = {"hit_rate": rows.mean(), "user_recall": metrics.user_recall(targets, 1).mean()}
     candidates = {name: float(value) for name, value in share.items()}
-    return StageLosses(pipeline.name, rule, count, candidates, lists)
-
-
-def _by_rule(ranking: Ranking, removed: bool) -> RuleRanks:
-    return ranking.removed if removed else ranking.kept
+    return StageLosses(pipeline.name, rule.value, count, candidates, lists)
 
 
 def _perfect(targets: UserTargets) -> UserTargets:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from tfrecall.core.seen import Seen
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import metrics
@@ -29,12 +30,13 @@ def summarize(
     """
     popularity = _ItemPopularity(seen, item_ids)
     return {
-        rule: {
+        rule.value: {
             **row_figures(ranks.rows, ks),
             **_user_figures(ranks.targets, ks),
             **_catalogue_figures(ranks, popularity),
         }
-        for rule, ranks in (("seen_removed", ranking.removed), ("seen_kept", ranking.kept))
+        for rule in Seen
+        for ranks in [ranking.by(rule)]
     }
 
 
@@ -48,8 +50,7 @@ def summarize_slices(
     return {
         name: {
             "rows": int(mask.sum()),
-            "seen_removed": _slice_figures(ranking.removed.rows[mask], ks),
-            "seen_kept": _slice_figures(ranking.kept.rows[mask], ks),
+            **{rule.value: _slice_figures(ranking.by(rule).rows[mask], ks) for rule in Seen},
         }
         for name, mask in masks.items()
     }

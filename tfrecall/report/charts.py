@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from tfrecall.core.seen import Seen
 from tfrecall.evaluation import Evaluation
 from tfrecall.report.svg import Series, joined, line_chart, percent, short
-from tfrecall.report.tables import exposures, rules
+from tfrecall.report.tables import exposures
 
 # Places between the ends of a curve over all items; more would not be seen.
 _STEPS = 60
@@ -54,7 +55,7 @@ def recall_curves(
 ) -> Markup:
     """Share of the test rows found among the first k, a panel for each rule; baselines are dashed."""
     charts = []
-    for rule in rules(leading):
+    for rule in Seen.ordered(leading):
         series = [
             Series(name, _at_k(figures[rule]), dashed=name in baselines)
             for name, figures in models.items()

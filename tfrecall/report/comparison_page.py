@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from tfrecall.core.seen import Seen
 from tfrecall.evaluation.summary import primary_metrics
 from tfrecall.report.charts import recall_curves
 from tfrecall.report.render import render
 from tfrecall.report.svg import intervals
-from tfrecall.report.tables import rules
 
 
 def comparison_page(compared: dict[str, Any]) -> str:
@@ -28,7 +28,7 @@ def comparison_page(compared: dict[str, Any]) -> str:
                 for metric in compared["models"][first][rule]
             },
         }
-        for rule in rules(leading)
+        for rule in Seen.ordered(leading)
     ]
     return render(
         "compare.html",
@@ -40,10 +40,12 @@ def comparison_page(compared: dict[str, Any]) -> str:
         differences={
             name: {
                 **difference,
-                "pictures": [_picture(rule, difference["intervals"][rule]) for rule in rules(leading)],
+                "pictures": [
+                    _picture(rule, difference["intervals"][rule]) for rule in Seen.ordered(leading)
+                ],
                 "tables": [
                     {"rule": rule, "intervals": difference["intervals"][rule]}
-                    for rule in rules(leading)
+                    for rule in Seen.ordered(leading)
                 ],
             }
             for name, difference in compared["differences"].items()

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tfrecall.core.progress import ProgressReporter
+from tfrecall.core.seen import Seen
 from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ExportError
 
@@ -96,4 +97,4 @@ def finding_text(finding: str | dict[str, str]) -> str:
 
 def rule_name(rule: str) -> str:
     """Format a rule: `seen_removed` gives "seen items removed"."""
-    return f"seen items {rule.removeprefix('seen_')}"
+    return f"seen items {Seen(rule).word}"

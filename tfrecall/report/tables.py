@@ -5,17 +5,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.seen import Seen
 from tfrecall.evaluation import Evaluation
 from tfrecall.evaluation.summary import primary_metrics
 
-RULES = ("seen_removed", "seen_kept")
 EXPOSURE = ("coverage", "gini", "popularity_share", "novelty")
 SHOWN_ITEMS = 10
-
-
-def rules(leading: str) -> list[str]:
-    """Both rules, the leading one first."""
-    return sorted(RULES, key=lambda rule: rule != leading)
 
 
 def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
@@ -43,7 +38,7 @@ def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]
                 for metric in metrics["test"][rule]
             },
         }
-        for rule in rules(leading)
+        for rule in Seen.ordered(leading)
     ]
 
 
@@ -104,6 +99,6 @@ def exposures(evaluation: Evaluation, leading: str) -> dict[str, np.ndarray]:
     for name in names:
         if name in evaluation.rankings:
             ranking = evaluation.rankings[name]
-            exposure = (ranking.kept if leading == "seen_kept" else ranking.removed).exposure
+            exposure = ranking.by(Seen(leading)).exposure
             found[name] = exposure[min(exposure, key=lambda k: (abs(k - 10), k))]
     return found

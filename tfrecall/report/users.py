@@ -8,6 +8,7 @@ import polars as pl
 
 from tfrecall.core.results import Explanation
 from tfrecall.core.retriever import Retriever
+from tfrecall.core.seen import Seen
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import UserLists, user_lists
@@ -52,7 +53,7 @@ def example_users(
     picked = ordered[list(dict.fromkeys(places))]
     users = picked["user_id"].to_list()
     few = [part.with_log(part.log.filter(pl.col("user_id").is_in(users))) for part in (known, test)]
-    lists = user_lists(retriever, few[1], seen=few[0], k=LIST, keep_seen=leading == "seen_kept")
+    lists = user_lists(retriever, few[1], seen=few[0], k=LIST, keep_seen=leading == Seen.KEPT)
     row_of = Vocabulary(lists.user_ids).row
     return [
         {

@@ -1,0 +1,37 @@
+"""The rule for items that a user has interacted with before: removed from lists, or kept."""
+
+from enum import Enum
+
+
+class Seen(str, Enum):
+    """Whether a list may hold items that the user has interacted with before.
+
+    A member is the string that `metrics.json` has as a key, so either may be used to look figures up.
+
+    >>> Seen.of(exclude_seen=True), Seen("seen_kept").word
+    (<Seen.REMOVED: 'seen_removed'>, 'kept')
+    >>> [str(rule) for rule in Seen.ordered(leading="seen_kept")]
+    ['seen_kept', 'seen_removed']
+    """
+
+    REMOVED = "seen_removed"
+    KEPT = "seen_kept"
+
+    @classmethod
+    def of(cls, exclude_seen: bool) -> "Seen":
+        """The rule of recommendations that leave seen items out, or do not."""
+        return cls.REMOVED if exclude_seen else cls.KEPT
+
+    @classmethod
+    def ordered(cls, leading: str) -> list["Seen"]:
+        """Both rules, the leading one first."""
+        return sorted(cls, key=lambda rule: rule != leading)
+
+    @property
+    def word(self) -> str:
+        """`removed` or `kept`, as settings and tables have it."""
+        return self.value.removeprefix("seen_")
+
+    # Before Python 3.12 an f-string shows the value, since then the name, unless it is said here.
+    def __str__(self) -> str:
+        return self.value
