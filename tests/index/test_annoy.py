@@ -1,5 +1,6 @@
 """What is particular to Annoy: inner products by angle, equal trees twice, widening."""
 
+import annoy as annoy_module
 import numpy as np
 import pytest
 
@@ -158,3 +159,42 @@ def test_impossible_settings_are_refused_by_name(setting):
 def test_an_index_without_effort_is_refused(annoy):
     with pytest.raises(ConfigError, match="needs a `search_k`"):
         AnnoyIndex(annoy.exact, annoy.forest, True, Annoy())
+
+
+def test_a_forest_that_forgets_its_items_is_refused(monkeypatch):
+    class Forgetful:
+        def __init__(self, *arguments):
+            self.forest = annoy_module.AnnoyIndex(*arguments)
+
+        def __getattr__(self, name):
+            return getattr(self.forest, name)
+
+        def get_nns_by_item(self, item, n, effort):
+            return self.forest.get_nns_by_item(item, n, effort)[:1]
+
+    monkeypatch.setattr("tfrecall.index.annoy.Forest", Forgetful)
+    with pytest.raises(ConfigError, match="of 100 neighbours that every tree holds it returned 1"):
+        Annoy(n_trees=3).build(VARIED, IDS)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 130])
+@pytest.mark.parametrize("trees", [1, 3])
+def test_a_sound_forest_of_any_size_passes_even_where_all_vectors_are_equal(count, trees):
+    for vectors in (VARIED[:count], np.ones((count, 4)), np.zeros((count, 4))):
+        assert len(Annoy(n_trees=trees).build(vectors, IDS[:count])) == count
+
+
+def test_the_effort_grows_with_the_share_of_the_catalogue_that_is_not_allowed(exact, monkeypatch):
+    index = Annoy(n_trees=10, tune_k=20, search_k=100).build_over(exact)
+    efforts = []
+
+    def candidates(self, request, n, effort):
+        efforts.append(effort)
+        return np.arange(n)
+
+    monkeypatch.setattr(AnnoyIndex, "_candidates", candidates)
+    for allowed in (COUNT, 1000, 500):
+        efforts.clear()
+        index.search(QUERIES[:1], 20, allow=np.arange(allowed))
+        # 20 of 1,000 allowed ones lie among the best 40 of 2,000: twice the effort tuned for 20.
+        assert efforts[0] == 100 * COUNT // allowed

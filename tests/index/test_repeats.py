@@ -95,3 +95,26 @@ def test_what_is_excluded_stays_out_even_if_it_was_had() -> None:
 def test_numbers_that_make_no_sense_are_refused(wrong) -> None:
     with pytest.raises(ConfigError, match="must be finite"):
         Repeats(**wrong)
+
+
+def test_without_a_history_the_list_is_that_of_the_towers() -> None:
+    random = np.random.default_rng(0)
+    exact = Exact().build(random.normal(size=(9, 3)), [*"abcdefghi"])
+    queries = random.normal(size=(3, 3)).astype(np.float32)
+    # The second user has no history, the third one of unknown items only.
+    past = [np.array([8, 0]), np.empty(0, np.int32), np.array([-1, -1])]
+    hits = search_with_repeats(
+        exact, exact, queries, 4, [np.empty(0, np.int64)] * 3, None, Repeats(bias=50.0), past
+    )
+    plain = exact.search(queries, 4)
+    assert hits.rows[0, :2].tolist() == [0, 8]
+    np.testing.assert_array_equal(hits.rows[1:], plain.rows[1:])
+    np.testing.assert_array_equal(hits.scores[1:], plain.scores[1:])
+
+
+def test_a_weight_too_small_for_a_number_still_has_a_score() -> None:
+    # exp(-900) is 0 in float64; log(0) would be -inf and take the item out of every list.
+    repeats = Repeats(decay=900.0, length=3)
+    scores = repeats.apply(np.zeros((1, 3), np.float32), [np.array([1, 1, 2])])
+    smallest = np.log(np.finfo(np.float64).tiny)
+    np.testing.assert_allclose(scores[0], [0, smallest, 0], rtol=1e-6)

@@ -10,15 +10,15 @@ from tests.report.helpers import Page
 from tests.report.test_run_page import EVIL, assert_alone
 from tests.tiny_ratings import rating_interactions
 from tfrecall.data.splits import split_random
-from tfrecall.evaluation.ranking import Judge, evaluate_ranking
+from tfrecall.evaluation.ranking import RatingJudge, evaluate_ranking
 from tfrecall.report import page_or_error, ranking_page
 from tfrecall.report.ranking_page import slice_table, tiles
 from tfrecall.report.svg import Bars, bar_chart
 from tfrecall.schema.labels import Label
 
-RATINGS = Judge("rating", Label("rating", 1, 5))
-CLICKS = Judge("click", Label("rating", threshold=4))
-LISTS = Judge("list", Label("rating"))
+RATINGS = RatingJudge("rating", Label("rating", 1, 5))
+CLICKS = RatingJudge("click", Label("rating", threshold=4))
+LISTS = RatingJudge("list", Label("rating"))
 
 
 class Guess:

@@ -34,6 +34,8 @@ EQUAL_LENGTHS = 1e-5
 LARGEST_SEARCH_K = 2**31 - 1
 # Vectors converted to Python lists at a time.
 CHUNK = 4096
+# Neighbours that a new forest is asked for, to see whether it is sound.
+CHECKED = 100
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ class Annoy:
             ids: `n` distinct strings.
             tuning_queries: query vectors `[n_queries, d]` or `[n_queries, interests, d]` as the index
                 will be asked, of which at most 500 are used; None for a sample of the catalogue.
+
+        Raises:
+            ConfigError: if the shape is wrong, or the trees do not hold the catalogue, as where Annoy was
+                compiled wrongly.
+            DataError: if the catalogue is empty, a number is not finite, or an id is null, empty or there
+                twice.
         """
         return self.build_over(Exact().build(vectors, ids), tuning_queries)
 
@@ -241,7 +249,27 @@ def _plant(exact: ExactIndex, augmented: bool, n_trees: int, seed: int) -> Fores
         for row, point in enumerate(points.tolist(), start):
             forest.add_item(row, point)
     forest.build(n_trees, n_jobs=1)
+    _check_forest(forest, n_trees)
     return forest
+
+
+def _check_forest(forest: Forest, n_trees: int) -> None:
+    """Refuses a forest whose trees do not hold every item.
+
+    Annoy compiled by some compilers plants trees that return one neighbour and no more
+    (github.com/spotify/annoy/issues/679). Tuning would not notice: it would find that no effort is enough
+    and take the largest. Each tree holds each item once, so the first `n * n_trees` items that are met
+    hold `n` different ones in any sound forest.
+    """
+    n = min(CHECKED, forest.get_n_items())
+    found = len(forest.get_nns_by_item(0, n, n * n_trees))
+    if found < n:
+        raise ConfigError(
+            f"The Annoy index that was built is broken: of {n} neighbours that every tree holds it returned "
+            f"{found}. Some compilers build Annoy so: install it anew with "
+            "ANNOY_COMPILER_ARGS=-O2,-march=x86-64-v2,-std=c++14,-DANNOYLIB_MULTITHREADED_BUILD,-fpermissive, "
+            "or use exact search (`tfrecall.index.Exact`; in a recipe leave `index` out)."
+        )
 
 
 def open_forest(path: Path, dimension: int, augmented: bool) -> Forest:

@@ -157,7 +157,7 @@ class _Choice:
         return cls(own, products, others, place, new)
 
     def typical_bias(self) -> float:
-        """RepeatCandidates items together as likely as all others."""
+        """The bias that makes the repeat candidates together as likely as all other items."""
         return float(np.median(self.others[np.isfinite(self.others)]))
 
     def loss(self, numbers: np.ndarray) -> float:
