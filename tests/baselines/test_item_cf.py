@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.retriever_contract import check_learning, check_retriever
 from tfrecall.baselines import item_cf
-from tfrecall.baselines.item_cf import ItemCF, cosine_similarity
+from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.data import synthetic
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
@@ -33,6 +33,11 @@ def make_train(pairs: list[tuple[str, str]], items: str = "abcd") -> Interaction
 
 def asked(*users: str) -> pl.DataFrame:
     return pl.DataFrame({"user_id": users})
+
+
+def cosine_similarity(matrix: np.ndarray, top_n: int | None) -> sp.csr_array:
+    """Similarities of the columns, before they are made dense."""
+    return item_cf._similarity(sp.csr_array(matrix), None, ItemCF()._measure, top_n)
 
 
 def test_it_keeps_the_contract() -> None:
@@ -78,7 +83,7 @@ def test_users_without_training_rows_get_zeros() -> None:
 def test_of_equal_neighbours_the_lower_row_is_kept() -> None:
     # One user has all four items: every cosine is 1.
     train = make_train([("u", item) for item in "abcd"])
-    similarity = cosine_similarity(sp.csr_array(np.ones((1, 4), dtype=np.float32)), top_n=2)
+    similarity = cosine_similarity(np.ones((1, 4), dtype=np.float32), top_n=2)
     assert similarity.toarray().tolist() == [
         [0, 1, 1, 0],
         [1, 0, 1, 0],
@@ -94,7 +99,7 @@ def test_similarity_agrees_with_dense_arithmetic(
     matrix: np.ndarray, top_n: int | None, block_items: int
 ) -> None:
     with patch.object(item_cf, "_BLOCK_ITEMS", block_items):
-        found = cosine_similarity(sp.csr_array(matrix), top_n).toarray()
+        found = cosine_similarity(matrix, top_n).toarray()
     expected = np.zeros_like(found)
     n_items = matrix.shape[1]
     for i in range(n_items):

@@ -7,6 +7,7 @@ from math import log2
 import numpy as np
 import pytest
 
+from tfrecall.data.inspection.profiles import gini
 from tfrecall.evaluation import metrics
 from tfrecall.evaluation.metrics import MISS, UserTargets
 
@@ -59,9 +60,9 @@ def test_map_takes_precision_at_each_hit() -> None:
 
 
 def test_gini_of_one_item_shown_to_all_is_one_less_its_share() -> None:
-    assert metrics.gini(np.array([0, 0, 0, 7])) == 0.75
+    assert gini(np.array([0, 0, 0, 7])) == 0.75
     # 0 and 2 of mean 1: mean absolute difference (0 + 2 + 2 + 0) / 4 over twice the mean.
-    assert metrics.gini(np.array([2, 0])) == 0.5
+    assert gini(np.array([2, 0])) == 0.5
 
 
 def test_novelty_is_counted_in_bits() -> None:
@@ -81,7 +82,7 @@ def test_catalogue_metrics_of_no_list_are_zero() -> None:
     assert metrics.coverage(nothing) == 0
     assert metrics.novelty(nothing, np.ones(3), n_users=2) == 0
     assert metrics.popularity_share(nothing, np.ones(3, dtype=bool)) == 0
-    assert metrics.gini(nothing) == 0
+    assert gini(nothing) == 0
 
 
 def test_popularity_share_counts_slots_not_items() -> None:

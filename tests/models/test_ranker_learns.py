@@ -2,10 +2,10 @@
 
 from tests.tiny_ratings import rating_interactions, rating_ranker
 from tfrecall.data import split_random
-from tfrecall.evaluation.ranking import Judge, evaluate_ranking
+from tfrecall.evaluation.ranking import RatingJudge, evaluate_ranking
 from tfrecall.schema.labels import Label
 
-JUDGE = Judge("rating", Label("rating", 1, 5))
+JUDGE = RatingJudge("rating", Label("rating", 1, 5))
 
 
 def judged(shuffled):

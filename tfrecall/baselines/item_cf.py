@@ -132,19 +132,6 @@ class ItemCF(HistoryModel):
         return both / of_both / of_b**self.damping
 
 
-def cosine_similarity(histories: sp.csr_array, top_n: int | None = None) -> sp.csr_array:
-    """Cosine between the columns of a binary matrix, with an empty diagonal.
-
-    Args:
-        histories: float32 `[n_users, n_items]` of zeros and ones.
-        top_n: entries kept in each row, the largest, ties to the lower column; None keeps all.
-
-    Returns:
-        float32 `[n_items, n_items]`; symmetric unless `top_n` cuts it.
-    """
-    return _similarity(histories, None, ItemCF()._measure, top_n)
-
-
 def user_weights(histories: sp.csr_array) -> np.ndarray:
     """Inverse user frequency: `1 / log(1 + n)` for a user with `n` items, 0 for one without."""
     lengths = np.diff(histories.indptr)

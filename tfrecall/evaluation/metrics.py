@@ -267,22 +267,6 @@ def popularity_share(exposure: np.ndarray, popular: np.ndarray) -> float:
     return _mean_over_slots(exposure, popular.astype(np.float64))
 
 
-def gini(exposure: np.ndarray) -> float:
-    """How unequally the lists show the catalogue: 0 all alike, 1 - 1/n_items one item only.
-
-    Items never shown count. 0 if nothing is recommended.
-
-    >>> gini(np.array([3, 3, 3, 3])), gini(np.array([0, 0, 12, 0]))
-    (0.0, 0.75)
-    """
-    total = exposure.sum()
-    if total == 0:
-        return 0.0
-    n_items = len(exposure)
-    weights = 2 * np.arange(1, n_items + 1) - n_items - 1
-    return float(weights @ np.sort(exposure) / (n_items * total))
-
-
 def most_popular(counts: np.ndarray, share: float) -> np.ndarray:
     """Marks the most popular `share` of all items, rounded up; ties go to the lower row.
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from tfrecall.core.seen import Seen
 from tfrecall.core.vocabulary import Vocabulary
+from tfrecall.data.inspection.profiles import gini
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import metrics
 from tfrecall.evaluation.ranks import Ranking, RuleRanks
@@ -103,7 +104,7 @@ def _catalogue_figures(ranks: RuleRanks, popularity: _ItemPopularity) -> Figures
         figures[f"coverage@{k}"] = metrics.coverage(exposure)
         figures[f"novelty@{k}"] = metrics.novelty(exposure, popularity.users, popularity.n_users)
         figures[f"popularity_share@{k}"] = metrics.popularity_share(exposure, popularity.popular)
-        figures[f"gini@{k}"] = metrics.gini(exposure)
+        figures[f"gini@{k}"] = gini(exposure)
     return figures
 
 
