@@ -68,7 +68,7 @@ def run_page(data: RunReportData) -> str:
         metrics=metrics,
         leading=data.leading,
         diagnostics=[finding_text(finding) for finding in metrics.get("diagnostics", [])],
-        primary_metrics=tables.tiles(metrics, data.leading),
+        tiles=tables.tiles(metrics, data.leading),
         tables=tables.metric_tables(metrics, data.leading),
         training=charts.training(metrics["training"], config.get("training", {})),
         recall=charts.recall_curves(
