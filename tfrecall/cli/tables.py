@@ -6,10 +6,11 @@ from typing import Any
 from rich.table import Table
 
 from tfrecall.cli.console import one_line
+from tfrecall.core.seen import Seen
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.profiles import Profile
 from tfrecall.evaluation.metrics import is_lower_better
-from tfrecall.evaluation.summary import headline
+from tfrecall.evaluation.summary import primary_metrics
 
 ITEMS_SHOWN = 5  # of the items that one model recommends and another does not
 TRIALS_SHOWN = 10
@@ -19,22 +20,20 @@ _ITEM = ("item_id", "title", "users", "train_rows")
 
 def metric_table(metrics: dict[str, Any]) -> Table:
     """Metrics of a model and its baselines under both rules, the leading rule first."""
-    names = headline(metrics["test"]["seen_kept"], of_users=False)
+    names = primary_metrics(metrics["test"][Seen.KEPT], of_users=False)
     table = Table(title=_title_of(metrics))
     table.add_column("model", overflow="fold")
     table.add_column("seen")
     for name in names:
         table.add_column(_heading(name), justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
-    leading = metrics.get("leading", "seen_removed")
-    for rule in _rules(leading):
+    leading = metrics.get("leading", Seen.REMOVED)
+    for rule in Seen.ordered(leading):
         for i, (model, rules) in enumerate(models.items()):
             cells = [f"{rules[rule][name]:.3f}" for name in names]
             last = i == len(models) - 1
             style = "bold" if i == 0 else ""
-            table.add_row(
-                one_line(model), rule.removeprefix("seen_"), *cells, style=style, end_section=last
-            )
+            table.add_row(one_line(model), rule.word, *cells, style=style, end_section=last)
     return table
 
 
@@ -93,9 +92,9 @@ def comparison_tables(comparison: dict[str, Any]) -> list[Table | str]:
 def _model_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a model and rule, the leading rule first, baselines last."""
     return [
-        {"model": name, "seen": rule.removeprefix("seen_")}
-        | {metric: figures[rule][metric] for metric in headline(figures[rule], of_users=False)}
-        for rule in _rules(comparison["leading"])
+        {"model": name, "seen": rule.word}
+        | {metric: figures[rule][metric] for metric in primary_metrics(figures[rule], of_users=False)}
+        for rule in Seen.ordered(comparison["leading"])
         for name, figures in {**comparison["models"], **comparison["baselines"]}.items()
     ]
 
@@ -119,18 +118,14 @@ def _interval_rows(comparison: dict[str, Any], difference: dict[str, Any]) -> li
     return [
         {
             "metric": metric,
-            "seen": rule.removeprefix("seen_"),
+            "seen": rule.word,
             "difference": f"{interval['difference']:+.4f}{' *' if interval['excludes_zero'] else ''}",
             "95 % interval": f"{interval['low']:+.4f} to {interval['high']:+.4f}",
         }
-        for rule in _rules(comparison["leading"])
-        for metric in headline(difference["intervals"][rule])
+        for rule in Seen.ordered(comparison["leading"])
+        for metric in primary_metrics(difference["intervals"][rule])
         for interval in [difference["intervals"][rule][metric]]
     ]
-
-
-def _rules(leading: str) -> list[str]:
-    return sorted(("seen_removed", "seen_kept"), key=lambda rule: rule != leading)
 
 
 def description_tables(description: Description) -> list[Table | str]:

@@ -7,6 +7,7 @@ import numpy as np
 import tomli_w
 
 from tfrecall.core.retriever import Retriever
+from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.titles import title_column, titles
 from tfrecall.evaluation import Evaluation
@@ -50,7 +51,7 @@ class RunReportData:
     @property
     def leading(self) -> str:
         """Rule shown first, `seen_removed` or `seen_kept`."""
-        return self.metrics.get("leading", "seen_removed")
+        return self.metrics.get("leading", Seen.REMOVED)
 
 
 def run_page(data: RunReportData) -> str:

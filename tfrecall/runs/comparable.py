@@ -8,6 +8,7 @@ from typing import Any
 from tfrecall.config.recipes import config_from_dict
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
+from tfrecall.core.seen import Seen
 from tfrecall.data.fingerprint import fingerprint
 from tfrecall.errors import ReleaseError
 from tfrecall.release.manifest import documents
@@ -148,4 +149,4 @@ def rule_of_run(release: Release) -> str:
     try:
         return json.loads(documents(release.root, release.manifest)["metrics.json"])["leading"]
     except (ValueError, KeyError):
-        return "seen_removed" if release.exclude_seen else "seen_kept"
+        return Seen.of(release.exclude_seen).value

@@ -8,7 +8,7 @@ from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.repeat_consumption import leading_rule
 from tfrecall.evaluation import Evaluation, StageLosses, baselines_of, evaluate, stage_losses
 from tfrecall.evaluation.ranking import evaluate_ranking
-from tfrecall.evaluation.released import ReleasedRanker
+from tfrecall.evaluation.released import ReleaseRanker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.pipeline import TwoStages
 from tfrecall.release.ranker import RankerRelease
@@ -58,7 +58,7 @@ def evaluate_release(
     losses = None
     with progress.step("Evaluate on the test rows"):
         if isinstance(release, RankerRelease):
-            ranker = ReleasedRanker(release.name, release)
+            ranker = ReleaseRanker(release.name, release)
             figures = evaluate_ranking(
                 ranker, prepared.test, judge_of(config), known=prepared.known
             ).to_dict()

@@ -11,7 +11,7 @@ from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.errors import ConfigError
-from tfrecall.evaluation.ranking import Judge, RankingEvaluation, evaluate_ranking
+from tfrecall.evaluation.ranking import RankingEvaluation, RatingJudge, evaluate_ranking
 from tfrecall.exporting.ranker import stage_ranker
 from tfrecall.release.layout import check_writable, stage
 from tfrecall.release.loading import load
@@ -95,7 +95,7 @@ def run_ranking(
     return RankingOutcome(metrics, evaluation, release, prepared)
 
 
-def judge_of(config: RunConfig) -> Judge:
+def judge_of(config: RunConfig) -> RatingJudge:
     """How the rows of a run are judged.
 
     Raises:
@@ -107,10 +107,10 @@ def judge_of(config: RunConfig) -> Judge:
             f'"{config.recipe}" is the run of a retriever: it has the task "{task.type}". Use `run`.'
         )
     settings = {name: getattr(task, name) for name in ("group", "gain", "k") if hasattr(task, name)}
-    return Judge(task.type, task.target, **settings)
+    return RatingJudge(task.type, task.target, **settings)
 
 
-def check_labels(judge: Judge, prepared: Prepared) -> None:
+def check_labels(judge: RatingJudge, prepared: Prepared) -> None:
     """Refuses labels before anything is trained on them.
 
     Raises:

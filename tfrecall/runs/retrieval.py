@@ -8,11 +8,12 @@ from typing import Any
 from tfrecall.baselines.registry import check_baselines
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
+from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import leading_rule, repeated_share
 from tfrecall.diagnostics.examiner import Examiner
 from tfrecall.evaluation import Evaluation
-from tfrecall.evaluation.released import Released
+from tfrecall.evaluation.released import ReleaseRetriever
 from tfrecall.exporting.retriever import stage_retriever
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.explanation import explainer
@@ -40,7 +41,7 @@ class Outcome:
 
     def report(self) -> str:
         """Render the report of `report.html` again, from the exported model."""
-        released = Released(self.release.name, self.release)
+        released = ReleaseRetriever(self.release.name, self.release)
         known, test = self.prepared.known, self.prepared.test
         return run_page(
             RunReportData(
@@ -116,7 +117,7 @@ def run(
             staged,
             index=annoy,
             k=config.export.k,
-            exclude_seen=leading == "seen_removed",
+            exclude_seen=leading == Seen.REMOVED,
             facts=facts,
         )
         metrics = {
@@ -151,7 +152,7 @@ def _words_on_seen(config: RunConfig, known: Interactions, leading: str) -> str:
     why = (
         share if config.evaluation.seen == "auto" else f"`evaluation.seen` is {config.evaluation.seen}"
     )
-    if leading == "seen_kept":
+    if leading == Seen.KEPT:
         return f"{why}: lists keep what a user had, here and in what the release answers by default."
     return f"{why}: lists leave out what a user had, here and in what the release answers by default."
 

@@ -4,12 +4,13 @@ import re
 from typing import Any
 
 from tfrecall._keras import keras
+from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import metrics, rank
 from tfrecall.models.two_tower import TwoTower
 
-_NAME = re.compile(r"seen_(?P<rule>removed|kept)/(?P<metric>hit_rate|ndcg)@(?P<k>[1-9]\d*)")
+_NAME = re.compile(r"(?P<rule>seen_removed|seen_kept)/(?P<metric>hit_rate|ndcg)@(?P<k>[1-9]\d*)")
 
 
 class RankingMetrics(keras.callbacks.Callback):
@@ -39,7 +40,7 @@ class RankingMetrics(keras.callbacks.Callback):
         self.monitor = monitor
         self.validation = validation
         self.seen = seen
-        self._rule = found["rule"]
+        self._rule = Seen(found["rule"])
         self._metric = {"hit_rate": metrics.hit_rate, "ndcg": metrics.ndcg}[found["metric"]]
         self._k = int(found["k"])
 
@@ -55,5 +56,4 @@ class RankingMetrics(keras.callbacks.Callback):
     def _value(self, model: TwoTower) -> float:
         retriever = model.towers_retriever(self.seen)
         ranking = rank(retriever, self.validation, seen=self.seen, ks=(self._k,))
-        ranks = ranking.removed if self._rule == "removed" else ranking.kept
-        return float(self._metric(ranks.rows, self._k).mean())
+        return float(self._metric(ranking.by(self._rule).rows, self._k).mean())
