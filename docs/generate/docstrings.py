@@ -1,10 +1,14 @@
 """Docstrings as the pages show them: doctests as code, call arguments as lists, one parameter a row."""
 
+import ast
 import re
+from collections.abc import Iterator
 from typing import Any
 
-from griffe import Extension
+from griffe import AliasResolutionError, Extension
 
+# Pydantic's checked integers.
+_NUMBERS = ("PositiveInt", "NonNegativeInt")
 _BODY = r"((?:(?:    .*)?\n?)+?)(?=^\S|\Z)"
 # Sections that the documentation tool's Google style does not know.
 _LISTS = re.compile(rf"^(Call arguments):\n{_BODY}", re.MULTILINE)
@@ -16,13 +20,63 @@ _SEVERAL = re.compile(r"^    (\*{0,2}\w+(?:, \*{0,2}\w+)+)(: .*\n?(?:^     .*\n?
 _DOCTEST = re.compile(r"(?:^[ ]*>>> .*\n?)(?:^[ ]*\S.*\n?)*", re.MULTILINE)
 
 
-class Doctests(Extension):
-    """Rewrites each docstring before it is parsed."""
+class Docstrings(Extension):
+    """Rewrites docstrings before they are parsed, and checked types to the types they check."""
 
     def on_instance(self, *, obj: Any, **kwargs: Any) -> None:
         """Rewrite the docstring of one object."""
         if obj.docstring:
             obj.docstring.value = readable(obj.docstring.value, is_class=obj.is_class)
+
+    def on_package(self, *, pkg: Any, **kwargs: Any) -> None:
+        """Rewrite the types of attributes, once every module is read."""
+        for module in _modules(pkg):
+            for cls in module.classes.values():
+                for attribute in cls.attributes.values():
+                    if attribute.annotation is not None:
+                        attribute.annotation = plain_type(str(attribute.annotation), module)
+
+
+def _modules(package: Any) -> Iterator[Any]:
+    yield package
+    for module in package.modules.values():
+        if not module.is_alias:
+            yield from _modules(module)
+
+
+def plain_type(annotation: str, module: Any) -> str:
+    """Give the type behind a checked one, as a reader of the pages knows it.
+
+    `Rate`, which is `Annotated[float, Field(ge=0, lt=1)]`, becomes `float`.
+    """
+    return ast.unparse(_Plain(module).visit(ast.parse(annotation, mode="eval").body))
+
+
+class _Plain(ast.NodeTransformer):
+    """Replaces checked types and the names of such types."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        if isinstance(node.value, ast.Name) and node.value.id == "Annotated":
+            return self.visit(node.slice.elts[0])  # type: ignore[attr-defined]
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in _NUMBERS:
+            return ast.Name("int")
+        member = self.module.members.get(node.id)
+        if member is None:
+            return node
+        try:
+            target = member.final_target if member.is_alias else member
+        except AliasResolutionError:  # of another package
+            return node
+        value = str(target.value) if target.is_attribute else ""
+        if not value.startswith("Annotated["):
+            return node
+        return _Plain(target.module).visit(ast.parse(value, mode="eval").body)
 
 
 def readable(doc: str, is_class: bool = False) -> str:
