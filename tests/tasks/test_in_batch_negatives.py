@@ -282,6 +282,22 @@ def test_streaming_comes_to_what_counting_gives():
         np.testing.assert_allclose(losses(streaming, ids), counted, rtol=0.1)
 
 
+def test_shares_are_of_the_usual_batch_not_of_a_short_last_one():
+    task = InBatchSoftmax(frequency=StreamingFrequency(100))
+    for ids in ([1, 2, 3, 4], [1, 2, 4, 5], [1, 3]):
+        losses(task, ids, training=True)
+    ids = [2, 3, 5]
+    # Of 4 rows a batch: a batch holds an id with q = 1 - (1 - p)^4.
+    shares = 1 - (1 - task.frequency(tf.constant(ids)).numpy()) ** (1 / 4)
+    counted = InBatchSoftmax()(
+        tf.ones([3, 1]),
+        vectors(ids),
+        candidate_ids=tf.constant(ids),
+        candidate_sampling_probability=tf.constant(shares),
+    )
+    np.testing.assert_allclose(losses(task, ids), counted, rtol=1e-5)
+
+
 def test_rows_of_weight_0_are_not_counted():
     task = InBatchSoftmax(frequency=StreamingFrequency(100))
     for weight in (1.0, 0.0):

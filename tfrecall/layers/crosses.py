@@ -1,6 +1,7 @@
-"""How the features of a query and of a candidate meet: crosses, and a number for each value."""
+"""Crosses of query and candidate features, and biases of single values, for rankers."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from tfrecall._keras import keras, tf, tfrs
@@ -13,22 +14,33 @@ _ADDED = ("dot",)
 _EQUAL = ("dot", "elementwise", "dot_interaction")
 
 
+@keras.utils.register_keras_serializable(package="tfrecall")
 class Crosses(keras.layers.Layer):
-    """What dense layers get of the vectors of both sides.
+    """Crosses of the feature vectors of both sides, concatenated for dense layers.
 
     Args:
         crosses: any of `concat`, all vectors side by side; `dcn`, these through Deep & Cross layers;
             `elementwise`, the product of the sums of each side, number by number; `dot_interaction`, the
-            inner products of all pairs of features; and `dot`, see `dot`.
-        cross_layers: Deep & Cross layers, one on the other.
+            inner products of all pairs of features; and `dot`, one number that no dense layer gets (the
+            method `dot`).
+        cross_layers: number of Deep & Cross layers, one on the other.
         cross_projection: rank of their matrices; None for full ones.
 
     Call arguments:
         query: float `[n, any]` for each query feature.
-        candidate: likewise.
+        candidate: float `[n, any]` for each candidate feature.
+
+    Returns:
+        Float `[n, any]`: the crosses but `dot`, side by side.
 
     Raises:
         ConfigError: if there is no such cross.
+
+    Example:
+
+    >>> user, item = tf.constant([[1.0, 2.0]]), tf.constant([[3.0, 4.0]])
+    >>> Crosses(["concat", "elementwise"])([user], [item]).numpy().tolist()
+    [[1.0, 2.0, 3.0, 4.0, 3.0, 8.0]]
 
     References:
         Wang et al., "DCN V2", WWW 2021; Naumov et al., "Deep Learning Recommendation Model for
@@ -44,6 +56,8 @@ class Crosses(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.crosses = _checked(crosses)
+        self.cross_layers = cross_layers
+        self.cross_projection = cross_projection
         self._dcn = [
             tfrs.layers.dcn.Cross(projection_dim=cross_projection)
             for _ in range(cross_layers if "dcn" in crosses else 0)
@@ -52,7 +66,7 @@ class Crosses(keras.layers.Layer):
 
     @property
     def are_deep(self) -> bool:
-        """Whether there is anything for dense layers."""
+        """Whether dense layers get any of the crosses."""
         return any(cross not in _ADDED for cross in self.crosses)
 
     def check_lengths(self, lengths: dict[str, int]) -> None:
@@ -87,22 +101,38 @@ class Crosses(keras.layers.Layer):
         """The inner product of the sums of each side, `[n]`: with ids alone, matrix factorisation."""
         return tf.reduce_sum(tf.add_n(query) * tf.add_n(candidate), axis=1)
 
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "crosses": self.crosses,
+            "cross_layers": self.cross_layers,
+            "cross_projection": self.cross_projection,
+        }
 
+
+@keras.utils.register_keras_serializable(package="tfrecall")
 class Biases(keras.layers.Layer):
     """One number for each value of some categorical features, 0 at first and for unknown values.
 
     Args:
-        sizes: for each encoded feature how many values it has, the two special ones included.
+        sizes: for each encoded feature how many values it has, padding and the unknown value included.
 
     Call arguments:
-        inputs: encoded features.
+        inputs: encoded features by name, int `[n]`; more than `sizes` names are ignored.
 
     Returns:
-        For each feature float `[n]`.
+        Float `[n]` for each feature, in the order of `sizes`.
+
+    Example:
+
+    >>> [bias.numpy().tolist() for bias in Biases({"user": 5})({"user": tf.constant([2, 4])})]
+    [[0.0, 0.0]]
     """
 
     def __init__(self, sizes: dict[str, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        # Read-only: Keras would track an ordinary dictionary as a part of the layer.
+        self.sizes = MappingProxyType(dict(sizes))
         self._tables = {
             name: keras.layers.Embedding(size, 1, embeddings_initializer="zeros", name=f"{name}_bias")
             for name, size in sizes.items()
@@ -111,12 +141,28 @@ class Biases(keras.layers.Layer):
     def call(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         return [table(inputs[name])[:, 0] for name, table in self._tables.items()]
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "sizes": dict(self.sizes)}
 
+
+@keras.utils.register_keras_serializable(package="tfrecall")
 class MeanSquares(keras.layers.Layer):
-    """Adds the squares of some tensors to the losses: their sum over a row, the mean over the rows.
+    """L2 regularization of activities: adds the squares of some tensors to the layer's losses.
+
+    Squares are summed over a row and averaged over the rows, in float32.
 
     Args:
-        weight: of the sum.
+        weight: factor of the sum; with 0 nothing is added.
+
+    Call arguments:
+        values: float tensors `[n, ...]`; none adds nothing.
+
+    Example:
+
+    >>> penalty = MeanSquares(0.5)
+    >>> penalty([tf.constant([[1.0, 2.0], [3.0, 4.0]])])
+    >>> float(penalty.losses[0])  # .5 (1 + 4 + 9 + 16) / 2
+    7.5
     """
 
     def __init__(self, weight: float, **kwargs: Any) -> None:
@@ -131,6 +177,9 @@ class MeanSquares(keras.layers.Layer):
                 for value in values
             ]
             self.add_loss(self.weight * tf.add_n(means))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "weight": self.weight}
 
 
 def _checked(crosses: Sequence[Cross]) -> tuple[Cross, ...]:

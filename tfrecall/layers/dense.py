@@ -1,4 +1,4 @@
-"""Dense layers as every model has them: an activation, normalisation and dropout."""
+"""Dense layers of towers and rankers: activation, batch normalisation, dropout, scaling to length one."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -10,13 +10,45 @@ from tfrecall.layers.randomness import Dropout
 Activation = Literal["relu", "leaky_relu", "tanh", "linear"]
 
 
+@keras.utils.register_keras_serializable(package="tfrecall")
 class HiddenLayer(keras.layers.Layer):
-    """A dense layer with an activation, what it gives normalised, some of it dropped."""
+    """A dense layer with an activation, then batch normalisation and dropout.
+
+    Args:
+        units: length of the vectors it gives.
+        activation: `relu`, `leaky_relu`, `tanh` or `linear`.
+        dropout: share of the values dropped in training, from 0 to below 1.
+        batch_normalization: whether values are normalised before some are dropped.
+
+    Call arguments:
+        inputs: float tensor `[..., any]`.
+        training: whether to drop values, and to normalise by the batch.
+
+    Returns:
+        Float tensor `[..., units]`, of the dtype the layer computes in.
+
+    Raises:
+        ConfigError: if there is no such activation, or `dropout` is not in [0, 1).
+
+    Example:
+
+    >>> HiddenLayer(3, "relu")(tf.zeros([2, 4])).shape.as_list()
+    [2, 3]
+    """
 
     def __init__(
-        self, units: int, activation: Activation, dropout: float, batch_normalization: bool
+        self,
+        units: int,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        batch_normalization: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = activation
+        self.dropout = dropout
+        self.batch_normalization = batch_normalization
         self._dense = keras.layers.Dense(units, activation_function(activation))
         self._normalization = keras.layers.BatchNormalization() if batch_normalization else None
         self._dropout = Dropout(dropout)
@@ -27,9 +59,18 @@ class HiddenLayer(keras.layers.Layer):
             vector = self._normalization(vector, training=training)
         return self._dropout(vector, training=training)
 
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "batch_normalization": self.batch_normalization,
+        }
+
 
 def activation_function(activation: Activation) -> Callable[[tf.Tensor], tf.Tensor] | str:
-    """What Keras takes as an activation; below 0 a leaky ReLU has the slope .2."""
+    """The activation as Keras takes it; a leaky ReLU has the slope .2 below 0."""
     if activation not in get_args(Activation):
         raise ConfigError(
             f"There is no activation {activation!r}.{nearest(str(activation), get_args(Activation))} "

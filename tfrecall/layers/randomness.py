@@ -5,6 +5,7 @@ from typing import Any
 
 from tfrecall._keras import keras, tf
 from tfrecall.core.vocabulary import UNKNOWN
+from tfrecall.errors import ConfigError
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -58,13 +59,16 @@ class RandomShare(keras.layers.Layer):
     """Base of the layers that change a share of the values in training.
 
     Args:
-        rate: the share, in [0, 1). With 0 there is no weight.
+        rate: the share, from 0 to below 1. With 0 there is no weight.
+
+    Raises:
+        ConfigError: if `rate` is not in [0, 1).
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ValueError(f"`rate` must be in [0, 1). Received: {rate}.")
+            raise ConfigError(f"`rate` must be from 0 to below 1. Received: {rate}.")
         self.rate = rate
         self._stream = RandomStream() if rate else None
 

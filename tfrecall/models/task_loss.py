@@ -74,9 +74,9 @@ class TaskLossModel(FeatureModel):
         if isinstance(self.task, tfrs.tasks.Retrieval):
             options["compute_metrics"] = not training
             # With ids TFRS judges by id, which its metric over plain vectors cannot.
-            options["candidate_ids"] = (
-                self._outside_ids(index) if self.task._remove_accidental_hits else None
-            )
+            # TFRS has no public name for the setting.
+            by_id = getattr(self.task, "_remove_accidental_hits", False)
+            options["candidate_ids"] = self._outside_ids(index) if by_id else None
         return self.task(self._as_asked(queries, candidates), candidates, **options)
 
     def _sampled_loss(

@@ -10,7 +10,6 @@ from tfrecall.layers.crosses import Crosses
 from tfrecall.layers.encoders.attention import AttentionBlock
 from tfrecall.layers.encoders.causal import CausalEncoder
 from tfrecall.layers.features import FeatureLayer
-from tfrecall.layers.pooling import MaskedMeanPooling
 from tfrecall.layers.randomness import Dropout
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
@@ -20,7 +19,6 @@ from tfrecall.models.two_tower import TwoTower
 _COMPUTING = (
     FeatureLayer,
     keras.layers.Embedding,
-    MaskedMeanPooling,
     CausalEncoder,
     AttentionBlock,
     keras.layers.GRU,

@@ -97,8 +97,14 @@ class AttentionEncoder(CausalEncoder):
             raise ConfigError(f"{message} Received: {int(tf.reduce_max(events))} events.") from error
 
 
+@keras.utils.register_keras_serializable(package="tfrecall")
 class AttentionBlock(keras.layers.Layer):
     """Attention and a feed-forward layer, each with a layer norm before and a residual around.
+
+    Args:
+        spec: the specification of the encoder, or its plain form: heads, expansion, activation, dropout,
+            ages.
+        max_length: number of ages that have a weight of their own.
 
     Call arguments:
         queries: float `[rows, m, dim]`, the states that are changed.
@@ -109,15 +115,21 @@ class AttentionBlock(keras.layers.Layer):
 
     Returns:
         Float `[rows, m, dim]`.
+
+    Raises:
+        ConfigError: if `dim` is not divisible by the heads.
     """
 
-    def __init__(self, spec: encoders.Attention, max_length: int, **kwargs: Any) -> None:
+    def __init__(
+        self, spec: encoders.Attention | dict[str, Any], max_length: int, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.spec = spec
+        given: Any = encoders.encoder_from_dict(spec) if isinstance(spec, dict) else spec
+        self.spec = given
         self.max_length = max_length
         options = {"dtype": self.dtype_policy}
         self._norms = [keras.layers.LayerNormalization(epsilon=_EPSILON, **options) for _ in range(2)]
-        self._dropouts = [Dropout(spec.dropout, **options) for _ in range(2)]
+        self._dropouts = [Dropout(given.dropout, **options) for _ in range(2)]
 
     def build(self, input_shape: Any) -> None:
         dim = input_shape[-1]
@@ -158,6 +170,13 @@ class AttentionBlock(keras.layers.Layer):
         queries = queries + dropout(attended, training=training)
         inner = self._outer(self._inner(inner_norm(queries)))
         return queries + inner_dropout(inner, training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "spec": encoders.encoder_to_dict(self.spec),
+            "max_length": self.max_length,
+        }
 
     def _attend(self, query: tf.Tensor, key_value: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         key, value = tf.split(key_value, 2, axis=-1)

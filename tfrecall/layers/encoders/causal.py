@@ -31,8 +31,7 @@ class CausalEncoder(keras.layers.Layer):
         Float tensor `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Raises:
-        ConfigError: if a history cannot be so short.
-        ValueError: if no mask reaches the layer.
+        ConfigError: if a history cannot be so short, or no mask reaches the layer.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class CausalEncoder(keras.layers.Layer):
         last_only: bool = False,
     ) -> tf.Tensor:
         if mask is None:
-            raise ValueError(
+            raise ConfigError(
                 f"`{type(self).__name__}` needs a mask to tell events from padding. Pass `mask=`. "
                 f"Received: vectors.shape={vectors.shape}, mask=None."
             )
