@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 from tests.tiny_histories import LENGTH, newest
 from tfrecall.cli import app
+from tfrecall.core.manifests import manifest_checksum
 from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.index.repeats import Repeats
 from tfrecall.release import explanation as left_out
 from tfrecall.release import load
 from tfrecall.release.histories import PastItems
-from tfrecall.release.manifest import own_checksum
 
 KNOWN, TARGET = "u1", "i6"
 GIVEN = {"device": "web", "history": ["i2", "i7", "i11"], "liked": ["i7", "i3"]}
@@ -166,7 +166,7 @@ def repeating(request, tmp_path_factory):
     root = shutil.copytree(request.getfixturevalue(request.param), told)
     manifest = json.loads((root / "manifest.json").read_text("utf-8"))
     manifest["repeats"] = Repeats(recency=0.7, decay=0.01, bias=3.0, blend=0.4, length=4).to_dict()
-    manifest["sha256"] = own_checksum(manifest)
+    manifest["sha256"] = manifest_checksum(manifest)
     (root / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     return load(root)
 
@@ -314,3 +314,19 @@ def test_recommend_says_why(history_root, history_release):
     assert "because of" in shown
     assert "need not add up" in shown
     assert "nothing by itself" in shown
+
+
+def test_rounding_is_no_contribution():
+    """Two vectors that differ in the last digit of float32: the difference says nothing of the feature."""
+    # The score is 3 x 1 + 4 x 1 = 7. Without "a" the query is (3 + 2e-7, 4): 2e-7 above, a third of what
+    # float32 can tell at 7; without "b" it is (2, 4): the score is 6, so "b" contributes 1.
+    queries = np.array([[3.0, 4.0], [0.0, 0.0], [3.0 + 2e-7, 4.0], [2.0, 4.0]])
+    variants = left_out.LeftOut({}, [left_out.NO_ROWS] * 4, np.empty(0, np.int64), {"a": "x", "b": "y"})
+    (told,) = left_out.explained(
+        "u1", np.array(["i1"], object), np.array([0]), variants, queries, np.ones((1, 2)), None
+    )
+    assert [(reason.feature, reason.contribution) for reason in told.reasons] == [
+        ("b", 1.0),
+        ("a", 0.0),
+    ]
+    assert (told.score, told.base) == (7.0, 0.0)
