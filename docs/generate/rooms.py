@@ -178,7 +178,9 @@ def _arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 def _box(room: str, x: float, y: float) -> str:
     colour = ANSWERING if room in answering() else SHARED if room in ("core", "errors") else BUILDING
-    lines = wrap(purpose(room), 27, max_lines=3, placeholder=" …")
+    # The first sentence, without the marks of code.
+    sentence = purpose(room).split(". ")[0].rstrip(".").replace("`", "")
+    lines = wrap(sentence, 27, max_lines=3, placeholder=" …")
     words = "".join(
         f'<text x="{x + 12:g}" y="{y + 38 + 14 * i:g}" font-size="11" fill="{QUIET}">{escape(line)}</text>'
         for i, line in enumerate(lines)

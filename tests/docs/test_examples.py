@@ -25,10 +25,13 @@ query = [{ type = "categorical", column = "user_id" }]
 candidate = [{ type = "categorical", column = "item_id" }]
 """
 WITH_PYTHON = [page for page in pages() if blocks(page, "python")]
-# An export takes its time: SavedModels are written, opened and compared.
+# Exports write, open and compare SavedModels; a pipeline trains two models.
+TAKES_TIME = ("tr.export(", "tr.Pipeline(")
 RUNS = [
     pytest.param(
-        page, id=name(page), marks=[pytest.mark.slow] * ("tr.export(" in page.read_text("utf-8"))
+        page,
+        id=name(page),
+        marks=[pytest.mark.slow] * any(call in page.read_text("utf-8") for call in TAKES_TIME),
     )
     for page in WITH_PYTHON
 ]
