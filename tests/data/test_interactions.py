@@ -160,6 +160,20 @@ def test_the_largest_exact_floats_are_ids(largest, dtype):
     assert data.log["item_id"].to_list() == [str(largest), "5", "6"]
 
 
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32])
+def test_whole_floats_with_gaps_are_whole_numbers_again(dtype):
+    zips = pl.Series("zip", [10001.0, None], dtype=dtype)
+    users = pl.DataFrame({"user_id": ["u1", "u2"]}).with_columns(zips)
+    assert Interactions.from_frame(frame(), users=users).users["zip"].to_list() == [10001, None]
+    assert Interactions.from_frame(frame(), users=users).users.schema["zip"] == pl.Int64
+
+
+@pytest.mark.parametrize("values", [[0.5, None], [2.0**53, None], [1.0, 2.0], [None, None]])
+def test_other_floats_stay_floats(values):
+    users = pl.DataFrame({"user_id": ["u1", "u2"], "score": pl.Series(values, dtype=pl.Float64)})
+    assert Interactions.from_frame(frame(), users=users).users.schema["score"] == pl.Float64
+
+
 def test_ids_that_end_in_nul_are_refused_and_others_may_hold_it():
     with pytest.raises(DataError, match=r"NUL character .* the first is row 2: 'b\\x00'"):
         Interactions.from_frame(frame(item_id=["a", "b\0", "c"]))

@@ -1,12 +1,14 @@
 """Checks of columns and tables, each a `DataError` with row, value and remedy."""
 
+from typing import Any
+
 import polars as pl
 
 from tfrecall.data.frames import first_true, spot
 from tfrecall.errors import DataError
 
 # Floats tell whole numbers apart only below these: 2^53 + 1 as a Float64 is 2^53.
-EXACT_BELOW = {pl.Float64: 2**53, pl.Float32: 2**24}
+EXACT_BELOW: dict[Any, int] = {pl.Float64: 2**53, pl.Float32: 2**24}
 
 
 def as_ids(column: pl.Series, what: str) -> pl.Series:
@@ -45,7 +47,7 @@ def as_ids(column: pl.Series, what: str) -> pl.Series:
 
 def _whole(column: pl.Series, what: str) -> pl.Series:
     """Whole floats as integers; NaN is null."""
-    limit = EXACT_BELOW[pl.Float32 if column.dtype == pl.Float32 else pl.Float64]
+    limit = EXACT_BELOW[column.dtype]
     column = column.fill_nan(None)
     broken = (column.floor() != column).fill_null(False)
     if broken.any():
@@ -106,12 +108,22 @@ def as_number(column: pl.Series, what: str, *, at_least: float | None = None) ->
 
 
 def plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """Casts categories to `String` and decimals to `Float64`."""
-    casts = {
+    """Casts categories to `String`, decimals to `Float64`, and whole floats with gaps back to `Int64`.
+
+    pandas makes floats of whole numbers as soon as one is missing. A number with gaps can only be a category,
+    whose value is then "10001" and not "10001.0".
+    """
+    casts: dict[str, Any] = {
         name: pl.String if dtype in (pl.Categorical, pl.Enum) else pl.Float64
         for name, dtype in frame.schema.items()
         if dtype in (pl.Categorical, pl.Enum, pl.Decimal)
     }
+    for column in frame.iter_columns():
+        if column.dtype in EXACT_BELOW and column.is_null().any():
+            values = column.drop_nulls()
+            exact = (values.abs() < EXACT_BELOW[column.dtype]) & (values.floor() == values)
+            if len(values) and exact.all():
+                casts[column.name] = pl.Int64
     return frame.cast(casts) if casts else frame  # type: ignore[arg-type]
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from tfrecall.release.histories import (
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
 _NO_ITEMS = np.empty(0, dtype=object)
+# Whole floats are exact below 2^53.
+EXACT_BELOW = 2.0**53
 
 
 class Asked(NamedTuple):
@@ -196,7 +199,7 @@ class People:
         Raises:
             MissingColumnError: if it lacks another column.
         """
-        queries = aligned(queries, self.contexts)
+        queries = aligned(self._whole(queries), self.contexts)
         absent = [name for name in self.histories if name not in queries.columns]
         forms = {column: form for column, form in self.forms.items() if column not in absent}
         features = raw_features(queries, forms)
@@ -255,10 +258,40 @@ class People:
             return values
         # Null stands for "not known" but among numbers.
         absent = self.defaults[column] if self.forms[column] == "number" else None
-        converted = _convert(column, [given[i].get(column, absent) for i in own], self.forms[column])
+        values_given = [given[i].get(column, absent) for i in own]
+        if self.forms[column] == "string" and any(isinstance(v, float) for v in values_given):
+            values_given = [self._digits(column, value) for value in values_given]
+        converted = _convert(column, values_given, self.forms[column])
         values, converted = same_width(values, converted)
         values[own] = converted
         return values
+
+    def _digits(self, column: str, value: Any) -> Any:
+        """A whole float as the integer that the log has: 10001.0 and 10001 are one category."""
+        is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
+        return int(value) if is_whole and column not in self._decimal else value
+
+    def _whole(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """A table of queries with whole floats as integers, in columns that are categories."""
+        columns = [
+            column.cast(pl.Int64)
+            for column in queries.iter_columns()
+            if column.dtype.is_float()
+            and self.forms.get(column.name) == "string"
+            and column.name not in self._decimal
+            and bool(((column.floor() == column) & (column.abs() < EXACT_BELOW)).all())
+        ]
+        return queries.with_columns(columns) if columns else queries
+
+    @cached_property
+    def _decimal(self) -> frozenset[str]:
+        """Categories that are written with a decimal point: releases before 0.5 have "10001.0"."""
+        texts = (column for column, form in self.forms.items() if form == "string")
+        return frozenset(
+            column
+            for column in texts
+            if column in self.features and any(v.endswith(".0") for v in self.features[column])
+        )
 
     def _history(self, name: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
         # What is known of the context belongs to the events that are known, not to those given.
