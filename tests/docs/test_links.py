@@ -2,14 +2,18 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from docs.generate import commands
-from tests.docs.markdown import DOORS, OTHERS, ROOT, anchors, blocks, links, name, pages
+from docs.generate import api, commands
+from tests.docs.markdown import DOORS, OTHERS, ROOT, anchors, blocks, links, name, pages, prose
 
 EVERY = [*pages(), *OTHERS]
+# Classes of Keras and of TensorFlow Recommenders.
+FOREIGN = {"Discretization", "Embedding", "Normalization", "StringLookup", "TextVectorization"}
+FOREIGN |= {"FactorizedTopK", "Retrieval"}
 # Places that runs and readers make, not the project.
 MADE = ("saved_models/", "/tmp/", "path/to/")
 
@@ -60,6 +64,29 @@ def test_make_targets_exist(page):
     for line in [*fenced, *inline]:
         named = re.findall(r"(?<!\S)([a-z-]+)(?!\S)", line)
         assert set(named) <= targets, f"make {line} in {name(page)}"
+
+
+@cache
+def defined() -> set[str]:
+    """Names of classes, functions and constants of the package."""
+    text = "\n".join(path.read_text("utf-8") for path in (ROOT / "tfrecall").rglob("*.py"))
+    return {
+        *re.findall(r"^\s*(?:class|def) (\w+)", text, re.MULTILINE),
+        *re.findall(r"^(\w+)\b.* = ", text, re.MULTILINE),
+    }
+
+
+@pytest.mark.parametrize("page", EVERY, ids=name)
+def test_classes_in_code_exist(page):
+    named = re.findall(r"`(?:\w+\.)*([A-Z][a-z]+\w*)(?:\([^`]*)?`", prose(page))
+    assert set(named) <= defined() | FOREIGN, name(page)
+
+
+@pytest.mark.parametrize("page", EVERY, ids=name)
+def test_public_names_in_code_exist(page):
+    public = api.public_names()
+    for path in re.findall(r"`tr\.([\w.]+)", prose(page)):
+        assert path in public or path.rpartition(".")[0] in public, f"tr.{path} in {name(page)}"
 
 
 def test_every_page_is_in_the_navigation():
