@@ -1,6 +1,7 @@
 # make demo   environment, install, the main job on MovieLens-100K, recommendations
-# make test   environment, install, all tests; PYTEST='-m "not slow"' for the fast ones
-# make check  what CI runs: format, lint, types, import direction, docs, tests
+# make fast   environment, install, the fast tests: what `pytest` runs when it is told nothing
+# make test   environment, install, all tests; PYTEST='-k name' for some
+# make check  what CI runs: format, lint, types, import direction, docs, notebooks, all tests
 # make docs   the pages of docs/, built into build/site
 # make bench  the benchmarks, one JSON line each; bench-check compares them with benchmarks/ratios.json
 PYTHON ?= python3
@@ -11,15 +12,18 @@ STAMP := $(VENV)/.installed
 export TF_USE_LEGACY_KERAS = 1
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: demo test check format lint types imports docs notebooks bench bench-check clean
+.PHONY: demo fast test check format lint types imports docs notebooks bench bench-check clean
 
 demo: $(STAMP)
 	$(BIN)/tfrecall run $(if $(DATA),--data $(DATA))
 
-test: $(STAMP)
+fast: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
-check: $(STAMP) format lint types imports docs test notebooks
+test: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadfile -m "" $(PYTEST)
+
+check: $(STAMP) format lint types imports docs notebooks test
 
 format: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -53,7 +57,7 @@ clean:
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Annoy compiles from source; a wheel of it in the cache spares that the next time.
-$(STAMP): setup.cfg setup.py
+$(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
 	  "tfrecall needs Python 3.10 to 3.13, and this is " + sys.version.split()[0] + \
 	  ". Name another: make PYTHON=python3.12 ...")'

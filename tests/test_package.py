@@ -1,6 +1,9 @@
 """The package as a whole: its public names, its version."""
 
+import pkgutil
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -69,6 +72,42 @@ PUBLIC = {
     "validation_examples",
     "warm_start",
 }
+
+
+# Rooms that answer, evaluate and configure, which start without TensorFlow; of `data` all but what makes
+# `tf.data` datasets.
+LIGHT = (
+    "baselines",
+    "batch",
+    "config",
+    "core",
+    "data",
+    "evaluation",
+    "index",
+    "release",
+    "report",
+    "schema",
+)
+HEAVY_MODULES = {"tfrecall.data.batches"}
+
+
+def test_light_rooms_start_without_tensorflow():
+    root = Path(tfrecall.__file__).parent
+    names = [
+        module.name
+        for room in LIGHT
+        for module in pkgutil.walk_packages([str(root / room)], f"tfrecall.{room}.")
+        if module.name not in HEAVY_MODULES
+    ]
+    assert len(names) > 80
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'tensorflow' in sys.modules: sys.exit(name + ' imports TensorFlow')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_public_names_are_pinned():

@@ -8,7 +8,7 @@ TFRS 0.7.7 works with Keras 2 only, which lives on as `tf-keras`; TensorFlow pic
 import inspect
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tfrecall.errors import KerasVersionError
 
@@ -28,7 +28,7 @@ if not keras.layers.Layer.__module__.startswith("tf_keras"):
 
 import tensorflow_recommenders as tfrs  # noqa: E402
 
-_Method = TypeVar("_Method", bound=Callable)
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def without_autograph(method: _Method) -> _Method:

@@ -1,8 +1,5 @@
 """What every model that answers from a history has in common: lists, reasons, releases, refusals."""
 
-import subprocess
-import sys
-
 import numpy as np
 import polars as pl
 import pytest
@@ -195,8 +192,3 @@ def test_impossible_questions_are_refused():
         model.recommend("u")
     with pytest.raises(DataError, match="`exclude` takes a list of ids"):
         model.recommend(["u"], 1, exclude=[7])
-
-
-def test_no_model_needs_tensorflow():
-    code = "import sys, tfrecall; tfrecall.ItemCF, tfrecall.EASE; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

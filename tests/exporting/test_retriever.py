@@ -17,7 +17,8 @@ from tfrecall._keras import tf
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, ExportError
 from tfrecall.exporting import retriever as exporting
-from tfrecall.exporting.export import export, sample_queries, stage_retriever
+from tfrecall.exporting.export import export
+from tfrecall.exporting.retriever import sample_queries, stage_retriever
 from tfrecall.exporting.signatures import FILE
 from tfrecall.release import load
 from tfrecall.release.layout import stage
@@ -280,11 +281,12 @@ FULL = """
     from tests.exporting.test_retriever import small_model
     from tfrecall.errors import ExportError
     from tfrecall.exporting import retriever as exporting
+    from tfrecall.exporting.export import export
     exporting.check_round_trip = lambda *args: 0.0
     model = small_model()
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
     try:
-        exporting.export(model, sys.argv[1], k=2)
+        export(model, sys.argv[1], k=2)
     except ExportError as error:
         print(error)
         sys.exit(1)
@@ -311,10 +313,11 @@ KILLED = """
     sys.path.insert(0, sys.argv[3])
     from tests.exporting.test_retriever import small_model
     from tfrecall.exporting import retriever as exporting
+    from tfrecall.exporting.export import export
     exporting.check_round_trip = lambda *args: 0.0
     step = sys.argv[2]
     setattr(exporting, step, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
-    exporting.export(small_model(), sys.argv[1], k=2)
+    export(small_model(), sys.argv[1], k=2)
 """
 
 

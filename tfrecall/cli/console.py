@@ -52,7 +52,7 @@ def one_line(value: object) -> str:
 class _VisibleConsole(Console):
     """A console that escapes every text, cells and titles of tables included."""
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible(text), **options)
 
     def on_broken_pipe(self) -> None:

@@ -141,7 +141,7 @@ def _unit(values: pl.Series, what: str) -> str:
     sizes = magnitude.filter(magnitude > 0)
     if not len(sizes):
         return "s"
-    units = [_unit_of(float(sizes.min())), _unit_of(float(sizes.max()))]  # type: ignore[arg-type]
+    units = [_unit_of(float(sizes.min())), _unit_of(float(sizes.max()))]
     if units[0] == units[1]:
         return units[0]
     raise DataError(

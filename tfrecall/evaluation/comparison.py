@@ -32,6 +32,9 @@ from tfrecall.release.retriever import Release
 SHOWN_ITEMS = 10
 EXAMPLES = (0.1, 0.5, 0.9)
 
+# Items or users of which two releases show different lists, as plain values.
+Rows = list[dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -211,7 +214,7 @@ class _Viewer:
         rows = self._places.rows(seen.log["item_id"])
         self._train_rows = np.bincount(rows[rows >= 0], minlength=len(first.item_ids))
 
-    def differences(self, second: UserLists) -> tuple[float, list[dict], list[dict], list[dict]]:
+    def differences(self, second: UserLists) -> tuple[float, Rows, Rows, Rows]:
         """Share in common, items gained, items lost, examples."""
         ours, theirs = self.first.rows, self._as_first(second)
         alike = (ours[:, :, None] == theirs[:, None, :]) & (ours[:, :, None] >= 0)

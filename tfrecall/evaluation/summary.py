@@ -1,6 +1,7 @@
 """From ranks to named figures."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -43,7 +44,7 @@ def summarize(
 
 def summarize_slices(
     ranking: Ranking, masks: dict[str, np.ndarray], ks: Sequence[int]
-) -> dict[str, dict]:
+) -> dict[str, dict[str, Any]]:
     """Rows, hit_rate@k and ndcg@10 of each slice under both rules.
 
     A slice without rows has no means: its figures are empty.

@@ -51,7 +51,7 @@ class LiveRetrieval(Release):
         return _people(self.model, (REPEATED,) if self.model.repeats else ())
 
     @cached_property
-    def items(self) -> pl.DataFrame:  # type: ignore[override]
+    def items(self) -> pl.DataFrame:
         return item_table(self.model.catalogue, self.model.schema.candidate_id)
 
     @property

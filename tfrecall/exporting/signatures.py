@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfrecall._keras import keras, tf
 from tfrecall.core.vocabulary import FIRST
@@ -315,10 +314,28 @@ def write_warmup(saved_model: Path, name: str, requests: list[tuple[str, dict[st
     file.parent.mkdir()
     with tf.io.TFRecordWriter(str(file)) as writer:
         for signature, inputs in requests:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = name
-            request.model_spec.signature_name = signature
-            for key, value in inputs.items():
-                request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-            log = prediction_log_pb2.PredictLog(request=request)
-            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+            writer.write(_prediction_log(name, signature, inputs))
+
+
+def _prediction_log(name: str, signature: str, inputs: dict[str, Any]) -> bytes:
+    """A `PredictionLog` of TF Serving with one request, as a serialized protocol buffer.
+
+    Written by hand, because `tensorflow-serving-api` weighs gRPC for these four messages. Numbers are
+    those of their fields in `apis/{prediction_log,predict,model}.proto`.
+    """
+    model_spec = _field(1, name.encode()) + _field(3, signature.encode())
+    request = _field(1, model_spec)
+    for key, value in inputs.items():
+        tensor = tf.make_tensor_proto(value).SerializeToString()
+        request += _field(2, _field(1, key.encode()) + _field(2, tensor))
+    predict_log = _field(1, request)
+    return _field(6, predict_log)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer that holds text, bytes or a message: tag, length, content."""
+    length, size = len(content), b""
+    while length >= 128:  # a varint: seven bits a byte, the lowest first
+        size += bytes([length % 128 + 128])
+        length //= 128
+    return bytes([number * 8 + 2]) + size + bytes([length]) + content

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrecall._keras import keras
-from tfrecall.models.towers import Activation
+from tfrecall.layers.dense import Activation
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema.features import Schema
 from tfrecall.tasks.pairwise import DSSMSoftmax

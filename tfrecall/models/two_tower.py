@@ -13,10 +13,11 @@ from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
+from tfrecall.layers.dense import Activation
 from tfrecall.layers.encoders.interests import best_scores
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import TaskLossModel
-from tfrecall.models.towers import Activation, CandidateTower, QueryTower, share_tables
+from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.schema.features import Schema, schema_to_dict
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import ExactTopK, PairAUC

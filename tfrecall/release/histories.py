@@ -44,7 +44,7 @@ class PastItems:
         """The list that `save` wrote; where it wrote none, what users have `seen` is the list."""
         files = [_file(directory, name, part) for part in ("offsets", "items")]
         if files[0].exists():
-            seen = tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in files)  # type: ignore[assignment]
+            seen = tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
         return cls(*seen, length, item_ids)
 
     def save(self, directory: Path, name: str) -> None:

@@ -124,7 +124,7 @@ class TwoStages(Release):
         return self.retrieval.item_ids
 
     @cached_property
-    def items(self) -> pl.DataFrame:  # type: ignore[override]
+    def items(self) -> pl.DataFrame:
         """The retriever's item table, and the columns that only the ranker's has."""
         first, second = self.retrieval.items, self.ranker.items
         more = [column for column in second.columns if column not in first.columns]

@@ -32,7 +32,7 @@ class RankerRelease(Release):
         self.people = self._people()
 
     @cached_property
-    def item_ids(self) -> np.ndarray:  # type: ignore[override]
+    def item_ids(self) -> np.ndarray:
         """Object array of `str` `[n]`: the catalogue, in the order of the item table."""
         return np.array(self.items["item_id"].to_list(), dtype=object)
 

@@ -175,7 +175,7 @@ def _separator(stats: Profile, column: pl.Series) -> str | None:
             continue
         values = parts.explode().str.strip_chars()
         values = values.filter(values != "")
-        words = float(values.str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
+        words = float(values.str.count_matches(r"\S+").mean() or 0)
         distinct = values.n_unique()
         often = distinct * ROWS_PER_PHRASE <= stats.rows
         elsewhere = mark == "|" or distinct * 1.5 <= len(values)

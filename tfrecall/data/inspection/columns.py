@@ -1,7 +1,7 @@
 """Roles of a log's columns (user, item, time, rating, weight), given or guessed."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -156,7 +156,7 @@ class _Search:
     def _narrowed(self, named: list[str], key: str) -> list[str]:
         """Narrows several candidates by content, by the table that shares them, then by name."""
         table = self.tables.get(key)
-        tests = [lambda name: self._fits(name, key)]
+        tests: list[Callable[[str], bool]] = [lambda name: self._fits(name, key)]
         if table is not None:
             tests.append(lambda name: name in table.columns)
         # customer_id rather than customer, which may be a name; timestamp rather than date.
