@@ -1,4 +1,4 @@
-"""Search over candidate vectors: exact, approximate, tuned, and kept on disk."""
+"""Search of a catalogue for the best items: by vectors, exact or with Annoy, and by the history of a user."""
 
 from tfrecall.index.annoy import Annoy, AnnoyIndex
 from tfrecall.index.bundle import Bundle, load_bundle, write_bundle

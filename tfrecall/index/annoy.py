@@ -40,7 +40,7 @@ CHECKED = 100
 
 @dataclass(frozen=True)
 class Annoy:
-    """The configuration of an Annoy index.
+    """Configuration of an Annoy index.
 
     Args:
         n_trees: more trees find more with the same effort, and take more disk and memory.
@@ -100,7 +100,7 @@ class Annoy:
         return self.build_over(Exact().build(vectors, ids), tuning_queries)
 
     def build_over(self, exact: ExactIndex, tuning_queries: np.ndarray | None = None) -> "AnnoyIndex":
-        """Does the same beside an exact index that is already there, sharing its vectors."""
+        """Builds the index beside an exact one, sharing its vectors; arguments and errors of `build`."""
         norms = np.linalg.norm(exact.vectors, axis=1)
         augmented = bool(norms.min() < exact.max_norm * (1 - EQUAL_LENGTHS))
         forest = _plant(exact, augmented, self.n_trees, self.seed)
@@ -119,11 +119,11 @@ class Annoy:
 class AnnoyIndex:
     """Finds most of the candidates with the largest inner product.
 
-    Scores are those of `ExactIndex`, and so is the order of what was found. What may not be
-    returned is left out as there: the search is widened until `k` are left or everything was seen.
-    Each vector of a query with several is searched for with the whole effort, and what they find is
-    scored by the best of them: the best `k` of the query are all among the best `k` of one of them.
-    When `search_k` reaches `exhaustive`, the answers are those of `ExactIndex`.
+    Trees propose candidates; scores and order are those of `ExactIndex`. Excluded rows are left out as
+    there: the search is widened until `k` are left or everything was seen. A query with several vectors
+    searches for each with the whole effort, and scores the candidates of all by the best vector: the best
+    `k` of the query are all among the best `k` of one of them. When `search_k` reaches `exhaustive`, the
+    hits are those of `ExactIndex`.
 
     Made by `Annoy.build` or `load_bundle`.
 
@@ -179,14 +179,18 @@ class AnnoyIndex:
         *,
         search_k: int | None = None,
     ) -> Hits:
-        """Finds the `k` best candidates of each query; see `Index.search`.
+        """Finds most of the `k` best candidates of each query, equal ones in catalogue order.
 
         Args:
             queries: number `[n_queries, dimension]` or `[n_queries, interests, dimension]`.
             k: from 1 to the size of the catalogue.
-            exclude: for each query the rows that it must not get.
-            allow: the only rows that any query may get.
-            search_k: an effort for this search alone.
+            exclude: for each query the rows to leave out; -1 is ignored.
+            allow: the only rows that any query may get; None for all.
+            search_k: effort of this search alone; None for the tuned one.
+
+        Raises:
+            ConfigError: if `k`, a row or the shape of the queries is impossible.
+            DataError: if a query is not finite.
         """
         request = Request.check(queries, k, exclude, allow, dimension=self.dimension, count=len(self))
         effort = min(search_k or self.search_k, self.exhaustive)
@@ -202,6 +206,8 @@ class AnnoyIndex:
         if not np.all(request.norms[0]):  # without a direction there is no way through the trees
             return self.exact.answer(request)
         count = len(self)
+        # The best k of the allowed items lie among the best k / share of all; the effort was tuned for
+        # `tune_k` of all, and grows with how many more have to be looked through.
         kept = 1.0 if request.allowed is None else len(request.allowed) / count
         needed = (request.k + len(request.rows)) / kept
         least = stretch = max(1.0, needed / self.settings.tune_k)
@@ -216,7 +222,7 @@ class AnnoyIndex:
         return self.exact.answer(request)
 
     def _candidates(self, request: Request, n: int, effort: int) -> np.ndarray:
-        """What the trees propose for one query, without what may not be returned."""
+        """Candidates that the trees propose for one query, without excluded and disallowed rows."""
         n = len(self) if effort == self.exhaustive else min(n, len(self))
         vectors = request.queries[0].reshape(-1, self.dimension)
         norms = np.atleast_1d(request.norms[0])
@@ -237,7 +243,7 @@ class AnnoyIndex:
 
 
 def _plant(exact: ExactIndex, augmented: bool, n_trees: int, seed: int) -> Forest:
-    """Builds the trees; on one thread, because more would not give the same trees twice."""
+    """Builds the trees, on one thread: more would not give the same trees twice."""
     forest = Forest(exact.dimension + augmented, "angular")
     forest.set_seed(seed)
     scale = exact.max_norm or 1.0

@@ -1,4 +1,4 @@
-"""Exact search: one matrix product, and the oracle that approximate indexes are held against."""
+"""Exact search: one matrix product, and the oracle for approximate indexes."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -24,7 +24,7 @@ UNIT_TOLERANCE = 1e-5
 
 
 class Exact:
-    """The configuration of an exact index. There is nothing to set.
+    """Configuration of an exact index, which has no settings.
 
     >>> index = Exact().build(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]), ["a", "b", "c"])
     >>> hits = index.search(np.array([[1.0, 0.5]]), k=2)
@@ -38,7 +38,7 @@ class Exact:
         ids: Sequence[str] | np.ndarray | pl.Series,
         normalized: bool | None = None,
     ) -> "ExactIndex":
-        """Checks a catalogue and makes it searchable.
+        """Checks a catalogue and returns its index.
 
         Args:
             vectors: number `[n, d]`, computed with as float32. A zero vector is a candidate like
@@ -70,13 +70,15 @@ class Exact:
 class ExactIndex:
     """Finds the candidates with the largest inner product, without error.
 
-    Of a query with several vectors the largest of their products counts.
+    A query with several vectors scores a candidate by the largest of their products.
 
     A matrix product in float32 picks the candidates that rounding leaves in doubt; these are scored
     once more in float64 and rounded once. So the score of a query and a candidate is the same
     number in every batch, at every row and in every index, and equal vectors tie.
 
-    Made by `Exact.build`. Nothing here looks at the whole catalogue before a search.
+    Made by `Exact.build`. A search of one query reads all vectors once, so it takes as long as memory needs:
+    51 MB (200,000 x 64) in 3 to 4 ms on one core. Threads of BLAS help where cores are idle, and wait for
+    each other where they are not: set OPENBLAS_NUM_THREADS=1 in a process that serves beside others.
 
     Args:
         vectors: float32 `[n, d]`, checked; may be memory-mapped.
@@ -116,7 +118,18 @@ class ExactIndex:
         exclude: Exclusions | None = None,
         allow: np.ndarray | None = None,
     ) -> Hits:
-        """Finds the `k` best candidates of each query; see `Index.search`."""
+        """Finds the `k` best candidates of each query, equal ones in catalogue order.
+
+        Args:
+            queries: number `[n, d]` or `[n, interests, d]`.
+            k: from 1 to the size of the catalogue.
+            exclude: for each query the rows to leave out; -1 is ignored.
+            allow: the only rows that any query may get; None for all.
+
+        Raises:
+            ConfigError: if `k`, a row or the shape of the queries is impossible.
+            DataError: if a query is not finite.
+        """
         return self.answer(
             Request.check(queries, k, exclude, allow, dimension=self.dimension, count=len(self.vectors))
         )
@@ -160,11 +173,11 @@ class ExactIndex:
         return Hits(*(np.concatenate(arrays) for arrays in zip(*hits, strict=True)))
 
     def _doubt(self, norms: np.ndarray) -> np.ndarray:
-        """How far two float32 inner products can be apart that are equal without rounding.
+        """Largest difference that rounding makes between two equal inner products in float32.
 
         Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1: one of them errs by
-        at most d * eps * |q| * |x|. `tiny` stands for what is lost by underflow. The largest of
-        several products errs by no more than the longest vector allows.
+        at most d * eps * |q| * |x|. `tiny` stands for underflow. The largest of several products
+        errs by no more than the longest vector allows.
         """
         norms = norms if norms.ndim == 1 else norms.max(axis=1)
         limits = np.finfo(np.float32)
@@ -211,7 +224,7 @@ def _products(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 def _in_blocks(answer: Callable[[Request], Hits], request: Request, step: int) -> Hits:
-    """Answers `step` queries at a time, or one."""
+    """Answers `step` queries at a time, at least one, and concatenates the hits."""
     step = max(1, step)
     parts = [answer(request.part(start, start + step)) for start in range(0, len(request), step)]
     if len(parts) == 1:
@@ -222,7 +235,7 @@ def _in_blocks(answer: Callable[[Request], Hits], request: Request, step: int) -
 
 
 def checked_ids(ids: Sequence[str] | np.ndarray | pl.Series, count: int) -> np.ndarray:
-    """Object array of `str`, or a refusal of anything but `count` distinct, filled strings."""
+    """Checks that ids are `count` distinct, filled strings, and returns an object array."""
     values = ids.to_list() if isinstance(ids, pl.Series) else list(ids)
     if len(values) != count:
         raise DataError(

@@ -1,4 +1,4 @@
-"""One way to score, to rank and to explain, for everything that answers from what users had."""
+"""Scores, lists and explanations from the histories of queries: weights of events, times a scorer."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,13 +18,21 @@ SECONDS_A_DAY = 86_400.0
 
 @dataclass(frozen=True, eq=False)
 class QueryHistories:
-    """What each of some queries is answered from: slices of flat arrays, oldest events first.
+    """Histories of a batch of queries, as slices of flat arrays, oldest events first.
+
+    Slices may overlap: queries of one user at different times share one history. That is why this is no
+    `Ragged`, whose lists lie one after the other.
 
     Attributes:
-        users: int `[n]`, the row of each query's user in the training data, -1 for somebody unknown.
+        users: int `[n]`, row of each query's user in the training data, -1 for an unknown user.
         starts, ends: int64 `[n]`, the events of query `q` are `items[starts[q]:ends[q]]`.
         items: int, rows of the catalogue; -1 is an unknown item, which counts for nothing.
-        times: number, seconds, of each entry of `items`; alike where they are not known.
+        times: number, seconds, of each entry of `items`; all equal where times are not known.
+
+    >>> none = np.zeros(0)
+    >>> histories = QueryHistories.of_lists(np.array([0, -1]), [np.array([2, 0]), none], [np.zeros(2), none])
+    >>> len(histories), histories.list(0).tolist(), histories.list(1).tolist()
+    (2, [2, 0], [])
     """
 
     users: np.ndarray
@@ -37,7 +45,7 @@ class QueryHistories:
     def of_lists(
         cls, users: np.ndarray, lists: Sequence[np.ndarray], times: Sequence[np.ndarray]
     ) -> "QueryHistories":
-        """From one list of item rows a query, and the times of each."""
+        """Concatenates one list of item rows a query, and the times of each."""
         items = Ragged.of_lists(lists)
         seconds = Ragged.of_lists(times, np.float64).values
         return cls(np.asarray(users), items.offsets[:-1], items.offsets[1:], items.values, seconds)
@@ -46,7 +54,7 @@ class QueryHistories:
         return len(self.starts)
 
     def rows(self, at: Any) -> "QueryHistories":
-        """Some of the queries, by number or slice."""
+        """Selects some of the queries, by number or slice; histories are shared, not copied."""
         return replace(self, users=self.users[at], starts=self.starts[at], ends=self.ends[at])
 
     def list(self, query: int) -> np.ndarray:
@@ -54,7 +62,8 @@ class QueryHistories:
         return self.items[self.starts[query] : self.ends[query]]
 
     def distinct(self) -> tuple["QueryHistories", np.ndarray]:
-        """Each different query once, and for every query which of them it is."""
+        """Drops duplicate queries, and returns for every query its row among those left."""
+        # The same user with the same slice has the same history: evaluation asks once per test row.
         keys = np.stack([self.users, self.starts, self.ends], axis=1)
         _, first, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         return self.rows(first), back.reshape(-1)
@@ -62,20 +71,24 @@ class QueryHistories:
 
 @dataclass(frozen=True)
 class HistoryWeights:
-    """How much each event counts of what a user had.
+    """Weights of the events of a history.
 
     An event `d` events back (1 is the latest) and `age` days older than the user's latest one weighs
 
         d ** -decay * 0.5 ** (age / half_life_days)
 
-    The age counts from the user's own latest event, not from a moment of asking: that would multiply all
-    weights of a user by one number, which changes no order and no share.
+    The age counts from the user's own latest event, not from the time of the query: that would multiply all
+    weights of a user by one number, which changes neither their order nor their shares.
 
     Attributes:
-        window: the latest events that count; None for all.
-        decay: how fast weight fades with the place of an event.
-        half_life_days: how fast it fades with time; None for not at all.
+        window: number of latest events that count; None for all.
+        decay: power by which the weight fades with the place of an event; 0 for not at all.
+        half_life_days: days in which the weight halves; None for no fading with time.
         repeated: whether an item counts for each of its events; otherwise for the latest one.
+
+    >>> histories = QueryHistories.of_lists(np.array([0]), [np.array([2, 0, 2])], [np.zeros(3)])
+    >>> HistoryWeights(decay=1.0).matrix(histories, n_items=3).toarray().tolist()
+    [[0.5, 0.0, 1.0]]
     """
 
     window: int | None = None
@@ -86,28 +99,37 @@ class HistoryWeights:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def matrix(self, had: QueryHistories, n_items: int) -> sp.csr_array:
-        """The weights of items for queries: float32 `[n, n_items]`, columns ascending in a row."""
-        starts = had.starts if self.window is None else np.maximum(had.starts, had.ends - self.window)
-        lengths = had.ends - starts
-        queries = np.repeat(np.arange(len(had)), lengths)
+    def matrix(self, histories: QueryHistories, n_items: int) -> sp.csr_array:
+        """Weights of items for queries: float32 `[n, n_items]`, columns ascending in a row."""
+        starts, ends = histories.starts, histories.ends
+        if self.window is not None:
+            starts = np.maximum(starts, ends - self.window)
+        lengths = ends - starts
+        # All events of all queries side by side: the query of each, its place in `items`, and how many
+        # events back it is, 1 for the latest.
+        queries = np.repeat(np.arange(len(histories)), lengths)
         places = ranges(starts, lengths)
-        back = np.repeat(had.ends, lengths) - places
-        items = np.asarray(had.items[places], dtype=np.int64)
+        back = np.repeat(ends, lengths) - places
+        items = np.asarray(histories.items[places], dtype=np.int64)
         weights = back ** -float(self.decay)
         if self.half_life_days is not None and len(places):
-            latest = np.repeat(had.times[np.maximum(had.ends - 1, 0)], lengths)
-            weights *= np.exp2((had.times[places] - latest) / (self.half_life_days * SECONDS_A_DAY))
+            # An empty history may end at place 0, whose event before is another's; it is repeated 0 times.
+            latest = np.repeat(histories.times[np.maximum(ends - 1, 0)], lengths)
+            weights *= np.exp2(
+                (histories.times[places] - latest) / (self.half_life_days * SECONDS_A_DAY)
+            )
         counts = items >= 0
         if not self.repeated:
             counts &= _is_last(queries, items, n_items)
         cells = queries[counts], items[counts]
-        shape = (len(had), n_items)
+        shape = (len(histories), n_items)
+        # The constructor adds up the events of one cell, which is what `repeated` asks for.
         return sp.csr_array((weights[counts].astype(np.float32), cells), shape=shape)
 
 
 def _is_last(queries: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray:
-    """Whether no later event of the query has the same item."""
+    """Marks events whose query has no later event with the same item: bool `[n_events]`."""
+    # `np.unique` gives the first of equal keys, so events are read from the end.
     keys = queries * (n_items + 1) + items + 1  # -1 must not meet an item of the query before
     _, places = np.unique(keys[::-1], return_index=True)
     last = np.zeros(len(keys), dtype=bool)
@@ -115,46 +137,53 @@ def _is_last(queries: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray
     return last
 
 
-# Scores held at a time while lists are made, of 4 bytes.
+# Scores in memory at once while lists are made: 64 MB of float32.
 BLOCK = 2**24
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Scores, lists and reasons.
+    """Scores, lists and explanations of a model that is asked with histories.
 
     Attributes:
         item_ids: object array of `str` `[n_items]`, in the order of the scores' columns.
         weights: how much each event of a history counts.
-        scorer: what turns that into scores.
+        scorer: turns weights into scores.
+
+    >>> from tfrecall.index import Constant
+    >>> answers = Answers(np.array(["a", "b"], object), HistoryWeights(), Constant(np.array([1.0, 3.0])))
+    >>> nobody = QueryHistories.of_lists(np.array([-1]), [np.zeros(0)], [np.zeros(0)])
+    >>> answers.search(nobody, k=2).rows.tolist()
+    [[1, 0]]
     """
 
     item_ids: np.ndarray
     weights: HistoryWeights
     scorer: Scorer
 
-    def scores(self, had: QueryHistories) -> np.ndarray:
+    def scores(self, histories: QueryHistories) -> np.ndarray:
         """Scores of all items: float32 `[n, n_items]`. Equal queries are computed once."""
-        distinct, back = had.distinct()
-        found = self.scorer.scores(self.weights.matrix(distinct, len(self.item_ids)), distinct.users)
-        return found if len(found) == len(back) and (np.diff(back) == 1).all() else found[back]
+        distinct, back = histories.distinct()
+        scores = self.scorer.scores(self.weights.matrix(distinct, len(self.item_ids)), distinct.users)
+        # All different and in order: the scores are those asked for, and need no copy.
+        return scores if len(scores) == len(back) and (np.diff(back) == 1).all() else scores[back]
 
     def search(
         self,
-        had: QueryHistories,
+        histories: QueryHistories,
         k: int,
         exclude: Sequence[np.ndarray] | None = None,
         allow: np.ndarray | None = None,
     ) -> Hits:
-        """The best `k` items of each query, equal ones in the order of the catalogue.
+        """Finds the best `k` items of each query, equal ones in the order of the catalogue.
 
-        An item of score 0, about which nothing a user had says anything, is not in a list: a list
-        may be short, and that of somebody unknown is empty where nothing else than the history counts.
+        Items of score 0 are left out: no item of the history says anything about them. So a list may be
+        short, and that of an unknown user is empty where only the history counts.
 
         Args:
-            had: the queries.
+            histories: the queries.
             k: from 1 to the size of the catalogue.
-            exclude: for each query the rows that it must not get; -1 is ignored.
+            exclude: for each query the rows to leave out; -1 is ignored.
             allow: the only rows that any query may get; None for all.
 
         Raises:
@@ -167,29 +196,30 @@ class Answers:
             allowed = checked_rows(allow, count, "allow")
             hidden[:] = True
             hidden[allowed[allowed >= 0]] = False
-        found = []
-        for start in range(0, len(had), max(1, BLOCK // count)):
-            block = slice(start, start + max(1, BLOCK // count))
-            scores = self.scores(had.rows(block))
+        hits = []
+        step = max(1, BLOCK // count)
+        for start in range(0, len(histories), step):
+            block = slice(start, start + step)
+            scores = self.scores(histories.rows(block))
             scores[:, hidden] = 0.0
             for row, barred in enumerate([] if exclude is None else exclude[block]):
                 rows = checked_rows(barred, count, "exclude")
                 scores[row, rows[rows >= 0]] = 0.0
-            found.append(best(scores, k))
+            hits.append(best(scores, k))
         empty = Hits(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
-        return Hits(*(np.concatenate(arrays) for arrays in zip(*[*found, empty], strict=True)))
+        return Hits(*(np.concatenate(arrays) for arrays in zip(*[*hits, empty], strict=True)))
 
     def similar(self, item: int, k: int) -> Hits:
-        """The `k` items that have most to do with one, without itself and those of score 0."""
+        """Finds the `k` items most similar to one, without itself and those of score 0."""
         check_k(k, len(self.item_ids), of_what="items in the catalogue")
         scores = self.scorer.similar(item)[np.newaxis]
         scores[0, item] = 0.0
         return best(scores, k)
 
-    def explain(self, had: QueryHistories, user_id: str | None, item: int) -> Explanation:
-        """What each item of one query's history adds to the score of an item."""
-        weights = self.weights.matrix(had, len(self.item_ids))
-        parts = self.scorer.parts(weights, int(had.users[0]), item)
+    def explain(self, histories: QueryHistories, user_id: str | None, item: int) -> Explanation:
+        """Splits the score of an item, row `item`, into contributions of one query's history."""
+        weights = self.weights.matrix(histories, len(self.item_ids))
+        parts = self.scorer.parts(weights, int(histories.users[0]), item)
         order = np.lexsort((weights.indices, -parts.contributions))
         reasons = [
             Reason(
@@ -199,7 +229,7 @@ class Answers:
             )
             for at in order
         ]
-        score = float(self.scores(had)[0, item])
+        score = float(self.scores(histories)[0, item])
         return Explanation(user_id, self.item_ids[item], score, parts.base, reasons)
 
 

@@ -1,4 +1,4 @@
-"""What users had before, scored as what they may want again."""
+"""Repeat consumption: scores of items of a user's own history, beside those of the towers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,13 +13,13 @@ from tfrecall.index.search import Hits, Index
 
 
 class RepeatCandidates(NamedTuple):
-    """The distinct items of some histories.
+    """The distinct items of a batch of histories.
 
     Attributes:
-        queries: int `[n]`, ascending, which history each belongs to.
+        queries: int `[n]`, ascending, the history of each item.
         rows: int `[n]`, rows of the catalogue, ascending within a history.
-        place: int `[n_events]`, which of the `n` an event holds.
-        after: int `[n_events]`, how many events of its history came after it.
+        place: int `[n_events]`, the item of each event, as a position in `rows`.
+        after: int `[n_events]`, number of later events in the same history.
     """
 
     queries: np.ndarray
@@ -29,7 +29,7 @@ class RepeatCandidates(NamedTuple):
 
     @classmethod
     def of(cls, histories: Sequence[np.ndarray], length: int) -> "RepeatCandidates":
-        """Of the latest `length` events of each history.
+        """Collects the items of the latest `length` events of each history.
 
         Args:
             histories: lists of catalogue rows, oldest first; -1 is an unknown item.
@@ -37,21 +37,22 @@ class RepeatCandidates(NamedTuple):
         """
         latest = Ragged.of_lists([history[-length:] for history in histories])
         rows, queries = latest.values, latest.owners()
+        # Unknown items are no candidates, but they take a place: later events stay as many.
         after = latest.lengths[queries] - 1 - latest.positions()
-        there = rows >= 0
+        known = rows >= 0
         width = int(rows.max(initial=0)) + 1
-        pairs, place = np.unique(queries[there] * width + rows[there], return_inverse=True)
-        return cls(*np.divmod(pairs, width), place, after[there])
+        pairs, place = np.unique(queries[known] * width + rows[known], return_inverse=True)
+        return cls(*np.divmod(pairs, width), place, after[known])
 
 
 @dataclass(frozen=True)
 class Repeats:
-    """Replaces the score of an item that the user had before.
+    """Scores for items that the user has interacted with before, in place of the towers' scores.
 
-    A vector of some dozen numbers cannot tell which of many thousand items somebody had, so two
-    towers alone lose to a list of the user's own items wherever people come back to them. Here a user
-    either wants something new, which the towers score, or something again: an item of the history is
-    chosen by how often and how lately it was had. Its score is
+    A vector of some dozen numbers cannot hold which of many thousand items a user has interacted with, so
+    two towers alone lose to a list of the user's own items wherever consumption repeats. Here a user
+    either wants a new item, which the towers score, or a repeated one: an item of the history is chosen by
+    the frequency and recency of its events. Its score is
 
         temperature * (log(sum of w(p) over its events) + bias) + blend * (inner product)
         w(p) = (1 + p) ** -recency * exp(-decay * p)
@@ -60,12 +61,12 @@ class Repeats:
     one choice, which is what `tfrecall.models.repeats.fit_repeats` fits the numbers to.
 
     Attributes:
-        recency, decay: how fast the weight of an event fades; 0 counts events, large values know only
-            the latest.
-        bias: how much likelier something again is than something new.
-        blend: share of the inner product in the score of an own item.
+        recency, decay: how fast the weight of an event fades; with 0 events are counted, with large values
+            only the latest one matters.
+        bias: how much likelier a repeated item is than a new one, added to its logit.
+        blend: share of the inner product in the score of a repeated item.
         temperature: of the task that the towers were trained with.
-        length: the latest events that count.
+        length: number of latest events that count.
 
     Reference:
         The split into repeating and exploring is that of Ren et al., "RepeatNet: A Repeat Aware Neural
@@ -97,29 +98,29 @@ class Repeats:
         return asdict(self)
 
     def weights(self, count: int) -> np.ndarray:
-        """w(p) of the latest `count` events, the latest first: float64 `[count]`."""
+        """Weights w(p) of the latest `count` events, the latest first: float64 `[count]`."""
         places = np.arange(count)
         return np.exp(-self.recency * np.log1p(places) - self.decay * places)
 
     def own(self, histories: Sequence[np.ndarray]) -> RepeatCandidates:
-        """The items that count of histories, as `RepeatCandidates.of` takes them."""
+        """Collects the repeat candidates of histories: lists of catalogue rows, oldest first, -1 unknown."""
         return RepeatCandidates.of(histories, self.length)
 
     def logits(self, own: RepeatCandidates, products: np.ndarray) -> np.ndarray:
-        """Logits of own items by logits of the towers for the same: float64 `[n]`."""
+        """Logits of repeat candidates from the towers' logits of the same items: float64 `[n]`."""
         weights = np.bincount(own.place, self.weights(self.length)[own.after], len(own.rows))
-        # What lies so far back that its weight is 0 in float64 still has a logit.
+        # The weight of an event far back may vanish in float64; its item still needs a finite logit.
         return (
             np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + self.bias + self.blend * products
         )
 
     def scores(self, own: RepeatCandidates, products: np.ndarray) -> np.ndarray:
-        """Scores of own items by their inner products: float32 `[n]`."""
+        """Scores of repeat candidates from their inner products: float32 `[n]`."""
         logits = self.logits(own, np.asarray(products, np.float64) / self.temperature)
         return (self.temperature * logits).astype(np.float32)
 
     def apply(self, scores: np.ndarray, histories: Sequence[np.ndarray]) -> np.ndarray:
-        """Replaces the scores of own items in float32 `[n_queries, n_items]`, in place."""
+        """Replaces the scores of repeat candidates in float32 `[n_queries, n_items]`, in place."""
         own = self.own(histories)
         scores[own.queries, own.rows] = self.scores(own, scores[own.queries, own.rows])
         return scores
@@ -133,15 +134,15 @@ class Repeats:
         barred: Sequence[np.ndarray],
         allowed: np.ndarray | None,
     ) -> Hits:
-        """Puts own items in their places.
+        """Inserts repeat candidates into lists of other items.
 
         Args:
-            hits: the best of the other items, found with the own ones excluded.
+            hits: the best of the other items, searched with the repeat candidates excluded.
             exact: the catalogue.
-            vectors: float32 `[n_queries, d]` or `[n_queries, interests, d]`, what was searched for.
-            histories: of each query, as `own` takes them.
-            barred: of each query the rows that it must not get.
-            allowed: the only rows that any query may get.
+            vectors: float32 `[n_queries, d]` or `[n_queries, interests, d]`, of the queries.
+            histories: of each query, lists of catalogue rows, oldest first, -1 unknown.
+            barred: for each query the rows to leave out.
+            allowed: the only rows that any query may get; None for all.
         """
         own, k = self.own(histories), hits.rows.shape[1]
         rows, scores = hits.rows.copy(), hits.scores.copy()
@@ -150,7 +151,7 @@ class Repeats:
         for i in map(int, np.flatnonzero(np.diff(bounds))):
             mine = slice(bounds[i], bounds[i + 1])
             ranked = exact.rank(vectors[i : i + 1], own.rows[np.newaxis, mine], mine.stop - mine.start)
-            products[mine] = ranked.scores[0][np.argsort(ranked.rows[0])]  # own rows ascend
+            products[mine] = ranked.scores[0][np.argsort(ranked.rows[0])]  # rows of candidates ascend
         again = self.scores(own, products)
         for i in map(int, np.flatnonzero(np.diff(bounds))):
             mine = slice(bounds[i], bounds[i + 1])
@@ -174,10 +175,20 @@ def search_with_repeats(
     repeats: Repeats | None = None,
     histories: Sequence[np.ndarray] = (),
 ) -> Hits:
-    """As `Index.search`, with the items of the histories in the places that `repeats` give them.
+    """Searches an index, and scores the items of the histories by `repeats`.
 
-    The index finds the best of the other items; own ones are few and scored one by one, so nothing is
-    lost where the index is approximate.
+    The index finds the best of the other items; repeat candidates are few and scored one by one, so none
+    is lost where the index is approximate.
+
+    Args:
+        index: searched for other items.
+        exact: the same catalogue, for the scores of repeat candidates.
+        vectors: float32 `[n_queries, d]` or `[n_queries, interests, d]`.
+        k: from 1 to the size of the catalogue.
+        exclude: for each query the rows to leave out.
+        allow: the only rows that any query may get; None for all.
+        repeats: None for a plain search.
+        histories: of each query, lists of catalogue rows, oldest first, -1 unknown.
     """
     if repeats is None:
         return index.search(vectors, k, exclude=exclude, allow=allow)

@@ -1,4 +1,4 @@
-"""What turns weights of what users had into scores."""
+"""Scorers of items from weighted histories: constant, factors, item neighbours, user neighbours."""
 
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -9,10 +9,10 @@ from tfrecall.core.top_k import is_top_k
 
 
 class Parts(NamedTuple):
-    """What a score is made of.
+    """The parts that add up to a score.
 
     Attributes:
-        contributions: float64 `[n_had]`, one for each stored entry of the row that was asked with.
+        contributions: float64 `[n_events]`, one for each stored entry of the row of weights.
         base: the rest of the score.
     """
 
@@ -21,50 +21,50 @@ class Parts(NamedTuple):
 
 
 class Scorer(Protocol):
-    """Scores for every item, from the weights of what users had; no state but its arrays.
+    """Scores of all items from the weights of a history; its only state are its arrays.
 
     Attributes:
-        kind: what the manifest of a release calls it.
+        kind: name of the scorer in the manifest of a release.
     """
 
     kind: ClassVar[str]
 
     def scores(self, weights: sp.csr_array, users: np.ndarray) -> np.ndarray:
-        """Scores of all items.
+        """Scores all items for each row of weights.
 
         Args:
             weights: float32 `[n, n_items]`, as `HistoryWeights.matrix` gives them.
-            users: int `[n]`, rows of the users in the training data, -1 for somebody unknown.
+            users: int `[n]`, rows of the users in the training data, -1 for an unknown user.
 
         Returns:
-            float32 `[n, n_items]`; 0 where nothing a user had says anything about an item.
+            float32 `[n, n_items]`; 0 where no item of the history says anything about an item.
         """
         ...
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
-        """What the score of one item is made of, for one row of weights."""
+        """Splits the score of one item, for one row of weights."""
         ...
 
     def similar(self, item: int) -> np.ndarray:
-        """How much every item has to do with one: float32 `[n_items]`, higher is better."""
+        """Similarity of every item to one: float32 `[n_items]`, higher is better."""
         ...
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What has to be kept, by name."""
+        """Arrays to save, by name."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What has to be kept beside, as JSON can hold it."""
+        """Settings to save, as JSON can hold them."""
         ...
 
     @classmethod
     def restored(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> "Scorer":
-        """The scorer that gave these arrays and facts; the arrays may be mapped files."""
+        """Restores a scorer from its arrays and facts; the arrays may be memory-mapped."""
         ...
 
 
 def pack(matrix: sp.csr_array | np.ndarray, name: str) -> dict[str, np.ndarray]:
-    """The arrays of a matrix, sparse or not, by names that begin with `name`."""
+    """Names the arrays of a matrix, sparse or dense; names begin with `name`."""
     if isinstance(matrix, np.ndarray):
         return {name: matrix}
     return {
@@ -75,7 +75,7 @@ def pack(matrix: sp.csr_array | np.ndarray, name: str) -> dict[str, np.ndarray]:
 
 
 def unpack(arrays: dict[str, np.ndarray], name: str, columns: int) -> sp.csr_array | np.ndarray:
-    """The matrix that `pack` took apart."""
+    """Restores the matrix that `pack` took apart."""
     if name in arrays:
         return arrays[name]
     data, indices, indptr = (arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
@@ -83,10 +83,13 @@ def unpack(arrays: dict[str, np.ndarray], name: str, columns: int) -> sp.csr_arr
 
 
 class Constant:
-    """Scores that do not depend on who asks.
+    """The same scores for every query.
 
     Args:
         values: float32 `[n_items]`.
+
+    >>> Constant(np.array([1.0, 3.0])).scores(sp.csr_array((2, 2)), np.array([0, -1])).tolist()
+    [[1.0, 3.0], [1.0, 3.0]]
     """
 
     kind: ClassVar[str] = "constant"
@@ -99,11 +102,11 @@ class Constant:
         return np.tile(np.asarray(self.values), (weights.shape[0], 1))
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
-        """See `Scorer.parts`: nothing that the user had has a share."""
+        """Puts the whole score into `base`: the history has no share in it."""
         return Parts(np.zeros(len(weights.indices)), float(self.values[item]))
 
     def similar(self, item: int) -> np.ndarray:
-        """See `Scorer.similar`: the same list for every item, too."""
+        """The same scores for every item, too: float32 `[n_items]`."""
         return np.array(self.values)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -120,18 +123,23 @@ class Constant:
 class Factors:
     """Inner products of item vectors with the user vector that fits a history best.
 
-    The user vector is that of the user's step of alternating least squares: with `c = confidence *
-    weight` for what the user had, and 1 for all other items,
+    The user vector comes from the user's step of alternating least squares: with `c = confidence * weight`
+    for items of the history, and 1 for all others,
 
         x = (Y'Y + sum of (c - 1) y y' + regularization I)^-1 (sum of c y)
 
-    So a score is a sum over the history, as section 5 of the paper has it for explanations, and somebody
-    who was not in training is answered by the same rule.
+    So a score is a sum over the history, which gives explanations (section 5 of the paper), and users who
+    were not in training are answered by the same rule. An empty history gives zeros.
 
     Args:
         items: float32 `[n_items, d]`.
         confidence: of an event of weight 1, 1 or more.
         regularization: 0 or more.
+
+    >>> factors = Factors(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), confidence=2.0, regularization=0.0)
+    >>> history = sp.csr_array(np.array([[1.0, 0.0]], np.float32))
+    >>> factors.scores(history, np.array([-1])).tolist()
+    [[1.0, 0.0]]
 
     Reference:
         Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008.
@@ -147,23 +155,24 @@ class Factors:
         self._gram = exact.T @ exact + regularization * np.eye(exact.shape[1])
 
     def scores(self, weights: sp.csr_array, users: np.ndarray) -> np.ndarray:
-        """See `Scorer.scores`; who the users are does not matter."""
+        """Scores all items by vectors solved for each history: float32 `[n, n_items]`; `users` is not used."""
         vectors = np.zeros((weights.shape[0], self.items.shape[1]))
         for row, (start, end) in enumerate(zip(weights.indptr[:-1], weights.indptr[1:], strict=True)):
             if end > start:
-                system, had = self._system(weights.indices[start:end], weights.data[start:end])
-                vectors[row] = np.linalg.solve(system, had.sum(axis=0))
+                system, terms = self._system(weights.indices[start:end], weights.data[start:end])
+                vectors[row] = np.linalg.solve(system, terms.sum(axis=0))
         return (vectors @ np.asarray(self.items, np.float64).T).astype(np.float32)
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
-        """See `Scorer.parts`."""
+        """Splits a score into one term of the user vector for each item of the history."""
         if not len(weights.indices):
             return Parts(np.zeros(0), 0.0)
-        system, had = self._system(weights.indices, weights.data)
-        return Parts(had @ np.linalg.solve(system, self.items[item].astype(np.float64)), 0.0)
+        system, terms = self._system(weights.indices, weights.data)
+        # (A^-1 sum(t)) . y is sum(t . A^-1 y), because A is symmetric: one solution serves all terms.
+        return Parts(terms @ np.linalg.solve(system, self.items[item].astype(np.float64)), 0.0)
 
     def similar(self, item: int) -> np.ndarray:
-        """See `Scorer.similar`: the cosine of the vectors."""
+        """Cosines of the vectors with that of one item: float32 `[n_items]`, 0 for a zero vector."""
         norms = np.linalg.norm(self.items, axis=1)
         lengths = np.where(norms > 0, norms, 1.0)
         return ((self.items @ self.items[item]) / (lengths * lengths[item])).astype(np.float32)
@@ -179,7 +188,7 @@ class Factors:
         return cls(arrays["items"], facts["confidence"], facts["regularization"])
 
     def _system(self, rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The matrix of a user's equations, and the terms of their right side: float64."""
+        """The matrix of a user's normal equations, and the terms of their right side: float64."""
         vectors = np.asarray(self.items[rows], dtype=np.float64)
         confidences = (self.confidence * weights.astype(np.float64))[:, np.newaxis]
         system = self._gram + vectors.T @ ((confidences - 1.0) * vectors)
@@ -187,11 +196,16 @@ class Factors:
 
 
 class Neighbours:
-    """The weights of what a user had, times a matrix between items.
+    """Weights of a history, times a matrix of similarities between items.
 
     Args:
-        similarity: float32 `[n_items, n_items]`, dense or CSR; row `a`, column `b` is what having `a`
-            says for `b`.
+        similarity: float32 `[n_items, n_items]`, dense or CSR; row `a`, column `b` is what an event with
+            `a` adds to the score of `b`.
+
+    >>> similarity = np.array([[0.0, 0.5], [0.25, 0.0]], np.float32)
+    >>> history = sp.csr_array(np.array([[2.0, 0.0]], np.float32))
+    >>> Neighbours(similarity).scores(history, np.array([-1])).tolist()
+    [[0.0, 1.0]]
     """
 
     kind: ClassVar[str] = "neighbours"
@@ -200,18 +214,18 @@ class Neighbours:
         self.similarity = similarity
 
     def scores(self, weights: sp.csr_array, users: np.ndarray) -> np.ndarray:
-        """See `Scorer.scores`; who the users are does not matter."""
-        found = weights @ self.similarity
-        return found.toarray() if sp.issparse(found) else found
+        """Sums weighted similarities to items of each history: float32 `[n, n_items]`; ignores `users`."""
+        scores = weights @ self.similarity
+        return scores.toarray() if sp.issparse(scores) else scores
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
-        """See `Scorer.parts`: weight times similarity."""
+        """Splits a score into weight times similarity of each item of the history."""
         cells = weights.indices, np.full(len(weights.indices), item)
         values = _dense(self.similarity[cells]).astype(np.float64)
         return Parts(weights.data * values, 0.0)
 
     def similar(self, item: int) -> np.ndarray:
-        """See `Scorer.similar`: a row of the matrix."""
+        """A row of the matrix: float32 `[n_items]`."""
         return _dense(self.similarity[[item]])
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -226,24 +240,29 @@ class Neighbours:
 
 
 def _dense(cells: Any) -> np.ndarray:
-    """Some entries of a matrix, sparse or not, as a new array of one axis."""
+    """Copies entries of a matrix, sparse or dense, into an array of one axis."""
     return np.array(cells.toarray() if sp.issparse(cells) else cells).reshape(-1)
 
 
-# Similarities held at a time, of 8 bytes: bounds memory where users are many.
+# Similarities in memory at once, 64 MB of float64: bounds memory where users are many.
 BLOCK = 2**23
 
 
 class UserNeighbours:
-    """Adds up how similar to who asks those are who had an item, among the most similar users.
+    """User-based collaborative filtering: summed similarity of the nearest users who interacted with an item.
 
-    Similarity is the cosine between the weights of who asks and what another user had, each item
-    counting as `importance` of one. Users are not their own neighbours.
+    Similarity is the cosine between the weights of a query and another user's items, each item counting as
+    `importance` of one. Users are not their own neighbours.
 
     Args:
-        log: float32 CSR `[n_users, n_items]` of zeros and ones, who had what.
+        log: float32 CSR `[n_users, n_items]` of zeros and ones, the items of each user.
         importance: float64 `[n_items]`, above 0.
-        top_n: the neighbours kept, of equal ones those in the lower row; None for all.
+        top_n: number of neighbours of a query, equal ones by row; None for all.
+
+    >>> log = sp.csr_array(np.array([[1, 1, 1, 1, 0], [0, 0, 0, 0, 1]], np.float32))
+    >>> stranger = sp.csr_array(np.array([[1, 0, 0, 0, 0]], np.float32))
+    >>> UserNeighbours(log, np.ones(5), top_n=1).scores(stranger, np.array([-1])).tolist()
+    [[0.5, 0.5, 0.5, 0.5, 0.0]]
     """
 
     kind: ClassVar[str] = "user_neighbours"
@@ -254,13 +273,13 @@ class UserNeighbours:
         self.top_n = top_n
         exact = sp.csr_array(log, dtype=np.float64)
         norms = np.sqrt(exact @ self.importance)
-        # Who had nothing is similar to nobody, whatever that is divided by.
+        # A user without items is similar to nobody, whatever the zeros are divided by.
         exact.data = exact.data / np.repeat(np.where(norms > 0, norms, 1.0), np.diff(exact.indptr))
         self._directions = exact
         self._to_users = exact.T.tocsr()
 
     def scores(self, weights: sp.csr_array, users: np.ndarray) -> np.ndarray:
-        """See `Scorer.scores`."""
+        """Sums similarities of neighbours over their items: float32 `[n, n_items]`."""
         step = max(1, BLOCK // max(1, self.log.shape[0]))
         answers = np.zeros(weights.shape, dtype=np.float32)
         for start in range(0, weights.shape[0], step):
@@ -270,7 +289,7 @@ class UserNeighbours:
         return answers
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
-        """See `Scorer.parts`: an item counts through the neighbours who had it and the other one."""
+        """Splits a score by items of the history: each counts through the neighbours who have both items."""
         (similar,) = self._neighbours(weights, np.array([user]))
         chose = self.log[:, [item]].toarray().reshape(-1) > 0
         through = self._directions[np.flatnonzero((similar > 0) & chose)].sum(axis=0)
@@ -278,7 +297,7 @@ class UserNeighbours:
         return Parts(scaled.data * np.asarray(through)[scaled.indices], 0.0)
 
     def similar(self, item: int) -> np.ndarray:
-        """See `Scorer.similar`: the cosine of the users who had each."""
+        """Cosines of the sets of users of each item with that of one: float32 `[n_items]`."""
         both = (self.log.T @ self.log[:, [item]]).toarray().reshape(-1).astype(np.float64)
         counts = np.asarray(self.log.sum(axis=0), dtype=np.float64)
         return (both / np.sqrt(np.maximum(counts * counts[item], 1.0))).astype(np.float32)
@@ -295,7 +314,7 @@ class UserNeighbours:
         return cls(sp.csr_array(log), arrays["importance"], facts["top_n"])
 
     def _scaled(self, weights: sp.csr_array) -> sp.csr_array:
-        """Weights times importance, over the length of the row: float64."""
+        """Weights times importance, divided by the length of their row: float64."""
         scaled = sp.csr_array(weights, dtype=np.float64)
         norms = np.sqrt(scaled.power(2) @ self.importance)
         lengths = np.repeat(np.where(norms > 0, norms, 1.0), np.diff(scaled.indptr))
@@ -303,7 +322,7 @@ class UserNeighbours:
         return scaled
 
     def _neighbours(self, weights: sp.csr_array, users: np.ndarray) -> np.ndarray:
-        """Similarities to all users, 0 for those who are not kept: float64 `[n, n_users]`."""
+        """Similarities to all users, 0 beyond the `top_n` largest: float64 `[n, n_users]`."""
         similar = (self._scaled(weights) @ self._to_users).toarray()
         known = np.flatnonzero(users >= 0)
         similar[known, users[known]] = 0.0

@@ -1,4 +1,4 @@
-"""What every index answers, and the checks that every index makes before it does."""
+"""The protocol of an index: requests, their checks, and hits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ class Hits(NamedTuple):
     """The best candidates of each query, best first.
 
     Candidates of equal score stand in catalogue order. Where fewer than `k` candidates may be
-    returned, the list is short: the places left over hold row -1 and score -inf.
+    returned, the list is short: its last places hold row -1 and score -inf.
 
     Attributes:
         rows: int32 `[n_queries, k]`, rows of the catalogue.
@@ -37,7 +37,7 @@ class Hits(NamedTuple):
 
 
 class Index(Protocol):
-    """Anything that finds the candidates with the largest inner product."""
+    """Search for the candidates with the largest inner product."""
 
     @property
     def ids(self) -> np.ndarray:
@@ -63,8 +63,8 @@ class Index(Protocol):
                 0 everywhere, so it gets the first rows of the catalogue. Or several vectors a query,
                 `[n_queries, interests, dimension]`, of which the best one scores each candidate.
             k: from 1 to the size of the catalogue.
-            exclude: for each query the rows that it must not get. Row -1, an unknown id, is
-                ignored, so an array padded with -1 will do.
+            exclude: for each query the rows to leave out. Row -1, an unknown id, is ignored, so an
+                array padded with -1 will do.
             allow: the only rows that any query may get, in any order. Row -1 is ignored.
 
         Raises:
@@ -75,12 +75,12 @@ class Index(Protocol):
 
 
 def checked_vectors(vectors: np.ndarray, of_what: str, several: bool = False) -> np.ndarray:
-    """Gives float32 `[n, d]`, C order, or refuses what has another number of axes.
+    """Converts vectors to float32 `[n, d]` in C order, once their shape is possible.
 
     Args:
-        vectors: to check.
-        of_what: how to call the vectors in the message.
-        several: whether `[n, interests, d]` is fine, too.
+        vectors: number `[n, d]`.
+        of_what: name of the vectors in the message.
+        several: whether `[n, interests, d]` is allowed, too.
 
     Raises:
         ConfigError: if there are not two axes or there is no number in a vector.
@@ -92,7 +92,7 @@ def checked_vectors(vectors: np.ndarray, of_what: str, several: bool = False) ->
             f"The {of_what} are not real numbers. Received an array of dtype "
             f"{np.asarray(vectors).dtype}. Pass float32 vectors of equal length."
         )
-    with np.errstate(over="ignore"):  # what overflows is refused with its row by the caller
+    with np.errstate(over="ignore"):  # an overflow is refused with its row by the caller
         numbers = np.ascontiguousarray(vectors, dtype=np.float32)
     axes = (2, 3) if several else (2,)
     if np.ndim(vectors) not in axes or 0 in numbers.shape[1:]:
@@ -112,7 +112,7 @@ def checked_norms(vectors: np.ndarray, of_what: str, names: np.ndarray | None = 
 
     Args:
         vectors: float32 `[n, d]` or `[n, interests, d]`.
-        of_what: how to call the vectors in the message.
+        of_what: name of the vectors in the message.
         names: an id for each row, for the message.
 
     Raises:
@@ -133,7 +133,7 @@ def checked_norms(vectors: np.ndarray, of_what: str, names: np.ndarray | None = 
 
 
 def checked_rows(rows: np.ndarray, count: int, argument: str) -> np.ndarray:
-    """Refuses what is no list of rows of the catalogue; -1 passes."""
+    """Checks rows of a catalogue of `count` items, and returns them as int64 `[n]`; -1 passes."""
     rows = np.asarray(rows)
     if rows.size == 0:
         return np.empty(0, dtype=np.int64)
@@ -181,7 +181,7 @@ class Request:
         dimension: int,
         count: int,
     ) -> "Request":
-        """Checks the arguments of `Index.search` against a catalogue."""
+        """Checks the arguments of `Index.search` against a catalogue of `count` vectors."""
         queries = checked_vectors(queries, "query vectors", several=True)
         if queries.shape[-1] != dimension:
             raise ConfigError(
@@ -222,7 +222,7 @@ class Request:
 
 
 def _flat(exclude: Exclusions | None, n: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """One array of all exclusions and, beside it, the query that each belongs to."""
+    """Concatenates the exclusions: for each its query, ascending, and its row; -1 is dropped."""
     if exclude is None:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     if len(exclude) != n:

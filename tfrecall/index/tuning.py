@@ -1,4 +1,4 @@
-"""How hard an approximate index must search: recall and latency, measured against exact search."""
+"""Tuning of an approximate index: the smallest effort that reaches a recall, against exact search."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ class Tunable(Protocol):
 
 @dataclass(frozen=True)
 class TuningRow:
-    """What one effort costs and gives.
+    """Recall and latency of one effort.
 
     Attributes:
         search_k: the effort.
@@ -53,7 +53,7 @@ class TuningTable:
 
     Attributes:
         k: the `k` of recall@k.
-        target_recall: what was asked for.
+        target_recall: the recall to reach.
         n_queries: size of the sample.
         exact_p50_us: median latency of exact search for the same queries.
         rows: in growing effort.
@@ -101,7 +101,10 @@ def tune(
             be asked.
         k: the `k` of recall@k; more than the catalogue holds means all of it.
         target_recall: in (0, 1].
-        efforts: what to try, in growing order; None for k, 2 k, 4 k, ... and exhaustive.
+        efforts: efforts to try, ascending; None for k, 2 k, 4 k, ... and exhaustive.
+
+    Returns:
+        All efforts tried; the last one is the one to use.
 
     Raises:
         ConfigError: if there is no query to measure with.
@@ -134,8 +137,8 @@ def recall_of(hits: Hits, truth: Hits) -> np.ndarray:
     candidates is among the best k is a matter of order, not of search.
 
     Args:
-        hits: what the index answered, with exact scores.
-        truth: the exact answer, the same `k`.
+        hits: of the index, with exact scores.
+        truth: hits of exact search, the same `k`.
     """
     found = (hits.rows >= 0) & (hits.scores >= truth.scores[:, -1:])
     return found.sum(axis=1) / truth.rows.shape[1]
@@ -146,8 +149,8 @@ def sample_queries(
 ) -> np.ndarray:
     """Up to `at_most` query vectors to tune with, a random sample by `seed`.
 
-    Vectors of the catalogue stand in where there are no queries. They are the right choice for
-    similar items; for users pass query vectors, which may lie elsewhere and be harder.
+    Without queries, vectors of the catalogue are sampled. They suit similar items; for users pass query
+    vectors, which may lie elsewhere and be harder to search for.
     """
     if queries is None:
         # Zero vectors have no direction and would count as found without a search.
@@ -184,7 +187,7 @@ def _measure(index: Tunable, queries: np.ndarray, truth: Hits, k: int, effort: i
 
 
 def _timed(search: Callable[[np.ndarray], Hits], queries: np.ndarray) -> tuple[np.ndarray, Hits]:
-    """Asks one query at a time: the microseconds of each, and all answers."""
+    """Searches one query at a time: the microseconds of each, and all hits."""
     times, answers = np.empty(len(queries)), []
     for i in range(len(queries)):
         begin = time.perf_counter_ns()
