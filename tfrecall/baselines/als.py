@@ -1,4 +1,4 @@
-"""Matrix factorisation by alternating least squares, as the library `implicit` does it."""
+"""Matrix factorisation by alternating least squares, fitted by the library `implicit`."""
 
 from typing import Any
 
@@ -12,22 +12,28 @@ from tfrecall.index.scorers import Factors
 
 
 class ALS(HistoryModel):
-    """Scores an item by the inner product of vectors that were fitted to who had what.
+    """Matrix factorisation: scores an item by the inner product of its vector with the user's.
 
     The item vectors are those of `implicit.als.AlternatingLeastSquares` on the processor. A user's
-    vector is computed from the user's training rows when somebody asks, by the user's half of a step: so
-    scores can be explained, and lists of somebody new are answered by the same rule. Who has no training
-    rows gets zeros. How often and when an item was chosen does not count.
+    vector is computed from the user's training rows when it is asked for, by the user's half of a step: so
+    scores can be explained, and a history given in a query is answered by the same rule. Users without
+    training rows get zeros. Number and time of a user's events with an item do not count.
 
     Args:
         factors: length of the vectors.
         regularization: weight of the squared vectors, 0 or more.
-        alpha: what was had counts as `1 + alpha` observations, what was not as one; 0 or more.
+        alpha: items of the history count as `1 + alpha` observations, all others as one; 0 or more.
         iterations: passes over users and items.
-        seed: of the first vectors.
+        seed: of the initial vectors.
 
     Raises:
         ConfigError: by `check` and by `fit`, before it starts, if `implicit` is not installed.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> model = tr.ALS(factors=32, alpha=10.0)
+    >>> model.fit(train).recommend(["u"], k=10)  # doctest: +SKIP
 
     Reference:
         Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008.
@@ -88,7 +94,7 @@ class ALS(HistoryModel):
 
 
 def _library() -> tuple[Any, Any]:
-    """What fits, and what limits the threads of BLAS, which `implicit` brings along."""
+    """Imports the factorisation and the limit of BLAS threads, which `implicit` brings along."""
     try:
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits

@@ -1,4 +1,4 @@
-"""The base of models that answer from what a user had."""
+"""Base class of baselines that score from the history of a user."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -19,15 +19,15 @@ Model = TypeVar("Model", bound="HistoryModel")
 
 
 class HistoryModel:
-    """A model made of weights for what a user had, and of a scorer that turns them into scores.
+    """A model made of weights for the events of a history, and of a scorer that turns them into scores.
 
-    A subclass says in `_learn` how the scorer comes from a log, and in `_weights` how much each event
-    counts. Scoring, lists and explanations are those of `tfrecall.index`, which a release uses, too.
+    A subclass fits the scorer in `_learn`, and gives the weights of events in `_weights`. Scores, lists and
+    explanations are those of `tfrecall.index`, which a release uses, too.
 
     Attributes:
-        name: what tables call the model; two of one kind beside each other need names of their own.
-        timed: whether a query with a `timestamp` is answered from what the user had up to that time;
-            otherwise from all of it.
+        name: name of the model in tables; two models of one class in one table need different names.
+        timed: whether a query with a `timestamp` is answered from the user's events up to that time;
+            otherwise from all of them.
         item_ids: the catalogue it was fitted to.
     """
 
@@ -40,7 +40,7 @@ class HistoryModel:
         self._answers: Answers | None = None
 
     def fit(self: Model, train: Interactions) -> Model:
-        """Learns from `train`, whose item table is the catalogue; returns itself."""
+        """Fits the model to `train`, whose item table is the catalogue; returns itself."""
         self.check(train)
         train = _of_known(train)
         answers = Answers(train.item_vocabulary.ids, self._weights(), self._learn(train))
@@ -48,41 +48,48 @@ class HistoryModel:
         return self
 
     def check(self, train: Interactions) -> None:
-        """Refuses what `fit` could not finish, before it takes time.
+        """Checks that `fit` can finish, before it takes time.
 
         Raises:
-            ConfigError: if what it needs is not installed.
-            DataError: if the memory is not there.
+            ConfigError: if a library is not installed.
+            DataError: if the memory does not suffice.
         """
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments it was made with, by name."""
+        """The arguments of the constructor, by name."""
         return {}
 
     @property
     def answers(self) -> Answers:
-        """What answers, once the model is fitted.
+        """Scores, lists and explanations of the fitted model.
 
         Raises:
-            ConfigError: if it is not.
+            ConfigError: if the model is not fitted.
         """
         return self._fitted()[0]
 
     @property
     def train(self) -> Interactions:
-        """What the model was fitted to.
+        """The log that the model was fitted to.
 
         Raises:
-            ConfigError: if it was not.
+            ConfigError: if the model is not fitted.
         """
         return self._fitted()[1]
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """See `Retriever.scores`."""
+        """Scores all items for each query: float32 `[n_queries, n_items]`, higher is better.
+
+        Args:
+            queries: `user_id`, and `timestamp` for a model with `timed`. An unknown user has no history.
+
+        Raises:
+            ConfigError: if the model is not fitted.
+        """
         timed = self.timed and "timestamp" in queries.columns
         times = queries["timestamp"].to_numpy() if timed else None
-        return self.answers.scores(self._had(queries["user_id"], times))
+        return self.answers.scores(self._histories(queries["user_id"], times))
 
     def recommend(
         self,
@@ -93,36 +100,36 @@ class HistoryModel:
         exclude_seen: bool = True,
         allow: Sequence[str] | None = None,
     ) -> list[Recommendation]:
-        """The best `k` items for each user, as of the end of the training data.
+        """Recommends the best `k` items to each user, from the history at the end of the training data.
 
         Items of score 0 are left out, so a list may be short, and that of an unknown user empty.
 
         Args:
             users: ids.
             k: from 1 to the size of the catalogue.
-            exclude: ids that nobody shall get; those outside the catalogue are ignored.
-            exclude_seen: whether users do not get what they had.
-            allow: the only ids that anybody may get; None for all.
+            exclude: ids to leave out of all lists; those outside the catalogue are ignored.
+            exclude_seen: whether items of the user's history are left out.
+            allow: the only ids that may be recommended; None for all.
 
         Raises:
             ConfigError: if `k` is impossible, or the model is not fitted.
-            DataError: if users or items are not named by lists of strings.
+            DataError: if users or items are not lists of strings.
         """
-        asked = _ids("users", users)
-        had = self._had(pl.Series(asked, dtype=pl.String))
+        user_ids = _ids("users", users)
+        histories = self._histories(pl.Series(user_ids, dtype=pl.String))
         barred = self._rows("exclude", exclude)
-        seen = [had.list(query) for query in range(len(had))]
+        seen = [histories.list(query) for query in range(len(histories))]
         excluded = [np.concatenate([barred, rows]) if exclude_seen else barred for rows in seen]
         allowed = None if allow is None else self._rows("allow", allow)
-        hits = self.answers.search(had, k, excluded, allowed)
-        known = had.ends > had.starts
+        hits = self.answers.search(histories, k, excluded, allowed)
+        known = histories.ends > histories.starts
         return [
             Recommendation(user, bool(known[query]), *self._listed(rows, scores))
-            for query, (user, rows, scores) in enumerate(zip(asked, *hits, strict=True))
+            for query, (user, rows, scores) in enumerate(zip(user_ids, *hits, strict=True))
         ]
 
     def similar_items(self, item_id: str, k: int = 10) -> SimilarItems:
-        """The items that have most to do with one, without itself and those that have nothing.
+        """Finds the items most similar to one, without itself and those of similarity 0.
 
         Raises:
             ConfigError: if `k` is impossible, or the model is not fitted.
@@ -133,14 +140,14 @@ class HistoryModel:
         return SimilarItems(item_id, *self._listed(hits.rows[0], hits.scores[0]))
 
     def explain(self, user: str, item_id: str) -> Explanation:
-        """What each item the user had adds to the score of an item, as of the end of the training data.
+        """Splits the score of an item into contributions of the user's items, at the end of the training data.
 
         Raises:
             ConfigError: if the model is not fitted.
             DataError: if the item is not in the catalogue.
         """
-        had = self._had(pl.Series(_ids("user", [user]), dtype=pl.String))
-        return self.answers.explain(had, user, self._row(item_id))
+        histories = self._histories(pl.Series(_ids("user", [user]), dtype=pl.String))
+        return self.answers.explain(histories, user, self._row(item_id))
 
     def _learn(self, train: Interactions) -> Scorer:
         raise NotImplementedError
@@ -156,7 +163,7 @@ class HistoryModel:
             )
         return self._answers, self._train
 
-    def _had(self, user_ids: pl.Series, times: np.ndarray | None = None) -> QueryHistories:
+    def _histories(self, user_ids: pl.Series, times: np.ndarray | None = None) -> QueryHistories:
         train = self.train
         starts, ends = as_of(train, user_ids, times)
         users = train.user_vocabulary.rows(user_ids)
@@ -177,16 +184,16 @@ class HistoryModel:
 
 
 def binary_matrix(train: Interactions) -> sp.csr_array:
-    """Who had what: float32 `[n_users, n_items]` of zeros and ones."""
+    """The items of each user: float32 `[n_users, n_items]` of zeros and ones."""
     shape = (train.users.height, train.items.height)
     ones = np.ones(len(train), dtype=np.float32)
     matrix = sp.csr_array((ones, (train.user_rows, train.item_rows)), shape=shape)
-    matrix.data[:] = 1.0  # the constructor adds up what occurs twice
+    matrix.data[:] = 1.0  # the constructor adds up repeated events
     return matrix
 
 
 def checked_top_n(top_n: int | None, of_what: str) -> int | None:
-    """Refuses a number of neighbours below 1."""
+    """Checks a number of neighbours: 1 or more, or None for all."""
     if top_n is not None and top_n < 1:
         raise ConfigError(
             f"`top_n` is the number of {of_what}. Received: {top_n}. Give 1 or more, or None to keep all."
@@ -195,7 +202,7 @@ def checked_top_n(top_n: int | None, of_what: str) -> int | None:
 
 
 def checked_days(name: str, days: float | None) -> float | None:
-    """Refuses a time that is no positive number of days."""
+    """Checks a number of days: above 0, or None."""
     if days is not None and not 0 < days < np.inf:
         raise ConfigError(
             f"`{name}` is a number of days above 0. Received: {days}. Give None to let time not count."
@@ -204,7 +211,7 @@ def checked_days(name: str, days: float | None) -> float | None:
 
 
 def _of_known(train: Interactions) -> Interactions:
-    """Without the rows whose user or item is in no table."""
+    """Drops rows whose user or item is in no table."""
     known = (train.user_rows >= 0) & (train.item_rows >= 0)
     return train if known.all() else train.with_log(train.log.filter(pl.Series(known)))
 

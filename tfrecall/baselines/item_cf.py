@@ -1,4 +1,4 @@
-"""Item-based collaborative filtering: what the same users have, in several measures."""
+"""Item-based collaborative filtering, with several measures of similarity."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -15,54 +15,65 @@ from tfrecall.index.history import HistoryWeights
 from tfrecall.index.scorers import Neighbours
 
 Similarity = Literal["cosine", "jaccard", "conditional"]
-# Turns what two items share and what each has into a similarity.
+# Similarity from the users of both items, those of the first and those of the second.
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 # Items whose similarities are computed at once: bounds memory when `top_n` throws most away.
 _BLOCK_ITEMS = 1024
 # Up to here (256 MB) a well-filled similarity is kept dense: five times faster on MovieLens-1M.
 _DENSE_ITEMS = 8192
-# How much popularity counts against an item, where nothing else is asked for.
+# How much popularity counts against an item by default.
 _DAMPING = {"cosine": 0.5, "jaccard": 0.0, "conditional": 0.0}
 
 
 class ItemCF(HistoryModel):
     """Scores an item by its summed similarity to the items of the user's training rows.
 
-    With `both(a, b)` for the users who have both items and `n(a)` for those who have one, similarity of
-    `b` to `a`, which a user had, is
+    With `both(a, b)` for the number of users who have both items and `n(a)` for that of one, similarity of
+    `b` to an item `a` of the history is
 
         cosine        both(a, b) / (n(a) ** (1 - damping) * n(b) ** damping)
         jaccard       both(a, b) / (n(a) + n(b) - both(a, b)) / n(b) ** damping
         conditional   both(a, b) / n(a) / n(b) ** damping
 
     By default the cosine of their columns in the binary user-item matrix. Exact, without sampling. An
-    item is not similar to itself; how often a user chose an item does not count. When it was chosen
-    counts where that is asked for. `both` is then a sum over users of
+    item is not similar to itself; the number of a user's events with an item does not count. Their times
+    count with `pair_half_life_days` or `backward`; `both` is then a sum over users of
 
         backward if b came before a else 1, times 0.5 ** (|t(a) - t(b)| / pair_half_life_days)
 
-    with the times when the user first had each; of events at the same time the one that stands first in
-    the log came first.
+    with the times of the user's first events with each; of events at the same time the first in the log
+    came first.
 
-    Who has no training rows gets zeros, not popularity: nothing is known, all items tie, and ties
-    count against a model. A table that shows popularity beside it tells the two apart.
+    Users without training rows get zeros, not popularity: all items tie, and ties count against a model.
+    Compare with `Popularity` in the same table.
 
     Args:
-        top_n: keep of each item's neighbours only the `top_n` most similar, ties to the lower row;
-            None keeps all.
+        top_n: keep of each item's neighbours only the `top_n` most similar, equal ones by row; None keeps
+            all.
         similarity: `cosine`, `jaccard` or `conditional` (probability of `b` given `a`).
         damping: how much an item's own popularity counts against it, from 0 to 1; None for the plain
             measure, which is .5 for the cosine and 0 for the others.
         inverse_user_frequency: whether a user with `n` items counts as `1 / log(1 + n)` of a user, in
-            `both` and in `n`: who has everything says little about any two items. Because of the second,
-            items with the same users have a cosine of 1 whoever they are; tutorials that weigh `both` only
-            divide by plain counts and put items of active users behind.
-        pair_half_life_days: how far apart in time the two events of a pair may be until they count half.
-        history_half_life_days: how much older than a user's latest event another may be until it counts
-            half in the user's scores.
-        backward: what a pair counts for the direction from its later item to its earlier one; 1 ignores
-            the order, 0 learns only what came after what.
+            `both` and in `n`: a user of everything says little about any two items. Because it counts in
+            `n`, too, items with the same users have a cosine of 1; tutorials that weigh `both` only divide
+            by plain counts and rank items of active users lower.
+        pair_half_life_days: time between the two events of a pair that halves its weight; None for no fading.
+        history_half_life_days: age, from the user's latest event, that halves the weight of an event in the
+            user's scores; None for no fading.
+        backward: weight of a pair in the direction from its later item to its earlier one; 1 ignores the
+            order, 0 counts only pairs in order of time.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = pl.DataFrame(
+    ...     {"user_id": [*"uuvvvw"], "item_id": [*"ababca"], "timestamp": [1, 2, 1, 2, 3, 1]}
+    ... )
+    >>> train = tr.data.Interactions.from_frame(log)
+    >>> tr.ItemCF().fit(train).recommend(["w"], k=2)[0].item_ids
+    ['b', 'c']
 
     Reference:
         Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001;
@@ -139,7 +150,7 @@ def user_weights(histories: sp.csr_array) -> np.ndarray:
 
 
 def compact(similarity: sp.csr_array) -> sp.csr_array | np.ndarray:
-    """Dense, if that is well filled and small enough."""
+    """Makes a similarity dense if it is well filled and small enough."""
     n_items = similarity.shape[0]
     well_filled = similarity.nnz > 0.1 * n_items**2
     return similarity.toarray() if well_filled and n_items <= _DENSE_ITEMS else similarity
@@ -149,7 +160,7 @@ def _counts(histories: sp.csr_array, users: np.ndarray | None) -> np.ndarray:
     """How many users have each item, by weight: float64 `[n_items]`, never 0."""
     weighted = histories if users is None else _weighted(histories, users)
     counts = np.asarray(weighted.sum(axis=0), dtype=np.float64)
-    # An item that nobody has meets nobody: its row and column stay empty whatever it is scaled by.
+    # An item without users shares none: its row and column stay empty, whatever they are divided by.
     return np.where(counts > 0, counts, 1.0)
 
 
@@ -161,7 +172,7 @@ def _weighted(histories: sp.csr_array, users: np.ndarray) -> sp.csr_array:
 def _similarity(
     histories: sp.csr_array, users: np.ndarray | None, measure: Measure, top_n: int | None
 ) -> sp.csr_array:
-    """Similarities of items that users have, whatever the order."""
+    """Similarities of items from the histories of users, regardless of order."""
     counts = _counts(histories, users)
     others = histories if users is None else _weighted(histories, users)
     columns = histories.tocsc()
@@ -175,7 +186,7 @@ def _similarity(
 def _measured(
     both: sp.csr_array, counts: np.ndarray, measure: Measure, top_n: int | None
 ) -> sp.csr_array:
-    """Similarities by what items share."""
+    """Similarities from a matrix of shared users."""
     blocks = [
         _scaled(both[start : start + _BLOCK_ITEMS].tocoo(), start, counts, measure, top_n)
         for start in range(0, both.shape[0], _BLOCK_ITEMS)
@@ -186,7 +197,7 @@ def _measured(
 def _scaled(
     block: sp.coo_array, start: int, counts: np.ndarray, measure: Measure, top_n: int | None
 ) -> sp.csr_array:
-    """Turns what the items from `start` on share with others into similarities."""
+    """Similarities of the items from `start` on, from the users that they share with others."""
     rows, columns = block.coords
     values = measure(block.data, counts[rows + start], counts[columns]).astype(np.float32)
     keep = np.flatnonzero((rows + start != columns) & (values > 0))
@@ -209,6 +220,6 @@ def _check(similarity: str, damping: float | None, backward: float) -> None:
         )
     if not 0 <= backward <= 1:
         raise ConfigError(
-            "`backward` is what a pair counts against its order in time, from 0 to 1. "
+            "`backward` is the weight of a pair against its order in time, from 0 to 1. "
             f"Received: {backward}. Give 1 to ignore the order."
         )

@@ -1,4 +1,4 @@
-"""What follows what: the items that people went on to from the items a user had last."""
+"""Item transitions: first-order and skip transitions counted in the histories of users."""
 
 from typing import Any
 
@@ -15,34 +15,45 @@ from tfrecall.index.scorers import Neighbours
 
 
 class ItemTransitions(HistoryModel):
-    """Scores an item by how often it followed what the user had last.
+    """Scores an item by how often it followed the latest items of the user.
 
-    The line that a model of sequences has to pass: it knows the order, and has learned nothing.
-    Where item `b` comes `d <= window` events after `a` in somebody's history, the transition from
-    `a` to `b` gains `d ** -decay`; it is then divided by
-    `count(a) ** (1 - damping) * count(b) ** damping`. A query adds up the transitions from the
-    user's last `window` events, of which the one `d` events back weighs `d ** -decay` again.
+    The baseline of sequence models: it uses the order of events, without any training. Where item `b` comes
+    `d <= window` events after `a` in a history, the transition from `a` to `b` gains `d ** -decay`; it is
+    then divided by `count(a) ** (1 - damping) * count(b) ** damping`. A query adds up the transitions from
+    the user's last `window` events, of which the one `d` events back weighs `d ** -decay` again.
 
-    Queries with a column `timestamp` are answered from what the user had up to that time, others
-    from all of it. An item may follow itself. Who had nothing gets zeros, like everyone unknown:
-    all items tie, and ties count against a model.
+    Queries with a column `timestamp` are answered from the user's events up to that time, others from all
+    of them. An item may follow itself. Users without events get zeros: all items tie, and ties count
+    against a model.
 
     The default decay and damping were chosen for MovieLens-1M by NDCG@10 and hit_rate@50 on each
     user's last event but one; a longer window is better there and slower.
 
     Args:
-        window: how many events further something still follows, and how many a query looks back.
-        decay: how fast distance takes weight away; 0 counts all of the window alike, 1 halves
-            the second event and leaves a fifth of the fifth.
-        damping: between 0 and 1, how much an item's own popularity counts against it: 0 asks how
-            likely `b` is after `a`, 1 how likely `a` was before `b`, 0.5 is symmetric as a cosine.
-        top_n: keep of the transitions from each item only the `top_n` strongest, ties to the lower
-            row; None keeps all.
+        window: largest distance of two events that counts as a transition, and number of latest events of a
+            query.
+        decay: power of the distance by which weights fade; 0 counts the whole window alike, 1 halves the
+            second event and leaves a fifth of the fifth.
+        damping: from 0 to 1, how much an item's own popularity counts against it: 0 gives the probability of
+            `b` after `a`, 1 that of `a` before `b`, 0.5 a symmetric measure like a cosine.
+        top_n: keep of the transitions from each item only the `top_n` strongest, equal ones by row; None
+            keeps all.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = pl.DataFrame(
+    ...     {"user_id": [*"uuvvvw"], "item_id": [*"ababca"], "timestamp": [1, 2, 1, 2, 3, 1]}
+    ... )
+    >>> train = tr.data.Interactions.from_frame(log)
+    >>> tr.ItemTransitions().fit(train).recommend(["w"], k=2)[0].item_ids
+    ['b', 'c']
 
     Reference:
         Ludewig and Jannach, "Evaluation of session-based recommendation algorithms", User Modeling
         and User-Adapted Interaction 28, 2018: sequential rules. There, too, distances count by one
-        over the distance, but only the last item is asked; the division by `count(b)` is ours.
+        over the distance, but a query is the last item only; the division by `count(b)` is ours.
     """
 
     name = "item_transitions"
@@ -75,7 +86,7 @@ class ItemTransitions(HistoryModel):
         return HistoryWeights(window=self.window, decay=self.decay, repeated=True)
 
     def _learn(self, train: Interactions) -> Neighbours:
-        """Counts what follows what in the histories of `train`."""
+        """Counts transitions in the histories of `train`, divided by the counts of both items."""
         n_items = train.items.height
         distances = np.arange(1, self.window + 1) ** -float(self.decay)
         counted = count_transitions(train.histories, n_items, distances)
@@ -95,8 +106,8 @@ def count_transitions(histories: Histories, n_items: int, weights: np.ndarray) -
     """Adds up the weights of all pairs of events that stand near each other in a history.
 
     Args:
-        histories: who had what, in order.
-        n_items: how many items there are.
+        histories: rows of items of each user, oldest first.
+        n_items: size of the catalogue.
         weights: float `[window]`; a pair at the distance `d` adds `weights[d - 1]`.
 
     Returns:
@@ -106,6 +117,7 @@ def count_transitions(histories: Histories, n_items: int, weights: np.ndarray) -
     users = histories.owners()
     total = sp.csr_array((n_items, n_items), dtype=np.float64)
     for distance, weight in enumerate(weights, start=1):
+        # The flat array shifted against itself; pairs that cross from one user to the next do not count.
         inside = users[:-distance] == users[distance:]
         pairs = items[:-distance][inside], items[distance:][inside]
         ones = np.full(len(pairs[0]), weight)

@@ -1,4 +1,4 @@
-"""What came after what in the histories of users, near or far, weighted by the time between."""
+"""Ordered pairs of items in the histories of users, weighted by the time between them."""
 
 from collections.abc import Iterator
 
@@ -18,12 +18,12 @@ _DENSE_ITEMS = 8192
 def ordered_pairs(
     train: Interactions, users: np.ndarray | None, half_life_days: float | None
 ) -> sp.csr_array:
-    """Adds up all pairs of distinct items of a user, in the order that the user first had them.
+    """Sums all pairs of distinct items of a user, in the order of the user's first events with them.
 
     Args:
         train: a log whose users and items are all known.
-        users: what a user's pairs count: number `[n_users]`; None for 1.
-        half_life_days: the time between two events that halves what they count; None if it does not.
+        users: weight of each user's pairs, number `[n_users]`; None for 1.
+        half_life_days: the time between two events that halves the weight of a pair; None for no fading.
 
     Returns:
         float64 `[n_items, n_items]`: row `a`, column `b` for `b` after `a`. The diagonal is empty.
@@ -58,15 +58,16 @@ def _pairs(
     users: np.ndarray | None,
     half_life_days: float | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Earlier items, later items and what the pairs count, some `_PAIRS` at a time."""
+    """Yields earlier items, later items and weights of pairs, about `_PAIRS` at a time."""
     starts = np.searchsorted(owners, owners)
     earlier_events = np.arange(len(owners)) - starts
-    ends = np.cumsum(earlier_events)
+    ends = np.cumsum(earlier_events)  # pairs up to each event
     event = 0
     while event < len(owners):
         done = ends[event - 1] if event else 0
         stop = max(event + 1, int(np.searchsorted(ends, done + _PAIRS, side="right")))
         counts = earlier_events[event:stop]
+        # Each event of the block is paired with all earlier events of its user, from `starts` on.
         later = np.repeat(np.arange(event, stop), counts)
         earlier = ranges(starts[event:stop], counts)
         values = np.ones(len(later)) if users is None else users[owners[later]].astype(np.float64)

@@ -1,4 +1,4 @@
-"""The most chosen items, for everyone alike."""
+"""Popularity of items: over all users, and within the history of one user."""
 
 from typing import Any, Literal
 
@@ -15,14 +15,25 @@ from tfrecall.index.scorers import Constant
 
 
 class Popularity(HistoryModel):
-    """Scores an item by the number of its training rows, whoever asks.
+    """Scores an item by the number of its training rows, the same for every user.
 
-    The line that every other model has to pass. Each repeated interaction counts. With a window it is
-    called `recent_popularity`.
+    The baseline that every other model has to beat. Each repeated interaction counts. With a window the name
+    is `recent_popularity`.
 
     Args:
-        window_days: count only the rows less than so many days before the latest of the log; None for
+        window_days: count only rows less than so many days before the latest of the log; None for
             all rows.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = pl.DataFrame(
+    ...     {"user_id": [*"uuvvvw"], "item_id": [*"ababca"], "timestamp": [1, 2, 1, 2, 3, 1]}
+    ... )
+    >>> train = tr.data.Interactions.from_frame(log)
+    >>> tr.Popularity().fit(train).recommend(["w"], k=2)[0].item_ids  # without "a", which w has
+    ['b', 'c']
     """
 
     name = "popularity"
@@ -46,9 +57,9 @@ class Popularity(HistoryModel):
 
 
 class OwnItems:
-    """Scores a user's own items by how often or how lately they were had, then all others by popularity.
+    """Scores the items of a user's history by frequency or recency, then all others by popularity.
 
-    The line that a model has to pass where purchases repeat. Equal counts go to the item had last.
+    The baseline to beat where purchases repeat. Of equal counts the most recent item comes first.
 
     Args:
         by: `frequency` or `recency`.
@@ -65,28 +76,29 @@ class OwnItems:
         self._popularity: np.ndarray = np.empty(0, np.float32)
 
     def fit(self, train: Interactions) -> "OwnItems":
-        """Remembers the events of each user of `train.users`; returns itself."""
+        """Stores the events of each user of `train.users`; returns itself."""
         self.item_ids = train.item_vocabulary.ids
         self._users, self._histories = train.user_vocabulary, train.histories
         counts = np.bincount(train.item_rows, minlength=len(self.item_ids))
-        # Below the 1 that any own item has.
+        # Popularity below 1, so that every item of the history comes before all others.
         self._popularity = (counts / (counts.max(initial=0) + 1)).astype(np.float32)
         return self
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
+        """Scores all items for each query: float32 `[n_queries, n_items]`; an unknown user gets popularity."""
         if self._users is None or self._histories is None:
             raise ConfigError(
                 "These OwnItems have not been fitted, so they have no scores. Call `fit(train)` first."
             )
-        answers = np.tile(self._popularity, (queries.height, 1))
+        scores = np.tile(self._popularity, (queries.height, 1))
         rows, items = self._histories.flat(self._users.rows(queries["user_id"]))
         place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # 0 is the oldest event of a user
-        latest = np.zeros(answers.shape, np.float32)
+        latest = np.zeros(scores.shape, np.float32)
         np.maximum.at(latest, (rows, items), (place + 1).astype(np.float32))
         if self.by == "recency":
-            return np.where(latest > 0, latest, answers)
-        counts = np.zeros(answers.shape, np.float32)
+            return np.where(latest > 0, latest, scores)
+        counts = np.zeros(scores.shape, np.float32)
         np.add.at(counts, (rows, items), np.float32(1))
         # Less than one event, so that it only decides between equal counts.
         longest = self._histories.lengths.max(initial=0) + 1
-        return np.where(counts > 0, counts + latest / np.float32(longest), answers)
+        return np.where(counts > 0, counts + latest / np.float32(longest), scores)

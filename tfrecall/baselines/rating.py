@@ -1,4 +1,4 @@
-"""What predicts a label without learning who likes what: the mean, and the biases of users and items."""
+"""Baselines of rating prediction: the mean, and the biases of users and items."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ SWEEPS = 10
 
 @dataclass(frozen=True, eq=False)
 class RatingBiases:
-    """A mean, plus a number for each user and each item; both 0 make the mean alone.
+    """A mean, plus a bias of each user and each item; with all biases 0 the mean alone.
 
     Attributes:
-        name: what tables call it.
+        name: name of the baseline in tables.
         mean: of the training labels.
-        users: float64 `[n_users + 1]`, in the order of the user table; 0 at the end, for others.
-        items: float64 `[n_items + 1]`, likewise.
+        users: float64 `[n_users + 1]`, in the order of the user table; 0 at the end, for unknown users.
+        items: float64 `[n_items + 1]`, in the order of the item table; 0 at the end, for unknown items.
     """
 
     name: str
@@ -30,22 +30,23 @@ class RatingBiases:
     items: np.ndarray
 
     def predictions(self, rows: Interactions) -> np.ndarray:
-        """What the rows are predicted: float64 `[n_rows]`."""
+        """Predicts the label of each row: float64 `[n_rows]`."""
+        # Row -1, the unknown one, reads the 0 at the end.
         return self.mean + self.users[rows.user_rows] + self.items[rows.item_rows]
 
 
 def mean_label(train: Interactions, label: Label) -> RatingBiases:
-    """Predicts the mean of the training labels for all."""
+    """Fits the mean of the training labels."""
     labels = label.values(train.log[label.column])
     nothing = np.zeros(train.users.height + 1), np.zeros(train.items.height + 1)
     return RatingBiases("mean", float(labels.mean()), *nothing)
 
 
 def label_biases(train: Interactions, label: Label) -> RatingBiases:
-    """The mean, and regularised deviations of users and items from it, fitted in turn.
+    """Fits the mean, and regularised biases of users and items, in turn.
 
-    The deviation of an item is the sum of what its rows are above mean and user, over their number and
-    `ITEM_ROWS`; likewise of a user. Few rows say little.
+    The bias of an item is the sum of its labels less mean and bias of the user, divided by the number of its
+    rows plus `ITEM_ROWS`; that of a user likewise. So few rows give a small bias.
 
     Reference:
         Koren, "Factor in the Neighbors: Scalable and Accurate Collaborative Filtering", TKDD 2010.

@@ -21,10 +21,10 @@ class Baseline(Retriever, Protocol):
 
 
 def make_baselines(names: Sequence[str]) -> list[Baseline]:
-    """Untrained baselines with their defaults.
+    """Makes baselines that are not fitted, with their defaults.
 
     Raises:
-        ConfigError: if there is no such baseline, listing those there are.
+        ConfigError: if a name is unknown, listing the valid ones.
     """
     try:
         places = [BASELINES[name] for name in checked_baselines(names)]
@@ -38,22 +38,23 @@ def make_baselines(names: Sequence[str]) -> list[Baseline]:
 
 
 def usual_baselines(seen: Interactions, *, sequences: bool = False) -> tuple[str, ...]:
-    """The names of those that a model is shown beside: `popularity` and `item_cf`, always.
+    """Names of the baselines that a model is compared with by default: `popularity`, `item_cf` and others.
 
     Args:
-        seen: what users have seen before. If people come back to it, their own items are added.
-        sequences: adds `item_transitions`, the line for models that know the order of a history.
+        seen: interactions before the test rows. If consumption repeats, `own_most_frequent` and
+            `own_most_recent` are added.
+        sequences: adds `item_transitions`, the baseline of models that use the order of a history.
     """
     own = ("own_most_frequent", "own_most_recent") if is_repeated(seen) else ()
     return ("popularity", "item_cf", *(("item_transitions",) if sequences else ()), *own)
 
 
 def check_baselines(names: Sequence[str], seen: Interactions) -> None:
-    """Refuses baselines that cannot be fitted, without fitting them.
+    """Checks that baselines can be fitted, without fitting them.
 
     Raises:
-        ConfigError: if one is unknown, or needs what is not installed.
-        DataError: if the memory for one is not there.
+        ConfigError: if one is unknown, or needs a library that is not installed.
+        DataError: if the memory for one does not suffice.
     """
     for model in make_baselines(names):
         if isinstance(model, HistoryModel):
@@ -61,6 +62,6 @@ def check_baselines(names: Sequence[str], seen: Interactions) -> None:
 
 
 def fit_baselines(names: Sequence[str], seen: Interactions) -> Iterator[Retriever]:
-    """Fits one after the other, so that the last can be forgotten before the next takes memory."""
+    """Fits baselines one at a time, so that one can be freed before the next takes memory."""
     for model in make_baselines(names):
         yield model.fit(seen)

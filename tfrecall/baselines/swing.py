@@ -1,4 +1,4 @@
-"""Item similarity by pairs of users who agree on little else."""
+"""Swing: similarity of items by pairs of users who share little else."""
 
 from typing import Any
 
@@ -21,24 +21,36 @@ class Swing(HistoryModel):
 
         1 / sqrt(n(u)) * 1 / sqrt(n(v)) / (alpha + items that u and v share)
 
-    with `n(u)` for the items of user `u`. Two users who share these two items only say more than two who
-    share a hundred. An item is not similar to itself. Who has no training rows gets zeros.
+    with `n(u)` for the items of user `u`. Two users who share only these two items count more than two who
+    share a hundred. An item is not similar to itself. Users without training rows get zeros.
 
-    An item that many have has far too many pairs, so of each item's users at most `max_users` are looked
-    at: those with the fewest items, who weigh most, of equal ones the lower row. Where that cuts, what
-    having `a` says for `b` is computed from the users of `a`, and differs from `b` for `a`.
+    A popular item has far too many pairs of users, so of each item's users at most `max_users` count: those
+    with the fewest items, who weigh most, equal ones by row. Where that cuts, the similarity of `b` to `a` is
+    computed from the users of `a`, and differs from that of `a` to `b`.
 
     Args:
-        alpha: what sharing costs at least, above 0: the larger, the less it matters what else a pair
-            shares.
-        top_n: keep of each item's neighbours only the `top_n` most similar, ties to the lower row;
-            None keeps all.
-        max_users: how many users of an item are looked at; None for all, which takes time that grows
-            with the square of an item's users.
+        alpha: added to the number of shared items, above 0: the larger, the less the other items that a pair
+            shares matter.
+        top_n: keep of each item's neighbours only the `top_n` most similar, equal ones by row; None keeps
+            all.
+        max_users: users of an item that count; None for all, which takes time that grows with the square of
+            an item's users.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = pl.DataFrame(
+    ...     {"user_id": [*"uuvvvw"], "item_id": [*"ababca"], "timestamp": [1, 2, 1, 2, 3, 1]}
+    ... )
+    >>> train = tr.data.Interactions.from_frame(log)
+    >>> tr.Swing().fit(train).recommend(["w"], k=2)[0].item_ids
+    ['b']
 
     Reference:
         Yang et al., "Large Scale Product Graph Construction for Recommendation in E-commerce",
-        arXiv:2010.05525, 2020; there each pair counts twice, and what a cap takes away is not said.
+        arXiv:2010.05525, 2020; there each pair counts twice, and no cap is
+        described.
     """
 
     name = "swing"
@@ -71,26 +83,27 @@ class Swing(HistoryModel):
         return Neighbours(compact(_stacked(rows, train.items.height)))
 
 
-def _similar_to(had: sp.csr_array, alpha: float) -> np.ndarray:
-    """Similarity of all items to one, from what its users had: float64 `[n_items]`."""
-    n_users, n_items = had.shape
+def _similar_to(histories: sp.csr_array, alpha: float) -> np.ndarray:
+    """Similarity of all items to one, from the histories of its users: float64 `[n_items]`."""
+    n_users, n_items = histories.shape
     if n_users < 2:
         return np.zeros(n_items)
-    weights = 1.0 / np.sqrt(np.diff(had.indptr))
-    pairs = np.outer(weights, weights) / (alpha + (had @ had.T).toarray())
+    weights = 1.0 / np.sqrt(np.diff(histories.indptr))
+    pairs = np.outer(weights, weights) / (alpha + (histories @ histories.T).toarray())
     np.fill_diagonal(pairs, 0.0)
-    # For each user of an item the pairs with all other users of it, of which the sum has each twice.
-    by_item = had.T.tocsr()
+    # The sum of `pairs` over all users of an item, for each of its users: so each pair is in there twice.
+    by_item = histories.T.tocsr()
     met = by_item @ pairs
     items = np.repeat(np.arange(n_items), np.diff(by_item.indptr))
     return np.bincount(items, met[items, by_item.indices], n_items) / 2
 
 
 def _strongest(row: np.ndarray, top_n: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and values above 0, the `top_n` largest, ties to the lower column."""
+    """The `top_n` largest values above 0 and their columns, ascending; equal ones by column."""
     values = row.astype(np.float32)
     columns = np.flatnonzero(values > 0)
     if top_n is not None:
+        # One row as a sparse matrix: `strongest` has the rule for ties.
         columns = np.sort(columns[strongest(np.zeros_like(columns), columns, values[columns], top_n)])
     return columns, values[columns]
 

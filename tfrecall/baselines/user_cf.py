@@ -1,4 +1,4 @@
-"""User-based collaborative filtering: what the most similar users had."""
+"""User-based collaborative filtering."""
 
 from typing import Any
 
@@ -10,24 +10,35 @@ from tfrecall.index.scorers import UserNeighbours
 
 
 class UserCF(HistoryModel):
-    """Scores an item by the summed similarity of the most similar users who had it.
+    """Scores an item by the summed similarity of the nearest users who interacted with it.
 
     Similarity of two users is the cosine of their rows in the binary user-item matrix. A user is not
-    similar to itself. An item that no neighbour had scores 0, as does every item for a user
-    without training rows. How often and when something was chosen does not count.
+    similar to itself. An item of no neighbour scores 0, as does every item for a user without training rows.
+    Number and time of a user's events with an item do not count.
 
-    Similarities are computed when somebody asks: fitting takes no time, and a query that of a product
-    with the whole log.
+    Similarities are computed at each query: fitting takes no time, and a query that of a product with the
+    whole log.
 
     Args:
-        top_n: how many neighbours a user has at most, ties to the lower row; None for all users.
-        inverse_item_frequency: whether an item that `n` users had counts as `1 / log(1 + n)` of one in
-            the cosine: that two users share what everyone had says little.
+        top_n: number of neighbours of a user at most, equal ones by row; None for all users.
+        inverse_item_frequency: whether an item of `n` users counts as `1 / log(1 + n)` of one in the
+            cosine: to share an item that everyone has says little about two users.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = pl.DataFrame(
+    ...     {"user_id": [*"uuvvvw"], "item_id": [*"ababca"], "timestamp": [1, 2, 1, 2, 3, 1]}
+    ... )
+    >>> train = tr.data.Interactions.from_frame(log)
+    >>> tr.UserCF(top_n=1).fit(train).recommend(["w"], k=2)[0].item_ids
+    ['b']
 
     Reference:
         Breese, Heckerman and Kadie, "Empirical analysis of predictive algorithms for collaborative
         filtering", UAI 1998; their inverse user frequency is `log(all / n)`, which is 0 for an item
-        that everyone had.
+        that everyone has.
     """
 
     name = "user_cf"
