@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.tiny import N_USERS
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.errors import ConfigError, DataError, ExportError
 
 
@@ -83,13 +84,19 @@ def test_at_most_a_block_is_held_and_each_is_a_row_group(tiny_release, tmp_path,
 
 
 def test_progress_counts_users(tiny_release, tmp_path):
-    heard = []
-    options = {"block_users": 30, "progress": lambda *told: heard.append(told)}
+    counts = []
+
+    class Counts(ProgressReporter):
+        def progress(self, title, done, total, unit="rows"):
+            counts.append((title, done, total, unit))
+
+    options = {"block_users": 30, "progress": Counts()}
     tiny_release.recommend_all(k=1, out=tmp_path / "r.parquet", **options)
-    assert heard == [("recommend", 30, 61), ("recommend", 60, 61), ("recommend", 61, 61)]
-    heard.clear()
+    assert [(done, total) for _, done, total, _ in counts] == [(30, 61), (60, 61), (61, 61)]
+    assert {(title, unit) for title, _, _, unit in counts} == {("recommend", "users")}
+    counts.clear()
     tiny_release.recommend_all(iter(["u1"]), 1, tmp_path / "r.parquet", **options)
-    assert heard == [("recommend", 1, 0)]  # how many a generator gives is not known
+    assert counts == [("recommend", 1, 0, "users")]  # how many a generator gives is not known
 
 
 def test_the_file_tells_which_model_answered(tiny_release, tmp_path):
