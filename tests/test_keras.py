@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
@@ -25,11 +27,13 @@ def test_what_needs_no_tensorflow_does_not_import_it():
     assert done.stdout.strip() == "False", done.stderr
 
 
+@pytest.mark.slow
 def test_keras_2_is_chosen_where_nobody_chose():
     done = run("from tfrecall._keras import keras; print(keras.layers.Layer.__module__)")
     assert done.stdout.startswith("tf_keras"), done.stderr
 
 
+@pytest.mark.slow
 def test_keras_3_already_in_use_is_refused_in_one_sentence():
     done = run(
         "import tensorflow as tf\n"

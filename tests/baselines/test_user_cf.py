@@ -41,6 +41,7 @@ def test_of_equal_neighbours_the_lower_row_is_kept():
     assert (UserCF(2).fit(train).scores(asked("u"))[0] > 0).tolist() == [1, 1, 1, 0, 0, 0]
 
 
+@pytest.mark.slow
 @given(EVENTS, st.sampled_from([None, 1, 2, 9]))
 def test_it_agrees_with_loops(events, top_n):
     with patch.object(user_neighbours, "BLOCK", 1):

@@ -40,6 +40,7 @@ def test_every_command_has_help_and_json(command):
     assert "--json" in ask(*command, "--help").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["recipes", "list"], ["run", "no_such_recipe"]])
 def test_what_needs_no_model_imports_no_tensorflow(arguments):
     code = (

@@ -97,6 +97,7 @@ def ended(arguments, **streams):
     return subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, **streams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_reader_that_went_away_ends_a_command_quietly(arguments):
     reader, writer = os.pipe()
@@ -106,6 +107,7 @@ def test_a_reader_that_went_away_ends_a_command_quietly(arguments):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", [*COMMANDS, ["--help"]], ids=" ".join)
 def test_a_full_output_is_an_error_without_a_traceback(arguments):

@@ -37,6 +37,7 @@ def test_lists_of_integers_and_arrays_of_fixed_width_are_lists():
     assert convert([["a", "b"]], "strings", pl.Array(pl.String, 2)).tolist() == [["a", "b"]]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.one_of(st.none(), st.lists(st.one_of(st.none(), st.text()), max_size=4)), max_size=6)
 )

@@ -50,6 +50,7 @@ def test_the_core_is_that_of_brute_force(rows, min_user, min_item):
     assert np.flatnonzero(alive).tolist() == brute_core(users, items, min_user, min_item)
 
 
+@pytest.mark.slow
 def test_a_long_chain_falls_completely():
     # u0-i0-u1-i1-u2-...: every one has two events but the ends, where the chain burns down.
     n = 20_000

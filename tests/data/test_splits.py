@@ -131,6 +131,7 @@ def test_leave_last_out_agrees_with_a_sort_user_by_user(data):
     assert tuple(rows(part) for part in parts) == expected
 
 
+@pytest.mark.slow
 @given(logs())
 def test_leave_last_out_without_validation(data):
     train, _, test = leave_out_by_hand(data, validation=False)
@@ -237,6 +238,7 @@ def by_user_by_hand(data, train_users, least):
     return sorted(train), sorted(known), sorted(test), left_out, untested
 
 
+@pytest.mark.slow
 @given(logs(), st.integers(1, 4), st.none() | st.integers(1, 5))
 def test_a_split_by_user_agrees_with_a_loop_over_the_users(data, train_users, least):
     assume(train_users < data.users.height)
@@ -250,6 +252,7 @@ def test_a_split_by_user_agrees_with_a_loop_over_the_users(data, train_users, le
         assert noted == [count] * bool(count)
 
 
+@pytest.mark.slow
 @given(logs(), st.integers(1, 4), st.none() | st.integers(1, 5))
 def test_a_split_by_user_knows_nothing_of_what_comes_after_a_test_row(data, train_users, least):
     assume(train_users < data.users.height)

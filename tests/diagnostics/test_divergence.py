@@ -39,6 +39,7 @@ def story(**settings):
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_training_that_goes_well_is_the_same_bit_for_bit_and_leaves_no_trace():
     watched, fitted = trained(optimizer="adam", learning_rate=0.01)
     alone, other = trained(watch=False, optimizer="adam", learning_rate=0.01)
@@ -47,6 +48,7 @@ def test_training_that_goes_well_is_the_same_bit_for_bit_and_leaves_no_trace():
     assert not {"compute_loss", "apply_gradients"} & {*vars(watched), *vars(watched.optimizer)}
 
 
+@pytest.mark.slow
 def test_a_learning_rate_beyond_reason_is_named_with_step_and_rows():
     text = story(optimizer="sgd", learning_rate=1e30)
     # 320 training rows make 4 steps an epoch; the first update already leaves the numbers behind.
@@ -58,6 +60,7 @@ def test_a_learning_rate_beyond_reason_is_named_with_step_and_rows():
     assert "Lower `training.learning_rate` (it is 1e+30), or set `training.clip_norm` = 1." in text
 
 
+@pytest.mark.slow
 def test_a_model_of_several_interests_diverges_in_words_too():
     history = History("history", Categorical("item_id", 4), 5, Interests(2))
     log = DATA.log.unique(["user_id", "item_id", "timestamp"], maintain_order=True)
@@ -94,6 +97,7 @@ def test_weights_that_were_spoilt_before_are_named():
     assert "the update of the step before was too large" in text
 
 
+@pytest.mark.slow
 def test_a_number_far_out_is_named_with_its_row_and_what_to_do():
     def shrink(model):
         """As if the moments had been learned before the outlier came."""
@@ -108,6 +112,7 @@ def test_a_number_far_out_is_named_with_its_row_and_what_to_do():
     assert re.search(r"asked by user_id=u\d+, timestamp=-?[\d.e+]+ deviations", text)
 
 
+@pytest.mark.slow
 def test_a_last_update_that_only_validation_meets_is_found_before_the_epoch_counts():
     text = story(optimizer="sgd", learning_rate=1e30, batch_size=400, epochs=1)
     assert text.startswith("Training diverged in epoch 1: val_loss is ")

@@ -59,6 +59,7 @@ def test_what_both_find_hard_cancels_out():
     assert found.excludes_zero
 
 
+@pytest.mark.slow
 def test_the_interval_holds_as_often_as_it_says():
     """Of 400 samples of 80 users 95 % are 380; sqrt(400 * .95 * .05) = 4.4, and percentile intervals
     of small samples are a little short."""

@@ -35,6 +35,7 @@ def cases(draw: st.DrawFn) -> Case:
     return TableModel(catalogue, table), make_log(test), make_log(seen, items=ITEMS)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(cases(), st.integers(1, 5), st.sampled_from([1, 2, 256]))
 def test_every_metric_agrees_with_loops(case: Case, block_size: int, chunk_rows: int) -> None:
@@ -49,6 +50,7 @@ def test_every_metric_agrees_with_loops(case: Case, block_size: int, chunk_rows:
         assert found[rule] == pytest.approx(expected[rule], abs=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_metrics_stay_in_their_bounds_and_grow_with_k(case: Case) -> None:

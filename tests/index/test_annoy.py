@@ -58,6 +58,7 @@ def test_what_is_found_has_exact_scores_in_exact_order(annoy, exact):
         np.testing.assert_array_equal(hits.scores[i], everything.scores[i, places])
 
 
+@pytest.mark.slow
 def test_the_same_seed_plants_the_same_trees(tmp_path):
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         Annoy(n_trees=5, seed=seed).build(VARIED, IDS).forest.save(str(tmp_path / name))

@@ -258,6 +258,7 @@ def searches(draw):
     return vectors, queries, k, exclude, draw(st.none() | rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", [Exact().build, EXHAUSTIVE.build], ids=["exact", "annoy"])
 @settings(max_examples=80, deadline=None)
 @given(search=searches())

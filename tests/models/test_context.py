@@ -35,6 +35,7 @@ def with_lists(queries: pl.DataFrame, log: Interactions, context: bool = True) -
     )
 
 
+@pytest.mark.slow
 def test_windows_and_whole_sequences_give_the_same_vectors(context_model, history_log):
     windows = vectors_of_targets(context_model, history_log, form="windows", minimum_history=0)
     whole = vectors_of_targets(context_model, history_log, minimum_history=0, targets_per_row=7)
@@ -140,6 +141,7 @@ def test_a_log_that_has_a_column_of_that_name_is_refused(history_log, column, sa
         TwoTower(CONTEXT_SCHEMA, [8], candidate_layer_sizes=[]).adapt(log)
 
 
+@pytest.mark.slow
 def test_the_last_rating_says_what_comes_next_to_those_who_can_see_it():
     """A 5 is followed by one of the items 0-4, a 1 by one of the items 5-9, whatever the item was."""
     generator = np.random.default_rng(3)

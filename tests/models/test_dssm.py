@@ -40,6 +40,7 @@ def epochs_of(task, count=2, first=0, data=PARTS.train):
     return [[np.concatenate([b[n].numpy() for b in epoch]) for n in names] for epoch in read]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec", [Uniform(3), Popularity(3), HeadTail(3, threshold=12), Hard(ranks=(1, 9))]
 )
@@ -65,6 +66,7 @@ def test_negatives_come_with_each_batch_and_never_what_the_user_has(spec):
     assert seen > len(PARTS.train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", [Uniform(3), Popularity(3), Hard(ranks=(2, 30))])
 def test_each_epoch_draws_anew_and_the_same_for_its_number(spec):
     first, second = epochs_of(Pointwise(spec))
@@ -119,6 +121,7 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(task, tm
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_it_learns_and_auc_tells():
     model = DSSM(SCHEMA, [16], task=DSSMSoftmax(Uniform(4)))
     options = {"optimizer": "adam", "learning_rate": 0.01, "batch_size": 64, "verbose": 0}
@@ -129,6 +132,7 @@ def test_it_learns_and_auc_tells():
     assert max(fitted.history["val_gauc"]) > 0.7
 
 
+@pytest.mark.slow
 def test_auc_in_training_is_that_of_the_served_scores():
     model = adapted(Pointwise(Uniform(2)))
     batches = validation_examples(model, PARTS.test, PARTS.train)
@@ -148,6 +152,7 @@ def test_auc_in_training_is_that_of_the_served_scores():
     )
 
 
+@pytest.mark.slow
 def test_who_has_everything_is_not_judged_by_pairs():
     log = synthetic(20, 6, 90, seed=1)
     all_items = pl.DataFrame({"user_id": "u0", "item_id": log.items["item_id"], "timestamp": 0.0})
@@ -163,6 +168,7 @@ def test_who_has_everything_is_not_judged_by_pairs():
     )
 
 
+@pytest.mark.slow
 def test_histories_and_negatives_go_together(history_log):
     for spec in (Uniform(3), Hard(ranks=(1, 5))):
         model = adapted(BPR(spec), history_log, HISTORIES, candidate_layer_sizes=[8])
@@ -270,6 +276,7 @@ def test_distances_want_vectors_of_length_one():
         TwoTower(SCHEMA, [4], task=Triplet())
 
 
+@pytest.mark.slow
 def test_batches_without_drawn_negatives_are_refused():
     model = adapted(Pointwise(Uniform(2)))
     model.compile()

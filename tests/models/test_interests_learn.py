@@ -43,6 +43,7 @@ def share_found(parts, num_interests, task):
     return hit_rate(ranking.kept.rows, 2 * ITEMS).mean()
 
 
+@pytest.mark.slow
 def test_two_vectors_in_a_plane_point_at_two_tastes_and_one_cannot(parts):
     # In a plane one vector ranks neighbours on the circle first, so of two tastes that lie apart the
     # second comes behind all between: chance is 10 / 40, a perfect answer 1.

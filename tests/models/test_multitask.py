@@ -52,6 +52,7 @@ def test_the_loss_is_the_weighted_sum_of_both(chosen_log):
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_both_losses_teach_their_own_thing(chosen_log):
     hits, errors = {}, {}
     for name, weights in (
@@ -68,6 +69,7 @@ def test_both_losses_teach_their_own_thing(chosen_log):
     assert errors["both"] < errors["retrieval"] / 2
 
 
+@pytest.mark.slow
 def test_the_retrieval_task_of_tfrs_works_unchanged(chosen_log):
     task = tfrs.tasks.Retrieval()
     model = MultiTask(IDS, [4], retrieval_task=task, ranking_weight=0.0)
@@ -76,6 +78,7 @@ def test_the_retrieval_task_of_tfrs_works_unchanged(chosen_log):
     assert history["retrieval_loss"][-1] < history["retrieval_loss"][0] - 0.1
 
 
+@pytest.mark.slow
 def test_a_bag_of_items_retrieves_too(rating_log):
     model = MultiTask(SCHEMA, [4])
     fit(model, rating_log, epochs=1, verbose=0)

@@ -126,6 +126,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(rating_model, rating
     assert told["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crosses", [["dcn"], ["elementwise"], ["dot_interaction"], ["concat", "dcn"]])
 def test_each_cross_reaches_the_score_and_its_gradient(crosses, rating_log):
     model = Ranker(SCHEMA, [4], crosses=crosses)
@@ -166,6 +167,7 @@ def test_the_task_of_tfrs_works_unchanged(rating_log):
     assert fitted.history["error"][1] < fitted.history["error"][0]
 
 
+@pytest.mark.slow
 def test_raw_batches_are_encoded_on_the_way(rating_log):
     schema = Schema(query=[USER], candidate=[ITEM])
     rows = rating_log.log.select("user_id", "item_id", "rating")
@@ -199,6 +201,7 @@ def test_clicks_begin_at_their_log_odds(rating_log):
     assert set(batch["label"].numpy()) == {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_batches_for_lists_hold_whole_lists(rating_log):
     model = Ranker(Schema(query=[USER, RATED], candidate=[ITEM]), [4], task=Lists())
     model.adapt(rating_log)
@@ -213,6 +216,7 @@ def test_batches_for_lists_hold_whole_lists(rating_log):
     assert fitted.history["ndcg"][-1] > fitted.history["ndcg"][0]
 
 
+@pytest.mark.slow
 def test_lists_and_histories_of_the_past_go_together(rating_log):
     past = History("before", Categorical("item_id", DIM), 5)
     model = Ranker(Schema(query=[USER, past, RATED], candidate=[ITEM]), [4], task=Lists())
@@ -237,6 +241,7 @@ def test_a_list_needs_its_column(rating_log):
         fit(model, rating_log, epochs=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(rating_log):
     some = rating_log.with_log(rating_log.log[:600])
     first, second = (rating_ranker(some, epochs=1, dropout=0.3) for _ in range(2))
@@ -244,6 +249,7 @@ def test_the_same_seed_gives_the_same_model(rating_log):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_training_stops_where_the_error_is_least(rating_log):
     train, validation = split_random(rating_log, 0.2, 1)
     model = Ranker(SVD, crosses=["dot"], biases=["user_id", "item_id"])
@@ -265,6 +271,7 @@ def test_training_stops_where_the_error_is_least(rating_log):
     assert left["rmse"] == pytest.approx(min(errors), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_to_the_same_weights(rating_log, tmp_path):
     some = rating_log.with_log(rating_log.log[:600])
     settings = {"optimizer": "adam", "learning_rate": 0.01, "epochs": 3, "batch_size": 200}
@@ -295,6 +302,7 @@ def test_a_ranker_survives_its_configuration(rating_model):
     assert copy.get_config() == rating_model.get_config()
 
 
+@pytest.mark.slow
 def test_weights_go_into_another_model(rating_model, rating_log, tmp_path):
     rating_model.save_weights(tmp_path / "w.h5")
     copy = Ranker.from_config(rating_model.get_config())

@@ -39,6 +39,7 @@ def name(k):
     return f"factorized_top_k/top_{k}_categorical_accuracy"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_ids", [False, True])
 def test_factorized_top_k_reports_what_the_exact_metric_reports(with_ids):
     # Removing accidental hits, TFRS' metric wants ids; else it judges by score.
@@ -59,6 +60,7 @@ def test_factorized_top_k_reports_what_the_exact_metric_reports(with_ids):
         assert least - 0.005 <= metrics[name(k)] <= exact[name(k)] + 0.005
 
 
+@pytest.mark.slow
 def test_training_does_not_list_metrics_that_it_does_not_measure():
     task = tfrs.tasks.Retrieval()
     model = build(task)
@@ -71,6 +73,7 @@ def test_training_does_not_list_metrics_that_it_does_not_measure():
     assert history[top_5][0] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corrected", [False, True])
 def test_the_loss_is_that_of_the_task_called_by_hand(corrected):
     task = tfrs.tasks.Retrieval(temperature=0.5)

@@ -86,6 +86,7 @@ def test_dropout_works_in_training_only():
     assert 880 < (dropped == 0).sum() < 1120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [QueryTower, CandidateTower])
 def test_a_tower_from_the_configuration_gives_equal_vectors(cls):
     tower = adapted(layer_sizes=[8, 4], cls=cls, dropout=0.1, normalize=True)
@@ -109,6 +110,7 @@ def test_an_empty_table_gives_no_vectors():
     assert tower.embed(raw(tower, FRAME.clear())).shape == (0, 8)
 
 
+@pytest.mark.slow
 def test_the_graph_follows_the_weights_and_is_not_traced_anew():
     tower = adapted(layer_sizes=[8])
     for rows in (1, 2, 4):
@@ -127,6 +129,7 @@ def test_the_input_pipeline_encodes_like_a_call():
     tf.nest.map_structure(np.testing.assert_array_equal, mapped, tower.preprocess(arrays))
 
 
+@pytest.mark.slow
 def test_a_saved_tower_gives_what_the_live_one_gives(tmp_path):
     tower = adapted(layer_sizes=[8])
     live = tower.embed(raw(tower))

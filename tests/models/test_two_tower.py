@@ -67,6 +67,7 @@ def trained():
 # What it reports
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_all_examples():
     # All vectors zero: of 16 candidates in every batch each loss is ln 16. 400 rows in batches of 64
     # leave a tail of 16: TFRS reports the last batch's sum, 16 ln 16.
@@ -79,6 +80,7 @@ def test_the_loss_is_the_mean_over_all_examples():
     assert model.fit(dataset, verbose=0).history["loss"] == [pytest.approx(np.log(16), rel=1e-5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["full", "in_batch"])
 def test_the_loss_agrees_with_numpy(task):
     model = build(eager=True, task=TASKS[task](), schema=without_chance(), correct_sampling_bias=False)
@@ -94,6 +96,7 @@ def test_the_loss_agrees_with_numpy(task):
     assert measure(model)["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+@pytest.mark.slow
 @every_task
 def test_evaluate_ranks_with_the_weights_of_now(task):
     model = build(task=TASKS[task]())
@@ -109,6 +112,7 @@ def test_evaluate_ranks_with_the_weights_of_now(task):
             assert metrics[name] == pytest.approx(hit_rate(ranks, k).mean(), abs=0.0026)
 
 
+@pytest.mark.slow
 def test_validation_gives_what_evaluate_gives():
     model = build()
     validation = examples(DATA, 64, shuffle=False)
@@ -121,6 +125,7 @@ def test_validation_gives_what_evaluate_gives():
     assert [name for name in history if not name.startswith("val_")] == ["loss"]
 
 
+@pytest.mark.slow
 def test_a_cached_validation_set_of_raw_features_is_taken():
     model = build(eager=True)
     cached = examples(DATA, 64, shuffle=False).cache()
@@ -135,6 +140,7 @@ def weighted(weights):
     return DATA.with_log(DATA.log.with_columns(weight=pl.Series(weights, dtype=pl.Float64)))
 
 
+@pytest.mark.slow
 def test_rows_of_weight_0_change_nothing_in_a_full_softmax():
     keep = np.arange(400) % 3 > 0
     model = build(eager=True, task=FullSoftmax(), schema=without_chance())
@@ -145,6 +151,7 @@ def test_rows_of_weight_0_change_nothing_in_a_full_softmax():
     assert masked == pytest.approx(only, rel=1e-5)
 
 
+@pytest.mark.slow
 @every_task
 def test_weights_that_are_all_alike_do_not_change_the_mean(task):
     model = build(eager=True, task=TASKS[task]())
@@ -153,6 +160,7 @@ def test_weights_that_are_all_alike_do_not_change_the_mean(task):
     assert doubled == pytest.approx(measure(model), rel=1e-5)
 
 
+@pytest.mark.slow
 @every_task
 def test_an_epoch_of_weight_0_trains_nothing(task):
     model = build(eager=True, task=TASKS[task]())
@@ -181,6 +189,7 @@ def test_a_whole_number_is_the_same_string_in_raw_and_in_encoded_batches():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batched", [False, True])
 def test_datasets_as_tutorials_write_them(batched):
     joined = DATA.queries.join(DATA.items, on="item_id", maintain_order="left")
@@ -289,6 +298,7 @@ def test_a_model_that_has_not_seen_data_is_refused():
             ask()
 
 
+@pytest.mark.slow
 def test_new_data_want_a_new_model_once_there_are_weights():
     model = build()
     model.adapt(DATA)  # nothing depends on it yet
@@ -300,6 +310,7 @@ def test_new_data_want_a_new_model_once_there_are_weights():
 # What is not known
 
 
+@pytest.mark.slow
 def test_unknown_users_and_items_are_answered_and_counted_as_misses():
     model = build(DATA.with_log(DATA.log.filter(pl.col("user_id") != "u3")), eager=True)
     train(model)
@@ -311,6 +322,7 @@ def test_unknown_users_and_items_are_answered_and_counted_as_misses():
     assert metrics["loss"] == 0  # no row counts
 
 
+@pytest.mark.slow
 def test_the_rows_of_unknown_values_move_in_training():
     model = build(eager=True, schema=without_chance(rate=0.2))
     measure(model)

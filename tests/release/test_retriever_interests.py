@@ -14,7 +14,8 @@ from tfrecall._keras import tf
 from tfrecall.batch.vectors import export_vectors
 from tfrecall.cli import app
 from tfrecall.evaluation.released import ReleaseRetriever
-from tfrecall.exporting.export import export, sample_queries
+from tfrecall.exporting.export import export
+from tfrecall.exporting.retriever import sample_queries
 from tfrecall.index.repeats import Repeats
 from tfrecall.release.reindex import reindex
 

@@ -3,6 +3,7 @@
 from datetime import date, datetime
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +61,7 @@ def logs(draw):
     return pl.DataFrame(log, strict=False), tables
 
 
+@pytest.mark.slow
 @settings(
     max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -193,6 +193,7 @@ def test_the_command_gives_json_of_everything(file):
     assert "arrays" not in answer
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_picture(file, tmp_path):
     pytest.importorskip("matplotlib")
     for name in ("a.png", "a.svg"):

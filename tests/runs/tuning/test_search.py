@@ -64,6 +64,7 @@ SPACE = f"tune.{RATE}={{low=0.01, high=10.0, log=true}}"
 # With real fits
 
 
+@pytest.mark.slow
 def test_the_plainly_better_value_wins_and_what_diverges_has_failed_with_its_reason(tiny, tmp_path):
     # With a rate of 1e-7 the weights stay at their random start, with 1e30 they are soon infinite.
     rates = f"tune.{RATE}.choices=[1e30, 1e-7, 0.3]"
