@@ -12,13 +12,13 @@ from tfrecall.tasks.pairwise import DSSMSoftmax
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class DSSM(TwoTower):
-    """Two towers of dense layers whose vectors have length one, so that the score is a cosine.
+    """Two towers of dense layers with vectors of length one: the score is a cosine.
 
-    It is a `TwoTower` in every respect, with any features. What makes it one of these: `tanh` in its layers,
-    vectors of length one, and a softmax over the item and a few that were drawn. A cosine ends at 1, so the
-    losses multiply it by `gamma`, the inverse of a temperature.
+    A `TwoTower` with other defaults: `tanh` in its layers, vectors of length one, and a softmax over the
+    item and a few sampled ones. A cosine ends at 1, so the losses multiply it by `gamma`, the inverse of a
+    temperature.
 
-    The towers have tables of their own; a history of the query shares that of the candidates if it says
+    The towers have tables of their own; a history of the query shares that of the candidates with
     `table = "candidate"`.
 
     Args:
@@ -28,7 +28,24 @@ class DSSM(TwoTower):
         activation: of all dense layers but the last.
         output_activation: of the last; `tanh` in the paper.
         normalize: whether the vectors have length one.
-        kwargs: as of `TwoTower`.
+        kwargs: the other arguments of `TwoTower`: `candidate_layer_sizes`, `dropout`, `hidden_dropout`,
+            `batch_normalization`, `combine`, `embedding_regularization`, `embedding_stddev`,
+            `correct_sampling_bias`, `ks`, and `name`.
+
+    Raises:
+        ConfigError: if the towers give vectors of different length.
+        MissingColumnError: from `adapt`, if the data lack a column of the schema.
+        DataError: if used before `adapt`.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 4)], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.DSSM(schema, layer_sizes=[8, 3], task=tr.DSSMSoftmax("popularity"))
+    >>> model.adapt(log)
+    >>> (model.embed_candidates() ** 2).sum(axis=1).round(3).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
 
     Reference:
         Huang et al., "Learning Deep Structured Semantic Models for Web Search using Clickthrough Data",

@@ -1,4 +1,4 @@
-"""A ranker that also retrieves: shared features, two losses."""
+"""Multi-task model: ranking and retrieval from shared features, two losses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +24,28 @@ class MultiTask(Ranker):
     of a batch: ratings are few and exact, what was chosen at all is plenty, and each teaches the other.
 
     Args:
-        schema, layer_sizes, **settings: as of `Ranker`. All features have vectors of one length.
+        schema: the features of both sides. All have vectors of one length.
+        layer_sizes: units of the dense layers of the ranking score before the last, which has one.
+        settings: the other arguments of `Ranker`: `task`, `label`, `crosses`, `cross_layers`,
+            `cross_projection`, `biases`, `global_mean`, `dropout`, `hidden_dropout`, `batch_normalization`,
+            `activation`, `embedding_regularization`, `bias_regularization`, `embedding_stddev`, and `name`.
         retrieval_task: `InBatchSoftmax` (the default) with its defaults, or `tfrs.tasks.Retrieval`.
         ranking_weight, retrieval_weight: of the two losses; 0 leaves one out.
-        correct_sampling_bias: whether the retrieval task is told how often each candidate is sampled.
+        correct_sampling_bias: whether the retrieval task subtracts the logarithm of each candidate's
+            sampling probability (logQ correction).
+
+    Raises:
+        ConfigError: if features differ in length, or the weights of the losses are not 0 or more.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 4)], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.MultiTask(schema, layer_sizes=[4], label="timestamp", retrieval_weight=0.5)
+    >>> model.adapt(log)
+    >>> model.embed_candidates().shape, model.scores(["u1"], ["i1", "i2"]).shape
+    ((5, 4), (2,))
 
     Reference:
         The multi-task tutorial of TensorFlow Recommenders.

@@ -1,4 +1,4 @@
-"""The ranking model: one score for a query and a candidate, of all that is known of both."""
+"""Ranking model: one score for a pair of a query and a candidate, from features of both and their crosses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -51,11 +51,15 @@ class Ranker(FeatureModel):
         schema: the features of both sides.
         layer_sizes: units of the dense layers before the last, which has one.
         task: `Ratings` (the default), `Clicks`, `Lists`, `tfrs.tasks.Ranking`, or anything called like it.
-        label: what is predicted: a `Label`, or the name of a column of the log.
-        crosses: see `tfrecall.layers.crosses.Crosses`.
-        cross_layers, cross_projection: of `dcn`.
+        label: the target of the prediction: a `Label`, or the name of a column of the log.
+        crosses: any of `concat`, all vectors side by side; `dcn`, these through Deep & Cross layers;
+            `elementwise`, the product of the sums of each side; `dot_interaction`, the inner products of
+            all pairs of features; and `dot`, the inner product of the sums of each side, added to the
+            score.
+        cross_layers: number of the Deep & Cross layers of `dcn`.
+        cross_projection: rank of their matrices; None for full ones.
         biases: columns of Categorical features that get a number for each value.
-        global_mean: whether scores begin at the one score that suits all training rows best.
+        global_mean: whether the best constant score (a mean, log-odds) is added to all scores.
         dropout: share of the values dropped at the entry of the dense layers.
         hidden_dropout: share of the values dropped after each of them.
         batch_normalization: whether the values after each of them are normalised.
@@ -67,14 +71,26 @@ class Ranker(FeatureModel):
             Keras' default, uniform in +-.05.
 
     Attributes:
-        interactions: the log that the model was adapted to; None if it was a dataset. What a user had
-            is what stands there.
+        interactions: the log that the model was adapted to, or given by `use_log`; None if it was a
+            dataset. Histories of users are taken from it.
 
     Raises:
         ConfigError: if a cross needs features of one length, a bias names no Categorical feature, the label
             is a feature itself, or both sides read columns of one name.
         MissingColumnError: from `adapt`, if the data lack a column.
         DataError: if used before `adapt`; from `adapt`, if labels cannot be learned from.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> log = log.with_log(log.log.with_columns(rating=pl.Series([3.0, 5.0] * 20)))
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 4)], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.Ranker(schema, crosses=["dot"], biases=["user_id", "item_id"])
+    >>> model.adapt(log)
+    >>> model.scores(["u1"], ["i1", "i2"]).round(1).tolist()  # the mean of all ratings, before training
+    [4.0, 4.0]
     """
 
     def __init__(
@@ -188,8 +204,9 @@ class Ranker(FeatureModel):
         if isinstance(examples, Interactions):
             return examples.log
         batches = as_batches(examples, self.label.column)
-        there = [column for column in (self.label.column,) if column in batches.element_spec]
-        columns = there or list(batches.element_spec)  # which the refusal names
+        has_label = self.label.column in batches.element_spec
+        # Without it all columns: the refusal names them.
+        columns = [self.label.column] if has_label else list(batches.element_spec)
         return to_frame(batches, columns)
 
     def _adapted(self) -> None:
@@ -295,8 +312,8 @@ class Ranker(FeatureModel):
     def scores(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> np.ndarray:
         """Scores of pairs of raw ids, as the release of the model gives them: float32 `[n]`.
 
-        Users are as they were when the log ended: what the user table says, the context of the last
-        event, and what they had. Of a user who is not known nothing is.
+        Users are as of the end of the log: their features, the context of their last event, their
+        histories. An unknown user has none of these.
 
         Args:
             user_ids: one for each item, or a single one for all.
@@ -334,10 +351,10 @@ class Ranker(FeatureModel):
         """
         index = self.catalogue.index(tf.constant(list(item_ids), tf.string)).numpy()
         if (index < FIRST).any():
-            strange = str(item_ids[int(np.argmax(index < FIRST))])
+            unknown = str(item_ids[int(np.argmax(index < FIRST))])
             raise DataError(
-                f'There is no item "{strange}" in the catalogue of {len(self.catalogue):,} items.'
-                f"{nearest(strange, self.catalogue.ids)}"
+                f'There is no item "{unknown}" in the catalogue of {len(self.catalogue):,} items.'
+                f"{nearest(unknown, self.catalogue.ids)}"
             )
         return index - FIRST
 
@@ -411,16 +428,16 @@ class Ranker(FeatureModel):
         inputs: Encoded,
         training: bool,
     ) -> tf.Tensor:
-        """What is learned by: the loss of the task, to which others may be added."""
+        """The loss of a step: that of the task; subclasses may add others."""
         return loss
 
     def train_step(self, inputs: Encoded) -> dict[str, tf.Tensor]:
-        return self._told(super().train_step(inputs))
+        return self._epoch_logs(super().train_step(inputs))
 
     def test_step(self, inputs: Encoded) -> dict[str, tf.Tensor]:
-        return self._told(super().test_step(inputs))
+        return self._epoch_logs(super().test_step(inputs))
 
-    def _told(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _epoch_logs(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The mean loss of the epoch instead of the last batch's."""
         silent = ["mean_loss", "total_loss"]
         settings = self._settings

@@ -34,7 +34,7 @@ class Tower(keras.Model):
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
             Keras' default.
-        states: what the features learned from data, when the tower is made from a configuration.
+        states: vocabularies, boundaries and moments, when the tower is made from a configuration.
 
     Call arguments:
         inputs: encoded features, as `preprocess` gives them.
@@ -106,18 +106,18 @@ class Tower(keras.Model):
 
     @property
     def histories(self) -> list[HistoryFeature]:
-        """The features that are made of what users had before."""
+        """The history features."""
         return [layer for layer in self.features if isinstance(layer, HistoryFeature)]
 
     @property
     def interests(self) -> int:
-        """How many vectors each row has."""
+        """Number of vectors each row has."""
         return max((layer.interests for layer in self.histories), default=1)
 
     @property
     def forms(self) -> dict[str, Form]:
-        """The raw columns that the tower reads when it is asked, and the form of each."""
-        return {column: form for layer in self._asked for column, form in layer.columns.items()}
+        """The raw columns of a query, and the form of each: all but those read in training only."""
+        return {column: form for layer in self._served for column, form in layer.columns.items()}
 
     @property
     def log_forms(self) -> dict[str, Form]:
@@ -127,10 +127,10 @@ class Tower(keras.Model):
     @property
     def unknowns(self) -> dict[str, Any]:
         """For each raw column the value that stands for "not known"."""
-        return {column: layer.unknown for layer in self._asked for column in layer.columns}
+        return {column: layer.unknown for layer in self._served for column in layer.columns}
 
     @property
-    def _asked(self) -> list[FeatureLayer]:
+    def _served(self) -> list[FeatureLayer]:
         return [layer for layer in self.features if not isinstance(layer, ExampleAgeFeature)]
 
     @property
@@ -181,12 +181,12 @@ class Tower(keras.Model):
 
         Args:
             raw: a tensor for each column of `forms`, the batch in front; more are ignored.
-            training: whether the rows are trained on: `ExampleAge` reads their times. Who asks, asks as
-                of the end of training.
+            training: whether the rows are trained on: `ExampleAge` reads their times. At serving its age
+                is 0, the end of training.
             histories: whether histories are among them; else they come from the log, already encoded.
 
         Returns:
-            What each feature is encoded to, the batch in front.
+            The encoded values of each feature by the name of its layer, the batch in front.
         """
         layers = [layer for layer in self.features if histories or layer not in self.histories]
         ages = [] if training else [layer for layer in layers if isinstance(layer, ExampleAgeFeature)]
@@ -213,7 +213,7 @@ class Tower(keras.Model):
     def feature_vectors(
         self, inputs: dict[str, tf.Tensor], training: bool | None = None
     ) -> list[tf.Tensor]:
-        """The vector of each feature, in the order of the schema, before anything is done with them."""
+        """The vector of each feature, in the order of the schema, before they are combined."""
         self._check_adapted()
         return [
             layer(inputs[layer.name], training=training)
@@ -293,12 +293,79 @@ class Tower(keras.Model):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class QueryTower(Tower):
-    """Embeds who asks and in which context; see `Tower`."""
+    """Tower of the query: the user, the context, histories.
+
+    Part of a model (`TwoTower.query_tower`), or alone for a model of your own. `adapt` learns from the
+    data, `preprocess` encodes raw features in the input pipeline, the call gives vectors: float
+    `[batch_size, output_dim]`, or `[batch_size, interests, output_dim]` with a history of several interests.
+
+    Args:
+        features: specifications of features (`tfrecall.Categorical` and the like), or their plain forms.
+        layer_sizes: units of the dense layers. Empty for the combined features themselves.
+        dropout: share of the combined values dropped in training.
+        hidden_dropout: share of the values dropped after each dense layer but the last.
+        batch_normalization: whether the values after each dense layer but the last are normalised.
+        combine: `concat` the vectors of the features, or `sum` them, which needs them equally long.
+        activation: of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
+        output_activation: of the last.
+        normalize: whether to scale the output to length one.
+        embedding_regularization: weight of the squared length of the embeddings used in a step.
+        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+            Keras' default, uniform in +-.05.
+        states: vocabularies, boundaries and moments, when the tower is made from a configuration.
+
+    Raises:
+        ConfigError: if two features read one column in different raw forms, or vectors to be summed
+            differ in length.
+        DataError: from `preprocess` and the call, if the tower has not been adapted.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> tower = tr.QueryTower([tr.Categorical("user_id", 4)], layer_sizes=[3])
+    >>> tower.adapt(lambda column, form: tf.data.Dataset.from_tensors(tf.constant(["u1", "u2"])))
+    >>> tower(tower.preprocess({"user_id": tf.constant(["u1", "stranger"])})).shape.as_list()
+    [2, 3]
+    """
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class CandidateTower(Tower):
-    """Embeds what can be recommended; see `Tower`."""
+    """Tower of the candidate: an item's id and its features.
+
+    Part of a model (`TwoTower.candidate_tower`), or alone for a model of your own. `adapt` learns from the
+    data, `preprocess` encodes raw features in the input pipeline, the call gives vectors: float
+    `[batch_size, output_dim]`.
+
+    Args:
+        features: specifications of features (`tfrecall.Categorical` and the like), or their plain forms.
+        layer_sizes: units of the dense layers. Empty for the combined features themselves.
+        dropout: share of the combined values dropped in training.
+        hidden_dropout: share of the values dropped after each dense layer but the last.
+        batch_normalization: whether the values after each dense layer but the last are normalised.
+        combine: `concat` the vectors of the features, or `sum` them, which needs them equally long.
+        activation: of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
+        output_activation: of the last.
+        normalize: whether to scale the output to length one.
+        embedding_regularization: weight of the squared length of the embeddings used in a step.
+        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+            Keras' default, uniform in +-.05.
+        states: vocabularies, boundaries and moments, when the tower is made from a configuration.
+
+    Raises:
+        ConfigError: if two features read one column in different raw forms, or vectors to be summed
+            differ in length.
+        DataError: from `preprocess` and the call, if the tower has not been adapted.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> tower = tr.CandidateTower([tr.Categorical("item_id", 4), tr.Numeric("price")])
+    >>> columns = {"item_id": ["i1", "i2"], "price": [1.0, 3.0]}
+    >>> tower.adapt(lambda column, form: tf.data.Dataset.from_tensors(tf.constant(columns[column])))
+    >>> tower(tower.preprocess({name: tf.constant(values) for name, values in columns.items()})).shape[1]
+    5
+    """
 
 
 def share_tables(query: QueryTower, candidate: CandidateTower) -> None:

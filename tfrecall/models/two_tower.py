@@ -51,29 +51,38 @@ class TwoTower(TaskLossModel):
         dropout: share of the values dropped at the entry of the dense layers.
         hidden_dropout: share of the values dropped after each of them but the last.
         batch_normalization: whether the values after each of them but the last are normalised.
-        combine: `concat` or `sum`, what is done with the vectors of a tower's features.
+        combine: `concat` or `sum` of the vectors of a tower's features.
         activation: of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
         output_activation: of the last.
-        normalize: whether both towers give vectors of length one; wants a temperature in the task.
+        normalize: whether both towers give vectors of length one, which needs a temperature in the task.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
             Keras' default, uniform in +-.05.
-        correct_sampling_bias: whether tasks that take negatives from the batch are told how often each
-            candidate is sampled (logQ correction). The shares are counted from the training data.
+        correct_sampling_bias: whether tasks that take negatives from the batch subtract the logarithm of
+            each candidate's sampling probability (logQ correction), counted from the training data.
         ks: list lengths of the exact top-K metric of `evaluate`; it is left out while the task has
             factorized metrics of its own, such as `tfrs.metrics.FactorizedTopK`.
 
     Attributes:
-        interactions: the log that the model was adapted to; None if it was a dataset. What a user
-            had, for answers and exports, is what stands there.
-        repeats: how users come back to what they had (`tfrecall.models.repeats.fit_repeats`); None
-            where they do not.
+        interactions: the log that the model was adapted to, or given by `use_log`; None if it was a
+            dataset. Histories of users, for answers and exports, are taken from it.
+        repeats: repeat consumption (`tfrecall.models.repeats.fit_repeats`); None for none.
 
     Raises:
-        ConfigError: if the towers give vectors of different length, or the task cannot judge queries of
+        ConfigError: if the towers give vectors of different length, or the task cannot take queries of
             several interests.
         MissingColumnError: from `adapt`, if the data lack a column of the schema.
         DataError: if used before `adapt`.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 4)], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.TwoTower(schema, layer_sizes=[], task=tr.InBatchSoftmax(temperature=0.5))
+    >>> model.adapt(log)
+    >>> model.embed_queries(log.queries.head(3)).shape, model.embed_candidates().shape
+    ((3, 4), (5, 4))
     """
 
     def __init__(

@@ -12,20 +12,35 @@ from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class YouTubeDNN(TwoTower):
-    """A history pooled into one vector, beside what is known of the user, through dense layers.
+    """Dense layers over a pooled history and user features, against a plain item table.
 
-    It is a `TwoTower` in every respect. What makes it one of these: the query has a `History`, the
-    candidates are rows of an item table, and each query finds its item among sampled ones.
+    A `TwoTower` with other defaults: the query has a `History`, the candidates are rows of an item table,
+    and the loss is a sampled softmax.
 
     Args:
         schema: the features; at least one `History` among those of the query.
         layer_sizes: units of the dense layers over the query; the last is the length of the vectors.
-        candidate_layer_sizes: of a candidate tower, where the item table shall not be plain.
+        candidate_layer_sizes: units of a candidate tower; none by default, for a plain item table.
         task: `SampledSoftmax` by default.
-        kwargs: as of `TwoTower`.
+        kwargs: the other arguments of `TwoTower`: `dropout`, `hidden_dropout`, `batch_normalization`,
+            `combine`, `activation`, `output_activation`, `normalize`, `embedding_regularization`,
+            `embedding_stddev`, `correct_sampling_bias`, `ks`, and `name`.
 
     Raises:
-        ConfigError: if no query feature is a history.
+        ConfigError: if no query feature is a history, or the towers give vectors of different length.
+        MissingColumnError: from `adapt`, if the data lack a column of the schema.
+        DataError: if used before `adapt`.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> history = tr.History(of=tr.Categorical("item_id", 4), history_length=10)
+    >>> schema = tr.Schema(query=[history], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.YouTubeDNN(schema, layer_sizes=[4], task=tr.SampledSoftmax(3))
+    >>> model.adapt(log)
+    >>> model.embed_queries(log.queries.head(2)).shape
+    (2, 4)
 
     Reference:
         Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016, section 3.

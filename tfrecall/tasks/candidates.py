@@ -1,4 +1,4 @@
-"""Candidates from several places, brought together as columns of a score matrix."""
+"""Candidates of the batch, of uniform draws and of past batches, as columns of one score matrix."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from tfrecall.layers.randomness import RandomStream
 
 
 class Candidates(NamedTuple):
-    """Some candidates, one a row; an id may occur more than once.
+    """Candidates with their vectors, one a row; an id may occur more than once.
 
     Attributes:
         ids: int64 `[n]`.
@@ -25,15 +25,16 @@ class Candidates(NamedTuple):
 def distinct_columns(
     groups: Sequence[Candidates], stands: tf.Tensor
 ) -> tuple[Candidates, tf.Tensor, tf.Tensor]:
-    """Each candidate of some groups once, as it is in the first group that has it.
+    """Removes duplicates: each candidate once, from the first group that has it.
 
     Args:
-        groups: the batch first.
-        stands: bool, for each row of the batch, whether its candidate may be a negative for that.
+        groups: groups of candidates, the batch first.
+        stands: bool `[batch_size]`, whether a row makes its candidate a negative of others. Candidates of
+            later groups always are.
 
     Returns:
-        The distinct candidates; the place of each row of the batch among them, int32; and for each of
-        them whether any row says that it stands.
+        The distinct candidates; the column of each row of the batch among them, int32 `[batch_size]`; and
+        whether each of them is a negative at all, bool `[columns]`.
     """
     both = Candidates(*(tf.concat(values, axis=0) for values in zip(*groups, strict=True)))
     distinct, places = tf.unique(both.ids)
@@ -50,15 +51,18 @@ def distinct_columns(
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class CandidateMemory(keras.layers.Layer):
-    """A ring buffer of the candidates of the last `size` training rows.
+    """Cross-batch memory: a FIFO queue of the candidates of the last `size` training rows.
 
-    Embeddings drift slowly compared with the batches that pass, so vectors that are some steps old are
-    still good negatives, at the price of a multiplication. No gradient flows into them. It keeps *rows*
-    and not distinct candidates: what it holds is then what `size` further draws from the log would
-    give, and its inclusion probability is that of a batch larger by as many rows.
+    Embeddings drift slowly compared with the batches that pass, so vectors some steps old are still good
+    negatives, at the price of a multiplication. No gradient flows into them. The queue keeps *rows*, not
+    distinct candidates: it is then like `size` further draws from the log, and its inclusion probability
+    is that of a batch larger by as many rows.
 
     Args:
-        size: rows kept.
+        size: number of rows kept.
+
+    Raises:
+        ConfigError: if `size` is below 1.
 
     Reference:
         Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020, section 3.2; for two
@@ -92,11 +96,11 @@ class CandidateMemory(keras.layers.Layer):
 
     @property
     def filled(self) -> tf.Tensor:
-        """Rows held: `size` at most, 0 at first. int64."""
+        """Number of rows held: `size` at most, 0 at first. int64."""
         return tf.minimum(self.pushed.read_value(), self.size)
 
     def read(self) -> Candidates:
-        """The rows held, the newest first; empty places are none."""
+        """The rows held, the newest first, without empty places."""
         age = tf.range(self.filled, dtype=tf.int64)
         slots = tf.math.floormod(self.pushed - 1 - age, self.size)
         return Candidates(
@@ -104,7 +108,7 @@ class CandidateMemory(keras.layers.Layer):
         )
 
     def push(self, candidates: Candidates) -> None:
-        """Takes in the rows of a batch, the last of which count as the newest; the oldest give way."""
+        """Appends a batch to the queue, overwriting the oldest rows; the last row is the newest."""
         newest = Candidates(*(values[-self.size :] for values in candidates))
         skipped = tf.shape(candidates.ids, tf.int64)[0] - tf.shape(newest.ids, tf.int64)[0]
         places = self.pushed + skipped + tf.range(tf.shape(newest.ids, tf.int64)[0])
@@ -118,12 +122,12 @@ class CandidateMemory(keras.layers.Layer):
 
 
 class ExtraNegatives(keras.layers.Layer):
-    """Base of the tasks whose batches can have uniform draws and rows of past batches beside them.
+    """Base of the tasks that add uniform draws and a cross-batch memory to the candidates of a batch.
 
-    A subclass says with `_set_extra_negatives` how many.
+    Subclasses call `_set_extra_negatives` with the numbers.
 
     Attributes:
-        num_uniform_negatives: drawn for each batch, with replacement.
+        num_uniform_negatives: items drawn for each batch, with replacement.
     """
 
     num_uniform_negatives: int
@@ -134,7 +138,7 @@ class ExtraNegatives(keras.layers.Layer):
         self._stream = RandomStream() if num_uniform_negatives else None
 
     def build(self, input_shape: Any) -> None:
-        """Makes what is kept from step to step, for vectors of the length `input_shape[-1]`.
+        """Makes the state kept from step to step, for vectors of the length `input_shape[-1]`.
 
         All of it is weights, so a checkpoint holds it.
         """

@@ -10,15 +10,15 @@ from tfrecall.layers.encoders.interests import apart, closest, to_the_first_larg
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class FullSoftmax(keras.layers.Layer):
-    """Each query has to find its candidate among all candidates: nothing is sampled, nothing biased.
+    """Cross entropy over the whole catalogue: nothing is sampled, nothing biased.
 
     The step embeds the catalogue once and needs `batch_size x candidates` multiplications, which up to
     some ten thousand candidates costs less than the quality that sampling loses. A catalogue larger
     than `block_size` is scored block by block, and again in the gradient, so memory stays at
     `batch_size x block_size` floats.
 
-    Of a query with several vectors each candidate is scored by its best one, as when recommendations
-    are asked for. It takes as many times the multiplications.
+    A query with several vectors scores each candidate by the best of them, as in serving. It takes as many
+    times the multiplications.
 
     Args:
         temperature: scores are divided by it.
@@ -34,6 +34,15 @@ class FullSoftmax(keras.layers.Layer):
 
     Returns:
         The weighted cross entropy of each example, float `[batch_size]`.
+
+    Raises:
+        ConfigError: if `temperature` is not above 0 or `block_size` below 1.
+
+    Example: the candidate scores 1 and the other 0, so its share is e / (e + 1).
+
+    >>> catalogue = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    >>> FullSoftmax()(catalogue[:1], catalogue, candidate_rows=tf.constant([0])).numpy().round(3)
+    array([0.313], dtype=float32)
     """
 
     needs_catalogue = True

@@ -1,4 +1,4 @@
-"""Softmax over the candidates of the batch, and over others that stand with them."""
+"""In-batch softmax with logQ correction, uniform negatives, cross-batch memory and hard negatives."""
 
 from typing import Any, Literal, get_args
 
@@ -39,7 +39,7 @@ def sparse_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
     return log_sum - positives, gradient
 
 
-# Scores of what may not count: small enough for exp() to be 0, large enough to be added to.
+# In the place of scores that do not count: exp() of it is 0, and a sum with it does not overflow.
 MASKED = -1e9
 
 Correction = Literal["standard", "without_positive"]
@@ -47,39 +47,39 @@ Correction = Literal["standard", "without_positive"]
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class InBatchSoftmax(ExtraNegatives):
-    """Each query has to find its own candidate among the distinct candidates of the batch.
+    """Cross entropy of each query's candidate among the distinct candidates of the batch.
 
-    Called like `tfrs.tasks.Retrieval`. Two things differ. Each distinct candidate is scored once, so a
+    Called like `tfrs.tasks.Retrieval`, with two differences. Each distinct candidate is scored once, so a
     candidate that several queries share is never a negative of its own queries (no accidental hits) and
-    the matrix is smaller. And the correction fits that: with probabilities `p`, a distinct candidate
-    stands in a batch of `b` with probability `q = 1 - (1 - p)^b`, so `log q` is subtracted from its
+    the matrix is smaller. The logQ correction fits that: with probabilities `p`, a distinct candidate
+    is in a batch of `b` rows with probability `q = 1 - (1 - p)^b`, so `log q` is subtracted from its
     logit; for rare candidates this is `log p` plus a constant, the correction of Yi et al.
 
-    Rows of weight 0 are not there: their candidates are no negatives of others.
+    Candidates of rows of weight 0 are no negatives of others.
 
-    More negatives than the batch has can be asked for; in training only, so that a validation loss is
-    always over its own batch. Each distinct candidate stays one column, whatever it came by, with the
-    newest vector there is, and `q` counts every way to get in:
+    Negatives beyond the batch are added in training only, so a validation loss is always over its own
+    batch. Each distinct candidate stays one column, wherever it comes from, with its newest vector, and
+    `q` counts every way into the sample:
 
-    - `num_uniform_negatives` from the whole catalogue: candidates that are too rare to be in a batch
-      are pushed away from somebody, too (mixed negative sampling, Yang et al.).
-    - `memory_size` rows of past batches, their vectors as they were (cross-batch memory, Wang et al.).
-      Only candidates of now can move, so the gradient that pushes these away is weighed by how often
-      *they* are there. Weighed by `q`, as the papers do, rare candidates would be pulled by their
-      positives at the full rate and pushed by others at a fraction of it.
+    - `num_uniform_negatives` from the whole catalogue: candidates too rare to be in a batch get negative
+      gradients, too (mixed negative sampling, Yang et al.).
+    - `memory_size` rows of past batches, with their vectors of then (cross-batch memory, Wang et al.).
+      Only candidates of the current batch can move, so the gradient that pushes these away is weighted by
+      how often *they* are there. Weighted by `q`, as in the papers, rare candidates would be pulled by
+      their positives at the full rate and pushed by others at a fraction of it.
 
     Args:
         temperature: scores are divided by it first, before anything is subtracted.
-        num_hard_negatives: keep this many negatives a query, those with the largest logits; all when
-            None.
+        num_hard_negatives: number of negatives kept for each query, those with the largest logits; all
+            when None.
         num_uniform_negatives: drawn for each batch, with replacement, by `draw_uniform`; the model
             embeds them and passes them as `uniform`.
         memory_size: rows of past batches that are kept.
-        correction: `standard`, or `without_positive`, which treats the positive as what it is: not
-            sampled. Derived in `tfrecall.tasks.corrections`.
-        frequency: where `p` comes from: `counted` takes what is passed as
-            `candidate_sampling_probability`; `streaming`, or a `StreamingFrequency` of your own,
-            estimates it in training, which needs no counting and follows a stream that changes.
+        correction: `standard`, or `without_positive`, which treats the positive as not sampled. Derived
+            in `tfrecall.tasks.corrections`.
+        frequency: source of `p`: `counted` takes `candidate_sampling_probability`; `streaming`, or a
+            `StreamingFrequency` of your own, estimates it in training, which needs no counting and
+            follows a stream that changes.
         negatives: in the place of the three numbers, as in a configuration: `"mixed"`, `"cross_batch"`,
             `Hard(hardest=10)` of `tfrecall.negatives`, or a list of some.
 
@@ -101,6 +101,12 @@ class InBatchSoftmax(ExtraNegatives):
 
     Raises:
         ConfigError: if an argument makes no sense or is missing.
+
+    Example: the first two queries share a candidate, so each of the three has one negative.
+
+    >>> vectors = tf.constant([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> InBatchSoftmax()(vectors, vectors, candidate_ids=tf.constant([7, 7, 8])).numpy().round(3)
+    array([0.313, 0.313, 0.313], dtype=float32)
 
     References:
         Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations",

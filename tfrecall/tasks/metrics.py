@@ -1,4 +1,4 @@
-"""Exact top-K accuracy for `fit` and `evaluate`."""
+"""Keras metrics of validation: exact top-K hit rate and NDCG, AUC over pairs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +15,24 @@ _BLOCK_ROWS = 512
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class ExactTopK(keras.metrics.Metric):
-    """Share of the queries whose candidate is among the best k of the whole catalogue, and NDCG.
+    """Hit rate and NDCG at k over the whole catalogue.
 
-    Reports under the names of `tfrs.metrics.FactorizedTopK`
-    (`factorized_top_k/top_100_categorical_accuracy`), and beside (`factorized_top_k/ndcg_100`) what these
-    hits are worth: 1 / log2(r + 2) at rank r, from 0. A candidate is known by its row and its score is
-    taken out of the same matrix product as all others; candidates with an equal score count against it,
-    and so does a positive that is not in the catalogue. Seen items are kept, as in TFRS;
-    `tfrecall.evaluate` judges both ways.
+    Reports the hit rate under the name of `tfrs.metrics.FactorizedTopK`
+    (`factorized_top_k/top_100_categorical_accuracy`), and NDCG (`factorized_top_k/ndcg_100`): a hit at
+    rank r, from 0, counts 1 / log2(r + 2). The positive's score comes out of the same matrix product as
+    all others. Ties count against the positive, and a positive outside the catalogue is a miss. Seen
+    items stay in the lists, as in TFRS; `tfrecall.evaluate` measures both ways.
 
     Args:
         ks: the list lengths.
+
+    Example: the first query ranks its candidate first, the second one last.
+
+    >>> metric = ExactTopK(ks=[1, 2])
+    >>> catalogue = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    >>> metric.update_state(tf.constant([[2.0, 1.0], [2.0, 1.0]]), catalogue, tf.constant([0, 1]))
+    >>> float(metric.result()["factorized_top_k/top_1_categorical_accuracy"])
+    0.5
     """
 
     def __init__(
@@ -111,17 +118,25 @@ _SIDE = _EXPONENTS << _MANTISSA_BITS
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class PairAUC(keras.metrics.Metric):
-    """How often a positive scores above a negative, over all pairs (`auc`) and within each query (`gauc`).
+    """AUC over all pairs (`auc`) and within each query (`gauc`): how often a positive scores above a negative.
 
-    `auc` compares each positive with the negatives of all queries. Scores are counted in bins that are as
-    fine as a thousandth of the score, and those of one bin are ties, which count half;
-    `tfrecall.evaluation.metrics.auc` is the same number without bins.
+    `auc` compares each positive with the negatives of all queries. Scores are counted in bins as fine as a
+    thousandth of the score, and ties, scores of one bin, count half; `tfrecall.evaluation.metrics.auc` is
+    the same number without bins.
 
     `gauc` compares each positive with its own negatives only, exactly. Where all negatives of a user are
-    drawn alike, as validation draws them, its expectation is that of `tfrecall.evaluation.metrics.gauc`, the
-    AUC of each user weighted by the user's positives, which pools the negatives of a user's rows.
+    drawn alike, as validation draws them, its expectation is that of `tfrecall.evaluation.metrics.gauc`,
+    the AUC of each user weighted by the user's positives.
 
-    A query without negatives counts in neither.
+    Queries without negatives count in neither.
+
+    Example: the first positive is above both of its negatives, the second above one of two.
+
+    >>> metric = PairAUC()
+    >>> negatives = tf.constant([[1.0, 2.0], [0.0, 9.0]])
+    >>> metric.update_state(tf.constant([3.0, 5.0]), negatives, tf.ones([2, 2], tf.bool))
+    >>> {name: float(value) for name, value in metric.result().items()}  # 6 of 8 pairs; (1 + 1/2) / 2
+    {'auc': 0.75, 'gauc': 0.75}
 
     Reference:
         Zhu et al., "Optimized Cost per Click in Taobao Display Advertising", KDD 2017, section 4.3, on GAUC.
@@ -144,12 +159,12 @@ class PairAUC(keras.metrics.Metric):
         counts: tf.Tensor,
         sample_weight: tf.Tensor | None = None,
     ) -> None:
-        """Takes in a batch.
+        """Adds a batch.
 
         Args:
-            positives: float `[n]`, scores.
-            negatives: float `[n, columns]`.
-            counts: bool `[n, columns]`, which of them there are.
+            positives: scores, float `[n]`.
+            negatives: scores, float `[n, columns]`.
+            counts: bool `[n, columns]`, which of the negatives count.
             sample_weight: float `[n]`, optional.
         """
         weights = tf.ones_like(positives) if sample_weight is None else sample_weight

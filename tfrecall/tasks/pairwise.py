@@ -1,4 +1,4 @@
-"""What the losses over a positive and some negatives have in common."""
+"""Losses over pairs: the score of a positive against those of its negatives (BPR, softmax, pointwise)."""
 
 import functools
 from typing import Any
@@ -21,7 +21,7 @@ from tfrecall.schema.negatives import (
 )
 from tfrecall.tasks.candidates import Candidates, ExtraNegatives, distinct_columns
 
-# A score that may not count, small enough for exp() to be 0.
+# In the place of scores that do not count: exp() of it is 0.
 MASKED = -1e9
 
 
@@ -35,24 +35,24 @@ class PairTask(ExtraNegatives):
     A query with several vectors scores each candidate by the best of them.
 
     Args:
-        negatives: where they come from (`tfrecall.schema.negatives`), as a specification, its plain form or its
-            name; 4 uniform ones by default.
+        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+            4 uniform ones by default.
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or
             `[batch_size, interests, embedding_dim]`.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
-        sample_weight: float `[batch_size]`, optional. Rows of weight 0 are not there: their candidates are
-            no negatives of others.
+        sample_weight: float `[batch_size]`, optional. Candidates of rows of weight 0 are no negatives of
+            others.
         candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
         negative_embeddings: float `[batch_size, num_negatives, embedding_dim]`, those drawn for each
             target; without them the negatives come from the batch.
-        counts: bool `[batch_size, num_negatives]`, which of these there are; all by default.
+        counts: bool `[batch_size, num_negatives]`, which of them are there; all by default.
         uniform: `Candidates` drawn for the whole batch, with `Mixed`.
         training: whether to use and fill the memory of `CrossBatch`.
 
     Returns:
-        The weighted loss of each example, float32 `[batch_size]`. Sum it for a gradient, divide by the sum
+        The weighted loss of each target, float32 `[batch_size]`. Sum it for a gradient, divide by the sum
         of the weights for a mean.
 
     Raises:
@@ -61,7 +61,7 @@ class PairTask(ExtraNegatives):
 
     needs_catalogue = False
     takes_interests = True
-    # Whether it learns distances, which order as inner products do only between vectors of length one.
+    # True for losses over distances, which order as inner products only between vectors of length one.
     needs_unit_vectors = False
     sources: tuple[str, ...] = SOURCES
 
@@ -78,16 +78,16 @@ class PairTask(ExtraNegatives):
 
     @property
     def is_drawn(self) -> bool:
-        """Whether each target has negatives of its own, which come with the batches."""
+        """Whether negatives are drawn for each target and come with the batches."""
         return is_drawn(self.negatives)
 
     def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        """The loss of each target.
+        """The loss of each target, float `[n]`.
 
         Args:
-            positives: float `[n]`, higher is closer.
-            negatives: float `[n, columns]`.
-            counts: bool `[n, columns]`.
+            positives: scores, float `[n]`; higher is closer.
+            negatives: scores, float `[n, columns]`.
+            counts: bool `[n, columns]`, which of the negatives count.
         """
         raise NotImplementedError
 
@@ -135,7 +135,7 @@ class PairTask(ExtraNegatives):
         uniform: Candidates | None,
         training: bool | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Distinct candidates of the batch and what comes to it, and for whom each counts."""
+        """Distinct candidates of batch, draws and memory, and for which targets each counts."""
         if ids is None:
             raise ConfigError(
                 f"`{type(self).__name__}` needs `candidate_ids` to tell which candidates of the batch are "
@@ -163,9 +163,10 @@ class LogisticTask(PairTask):
     """Base of the losses over inner products that are multiplied by `gamma`.
 
     Args:
-        negatives: as of `PairTask`.
-        gamma: scores are multiplied by it first: the inverse of a temperature. Between vectors of length
-            one, whose scores end at 1, it has to be some 5 to 20; with free vectors 1 will do.
+        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+            4 uniform ones by default.
+        gamma: scores are multiplied by it: the inverse of a temperature. 5 to 20 suits vectors of length
+            one, 1 free ones.
     """
 
     def __init__(
@@ -188,7 +189,7 @@ class LogisticTask(PairTask):
 
 
 def keep_hardest(scores: tf.Tensor, counts: tf.Tensor, count: int) -> tf.Tensor:
-    """The mask of the `count` highest scores of each row among those that count; ties stay together.
+    """Mask of the `count` highest scores of each row among those that count; ties stay together.
 
     Args:
         scores: float `[n, columns]`.
@@ -202,9 +203,9 @@ def keep_hardest(scores: tf.Tensor, counts: tf.Tensor, count: int) -> tf.Tensor:
 
 
 def mean_over(values: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    """The mean of each row over what counts, 0 where nothing does: `[n]`."""
+    """Mean of each row over the columns that count, 0 where none does: float `[n]`."""
     counted = tf.cast(counts, values.dtype)
-    # `where`, not a product: what does not count may be infinite.
+    # `where`, not a product: values that do not count may be infinite.
     total = tf.reduce_sum(tf.where(counts, values, 0.0), axis=1)
     return tf.math.divide_no_nan(total, tf.reduce_sum(counted, axis=1))
 
@@ -215,12 +216,41 @@ def _best(scores: list[tf.Tensor]) -> tf.Tensor:
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class BPR(LogisticTask):
-    """The positive should score above each negative: `-log sigmoid(gamma (s_p - s_n))`, their mean.
+    """Bayesian personalized ranking: the mean of `-log sigmoid(gamma (s_p - s_n))` over the negatives.
 
-    A target without negatives has the loss 0. Differs from the paper: no regularization here
-    (`embedding_regularization` of the model), and several negatives a target.
+    The positive should score above each negative. A target without negatives has the loss 0. Differs
+    from the paper: no regularization here (`embedding_regularization` of the model), and several
+    negatives a target.
 
-    Args and call arguments: as of `PairTask`, with `gamma`.
+    Args:
+        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+            4 uniform ones by default.
+        gamma: scores are multiplied by it: the inverse of a temperature. 5 to 20 suits vectors of length
+            one, 1 free ones.
+
+    Call arguments:
+        query_embeddings: float `[batch_size, embedding_dim]`, or
+            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+        candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
+        sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
+        candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
+        negative_embeddings: float `[batch_size, num_negatives, embedding_dim]`, those drawn for each
+            target; without them the negatives come from the batch.
+        counts: bool `[batch_size, num_negatives]`, which of them are there; all by default.
+        uniform: `Candidates` drawn for the whole batch, with `Mixed`.
+        training: whether to use and fill the memory of `CrossBatch`.
+
+    Returns:
+        The weighted loss of each target, float32 `[batch_size]`.
+
+    Raises:
+        ConfigError: if an argument makes no sense or is missing.
+
+    Example: one target of score 1, one negative of score 0: -log sigmoid(1).
+
+    >>> query, item = tf.constant([[1.0, 0.0]]), tf.constant([[1.0, 0.0]])
+    >>> BPR(gamma=1.0)(query, item, negative_embeddings=tf.constant([[[0.0, 1.0]]])).numpy().round(3)
+    array([0.313], dtype=float32)
 
     Reference:
         Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009, section 4.
@@ -233,15 +263,41 @@ class BPR(LogisticTask):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class DSSMSoftmax(LogisticTask):
-    """Finds the positive among itself and its negatives: `-log softmax(gamma s)` of the positive.
+    """Softmax over the positive and its negatives: `-log softmax(gamma s)` of the positive.
 
-    Nothing is corrected for how often an item is drawn. With uniform draws nothing has to be; items drawn by
-    popularity, or from the batch, are pushed down the more the more frequent they are, which
-    `SampledSoftmax` and `InBatchSoftmax` correct.
+    There is no correction for how often an item is drawn. Uniform draws need none; draws by popularity,
+    or from the batch, push frequent items down, which `SampledSoftmax` and `InBatchSoftmax` correct. A
+    target without negatives has the loss 0.
 
-    A target without negatives has the loss 0.
+    Args:
+        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+            4 uniform ones by default.
+        gamma: the smoothing factor of the paper, by which scores are multiplied. 5 to 20 suits vectors of
+            length one, 1 free ones.
 
-    Args and call arguments: as of `PairTask`, with `gamma`, the smoothing factor of the paper.
+    Call arguments:
+        query_embeddings: float `[batch_size, embedding_dim]`, or
+            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+        candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
+        sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
+        candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
+        negative_embeddings: float `[batch_size, num_negatives, embedding_dim]`, those drawn for each
+            target; without them the negatives come from the batch.
+        counts: bool `[batch_size, num_negatives]`, which of them are there; all by default.
+        uniform: `Candidates` drawn for the whole batch, with `Mixed`.
+        training: whether to use and fill the memory of `CrossBatch`.
+
+    Returns:
+        The weighted loss of each target, float32 `[batch_size]`.
+
+    Raises:
+        ConfigError: if an argument makes no sense or is missing.
+
+    Example: the positive and its negative score alike, so the loss is log 2.
+
+    >>> query, item = tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 1.0]])
+    >>> DSSMSoftmax()(query, item, negative_embeddings=item[:, tf.newaxis]).numpy().round(3)
+    array([0.693], dtype=float32)
 
     Reference:
         Huang et al., "Learning Deep Structured Semantic Models for Web Search using Clickthrough Data",
@@ -257,20 +313,40 @@ class DSSMSoftmax(LogisticTask):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class Pointwise(LogisticTask):
-    """Judges each pair of a query and an item by itself, as chosen or not.
+    """Binary cross entropy of each pair of a query and an item: chosen or not.
 
-    The logit is `gamma` times the score, and the one sigmoid is inside the cross entropy. A target is one
-    pair of label 1 and each of its negatives one of label 0, so the loss of a target is a sum over its
-    pairs: more negatives press the scores of all items down. Where that is not wanted, take a loss over
-    differences (`BPR`, `DSSMSoftmax`).
+    The logit is `gamma` times the score. A target is a pair of label 1, each of its negatives one of label
+    0, and the loss of a target is the sum over its pairs: more negatives press the scores of all items
+    down. A loss over differences (`BPR`, `DSSMSoftmax`) does not.
 
-    Args and call arguments: as of `PairTask`, with `gamma`.
+    Args:
+        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+            4 uniform ones by default.
+        gamma: scores are multiplied by it: the inverse of a temperature. 5 to 20 suits vectors of length
+            one, 1 free ones.
 
-    Example:
+    Call arguments:
+        query_embeddings: float `[batch_size, embedding_dim]`, or
+            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+        candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
+        sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
+        candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
+        negative_embeddings: float `[batch_size, num_negatives, embedding_dim]`, those drawn for each
+            target; without them the negatives come from the batch.
+        counts: bool `[batch_size, num_negatives]`, which of them are there; all by default.
+        uniform: `Candidates` drawn for the whole batch, with `Mixed`.
+        training: whether to use and fill the memory of `CrossBatch`.
 
-    >>> task = Pointwise(gamma=1.0)
+    Returns:
+        The weighted loss of each target, float32 `[batch_size]`.
+
+    Raises:
+        ConfigError: if an argument makes no sense or is missing.
+
+    Example: both scores are 0, so the loss is 2 log 2.
+
     >>> query, item = tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 1.0]])
-    >>> task(query, item, negative_embeddings=item[:, tf.newaxis]).numpy().round(3)  # 2 log 2
+    >>> Pointwise(gamma=1.0)(query, item, negative_embeddings=item[:, tf.newaxis]).numpy().round(3)
     array([1.386], dtype=float32)
     """
 

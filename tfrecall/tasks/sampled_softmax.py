@@ -1,4 +1,4 @@
-"""Softmax over candidates drawn from the whole catalogue."""
+"""Sampled softmax: negatives drawn from the whole catalogue, shared by the rows of a batch."""
 
 import functools
 from typing import Any, Literal, NamedTuple, get_args
@@ -13,7 +13,7 @@ from tfrecall.schema.negatives import Source, negatives_from_dict, shared_settin
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.samplers import Sampler, StratifiedSampler
 
-# A score that may not count: exp() of it is 0.
+# In the place of scores that do not count: exp() of it is 0.
 MASKED = -1e9
 
 Correction = Literal["standard", "without_positive"]
@@ -35,26 +35,26 @@ class Sampled(NamedTuple):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class SampledSoftmax(keras.layers.Layer):
-    """Each query has to find its candidate among some that are drawn for the batch.
+    """Cross entropy of each query's candidate among candidates sampled for the batch.
 
-    A step embeds the positives and what was drawn, and multiplies `batch_size x num_sampled` scores:
-    neither grows with the catalogue. The draws are the same for all rows of a batch, distinct, and
-    come with exact probabilities (`tfrecall.tasks.samplers`), whose logarithm is subtracted from their
-    logits. A drawn candidate that is the positive of a row counts there only as that. Draw the whole
-    catalogue, and this is `FullSoftmax`.
+    A step embeds the positives and the sample, and multiplies `batch_size x num_sampled` scores: neither
+    grows with the catalogue. The sample is the same for all rows of a batch, distinct, and comes with
+    exact probabilities (`tfrecall.tasks.samplers`), whose logarithm is subtracted from the logits. A
+    sampled candidate that is the positive of a row counts there only as that. A sample of the whole
+    catalogue gives `FullSoftmax`.
 
-    With `q` for these probabilities the two corrections make two different things of the sample:
+    With `q` for these probabilities the two corrections use the sample differently:
 
-    - `without_positive`: `exp(s_p) + sum exp(s_d) / q_d` over the drawn others `d` is an unbiased estimate
-      of the sum of the full softmax, because the positive is there for certain; so the loss estimates
-      that of `FullSoftmax`, the more exactly the more is drawn.
-    - `standard`: `log q_p` is subtracted from the positive's logit, too. That is no estimate of the full
-      softmax, but the cross entropy of another question: which of these candidates is the true one, and
-      which were drawn? Where draws are independent, the answer by Bayes' rule has the logits `s - log q`,
-      so the best scores are the same for any `num_sampled`.
+    - `without_positive`: `exp(s_p) + sum exp(s_d) / q_d` over the sampled others `d` is an unbiased
+      estimate of the sum of the full softmax, because the positive is there for certain; so the loss
+      estimates that of `FullSoftmax`, the more exactly the larger the sample.
+    - `standard`: `log q_p` is subtracted from the positive's logit, too. That does not estimate the full
+      softmax, but is the cross entropy of telling the true candidate from the sampled ones. Where draws
+      are independent, the answer by Bayes' rule has the logits `s - log q`, so the best scores are the
+      same for any `num_sampled`.
 
-    With some hundred draws both train alike; with a handful the estimated sum is noise, and `standard`
-    is the one that still learns.
+    With some hundred draws both train alike; with a handful the estimated sum is noise, and only
+    `standard` still learns.
 
     Args:
         num_sampled: candidates drawn a step.
@@ -74,15 +74,26 @@ class SampledSoftmax(keras.layers.Layer):
             (`probability_of`); without it nothing is corrected.
         candidate_rows: int `[batch_size]`, the row of each positive in the catalogue; -1 for a
             candidate that is not in it, whose loss is 0.
-        sampled: what was drawn (`draw`).
+        sampled: the sample of the batch (`draw`), with its vectors and probabilities.
 
     Returns:
         The weighted cross entropy of each example, float32 `[batch_size]`.
 
     Raises:
-        ConfigError: if an argument makes no sense or is missing, or more is to be drawn than the
-            catalogue has.
+        ConfigError: if an argument makes no sense or is missing, or the sample is larger than the
+            catalogue.
         DataError: if it draws before `adapt`.
+
+    Example: a sample of both candidates is the full softmax, e / (e + 1) for the positive.
+
+    >>> task = SampledSoftmax(2, "uniform")
+    >>> task.adapt(np.array([0.5, 0.5]))
+    >>> task.build()
+    >>> catalogue = tf.constant([[1.0, 0.0], [0.0, 1.0]])
+    >>> rows = task.draw()
+    >>> sampled = Sampled(rows, tf.gather(catalogue, rows), task.probability_of(rows))
+    >>> task(catalogue[:1], catalogue[:1], candidate_rows=tf.constant([0]), sampled=sampled).numpy().round(3)
+    array([0.313], dtype=float32)
 
     References:
         Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL 2015.

@@ -7,31 +7,52 @@ from tfrecall.errors import ConfigError
 from tfrecall.schema.negatives import Hard, Source
 from tfrecall.tasks.pairwise import PairTask, mean_over
 
-# Below this a square counts as one: the root of 0 has no gradient.
+# Smaller squares are raised to it: the root of 0 has no finite gradient.
 SMALLEST_SQUARE = 1e-12
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class Triplet(PairTask):
-    """A negative should be farther away than the positive by a margin: `max(0, margin + d_p - d_n)`.
+    """Triplet margin loss: `max(0, margin + d_p - d_n)`, the mean over a target's negatives.
 
-    A score is a distance with the sign turned. It wants vectors of length one, because candidates are
-    found by inner products, which order as distances do only there: `d^2 = 2 - 2 cos`.
-
-    A target has the mean over its negatives, 0 if it has none. With `semi_hard` it has the one nearest
-    negative that is farther away than the positive, or where none is, the farthest of all: the hardest
-    negatives, nearer than the positive, make early training collapse.
+    A negative should be farther away than the positive by a margin. Needs vectors of length one: candidates
+    are found by inner products, which order as distances do only there (`d^2 = 2 - 2 cos`). A target
+    without negatives has the loss 0.
 
     Args:
-        negatives: as of `PairTask`.
-        margin: euclidean distances go to 2, cosine distances (`1 - cos`) as well, but are shorter near 0.
-        distance: `euclidean` or `cosine`.
-        semi_hard: see above; makes no sense of negatives that are the `hardest` already.
+        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+            4 uniform ones by default.
+        margin: by how much farther; distances between vectors of length one go from 0 to 2.
+        distance: `euclidean`, or `cosine`, which is 1 - cos and shorter near 0.
+        semi_hard: whether only one negative counts: the nearest that is farther away than the positive, or
+            where none is, the farthest of all. The hardest negatives, nearer than the positive, make early
+            training collapse. Cannot be combined with `Hard(hardest=...)`.
 
-    Call arguments: as of `PairTask`.
+    Call arguments:
+        query_embeddings: float `[batch_size, embedding_dim]`, or
+            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+        candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
+        sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
+        candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
+        negative_embeddings: float `[batch_size, num_negatives, embedding_dim]`, those drawn for each
+            target; without them the negatives come from the batch.
+        counts: bool `[batch_size, num_negatives]`, which of them are there; all by default.
+        uniform: `Candidates` drawn for the whole batch, with `Mixed`.
+        training: whether to use and fill the memory of `CrossBatch`.
+
+    Returns:
+        The weighted loss of each target, float32 `[batch_size]`.
 
     Raises:
-        ConfigError: if an argument makes no sense.
+        ConfigError: if an argument makes no sense or is missing.
+
+    Example: the positive is at distance 0, the negative at 2, beyond the margin.
+
+    >>> query, other = tf.constant([[1.0, 0.0]]), tf.constant([[[-1.0, 0.0]]])
+    >>> float(Triplet(margin=1.0)(query, query, negative_embeddings=other)[0]) < 1e-3
+    True
+    >>> float(Triplet(margin=3.0)(query, query, negative_embeddings=other)[0])  # 3 + 0 - 2
+    1.0...
 
     Reference:
         Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR 2015,

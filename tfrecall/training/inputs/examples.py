@@ -1,4 +1,4 @@
-"""Encoded batches for a model: rows of a log with what stood before each."""
+"""Encoded batches of training and validation: rows of a log with histories and negatives."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,28 +20,42 @@ from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.training.inputs.lists import ListwiseBatches
 from tfrecall.training.inputs.negatives import training_negatives, validation_negatives
 
-# What a ranker learns from.
+# A ranker learns from every row.
 _EVERY_ROW = HistoriesConfig(form="windows", minimum_history=0)
 
 
 class TrainingExamples:
-    """What a model trains on: encoded batches, shuffled anew in each epoch.
+    """Training batches of a log: encoded, shuffled anew in each epoch.
 
-    All rows are encoded once. Where the task wants negatives of each target, they are drawn here
-    (`negatives` of a batch). Of a model with histories, what its users had before each target is taken
-    from the log itself. A ranker learns from every row, what was had before it or not; where its task
-    orders lists, a batch holds whole lists.
+    All rows are encoded once. For tasks with negatives of each target, these are drawn here (`negatives`
+    of a batch). The history of each target is taken from the log itself. A ranker learns from every row,
+    with a history or without; for a task that orders lists, a batch holds whole lists.
 
     Args:
         model: an adapted model.
         data: the training log.
-        batch_size: targets a batch; of whole sequences about so many.
-        histories: which events are targets, and in which form they come.
+        batch_size: targets a batch; with whole sequences or lists about so many.
+        histories: rules by which events become targets, and the form they come in.
         seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
         progress: receives the progress of mining a release's lists.
 
     Attributes:
-        notes: what is left out, in words.
+        notes: messages on rows that are left out.
+
+    Raises:
+        DataError: if there is no target, or a target has nothing to draw negatives from.
+        ConfigError: if the negatives cannot be drawn from this log.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 4)], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.TwoTower(schema, layer_sizes=[])
+    >>> model.adapt(log)
+    >>> examples = tr.TrainingExamples(model, log, batch_size=16)
+    >>> [len(batch["candidate_index"]) for batch in examples.batches()]
+    [16, 16, 8]
     """
 
     def __init__(
@@ -185,16 +199,26 @@ class TrainingExamples:
 def validation_examples(
     model: TwoTower | Ranker, rows: Interactions, seen: Interactions, batch_size: int = 4096
 ) -> tf.data.Dataset:
-    """Encoded batches to judge by, in the order of the rows, as they are asked when the model is served.
+    """Validation batches: encoded rows in their order, each query as it is served.
 
     Args:
-        model: an adapted model. Of a ranker whose task orders lists, batches hold whole lists instead.
+        model: an adapted model. For a ranker whose task orders lists, batches hold whole lists instead.
         rows: the validation rows.
-        seen: what users had before; none of the rows may be in it.
+        seen: the log before them, from which histories are taken; none of the rows may be in it.
         batch_size: rows a batch.
 
     Raises:
         DataError: if the model has histories and a row is in `seen`.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> train, validation = tr.data.split_random(tr.data.synthetic(6, 5, 40, seed=1), 0.25, seed=1)
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 4)], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.TwoTower(schema, layer_sizes=[])
+    >>> model.adapt(train)
+    >>> [len(b["candidate_index"]) for b in tr.validation_examples(model, validation, train, batch_size=6)]
+    [6, 4]
     """
     columns = encoded_rows(model, rows, seen, model.log_forms)
     columns.update(validation_negatives(model, rows, seen))

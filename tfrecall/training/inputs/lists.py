@@ -14,10 +14,10 @@ from tfrecall.errors import MissingColumnError, nearest
 
 
 class ListwiseBatches:
-    """The rows of a log by the list that each belongs to.
+    """Batches of whole lists: the rows of a log, grouped by the list that each belongs to.
 
     Args:
-        names: `[n_rows]`, the list of each row.
+        names: the list of each row, `[n_rows]`.
     """
 
     def __init__(self, names: pl.Series) -> None:
@@ -26,7 +26,7 @@ class ListwiseBatches:
 
     @classmethod
     def of(cls, model: Any, data: Interactions) -> "ListwiseBatches | None":
-        """Those that the model's task orders; None where it orders none.
+        """Groups a log by the lists of the model's task; None for a task without lists.
 
         Raises:
             MissingColumnError: if the log does not have the column that names them.
@@ -48,14 +48,14 @@ class ListwiseBatches:
     def epoch(
         self, batch_size: int, generator: np.random.Generator | None = None
     ) -> Iterator[np.ndarray]:
-        """Rows of each batch: every list once and whole, shuffled by the generator if there is one."""
+        """Yields the rows of each batch: every list once and whole, shuffled by a generator."""
         count = len(self._lists)
         order = np.arange(count) if generator is None else generator.permutation(count)
         for lists in np.array_split(order, self.steps(batch_size)):
             yield self._lists.take(lists).values
 
     def batches(self, columns: dict[str, Any], batch_size: int) -> tf.data.Dataset:
-        """Some tensors in batches of whole lists."""
+        """Gathers tensors of the rows in batches of whole lists, in order."""
         rows = tf.data.Dataset.from_generator(
             lambda: self.epoch(batch_size), output_signature=tf.TensorSpec([None], tf.int64)
         )
