@@ -1,5 +1,6 @@
 """The reference says what the code has: names, commands, options, keys, recipes, rooms."""
 
+import configparser
 import re
 
 import pytest
@@ -75,6 +76,14 @@ def test_every_environment_variable_is_documented():
     }
     text = (REFERENCE / "configuration.md").read_text("utf-8")
     assert {name for name in named if f"`{name}`" not in text} == set()
+
+
+def test_every_extra_is_documented():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    quickstart = (DOCS / "quickstart.md").read_text("utf-8")
+    for extra in settings["options.extras_require"]:
+        assert f"`tfrecall[{extra}]`" in quickstart
 
 
 def test_every_recipe_is_described_and_has_figures():
