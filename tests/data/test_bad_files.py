@@ -152,5 +152,5 @@ def test_users_who_come_once_have_no_last_event_to_leave_out(tmp_path):
     from tfrecall.data import split_leave_last_out
 
     data = read(write(tmp_path, "log.csv", HEAD + "a,x,1\nb,y,2\nc,x,3\n"))
-    with pytest.raises(DataError, match=r"No user of the log has two events \(3 users with one\)"):
+    with pytest.raises(DataError, match=r"No user of the log has two events \(3 users have one\)"):
         split_leave_last_out(data)

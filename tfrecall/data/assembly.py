@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import checks
 from tfrecall.data.frames import first_true, rename, require, to_polars
@@ -56,46 +57,46 @@ def assemble(
     log, kind = canonical_log(to_polars(frame, "log"), columns, unit)
     tables = Tables(
         log,
-        side_table(users, "user_id", columns.user_id),
-        side_table(items, "item_id", columns.item_id),
+        side_table(users, USER, columns.user_id),
+        side_table(items, ITEM, columns.item_id),
     )
     if columns.timestamp == FILE_ORDER:
         kind = "no times: the order of the file is the order of the events"
     tables.note(f"timestamps read as {kind}")
     if columns.timestamp != FILE_ORDER:
-        if (log["timestamp"] == log["timestamp"][0]).all():
+        if (log[TIMESTAMP] == log[TIMESTAMP][0]).all():
             tables.note("all timestamps are equal: the order of the file is the order of the events")
-        elif unit is None and (text := doubt(log["timestamp"], kind)):
+        elif unit is None and (text := doubt(log[TIMESTAMP], kind)):
             tables.note(text)
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)
     # Items before users: a user whose events are all dropped is not added to the users.
     if items is not None:
         _treat_missing_items(tables, missing_items)
     else:
-        tables.items = _missing(tables.log, tables.items, "item_id")
+        tables.items = _missing(tables.log, tables.items, ITEM)
     if users is not None:
         _add_missing_users(tables)
     else:
-        tables.users = _missing(tables.log, tables.users, "user_id")
+        tables.users = _missing(tables.log, tables.users, USER)
     return tables
 
 
 def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tuple[pl.DataFrame, str]:
     """The log with canonical names and types, keys first, and the kind of its timestamps."""
     given = {key: name for key, name in columns._asdict().items() if name is not None}
-    if given["timestamp"] == FILE_ORDER:
+    if given[TIMESTAMP] == FILE_ORDER:
         frame = _without_times(frame)
-        given["timestamp"] = "timestamp"
+        given[TIMESTAMP] = TIMESTAMP
     for key, name in given.items():
         hint = f'Say which column it is: {key}="..." (on the command line {option(key)}).'
         require(frame.columns, name, "log", hint)
     log = rename(frame, given, "log")
     if not log.height:
         checks.refuse_too_small(log)
-    seconds, kind = to_seconds(log["timestamp"], unit)
+    seconds, kind = to_seconds(log[TIMESTAMP], unit)
     series = [
-        checks.as_ids(log["user_id"], "log"),
-        checks.as_ids(log["item_id"], "log"),
+        checks.as_ids(log[USER], "log"),
+        checks.as_ids(log[ITEM], "log"),
         seconds,
     ]
     if "rating" in log.columns:
@@ -121,7 +122,7 @@ def option(key: str) -> str:
 
 def _without_times(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds equal times, so that the order of the file orders the events."""
-    if "timestamp" in frame.columns:
+    if TIMESTAMP in frame.columns:
         raise DataError(
             'The log has a column "timestamp" that was not named as the time: the order of the file would '
             "count instead. Name it as the time, or drop it."
@@ -154,7 +155,7 @@ def _missing(log: pl.DataFrame, table: pl.DataFrame, key: str) -> pl.DataFrame:
 
 
 def _add_missing_users(tables: Tables) -> None:
-    missing = _missing(tables.log, tables.users, "user_id")
+    missing = _missing(tables.log, tables.users, USER)
     if missing.height:
         tables.users = pl.concat([tables.users, missing], how="diagonal")
         tables.note(
@@ -164,10 +165,10 @@ def _add_missing_users(tables: Tables) -> None:
 
 
 def _treat_missing_items(tables: Tables, policy: str) -> None:
-    missing = _missing(tables.log, tables.items, "item_id")
+    missing = _missing(tables.log, tables.items, ITEM)
     if not missing.height:
         return
-    absent = pl.Series(Vocabulary(tables.items["item_id"]).rows(tables.log["item_id"]) < 0)
+    absent = pl.Series(Vocabulary(tables.items[ITEM]).rows(tables.log[ITEM]) < 0)
     count = f"{missing.height:,} items of the log ({absent.sum():,} of {len(absent):,} events)"
     if policy == "refuse":
         raise DataError(

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.columns import ITEM
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
@@ -63,7 +64,7 @@ def all_rows(
     """Tensors of all rows of a log, in its order; `encode` and `forms` as for `examples`."""
     frame = data.queries
     if forms is None or not set(forms) <= set(frame.columns):
-        frame = frame.join(data.items, on="item_id", how="left", maintain_order="left")
+        frame = frame.join(data.items, on=ITEM, how="left", maintain_order="left")
     forms = natural_forms(frame) if forms is None else dict(forms)
     if "weight" in frame.columns:
         frame = frame.with_columns(sample_weight=pl.col("weight"))

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from tfrecall.core.columns import ITEM, USER
 from tfrecall.data.frames import first_true, spot
 from tfrecall.errors import DataError
 
@@ -159,7 +160,7 @@ def refuse_duplicates(table: pl.DataFrame, key: str, what: str) -> None:
 def refuse_shared_columns(log: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> None:
     """Refuses a column name that occurs in two tables: a join would hide one of the two."""
     tables = {"log": log, "users table": users, "items table": items}
-    keys = {("log", "users table"): "user_id", ("log", "items table"): "item_id"}
+    keys = {("log", "users table"): USER, ("log", "items table"): ITEM}
     names = list(tables)
     for index, one in enumerate(names):
         for other in names[index + 1 :]:
@@ -177,7 +178,7 @@ def refuse_too_small(log: pl.DataFrame, why: str = "") -> None:
     """Refuses a log that is empty, or has a single user or item."""
     if not log.height:
         raise DataError(f"The log is empty{why}. At least two users and two items are needed.")
-    for key, word in (("user_id", "user"), ("item_id", "item")):
+    for key, word in ((USER, "user"), (ITEM, "item")):
         if (log[key] == log[key][0]).all():
             raise DataError(
                 f'The log has only one {word} ("{log[key][0]}"){why}, in {log.height:,} rows. '

@@ -3,6 +3,7 @@
 import codecs
 import glob
 import json
+import mmap
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ SUFFIXES = (*SEPARATORS, *PARQUET, *JSON_LINES)
 GUESS_ROWS = 10_000
 # A code, not a number: a leading zero before two or more digits. Hours and months ("08") stay numbers.
 CODE = r"^\s*[+-]?0\d\d"
+# An escape of JSON for half a character, of which whole ones have two.
+SURROGATE = rb"\\u[dD][89a-fA-F]"
 
 
 def read_table(path: str | Path, what: str = "table", keys: Iterable[str] = ()) -> pl.DataFrame:
@@ -212,8 +215,12 @@ def _refuse_other_encodings(files: list[Path], what: str) -> None:
 def _refuse_surrogates(file: Path, what: str) -> None:
     """Refuses half characters (`\\ud800` alone), which Polars drops: two ids would become one."""
     with file.open("rb") as lines:
+        # One search over the mapped file first: hardly any file has such an escape.
+        with mmap.mmap(lines.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if not re.search(SURROGATE, content):
+                return
         for number, line in enumerate(lines, start=1):
-            if not re.search(rb"\\u[dD][89a-fA-F]", line):
+            if not re.search(SURROGATE, line):
                 continue
             for name, text in _strings(json.loads(line)):
                 if re.search("[\ud800-\udfff]", text):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.columns import TIMESTAMP
 from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError, nearest
@@ -118,7 +119,7 @@ def _rows_of(owners: np.ndarray) -> Ragged:
 
 def _one_of_each(data: Interactions, last: bool) -> np.ndarray:
     """Whether each event is the first, or last, of its user with its item: bool `[n_rows]`."""
-    order = np.argsort(data.log["timestamp"].to_numpy(), kind="stable")
+    order = np.argsort(data.log[TIMESTAMP].to_numpy(), kind="stable")
     order = order[::-1] if last else order
     pairs = data.user_rows[order].astype(np.int64) * data.items.height + data.item_rows[order]
     keep = np.zeros(len(data), dtype=bool)

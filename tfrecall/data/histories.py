@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 
+from tfrecall.core.columns import USER
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
@@ -83,7 +84,7 @@ def latest(data: Interactions, columns: list[str]) -> pl.DataFrame:
         columns: the columns to take, of the user table or of the log; those of the log are the context of
             the user's last event, null for users without events. `user_id` always comes first.
     """
-    names = list(dict.fromkeys(["user_id", *columns]))
+    names = list(dict.fromkeys([USER, *columns]))
     context = last_queries(data).select(name for name in names if name in data.log.columns)
     users = data.users.select(name for name in names if name in data.users.columns)
-    return users.join(context, on="user_id", how="left", maintain_order="left").select(names)
+    return users.join(context, on=USER, how="left", maintain_order="left").select(names)

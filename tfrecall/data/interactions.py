@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.ragged import Histories
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import assembly
@@ -99,39 +100,39 @@ class Interactions:
     @cached_property
     def user_vocabulary(self) -> Vocabulary:
         """Ids of the user table with their rows."""
-        return Vocabulary(self.users["user_id"])
+        return Vocabulary(self.users[USER])
 
     @cached_property
     def item_vocabulary(self) -> Vocabulary:
         """Ids of the item table with their rows."""
-        return Vocabulary(self.items["item_id"])
+        return Vocabulary(self.items[ITEM])
 
     @cached_property
     def user_rows(self) -> np.ndarray:
         """Row in `users` of each event: int32 `[n_rows]`."""
-        return self.user_vocabulary.rows(self.log["user_id"])
+        return self.user_vocabulary.rows(self.log[USER])
 
     @cached_property
     def item_rows(self) -> np.ndarray:
         """Row in `items` of each event: int32 `[n_rows]`."""
-        return self.item_vocabulary.rows(self.log["item_id"])
+        return self.item_vocabulary.rows(self.log[ITEM])
 
     @cached_property
     def histories(self) -> Histories:
         """Events of each user, sorted by time; events at the same time keep the order of the log."""
         return Histories.build(
-            self.user_rows, self.item_rows, self.log["timestamp"].to_numpy(), self.users.height
+            self.user_rows, self.item_rows, self.log[TIMESTAMP].to_numpy(), self.users.height
         )
 
     @cached_property
     def event_times(self) -> np.ndarray:
         """Time of each entry of `histories.items`: float64 `[n_rows]`, ascending within a user."""
-        return self.log["timestamp"].to_numpy()[self.histories.order]
+        return self.log[TIMESTAMP].to_numpy()[self.histories.order]
 
     @property
     def queries(self) -> pl.DataFrame:
         """Raw queries: the log joined with the user table, in the order of the log."""
-        return self.log.join(self.users, on="user_id", how="left", maintain_order="left")
+        return self.log.join(self.users, on=USER, how="left", maintain_order="left")
 
     @cached_property
     def fingerprint(self) -> str:

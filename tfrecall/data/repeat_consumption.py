@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from tfrecall.core.columns import ITEM, USER
 from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 
@@ -12,7 +13,7 @@ MOSTLY_REPEATED = 0.1
 
 def repeated_share(log: Interactions) -> float:
     """Share of events whose user had the same item before."""
-    return 1 - log.log.select("user_id", "item_id").n_unique() / max(len(log), 1)
+    return 1 - log.log.select(USER, ITEM).n_unique() / max(len(log), 1)
 
 
 def is_repeated(log: Interactions) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.ragged import Ragged, offsets_of, ranges
 from tfrecall.data.histories import as_of
 from tfrecall.data.interactions import Interactions
@@ -129,12 +130,12 @@ def past_windows(
     Returns:
         For each list, and each column of its contexts, int32 `[n, history_length]`, padded with 0 on the left.
     """
-    times = queries["timestamp"].to_numpy() if "timestamp" in queries.columns else None
-    starts, ends = as_of(log, queries["user_id"], times)
+    times = queries[TIMESTAMP].to_numpy() if TIMESTAMP in queries.columns else None
+    starts, ends = as_of(log, queries[USER], times)
     columns = {}
     for name, spec in specs.items():
         events = Events.build(log, spec, index, codes)
-        first, last = as_of(log, queries["user_id"], None) if spec.anytime else (starts, ends)
+        first, last = as_of(log, queries[USER], None) if spec.anytime else (starts, ends)
         columns[name], context = events.windows(first, last, spec.history_length)
         columns.update({column: context[key] for key, column in spec.context_columns.items()})
     return columns
@@ -146,7 +147,7 @@ def check_apart(rows: Interactions, log: Interactions) -> None:
     Raises:
         DataError: if there is one, because its target would be in its own history.
     """
-    event = ["user_id", "item_id", "timestamp"]
+    event = [USER, ITEM, TIMESTAMP]
     both = rows.log.select(event).join(log.log.select(event), on=event, how="semi")
     if len(both):
         user, item, time = both.row(0)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, overload
 import numpy as np
 import polars as pl
 
+from tfrecall.core.columns import TIMESTAMP
 from tfrecall.data.interactions import Interactions, ratings
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import ConfigError, DataError
@@ -205,7 +206,7 @@ def split_by_time(
     (2, 1)
     """
     moment = _moment(at)
-    seconds = data.log["timestamp"].to_numpy()
+    seconds = data.log[TIMESTAMP].to_numpy()
     future = seconds >= moment
     why = f"split at {at} (timestamp {moment:.0f})"
     train = _part(data, ~future, "train", why, times=seconds)
@@ -288,7 +289,7 @@ def _moment(at: datetime | date | str | float) -> float:
             f"`at` must be a date, a date-time, an ISO string or seconds since 1970. Received: {at!r}."
         )
     try:
-        return float(to_seconds(pl.Series("timestamp", [at]))[0].item())
+        return float(to_seconds(pl.Series(TIMESTAMP, [at]))[0].item())
     except DataError as error:
         raise ConfigError(
             f"`at` cannot be read as a moment. Received: {at!r}. "

@@ -1,1 +1,1 @@
-"""Data sets by name: MovieLens from files, from TensorFlow Datasets or from a package, and synthetic logs."""
+"""Data sets that are generated, or fetched by name."""

@@ -1,4 +1,4 @@
-"""Fetched data sets on disk: three Parquet files and where they came from."""
+"""Cache of fetched data sets: three Parquet files and their source."""
 
 import json
 import os
@@ -18,17 +18,19 @@ SOURCE = "source.json"
 
 
 def cache_root(folder: str | Path | None = None) -> Path:
-    """Where fetched data is kept: the argument, else `TFRECALL_CACHE`, else the platform's place."""
+    """The cache folder: the argument, else `TFRECALL_CACHE`, else that of the platform."""
     chosen = folder or os.environ.get("TFRECALL_CACHE") or platformdirs.user_cache_dir("tfrecall")
     return Path(chosen).expanduser()
 
 
 def store(folder: Path, data: Interactions, source: str, tried: Sequence[str] = ()) -> None:
-    """Writes a data set; `folder` is there completely or, after an interruption, not at all.
+    """Writes a data set, completely or, if interrupted, not at all.
 
     Args:
-        source: where the data came from, in words.
-        tried: what the sources that were asked before said.
+        folder: the folder to write or replace.
+        data: the data set.
+        source: source of the data, in words.
+        tried: messages of the sources that failed before.
     """
     # A damaged one may be there, or one that another process has just finished.
     with staged_directory(folder, replace=True) as staged:
@@ -49,7 +51,7 @@ def load(folder: Path) -> Interactions:
     """Reads a data set that `store` wrote.
 
     Raises:
-        DataError: if a file is missing or is not as it was written.
+        DataError: if a file is missing or has changed.
     """
     try:
         about = json.loads((folder / SOURCE).read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""Fetching MovieLens from wherever it can be reached, saying from where."""
+"""Download of MovieLens into the cache, from the first source that can be reached."""
 
 import hashlib
 import http.client
@@ -29,7 +29,7 @@ ZIP_MD5 = {
 TIMEOUTS_PER_DOWNLOAD = 12
 CHUNK_BYTES = 1 << 16
 
-# A source is given the size and the seconds to wait for an answer.
+# A source takes the size and the seconds to wait for an answer.
 Source = Callable[[str, float], Interactions]
 
 
@@ -39,29 +39,30 @@ def fetch(
     timeout_seconds: float = 10,
     progress: ProgressReporter | None = None,
 ) -> Path:
-    """Brings a data set into the cache, unless it is there.
+    """Brings a data set into the cache, if it is not there yet.
 
-    Asked in this order: the cache, a data set that TFDS has prepared, GroupLens, and for 100k the
-    RecBole wheel from the configured package index. What is downloaded is checked against the
-    checksums known here. An interrupted fetch leaves nothing in the cache.
+    The sources are, in this order: the cache, a data set prepared by TFDS, GroupLens, and for 100k the RecBole
+    wheel from the configured package index. Downloads are checked against known checksums. An interrupted
+    fetch leaves nothing in the cache.
 
     Args:
         name: "movielens-100k" or "movielens-1m".
-        cache_dir: where to keep it; without it the environment variable `TFRECALL_CACHE`, else the
+        cache_dir: the cache folder; None for the environment variable `TFRECALL_CACHE`, or else the
             platform's cache folder.
-        timeout_seconds: how long each source may leave us without an answer.
+        timeout_seconds: longest wait for an answer of each source.
         progress: receives a sentence a step; without it the logger "tfrecall" does.
 
     Returns:
         The folder with log.parquet, users.parquet, items.parquet and source.json.
 
     Raises:
-        FetchError: if no source had it; with what each of them said.
+        ConfigError: if the name is unknown.
+        FetchError: if no source has the data set; with the message of each source.
     """
     if name not in NAMES:
         raise ConfigError(
             f'There is no data set "{name}" to fetch.{nearest(name, NAMES)} '
-            f"Choose of {', '.join(NAMES)}."
+            f"Choose from {', '.join(NAMES)}."
         )
     progress = progress or LogProgress()
     folder = cache.cache_root(cache_dir) / name
@@ -76,20 +77,20 @@ def fetch(
 
 
 def sources(size: str) -> dict[str, Source]:
-    """The sources of a size beyond the cache, in the order they are asked."""
-    found: dict[str, Source] = {
+    """Sources of a size other than the cache, in their order."""
+    readers: dict[str, Source] = {
         "a data set prepared by TFDS": from_prepared_tfds,
         f"GroupLens ({URL.format(size=size)})": from_grouplens,
     }
     if size == "100k":
-        found[f"the package index (wheel {recbole.REQUIREMENT})"] = from_package_index
-    return found
+        readers[f"the package index (wheel {recbole.REQUIREMENT})"] = from_package_index
+    return readers
 
 
 def _first(
     name: str, timeout_seconds: float, progress: ProgressReporter
 ) -> tuple[Interactions, str, list[str]]:
-    """The data of the first source that has it, which it was, and what the others said."""
+    """The data of the first source that has it, the name of the source, and the messages of those before."""
     tried: list[str] = []
     for source, read in sources(NAMES[name]).items():
         progress.note(f"Asking {source} for {name}")
@@ -98,9 +99,9 @@ def _first(
         except (FetchError, DataError, OSError) as error:
             tried.append(f"{source}: {error}")
             progress.note(f"Not from {source}: {error}")
-    said = "".join(f"\n- {one}" for one in tried)
+    messages = "".join(f"\n- {message}" for message in tried)
     raise FetchError(
-        f"{name} could not be fetched from any source:{said}\nUnpack GroupLens' "
+        f"{name} could not be fetched from any source:{messages}\nUnpack GroupLens' "
         f"ml-{NAMES[name]}.zip by hand and give its folder: `--data PATH`, or `path=` in Python."
     )
 
@@ -127,12 +128,12 @@ def _make_root(root: Path) -> None:
 
 
 def from_prepared_tfds(size: str, timeout_seconds: float) -> Interactions:
-    """Reads what TFDS has on this machine; it never waits for a network."""
+    """Reads a data set that TFDS has prepared on this machine, without a network."""
     if tfds.prepared_folder(size) is None:
         raise FetchError("nothing is prepared on this machine")
     try:
         return tfds.from_tfds(size)
-    except Exception as error:  # whatever TFDS and TensorFlow raise, there are other sources
+    except Exception as error:  # TFDS and TensorFlow raise anything; there are other sources
         raise FetchError(f"it cannot be read: {error}") from error
 
 
@@ -160,9 +161,9 @@ def download(url: str, timeout_seconds: float) -> bytes:
     """The content of a URL.
 
     Raises:
-        FetchError: if nothing answers in time, or if the whole takes many times as long.
+        FetchError: if nothing answers in time, or the download takes many times as long.
     """
-    # In a thread, because the look-up of a name has no timeout of its own.
+    # In a thread, because the lookup of a host name has no timeout of its own.
     answer: list[Any] = []
     thread = threading.Thread(target=_open, args=(url, timeout_seconds, answer), daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""MovieLens 100K and 1M, wherever they can be had."""
+"""MovieLens 100K and 1M from a folder, the cache or the network."""
 
 from pathlib import Path
 
@@ -18,23 +18,28 @@ def movielens(
     cache: str | Path | None = None,
     progress: ProgressReporter | None = None,
 ) -> Interactions:
-    """MovieLens with all movie, genre and user columns.
+    """Loads MovieLens with all columns of movies and users.
 
-    The log has `user_id`, `item_id`, `timestamp`, `rating`; the items `movie_title`, `movie_genres`
-    (a list), `release_year` and, for 100k from GroupLens' files, `release_date` and `imdb_url`; the
-    users `raw_user_age`, `user_gender` ("M" or "F"), `user_occupation_text`, `user_zip_code`. These
-    are TFDS' names. Genres and movies are spelt and ordered as in GroupLens' files: 1,682 movies
-    for 100k, 3,883 for 1m, some without ratings.
+    The log has `user_id`, `item_id`, `timestamp`, `rating`; the items have `movie_title`, `movie_genres` (a
+    list), `release_year` and, for 100k from GroupLens' files, `release_date` and `imdb_url`; the users have
+    `raw_user_age`, `user_gender` ("M" or "F"), `user_occupation_text`, `user_zip_code`. The names are those of
+    TFDS; spelling and order of genres and movies are those of GroupLens' files: 1,682 movies in 100k, 3,883 in
+    1m, some without ratings.
 
     Args:
         size: "100k" or "1m".
-        path: a folder in GroupLens' format; without it the data is fetched once and kept.
-        cache: the cache folder, if not the usual one; see `tfrecall.data.datasets.fetch.fetch`.
-        progress: receives the steps of fetching; without it the logger "tfrecall" does.
+        path: a folder in GroupLens' format; None fetches the data once into the cache.
+        cache: the cache folder; None for the environment variable `TFRECALL_CACHE`, or else the platform's.
+        progress: receives the steps of fetching; None logs them to "tfrecall".
 
     Raises:
+        ConfigError: if the size is unknown.
         DataError: if `path` is not such a folder.
-        FetchError: if there is no `path` and no source has the data.
+        FetchError: if `path` is None and no source has the data.
+
+    Example:
+
+        train, test = tr.data.split_random(tr.data.movielens("100k"))
     """
     check_size(size)
     if path is not None:

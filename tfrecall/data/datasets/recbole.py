@@ -1,4 +1,4 @@
-"""MovieLens 100K out of the RecBole wheel, for machines that reach only a package index."""
+"""MovieLens 100K from the RecBole wheel, for machines that reach only a package index."""
 
 import hashlib
 import subprocess
@@ -59,14 +59,14 @@ def download(folder: Path, timeout_seconds: float) -> Path:
 
 
 def check_sha256(content: bytes, expected: str, name: str) -> None:
-    """Refuses content that is not what was examined when this was written."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise FetchError(f"{name} has the SHA-256 {found} instead of {expected}")
+    """Refuses content other than that examined for this module."""
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
+        raise FetchError(f"{name} has the SHA-256 {actual} instead of {expected}")
 
 
 def read_wheel(wheel: Path) -> Interactions:
-    """Rebuilds MovieLens 100K; ratings, movies and users stand in GroupLens' order."""
+    """Rebuilds MovieLens 100K, with ratings, movies and users in GroupLens' order."""
     tables = []
     with zipfile.ZipFile(wheel) as archive:
         for name, expected in FILES_SHA256.items():
@@ -77,23 +77,23 @@ def read_wheel(wheel: Path) -> Interactions:
 
 
 def _table(content: bytes) -> pl.DataFrame:
-    """A table of strings; RecBole writes the type behind the name: `rating:float`."""
+    """Reads a table of strings; RecBole appends the type to the name: `rating:float`."""
     table = pl.read_csv(content, separator="\t", quote_char=None, infer_schema=False)
     return table.rename({name: name.split(":")[0] for name in table.columns})
 
 
 def rebuild(log: pl.DataFrame, movies: pl.DataFrame, people: pl.DataFrame) -> Interactions:
-    """The tables of GroupLens out of RecBole's.
+    """Rebuilds the tables of GroupLens from RecBole's.
 
     Args:
-        log: the strings of `ml-100k.inter`.
-        movies: of `ml-100k.item`, the year apart from the title and the genres in `class`.
-        people: of `ml-100k.user`.
+        log: strings of `ml-100k.inter`.
+        movies: strings of `ml-100k.item`, with the year in a column of its own and the genres in `class`.
+        people: strings of `ml-100k.user`.
     """
     titled = pl.format("{} ({})", "movie_title", "release_year")
     items = movies.select(
         "item_id",
-        # The one movie without a year repeats its title there.
+        # The only movie without a year has its title in the column of years.
         pl.when(pl.col("release_year") == pl.col("movie_title"))
         .then("movie_title")
         .otherwise(titled)

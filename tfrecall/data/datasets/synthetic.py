@@ -1,4 +1,4 @@
-"""A generated log with planted structure, to test what models learn."""
+"""Generated log with planted structure, to test what models learn."""
 
 import numpy as np
 import polars as pl
@@ -6,10 +6,10 @@ import polars as pl
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 
-# Within a group item j is drawn with weight 1 / (j + 1) ** SKEW: a few items are popular.
+# Within a group item j has the weight 1 / (j + 1) ** SKEW: a few items are popular.
 SKEW = 0.8
 
-# One event a minute on average; a step of 0 makes a tie with the event before.
+# One event a minute on average; a step of 0 ties with the previous event.
 START_SECONDS = 1_600_000_000
 MEAN_STEP_SECONDS = 60
 
@@ -26,23 +26,30 @@ def synthetic(
 ) -> Interactions:
     """Generates a log in which users prefer the items of their own group.
 
-    Users and items are dealt into groups in turn (user 7 of 5 groups is in group 2). With the
-    probability `structure` an event is an item of the user's group, popular ones first; else it is
-    any item, all alike. So with `structure=0` nothing can be learned, with 1 no event leaves its
-    group. Every user and every item stands in its table, with or without events.
+    Users and items are assigned to groups in turn (user 7 of 5 groups is in group 2). With the probability
+    `structure` an event is an item of the user's group, mostly a popular one; otherwise it is a uniform draw
+    from all items. With `structure=0` nothing can be learned; with 1 no event leaves its group. The tables
+    hold every user and item, with or without events.
 
     Args:
-        n_users: at least 2, `user_id` is "u0", "u1", ...
-        n_items: at least `n_groups`, `item_id` is "i0", "i1", ...
-        n_rows: how many events; the times never go back, about one in twenty repeats the time
-            before it.
-        structure: between 0 and 1.
-        n_groups: at least 1.
-        seed: equal arguments give an equal log.
+        n_users: number of users, at least 2; `user_id` is "u0", "u1", ...
+        n_items: number of items, at least `n_groups`; `item_id` is "i0", "i1", ...
+        n_rows: number of events; times never decrease, and about one in twenty equals the one before.
+        structure: probability, 0 to 1.
+        n_groups: number of groups, at least 1.
+        seed: seed of the draws; equal arguments give an equal log.
 
     Returns:
-        The log, users with a column `segment`, items with `group` and `title`; the group of a user
-        or item is "g0", "g1", ...
+        The log, users with a column `segment`, items with `group` and `title`; groups are "g0", "g1", ...
+
+    Raises:
+        ConfigError: if an argument is out of range.
+
+    Example:
+
+    >>> data = synthetic(n_users=20, n_items=10, n_rows=200)
+    >>> len(data), data.users.columns, data.items.columns
+    (200, ['user_id', 'segment'], ['item_id', 'group', 'title'])
     """
     if not 0 <= structure <= 1:
         raise ConfigError(f"`structure` must be between 0 and 1. Received: {structure}.")
@@ -77,15 +84,15 @@ def synthetic(
 def _items_of_groups(
     random: np.random.Generator, groups: np.ndarray, n_items: int, n_groups: int
 ) -> np.ndarray:
-    """An item of each given group, drawn by popularity."""
-    drawn = random.random(len(groups))
+    """Draws an item of each given group, by popularity."""
+    points = random.random(len(groups))
     items = np.empty(len(groups), dtype=np.int64)
     for group in range(n_groups):
         members = np.arange(group, n_items, n_groups)
         weights = 1.0 / (np.arange(len(members)) + 1) ** SKEW
         edges = np.cumsum(weights) / weights.sum()
         mine = groups == group
-        chosen = np.searchsorted(edges, drawn[mine], side="right")
+        chosen = np.searchsorted(edges, points[mine], side="right")
         items[mine] = members[np.minimum(chosen, len(members) - 1)]
     return items
 

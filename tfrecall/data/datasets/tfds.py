@@ -1,4 +1,4 @@
-"""MovieLens out of a data set that TensorFlow Datasets has prepared."""
+"""MovieLens from a data set prepared by TensorFlow Datasets."""
 
 import os
 from pathlib import Path
@@ -11,16 +11,16 @@ from tfrecall.data.datasets.grouplens import check_size, release_year
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import FetchError
 
-# TFDS unites the spelling of genres over all sizes; these are the files' own.
+# TFDS unifies the spelling of genres over all sizes; these are the spellings of the files.
 GENRES = {"Children": "Children's", "Unknown": "unknown"}
 
 BATCH_ROWS = 65_536
 
 
 def prepared_folder(size: str, data_dir: str | Path | None = None) -> Path | None:
-    """The TFDS directory in which ratings and movies of that size are prepared, if there is one.
+    """The TFDS directory with prepared ratings and movies of a size, or None.
 
-    Looks at the file system only: neither TFDS nor TensorFlow is imported.
+    Only the file system is read: neither TFDS nor TensorFlow is imported.
     """
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     folder = Path(chosen).expanduser()
@@ -31,18 +31,18 @@ def prepared_folder(size: str, data_dir: str | Path | None = None) -> Path | Non
 
 
 def from_tfds(size: str = "100k", data_dir: str | Path | None = None) -> Interactions:
-    """Reads a prepared `movielens/{size}-ratings` and `-movies`; nothing is downloaded.
+    """Reads prepared `movielens/{size}-ratings` and `-movies` without a download.
 
-    The ratings stand in the order in which TFDS keeps them, which is not that of GroupLens' files;
-    movies and users are sorted by number, as they are there. There is no release_date and no
-    imdb_url. For 1m `raw_user_age` is the lower end of the published range, as in the files.
+    Ratings keep the order of TFDS, which differs from that of GroupLens' files; movies and users are sorted by
+    number, as in the files. There is no `release_date` and no `imdb_url`. For 1m `raw_user_age` is the lower
+    end of the published range, as in the files.
 
     Args:
         size: "100k" or "1m".
-        data_dir: where TFDS keeps its data; without it, where TFDS would look.
+        data_dir: directory of TFDS; None for TFDS' own default.
 
     Raises:
-        FetchError: if nothing is prepared there.
+        FetchError: if the data set is not prepared.
     """
     check_size(size)
     folder = prepared_folder(size, data_dir)
@@ -87,7 +87,7 @@ _RATING_FEATURES = {
 
 
 def _columns(folder: Path, config: str, names: dict[str, str]) -> pl.DataFrame:
-    """Some features of a prepared data set as columns, TFDS name to column name."""
+    """Reads features of a prepared data set as columns; `names` maps TFDS' names to those of the columns."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(f"movielens/{config}", data_dir=str(folder))

@@ -1,1 +1,1 @@
-"""A look at a log before learning from it."""
+"""Inspection of a log before training: columns, statistics, advice (`tr.data.describe`)."""
