@@ -9,7 +9,7 @@ import polars as pl
 
 from benchmarks.measure import report
 from tfrecall.config.inference import propose
-from tfrecall.runs.retrieval import run
+from tfrecall.runs.run import run
 
 DAY = 86_400
 START = 1.6e9

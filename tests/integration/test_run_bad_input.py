@@ -157,7 +157,7 @@ def test_items_that_the_table_lacks_may_be_added_or_dropped_on_request(tmp_path)
 def test_baselines_that_cannot_be_fitted_are_refused_before_training(tmp_path, monkeypatch):
     from tfrecall.baselines import ease
 
-    monkeypatch.setattr("tfrecall.runs.retrieval.train", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr("tfrecall.runs.run.train", lambda *_, **__: pytest.fail("it trained"))
     arguments = ["run", *write_files(tmp_path), "--set"]
     monkeypatch.setattr(ease, "available_bytes", lambda: 100)
     result = CliRunner().invoke(app, [*arguments, 'evaluation.baselines=["popularity", "ease"]'])

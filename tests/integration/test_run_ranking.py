@@ -11,8 +11,8 @@ from tests.tiny_ratings import rating_interactions
 from tfrecall.cli import app
 from tfrecall.config.recipes import load_config
 from tfrecall.errors import ConfigError
-from tfrecall.runs.ranking import judge_of, run_ranking
-from tfrecall.runs.retrieval import run
+from tfrecall.runs.kinds import judge_of
+from tfrecall.runs.run import run
 
 RECIPE = """
 description = "Ratings of a tiny log"
@@ -153,7 +153,7 @@ def test_vectors_of_other_rows_are_no_start(tmp_path, tiny_root):
     recipe, _, data, *_ = write_files(tmp_path)
     config = load_config(recipe, [f"data.source='{data}'", f"model.start_from='{tiny_root}'"])
     with pytest.raises(ConfigError, match="learned from other rows"):
-        run_ranking(config, tmp_path / "out")
+        run(config, tmp_path / "out")
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_a_ranker_begins_with_the_release_of_a_retriever(tmp_path):
     run(config, tmp_path / "towers")
     progress = RecordedProgress()
     config = load_config(recipe, [source, f"model.start_from='{tmp_path / 'towers'}'"])
-    outcome = run_ranking(config, tmp_path / "out", progress)
+    outcome = run(config, tmp_path / "out", progress)
     assert (
         sum("begin with the vectors" in text for text in progress.notes) == 2
     )  # the fit, and the refit
@@ -193,7 +193,7 @@ def test_clicks_and_lists_run_alike(tmp_path, settings, names):
         "training.epochs=6",
     ]
     config = load_config(recipe, [*more, *settings])
-    outcome = run_ranking(config, tmp_path / "out")
+    outcome = run(config, tmp_path / "out")
     assert set(outcome.metrics["test"]) == names
     last = next(iter(names - {"log_loss"}))
     assert outcome.metrics["test"][last] > outcome.metrics["baselines"]["biases"][last]

@@ -36,7 +36,7 @@ def test_the_report_is_published_with_the_metrics(folder):
 
 def test_the_report_can_be_drawn_again_from_python(tmp_path):
     from tfrecall.config.recipes import load_config
-    from tfrecall.runs.retrieval import run
+    from tfrecall.runs.run import run
 
     recipe, *_ = arguments = write_files(tmp_path)
     files = dict(zip(arguments[1::2], arguments[2::2], strict=True))

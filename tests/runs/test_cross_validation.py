@@ -16,8 +16,8 @@ from tfrecall.errors import ConfigError, DataError
 from tfrecall.evaluation.ranking import evaluate_ranking
 from tfrecall.runs import cross_validation
 from tfrecall.runs.cross_validation import CrossValidation, cross_validate
+from tfrecall.runs.kinds import judge_of
 from tfrecall.runs.preparation import prepare, prepare_folds
-from tfrecall.runs.ranking import judge_of
 
 
 def configured(folder, *settings, **columns):
@@ -33,12 +33,12 @@ def scripted(monkeypatch):
     def script(*values):
         parts = []
 
-        def judged(config, prepared, seen, progress):
-            parts.append(prepared)
+        def evaluated(kind, splits, leading, progress):
+            parts.append(splits)
             value = values[len(parts) - 1]
             return {"ranker": {"rmse": value}, "mean": {"rmse": value + 1}}, len(parts)
 
-        monkeypatch.setattr(cross_validation, "_judged", judged)
+        monkeypatch.setattr(cross_validation, "_evaluate_fold", evaluated)
         return parts
 
     return script

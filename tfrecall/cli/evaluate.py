@@ -33,7 +33,7 @@ def evaluate(
         values["data"] = {**values["data"], **data_settings(data)}
         config = config_from_dict(values, str(release))
         answer, losses = evaluate_release(loaded, config, Narrator())
-    tables: list[Any] = [ranking_table(answer) if config.ranks else metric_table(answer)]
+    tables: list[Any] = [metric_table(answer) if "leading" in answer else ranking_table(answer)]
     if losses is not None:
         title = f"hit_rate@k by stage, {losses.n_candidates} candidates, {losses.rule}"
         tables.append(item_table(title, losses.table().to_dicts()))

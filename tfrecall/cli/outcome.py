@@ -8,8 +8,8 @@ from rich.table import Table
 
 from tfrecall.cli.answers import item_rows, label_columns, title_and_labels
 from tfrecall.cli.tables import item_table, metric_table, ranking_table
-from tfrecall.runs.ranking import RankingOutcome
-from tfrecall.runs.retrieval import Outcome
+from tfrecall.evaluation.ranking import RankingEvaluation
+from tfrecall.runs.run import Outcome
 
 ROWS = 10
 
@@ -31,10 +31,10 @@ class Example:
     recommended: list[dict[str, Any]]
 
 
-def outcome_tables(outcome: Outcome | RankingOutcome) -> list[Table | str]:
+def outcome_tables(outcome: Outcome) -> list[Table | str]:
     """Metrics, an example, and the command that asks the release."""
-    if isinstance(outcome, RankingOutcome):
-        return _ranking_tables(outcome)
+    if isinstance(outcome.evaluation, RankingEvaluation):
+        return _ranking_tables(outcome, outcome.evaluation)
     root, example = outcome.release.root, example_of(outcome)
     return [
         metric_table(outcome.metrics),
@@ -45,9 +45,9 @@ def outcome_tables(outcome: Outcome | RankingOutcome) -> list[Table | str]:
     ]
 
 
-def _ranking_tables(outcome: RankingOutcome) -> list[Table | str]:
+def _ranking_tables(outcome: Outcome, evaluation: RankingEvaluation) -> list[Table | str]:
     root = outcome.release.root
-    user_id, rows = predictions_of(outcome)
+    user_id, rows = predictions_of(outcome, evaluation)
     items = ",".join(row["item_id"] for row in rows[:3])
     return [
         ranking_table(outcome.metrics),
@@ -59,8 +59,8 @@ def _ranking_tables(outcome: RankingOutcome) -> list[Table | str]:
 
 def example_of(outcome: Outcome) -> Example:
     """Recommendations for the user of the first test row."""
-    user_id = outcome.prepared.test.log["user_id"][0]
-    release, known = outcome.release, outcome.prepared.known
+    user_id = outcome.splits.test.log["user_id"][0]
+    release, known = outcome.release, outcome.splits.known
     columns = label_columns(release)
     log = known.log.filter(pl.col("user_id") == user_id)
     order = [name for name in ("rating", "timestamp") if name in log.columns]
@@ -73,11 +73,11 @@ def example_of(outcome: Outcome) -> Example:
     return Example(user_id, history.select(shown).to_dicts(), first, item_rows(answer))
 
 
-def predictions_of(outcome: RankingOutcome) -> tuple[str, list[dict[str, Any]]]:
+def predictions_of(outcome: Outcome, evaluation: RankingEvaluation) -> tuple[str, list[dict[str, Any]]]:
     """The user of the first test row, and predictions and labels of the user's test rows."""
-    release, test = outcome.release, outcome.prepared.test
+    release, test = outcome.release, outcome.splits.test
     user_id, label = test.log["user_id"][0], release.manifest["label"]["column"]
-    scores = pl.Series("score", outcome.evaluation.predictions[outcome.evaluation.model])
+    scores = pl.Series("score", evaluation.predictions[evaluation.model])
     columns = [column for column in title_and_labels(release) if column not in test.log.columns]
     rows = test.log.with_columns(scores).filter(pl.col("user_id") == user_id)
     rows = rows.sort("score", descending=True, maintain_order=True)[:ROWS]

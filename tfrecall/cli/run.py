@@ -68,10 +68,8 @@ def run_recipe(
     import_tensorflow()
     with redirect_stdout(sys.stderr):  # nothing that a library prints may get into the answer
         from tfrecall.cli.outcome import outcome_tables
-        from tfrecall.runs.ranking import run_ranking
-        from tfrecall.runs.retrieval import run
+        from tfrecall.runs.run import run
 
-        do = run_ranking if config.ranks else run
-        outcome = do(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
+        outcome = run(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
         shown = outcome_tables(outcome)
     show({**outcome.metrics, "release": str(outcome.release.root)}, as_json, *shown)

@@ -13,7 +13,7 @@ from tfrecall.data.fingerprint import fingerprint
 from tfrecall.errors import ReleaseError
 from tfrecall.release.manifest import documents
 from tfrecall.release.retriever import Release
-from tfrecall.runs.preparation import Prepared, prepare
+from tfrecall.runs.preparation import DataSplits, prepare
 from tfrecall.schema.baselines import BASELINES
 
 # What decides which rows are learned from and which are judged by.
@@ -35,7 +35,7 @@ def comparable(
     releases: dict[str, Release],
     data: dict[str, Any] | None = None,
     progress: ProgressReporter | None = None,
-) -> tuple[Prepared, RunConfig]:
+) -> tuple[DataSplits, RunConfig]:
     """Prepares the test rows of the first release, once it is sure that all others have the same.
 
     A release without a configuration, such as a baseline that was saved in Python, has no test rows of
@@ -62,13 +62,13 @@ def comparable(
     for other in others:
         if first.facts.get("fingerprint") != other.facts.get("fingerprint"):
             raise ReleaseError(_other_data(first, other))
-    prepared = prepare(first.config, progress)
-    if prepared.known.fingerprint != first.facts.get("fingerprint"):
+    splits = prepare(first.config, progress)
+    if splits.known.fingerprint != first.facts.get("fingerprint"):
         progress.note("These are not the data of the runs: the test rows may be others.")
     for other in others:
         if other.choice != first.choice:
-            _check_test(first, prepared, other, prepare(other.config, ProgressReporter()))
-    return prepared, first.config
+            _check_test(first, splits, other, prepare(other.config, ProgressReporter()))
+    return splits, first.config
 
 
 def _judged(name: str, release: Release, data: dict[str, Any]) -> _Judged:
@@ -113,7 +113,7 @@ def _other_data(first: _Judged, other: _Judged) -> str:
     )
 
 
-def _check_test(first: _Judged, ours: Prepared, other: _Judged, theirs: Prepared) -> None:
+def _check_test(first: _Judged, ours: DataSplits, other: _Judged, theirs: DataSplits) -> None:
     one, two = (part.test.log.select(_EVENT) for part in (ours, theirs))
     if fingerprint(one) == fingerprint(two):
         return

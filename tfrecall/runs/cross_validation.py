@@ -1,4 +1,4 @@
-"""The figures of a recipe on several parts of its data, each of which is the test once."""
+"""Cross-validation of a recipe: each part of the rows is the test once."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,31 +7,23 @@ import numpy as np
 
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
-from tfrecall.data.repeat_consumption import leading_rule
-from tfrecall.evaluation.ranking import evaluate_ranking
-from tfrecall.evaluation.summary import primary_metrics
-from tfrecall.runs.evaluate import judge
-from tfrecall.runs.preparation import Prepared, prepare_folds
-from tfrecall.runs.ranking import check_labels, judge_of
+from tfrecall.runs.kinds import Figures, RunKind, kind_of
+from tfrecall.runs.preparation import DataSplits, prepare_folds
 from tfrecall.runs.train import train
-
-# Figures of one fold: model -> metric -> value, the model first, then its baselines.
-Figures = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """How a recipe does on each of its folds, beside its baselines.
+    """Metrics of a recipe and its baselines on each fold.
 
     Attributes:
-        recipe: its name.
-        seed: of the folds.
-        test_rows: of each fold.
-        best_epochs: the epoch whose weights were judged, or how long the model was fitted anew, of each.
-        seen: `seen_removed` or `seen_kept`, the rule that leads the figures of a retriever; None of a
-            ranker.
-        leading: the metrics that tables show.
-        figures: model -> metric -> the value of each fold; the type of the recipe's model first, as in
+        recipe: name of the recipe.
+        seed: seed of the folds.
+        test_rows: number of test rows of each fold.
+        best_epochs: epoch whose weights were evaluated, or the length of the second fit, of each fold.
+        seen: rule of the metrics of a retriever, `seen_removed` or `seen_kept`; None for a ranker.
+        leading: metrics that tables show.
+        figures: model -> metric -> value of each fold; the type of the recipe's model first, as in
             `metrics.json`, then its baselines.
     """
 
@@ -44,19 +36,19 @@ class CrossValidation:
     figures: dict[str, dict[str, list[float]]]
 
     def mean(self, model: str, metric: str) -> float:
-        """The mean over folds."""
+        """Mean of a metric over folds."""
         return float(np.mean(self.figures[model][metric]))
 
     def spread(self, model: str, metric: str) -> float:
-        """The standard deviation over folds, of a sample: the squares are divided by folds - 1.
+        """Standard deviation of a metric over folds, as of a sample: divided by folds - 1.
 
-        Training parts of two folds have most rows in common, so the spread tells how much a single split
-        may be off, and not how sure the mean is.
+        Training rows of two folds overlap mostly, so the spread tells how much the result of a single
+        split varies, not how certain the mean is.
         """
         return float(np.std(self.figures[model][metric], ddof=1))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python types, with `mean`, `spread` and `folds` of each figure."""
+        """Plain Python types, with `mean`, `spread` and `folds` of each metric."""
         return {
             "recipe": self.recipe,
             "folds": len(self.test_rows),
@@ -82,67 +74,70 @@ class CrossValidation:
 def cross_validate(
     config: RunConfig, folds: int = 5, progress: ProgressReporter | None = None
 ) -> CrossValidation:
-    """Trains and judges a recipe `folds` times, each time on another part of the rows.
+    """Train and evaluate a recipe `folds` times, each time on another part of the rows.
 
-    The parts are drawn by `split.seed`; `split.test_fraction` says nothing here. Model and baselines are
-    fitted anew to the other rows of each fold, with the settings of the recipe: nothing is exported. Where
-    settings were chosen on part of the same data, as those of shipped recipes were, rows that they were
-    chosen on are test rows of some fold. With few settings and many rows that flatters the mean by little.
+    The folds are drawn with `split.seed`; `split.test_fraction` has no effect. Model and baselines are
+    fitted anew on the other rows of each fold; nothing is exported. Settings of the shipped recipes were
+    chosen on rows of the same data, which are test rows of some fold; with few settings and many rows
+    that flatters the mean only a little.
 
     Args:
-        config: of a retriever or a ranker, with `split.method = "random"`.
-        folds: how many.
+        config: a retriever or a ranker with `split.method = "random"`.
+        folds: number of folds, 2 or more.
         progress: receives steps, notes and counts; without it the logger "tfrecall" does.
 
     Raises:
         ConfigError: if the configuration does not split at random, or there cannot be so many folds.
-        TfrecallError: as from a run.
+        TfrecallError: if data, labels or settings are unusable, as in `tfrecall run`.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> config = tr.load_config("ranking_basic_ml100k")
+    >>> config.split.method
+    'random'
+    >>> result = tr.cross_validate(config, folds=5)  # doctest: +SKIP
+    >>> result.mean("ranker", "rmse"), result.spread("ranker", "rmse")  # doctest: +SKIP
     """
     progress = progress or LogProgress()
+    kind = kind_of(config)
     with progress.step("Prepare the data"):
         parts = prepare_folds(config, folds, progress)
-        if config.ranks:
-            check_labels(judge_of(config), parts[0])  # whose parts are all rows
-    seen = None if config.ranks else leading_rule(config.evaluation.seen, parts[0].known)
-    found: list[Figures] = []
+        kind.check(parts[0])  # whose parts are all rows
+    leading = kind.leading_rule(parts[0].known)
+    figures: list[Figures] = []
     epochs = []
-    for i, prepared in enumerate(parts):
+    for i, splits in enumerate(parts):
         with progress.step(f"Fold {i + 1} of {folds}"):
-            figures, epoch = _judged(config, prepared, seen, progress)
-            progress.note(_line(figures))
-        found.append(figures)
+            fold, epoch = _evaluate_fold(kind, splits, leading, progress)
+            progress.note(_line(fold))
+        figures.append(fold)
         epochs.append(epoch)
-    names = next(iter(found[0].values()))
     return CrossValidation(
         config.recipe,
         config.split.seed,
-        [len(prepared.test) for prepared in parts],
+        [len(splits.test) for splits in parts],
         epochs,
-        seen,
-        list(names) if config.ranks else primary_metrics(names, of_users=False),
+        leading,
+        kind.primary_metrics(list(next(iter(figures[0].values())))),
         {
-            model: {metric: [fold[model][metric] for fold in found] for metric in metrics}
-            for model, metrics in found[0].items()
+            model: {metric: [fold[model][metric] for fold in figures] for metric in metrics}
+            for model, metrics in figures[0].items()
         },
     )
 
 
-def _judged(
-    config: RunConfig, prepared: Prepared, seen: str | None, progress: ProgressReporter
+def _evaluate_fold(
+    kind: RunKind[Any, Any], splits: DataSplits, leading: str | None, progress: ProgressReporter
 ) -> tuple[Figures, int]:
-    """The figures of one fold, and the epoch that gave them."""
-    if seen is None:
-        ranker, fitted = train(config, prepared, progress)
-        told = evaluate_ranking(ranker, prepared.test, judge_of(config), known=prepared.known)
-        return {config.model.type: told.test, **told.baselines}, fitted.best_epoch
-    model, fitted = train(config, prepared, progress)
-    judged = judge(config, prepared, model, progress)
-    others = {name: rules[seen] for name, rules in judged.baselines.items()}
-    return {config.model.type: judged.test[seen], **others}, fitted.best_epoch
+    """Figures of one fold, and the epoch whose weights gave them."""
+    model, fitted = train(kind.config, splits, progress)
+    evaluation = kind.evaluate(model, splits, progress)
+    return kind.figures(evaluation, leading), fitted.best_epoch
 
 
 def _line(figures: Figures) -> str:
-    """The first metric of each model, in words."""
+    """The first metric of each model, in one line."""
     metric = next(iter(next(iter(figures.values()))))
-    told = ", ".join(f"{model} {values[metric]:.4f}" for model, values in figures.items())
-    return f"{metric}: {told}"
+    values = ", ".join(f"{model} {metrics[metric]:.4f}" for model, metrics in figures.items())
+    return f"{metric}: {values}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tfrecall.runs.preparation import Prepared
+from tfrecall.runs.preparation import DataSplits
 from tfrecall.training import Fitted
 
 
@@ -31,15 +31,15 @@ class Stopwatch:
         return {n: round(self._ended.get(n, now) - start, 3) for n, start in self._started.items()}
 
 
-def data_facts(prepared: Prepared) -> dict[str, Any]:
+def data_facts(splits: DataSplits) -> dict[str, Any]:
     """Describe the data of a run: name, sizes and fingerprint of the log."""
-    known = prepared.known
+    known = splits.known
     return {
         "name": known.name,
         "users": known.users.height,
         "items": known.items.height,
-        "train_rows": len(prepared.trainable),
-        "test_rows": len(prepared.test),
+        "train_rows": len(splits.trainable),
+        "test_rows": len(splits.test),
         "fingerprint": known.fingerprint,
     }
 

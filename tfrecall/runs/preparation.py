@@ -1,4 +1,4 @@
-"""The data of a run: read, filtered, checked against the schema, split."""
+"""Data of a run: read, filtered, checked against the schema, split."""
 
 import math
 from dataclasses import dataclass
@@ -26,19 +26,19 @@ MOVIELENS = {"movielens-100k": "100k", "movielens-1m": "1m"}
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A log, split.
+class DataSplits:
+    """A log split into training, validation and test rows.
 
     Attributes:
-        train: rows to fit on while the number of epochs is sought.
-        before_validation: what users had before their validation rows: `train`; split by users also
-            what the users of these rows had, which is not trained on.
-        validation: rows to stop by; None if none were asked for.
-        trainable: rows that `refit` may train on: training and validation rows; split by users all rows
-            of their users.
-        known: what users had before their test rows: `trainable`; split by users also what the users
-            of these rows had, which is never trained on.
-        test: rows to judge by, once.
+        train: rows of the first fit, which validation rows stop.
+        before_validation: histories before the validation rows: `train`; if the log is split by users,
+            also the earlier rows of the validation users, which are not trained on.
+        validation: rows that stop the first fit; None without them.
+        trainable: rows of the second fit (`training.refit`): training and validation rows; if the log is
+            split by users, all rows of the training users.
+        known: histories before the test rows: `trainable`; if the log is split by users, also the earlier
+            rows of the test users, which are never trained on.
+        test: rows to evaluate on, once.
     """
 
     train: Interactions
@@ -50,7 +50,7 @@ class Prepared:
 
 
 def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> Interactions:
-    """Reads or fetches the log of a configuration."""
+    """Read or fetch the log of a configuration."""
     if config.source in MOVIELENS:
         return movielens(MOVIELENS[config.source], config.folder, progress=progress)
     return read(
@@ -69,24 +69,24 @@ def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> I
     )
 
 
-def prepare(config: RunConfig, progress: ProgressReporter | None = None) -> Prepared:
-    """Reads the data, filters them, checks that they hold what the schema names, and splits them."""
+def prepare(config: RunConfig, progress: ProgressReporter | None = None) -> DataSplits:
+    """Read the data, filter them, check that they have the columns of the schema, and split them."""
     progress = progress or LogProgress()
     data = _checked_data(config, progress)
-    prepared = split(config, data)
+    splits = split(config, data)
     if config.schema.histories:
-        check_apart(prepared.test, prepared.known)
-    for text in prepared.test.notes[len(data.notes) :]:
+        check_apart(splits.test, splits.known)
+    for text in splits.test.notes[len(data.notes) :]:
         progress.note(text)
-    return prepared
+    return splits
 
 
 def prepare_folds(
     config: RunConfig, folds: int = 5, progress: ProgressReporter | None = None
-) -> list[Prepared]:
-    """As `prepare`, split `folds` times: each row is a test row of exactly one fold.
+) -> list[DataSplits]:
+    """Read, filter, check and split the data `folds` times: each row is a test row of exactly one fold.
 
-    Of a fold's other rows the usual part is drawn for validation. See `tfrecall.data.split_folds`.
+    Of the other rows of a fold, `split.validation_fraction` are drawn for validation.
 
     Raises:
         ConfigError: if the configuration does not split at random, or there are too few rows.
@@ -100,8 +100,8 @@ def prepare_folds(
     data = _checked_data(config, progress or LogProgress())
     parts = [_split_random(how, *fold) for fold in split_folds(data, folds, how.seed)]
     if config.schema.histories:
-        for prepared in parts:
-            check_apart(prepared.test, prepared.known)
+        for splits in parts:
+            check_apart(splits.test, splits.known)
     return parts
 
 
@@ -111,57 +111,52 @@ def _checked_data(config: RunConfig, progress: ProgressReporter) -> Interactions
         progress.note(text)
     config.schema.check_query([*data.log.columns, *data.users.columns])
     config.schema.check_candidate(data.items.columns)
-    if not config.ranks and config.export.k > data.items.height:
-        raise ConfigError(
-            f"`export.k` is {config.export.k}, but the catalogue has only {data.items.height} items. "
-            f"Set it to at most that: --set export.k={data.items.height}."
-        )
     return data
 
 
-def split(config: RunConfig, data: Interactions) -> Prepared:
-    """Sets test and validation rows aside as the configuration says."""
+def split(config: RunConfig, data: Interactions) -> DataSplits:
+    """Set test and validation rows aside as the configuration says."""
     how, fraction = config.split, config.split.validation_fraction
     if how.method == "by_user":
         return _split_by_user(how, data)
     if how.method == "leave_last_out":
         if not fraction:
             known, test = split_leave_last_out(data, validation=False)
-            return _prepared(known, None, known, test)
+            return _all_trainable(known, None, known, test)
         train, validation, test = split_leave_last_out(data, validation=True)
         known, _ = split_leave_last_out(data, validation=False)
-        return _prepared(train, validation, known, test)
+        return _all_trainable(train, validation, known, test)
     if how.method == "random":
         return _split_random(how, *split_random(data, how.test_fraction, how.seed))
     known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
     if not fraction:
-        return _prepared(known, None, known, test)
+        return _all_trainable(known, None, known, test)
     times = known.log["timestamp"].to_numpy()
     at = float(np.quantile(times, 1 - fraction, method="higher"))
     train, validation = split_by_time(known, at, how.known_users, how.known_items)
-    return _prepared(train, validation, known, test)
+    return _all_trainable(train, validation, known, test)
 
 
-def _split_random(how: SplitConfig, known: Interactions, test: Interactions) -> Prepared:
+def _split_random(how: SplitConfig, known: Interactions, test: Interactions) -> DataSplits:
     if not how.validation_fraction:
-        return _prepared(known, None, known, test)
+        return _all_trainable(known, None, known, test)
     train, validation = split_random(known, how.validation_fraction, how.seed)
-    return _prepared(train, validation, known, test)
+    return _all_trainable(train, validation, known, test)
 
 
-def _prepared(
+def _all_trainable(
     train: Interactions, validation: Interactions | None, known: Interactions, test: Interactions
-) -> Prepared:
-    """Where everything that is known may be trained on."""
-    return Prepared(train, train, validation, known, known, test)
+) -> DataSplits:
+    """Splits in which every known row may be trained on."""
+    return DataSplits(train, train, validation, known, known, test)
 
 
-def _split_by_user(how: SplitConfig, data: Interactions) -> Prepared:
+def _split_by_user(how: SplitConfig, data: Interactions) -> DataSplits:
     train_users, least = how.train_users or 0, how.target_min_rating
     trainable, known, test = split_by_user(data, train_users, least)
     held = math.ceil(how.validation_fraction * train_users)
     if not held:
-        return Prepared(trainable, trainable, None, trainable, known, test)
-    # The other users of these rows are those of the validation: who is tested has none.
+        return DataSplits(trainable, trainable, None, trainable, known, test)
+    # The other users of these rows are those of the validation: test users have none.
     train, before, validation = split_by_user(trainable, train_users - held, least)
-    return Prepared(train, before, validation, trainable, known, test)
+    return DataSplits(train, before, validation, trainable, known, test)

@@ -1,6 +1,7 @@
 """Training of a run: one fit that validation rows stop, then perhaps one on all trainable rows."""
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from tfrecall.config.models import RankerConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
-from tfrecall.diagnostics.examiner import Examiner
+from tfrecall.diagnostics.diagnostics import Diagnostics
 from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
 from tfrecall.models.ranker import Ranker
@@ -20,7 +21,7 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.loading import load
 from tfrecall.release.retriever import Release
 from tfrecall.runs.build import make_model
-from tfrecall.runs.preparation import Prepared
+from tfrecall.runs.preparation import DataSplits
 from tfrecall.schema.training import TrainingConfig
 from tfrecall.training import Fitted, fit, made_with, seed_everything
 from tfrecall.training.checkpoints import Checkpoints
@@ -31,12 +32,13 @@ from tfrecall.training.warm_start import warm_start
 
 def train(
     config: RunConfig,
-    prepared: Prepared,
+    splits: DataSplits,
     progress: ProgressReporter | None = None,
-    examiner: Examiner | None = None,
+    diagnostics: Diagnostics | None = None,
     *,
     checkpoints: Checkpoints | None = None,
     tensorboard: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[TwoTower | Ranker, Fitted]:
     """Fits the model of a configuration, and with `training.refit` once more on all trainable rows.
 
@@ -45,16 +47,19 @@ def train(
 
     Args:
         config: the configuration; its `model` decides between a retriever and a ranker.
-        prepared: the rows to train on, to stop by, and those that are known in the end.
+        splits: the rows to train on, to stop by, and those that are known in the end.
         progress: told of each step; the log by default.
-        examiner: the diagnostics that watch the training.
+        diagnostics: the diagnostics that watch the training.
         checkpoints: where to keep checkpoints.
         tensorboard: a directory for TensorBoard.
+        callbacks: further callbacks of each fit.
 
     Returns:
         The model; and the result of the fit that validation rows stopped, with the time of both fits.
     """
-    run = TrainingRun(config, prepared, progress or LogProgress(), examiner, checkpoints, tensorboard)
+    run = TrainingRun(
+        config, splits, progress or LogProgress(), diagnostics, checkpoints, tensorboard, callbacks
+    )
     with checkpoints or nullcontext():
         return run.train()
 
@@ -83,20 +88,22 @@ class TrainingRun:
     def __init__(
         self,
         config: RunConfig,
-        prepared: Prepared,
+        splits: DataSplits,
         progress: ProgressReporter,
-        examiner: Examiner | None,
+        diagnostics: Diagnostics | None,
         checkpoints: Checkpoints | None,
         tensorboard: str | Path | None,
+        callbacks: Sequence[keras.callbacks.Callback],
     ) -> None:
         self.config = config
-        self.prepared = prepared
+        self.splits = splits
         self.progress = progress
-        self.examiner = examiner or Examiner(config, progress)
+        self.diagnostics = diagnostics or Diagnostics(config, progress)
         self.checkpoints = checkpoints
         self.tensorboard = tensorboard
+        self.callbacks = tuple(callbacks)
         # With `Repeats` towers learn from first times only.
-        self.rows = _first_times(prepared) if config.model.repeats else prepared
+        self.rows = _first_times(splits) if config.model.repeats else splits
 
     def train(self) -> tuple[TwoTower | Ranker, Fitted]:
         """Trains, in one fit or two."""
@@ -105,20 +112,20 @@ class TrainingRun:
         if first is None:
             model, first = self._fit_with_validation()
         training, fitted = self.config.training, first.fitted
-        if self.prepared.validation is not None and training.patience:
+        if self.splits.validation is not None and training.patience:
             self.progress.note(
                 f"Best on the validation rows after epoch {fitted.best_epoch} of {fitted.epochs}."
             )
         if training.refit:
             model, again = self._refit(first)
             fitted = replace(fitted, seconds=fitted.seconds + again.seconds)
-        model.use_log(self.prepared.known)
+        model.use_log(self.splits.known)
         if isinstance(model, TwoTower):
             model.repeats = first.repeats
         return model, fitted
 
     def _warn_in_advance(self) -> None:
-        _warn_of_monitor(self.config, self.prepared, self.progress)
+        _warn_of_monitor(self.config, self.splits, self.progress)
         words = words_on_gain() if self.config.training.mixed_precision else None
         if words:
             self.progress.note(words)
@@ -128,28 +135,28 @@ class TrainingRun:
         last = self.checkpoints.last() if self.checkpoints else None
         if last is None or last.header["phase"] != "refit":
             return None
-        self.examiner.take_up(last.header["facts"]["findings"])
+        self.diagnostics.restore(last.header["facts"]["findings"])
         return _FirstFit.from_facts(last.header["facts"])
 
     def _fit_with_validation(self) -> tuple[TwoTower | Ranker, _FirstFit]:
-        rows, before = self.rows, self.prepared.before_validation
+        rows, before = self.rows, self.splits.before_validation
         model, fitted = self._fit_anew(
             "fit", self.config.training, rows.train, rows.validation, rows.before_validation
         )
         if isinstance(model, Ranker):
-            self.examiner.examine_curves(
+            self.diagnostics.check_curves(
                 fitted.history, fitted.best_epoch, is_validated=rows.validation is not None
             )
             return model, _FirstFit(fitted, None)
-        model.repeats = _fit_repeats(self.config, model, self.prepared, self.progress)
-        self.examiner.examine_fit(
-            model, before, self.prepared.validation, fitted.history, fitted.best_epoch
+        model.repeats = _fit_repeats(self.config, model, self.splits, self.progress)
+        self.diagnostics.check_fit(
+            model, before, self.splits.validation, fitted.history, fitted.best_epoch
         )
         return model, _FirstFit(fitted, model.repeats)
 
     def _refit(self, first: _FirstFit) -> tuple[TwoTower | Ranker, Fitted]:
         if self.checkpoints:
-            findings = [finding.to_dict() for finding in self.examiner.findings]
+            findings = [finding.to_dict() for finding in self.diagnostics.findings]
             self.checkpoints.phase = "refit"
             self.checkpoints.facts = {**first.to_facts(), "findings": findings}
         epochs, rows = first.fitted.best_epoch, self.rows.trainable
@@ -168,7 +175,8 @@ class TrainingRun:
         validation: Interactions | None = None,
         seen: Interactions | None = None,
     ) -> tuple[TwoTower | Ranker, Fitted]:
-        callbacks = [*self.examiner.callbacks(), _Epochs(training.monitor, self.progress)]
+        epochs = _Epochs(training.monitor, self.progress)
+        callbacks = [*self.diagnostics.callbacks(), *self.callbacks, epochs]
         if self.tensorboard:
             callbacks.append(Board(Path(self.tensorboard) / phase))
         keras.backend.clear_session()
@@ -192,7 +200,7 @@ class TrainingRun:
         model, settings = make_model(self.config), self.config.model
         if isinstance(model, Ranker) and isinstance(settings, RankerConfig) and settings.start_from:
             release = load(settings.start_from)
-            _check_same_rows(release, self.prepared.known)
+            _check_same_rows(release, self.splits.known)
             model.adapt(rows)
             warm_start(model, release)
             self.progress.note(f"Users and items begin with the vectors of {settings.start_from}.")
@@ -210,31 +218,31 @@ def _check_same_rows(release: Release, known: Interactions) -> None:
         )
 
 
-def _first_times(prepared: Prepared) -> Prepared:
+def _first_times(splits: DataSplits) -> DataSplits:
     """First times only: the rows that towers learn from where `Repeats` explain the others."""
-    validation = prepared.validation
+    validation = splits.validation
     if validation is not None:
-        new = new_to_users(validation, prepared.before_validation)
+        new = new_to_users(validation, splits.before_validation)
         validation = new if len(new) else validation
     return replace(
-        prepared,
-        train=first_times(prepared.train),
-        before_validation=first_times(prepared.before_validation),
+        splits,
+        train=first_times(splits.train),
+        before_validation=first_times(splits.before_validation),
         validation=validation,
-        trainable=first_times(prepared.trainable),
+        trainable=first_times(splits.trainable),
     )
 
 
 def _fit_repeats(
-    config: RunConfig, model: TwoTower, prepared: Prepared, progress: ProgressReporter
+    config: RunConfig, model: TwoTower, splits: DataSplits, progress: ProgressReporter
 ) -> Repeats | None:
     """Fits repeat consumption to the validation rows; None where the configuration has none."""
-    if not config.model.repeats or prepared.validation is None:
+    if not config.model.repeats or splits.validation is None:
         return None
     repeats = fit_repeats(
-        model.towers_retriever(prepared.before_validation),
-        prepared.validation,
-        prepared.before_validation,
+        model.towers_retriever(splits.before_validation),
+        splits.validation,
+        splits.before_validation,
         getattr(config.task, "temperature", None) or 1.0,
         config.training.seed,
     )
@@ -247,16 +255,16 @@ def _fit_repeats(
 
 
 def checkpoints_of(
-    config: RunConfig, prepared: Prepared, root: Path, progress: ProgressReporter
+    config: RunConfig, splits: DataSplits, root: Path, progress: ProgressReporter
 ) -> Checkpoints:
     """Checkpoints of a run, which belong to everything that decides about its weights."""
     settings = config.to_dict()
     # How often checkpoints are written changes no weight.
     training = {k: v for k, v in settings["training"].items() if k != "checkpoint_seconds"}
     log = {
-        "fingerprint": prepared.known.fingerprint,
-        "rows": len(prepared.train),
-        "validation_rows": len(prepared.validation) if prepared.validation else 0,
+        "fingerprint": splits.known.fingerprint,
+        "rows": len(splits.train),
+        "validation_rows": len(splits.validation) if splits.validation else 0,
     }
     return Checkpoints(
         root / "checkpoints",
@@ -273,14 +281,14 @@ def checkpoints_of(
     )
 
 
-def _warn_of_monitor(config: RunConfig, prepared: Prepared, progress: ProgressReporter) -> None:
+def _warn_of_monitor(config: RunConfig, splits: DataSplits, progress: ProgressReporter) -> None:
     """Warns of a metric to stop by that is 1 whatever the model does."""
     length = config.training.monitored_length
-    stops = prepared.validation is not None and config.training.patience
-    if stops and length and length >= prepared.known.items.height:
+    stops = splits.validation is not None and config.training.patience
+    if stops and length and length >= splits.known.items.height:
         progress.note(
             f"`training.monitor` is {config.training.monitor}, but there are only "
-            f"{prepared.known.items.height} items: it is 1 after every epoch, and the first counts as the "
+            f"{splits.known.items.height} items: it is 1 after every epoch, and the first counts as the "
             "best. Choose a shorter list, such as factorized_top_k/top_5_categorical_accuracy, or loss."
         )
 

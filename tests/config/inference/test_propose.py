@@ -246,7 +246,7 @@ def test_a_run_without_a_recipe_says_what_it_infers(folder, monkeypatch):
         seen.append(config)
         raise DataError("enough")
 
-    monkeypatch.setattr("tfrecall.runs.retrieval.run", run)
+    monkeypatch.setattr("tfrecall.runs.run.run", run)
     options = ["--data", folder / "purchases.csv", "--set", "training.epochs=2"]
     said = ask("run", *options, status=1).stderr
     assert "Inferred from the files" in said
@@ -258,9 +258,7 @@ def test_a_run_without_a_recipe_says_what_it_infers(folder, monkeypatch):
 
 def test_movielens_folders_have_their_own_recipe(movielens_folder, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "tfrecall.runs.retrieval.run", lambda config, *_, **__: seen.append(config) or 1 / 0
-    )
+    monkeypatch.setattr("tfrecall.runs.run.run", lambda config, *_, **__: seen.append(config) or 1 / 0)
     CliRunner().invoke(app, ["run", "--data", str(movielens_folder / "ml-100k")])
     CliRunner().invoke(app, ["run"])
     assert [config.recipe for config in seen] == ["two_tower_ml100k"] * 2

@@ -14,13 +14,10 @@ from tfrecall._keras import keras
 from tfrecall.config.recipes import with_settings
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
-from tfrecall.data.interactions import Interactions
-from tfrecall.diagnostics.divergence import StopOnNonFinite
-from tfrecall.diagnostics.examiner import Examiner
+from tfrecall.diagnostics.diagnostics import Diagnostics
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation.metrics import is_lower_better
-from tfrecall.models.two_tower import TwoTower
-from tfrecall.runs.preparation import Prepared, prepare
+from tfrecall.runs.preparation import DataSplits, prepare
 from tfrecall.runs.train import train
 from tfrecall.runs.tuning.space import Space, default_space
 from tfrecall.runs.tuning.study import Study
@@ -83,7 +80,7 @@ def tune(
     """Tries values of the settings in `[tune]` and finds the best by the validation rows.
 
     The first trial is the recipe as it is, if `[tune]` allows its values. Test rows are set aside
-    before the first trial and never looked at. Data are prepared once. A trial that fails counts, with
+    before the first trial and never looked at. Data are splits once. A trial that fails counts, with
     its reason, and the search goes on; Ctrl-C ends it with what is done.
 
     Args:
@@ -117,20 +114,20 @@ def tune(
     return _tuned(kept, space, interrupted)
 
 
-def _parts(config: RunConfig, progress: ProgressReporter) -> Prepared:
+def _parts(config: RunConfig, progress: ProgressReporter) -> DataSplits:
     """Training and validation rows only, in the places of everything else."""
-    prepared = prepare(config, progress)
-    if prepared.validation is None or not len(prepared.validation):
+    splits = prepare(config, progress)
+    if splits.validation is None or not len(splits.validation):
         raise ConfigError(
             "A search needs validation rows, and there are none: `split.validation_fraction` is "
             f"{config.split.validation_fraction}. Set it to 0.1, for example; test rows are not for "
             "choosing."
         )
-    nothing = prepared.validation.with_log(prepared.validation.log.clear())
-    return replace(prepared, trainable=prepared.train, known=prepared.before_validation, test=nothing)
+    nothing = splits.validation.with_log(splits.validation.log.clear())
+    return replace(splits, trainable=splits.train, known=splits.before_validation, test=nothing)
 
 
-def _facts(config: RunConfig, space: Space, parts: Prepared) -> dict[str, Any]:
+def _facts(config: RunConfig, space: Space, parts: DataSplits) -> dict[str, Any]:
     """What must be the same for trials to be comparable, by path."""
     facts: dict[str, Any] = {
         f"{section}.{name}": value
@@ -143,7 +140,7 @@ def _facts(config: RunConfig, space: Space, parts: Prepared) -> dict[str, Any]:
 
 
 def _try_one(
-    kept: Study, space: Space, parts: Prepared, trials: int, progress: ProgressReporter
+    kept: Study, space: Space, parts: DataSplits, trials: int, progress: ProgressReporter
 ) -> None:
     trial = kept.ask(space.distributions)
     started = time.perf_counter()
@@ -177,11 +174,18 @@ def _equal(kept: Study, params: Mapping[str, Any]) -> FrozenTrial | None:
     return None
 
 
-def _fitted_value(config: RunConfig, parts: Prepared, trial: optuna.Trial) -> float:
+def _fitted_value(config: RunConfig, parts: DataSplits, trial: optuna.Trial) -> float:
     keras.backend.clear_session()
     config = replace(config, training=replace(config.training, refit=False))
-    _, fitted = train(config, parts, ProgressReporter(), _Watch(config, trial))
-    monitor = config.training.monitor
+    monitor, silent = config.training.monitor, ProgressReporter()
+    # Diagnostics are for the run that follows the search.
+    _, fitted = train(
+        config,
+        parts,
+        silent,
+        Diagnostics(config, silent, enabled=False),
+        callbacks=[_Report(trial, f"val_{monitor}")],
+    )
     values = fitted.history.get(f"val_{monitor}", [])
     if not values:
         raise ConfigError(
@@ -190,32 +194,6 @@ def _fitted_value(config: RunConfig, parts: Prepared, trial: optuna.Trial) -> fl
     if config.training.patience is None:
         return values[-1]  # the weights kept are the last
     return min(values) if is_lower_better(monitor) else max(values)
-
-
-class _Watch(Examiner):
-    """Lets a trial end early, and leaves the examination to the run that follows the search."""
-
-    def __init__(self, config: RunConfig, trial: optuna.Trial) -> None:
-        super().__init__(config, ProgressReporter())
-        self._trial = trial
-
-    def callbacks(self) -> list[keras.callbacks.Callback]:
-        return [StopOnNonFinite(), _Report(self._trial, f"val_{self.config.training.monitor}")]
-
-    def examine_fit(
-        self,
-        model: TwoTower,
-        train: Interactions,
-        validation: Interactions | None,
-        history: Mapping[str, Sequence[float]],
-        best: int,
-    ) -> None:
-        pass
-
-    def examine_curves(
-        self, history: Mapping[str, Sequence[float]], best: int, *, is_validated: bool
-    ) -> None:
-        pass
 
 
 class _Report(keras.callbacks.Callback):

@@ -1,4 +1,4 @@
-"""Asks every diagnostic at its moment in a run, and keeps what they say."""
+"""Diagnostics of a run, each at its moment: before training, during, after, and after evaluation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -32,33 +32,43 @@ from tfrecall.models.two_tower import TwoTower
 VECTORS, USERS, SCORES = 5_000, 200, 2**28
 
 
-class Examiner:
-    """The diagnostics of one run.
+class Diagnostics:
+    """Runs the diagnostics of one run and collects their findings.
 
     Args:
-        config: of the run.
+        config: the configuration of the run.
         progress: receives each finding as a note as soon as it is made; without it the logger
             "tfrecall" does.
+        enabled: whether to run them; without, only numbers that are not finite stop a fit.
 
     Attributes:
-        findings: all so far, in the order they were made, each once.
+        findings: all findings so far, in order, each once.
     """
 
-    def __init__(self, config: RunConfig, progress: ProgressReporter | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        progress: ProgressReporter | None = None,
+        *,
+        enabled: bool = True,
+    ) -> None:
         self.config = config
+        self.enabled = enabled
         self.findings: list[Finding] = []
         self._progress = progress or LogProgress()
         self._unknown_rows = UnknownRows(config.training.batch_size)
 
-    def examine_data(self, train: Interactions, validation: Interactions | None) -> None:
-        """Before training: features that know the answer."""
+    def check_data(self, train: Interactions, validation: Interactions | None) -> None:
+        """Before training: look for features that leak the target."""
+        if not self.enabled:
+            return
         self._keep(leaking_features(self.config.schema, train, validation))
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """For each fit of the run: stops at numbers that are not finite."""
-        return [StopOnNonFinite(), self._unknown_rows]
+        """Callbacks of each fit of the run, which stop it at numbers that are not finite."""
+        return [StopOnNonFinite(), *([self._unknown_rows] if self.enabled else [])]
 
-    def examine_fit(
+    def check_fit(
         self,
         model: TwoTower,
         train: Interactions,
@@ -66,29 +76,42 @@ class Examiner:
         history: Mapping[str, Sequence[float]],
         best: int,
     ) -> None:
-        """After the fit that validation rows judged: curves, and the model against popularity.
+        """After the fit that validation rows stop: look at curves, compare the model with popularity.
 
         Args:
-            model: with its best weights.
-            train, validation: what users had before the validation rows, and those.
-            history: of each metric its value after each epoch.
+            model: the model with its best weights.
+            train: histories before the validation rows.
+            validation: validation rows; None without them.
+            history: value of each metric after each epoch.
             best: the best epoch, from 1.
         """
-        self.examine_curves(history, best, is_validated=validation is not None)
+        if not self.enabled:
+            return
+        self.check_curves(history, best, is_validated=validation is not None)
         if validation is not None:
             self._keep([_against_popularity(model, train, validation, self.config)])
 
-    def examine_curves(
+    def check_curves(
         self, history: Mapping[str, Sequence[float]], best: int, *, is_validated: bool
     ) -> None:
-        """As `examine_fit`, of a fit whose model is no retriever."""
+        """After a fit of any model: look at its curves.
+
+        Args:
+            history: value of each metric after each epoch.
+            best: the best epoch, from 1.
+            is_validated: whether there were validation rows.
+        """
+        if not self.enabled:
+            return
         training, losses = self.config.training, history.get("loss", [])
         self._keep([never_learned(losses)])
         if is_validated and training.patience is not None:
             self._keep([best_epoch(history, training.monitor, best, len(losses), training.epochs)])
 
-    def examine_model(self, model: TwoTower, known: Interactions) -> None:
-        """After the last fit: vectors, unknown rows, and whether everybody gets the same list."""
+    def check_model(self, model: TwoTower, known: Interactions) -> None:
+        """After the last fit: look at vectors, unknown rows, and lists that are the same for all users."""
+        if not self.enabled:
+            return
         queries = known.with_log(_one_row_a_user(known, VECTORS)).queries
         asked = model.embed_queries(queries)
         vectors = (
@@ -104,8 +127,10 @@ class Examiner:
         self._keep([_same_lists(asked, vectors, known)])
         self._keep(self._unknown_rows.findings())
 
-    def examine_test(self, evaluation: Evaluation, known: Interactions) -> None:
-        """After the evaluation: the model against popularity again, on the rows that count."""
+    def check_test(self, evaluation: Evaluation, known: Interactions) -> None:
+        """After the evaluation: compare the model with popularity on the test rows."""
+        if not self.enabled:
+            return
         popularity = evaluation.baselines.get("popularity")
         if popularity is None:
             return
@@ -124,8 +149,8 @@ class Examiner:
             ]
         )
 
-    def take_up(self, findings: Iterable[Mapping[str, str]]) -> None:
-        """Goes on from the plain forms of what an interrupted run had found."""
+    def restore(self, findings: Iterable[Mapping[str, str]]) -> None:
+        """Restore the findings of an interrupted run from their plain form."""
         self._keep(Finding(**finding) for finding in findings)  # type: ignore[arg-type]
 
     def _keep(self, findings: Iterable[Finding | None]) -> None:

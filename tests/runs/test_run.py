@@ -18,7 +18,7 @@ from tfrecall.errors import ConfigError, ExportError
 from tfrecall.runs.build import make_model
 from tfrecall.runs.facts import Stopwatch, finite
 from tfrecall.runs.preparation import load_data, prepare, split
-from tfrecall.runs.retrieval import run
+from tfrecall.runs.run import run
 from tfrecall.runs.train import _warn_of_monitor, train
 
 
@@ -132,7 +132,7 @@ def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch
         ),
     )
     # The models are not trained here, so there is nothing to examine.
-    monkeypatch.setattr(job.Examiner, "examine_fit", lambda *args: None)
+    monkeypatch.setattr(job.Diagnostics, "check_fit", lambda *args: None)
     progress = RecordedProgress()
     model, fitted = train(config, prepare(config, progress), progress)
     (first, *of_first), (second, *of_second) = fits
@@ -205,7 +205,7 @@ def test_a_metric_that_cannot_tell_epochs_apart_is_noted():
 
 @pytest.mark.parametrize("setting", ["index.n_trees=99999999999", "export.k=41"])
 def test_what_cannot_work_is_refused_before_training(tmp_path, monkeypatch, setting):
-    monkeypatch.setattr("tfrecall.runs.retrieval.train", lambda *args: pytest.fail("training began"))
+    monkeypatch.setattr("tfrecall.runs.run.train", lambda *args: pytest.fail("training began"))
     with pytest.raises(ConfigError):
         run(tiny_run(tmp_path, setting), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -237,7 +237,7 @@ def test_epochs_that_diverged_are_null_in_json():
 
 def test_the_example_is_the_user_of_the_first_test_row(tiny_release, tiny_log):
     prepared = SimpleNamespace(test=tiny_log.with_log(tiny_log.log[5:]), known=tiny_log)
-    outcome = SimpleNamespace(release=tiny_release, prepared=prepared)
+    outcome = SimpleNamespace(release=tiny_release, splits=prepared)
     example = example_of(outcome)
     mine = tiny_log.log.filter(pl.col("user_id") == example.user_id)
     assert example.user_id == tiny_log.log["user_id"][5]

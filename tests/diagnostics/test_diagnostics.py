@@ -9,7 +9,7 @@ from tfrecall._keras import tf
 from tfrecall.config.recipes import config_from_dict
 from tfrecall.config.run import RunConfig
 from tfrecall.data import split_random
-from tfrecall.diagnostics.examiner import Examiner, _list_length
+from tfrecall.diagnostics.diagnostics import Diagnostics, _list_length
 from tfrecall.evaluation import evaluate
 from tfrecall.runs.build import make_model
 from tfrecall.training import fit
@@ -48,27 +48,27 @@ def parts():
 
 @pytest.fixture(scope="module")
 def learned(parts):
-    """A model that has learned, and the examiner that stood by."""
+    """A model that has learned, and the diagnostics that stood by."""
     config = configured()
-    model, examiner = make_model(config), Examiner(config)
-    fit(model, parts[0], epochs=10, batch_size=64, callbacks=examiner.callbacks(), verbose=0)
-    return model, examiner
+    model, diagnostics = make_model(config), Diagnostics(config)
+    fit(model, parts[0], epochs=10, batch_size=64, callbacks=diagnostics.callbacks(), verbose=0)
+    return model, diagnostics
 
 
-def examined(model, parts, config=None, examiner=None):
+def examined(model, parts, config=None, diagnostics=None):
     """All that is said of a model on a log, and what the listener heard."""
     progress = RecordedProgress()
-    examiner = examiner or Examiner(config or configured(), progress)
-    examiner.examine_data(*parts)
-    examiner.examine_fit(model, *parts, HISTORY, 2)
-    examiner.examine_model(model, parts[0])
-    examiner.examine_test(evaluate(model, parts[1], seen=parts[0], ks=(1, 5, 10)), parts[0])
-    return examiner.findings, progress.notes
+    diagnostics = diagnostics or Diagnostics(config or configured(), progress)
+    diagnostics.check_data(*parts)
+    diagnostics.check_fit(model, *parts, HISTORY, 2)
+    diagnostics.check_model(model, parts[0])
+    diagnostics.check_test(evaluate(model, parts[1], seen=parts[0], ks=(1, 5, 10)), parts[0])
+    return diagnostics.findings, progress.notes
 
 
 def test_nothing_is_said_of_a_run_that_is_well(learned, parts):
-    model, examiner = learned
-    findings, _ = examined(model, parts, examiner=examiner)
+    model, diagnostics = learned
+    findings, _ = examined(model, parts, diagnostics=diagnostics)
     assert findings == []
 
 
@@ -98,17 +98,17 @@ def test_a_model_that_learned_nothing_is_named_for_all_that_is_wrong_with_it(par
 
 
 def test_rows_of_unknown_values_that_training_left_alone_are_named(learned, parts):
-    model, examiner = learned
+    model, diagnostics = learned
     table = model.query_tower.features[0]._table.embeddings
-    trained, start = table.numpy(), examiner._unknown_rows._starts["query_tower.user_id_categorical"]
+    trained, start = table.numpy(), diagnostics._unknown_rows._starts["query_tower.user_id_categorical"]
     table.assign(tf.tensor_scatter_nd_update(trained, [[1]], [start]))
-    (found,) = [f for f in examiner._unknown_rows.findings() if f]
+    (found,) = [f for f in diagnostics._unknown_rows.findings() if f]
     assert found.name == "dead_unknown_row"
     assert "of query_tower.user_id_categorical is still the random one" in found.text
     # 720 rows in batches of 64 are 12 steps; all but the first of 120 times 64 rows times .1.
     assert "though 762 values should have been replaced" in found.text
     table.assign(trained)
-    assert not any(examiner._unknown_rows.findings())
+    assert not any(diagnostics._unknown_rows.findings())
 
 
 def test_a_leak_is_told_before_training(parts):
@@ -122,9 +122,9 @@ def test_a_leak_is_told_before_training(parts):
         {"recipe": "tiny", "schema": {**SCHEMA, "query": [{"type": "categorical", "column": "page"}]}}
     )
     progress = RecordedProgress()
-    examiner = Examiner(config, progress)
-    examiner.examine_data(data, None)
-    examiner.examine_data(data, None)
+    diagnostics = Diagnostics(config, progress)
+    diagnostics.check_data(data, None)
+    diagnostics.check_data(data, None)
     assert len(progress.notes) == 1, "each finding is told once"
     assert progress.notes[0].startswith('Warning: The value of "page" alone names the item in 100%')
 
@@ -133,12 +133,12 @@ def test_curves_are_read_with_the_settings_of_the_run(learned, parts):
     monitor = "factorized_top_k/top_5_categorical_accuracy"
     history = {"loss": [3.0, 2.0], f"val_{monitor}": [0.1, 0.2]}
     for epochs, patience, said in ((2, 3, ["best_epoch_is_last"]), (9, 3, []), (2, None, [])):
-        examiner = Examiner(configured(epochs=epochs, patience=patience))
-        examiner.examine_fit(learned[0], *parts, history, 2)
-        assert [finding.name for finding in examiner.findings] == said
-    examiner = Examiner(configured())
-    examiner.examine_fit(learned[0], parts[0], None, {"loss": [3.0, 3.0]}, 2)
-    assert [finding.name for finding in examiner.findings] == ["never_learned"]
+        diagnostics = Diagnostics(configured(epochs=epochs, patience=patience))
+        diagnostics.check_fit(learned[0], *parts, history, 2)
+        assert [finding.name for finding in diagnostics.findings] == said
+    diagnostics = Diagnostics(configured())
+    diagnostics.check_fit(learned[0], parts[0], None, {"loss": [3.0, 3.0]}, 2)
+    assert [finding.name for finding in diagnostics.findings] == ["never_learned"]
 
 
 @pytest.mark.parametrize(

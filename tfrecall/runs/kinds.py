@@ -1,0 +1,288 @@
+"""Parts of a run that differ between retrievers and rankers: checks, evaluation, export, report."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from tfrecall.baselines.registry import check_baselines
+from tfrecall.config.ranking import RankingTaskConfig
+from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import ProgressReporter
+from tfrecall.core.seen import Seen
+from tfrecall.data.interactions import Interactions
+from tfrecall.data.repeat_consumption import leading_rule, repeated_share
+from tfrecall.diagnostics.diagnostics import Diagnostics
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation import Evaluation, baselines_of, evaluate
+from tfrecall.evaluation.ranking import RankingEvaluation, RatingJudge, evaluate_ranking
+from tfrecall.evaluation.released import ReleaseRanker, ReleaseRetriever
+from tfrecall.evaluation.summary import primary_metrics
+from tfrecall.exporting.ranker import stage_ranker
+from tfrecall.exporting.retriever import stage_retriever
+from tfrecall.index.annoy import Annoy
+from tfrecall.models.explanation import explainer
+from tfrecall.models.ranker import Ranker
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.layout import StagedRelease
+from tfrecall.release.ranker import RankerRelease
+from tfrecall.release.retriever import Release
+from tfrecall.report import RunReportData, ranking_page, run_page
+from tfrecall.runs.preparation import DataSplits
+from tfrecall.training.tensorboard import write_projector
+
+Model = TypeVar("Model", TwoTower, Ranker)
+Result = TypeVar("Result", Evaluation, RankingEvaluation)
+# Metrics of each model by name.
+Figures = dict[str, dict[str, float]]
+
+
+class RunKind(ABC, Generic[Model, Result]):
+    """Answers to the questions that a run asks differently for retrievers and rankers.
+
+    Args:
+        config: the configuration of the run.
+
+    Raises:
+        ConfigError: if its settings are impossible, before any data is read.
+    """
+
+    export_title: str
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def check(self, splits: DataSplits) -> None:
+        """Refuse data that cannot be trained on or evaluated, before training."""
+
+    def leading_rule(self, known: Interactions) -> str | None:
+        """The rule that leads the figures, `seen_removed` or `seen_kept`; None if there is only one."""
+        return None
+
+    def rule_note(self, known: Interactions, leading: str | None) -> str | None:
+        """Sentence on the leading rule, with the reason for it."""
+        return None
+
+    def write_vectors(self, model: Model, directory: str | Path) -> None:
+        """Write item vectors for TensorBoard, of a model that has some."""
+        return
+
+    @abstractmethod
+    def evaluate(
+        self, model: Model | Release, splits: DataSplits, progress: ProgressReporter
+    ) -> Result:
+        """Evaluate a model, or its release, on the test rows beside the baselines of the configuration."""
+
+    def diagnose(
+        self, diagnostics: Diagnostics, model: Model, evaluation: Result, splits: DataSplits
+    ) -> None:
+        """Run the diagnostics of a trained model."""
+        return
+
+    @abstractmethod
+    def stage(
+        self, model: Model, staged: StagedRelease, leading: str | None, facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Fill a staged release; returns its manifest."""
+
+    @abstractmethod
+    def metrics(self, evaluation: Result, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Entries of `metrics.json` that only this kind has."""
+
+    @abstractmethod
+    def report(
+        self,
+        metrics: dict[str, Any],
+        manifest: dict[str, Any],
+        model: Model | Release,
+        evaluation: Result,
+        splits: DataSplits,
+    ) -> str:
+        """Render the report as HTML."""
+
+    @abstractmethod
+    def figures(self, evaluation: Result, leading: str | None) -> Figures:
+        """Metrics of the model, named by its type, and of each baseline, under the leading rule."""
+
+    @abstractmethod
+    def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
+        """The metrics that tables show, of all that were measured."""
+
+
+class RetrievalKind(RunKind[TwoTower, Evaluation]):
+    """Runs of retrievers: the whole catalogue is ranked, seen items removed and kept."""
+
+    export_title = "Export, index and compare in a fresh process"
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        self._annoy = Annoy(**vars(config.index))
+
+    def check(self, splits: DataSplits) -> None:
+        k, items = self.config.export.k, splits.known.items.height
+        if k > items:
+            raise ConfigError(
+                f"`export.k` is {k}, but the catalogue has only {items} items. Set it to at most that: "
+                f"--set export.k={items}."
+            )
+        check_baselines(self.config.evaluation.baselines or (), splits.known)
+
+    def leading_rule(self, known: Interactions) -> str:
+        return leading_rule(self.config.evaluation.seen, known)
+
+    def rule_note(self, known: Interactions, leading: str | None) -> str:
+        seen = self.config.evaluation.seen
+        share = (
+            f"{100 * repeated_share(known):.1f} % of the events repeat an item that the user had before"
+        )
+        reason = share if seen == "auto" else f"`evaluation.seen` is {seen}"
+        verb = "keep" if leading == Seen.KEPT else "leave out"
+        return (
+            f"{reason}: lists {verb} what a user had, here and in what the release answers by default."
+        )
+
+    def write_vectors(self, model: TwoTower, directory: str | Path) -> None:
+        write_projector(directory, model.embed_candidates(), model.catalogue)
+
+    def evaluate(
+        self, model: TwoTower | Release, splits: DataSplits, progress: ProgressReporter
+    ) -> Evaluation:
+        baselines = baselines_of(
+            splits.known,
+            sequences=bool(self.config.schema.histories),
+            names=self.config.evaluation.baselines,
+        )
+        return evaluate(
+            model,
+            splits.test,
+            seen=splits.known,
+            ks=self.config.evaluation.ks,
+            baselines=baselines,
+            progress=progress,
+        )
+
+    def diagnose(
+        self, diagnostics: Diagnostics, model: TwoTower, evaluation: Evaluation, splits: DataSplits
+    ) -> None:
+        diagnostics.check_model(model, splits.known)
+        diagnostics.check_test(evaluation, splits.known)
+
+    def stage(
+        self, model: TwoTower, staged: StagedRelease, leading: str | None, facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        return stage_retriever(
+            model,
+            staged,
+            index=self._annoy,
+            k=self.config.export.k,
+            exclude_seen=leading == Seen.REMOVED,
+            facts=facts,
+        )
+
+    def metrics(self, evaluation: Evaluation, manifest: dict[str, Any]) -> dict[str, Any]:
+        return {"unknown_targets": evaluation.unknown_targets, "index": manifest["index"]}
+
+    def report(
+        self,
+        metrics: dict[str, Any],
+        manifest: dict[str, Any],
+        model: TwoTower | Release,
+        evaluation: Evaluation,
+        splits: DataSplits,
+    ) -> str:
+        known, test = splits.known, splits.test
+        if isinstance(model, TwoTower):
+            live = RunReportData(
+                metrics, manifest, model.retriever(), known, test, evaluation, explainer(model)
+            )
+            return run_page(live)
+        released = ReleaseRetriever(model.name, model)
+        reasons = released.explanations
+        return run_page(RunReportData(metrics, manifest, released, known, test, evaluation, reasons))
+
+    def figures(self, evaluation: Evaluation, leading: str | None) -> Figures:
+        rule = str(leading)
+        others = {name: rules[rule] for name, rules in evaluation.baselines.items()}
+        return {self.config.model.type: evaluation.test[rule], **others}
+
+    def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
+        return primary_metrics(metrics, of_users=False)
+
+
+class RankingKind(RunKind[Ranker, RankingEvaluation]):
+    """Runs of rankers: the label of each test row is predicted."""
+
+    export_title = "Export and compare in a fresh process"
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        self._judge = judge_of(config)
+
+    def check(self, splits: DataSplits) -> None:
+        parts = {
+            "training rows": splits.train,
+            "validation rows": splits.validation,
+            "test rows": splits.test,
+        }
+        for name, rows in parts.items():
+            if rows is not None:
+                self._judge.label.check(rows.log, name, learned=name == "training rows")
+
+    def evaluate(
+        self, model: Ranker | Release, splits: DataSplits, progress: ProgressReporter
+    ) -> RankingEvaluation:
+        ranker = (
+            model
+            if isinstance(model, Ranker)
+            else ReleaseRanker(model.name, cast(RankerRelease, model))
+        )
+        return evaluate_ranking(ranker, splits.test, self._judge, known=splits.known)
+
+    def stage(
+        self, model: Ranker, staged: StagedRelease, leading: str | None, facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        return stage_ranker(model, staged, facts=facts)
+
+    def metrics(self, evaluation: RankingEvaluation, manifest: dict[str, Any]) -> dict[str, Any]:
+        return {"task": self.config.task.type, "calibration": evaluation.to_dict()["calibration"]}
+
+    def report(
+        self,
+        metrics: dict[str, Any],
+        manifest: dict[str, Any],
+        model: Ranker | Release,
+        evaluation: RankingEvaluation,
+        splits: DataSplits,
+    ) -> str:
+        return ranking_page(metrics, manifest)
+
+    def figures(self, evaluation: RankingEvaluation, leading: str | None) -> Figures:
+        return {self.config.model.type: evaluation.test, **evaluation.baselines}
+
+    def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
+        return list(metrics)
+
+
+def kind_of(config: RunConfig) -> RunKind[Any, Any]:
+    """The kind of a run: `RankingKind` if its model is a ranker, else `RetrievalKind`.
+
+    Raises:
+        ConfigError: if its settings are impossible.
+    """
+    return RankingKind(config) if config.ranks else RetrievalKind(config)
+
+
+def judge_of(config: RunConfig) -> RatingJudge:
+    """The evaluation of a ranking task: label, metrics and groups.
+
+    Raises:
+        ConfigError: if the configuration is of a retriever.
+    """
+    task = config.task
+    if not isinstance(task, RankingTaskConfig):
+        raise ConfigError(
+            f'"{config.recipe}" is the run of a retriever: it has the task "{task.type}".'
+        )
+    settings = {name: getattr(task, name) for name in ("group", "gain", "k") if hasattr(task, name)}
+    return RatingJudge(task.type, task.target, **settings)

@@ -1,0 +1,162 @@
+"""The main job: prepare, fit, evaluate, export, index, and write down how it went."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfrecall.config.run import RunConfig
+from tfrecall.core.progress import LogProgress, ProgressReporter
+from tfrecall.diagnostics.diagnostics import Diagnostics
+from tfrecall.evaluation import Evaluation
+from tfrecall.evaluation.ranking import RankingEvaluation
+from tfrecall.models.ranker import Ranker
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.layout import check_writable, stage
+from tfrecall.release.loading import load
+from tfrecall.release.retriever import Release
+from tfrecall.report import page_or_error
+from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
+from tfrecall.runs.kinds import RunKind, kind_of
+from tfrecall.runs.memory import check_memory
+from tfrecall.runs.preparation import DataSplits, prepare
+from tfrecall.runs.train import checkpoints_of, train
+from tfrecall.training import Fitted
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of a run.
+
+    Attributes:
+        metrics: content of `metrics.json`.
+        evaluation: figures on the test rows; an `Evaluation` of a retriever, a `RankingEvaluation` of a
+            ranker.
+        release: the release that was written.
+        splits: the rows that were trained on, stopped by and tested on.
+        kind: the parts of the run that differ between retrievers and rankers.
+    """
+
+    metrics: dict[str, Any]
+    evaluation: Evaluation | RankingEvaluation
+    release: Release
+    splits: DataSplits
+    kind: RunKind[Any, Any]
+
+    def report(self) -> str:
+        """Render the report of `report.html` again, from the exported model."""
+        return self.kind.report(
+            self.metrics, self.release.manifest, self.release, self.evaluation, self.splits
+        )
+
+
+def run(
+    config: RunConfig,
+    out: str | Path | None = None,
+    progress: ProgressReporter | None = None,
+    *,
+    fresh: bool = False,
+    tensorboard: str | Path | None = None,
+) -> Outcome:
+    """Do everything that a configuration describes, of a retriever or a ranker.
+
+    Data, schema and the release directory are checked before training, so that what cannot work fails
+    early. A run that fails or is interrupted publishes nothing; its checkpoints stay in the release
+    directory, and the next run of the same configuration on the same data goes on from them.
+
+    Args:
+        config: the configuration, from `tfrecall.load_config`.
+        out: the release directory; `saved_models/<recipe>` by default.
+        progress: receives steps, notes and counts; without it the logger "tfrecall" does.
+        fresh: whether to discard checkpoints that an interrupted run left.
+        tensorboard: a directory for TensorBoard: curves, and the candidate vectors with their titles.
+
+    Raises:
+        TfrecallError: if something cannot be done, saying what to do.
+    """
+    progress = progress or LogProgress()
+    root = Path(out or Path("saved_models") / config.recipe)
+    check_writable(root)
+    kind, clock, diagnostics = kind_of(config), Stopwatch(), Diagnostics(config, progress)
+    with progress.step("Prepare the data"), clock.time("prepare"):
+        splits = prepare(config, progress)
+        check_memory(config, splits.known, progress)
+        kind.check(splits)
+        leading = kind.leading_rule(splits.known)
+        if note := kind.rule_note(splits.known, leading):
+            progress.note(note)
+        diagnostics.check_data(splits.train, splits.validation)
+    checkpoints = checkpoints_of(config, splits, root, progress)
+    if fresh:
+        checkpoints.discard()
+    with progress.step("Fit the model"), clock.time("fit"):
+        model, fitted = train(
+            config, splits, progress, diagnostics, checkpoints=checkpoints, tensorboard=tensorboard
+        )
+        if tensorboard:
+            kind.write_vectors(model, tensorboard)
+    with progress.step("Evaluate on the test rows"), clock.time("evaluate"):
+        evaluation = kind.evaluate(model, splits, progress)
+        kind.diagnose(diagnostics, model, evaluation, splits)
+    trained = _Trained(kind, model, fitted, evaluation, splits, diagnostics)
+    with progress.step(kind.export_title), clock.time("export"):
+        metrics, release = _export(trained, root, leading, clock, progress)
+    checkpoints.discard()
+    return Outcome(metrics, evaluation, release, splits, kind)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """Everything about a trained model that its release says."""
+
+    kind: RunKind[Any, Any]
+    model: TwoTower | Ranker
+    fitted: Fitted
+    evaluation: Any
+    splits: DataSplits
+    diagnostics: Diagnostics
+
+
+def _export(
+    trained: _Trained,
+    root: Path,
+    leading: str | None,
+    clock: Stopwatch,
+    progress: ProgressReporter,
+) -> tuple[dict[str, Any], Release]:
+    """Publish the model with its metrics, configuration and report."""
+    kind, splits, evaluation = trained.kind, trained.splits, trained.evaluation
+    config = kind.config
+    facts = {"config": config.to_dict(), "data": data_facts(splits), "test": evaluation.test}
+    with stage(root) as staged:
+        manifest = kind.stage(trained.model, staged, leading, facts)
+        metrics = _metrics(trained, manifest, leading, clock)
+        page = page_or_error(
+            lambda: kind.report(metrics, manifest, trained.model, evaluation, splits), progress
+        )
+        staged.write("metrics.json", json.dumps(metrics, indent=2))
+        staged.write("config.toml", config.to_toml())
+        staged.write("report.html", page)
+    return metrics, load(root, staged.version, verify=False)
+
+
+def _metrics(
+    trained: _Trained, manifest: dict[str, Any], leading: str | None, clock: Stopwatch
+) -> dict[str, Any]:
+    config, splits, fitted = trained.kind.config, trained.splits, trained.fitted
+    figures = trained.evaluation.to_dict()
+    return {
+        "recipe": config.recipe,
+        "model": config.model.type,
+        "version": manifest["version"],
+        "data": data_facts(splits),
+        "test": figures["test"],
+        "baselines": figures["baselines"],
+        "slices": figures["slices"],
+        **trained.kind.metrics(trained.evaluation, manifest),
+        "training": {"best_epoch": fitted.best_epoch, "history": finite(fitted.history)},
+        "timings": timings(fitted, clock),
+        "notes": [*splits.known.notes, *splits.test.notes[len(splits.known.notes) :]],
+        **({} if leading is None else {"leading": leading}),
+        "diagnostics": [finding.to_dict() for finding in trained.diagnostics.findings],
+    }
