@@ -11,7 +11,6 @@ from tfrecall._keras import tf
 from tfrecall.core.raw import raw_features
 from tfrecall.errors import ConfigError, DataError, ExportError, MissingColumnError, ReleaseError
 from tfrecall.evaluation.released import ReleaseRanker
-from tfrecall.exporting.export import export
 from tfrecall.exporting.ranker import export_ranker
 from tfrecall.release import load
 
@@ -77,11 +76,9 @@ def test_questions_that_cannot_be_answered_are_refused(rating_release, queries, 
         rating_release.predict(queries, items)
 
 
-def test_a_ranker_finds_nothing_itself(rating_release, rating_model, tmp_path):
+def test_a_ranker_finds_nothing_itself(rating_release):
     with pytest.raises(ConfigError, match="tfrecall rank"):
         rating_release.recommend(["u1"])
-    with pytest.raises(ConfigError, match="export_ranker"):
-        export(rating_model, tmp_path / "out")
 
 
 def test_a_damaged_release_is_refused(rating_root, tmp_path):
