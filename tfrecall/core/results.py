@@ -1,4 +1,4 @@
-"""What everything that answers gives back."""
+"""Results of recommenders: recommendations, similar items, explanations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The answer to one query.
+    """The list for one query.
 
     Attributes:
-        user_id: who was asked for; None if the query named nobody.
-        known: whether the user was in the training log. An unknown one is answered from the features and
-            histories given, those in the user table, and what the model learned of unknown users.
+        user_id: the user of the query; None if the query has none.
+        known: whether the user was in the training log. For an unknown user the list comes from features
+            and histories of the query and the user table, and from the embedding of unknown users.
         item_ids: best first; fewer than `k` if no more are left.
         scores: of the items, higher is better.
-        items: for each item the columns asked for.
+        items: for each item the requested columns of the item table.
         defaulted: features of an unknown user that neither the query nor the user table gave.
     """
 
@@ -29,13 +29,19 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class StagedRecommendation(Recommendation):
-    """The answer of a pipeline to one query, with what came before it.
+    """The list of a pipeline for one query, with the results of its stages.
 
     Attributes:
-        candidates: what the retrieval found, its best first.
+        user_id: the user of the query; None if the query has none.
+        known: whether the user was in the training log.
+        item_ids: best first; fewer than `k` if no more are left.
+        scores: of the items, by the ranker and with boosts, higher is better.
+        items: for each item the requested columns of the item table.
+        defaulted: features of an unknown user that neither the query nor the user table gave.
+        candidates: item ids from the retrieval, its best first.
         retrieval_scores: of the candidates.
         ranker_scores: of the candidates, without boosts.
-        milliseconds: what each stage took, for all queries that were asked at once.
+        milliseconds: duration of each stage, for all queries of one call together.
     """
 
     candidates: list[str] = field(default_factory=list)
@@ -46,7 +52,14 @@ class StagedRecommendation(Recommendation):
 
 @dataclass(frozen=True)
 class SimilarItems:
-    """The answer to one item; as `Recommendation`."""
+    """The items most similar to one.
+
+    Attributes:
+        item_id: the item of the query.
+        item_ids: most similar first, without the item itself.
+        scores: of the items, higher is better.
+        items: for each item the requested columns of the item table.
+    """
 
     item_id: str
     item_ids: list[str]
@@ -56,17 +69,16 @@ class SimilarItems:
 
 @dataclass(frozen=True)
 class Reason:
-    """What one item of a history adds to a score, or one feature of a query.
+    """The contribution of one item of a history, or of one feature of a query, to a score.
 
     Attributes:
-        item_id: what the user had; None for a feature.
-        weight: how much the item counts among what the user had, whatever is asked about; None where
-            nothing like that is known, as of towers.
-        contribution: its part of the score, or where `Explanation.additive` is not so how much the
-            score falls if it is taken away; below 0 where it speaks against the item.
+        item_id: item of the user's history; None for a feature.
+        weight: weight of the item in the history, the same for every explained item; None for models
+            without such weights, such as two towers.
+        contribution: part of the score, or with `Explanation.additive` false how much the score falls
+            without it; below 0 where it speaks against the item.
         feature: column of the query; None for an item.
-        value: what the query says of the feature: a text, a number or texts; None where that is not
-            known, and for an item.
+        value: value of the feature: a text, a number or texts; None if it is not known, and for an item.
     """
 
     item_id: str | None
@@ -76,7 +88,7 @@ class Reason:
     value: Any = None
 
     def named(self, names: Mapping[str, str]) -> str:
-        """In words, the item by the name it has.
+        """Describes the reason, an item by its name.
 
         >>> Reason(None, None, 0.5, "age", 34.0).named({})
         'age = 34'
@@ -93,20 +105,20 @@ class Reason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a user gets an item with this score.
+    """The contributions to the score of one item for one query.
 
     Attributes:
-        user_id: who was asked for; None if the query named nobody.
-        item_id: what was asked about.
-        score: that of the lists.
-        base: the part that no single item of the history has: all of it where everyone gets the same.
-            Of towers the score of the item for somebody of whom nothing at all is known.
-        reasons: one for each item the user had, and for each feature of towers; the largest contribution
-            first, equal ones in the order of the catalogue, then of the features. Those that contribute
-            nothing stand there with 0.
-        additive: whether contributions and `base` add up to the score, but for rounding. Those of towers
-            need not: each is what is lost without one thing, all else as it is. Two items that say the
-            same may both have 0, and two that need each other may both have all of it.
+        user_id: the user of the query; None if the query has none.
+        item_id: the explained item.
+        score: the score that lists have.
+        base: the part of the score that belongs to no item of the history: all of it where every user gets
+            the same scores. Of two towers the score for a user with no features and no history.
+        reasons: one for each item of the history, and for each feature of a two-tower model; the largest
+            contribution first, equal ones in the order of the catalogue, then of the features. Contributions
+            of 0 are included.
+        additive: whether contributions and `base` add up to the score, but for rounding. Those of two
+            towers need not: each is the loss without one item or feature, all else unchanged. Two redundant
+            items may both have 0, and two that depend on each other may both have the whole.
     """
 
     user_id: str | None

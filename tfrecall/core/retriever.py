@@ -1,4 +1,4 @@
-"""What everything that can be evaluated, exported or asked has in common."""
+"""The protocol of retrievers: models and releases that score a whole catalogue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Retriever(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables and reports call the model."""
+        """Name of the model in tables and reports."""
         ...
 
     @property
@@ -25,39 +25,39 @@ class Retriever(Protocol):
         ...
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """Returns float32 `[n_queries, n_items]`, higher is better.
+        """Scores all items for each query: float32 `[n_queries, n_items]`, higher is better.
 
-        A row depends on its own query only, not on the rows beside it. -inf takes an item out of
-        the list; NaN is an error. An unknown user is answered, not refused.
+        A row depends on its own query only, not on other rows. -inf takes an item out of the list;
+        NaN is an error. Unknown users get scores, too.
 
         Args:
-            queries: `Interactions.queries` or some of its rows: `user_id`, and for models that want
-                them `timestamp`, context and the user table's columns. Models must not look at
-                `item_id`, which may be there.
+            queries: `Interactions.queries` or some of its rows: `user_id`, and for models that use
+                them `timestamp`, context and the columns of the user table. Models must not read
+                `item_id`, which may be a column.
         """
         ...
 
 
 class GivesRetriever(Protocol):
-    """A model in training, whose scores change; what it gives is as the model is now."""
+    """A model in training, whose scores change: its retriever is a snapshot."""
 
     def retriever(self) -> Retriever:
-        """The model as it is now."""
+        """Returns a retriever with the current weights."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class VectorRetriever:
-    """Scores are inner products of query and candidate vectors, of several the largest.
+    """Scores by inner products of query and candidate vectors; of several query vectors the largest.
 
-    The candidate vectors are those of the moment it was made, the queries are embedded when it is
-    asked: make a new one after more training.
+    Candidate vectors are those of its creation, queries are embedded at each call: make a new one after
+    more training.
 
     Attributes:
-        name: what tables call the model.
+        name: name of the model in tables.
         item_ids: object array of `str` `[n]`.
         vectors: float32 `[n, embedding_dim]`.
-        embed: gives the vectors of queries, float32 `[n_queries, embedding_dim]`, or
+        embed: embeds a table of queries, float32 `[n_queries, embedding_dim]`, or
             `[n_queries, interests, embedding_dim]`.
     """
 
@@ -67,5 +67,5 @@ class VectorRetriever:
     embed: Callable[[pl.DataFrame], np.ndarray]
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """See `Retriever.scores`."""
+        """Scores all items for each query: float32 `[n_queries, n_items]`."""
         return best_scores(self.embed(queries), self.vectors)

@@ -1,7 +1,7 @@
-"""Exact evaluation over the whole catalogue, beside baselines.
+"""Exact evaluation over the whole catalogue, compared with baselines.
 
-One pass over the test rows in blocks of bounded memory gives ranks; everything that is reported is
-made of those ranks by `tfrecall.evaluation.metrics`.
+One pass over the test rows in blocks of bounded memory gives ranks; all metrics are computed from
+those ranks by `tfrecall.evaluation.metrics`.
 """
 
 from tfrecall.core.top_k import top_k

@@ -1,8 +1,8 @@
-"""How sure a difference between two models is: paired bootstrap over users.
+"""Confidence intervals of differences between two models: paired bootstrap over users.
 
-Test rows of one user are alike, so they are drawn together: a resample draws as many users as there
-are, with replacement, and takes all rows of each. Both models are judged by the same resamples, so
-what is hard or easy for both cancels out.
+Test rows of one user depend on each other, so they are drawn together: a resample draws as many users as
+there are, with replacement, and takes all rows of each. Both models are evaluated on the same resamples,
+so difficulty common to both cancels out.
 
 Reference:
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (clusters) and 13
@@ -25,7 +25,7 @@ _BLOCK = 2**23
 
 @dataclass(frozen=True)
 class PerUser:
-    """What each user adds to each metric: a metric is a sum over users divided by a count over users.
+    """Contributions of each user to each metric: a metric is a sum over users divided by a count over users.
 
     Attributes:
         names: the metrics.
@@ -46,7 +46,7 @@ class PerUser:
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference of means and where it lies in 95 of 100 repetitions.
+    """A difference of means and its confidence interval.
 
     Attributes:
         difference: of the second model to the first, on the test rows as they are.
@@ -59,7 +59,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the difference can hardly be chance."""
+        """Whether the interval lies above or below 0, so that chance is an unlikely cause."""
         return self.low > 0 or self.high < 0
 
 
@@ -68,7 +68,7 @@ def per_user(ranks: RuleRanks, users: np.ndarray, ks: Sequence[int]) -> PerUser:
 
     Args:
         ranks: of one model under one rule.
-        users: int `[n_rows]`, whose test row each is, numbered by first appearance as `rank` does.
+        users: int `[n_rows]`, the user of each test row, numbered by first appearance as `rank` does.
         ks: lengths of lists.
     """
     rows = {f"hit_rate@{k}": metrics.hit_rate(ranks.rows, k) for k in ks}
@@ -90,15 +90,15 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """The difference of each metric, second model less first, with its interval.
+    """Computes the difference of each metric, second model less first, with its interval.
 
     The same seed draws the same resamples for every metric and every pair with equally many users.
-    Each interval holds for its own metric: of twenty that are looked at, one excludes 0 by chance.
+    Each interval holds for its own metric: of twenty intervals, one excludes 0 by chance.
 
     Args:
         first: the reference.
         second: of the same metrics and users in the same order.
-        resamples: how many to draw.
+        resamples: number of resamples.
         confidence: of the interval, in (0, 1).
         seed: of the draws.
 
@@ -107,7 +107,7 @@ def paired_bootstrap(
     """
     if first.names != second.names or not np.array_equal(first.counts, second.counts):
         raise ConfigError(
-            "Only models judged on the same test rows by the same metrics can be compared. Received "
+            "Only models evaluated on the same test rows by the same metrics can be compared. Received "
             f"{first.sums.shape[1]:,} users and {len(first.names)} metrics, and "
             f"{second.sums.shape[1]:,} users and {len(second.names)} metrics."
         )
@@ -128,9 +128,9 @@ def paired_bootstrap(
 
 
 def _resampled(gains: np.ndarray, counts: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """The mean gains of each resample: float64 `[resamples, n_metrics]`.
+    """Mean gains of each resample: float64 `[resamples, n_metrics]`.
 
-    How often a resample draws a user is the user's weight in it, so no row is copied.
+    A user's number of draws is the user's weight in the resample, so no row is copied.
     """
     n_users = gains.shape[1]
     generator = np.random.default_rng(seed)

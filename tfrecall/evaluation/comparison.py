@@ -1,4 +1,4 @@
-"""Releases side by side on the same test rows: figures, how sure they differ, and what differs."""
+"""Comparison of releases on the same test rows: metrics, intervals of differences, different items."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -41,14 +41,14 @@ class Difference:
     """One release or baseline against the first release.
 
     Attributes:
-        intervals: rule -> metric -> how much better than the first, with its interval.
-        common: mean share of the users' lists that both have.
-        gained: items that most lists hold of this one and not of the first: `item_id`, `title`,
+        intervals: rule -> metric -> difference to the first, with its interval.
+        common: mean share of items that the users' lists of both have in common.
+        gained: items of most lists of this one that lists of the first lack: `item_id`, `title`,
             `users` (such lists), `first` and `second` (all lists of each), `train_rows`.
-        lost: the other way round.
-        examples: some users, from the least alike lists to the most alike: `user_id`, `common`,
+        lost: items of most lists of the first that lists of this one lack, likewise.
+        examples: some users, from the least similar lists to the most similar: `user_id`, `common`,
             and in titles `history` (latest first), `both`, `only_first`, `only_second`, `chosen`
-            (those of the lists that the user went on to choose).
+            (targets in the lists).
     """
 
     intervals: dict[str, dict[str, Interval]]
@@ -65,12 +65,12 @@ class Comparison:
     Attributes:
         reference: the first one.
         rows, users: of the test.
-        k: length of the lists that are laid beside each other.
-        leading: the rule that leads tables and makes those lists: `seen_removed` or `seen_kept`.
-        models: name -> rule -> metric -> value: the releases in the order given, then the baselines that
-            were asked for.
-        baselines: the same of what stands beside them.
-        differences: each other one of the models against the first.
+        k: length of the lists that are compared item by item.
+        leading: rule of those lists, and first in tables: `seen_removed` or `seen_kept`.
+        models: name -> rule -> metric -> value: the releases in the order given, then the compared
+            baselines.
+        baselines: name -> rule -> metric -> value, of baselines for reference only.
+        differences: name -> difference to the first, for all other models.
     """
 
     reference: str
@@ -88,8 +88,8 @@ class Comparison:
         for name, difference in self.differences.items():
             for rule, intervals in difference.intervals.items():
                 for metric, interval in intervals.items():
-                    told = whole["differences"][name]["intervals"][rule][metric]
-                    told["excludes_zero"] = interval.excludes_zero
+                    written = whole["differences"][name]["intervals"][rule][metric]
+                    written["excludes_zero"] = interval.excludes_zero
         return whole
 
 
@@ -107,24 +107,42 @@ def compare(
     seed: int = 0,
     progress: ProgressReporter | None = None,
 ) -> Comparison:
-    """Judges releases on the same rows, and baselines that are fitted for it.
+    """Evaluates releases and baselines on the same rows, and compares them with the first release.
 
-    A release knows what users had at the end of its training data, whatever the time of a test row.
+    A release answers from histories at the end of its training data, whatever the time of a test row.
 
     Args:
-        releases: name -> release; the first is what all others are compared to.
-        test, seen, ks, progress: as in `evaluate`.
-        k: length of the lists that are laid beside each other.
-        leading: the rule of those lists.
-        baselines: names of `tfrecall.schema.baselines.BASELINES`, to be fitted to `seen` and compared to the
-            first release as a release is.
-        beside: names of baselines of which the figures are told and nothing else; None for the usual
-            ones, see `tfrecall.baselines.registry.usual_baselines`.
-        resamples, seed: of the bootstrap.
+        releases: name -> release; the first is the reference of all differences.
+        test: rows to predict; targets outside a catalogue count as misses.
+        seen: interactions before the test rows.
+        ks: lengths of lists for the metrics.
+        k: length of the lists that are compared item by item.
+        leading: rule of those lists, `seen_removed` or `seen_kept`.
+        baselines: names of `tfrecall.schema.baselines.BASELINES`, fitted to `seen` and compared like a
+            release.
+        beside: names of baselines for reference, without differences; None for `popularity`, `item_cf`
+            and others that suit the log.
+        resamples: number of bootstrap resamples.
+        seed: of the resamples.
+        progress: receives a model's name, rows done and all rows after each block; without it the logger
+            "tfrecall" does.
 
     Raises:
-        ConfigError: if there is nothing to compare, two have the same name, or there is no such rule.
-        DataError: if the memory for a baseline is not there.
+        ConfigError: if there is nothing to compare, two have the same name, or the rule is unknown.
+        DataError: if the memory for a baseline does not suffice.
+
+    Example:
+
+    >>> import tempfile
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = pl.DataFrame({"user_id": [*"uuvvw"], "item_id": [*"ababa"], "timestamp": [1, 2, 1, 2, 1]})
+    >>> seen = tr.data.Interactions.from_frame(log)
+    >>> test = seen.with_log(pl.DataFrame({"user_id": ["w"], "item_id": ["b"], "timestamp": [3]}))
+    >>> release = tr.export(tr.ItemCF().fit(seen), tempfile.mkdtemp())
+    >>> found = tr.compare({"cf": release}, test, seen=seen, ks=(1,), k=1, baselines=["popularity"], beside=())
+    >>> found.differences["popularity"].common
+    1.0
     """
     if beside is None:
         sequences = any(release.manifest.get("histories") for release in releases.values())
@@ -132,11 +150,13 @@ def compare(
     beside = [name for name in beside if name not in baselines]
     _check(releases, baselines, beside, leading)
     check_baselines([*baselines, *beside], seen)
-    judged: dict[str, Evaluation] = {}
+    evaluations: dict[str, Evaluation] = {}
     lists: dict[str, UserLists] = {}
     for one in _members(releases, baselines, seen):
-        others = baselines_of(seen, names=[] if judged else beside)
-        judged[one.name] = evaluate(one, test, seen=seen, ks=ks, baselines=others, progress=progress)
+        others = baselines_of(seen, names=[] if evaluations else beside)
+        evaluations[one.name] = evaluate(
+            one, test, seen=seen, ks=ks, baselines=others, progress=progress
+        )
         lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == Seen.KEPT)
     first = next(iter(releases))
     users = Vocabulary(test.log["user_id"].unique(maintain_order=True)).rows(test.log["user_id"])
@@ -148,14 +168,14 @@ def compare(
         users=len(lists[first].user_ids),
         k=k,
         leading=leading,
-        models={name: one.test for name, one in judged.items()},
-        baselines=judged[first].baselines,
+        models={name: one.test for name, one in evaluations.items()},
+        baselines=evaluations[first].baselines,
         differences={
             name: Difference(
-                _intervals(judged[first], judged[name], users, ks, resamples, seed),
+                _intervals(evaluations[first], evaluations[name], users, ks, resamples, seed),
                 *viewer.differences(lists[name]),
             )
-            for name in list(judged)[1:]
+            for name in list(evaluations)[1:]
         },
     )
 
@@ -179,7 +199,7 @@ def _check(
 def _members(
     releases: dict[str, Release], baselines: Sequence[str], seen: Interactions
 ) -> Iterator[Retriever]:
-    """What is compared, one after the other; a baseline is fitted when it is its turn."""
+    """Yields the compared retrievers, one at a time; a baseline is fitted at its turn."""
     for name, release in releases.items():
         yield ReleaseRetriever(name, release)
     yield from fit_baselines(baselines, seen)
@@ -203,7 +223,7 @@ def _intervals(
 
 
 class _Viewer:
-    """Lays the lists of others beside those of the first release."""
+    """Compares the lists of others with those of the first release."""
 
     def __init__(self, first: UserLists, seen: Interactions, column: str | None) -> None:
         self.first = first
@@ -217,6 +237,7 @@ class _Viewer:
     def differences(self, second: UserLists) -> tuple[float, Rows, Rows, Rows]:
         """Share in common, items gained, items lost, examples."""
         ours, theirs = self.first.rows, self._as_first(second)
+        # [n_users, k, k]: place i of the one list and place j of the other hold the same item.
         alike = (ours[:, :, None] == theirs[:, None, :]) & (ours[:, :, None] >= 0)
         only_first = ~alike.any(axis=2) & (ours >= 0)
         only_second = ~alike.any(axis=1) & (theirs >= 0)
@@ -262,11 +283,11 @@ class _Viewer:
         log = self.seen.log.filter(pl.col("user_id") == user_id).sort(
             "timestamp", descending=True, maintain_order=True
         )
-        had = self._places.rows(log["item_id"][:SHOWN_ITEMS])
+        history = self._places.rows(log["item_id"][:SHOWN_ITEMS])
         first, second = ([i for i in r.tolist() if i >= 0] for r in (ours, theirs))
         targets = set(self.first.targets[user].tolist())
         parts = {
-            "history": had[had >= 0].tolist(),
+            "history": history[history >= 0].tolist(),
             "both": [i for i in first if i in second],
             "only_first": [i for i in first if i not in second],
             "only_second": [i for i in second if i not in first],

@@ -1,10 +1,10 @@
 """Metrics of ranked retrieval, from ranks and from exposure counts.
 
 A *rank* counts the candidates placed before a target: 0 is the first place. Per test row there is
-one target; per user there is one list, judged against all the distinct items of that user's test
+one target; per user there is one list, whose targets are all the distinct items of that user's test
 rows. Functions of ranks return one value a row or a user, so that slices and confidence intervals
-can be made of the same numbers; the metric that is reported is their mean. Catalogue metrics need
-no truth: they are made of *exposure*, how many lists show each item.
+use the same numbers; the reported metric is their mean. Catalogue metrics need no targets: they are
+computed from *exposure*, the number of lists that hold each item.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def mrr(ranks: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class UserTargets:
-    """Where each user's list holds the items that the user went on to choose.
+    """Ranks of each user's targets in the user's one list.
 
     Attributes:
         users: int `[n_targets]`, 0 to n_users - 1; every user has at least one target.
@@ -64,7 +64,7 @@ class UserTargets:
         return np.bincount(self.users)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """The sum of one value a target over each user: float64 `[n_users]`."""
+        """Sums one value a target over each user: float64 `[n_users]`."""
         return np.bincount(self.users, weights=values)
 
 
@@ -142,15 +142,15 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
 def gauc(
     positives: np.ndarray, users: np.ndarray, negatives: np.ndarray, users_of_negatives: np.ndarray
 ) -> float:
-    """The AUC of each user, averaged by the user's positives; who lacks either kind does not count.
+    """The AUC of each user, averaged by the user's positives; users without both kinds do not count.
 
-    What separates users from each other, and is no use in a list, does not raise it. NaN without pairs.
+    Differences between users, which do not matter in a list, do not raise it. NaN without pairs.
 
     Args:
         positives: float `[n]`, scores.
-        users: int `[n]`, whose.
-        negatives: float `[m]`.
-        users_of_negatives: int `[m]`.
+        users: int `[n]`, the user of each positive.
+        negatives: float `[m]`, scores.
+        users_of_negatives: int `[m]`, the user of each negative.
 
     >>> gauc(np.array([3.0, 1.0]), np.array([0, 1]), np.array([4.0, 0.0]), np.array([0, 1]))
     0.5
@@ -230,10 +230,10 @@ def _errors(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def coverage(exposure: np.ndarray) -> float:
-    """The share of the catalogue that stands in at least one list.
+    """The share of the catalogue that is in at least one list.
 
     Args:
-        exposure: int `[n_items]`, how many lists show each item.
+        exposure: int `[n_items]`, number of lists that hold each item.
     """
     return float(np.mean(exposure > 0))
 
@@ -245,7 +245,7 @@ def novelty(exposure: np.ndarray, users_of_item: np.ndarray, n_users: int) -> fl
     one user had it, so the largest value is log2(n_users). 0 if nothing is recommended.
 
     Args:
-        exposure: int `[n_items]`, how many lists show each item.
+        exposure: int `[n_items]`, number of lists that hold each item.
         users_of_item: int `[n_items]`, distinct users.
         n_users: all users, at least as many as any item has.
 
@@ -261,7 +261,7 @@ def popularity_share(exposure: np.ndarray, popular: np.ndarray) -> float:
     """The share of recommended slots that go to popular items; 0 if nothing is recommended.
 
     Args:
-        exposure: int `[n_items]`, how many lists show each item.
+        exposure: int `[n_items]`, number of lists that hold each item.
         popular: bool `[n_items]`.
     """
     return _mean_over_slots(exposure, popular.astype(np.float64))
@@ -296,7 +296,7 @@ def _mean_over_slots(exposure: np.ndarray, values: np.ndarray) -> float:
 
 
 def is_lower_better(metric: str) -> bool:
-    """Whether a metric that training watches is a loss or an error, as they are called here or in Keras.
+    """Whether a metric is a loss or an error, by its name here or in Keras, so that lower is better.
 
     >>> is_lower_better("rmse"), is_lower_better("auc")
     (True, False)

@@ -1,4 +1,4 @@
-"""A model beside popularity and ItemCF on the same test rows."""
+"""Offline evaluation of a retriever and its baselines on the same test rows."""
 
 from collections.abc import Sequence
 
@@ -26,17 +26,18 @@ def evaluate(
 ) -> Evaluation:
     """Computes every metric over the whole catalogue, seen items kept and removed, in one pass.
 
-    See `rank` for what a rank is, and `tfrecall.evaluation.metrics` for the metrics. Row metrics (hit_rate,
-    ndcg, mrr) are means over test rows; user metrics (user_recall, user_precision, user_ndcg,
-    user_map) are means over the users of the test rows, of one list each; coverage, novelty,
-    popularity_share and gini describe those lists.
+    The rank of a target is the number of other candidates that score at least as much: ties count against
+    the model. Row metrics (hit_rate, ndcg, mrr) are means over test rows; user metrics (user_recall,
+    user_precision, user_ndcg, user_map) are means over the users of the test rows, of one list each;
+    coverage, novelty, popularity_share and gini describe those lists. `tfrecall.evaluation.metrics`
+    defines each.
 
     Args:
-        model: a fitted retriever, or a model that gives one, such as `TwoTower`.
-        test: rows to find; targets outside the model's catalogue count as misses.
-        seen: what users have seen before: the training log, or training and validation together.
+        model: a fitted retriever, or a model in training, such as `TwoTower`.
+        test: rows to predict; targets outside the model's catalogue count as misses.
+        seen: interactions before the test rows: the training log, or training and validation together.
         ks: lengths of lists.
-        baselines: True fits those of `baselines_of(seen)`; fitted retrievers are taken as they are;
+        baselines: True fits those of `baselines_of(seen)`; fitted retrievers are used as they are;
             False or an empty sequence leaves baselines out.
         block_size: most queries scored at once; fewer where a block would exceed 512 MB.
         progress: receives the model's name, rows done and all rows after each block; without it the
@@ -45,6 +46,17 @@ def evaluate(
     Raises:
         DataError: if `test` is empty, or one of its rows is in the log that the model takes histories from.
         ConfigError: if an argument makes no sense or a model's scores are unusable.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = pl.DataFrame({"user_id": [*"uuvvw"], "item_id": [*"ababa"], "timestamp": [1, 2, 1, 2, 1]})
+    >>> seen = tr.data.Interactions.from_frame(log)
+    >>> after = pl.DataFrame({"user_id": ["w"], "item_id": ["b"], "timestamp": [3]})
+    >>> test = seen.with_log(after)
+    >>> tr.evaluate(tr.ItemCF().fit(seen), test, seen=seen, ks=(1,)).test["seen_removed"]["hit_rate@1"]
+    1.0
     """
     told = getattr(model, "history_log", None)
     if told is not None:
@@ -74,11 +86,12 @@ def evaluate(
 def baselines_of(
     seen: Interactions, *, sequences: bool = False, names: Sequence[str] | None = None
 ) -> list[Retriever]:
-    """Fits the baselines that a model is shown beside.
+    """Fits the baselines that a model is compared with.
 
     Args:
-        seen, sequences: see `tfrecall.baselines.registry.usual_baselines`.
-        names: other ones, of `tfrecall.schema.baselines.BASELINES`; None for the usual ones.
+        seen: the log to fit them to. If consumption repeats, baselines of the user's own items are added.
+        sequences: adds `item_transitions`, the baseline of models that use the order of a history.
+        names: names of `tfrecall.schema.baselines.BASELINES`; None for the usual ones.
     """
     chosen = usual_baselines(seen, sequences=sequences) if names is None else names
     return list(fit_baselines(chosen, seen))

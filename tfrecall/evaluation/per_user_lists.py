@@ -1,4 +1,4 @@
-"""The one list of each test user, item by item."""
+"""Lists of the test users, item by item."""
 
 from dataclasses import dataclass
 
@@ -17,15 +17,15 @@ _BLOCK_USERS = 2048
 
 @dataclass(frozen=True)
 class UserLists:
-    """What users would be shown at the moment of their earliest test row.
+    """Lists of users at the time of their earliest test row.
 
     Attributes:
         user_ids: object array of `str` `[n_users]`, by first appearance in the test log.
-        item_ids: the catalogue that rows count in.
+        item_ids: the catalogue of `rows`.
         rows: int32 `[n_users, k]`, best first, -1 where no item is left.
         seen: the distinct catalogue rows that each user has seen.
         targets: the distinct catalogue rows of each user's test rows, -1 outside the catalogue.
-        queries: what the retriever was asked, one row a user.
+        queries: the queries of the lists, one row a user.
     """
 
     user_ids: np.ndarray
@@ -37,7 +37,7 @@ class UserLists:
 
     @property
     def exposure(self) -> np.ndarray:
-        """How many lists show each item: int64 `[n_items]`."""
+        """Number of lists that hold each item: int64 `[n_items]`."""
         return np.bincount(self.rows[self.rows >= 0], minlength=len(self.item_ids))
 
 
@@ -49,14 +49,14 @@ def user_lists(
     k: int = 10,
     keep_seen: bool = False,
 ) -> UserLists:
-    """The lists whose exposure `evaluate` reports: one a user, ties by catalogue order.
+    """Computes the lists whose exposure `evaluate` reports: one a user, ties by catalogue order.
 
     Args:
-        retriever: asked for the scores of each user's earliest test row.
+        retriever: scores the query of each user's earliest test row.
         test: at least one row.
-        seen: what users have seen.
+        seen: seen items of users.
         k: length of a list.
-        keep_seen: whether seen items may stand in the lists.
+        keep_seen: whether lists may hold seen items.
     """
     truth = Truth.build(test, seen, retriever.item_ids)
     leads = np.flatnonzero(truth.leads)

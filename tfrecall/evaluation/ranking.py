@@ -1,4 +1,4 @@
-"""How well a ranker predicts the test rows, beside the mean and the biases of users and items."""
+"""Evaluation of rankers: predictions against labels, baselines, slices and calibration."""
 
 import copy
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ MOST_VALUES = 20
 
 
 def calibration(predictions: np.ndarray, labels: np.ndarray, bins: int = BINS) -> dict[str, Any]:
-    """Mean labels where predictions are alike.
+    """Compares mean predictions and mean labels in bins of similar predictions.
 
-    Rows are sorted by their prediction and cut into bins of about equally many, so that each mean is
-    about equally sure, however skewed the predictions are. Rows of one prediction share a bin, so there
-    may be fewer bins: one if all are predicted the same.
+    Rows are sorted by their prediction and cut into bins of about equal size, so that each mean is about
+    equally certain, however skewed the predictions are. Rows of equal predictions share a bin, so there may
+    be fewer bins: one if all predictions are equal.
 
     Args:
         predictions: float `[n_rows]`, expected labels: of clicks probabilities.
         labels: float `[n_rows]`.
-        bins: at most so many.
+        bins: number of bins at most.
 
     Returns:
         `bins`, ascending, each with `low` and `high`, its extreme predictions, `rows`, and the means
-        `prediction` and `label`; and `error`, the mean distance of both means, a row counting once: 0 if
-        predictions are right on average wherever they lie, None without rows.
+        `prediction` and `label`; and `error`, the mean distance of both means over rows: 0 if predictions are
+        right on average in every bin, None without rows.
 
     >>> found = calibration(np.array([1.0, 2.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0, 5.0]), bins=2)
     >>> [(one["rows"], round(one["label"], 2)) for one in found["bins"]], round(found["error"], 2)
@@ -61,17 +61,17 @@ def calibration(predictions: np.ndarray, labels: np.ndarray, bins: int = BINS) -
     ends = np.cumsum(rows)
     columns = (values[ends - rows], values[ends - 1], rows, mean_values, mean_labels)
     names = ("low", "high", "rows", "prediction", "label")
-    told = zip(*(column.tolist() for column in columns), strict=True)
+    rows_of_bins = zip(*(column.tolist() for column in columns), strict=True)
     return {
         "error": float((rows * np.abs(mean_values - mean_labels)).sum() / len(values)),
-        "bins": [dict(zip(names, one, strict=True)) for one in told],
+        "bins": [dict(zip(names, one, strict=True)) for one in rows_of_bins],
     }
 
 
 def histogram(at: Sequence[float], values: np.ndarray) -> list[int]:
-    """How many values are nearest to each of some ascending numbers, the lower of two that are as near.
+    """Counts the values nearest to each of some ascending numbers; ties go to the lower number.
 
-    Every value counts, however far off.
+    Every value counts, however far away.
 
     >>> histogram([1, 2, 5], np.array([-9.0, 1.4, 1.6, 3.5, 4.0, 99.0]))
     [2, 2, 2]
@@ -82,20 +82,20 @@ def histogram(at: Sequence[float], values: np.ndarray) -> list[int]:
 
 
 def label_values(labels: np.ndarray) -> list[float]:
-    """The numbers that a histogram of labels counts at: their values, or, of many, centres of bins.
+    """Numbers at which a histogram of labels counts: their values, or centres of bins if there are many.
 
     >>> label_values(np.array([3.0, 1.0, 3.0]))
     [1.0, 3.0]
     """
-    found = np.unique(np.asarray(labels, np.float64))
-    if len(found) <= MOST_VALUES:
-        return found.tolist()
-    edges = np.linspace(found[0], found[-1], MOST_VALUES + 1)
+    values = np.unique(np.asarray(labels, np.float64))
+    if len(values) <= MOST_VALUES:
+        return values.tolist()
+    edges = np.linspace(values[0], values[-1], MOST_VALUES + 1)
     return ((edges[1:] + edges[:-1]) / 2).tolist()
 
 
 def rating_histogram(predictions: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
-    """Labels and predictions, `at` the values of the labels: a prediction counts at the nearest."""
+    """Counts labels and predictions `at` the values of the labels; a prediction counts at the nearest."""
     at = label_values(labels)
     return {
         "at": at,
@@ -105,7 +105,7 @@ def rating_histogram(predictions: np.ndarray, labels: np.ndarray) -> dict[str, l
 
 
 def click_histogram(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
-    """The probabilities of the rows that were clicked and of those that were not, in tenths."""
+    """Counts the probabilities of clicked rows and of others, in tenths."""
     at = [(2 * i + 1) / (2 * BINS) for i in range(BINS)]
     return {
         "at": at,
@@ -120,26 +120,26 @@ _LEAST = 1e-4
 
 
 class SupportsPredict(Protocol):
-    """What gives a row of a log a score."""
+    """A model that predicts the label of each row of a log, as a score."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name of the model in tables."""
         ...
 
     def predictions(self, rows: Interactions) -> np.ndarray:
-        """Of each row: float `[n_rows]`."""
+        """Scores each row: float `[n_rows]`."""
         ...
 
 
 @dataclass(frozen=True)
 class RatingJudge:
-    """How scores are compared with labels.
+    """Compares scores with labels.
 
     Attributes:
         kind: `rating` gives `rmse` and `mae`; `click` takes logits and gives `log_loss`, `auc` and
             `gauc`, the AUC of each user's rows; `list` gives `ndcg@<k>`, the mean over lists.
-        label: what is predicted.
+        label: the predicted label.
         group: with `list`, the column that names the list of a row.
         gain: with `list`, of a label: itself, or `exponential`, 2^label - 1.
         k: with `list`.
@@ -152,11 +152,11 @@ class RatingJudge:
     k: int = 10
 
     def labels(self, rows: Interactions) -> np.ndarray:
-        """The labels of rows: float64 `[n_rows]`."""
+        """Labels of rows: float64 `[n_rows]`."""
         return self.label.values(rows.log[self.label.column])
 
     def figures(self, scores: np.ndarray, rows: Interactions) -> dict[str, float]:
-        """The metrics of some scores, by name."""
+        """Computes the metrics of scores, by name."""
         labels = self.labels(rows)
         if self.kind == "rating":
             return {"rmse": metrics.rmse(scores, labels), "mae": metrics.mae(scores, labels)}
@@ -168,17 +168,17 @@ class RatingJudge:
         return {f"ndcg@{self.k}": float(found.mean()) if len(found) else float("nan")}
 
     def of_part(self, scores: np.ndarray, rows: Interactions) -> dict[str, float]:
-        """The metrics that a part of the rows has: `gauc` is left out, for it compares a user's rows."""
+        """Computes the metrics of a slice; of clicks only `log_loss`, as AUCs compare rows within users."""
         if self.kind != "click":
             return self.figures(scores, rows)
         return {"log_loss": metrics.log_loss(scores, self.labels(rows))}
 
     def expected(self, scores: np.ndarray) -> np.ndarray:
-        """The labels that scores stand for: of clicks their probabilities."""
+        """Converts scores to expected labels: of clicks their probabilities."""
         return scores if self.kind != "click" else 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
 
     def of_baseline(self, predictions: np.ndarray) -> np.ndarray:
-        """Expected labels as scores: of clicks their logits."""
+        """Converts expected labels to scores: of clicks their logits."""
         if self.kind != "click":
             return predictions
         share = np.clip(predictions, _LEAST, 1 - _LEAST)
@@ -187,7 +187,7 @@ class RatingJudge:
 
 @dataclass(frozen=True)
 class RankingEvaluation:
-    """How a ranker predicts the test rows, beside its baselines.
+    """Metrics of a ranker on the test rows, and of its baselines.
 
     Attributes:
         model: the model's name.
@@ -196,10 +196,10 @@ class RankingEvaluation:
         test: metric -> value.
         baselines: name -> metric -> value, on the same rows.
         slices: part of the rows -> `rows`, `test` and `baselines`; see `ranking_masks`. Parts without
-            rows are left out. Where lists are judged there are those by history only, and none at all
-            where a list has rows of several users.
-        calibration: `test` and `baselines`, see `tfrecall.evaluation.ranking`, and `histogram`, the
-            distributions of labels and predictions. Empty where lists are judged: their scores only order.
+            rows are left out. With kind `list` there are those by history only, and none at all if a list
+            has rows of several users.
+        calibration: `test` and `baselines`, as `calibration` returns them, and `histogram`, the
+            distributions of labels and predictions. Empty with kind `list`, whose scores only order.
         predictions: model or baseline -> its score of each test row; not in `to_dict`.
         labels: of the test rows; not in `to_dict`.
     """
@@ -240,14 +240,14 @@ def evaluate_ranking(
     known: Interactions,
     baselines: Sequence[RatingBiases] | None = None,
 ) -> RankingEvaluation:
-    """Judges a ranker by rows that it has not seen.
+    """Evaluates a ranker on rows that it was not trained on.
 
     Args:
         model: a trained `Ranker`, or a release of one behind `ReleaseRanker`.
-        test: the rows.
-        judge: how scores are compared with labels.
-        known: what the baselines learn from.
-        baselines: what stands beside it; the mean and the biases if None.
+        test: rows with labels.
+        judge: compares scores with labels.
+        known: the log that baselines are fitted to.
+        baselines: fitted baselines; None for the mean and the biases of users and items.
 
     Raises:
         DataError: if there are no rows, a row has no label or one outside the declared range, or a score
@@ -255,7 +255,7 @@ def evaluate_ranking(
     """
     judge.label.check(test.log, "test rows", learned=False)
     if not len(test):
-        raise DataError("There are no test rows to judge by. Received a log of none.")
+        raise DataError("There are no test rows to evaluate. Received an empty log as `test`.")
     if baselines is None:
         baselines = [mean_label(known, judge.label), label_biases(known, judge.label)]
     predictions = {model.name: np.asarray(model.predictions(test), np.float64)}
@@ -296,13 +296,13 @@ def _slices(
         masks = {name: mask for name, mask in masks.items() if name.startswith("history")}
         if not _lists_are_of_users(test, judge.group):
             masks = {}
-    found = {}
+    slices = {}
     for name, mask in masks.items():
         rows = test.with_log(test.log.filter(mask))
         figures = {n: _finite(judge.of_part(s[mask], rows)) for n, s in predictions.items()}
         own = figures.pop(model)
-        found[name] = {"rows": int(mask.sum()), "test": own, "baselines": figures}
-    return found
+        slices[name] = {"rows": int(mask.sum()), "test": own, "baselines": figures}
+    return slices
 
 
 def _lists_are_of_users(test: Interactions, group: str) -> bool:
@@ -315,15 +315,15 @@ def _calibration(
 ) -> dict[str, Any]:
     if judge.kind == "list":
         return {}
-    found = {name: calibration(judge.expected(s), labels) for name, s in predictions.items()}
-    own = found.pop(model)
+    calibrations = {name: calibration(judge.expected(s), labels) for name, s in predictions.items()}
+    own = calibrations.pop(model)
     drawn = rating_histogram if judge.kind == "rating" else click_histogram
     expected = judge.expected(predictions[model])
-    return {"test": own, "baselines": found, "histogram": drawn(expected, labels)}
+    return {"test": own, "baselines": calibrations, "histogram": drawn(expected, labels)}
 
 
 def _finite(figures: dict[str, float]) -> dict[str, float | None]:
-    """None where nothing could be measured, as where no list has an order: JSON has no NaN."""
+    """Replaces NaN, of metrics without rows or pairs, by None: JSON has no NaN."""
     return {name: value if np.isfinite(value) else None for name, value in figures.items()}
 
 

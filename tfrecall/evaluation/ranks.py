@@ -23,13 +23,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class RuleRanks:
-    """What one rule gives, seen items kept or removed.
+    """Ranks and exposure under one rule, seen items kept or removed.
 
     Attributes:
         rows: int64 `[n_rows]`, the rank of each test row's item, in the order of the test log;
             `MISS` for an item that is outside the catalogue or scored -inf.
-        targets: the ranks of each user's distinct test items in the user's one list.
-        exposure: k -> int64 `[n_items]`, how many users' lists of length k show each item.
+        targets: ranks of each user's distinct test items in the user's one list.
+        exposure: k -> int64 `[n_items]`, number of users' lists of length k that hold each item.
     """
 
     rows: np.ndarray
@@ -39,7 +39,7 @@ class RuleRanks:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The ranks of one model under both rules, and how many targets it could not know."""
+    """Ranks of one model under both rules, and the number of targets outside its catalogue."""
 
     model: str
     kept: RuleRanks
@@ -64,15 +64,15 @@ def rank(
 
     The rank of a row is the number of other candidates that score at least as much: ties count
     against the model. Removing takes the user's seen items out of the candidates, except the row's
-    own item. A user's one list is asked with the user's earliest test row (ties by file order) and
-    judged against all the user's distinct test items, none of which counts as seen; within equal
-    scores they come last. Exposure is taken from `top_k` of the same queries, ties by lower row,
-    with all seen items removed: what the user would be shown.
+    own item. A user's one list comes from the query of the user's earliest test row (ties by file order); its
+    targets are all the user's distinct test items, none of which counts as seen; within equal scores
+    targets come last. Exposure is taken from `top_k` of the same queries, ties by lower row, with all seen
+    items removed: the list that the user would be shown.
 
     Args:
-        retriever: asked for the scores of each test row once.
+        retriever: scores each test row once.
         test: at least one row.
-        seen: what users have seen; mapped by ids, so catalogues and orders may differ.
+        seen: seen items of users; mapped by ids, so catalogues and orders may differ.
         ks: lengths of the lists for exposure.
         block_size: most queries scored at once; fewer where a block would exceed 512 MB.
         progress: receives the model's name, rows done and all rows after each block; without it the
@@ -103,7 +103,7 @@ def rank(
 
 
 def check_ks(ks: Sequence[int]) -> None:
-    """Refuses cut-offs that are not distinct whole numbers from 1.
+    """Checks that cut-offs are distinct whole numbers from 1.
 
     Raises:
         ConfigError: naming what was received.
@@ -155,7 +155,7 @@ class _Ranker:
         """Ranks of one item for each row of scores, kept and removed: int64 `[2, n_rows]`."""
         rows = np.arange(len(scores))
         own = _scores_of(scores, rows, items)
-        kept = count_at_least(scores, rows, own) - 1
+        kept = count_at_least(scores, rows, own) - 1  # the target itself is one of them
         positions, seen = self.truth.seen.flat(users)
         others = seen != items[positions]
         removed = kept - count_among(scores, rows, own, (positions[others], seen[others]))
@@ -165,6 +165,8 @@ class _Ranker:
         """Ranks of all targets of each row's user, kept and removed: int64 `[2, n_targets]`."""
         rows, items = self.truth.targets.flat(users)
         own = _scores_of(scores, rows, items)
+        # Before a target of the list come the better targets of the same user, and all other candidates
+        # that score as much.
         before = np.stack([places_within(rows, own)] * 2)
         # A user may have more targets than a block has rows: hence parts here as well.
         for start in range(0, len(rows), CHUNK_ROWS):
@@ -195,13 +197,13 @@ class _Ranker:
 def _scores_of(scores: np.ndarray, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
     """The score of each item in its row, -inf for item -1.
 
-    Read from the block itself: a score computed apart differs in its last bit and loses to itself.
+    Read from the block itself: a score computed separately differs in its last bit and loses to itself.
     """
     return np.where(items < 0, scores.dtype.type(-np.inf), scores[rows, items])
 
 
 def checked_scores(retriever: Retriever, queries: pl.DataFrame) -> np.ndarray:
-    """The scores of some queries, or a `ConfigError` that says what is wrong with them."""
+    """Computes scores of queries, and raises `ConfigError` for a wrong shape, dtype or NaN."""
     scores = np.asarray(retriever.scores(queries))
     expected = (queries.height, len(retriever.item_ids))
     if scores.shape != expected or not np.issubdtype(scores.dtype, np.floating):

@@ -1,4 +1,4 @@
-"""A release behind the protocol of evaluation."""
+"""Releases as retrievers and predictors, so that they can be evaluated like models."""
 
 from dataclasses import dataclass
 
@@ -13,28 +13,28 @@ from tfrecall.release.retriever import Release
 
 @dataclass(frozen=True, eq=False)
 class ReleaseRanker:
-    """Scores of the rows of a log as the exported ranker gives them.
+    """Predictions of an exported ranker for the rows of a log.
 
     Attributes:
-        name: what tables call it.
-        release: what is asked.
+        name: name of the ranker in tables.
+        release: the loaded release.
     """
 
     name: str
     release: RankerRelease
 
     def predictions(self, rows: Interactions) -> np.ndarray:
-        """Of each row: float32 `[n_rows]`."""
+        """Predicts each row: float32 `[n_rows]`."""
         return self.release.predictions(rows.queries)
 
 
 @dataclass(frozen=True, eq=False)
 class ReleaseRetriever:
-    """Scores as the exported model gives them, under a name of one's own.
+    """Scores of an exported retriever, under a chosen name.
 
     Attributes:
-        name: what tables call it; two releases of one recipe have the same name themselves.
-        release: what is asked.
+        name: name of the release in tables; two releases of one recipe have the same name themselves.
+        release: the loaded release.
     """
 
     name: str
@@ -46,15 +46,15 @@ class ReleaseRetriever:
 
     @property
     def vectors(self) -> np.ndarray:
-        """Of the candidates: float32 `[n, embedding_dim]`."""
+        """Candidate vectors: float32 `[n, embedding_dim]`."""
         return np.asarray(self.release.bundle.exact.vectors)
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """See `Retriever.scores`."""
+        """Scores all items for each query: float32 `[n_queries, n_items]`."""
         return self.release.scores(queries)
 
     def explanations(self, query: pl.DataFrame, rows: np.ndarray) -> list[Explanation]:
-        """Why one row of a table of queries gets some items, rows of the catalogue."""
+        """Explains the scores of items, rows of the catalogue, for one row of a table of queries."""
         people, user = self.release.people, query["user_id"][0]
         past = np.asarray(people.seen(int(people.users([user])[0])), np.int64)
         repeats = self.release.repeats

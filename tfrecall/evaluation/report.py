@@ -15,7 +15,7 @@ from tfrecall.evaluation.summary import primary_metrics
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model ranks the test rows, beside its baselines.
+    """Metrics of a model on the test rows, and of its baselines.
 
     Attributes:
         model: the model's name.
@@ -25,8 +25,8 @@ class Evaluation:
         test: rule -> metric -> value; the rules are `seen_removed` and `seen_kept`.
         slices: slice -> `rows`, and rule -> metric -> value, empty where the slice has no rows.
         baselines: name -> rule -> metric -> value, on the same rows.
-        rankings: model or baseline -> its rank of each test row and of each user's items, which all
-            figures are made of; not in `to_dict`.
+        rankings: model or baseline -> ranks of each test row and of each user's items, from which all
+            metrics are computed; not in `to_dict`.
     """
 
     model: str
@@ -44,11 +44,10 @@ class Evaluation:
         return copy.deepcopy(figures)
 
     def table(self, metrics: Sequence[str] | None = None) -> pl.DataFrame:
-        """One row a model, the evaluated one first, then the baselines.
+        """Makes a table of one row a model, the evaluated one first, then the baselines.
 
         Args:
-            metrics: names as in `test`; by default those of `tfrecall.evaluation.summary` that are means
-                over rows.
+            metrics: names as in `test`; None for the primary metrics that are means over rows.
 
         Returns:
             `model`, then for each metric `NAME kept` and `NAME removed`.

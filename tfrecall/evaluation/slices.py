@@ -1,4 +1,4 @@
-"""Parts of the test rows that an average hides."""
+"""Slices of the test rows by popularity of the item and length of the history."""
 
 from collections.abc import Iterable
 
@@ -15,13 +15,13 @@ HISTORY_BINS = (0, 1, 10, 50, 200)
 
 
 def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
-    """Names the slices and marks their test rows: bool `[n_rows]` each.
+    """Marks the test rows of each slice: name -> bool `[n_rows]`.
 
     By item, three parts that make up all rows: `head_items`, the most popular 20 % of the items of
     `seen` by number of rows; `tail_items`, the other items with rows; `new_items`, those without.
     By user, five parts that make up all rows: `history_0`, `history_1_9`, `history_10_49`,
-    `history_50_199`, `history_200_plus`, by the user's rows in `seen`. `new_users` are the users
-    without any, so the same rows as `history_0` under the name that people look for.
+    `history_50_199`, `history_200_plus`, by the user's rows in `seen`. `new_users` is a second name
+    of `history_0`.
     """
     lengths = _history_lengths(test, seen)
     masks = _item_masks(test, seen)
@@ -32,10 +32,10 @@ def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
 
 
 def ranking_masks(test: Interactions, known: Interactions) -> dict[str, np.ndarray]:
-    """Names parts of rows by how much is known of them and marks their test rows: bool `[n_rows]` each.
+    """Marks the test rows of each slice of a ranker: name -> bool `[n_rows]`.
 
     `popularity_0`, `popularity_1_9`, ..., `popularity_200_plus` by the rows of the item in `known`,
-    `history_0`, ..., `history_200_plus` by those of the user. Each five make up all rows.
+    `history_0`, ..., `history_200_plus` by those of the user. Each group of five makes up all rows.
     """
     counts = {"popularity": _item_rows(test, known), "history": _history_lengths(test, known)}
     return {
@@ -50,15 +50,15 @@ def _bins() -> Iterable[tuple[int, int | None]]:
 
 
 def _item_rows(test: Interactions, known: Interactions) -> np.ndarray:
-    """Rows of the items of some rows; 0 of those in no table."""
+    """Number of rows in `known` of each test row's item; 0 for an item in no table."""
     rows = known.item_vocabulary.rows(test.log["item_id"])
     return np.where(rows < 0, 0, _counts(known)[rows])
 
 
 def _counts(log: Interactions) -> np.ndarray:
-    """Rows of each item of the table."""
-    there = log.item_rows[log.item_rows >= 0]
-    return np.bincount(there, minlength=log.items.height)
+    """Number of rows of each item of the table: int `[n_items]`."""
+    known = log.item_rows[log.item_rows >= 0]
+    return np.bincount(known, minlength=log.items.height)
 
 
 def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:

@@ -1,5 +1,4 @@
-"""How much each stage of a pipeline loses: of what is looked for, what never gets to the ranker, and
-what the ranker then puts too far down."""
+"""Losses of each stage of a pipeline: targets that retrieval misses, and targets that the ranker misplaces."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ Figures = dict[str, float]
 
 
 class InStages(Retriever, Protocol):
-    """A pipeline, as `tfrecall.Pipeline` and its release are one."""
+    """A pipeline of two stages: `tfrecall.Pipeline` or its release."""
 
     retrieval: Any
     n_candidates: int
@@ -29,17 +28,16 @@ class InStages(Retriever, Protocol):
 
 @dataclass(frozen=True)
 class StageLosses:
-    """Where a pipeline loses what is looked for.
+    """Losses of the stages of a pipeline.
 
     Attributes:
         model: the pipeline's name.
-        rule: `seen_removed` if the pipeline leaves out what users had, else `seen_kept`.
-        n_candidates: what the retrieval hands on.
-        candidates: of the test rows and of the users' items the share among the candidates:
-            `hit_rate` and `user_recall`. No ranker can find more, and with lists as long as the
-            candidates none finds less.
-        lists: k -> who orders (`retrieval` alone, the `pipeline`, a `perfect` ranker of the same
-            candidates) -> hit_rate, ndcg, user_recall, user_ndcg of lists of length k.
+        rule: `seen_removed` if the pipeline leaves out seen items, else `seen_kept`.
+        n_candidates: number of candidates from the retrieval.
+        candidates: share of targets among the candidates: `hit_rate` of test rows and `user_recall` of users.
+            An upper bound of every ranker, reached by all of them in lists as long as the candidates.
+        lists: k -> order (`retrieval` alone, the `pipeline`, a `perfect` ranker of the same candidates) ->
+            hit_rate, ndcg, user_recall, user_ndcg of lists of length k.
     """
 
     model: str
@@ -50,19 +48,19 @@ class StageLosses:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python types, ready for `json.dumps`."""
-        return {**asdict(self), "lists": {f"@{k}": dict(told) for k, told in self.lists.items()}}
+        return {**asdict(self), "lists": {f"@{k}": dict(lists) for k, lists in self.lists.items()}}
 
     def table(self, metric: str = "hit_rate") -> pl.DataFrame:
-        """One row a k: the metric of the three, and what each stage loses of it.
+        """One row a k: the metric of each order, and the loss of each stage.
 
         Returns:
-            `k`, `retrieval`, `pipeline`, `perfect`, `lost by retrieval` (what the perfect ranker lacks of
-            1) and `lost by ranking` (what the pipeline lacks of the perfect ranker). Of user_recall
-            nobody reaches 1 who has more than k items.
+            `k`, `retrieval`, `pipeline`, `perfect`, `lost by retrieval` (1 less the perfect ranker) and
+            `lost by ranking` (the perfect ranker less the pipeline). user_recall cannot reach 1 for users
+            with more than k targets.
         """
         rows = []
-        for k, told in self.lists.items():
-            values = {who: figures[metric] for who, figures in told.items()}
+        for k, lists in self.lists.items():
+            values = {order: figures[metric] for order, figures in lists.items()}
             lost = {
                 "lost by retrieval": 1 - values["perfect"],
                 "lost by ranking": values["perfect"] - values["pipeline"],
@@ -81,22 +79,39 @@ def stage_losses(
     block_size: int = 2048,
     progress: ProgressReporter | None = None,
 ) -> StageLosses:
-    """Holds the lists of a pipeline against those of its retrieval and of a perfect ranker.
+    """Compares the lists of a pipeline with those of its retrieval and of a perfect ranker.
 
     Candidates are counted before rules: what a cap keeps out of a list is lost by the ranking.
 
     Args:
         pipeline: of live models or of a release.
-        test, seen, ks, block_size, progress: see `tfrecall.evaluate`.
-        ranking: what `evaluate(pipeline, ...).rankings[pipeline.name]` holds, if it is there already.
+        test: rows to predict; targets outside the catalogue count as misses.
+        seen: interactions before the test rows.
+        ks: lengths of lists.
+        ranking: `evaluate(pipeline, ...).rankings[pipeline.name]`, if it was computed before.
+        block_size: most queries scored at once; fewer where a block would exceed 512 MB.
+        progress: receives the model's name, rows done and all rows after each block; without it the
+            logger "tfrecall" does.
+
+    Raises:
+        DataError: if `test` is empty.
+        ConfigError: if an argument makes no sense or the scores are unusable.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> losses = tr.stage_losses(pipeline, test, seen=train)  # doctest: +SKIP
+    >>> losses.table("hit_rate")  # doctest: +SKIP
     """
     check_ks(ks)
-    asked: dict[str, Any] = {"seen": seen, "ks": ks, "block_size": block_size, "progress": progress}
-    final = ranking if ranking is not None else rank(pipeline, test, **asked)
-    first = rank(pipeline.retrieval, test, **asked)
+    settings: dict[str, Any] = {"seen": seen, "ks": ks, "block_size": block_size, "progress": progress}
+    final = ranking if ranking is not None else rank(pipeline, test, **settings)
+    first = rank(pipeline.retrieval, test, **settings)
     rule = Seen.of(pipeline.exclude_seen)
     one, two = first.by(rule), final.by(rule)
     count = pipeline.n_candidates
+    # A target is a candidate if the retrieval ranks it so, or if it came into the pipeline's list: of ties
+    # at the last place the pipeline takes the first, while a rank counts them against the model.
     rows = (one.rows < count) | (two.rows != MISS)
     found = (one.targets.ranks < count) | (two.targets.ranks != MISS)
     targets = UserTargets(one.targets.users, np.where(found, 0, MISS))
@@ -115,13 +130,13 @@ def stage_losses(
 
 
 def _perfect(targets: UserTargets) -> UserTargets:
-    """Each user's found items in the first places."""
+    """Ranks of a perfect list: each user's found targets in the first places."""
     found = targets.ranks != MISS
     ranks = np.full(len(found), MISS)
     users = targets.users[found]
     order = np.argsort(users, kind="stable")
     starts = np.searchsorted(users[order], users[order])
-    places = np.empty(len(users), np.int64)
+    places = np.empty(len(users), np.int64)  # of each found target among its user's
     places[order] = np.arange(len(users)) - starts
     ranks[found] = places
     return UserTargets(targets.users, ranks)

@@ -1,4 +1,4 @@
-"""From ranks to named figures."""
+"""Metrics by name from ranks, and the primary ones among them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,11 +22,11 @@ Figures = dict[str, float]
 def summarize(
     ranking: Ranking, seen: Interactions, item_ids: np.ndarray, ks: Sequence[int]
 ) -> dict[str, Figures]:
-    """All metrics under both rules: `{"seen_removed": {...}, "seen_kept": {...}}`.
+    """Computes all metrics under both rules: `{"seen_removed": {...}, "seen_kept": {...}}`.
 
     Args:
         ranking: from `rank` with the same `ks`.
-        seen: whose rows and users say how popular an item is.
+        seen: interactions that the popularity of items is counted in.
         item_ids: the catalogue of the ranked model.
         ks: lengths of lists.
     """
@@ -45,9 +45,9 @@ def summarize(
 def summarize_slices(
     ranking: Ranking, masks: dict[str, np.ndarray], ks: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Rows, hit_rate@k and ndcg@10 of each slice under both rules.
+    """Computes rows, hit_rate@k and ndcg@10 of each slice under both rules.
 
-    A slice without rows has no means: its figures are empty.
+    A slice without rows has no means: its metrics are empty.
     """
     return {
         name: {
@@ -59,7 +59,7 @@ def summarize_slices(
 
 
 def row_figures(ranks: np.ndarray, ks: Sequence[int]) -> Figures:
-    """Means over test rows: hit_rate@k, ndcg@k, mrr."""
+    """Computes means over test rows: hit_rate@k, ndcg@k, mrr."""
     hits = {f"hit_rate@{k}": _mean(metrics.hit_rate(ranks, k)) for k in ks}
     gains = {f"ndcg@{k}": _mean(metrics.ndcg(ranks, k)) for k in ks}
     return {**hits, **gains, "mrr": _mean(metrics.mrr(ranks))}
@@ -83,7 +83,7 @@ def _user_figures(targets: metrics.UserTargets, ks: Sequence[int]) -> Figures:
 
 
 class _ItemPopularity:
-    """How often the items of a catalogue were chosen, by rows and by distinct users."""
+    """Popularity of the items of a catalogue, by rows and by distinct users."""
 
     def __init__(self, seen: Interactions, item_ids: np.ndarray) -> None:
         counted = seen.log.group_by("item_id").agg(
@@ -113,27 +113,27 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean())
 
 
-# A list that is looked at, and one that is handed on to a ranking.
+# A list that a user looks at, and one that a ranker receives.
 _SHORT, _HANDED_ON = 10, 50
 
 
 def primary_metrics(metrics: Iterable[str], *, of_users: bool = True) -> list[str]:
-    """Hit rates in lists of 10, of 50 and in the longest; NDCG of 10; MRR; recall of a user's items in 20.
+    """Selects metrics for a short table: hit rates at 10, 50 and the longest k, ndcg@10, mrr, user_recall@20.
 
-    Where the lengths that were measured are others, the shortest list that is no shorter than 10 stands
-    for 10, or the longest there is; 50 and 20 are left out.
+    If lists of other lengths were measured, the shortest of 10 or more takes the place of 10, or else the
+    longest; 50 and 20 are left out.
 
     Args:
-        metrics: names of what was computed.
-        of_users: whether means over users lead, too; without, the columns fit a terminal.
+        metrics: names of the computed metrics.
+        of_users: whether to include means over users; without them the columns fit a terminal.
 
     >>> primary_metrics(["hit_rate@20", "hit_rate@200", "ndcg@20", "ndcg@200", "mrr"])
     ['hit_rate@20', 'hit_rate@200', 'ndcg@20', 'mrr']
     """
-    there = list(metrics)
-    ks = sorted(int(name.partition("@")[2]) for name in there if name.startswith("hit_rate@"))
+    computed = list(metrics)
+    ks = sorted(int(name.partition("@")[2]) for name in computed if name.startswith("hit_rate@"))
     if not ks:
-        return [name for name in there if name == "mrr"]
+        return [name for name in computed if name == "mrr"]
     short = next((k for k in ks if k >= _SHORT), ks[-1])
     wanted = dict.fromkeys(
         [
@@ -145,4 +145,4 @@ def primary_metrics(metrics: Iterable[str], *, of_users: bool = True) -> list[st
             "user_recall@20",
         ]
     )
-    return [n for n in wanted if n in there and (of_users or not n.startswith("user_"))]
+    return [n for n in wanted if n in computed and (of_users or not n.startswith("user_"))]

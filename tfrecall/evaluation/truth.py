@@ -1,4 +1,4 @@
-"""Test rows and seen items as one model's catalogue numbers them."""
+"""Test rows, targets and seen items in the rows of one model's catalogue."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from tfrecall.core.ragged import Histories
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 
-# What is known only after the event. A query without them cannot give its answer away.
+# Columns known only after the event: a query without them cannot leak its target.
 _OUTCOMES = ("item_id", "rating", "weight")
 
 
@@ -17,18 +17,18 @@ _OUTCOMES = ("item_id", "rating", "weight")
 class Truth:
     """The test rows sorted by user, with ids mapped to rows of a catalogue.
 
-    Sorted, because neighbouring queries of one user let a model share work. Users are numbered by
-    first appearance among the test rows; the model's and the logs' own numbers may all differ.
+    Sorted, because a model can share work between neighbouring queries of one user. Users are numbered by
+    first appearance among the test rows, independently of the model's and the logs' tables.
 
     Attributes:
-        order: int64 `[n_rows]`, where in the test log each sorted row comes from.
-        queries: the sorted rows as a model is asked, without item, rating and weight.
+        order: int64 `[n_rows]`, the row of the test log of each sorted row.
+        queries: the sorted rows as queries, without item, rating and weight.
         users: int `[n_rows]`, ascending; within a user the order of the file stands.
         items: int `[n_rows]`, rows of the catalogue, -1 for a target that is not in it.
-        leads: bool `[n_rows]`, the user's earliest row: the query of the user's one list.
-        seen: the distinct catalogue items each user has seen.
-        targets: the distinct items of each user's test rows, -1 for each one outside the catalogue.
-        shielded: seen items and targets together: what cannot push a target down its user's list.
+        leads: bool `[n_rows]`, marks the user's earliest row: the query of the user's one list.
+        seen: the distinct catalogue rows that each user has seen.
+        targets: the distinct catalogue rows of each user's test rows, -1 for an item outside.
+        shielded: seen items and targets together, which cannot push a target down its user's list.
     """
 
     order: np.ndarray
@@ -42,7 +42,7 @@ class Truth:
 
     @classmethod
     def build(cls, test: Interactions, seen: Interactions, item_ids: np.ndarray) -> "Truth":
-        """Maps everything by id; rows of `seen` by users or of items that do not occur are left."""
+        """Maps users and items by id; drops rows of `seen` whose user or item does not occur."""
         people = Vocabulary(test.log["user_id"].unique(maintain_order=True))
         catalogue = Vocabulary(item_ids)
         users = people.rows(test.log["user_id"])
