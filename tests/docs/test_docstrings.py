@@ -14,8 +14,19 @@ from tests.docs.markdown import ROOT
 
 NAMES = sorted(set(tfrecall.__all__) - set(api.ELSEWHERE))
 # Debts, to be paid and struck off.
-WITHOUT_EXAMPLE = {"Boost", "Pipeline", "Rules", "compare", "cross_validate", "evaluate", "export", "export_pipeline", "export_ranker", "stage_losses"}
-ARGUMENTS_ELSEWHERE = {"Boost", "Ranker", "stage_losses"}
+WITHOUT_EXAMPLE = {
+    "Boost",
+    "Pipeline",
+    "Rules",
+    "compare",
+    "cross_validate",
+    "evaluate",
+    "export",
+    "export_pipeline",
+    "export_ranker",
+    "stage_losses",
+}
+ARGUMENTS_ELSEWHERE = {"Boost", "stage_losses"}
 
 
 def names(owed: set[str]) -> list[object]:
@@ -53,7 +64,7 @@ def test_public_name_has_an_example_that_runs(name):
 @pytest.mark.parametrize("name", names(ARGUMENTS_ELSEWHERE))
 def test_parameters_are_described_in_the_docstring_itself(name):
     elsewhere = (
-        r"^    [\w*, ]+: (?:see|as of|as for|likewise)\b.*"
+        r"^    [\w*, ]+: (?:see|as of|as for)\b.*"
         r"|^(?:Args|Attributes|.*call arguments): *as .*"
     )
     found = re.findall(elsewhere, docstring(api.place(name)), re.MULTILINE)
