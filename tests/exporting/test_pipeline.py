@@ -94,6 +94,7 @@ def test_a_list_of_the_saved_model_is_no_longer_than_the_candidates(pipeline_rel
     same(pipeline_release.recommend(QUERIES, 7, exclude_seen=False, n_candidates=3), short)
 
 
+@pytest.mark.slow
 def test_the_command_line_joins_two_releases(pipeline_models, pipeline_release, rating_root, tmp_path):
     export(pipeline_models[0], tmp_path / "retrieval", index=ANNOY)
     paths = [str(tmp_path / "retrieval"), str(rating_root), "--out", str(tmp_path / "joined")]
@@ -125,6 +126,7 @@ def test_the_command_line_joins_two_releases(pipeline_models, pipeline_release, 
 # Evidence and refusals
 
 
+@pytest.mark.slow
 def test_a_saved_model_that_answers_otherwise_is_not_published(pipeline_release, tmp_path, monkeypatch):
     real = pipeline_check.replayed
 

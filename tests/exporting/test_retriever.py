@@ -78,6 +78,7 @@ def test_facts_and_documents_are_kept(untested, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "version 1"
 
 
+@pytest.mark.slow
 def test_another_version_is_another_file_tree_and_both_answer(untested, root, tiny_model):
     before = contents(root)
     released = export(tiny_model, root, index=None, k=3)
@@ -118,6 +119,7 @@ def test_sample_queries_end_with_one_of_nobody(tiny_model):
     assert set(queries["user_id"][:-1]) <= set(tiny_model.interactions.users["user_id"])
 
 
+@pytest.mark.slow
 def test_candidates_named_by_another_column_keep_it(untested, tmp_path):
     """The id column becomes `item_id`; a column of that name that names nothing gives way."""
     from tfrecall.models.two_tower import TwoTower
@@ -221,6 +223,7 @@ def test_a_model_that_does_not_load_is_not_published(tiny_model, root, monkeypat
     assert contents(root) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_replay")
 def test_a_fresh_process_that_hangs_is_given_up(tiny_model, root, monkeypatch):
     def hang(command, timeout, **kwargs):
@@ -244,6 +247,7 @@ def small():
 STEPS = ["save_tower", "save_retrieval", "write_warmup", "write_bundle", "write_context", "_facts"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_an_interrupted_step_publishes_nothing(untested, root, small, monkeypatch, step):
     def interrupted(*args, **kwargs):

@@ -265,6 +265,7 @@ def test_another_feature_called_history_is_refused_with_repeats(feature, tmp_pat
 # Without a log
 
 
+@pytest.mark.slow
 def test_a_model_of_a_dataset_answers_from_lists_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "check_round_trip", lambda *args: 0.0)
     clicks = tf.data.Dataset.from_tensor_slices(

@@ -101,6 +101,7 @@ def check_equal(ones, others):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+@pytest.mark.slow
 @every_layer
 def test_copy_graph_and_saved_layer_give_what_eager_gives(layer, inputs, tmp_path):
     outputs(layer, inputs)

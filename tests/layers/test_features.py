@@ -103,6 +103,7 @@ def test_the_unknown_value_can_be_encoded(kind):
     assert np.isfinite(layer(layer.preprocess(tf.constant(value)))).all()
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_saved_layer_gives_what_the_live_one_gives(kind, tmp_path):
     layer, seen, unseen = of_kind(kind)

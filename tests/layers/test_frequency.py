@@ -75,6 +75,7 @@ def test_strings_are_ids_like_numbers():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_frequencies_of_a_known_distribution_are_found():
     inclusion = np.geomspace(0.9, 0.02, 30)
     layer = StreamingFrequency(10_000, alpha=0.01)
@@ -85,6 +86,7 @@ def test_frequencies_of_a_known_distribution_are_found():
     assert np.mean(np.abs(ratio - 1)) < 0.1
 
 
+@pytest.mark.slow
 def test_a_batch_of_b_rows_holds_an_id_with_its_inclusion_probability():
     # Shares of the rows, not of the batches: 16 rows hold an id with 1 - (1 - p)^16.
     shares = np.array([0.5, 0.2, 0.15, 0.1, 0.05])
@@ -94,6 +96,7 @@ def test_a_batch_of_b_rows_holds_an_id_with_its_inclusion_probability():
     np.testing.assert_allclose(look_up(layer, np.arange(5)), 1 - (1 - shares) ** 16, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_a_drift_is_followed():
     before = np.geomspace(0.8, 0.05, 20)
     after = before[::-1]
@@ -107,6 +110,7 @@ def test_a_drift_is_followed():
     assert np.mean(np.abs(np.log(found / after))) < 0.2
 
 
+@pytest.mark.slow
 def test_several_hashes_repair_collisions():
     # 100 ids in 150 buckets: half of them share one of it. A shared bucket is seen more often.
     inclusion = np.full(100, 0.05)

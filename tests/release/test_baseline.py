@@ -207,6 +207,7 @@ def test_other_commands_answer_or_say_why_not(saved, tmp_path):
     assert "no vectors" in shown("export-vectors", saved, "--out", tmp_path / "v", status=1)
 
 
+@pytest.mark.slow
 def test_a_baseline_is_asked_without_tensorflow(saved):
     code = (
         "import sys; from tfrecall.cli import app; sys.argv[0] = 'tfrecall'\n"

@@ -239,6 +239,7 @@ def test_vectors_of_users_are_made_of_their_histories(history_release, tmp_path)
     np.testing.assert_allclose(written, vector(history_release, KNOWN), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_reindexing_keeps_the_histories(history_root, tmp_path):
     from dataclasses import replace
 

@@ -217,6 +217,7 @@ def kill_publishing(root, at, request):
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "number"), KILLS)
 def test_killed_before_the_step_that_counts_the_version_before_answers(published, at, number, request):
     kill_publishing(published, at, request)
@@ -229,6 +230,7 @@ def test_killed_before_the_step_that_counts_the_version_before_answers(published
     assert publish_one(published, "next")["version"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "number"), KILLS)
 def test_the_next_writer_tidies_up_and_uses_no_number_twice(published, at, number, request):
     kill_publishing(published, at, request)
@@ -240,6 +242,7 @@ def test_the_next_writer_tidies_up_and_uses_no_number_twice(published, at, numbe
     assert all({path.name for path in (published / part).iterdir()} == kept for part in PARTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [10, 11])
 @pytest.mark.parametrize("tidy", ["load", "publish"])
 def test_killed_after_the_step_that_counts_the_new_version_stays(published, at, tidy, request):

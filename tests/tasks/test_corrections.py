@@ -115,6 +115,7 @@ def mean_gradients(shares, scores, batches, correction):
     return total / rows.sum(axis=0)[:, np.newaxis]
 
 
+@pytest.mark.slow
 def test_its_mean_gradient_is_nearer_to_that_of_the_full_softmax():
     random = np.random.default_rng(3)
     shares = 1 / np.sqrt(np.arange(1, 31))

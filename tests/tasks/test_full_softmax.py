@@ -52,6 +52,7 @@ def test_agrees_with_numpy(temperature):
     np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(
     rows=st.integers(1, 8),

@@ -217,6 +217,7 @@ def mean_table_gradient(task, queries, table, shares, batches):
     return gradients(tf.constant(batches)).numpy()[20:].mean(axis=0) / batches.shape[1]
 
 
+@pytest.mark.slow
 def test_with_a_memory_the_mean_gradient_is_nearer_to_that_of_the_full_softmax():
     random = np.random.default_rng(5)
     shares = 1 / np.sqrt(np.arange(1, 31))
@@ -262,6 +263,7 @@ def test_streaming_frequencies_need_no_shares():
     np.testing.assert_allclose(losses(task, [1, 2]), found, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_streaming_comes_to_what_counting_gives():
     shares = np.array([0.0, 0.4, 0.3, 0.15, 0.1, 0.05])
     random = np.random.default_rng(1)
@@ -311,6 +313,7 @@ def test_rows_of_weight_0_are_not_counted():
 # All together
 
 
+@pytest.mark.slow
 def test_a_graph_gives_what_eager_gives():
     settings = {
         "num_uniform_negatives": 2,

@@ -96,6 +96,7 @@ def test_temperature_scales_before_the_correction():
     np.testing.assert_allclose(found, [np.log(1 + 6)], rtol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     rows=st.integers(1, 12),
@@ -140,6 +141,7 @@ def test_a_whole_catalogue_drawn_gives_the_full_softmax(sampler, correction, tem
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_the_positive_the_sum_is_estimated_without_bias():
     # exp(loss) exp(s_p) = exp(s_p) + sum of the others / q, whose mean is the sum over all candidates.
     queries, table, rows = case(rows=3)

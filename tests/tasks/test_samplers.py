@@ -86,6 +86,7 @@ def test_inclusion_probabilities_have_the_sum_wanted_and_keep_the_order(weights,
 # Draws
 
 
+@pytest.mark.slow
 @every_sampler
 @pytest.mark.parametrize("num_sampled", [1, 3, 8, 12])
 def test_candidates_are_drawn_as_often_as_declared(sampler, num_sampled):

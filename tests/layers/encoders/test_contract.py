@@ -44,6 +44,7 @@ def in_front(events, cells, noise=9.0):
     return vectors, np.arange(cells)[np.newaxis] >= cells - len(events)
 
 
+@pytest.mark.slow
 @every_encoder
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(0, 4))
@@ -121,6 +122,7 @@ def test_both_forms_have_the_same_gradient(encoder):
     np.testing.assert_allclose(last, of_all, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @every_encoder
 def test_configuration_and_graph_give_what_eager_gives(encoder):
     vectors, mask = map(tf.constant, random_rows(5, rows=8, cells=7))

@@ -47,6 +47,7 @@ def weighted_sums(values, length, rate, lag):
     return sums
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(0, 10**6),
