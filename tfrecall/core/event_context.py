@@ -1,7 +1,7 @@
-"""What is known of an event beside its item: a column of the log, or how long after the event before.
+"""Context of the events in a history: columns of the log, and the gap since the event before.
 
-A history is a list of item ids; its context are lists beside it, one text an id, "" where it is not
-known. Here are their names, their texts, and the refusal of lists that do not lie side by side.
+A history is a list of item ids; each context is a parallel list, one text an id, "" for unknown. This
+module has their names, their texts, and the check that lists are parallel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ _NUMBERS = (int, float, np.integer, np.floating)
 
 
 def context_column(history: str, context: str) -> str:
-    """What requests and the exported model call the list beside a history."""
+    """Column of a context of a history, in requests and in the exported model."""
     return f"{history}_{context}"
 
 
 def gap_places(seconds: np.ndarray) -> np.ndarray:
-    """For each time since the event before its place in `GAP_NAMES`; NaN, as of a first event, is 0.
+    """Places in `GAP_NAMES` of the seconds since the event before; NaN, a first event, is 0.
 
     >>> [GAP_NAMES[place] for place in gap_places(np.array([np.nan, 0, 59, 60, 86400 * 40]))]
     ['start', 'seconds', 'seconds', 'minutes', 'months']
@@ -39,7 +39,7 @@ def gap_places(seconds: np.ndarray) -> np.ndarray:
 
 
 def texts(values: pl.Series) -> pl.Series:
-    """Values of a column as requests name them: a rating of 4.0 is "4", null and NaN are "".
+    """Converts a column to texts, as requests have them: a rating of 4.0 is "4", null and NaN are "".
 
     >>> texts(pl.Series([4.0, 3.5, None])).to_list()
     ['4', '3.5', '']
@@ -50,7 +50,7 @@ def texts(values: pl.Series) -> pl.Series:
 
 
 def checked_context(history: str, context: str, given: Any, ids: Sequence[str] | None) -> list[str]:
-    """The texts beside a list of item ids that a request gives.
+    """Checks one context list of a request, and drops the entries of padding.
 
     Args:
         history: the name of the list of ids.
@@ -84,8 +84,8 @@ def checked_context(history: str, context: str, given: Any, ids: Sequence[str] |
             f"{len(given):,} values for {len(ids):,} ids."
         )
     read = _gap_name if context == GAP else _text
-    found = [read(column, value) if value is not None else "" for value in given]
-    return [text for text, item in zip(found, ids, strict=True) if item]
+    values = [read(column, value) if value is not None else "" for value in given]
+    return [text for text, item in zip(values, ids, strict=True) if item]
 
 
 def _text(column: str, value: Any) -> str:
@@ -109,7 +109,7 @@ def _gap_name(column: str, value: Any) -> str:
 
 
 def aligned(frame: pl.DataFrame, contexts: Mapping[str, Sequence[str]]) -> pl.DataFrame:
-    """A table of queries whose lists lie side by side, with "" where nothing is known.
+    """Aligns the context lists of a table of queries with their histories, "" for unknown.
 
     Args:
         frame: with the lists of ids that it has, and what it has of their context.
@@ -131,7 +131,7 @@ def aligned(frame: pl.DataFrame, contexts: Mapping[str, Sequence[str]]) -> pl.Da
             column = context_column(history, name)
             given = frame[column].to_list() if column in frame.columns else [None] * len(ids)
             rows = zip(given, ids, strict=True)
-            beside = [checked_context(history, name, values, row) for values, row in rows]
-            columns.append(pl.Series(column, beside, lists))
+            texts_of_rows = [checked_context(history, name, values, row) for values, row in rows]
+            columns.append(pl.Series(column, texts_of_rows, lists))
         frame = frame.with_columns(columns)
     return frame

@@ -2,7 +2,7 @@
 
 Each layer has the two halves of the way. `preprocess` turns raw values into integers or floats with
 the Keras preprocessing layers and runs in the input pipeline; `call` turns those into vectors and runs
-in the training step. What `adapt` learned is part of `get_config`, so a layer made from the
+in the training step. The state that `adapt` learns is part of `get_config`, so a layer made from the
 configuration of another encodes alike.
 """
 
@@ -29,7 +29,7 @@ class FeatureLayer(keras.layers.Layer):
         spec: the specification from `tfrecall.schema.features`, or its plain form.
         embedding_regularization: weight of the squared length of the embeddings used in a step,
             summed over the batch. Rows that are not used are not touched.
-        state: what `adapt` learned, when the layer is made from a configuration.
+        state: vocabulary, boundaries or moments, when the layer is made from a configuration.
         embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
             Keras' default, uniform in +-.05.
 
@@ -64,7 +64,7 @@ class FeatureLayer(keras.layers.Layer):
 
     @property
     def columns(self) -> dict[str, Form]:
-        """The raw columns that it reads when it is asked, and the form of each."""
+        """The raw columns that it reads at serving, and the form of each."""
         return {self.spec.column: self.form}
 
     @property
@@ -93,7 +93,7 @@ class FeatureLayer(keras.layers.Layer):
         raise NotImplementedError
 
     def encode(self, raw: Mapping[str, tf.Tensor]) -> Any:
-        """As `preprocess`, of a batch with all of `columns`."""
+        """Encodes a batch that holds all of `columns`."""
         return self.preprocess(raw[self.spec.column])
 
     def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -187,7 +187,7 @@ class CategoricalFeature(FeatureLayer):
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         # The lookup gives 0 for the empty string, a row that nothing trains.
-        return tf.maximum(self._lookup(self._what_counts(values)), UNKNOWN)
+        return tf.maximum(self._lookup(self._values_of(values)), UNKNOWN)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.vectors(self._random_unknown(inputs, training=training))
@@ -200,8 +200,8 @@ class CategoricalFeature(FeatureLayer):
         """The row of each known value in `table`; padding and the unknown value come before them."""
         return {value: row for row, value in enumerate(self.state, start=FIRST)}
 
-    def _what_counts(self, values: tf.Tensor) -> tf.Tensor:
-        """The whole text, or its first characters."""
+    def _values_of(self, values: tf.Tensor) -> tf.Tensor:
+        """The text of each value, cut to its prefix if the spec has one."""
         text = self._as_string(values)
         if self.spec.prefix is None:
             return text
@@ -209,7 +209,7 @@ class CategoricalFeature(FeatureLayer):
         return tf.where(text == UNKNOWN_TOKEN, text, first)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        return self._learn_vocabulary(values.map(self._what_counts), self.spec.max_tokens)
+        return self._learn_vocabulary(values.map(self._values_of), self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)  # Keras would track each entry of a list

@@ -1,4 +1,4 @@
-"""How often ids occur in a stream of batches, estimated while it passes."""
+"""Streaming frequency estimation: how often ids occur in batches, learned while they pass."""
 
 from typing import Any
 
@@ -125,7 +125,7 @@ class StreamingFrequency(keras.layers.Layer):
 
 
 def integer_ids(ids: tf.Tensor) -> tf.Tensor:
-    """Ids as int64; strings as their 64-bit fingerprints, of which two are equal by no likely chance."""
+    """Converts ids to int64; strings are hashed to 64 bits, where collisions are negligible."""
     ids = tf.convert_to_tensor(ids)
     if ids.dtype == tf.string:
         return tf.strings.to_hash_bucket_fast(ids, 2**63 - 1)

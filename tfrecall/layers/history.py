@@ -1,4 +1,4 @@
-"""The feature that is made of what a user had before."""
+"""Features made of the log: the history of a user, the age of an example."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +31,12 @@ class HistoryFeature(FeatureLayer):
     The vector of what is not known is trained, too: a share of the codes is replaced by it in training.
     Unknown ids are left out before the newest `history_length` are taken.
 
-    Args: as `FeatureLayer`.
+    Args:
+        spec: a `History`, or its plain form.
+        embedding_regularization: weight of the squared length of the embeddings used in a step.
+        state: items, their values and those of the context, when made from a configuration.
+        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+            Keras' default, uniform in +-.05.
 
     Attributes:
         inner: the layer of the feature `spec.of`, which another layer may share.
@@ -68,12 +73,12 @@ class HistoryFeature(FeatureLayer):
 
     @property
     def columns(self) -> dict[str, Form]:
-        beside = self.spec.context_columns.values()
-        return {**super().columns, **dict.fromkeys(beside, self.form)}
+        contexts = self.spec.context_columns.values()
+        return {**super().columns, **dict.fromkeys(contexts, self.form)}
 
     @property
     def interests(self) -> int:
-        """How many vectors a query has."""
+        """Number of vectors a query has."""
         return self.encoder.interests
 
     @property
@@ -107,10 +112,10 @@ class HistoryFeature(FeatureLayer):
         Raises:
             DataError: if there is context, but nothing to read it from.
         """
-        for name, told in self.spec.context_columns.items():
+        for name, context in self.spec.context_columns.items():
             if read_column is None:
-                raise DataError(f'The values of "{told}" have to be learned. Pass `read_column`.')
-            self.contexts[name].adapt(read_column(told, self.form))
+                raise DataError(f'The values of "{context}" have to be learned. Pass `read_column`.')
+            self.contexts[name].adapt(read_column(context, self.form))
         column, form = self.spec.of.column, self.spec.of.form
         if self.inner.state is None:
             self.inner.adapt(read_item(column, form))
@@ -120,8 +125,8 @@ class HistoryFeature(FeatureLayer):
 
     def index(self, item_ids: np.ndarray) -> np.ndarray:
         """The index of each item id: int32, 0 for one that is not known."""
-        found = self._lookup(tf.constant(item_ids, tf.string)).numpy()
-        return np.where(found >= FIRST, found, PADDING).astype(np.int32)
+        index = self._lookup(tf.constant(item_ids, tf.string)).numpy()
+        return np.where(index >= FIRST, index, PADDING).astype(np.int32)
 
     def codes(self, context: str, values: np.ndarray) -> np.ndarray:
         """The code of each text of a context: int32, 1 for one that is not known."""
@@ -148,6 +153,7 @@ class HistoryFeature(FeatureLayer):
         index = tf.cast(self._lookup(values) if values.dtype == tf.string else values, tf.int32)
         length = self.spec.history_length
         known = tf.cast(index >= FIRST, tf.int32)
+        # Counted from the newest: known events that came later. They decide the cell of each event.
         newer = tf.cumsum(known, axis=1, reverse=True, exclusive=True)
         places = tf.where((known > 0) & (newer < length))
         columns = length - 1 - tf.gather_nd(newer, places)
@@ -155,16 +161,16 @@ class HistoryFeature(FeatureLayer):
         shape = tf.stack([tf.shape(index, tf.int64)[0], length])
         encoded: dict[str, Any] = {"items": tf.scatter_nd(cells, tf.gather_nd(index, places), shape)}
         if self.contexts:
-            beside = {
-                name: self._codes_beside(name, index, (context or {})[name]) for name in self.contexts
+            context_codes = {
+                name: self._context_codes(name, index, (context or {})[name]) for name in self.contexts
             }
             encoded["context"] = {
                 name: tf.scatter_nd(cells, tf.gather_nd(codes, places), shape)
-                for name, codes in beside.items()
+                for name, codes in context_codes.items()
             }
         return encoded
 
-    def _codes_beside(
+    def _context_codes(
         self, name: str, index: tf.Tensor, values: tf.Tensor | tf.RaggedTensor
     ) -> tf.Tensor:
         values = _dense(values)
@@ -199,7 +205,7 @@ class HistoryFeature(FeatureLayer):
         rows: tf.Tensor | None,
         left_out: tf.Tensor | None,
     ) -> tf.Tensor:
-        """Adds up what is there, cell by cell: most of a padded batch is padding."""
+        """Sums the vectors of the items, without padding, which is most of a padded batch."""
         if isinstance(items, tf.RaggedTensor):
             known, owners, count = items.values, items.value_rowids(), items.nrows()
         else:
@@ -210,9 +216,11 @@ class HistoryFeature(FeatureLayer):
         if rows is not None:
             sums, counts = tf.gather(sums, rows), tf.gather(counts, rows)
         if left_out is not None:
-            there = tf.cast(left_out > PADDING, counts.dtype)
+            # The row's own item is taken out of the sum again, so the sum is made once a user.
+            is_left_out = tf.cast(left_out > PADDING, counts.dtype)
             own = self._item_vectors(left_out)
-            sums, counts = sums - own * tf.cast(there, own.dtype)[:, tf.newaxis], counts - there
+            sums -= own * tf.cast(is_left_out, own.dtype)[:, tf.newaxis]
+            counts -= is_left_out
         (window,) = self.encoder.windows
         return sums / tf.cast(window.total(counts), sums.dtype)[:, tf.newaxis]
 
@@ -222,7 +230,7 @@ class HistoryFeature(FeatureLayer):
         return tf.math.l2_normalize(vectors, axis=-1) if self.spec.normalize else vectors
 
     def _apart(self, vectors: tf.Tensor) -> tf.Tensor:
-        """One vector below the other, where several stand side by side."""
+        """Splits the vectors of several interests: `[batch, interests, output_dim]`."""
         if self.interests == 1:
             return vectors
         return tf.reshape(vectors, [-1, self.interests, self.output_dim])
@@ -292,7 +300,7 @@ def _stacked(batches: list[np.ndarray]) -> np.ndarray:
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class ExampleAgeFeature(FeatureLayer):
-    """Raw time `[batch]` -> float32 `[batch, 1]` from 0, the newest, to 1, the oldest; see the spec."""
+    """Raw time `[batch]` -> float32 `[batch, 1]`: age of an example, 0 the newest, 1 the oldest."""
 
     unknown = 0.0
 

@@ -80,7 +80,7 @@ class Catalogue:
         return len(self.ids)
 
     def index(self, candidate_ids: tf.Tensor) -> tf.Tensor:
-        """`candidate_index` of each outside id, int32; 1 for one that is not in the catalogue."""
+        """Index of each outside id among the candidates, int32; 1 for unknown ids."""
         if candidate_ids.dtype != tf.string:
             candidate_ids = tf.strings.as_string(candidate_ids)
         return tf.cast(self.lookup(candidate_ids), tf.int32)

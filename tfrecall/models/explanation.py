@@ -1,4 +1,4 @@
-"""What the scores of a model in training rest on, as its release would say it."""
+"""Explanations of a model in training, as its release would give them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,28 +14,27 @@ from tfrecall.release.explanation import NO_ROWS, LeftOut, Listed, explained
 
 
 def explainer(model: TwoTower) -> Callable[[pl.DataFrame, np.ndarray], list[Explanation]]:
-    """`explanations` of a model as it is now, whose catalogue is embedded only once."""
+    """Explains lists of a model with its present weights; the catalogue is embedded once."""
     return partial(explanations, model, model.embed_candidates())
 
 
 def explanations(
     model: TwoTower, vectors: np.ndarray, query: pl.DataFrame, rows: np.ndarray
 ) -> list[Explanation]:
-    """Why a query gets some items, see `tfrecall.release.retriever.Release.explain`.
+    """Explains the scores of some items for one query by leaving out its items and features in turn.
 
     Args:
-        model: a fitted one.
-        vectors: of the catalogue.
-        query: one row of a table of queries, as `embed_queries` takes it. A history is what the user
-            had until then.
+        model: a fitted model.
+        vectors: the vectors of the catalogue.
+        query: one row of a table of queries, as `embed_queries` takes it. Histories are those until then.
         rows: int `[n]`, rows of the catalogue.
     """
     raw, specs = model.raw_queries(query), model.schema.histories
     lists = [
         _listed(model, raw, [column, *spec.context_columns.values()]) for column, spec in specs.items()
     ]
-    beside = {column for one in lists for column in one.columns}
-    own = {column: raw[column] for column in model.query_tower.forms if column not in beside}
+    listed = {column for one in lists for column in one.columns}
+    own = {column: raw[column] for column in model.query_tower.forms if column not in listed}
     past = NO_ROWS
     if model.repeats is not None and model.interactions is not None:
         past = histories(model.interactions, query["user_id"])[0][-model.repeats.length :]
@@ -53,7 +52,7 @@ def explanations(
 
 
 def _listed(model: TwoTower, raw: dict[str, np.ndarray], columns: list[str]) -> Listed:
-    """The known items of one list, the newest that count; without one a cell of padding."""
+    """The newest known items of one history; without one a cell of padding."""
     cells, ids = raw[columns[0]][0], model.catalogue.ids
     index = model.query_tower.histories[0].index(ids)
     known = cells if cells.dtype != object else model.query_tower.histories[0].index(cells)

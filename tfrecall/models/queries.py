@@ -1,4 +1,4 @@
-"""Users who ask, by their ids: what a model takes of them as its log ends."""
+"""Query batches from user ids: features, context and histories at the end of the log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,19 +36,19 @@ def paired(user_ids: Sequence[str], item_ids: Sequence[str]) -> tuple[list[str],
 
 
 def users_asking(model: FeatureModel, user_ids: Sequence[str]) -> dict[str, tf.Tensor]:
-    """Raw features of some users: what is known of them as the log ends, else what is not known."""
+    """Raw features of users at the end of the log; unknown users have the unknown values."""
     if model.interactions is None:
         raise DataError(
             "The model was adapted to a dataset, so it knows no users by their ids. Give it batches of raw "
             "features, or adapt it to an interaction log."
         )
     forms, unknowns = model.query_tower.forms, query_defaults(model)
-    made = model.schema.history_columns
-    own = {column: form for column, form in forms.items() if column not in made}
+    histories = model.schema.history_columns
+    own = {column: form for column, form in forms.items() if column not in histories}
     users = latest(model.interactions, list(own))
-    asked = pl.DataFrame({"user_id": list(user_ids)}, schema={"user_id": pl.String})
+    table = pl.DataFrame({"user_id": list(user_ids)}, schema={"user_id": pl.String})
     numbers = [pl.col(c).fill_null(unknowns[c]) for c, form in own.items() if form == "number"]
-    queries = asked.join(users, on="user_id", how="left", maintain_order="left").with_columns(numbers)
+    queries = table.join(users, on="user_id", how="left", maintain_order="left").with_columns(numbers)
     raw = model.raw_queries(queries)
     dtypes = {column: spec.dtype for column, spec in model.query_tower.signature.items()}
     return {
@@ -58,7 +58,7 @@ def users_asking(model: FeatureModel, user_ids: Sequence[str]) -> dict[str, tf.T
 
 
 def query_defaults(model: FeatureModel) -> dict[str, Any]:
-    """For each column of queries the value of somebody of whom it is not known."""
+    """The value of each query column that stands for unknown."""
     defaults = dict(model.query_tower.unknowns)
     if model.interactions is not None and "timestamp" in defaults:
         # An unknown user asks now; the latest moment that the model knows is the end of training.

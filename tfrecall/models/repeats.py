@@ -1,4 +1,4 @@
-"""Fits how users come back to their own items, and puts it beside the towers."""
+"""Repeat consumption: fits how users come back to items, and combines it with the towers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.index.repeats import RepeatCandidates, Repeats
 
-# Rows that decide about four numbers; more only take time.
+# Rows to fit four numbers by; more only take time.
 MOST_ROWS = 2000
 # Scores at a time, 8 bytes each: bounds memory with large catalogues.
 BLOCK_SCORES = 2**24
@@ -23,12 +23,12 @@ _START = {"recency": 0.5, "decay": 0.01, "bias": 0.0, "blend": 0.0}
 
 @dataclass(frozen=True, eq=False)
 class RepeatingRetriever:
-    """Towers for what is new to a user, `Repeats` for what is not.
+    """Scores items new to a user by the towers, items of the history by `Repeats`.
 
     Attributes:
         towers: scores of all items.
         repeats: scores of own items.
-        log: what users had; queries are answered as of its end.
+        log: the histories of users; queries are answered at its end.
     """
 
     towers: VectorRetriever
@@ -45,31 +45,31 @@ class RepeatingRetriever:
 
     @property
     def vectors(self) -> np.ndarray:
-        """Of the candidates: float32 `[n, embedding_dim]`."""
+        """Vectors of the candidates: float32 `[n, embedding_dim]`."""
         return self.towers.vectors
 
     @property
     def embed(self) -> Callable[[pl.DataFrame], np.ndarray]:
-        """Gives the vectors of queries."""
+        """Function from queries to their vectors."""
         return self.towers.embed
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """See `Retriever.scores`."""
+        """Scores of the whole catalogue: float32 `[n_queries, n_items]`."""
         scores = self.towers.scores(queries)
         return self.repeats.apply(scores, histories(self.log, queries["user_id"]))
 
 
 def histories(log: Interactions, user_ids: pl.Series) -> list[np.ndarray]:
-    """Item rows that users had, oldest first; none for a user that is not in the log."""
+    """Item rows of each user's history, oldest first; empty for a user that is not in the log."""
     users, none = log.user_vocabulary.rows(user_ids), np.empty(0, np.int32)
     return [log.histories[user] if user >= 0 else none for user in users]
 
 
 def first_times(log: Interactions) -> Interactions:
-    """Each user's first event with each item: what the towers learn from beside `Repeats`.
+    """Each user's first event with each item: the training rows of towers combined with `Repeats`.
 
-    Something again is explained by what the user had; towers that have to explain it too have no
-    room left for what is new.
+    Repeats are explained by the history; towers that have to explain them too have no room left for new
+    items.
     """
     by_time = log.log.with_row_index("row").sort("timestamp", "row")
     kept = by_time.unique(["user_id", "item_id"], keep="first").sort("row").drop("row")
@@ -77,7 +77,7 @@ def first_times(log: Interactions) -> Interactions:
 
 
 def new_to_users(rows: Interactions, seen: Interactions) -> Interactions:
-    """The rows whose item their user had not before."""
+    """The rows whose item is not in their user's history."""
     pairs = seen.log.select("user_id", "item_id").unique()
     return rows.with_log(rows.log.join(pairs, on=["user_id", "item_id"], how="anti"))
 
@@ -89,17 +89,17 @@ def fit_repeats(
     temperature: float = 1.0,
     seed: int = 42,
 ) -> Repeats:
-    """The numbers under which held-out events are likeliest.
+    """Fits the weights of repeats to held-out events, by maximum likelihood.
 
     Args:
         towers: fitted without `rows`.
-        rows: events to explain, of which at most `MOST_ROWS` are drawn: the validation rows.
-        seen: what users had before them.
+        rows: held-out events, the validation rows; a sample of at most `MOST_ROWS` is used.
+        seen: the log before them, with the histories of their users.
         temperature: of the task of the towers.
-        seed: of the draw.
+        seed: of the sample.
 
     Raises:
-        DataError: if no user of the rows had anything before, or none of their items is known.
+        DataError: if no user of the rows has a history, or none of their items is known.
     """
     drawn = rows.with_log(rows.log.sample(min(len(rows), MOST_ROWS), seed=seed))
     own = Repeats().own(histories(seen, drawn.log["user_id"]))
@@ -110,16 +110,16 @@ def fit_repeats(
         )
     choice = _Choice.build(towers, drawn, own, temperature)
     start = {**_START, "bias": choice.typical_bias()}
-    found = minimize(
+    optimum = minimize(
         choice.loss, list(start.values()), method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3}
     )
-    recency, decay, bias, blend = map(float, found.x)
+    recency, decay, bias, blend = map(float, optimum.x)
     return Repeats(recency, decay, bias, blend, temperature)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The likelihood of targets, as a function of the four numbers.
+    """Likelihood of the targets as a function of the four weights.
 
     Attributes:
         own: the distinct items of the histories.

@@ -20,7 +20,7 @@ from tfrecall.models.task_loss import TaskLossModel
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.schema.features import Schema, schema_to_dict
 from tfrecall.tasks.in_batch import InBatchSoftmax
-from tfrecall.tasks.metrics import ExactTopK, PairAUC
+from tfrecall.tasks.metrics import KS, ExactTopK, PairAUC
 from tfrecall.tasks.pairwise import PairTask
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
@@ -102,7 +102,7 @@ class TwoTower(TaskLossModel):
         embedding_regularization: float = 0.0,
         embedding_stddev: float | None = None,
         correct_sampling_bias: bool = True,
-        ks: Sequence[int] = (1, 5, 10, 50, 100),
+        ks: Sequence[int] = KS,
         **kwargs: Any,
     ) -> None:
         super().__init__(schema, **kwargs)

@@ -1,4 +1,4 @@
-"""What a softmax over sampled candidates has to subtract from their logits, and why.
+"""logQ corrections: the subtrahends of the logits in a softmax over sampled candidates, derived.
 
 The full softmax needs the sum of `exp(s_d)` over all candidates `d` of a catalogue. A sample of
 distinct candidates that holds `d` with the probability `q_d` estimates it without bias by the sum of

@@ -11,6 +11,8 @@ from tfrecall.layers.encoders.interests import best_scores
 # Queries scored at a time: 512 rows of 2,000 float32 scores stay in a processor's cache, which makes
 # counting a third faster.
 _BLOCK_ROWS = 512
+# List lengths of validation.
+KS = (1, 5, 10, 50, 100)
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -35,9 +37,7 @@ class ExactTopK(keras.metrics.Metric):
     0.5
     """
 
-    def __init__(
-        self, ks: Sequence[int] = (1, 5, 10, 50, 100), name: str = "factorized_top_k", **kwargs: Any
-    ) -> None:
+    def __init__(self, ks: Sequence[int] = KS, name: str = "factorized_top_k", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.ks = tuple(ks)
         self._hits = self.add_weight("hits", shape=[len(self.ks)], initializer="zeros")

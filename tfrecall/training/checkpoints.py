@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written now and then, taken up again after the process was killed."""
+"""Checkpoints of a training: written after epochs, resumed from after the process was killed."""
 
 import datetime
 import hashlib
@@ -185,11 +185,11 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next."""
+        """Whether the next checkpoint is due."""
         return time.monotonic() - self._written >= self.seconds
 
     def last(self) -> CheckpointFile | None:
-        """The newest whole checkpoint; damaged ones are told of and passed over.
+        """The newest whole checkpoint; damaged ones are noted and skipped.
 
         Raises:
             CheckpointError: if it belongs to another training, naming each difference.
@@ -272,7 +272,7 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Lets another process have the directory; removes one without checkpoints."""
+        """Releases the lock of the directory; removes one without checkpoints."""
         if self._is_mine and not self._files():
             with suppress(OSError):
                 (self.folder / LOCK).unlink()
@@ -281,7 +281,7 @@ class Checkpoints:
         self._is_mine = None
 
     def _take(self) -> bool:
-        """Whether the directory is this one's, now or since before."""
+        """Takes the lock of the directory, unless it is held already; whether it is held now."""
         if self._is_mine is None:
             try:
                 self._lock.enter_context(locked(self.folder, wait=False))
@@ -304,7 +304,7 @@ class Checkpoints:
     def _remove_older(self) -> None:
         whole = [file for file in self._files() if file not in self._damaged]
         for file in {*self._files()} - {*whole[:KEPT]}:
-            # Damaged ones are kept for who wants to look, until there are two whole ones.
+            # Damaged ones are kept for inspection until there are two whole ones.
             if len(whole) >= KEPT:
                 with suppress(OSError):
                     file.unlink()
@@ -330,7 +330,7 @@ class Checkpoints:
 
 
 def _differences(there: Any, now: Any) -> list[tuple[str, str, str]]:
-    """What differs between two plain values: name, value there, value now."""
+    """Differences between two plain values: name, value in the checkpoint, value now."""
     old, new = _flat(there), _flat(now)
     return [
         (name, _shown(old.get(name)), _shown(new.get(name)))
@@ -340,12 +340,12 @@ def _differences(there: Any, now: Any) -> list[tuple[str, str, str]]:
 
 
 def _plain(value: Any) -> Any:
-    """As it will be read back."""
+    """A value as JSON will give it back."""
     return json.loads(json.dumps(value))
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Dictionaries, and lists of dictionaries, by dotted names; what is None is not there."""
+    """Flattens dictionaries, and lists of them, to dotted names, without None."""
     if isinstance(value, dict):
         items = [(str(key), inner) for key, inner in value.items()]
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):

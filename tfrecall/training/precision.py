@@ -1,4 +1,4 @@
-"""Training steps in bfloat16, all else in float32."""
+"""Mixed precision: training steps in bfloat16, everything else in float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from tfrecall.layers.randomness import Dropout
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 
-# What computes in the training step. Preprocessing and scaling to length one need their digits, and
-# what a tower gives is float32, so scores and losses are, too.
+# The layers of a training step. Preprocessing and scaling to length one need their digits, and the output
+# of a tower is float32, so scores and losses are, too.
 _COMPUTING = (
     FeatureLayer,
     keras.layers.Embedding,
@@ -70,7 +70,7 @@ def bfloat16_steps(model: TwoTower | Ranker) -> Iterator[None]:
 
 
 def words_on_gain() -> str | None:
-    """What to tell somebody whose hardware gains nothing from bfloat16; None where it does."""
+    """Warning for hardware that gains nothing from bfloat16; None where it does."""
     if tf.config.list_physical_devices("TPU"):
         return None
     for device in tf.config.list_physical_devices("GPU"):
@@ -86,7 +86,7 @@ def words_on_gain() -> str | None:
 @contextmanager
 def _computing_in(model: TwoTower | Ranker, policy: str) -> Iterator[None]:
     """Keras 2 has no public way to another policy than the constructor's."""
-    # Of a ranker everything; of a retriever not what its task may have.
+    # A ranker as a whole; of a retriever the towers only, as its task may have layers of its own.
     parts = (model,) if isinstance(model, Ranker) else (model.query_tower, model.candidate_tower)
     layers = [one for part in parts for one in part.submodules if isinstance(one, _COMPUTING)]
     before = [layer.dtype_policy for layer in layers]

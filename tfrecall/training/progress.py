@@ -1,4 +1,4 @@
-"""What a training has come to, and the callbacks that keep count of it."""
+"""Progress of a training, and the callbacks that record it, stop it and write its checkpoints."""
 
 import time
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ Logs = dict[str, Any]
 
 @dataclass
 class Progress:
-    """All of a training that is not a variable.
+    """State of a training outside its variables.
 
     Attributes:
-        epochs: trained.
+        epochs: number of epochs trained.
         history: for each metric its values so far.
-        epoch_seconds: of each epoch, without validation.
-        seconds: of the processes before this one.
-        best_epoch: from 1; 0 before the first validation.
-        best: the value of the metric then, higher is better.
-        waited: validations since then.
+        epoch_seconds: seconds of each epoch, without validation.
+        seconds: wall time of the processes before this one.
+        best_epoch: the epoch with the best validation, from 1; 0 before the first validation.
+        best: the monitored value of that epoch, higher is better.
+        waited: validations since the best one.
         stopped: whether the training ended before its last epoch.
     """
 
@@ -41,7 +41,7 @@ class Progress:
 
 
 class EpochClock(keras.callbacks.Callback):
-    """Seconds of each epoch until validation begins."""
+    """Measures the seconds of each epoch until validation begins."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class EpochClock(keras.callbacks.Callback):
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the best validated epoch; stops after `patience` that are not better.
+    """Early stopping: keeps the weights of the best validation, stops after `patience` without improvement.
 
     Keras' `EarlyStopping` counts epochs, not validations, and restores nothing when the epochs run
     out before the patience does.
@@ -115,7 +115,7 @@ class Recorder(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """Of the training until now, in all processes."""
+        """Seconds of the training until now, in all processes."""
         return self.progress.seconds + time.perf_counter() - self._started
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -130,42 +130,43 @@ class Recorder(keras.callbacks.Callback):
 
 
 def restore(
-    found: CheckpointFile,
+    checkpoint: CheckpointFile,
     model: keras.Model,
     batches: tf.data.Dataset,
     progress: Progress,
     best: BestWeights,
 ) -> None:
-    """Puts a training back to where it was when the checkpoint was written.
+    """Restores a training to the state of a checkpoint.
 
     Args:
-        found: the checkpoint.
-        model: compiled; its variables are made if they are not there yet.
-        batches: what it will be trained on.
-        progress, best: take over what the checkpoint says.
+        checkpoint: the checkpoint.
+        model: a compiled model; its variables are made if it has none yet.
+        batches: the batches it will be trained on.
+        progress: receives epochs, history and times of the checkpoint.
+        best: receives the best weights.
 
     Raises:
-        CheckpointError: if it does not have the variables of the model.
+        CheckpointError: if its variables are not those of the model.
     """
     _create_variables(model, batches)
     groups = {"weights": model.weights, "optimizer": _optimizer_variables(model)}
-    names = list(found.header["arrays"])
+    names = list(checkpoint.header["arrays"])
     for group, variables in groups.items():
-        there = sum(name.startswith(f"{group}/") for name in names)
-        if there != len(variables):
+        count = sum(name.startswith(f"{group}/") for name in names)
+        if count != len(variables):
             raise CheckpointError(
-                f"The checkpoint {found.file} holds {there} variables of the {group} where this model has "
+                f"The checkpoint {checkpoint.file} holds {count} variables of the {group} where this model has "
                 f"{len(variables)}. Discard it with `--fresh` (in Python: `Checkpoints.discard`)."
             )
-        for variable, array in zip(variables, found.arrays(group), strict=True):
+        for variable, array in zip(variables, checkpoint.arrays(group), strict=True):
             variable.assign(array)
-    best.weights = list(found.arrays("best"))
-    for name, value in found.header["progress"].items():
+    best.weights = list(checkpoint.arrays("best"))
+    for name, value in checkpoint.header["progress"].items():
         setattr(progress, name, value)
 
 
 def _state(model: keras.Model, best: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """All variables, without a copy; the best weights are there anyway."""
+    """All variables, without a copy, and the best weights."""
     for group, variables in (("weights", model.weights), ("optimizer", _optimizer_variables(model))):
         for i, variable in enumerate(variables):
             # Through the buffer, not `numpy()`: that would copy a table that may fill half the memory.
@@ -175,14 +176,14 @@ def _state(model: keras.Model, best: list[np.ndarray]) -> Iterator[tuple[str, np
 
 
 def _optimizer_variables(model: keras.Model) -> list[tf.Variable]:
-    """The rate, too, which callbacks may lower and which Keras does not count in."""
+    """Variables of the optimizer and its rate, which callbacks may change and Keras leaves out."""
     variables = list(model.optimizer.variables)
     rate = model.optimizer.learning_rate
     return variables if any(rate is variable for variable in variables) else [*variables, rate]
 
 
 def _create_variables(model: keras.Model, batches: tf.data.Dataset) -> None:
-    """Makes what the first training step would make, without a step."""
+    """Makes the variables of the first training step, without a step."""
 
     @tf.function
     def trace(batch: Any) -> None:

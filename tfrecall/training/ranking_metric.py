@@ -1,4 +1,4 @@
-"""A metric to stop by that is the figure of the final table: exact ranks of the validation rows."""
+"""Exact ranking metrics of the validation rows as monitors: the figures of the final table."""
 
 import re
 from typing import Any
@@ -14,16 +14,16 @@ _NAME = re.compile(r"(?P<rule>seen_removed|seen_kept)/(?P<metric>hit_rate|ndcg)@
 
 
 class RankingMetrics(keras.callbacks.Callback):
-    """Adds what the towers reach on the validation rows to the logs of each validated epoch.
+    """Adds a ranking metric of the towers on the validation rows to the logs of each validated epoch.
 
-    Keras' own metrics see a batch at a time and keep in the lists what users had, whose scores training
-    has raised the most: a model that learns its rows well is worse by them from the second epoch on, and
-    better where such items are left out, as they are when recommendations are asked for.
+    Keras' own metrics see a batch at a time and leave seen items in the lists, whose scores training has
+    raised the most: a model that learns its rows well is worse by them from the second epoch on, and
+    better where seen items are removed, as in serving.
 
     Args:
         monitor: `seen_removed/hit_rate@50`, or with `kept`, `ndcg`, another length.
-        validation: the rows that are judged.
-        seen: what users had before them.
+        validation: the rows to rank.
+        seen: the log before them: histories, and the items to remove.
 
     Raises:
         ConfigError: if `monitor` is no such name.
@@ -31,8 +31,8 @@ class RankingMetrics(keras.callbacks.Callback):
 
     def __init__(self, monitor: str, validation: Interactions, seen: Interactions) -> None:
         super().__init__()
-        found = _NAME.fullmatch(monitor)
-        if found is None:
+        match = _NAME.fullmatch(monitor)
+        if match is None:
             raise ConfigError(
                 '`monitor` is "seen_removed/" or "seen_kept/", then "hit_rate@" or "ndcg@" and the length '
                 f'of the lists, such as "seen_removed/hit_rate@50". Received: "{monitor}".'
@@ -40,13 +40,13 @@ class RankingMetrics(keras.callbacks.Callback):
         self.monitor = monitor
         self.validation = validation
         self.seen = seen
-        self._rule = Seen(found["rule"])
-        self._metric = {"hit_rate": metrics.hit_rate, "ndcg": metrics.ndcg}[found["metric"]]
-        self._k = int(found["k"])
+        self._rule = Seen(match["rule"])
+        self._metric = {"hit_rate": metrics.hit_rate, "ndcg": metrics.ndcg}[match["metric"]]
+        self._k = int(match["k"])
 
     @staticmethod
     def is_meant(monitor: str) -> bool:
-        """Whether a monitor is measured here, not by the model."""
+        """Whether a monitor is a ranking metric, not one of the model."""
         return monitor.startswith("seen_")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

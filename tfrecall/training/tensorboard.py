@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: curves by epoch, and the candidates as a cloud of points."""
+"""TensorBoard: curves of a training by epoch, candidate vectors for the embedding projector."""
 
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def _lists(items: pl.DataFrame) -> list[str]:
 
 
 def _escaped(value: str | None) -> str:
-    """In one line and one column; what is not known is empty."""
+    """Values as text in one line and one column; unknown ones are empty."""
     text = (value or "").replace("\\", "\\\\")
     for character, name in (("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(character, name)

@@ -14,12 +14,25 @@ _EPSILON = 1e-6
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class AttentionEncoder(CausalEncoder):
-    """What blocks of causal self-attention make of each event and those before it; see `CausalEncoder`.
+    """Causal self-attention over the events of a history (SASRec).
 
     Each event has the vector of its position added, counted from the oldest event of its row. So two
     rows that begin at different events of one user differ, and a row cannot have more events than there
     are positions. With `ages` each head also adds to a score a number for the age of the event, which is
     how many events later the one is that looks at it: positions alone have to learn each pair of them.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Raises:
         ConfigError: if a row has more events than there are positions, or the item vectors cannot be

@@ -1,4 +1,4 @@
-"""What the encoders of histories have in common."""
+"""Base of the encoders of histories: causal over a sequence, the same for its last event alone."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tfrecall.schema import encoders
 
 
 class CausalEncoder(keras.layers.Layer):
-    """Base of the layers that turn the vectors of events into what is known after each of them.
+    """Base of the encoders: from the vectors of events to a vector of the history after each event.
 
     Cell `j` gets the vector of the history that ends there: it depends on the cells up to `j` only.
     Cells without an event count for nothing, wherever they stand; behind the last event they repeat its
@@ -46,7 +46,7 @@ class CausalEncoder(keras.layers.Layer):
 
     @property
     def interests(self) -> int:
-        """How many vectors of equal length stand side by side in the output; others than 1 are rare."""
+        """Number of vectors of equal length side by side in the output; 1 but for `Interests`."""
         return 1
 
     def output_dim(self, dim: int) -> int:

@@ -10,9 +10,22 @@ from tfrecall.schema import encoders
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class GRUEncoder(CausalEncoder):
-    """The state of a recurrent network after each event; see `CausalEncoder`.
+    """The state of a recurrent network after each event.
 
     Cells without an event leave the state as it is. A history may be longer than `history_length`.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Differs from the paper: batches hold whole histories, not pieces of running sessions, and the loss
     is the task's.

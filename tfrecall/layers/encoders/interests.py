@@ -14,11 +14,24 @@ from tfrecall.layers.encoders.causal import CausalEncoder, count_events, where_m
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class InterestsEncoder(CausalEncoder):
-    """The means of the last `history_length` events under several sets of weights; see `CausalEncoder`.
+    """The means of the last `history_length` events under several sets of weights.
 
     The vectors of the interests stand side by side: `[..., num_interests * dim]`. The weights of an
     interest are a softmax over the events; they come from the vector of each event and from its age,
     the number of events after it, of which each has a number that is learned and starts at zero.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Differs from the paper: there the vector of a position is added to that of the event before the
     inner layer, which for whole sequences would cost as many inner layers as there are ages.

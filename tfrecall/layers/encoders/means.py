@@ -77,7 +77,20 @@ class WindowEncoder(CausalEncoder):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class MeanEncoder(WindowEncoder):
-    """The mean of the last `history_length` events; see `CausalEncoder`.
+    """The mean of the last `history_length` events.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Example:
 
@@ -99,7 +112,21 @@ class MeanEncoder(WindowEncoder):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class SumEncoder(WindowEncoder):
-    """The sum of the last `history_length` events; see `CausalEncoder`."""
+    """The sum of the last `history_length` events.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
+    """
 
     @property
     def windows(self) -> Sequence[Window]:
@@ -108,7 +135,20 @@ class SumEncoder(WindowEncoder):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class RootSumEncoder(WindowEncoder):
-    """The sum of the last `history_length` events over the root of their number; see `CausalEncoder`.
+    """The sum of the last `history_length` events over the root of their number.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Reference:
         Koren, "Factorization Meets the Neighborhood", KDD 2008, section 4.
@@ -121,7 +161,21 @@ class RootSumEncoder(WindowEncoder):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class DecayEncoder(WindowEncoder):
-    """A mean of the last `history_length` events that weighs the newest most; see `CausalEncoder`."""
+    """A mean of the last `history_length` events that weighs the newest most.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
+    """
 
     @property
     def windows(self) -> Sequence[Window]:
@@ -130,9 +184,22 @@ class DecayEncoder(WindowEncoder):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class WindowsEncoder(WindowEncoder):
-    """The means of several windows, then the newest events one by one; see `CausalEncoder`.
+    """The means of several windows, then the newest events one by one.
 
     An event that the history does not have gives the zero vector.
+
+    Args:
+        spec: the specification (`tfrecall.encoders`), or its plain form.
+        history_length: number of events of a history at most.
+
+    Call arguments:
+        vectors: float `[rows, cells, dim]`, the oldest event first.
+        mask: bool `[rows, cells]`, True where the cell holds an event.
+        training: whether to drop values.
+        last_only: whether to give the last cell alone, which is cheaper.
+
+    Returns:
+        Float `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Raises:
         ConfigError: if a window is longer than `history_length`.

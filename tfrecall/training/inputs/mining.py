@@ -17,17 +17,17 @@ BLOCK_SCORES = 1 << 23
 
 
 class HardNegativeMiner:
-    """Draws from a range of places of the list that a model gives at the start of an epoch.
+    """Hard-negative mining: draws between two ranks of the model's lists at the start of an epoch.
 
-    A list is found by exact search. Where a query is the user and nothing else, each user is asked once;
-    else every target is, which takes `targets x items` products an epoch.
+    Lists are found by exact search: one a user where queries have user features only, else one a target,
+    which takes `targets x items` products an epoch.
 
     Args:
         log: the events.
-        spec: which places.
+        spec: the ranks to draw between.
         rows: int `[n]`, the targets as rows of the log.
-        embed: the vectors of some of the targets, given by their places in `rows`.
-        catalogue: the vectors of all items, in the order of the item table.
+        embed: function from places in `rows` to the vectors of those targets.
+        catalogue: function that gives the vectors of all items, in the order of the item table.
         per_user: whether all targets of a user have the same vector.
 
     Raises:
@@ -49,27 +49,27 @@ class HardNegativeMiner:
         self.spec = spec
         self.rows = rows
         self._embed, self._catalogue = embed, catalogue
-        # Targets that are asked for together stand together.
+        # Targets of one user are neighbours, so a block asks for each user once.
         self._order = (
             np.argsort(log.user_rows[rows], kind="stable") if per_user else np.arange(len(rows))
         )
         self._per_user = per_user
 
     def mine(self, random: np.random.Generator) -> np.ndarray:
-        """Draws for all targets: int32 `[rows of the log, per_positive]`, -1 for none and no target."""
+        """Draws for all targets: int32 `[rows of the log, per_positive]`, -1 for none."""
         vectors = self._catalogue()
         drawn = np.full((len(self.log), self.spec.per_positive), -1, np.int32)
         for targets, query_of in self._blocks(max(BLOCK_SCORES // len(vectors), 1)):
-            asked = targets[np.unique(query_of, return_index=True)[1]]
-            scores = best_scores(self._embed(asked), vectors)
-            places = self._places(scores, self.rows[asked])[query_of]
+            queries = targets[np.unique(query_of, return_index=True)[1]]
+            scores = best_scores(self._embed(queries), vectors)
+            places = self._places(scores, self.rows[queries])[query_of]
             rows = self.rows[targets]
             chosen = draw_places(places, self.spec.per_positive, random)
             drawn[rows] = np.where(chosen == self.log.item_rows[rows, np.newaxis], -1, chosen)
         return drawn
 
     def _blocks(self, queries: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Targets, and for each the number of its query within the block."""
+        """Yields targets, and for each the number of its query within the block."""
         if not self._per_user:
             for start in range(0, len(self._order), queries):
                 targets = self._order[start : start + queries]
@@ -82,7 +82,7 @@ class HardNegativeMiner:
             yield self._order[block], number[block] - start
 
     def _places(self, scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The items at the places wanted: int `[queries, places]`, -1 where there is none."""
+        """The items between the two ranks: int `[queries, places]`, -1 where there is none."""
         if self.spec.exclude_known:
             queries, items = self.log.histories.flat(self.log.user_rows[rows])
             scores[queries, items] = -np.inf
@@ -90,7 +90,7 @@ class HardNegativeMiner:
 
 
 def check_mined(log: Interactions, spec: Hard, rows: np.ndarray) -> tuple[int, int]:
-    """The first and the last place, where there are so many.
+    """Checks the ranks of mining against the catalogue; gives the first and the last.
 
     Raises:
         ConfigError: if the last place is beyond the catalogue.
@@ -107,9 +107,9 @@ def check_mined(log: Interactions, spec: Hard, rows: np.ndarray) -> tuple[int, i
 
 
 def draw_places(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Some of each row's items, with replacement, -1 where it has none; the items come first."""
-    there = (places >= 0).sum(axis=1)
-    points = random.integers(0, np.maximum(there, 1)[:, np.newaxis], size=(len(places), count))
+    """Draws items of each row with replacement, -1 where it has none; its items come first."""
+    counts = (places >= 0).sum(axis=1)
+    points = random.integers(0, np.maximum(counts, 1)[:, np.newaxis], size=(len(places), count))
     return np.take_along_axis(places, points, axis=1).astype(np.int32)
 
 
@@ -119,21 +119,21 @@ MOST_USERS = 2048
 
 
 class ReleasedItems:
-    """Draws from a range of places of the list that a release gives each user.
+    """Hard negatives of a release: draws between two ranks of the list it gives each user.
 
-    The lists are those that the release answers with, exact or by its index, of the items that this log has;
-    with `exclude_known` without what the user has in this log. What the user has elsewhere, such as a
-    validation row that the release knows of, stays in. One list a user is kept, of so many places.
+    Lists are those of the release, exact or by its index, restricted to the items of this log; with
+    `exclude_known` without the user's items in this log. Items of the user elsewhere, such as a
+    validation row that the release learned from, stay in. One list a user is kept.
 
     Args:
         log: the events.
-        spec: which places.
+        spec: the ranks to draw between.
         rows: int `[n]`, the targets as rows of the log.
-        release: what is asked.
+        release: the release to query.
         progress: receives how many users' lists are there; without it the logger "tfrecall" does.
 
     Attributes:
-        notes: who draws nothing, in words.
+        notes: message on users with lists too short to draw from.
 
     Raises:
         ConfigError: if the last place is beyond the catalogue.
@@ -167,7 +167,7 @@ class ReleasedItems:
             )
 
     def check(self, rows: np.ndarray) -> None:
-        """Refuses nothing more."""
+        """Checks nothing: targets without negatives are allowed."""
 
     def draw(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Item rows for some rows of the log: int32 `[n, per_positive]`, -1 for none."""
@@ -177,10 +177,11 @@ class ReleasedItems:
 
     def _check_users(self, users: np.ndarray) -> None:
         people, ids = self._release.people, self._log.user_vocabulary.ids[users]
-        found = people.users(ids.tolist())
+        rows = people.users(ids.tolist())
         offsets = np.asarray(people.seen_offsets)
-        known = found >= 0
-        known[known] = offsets[found[known] + 1] > offsets[found[known]]
+        known = rows >= 0
+        # A user without events is as good as unknown.
+        known[known] = offsets[rows[known] + 1] > offsets[rows[known]]
         if not known.all():
             raise DataError(
                 f"The release {self._release.root} has no training rows of {np.count_nonzero(~known):,} of "
@@ -190,7 +191,7 @@ class ReleasedItems:
             )
 
     def _rows_of_items(self) -> np.ndarray:
-        """The item row of the log for each item of the release, -1 for one that the log has not."""
+        """Item row in the log of each item of the release, -1 for items that the log lacks."""
         catalogue = self._log.item_vocabulary
         ours = catalogue.rows(self._release.item_ids).astype(np.int64)
         absent = np.delete(np.arange(len(catalogue)), ours[ours >= 0])
@@ -215,7 +216,7 @@ class ReleasedItems:
             progress.progress(f"lists of {self._release.root}", done, len(users), "users")
 
     def _blocks(self, users: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """Users with about as many events, and how long a list leaves enough without what they have."""
+        """Yields users with about as many events, and a list length that covers them and the last rank."""
         had = (
             self._log.histories.lengths[users]
             if self._spec.exclude_known

@@ -1,4 +1,4 @@
-"""Negatives in batches: drawn for each target, anew in each epoch or once."""
+"""Sampled negatives of training and validation: drawn for each target, in each epoch or once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,9 @@ from tfrecall.schema.negatives import Hard, HeadTail, Popularity, Source, Unifor
 from tfrecall.tasks.pairwise import PairTask
 from tfrecall.training.inputs.mining import HardNegativeMiner, ReleasedItems
 
-# What AUC is measured against: the same for all tasks and epochs, so that its values can be compared.
-JUDGED_AGAINST = Uniform(20, seed=0)
-# Beside the seed and the epoch: draws shall not follow the numbers that the rows are shuffled by.
+# Negatives that AUC is measured against: equal for all tasks and epochs, so values can be compared.
+AUC_NEGATIVES = Uniform(20, seed=0)
+# A stream of its own next to seed and epoch: draws must not depend on the shuffling of the rows.
 _STREAM = 1
 
 # Rows of the log to the `candidate_index` of their negatives: int32 `[n, per_positive]`, 0 for none.
@@ -27,17 +27,17 @@ Draw = Callable[[np.ndarray], np.ndarray]
 
 
 class EpochNegatives:
-    """The negatives of the targets of a training.
+    """Negatives of the targets of a training.
 
     Args:
-        spec: where they come from.
-        sampler: what draws them.
+        spec: their source.
+        sampler: draws them.
         rows: int `[n]`, the targets as rows of the log.
         index: int32 `[n_items + 1]`, the `candidate_index` of each item row, 0 at the end.
 
     Attributes:
-        count: how many a target.
-        notes: which targets have none, in words.
+        count: number of negatives a target.
+        notes: messages on targets without negatives.
 
     Raises:
         DataError: if a target has nothing to draw.
@@ -65,7 +65,7 @@ class EpochNegatives:
             self._fixed[rows] = drawn
 
     def epoch(self, number: int) -> Draw:
-        """The draws of an epoch, to be called batch by batch; they follow from the seed and its number."""
+        """Draws of an epoch, called batch by batch; they follow from the seed and the epoch's number."""
         random = self._random(number)
         if isinstance(self._sampler, HardNegativeMiner):
             mined = self._sampler.mine(random)
@@ -86,7 +86,7 @@ def training_negatives(
     embed: Callable[[np.ndarray], np.ndarray],
     progress: ProgressReporter | None = None,
 ) -> EpochNegatives | None:
-    """What draws the negatives that a model's task wants with its batches; None if it wants none.
+    """Sampler of the negatives that a model's task needs with its batches; None if it needs none.
 
     Args:
         model: an adapted model.
@@ -132,7 +132,7 @@ def validation_negatives(
 ) -> dict[str, np.ndarray]:
     """Negatives of validation rows, the same in each epoch: int32 `[n, count]`, 0 for none.
 
-    Nobody is judged against what the user had before or in these rows.
+    Items of the user, before or in these rows, are never among them.
 
     Returns:
         `judged_against`, uniform, for AUC; and `negatives`, for the loss, by the source of the task where
@@ -141,7 +141,7 @@ def validation_negatives(
     task = model.task
     if not isinstance(task, PairTask):
         return {}
-    wanted: dict[str, Any] = {"judged_against": JUDGED_AGAINST}
+    wanted: dict[str, Any] = {"judged_against": AUC_NEGATIVES}
     if task.is_drawn:
         spec = task.negatives
         weighted = isinstance(spec, Uniform | Popularity | HeadTail)
