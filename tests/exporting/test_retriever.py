@@ -157,7 +157,7 @@ def test_models_that_differ_in_candidates_only_have_different_fingerprints(tiny_
 
 @pytest.mark.parametrize("k", [0, -1, N_ITEMS + 1])
 def test_an_impossible_k_is_refused(tiny_model, tmp_path, k):
-    with pytest.raises(ConfigError, match=rf"between 1 and the {N_ITEMS} candidates. Received: {k}"):
+    with pytest.raises(ConfigError, match=rf"from 1 to {N_ITEMS}, the number of candidates.*k={k}"):
         export(tiny_model, tmp_path / "out", k=k)
     assert not (tmp_path / "out").exists()
 
