@@ -179,8 +179,8 @@ class HistoryModel:
     def _listed(
         self, rows: np.ndarray, scores: np.ndarray
     ) -> tuple[list[str], list[float], list[dict[str, Any]]]:
-        there = rows >= 0
-        return self.item_ids[rows[there]].tolist(), scores[there].tolist(), []
+        filled = rows >= 0  # a short list ends in row -1
+        return self.item_ids[rows[filled]].tolist(), scores[filled].tolist(), []
 
 
 def binary_matrix(train: Interactions) -> sp.csr_array:

@@ -127,12 +127,12 @@ class ItemCF(HistoryModel):
         histories = binary_matrix(train)
         users = user_weights(histories) if self.inverse_user_frequency else None
         if self.backward == 1 and self.pair_half_life_days is None:
-            found = _similarity(histories, users, self._measure, self.top_n)
+            similarity = _similarity(histories, users, self._measure, self.top_n)
         else:
             both = ordered_pairs(train, users, self.pair_half_life_days)
             both = both + self.backward * both.T
-            found = _measured(both, _counts(histories, users), self._measure, self.top_n)
-        return Neighbours(compact(found))
+            similarity = _measured(both, _counts(histories, users), self._measure, self.top_n)
+        return Neighbours(compact(similarity))
 
     def _measure(self, both: np.ndarray, of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
         if self.similarity == "cosine":

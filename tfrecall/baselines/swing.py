@@ -91,7 +91,7 @@ def _similar_to(histories: sp.csr_array, alpha: float) -> np.ndarray:
     weights = 1.0 / np.sqrt(np.diff(histories.indptr))
     pairs = np.outer(weights, weights) / (alpha + (histories @ histories.T).toarray())
     np.fill_diagonal(pairs, 0.0)
-    # The sum of `pairs` over all users of an item, for each of its users: so each pair is in there twice.
+    # The sum of `pairs` over all users of an item, for each of its users: so each pair counts twice.
     by_item = histories.T.tocsr()
     met = by_item @ pairs
     items = np.repeat(np.arange(n_items), np.diff(by_item.indptr))

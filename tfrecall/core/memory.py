@@ -6,8 +6,8 @@ from pathlib import Path
 
 def available_bytes() -> int | None:
     """Memory that a process may still take, as the machine and its container say; None if unknown."""
-    found = [value for value in (_of_machine(), _of_container()) if value is not None]
-    return min(found, default=None)
+    limits = [value for value in (_of_machine(), _of_container()) if value is not None]
+    return min(limits, default=None)
 
 
 def gigabytes(count: int) -> str:
@@ -34,7 +34,7 @@ def _of_machine() -> int | None:
 
 
 def _of_container() -> int | None:
-    """The limit of a control group, less what is taken; file pages are given back when asked for."""
+    """The limit of a control group, less the memory in use; file pages are freed on demand."""
     root = Path("/sys/fs/cgroup")
     for folder, limit, used, pages in (
         (root, "memory.max", "memory.current", "inactive_file "),

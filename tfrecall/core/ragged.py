@@ -165,7 +165,7 @@ class Histories(Ragged):
             user_rows: int `[n_rows]`, each in 0..n_users - 1.
             item_rows: int `[n_rows]`.
             timestamps: number `[n_rows]`.
-            n_users: how many users there are, with or without rows.
+            n_users: number of users, with or without rows.
 
         Raises:
             DataError: if the arrays differ in length, or if a user row is out of bounds.

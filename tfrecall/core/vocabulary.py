@@ -22,14 +22,14 @@ _FEW = 1000
 class Vocabulary:
     """The ids of a table in table order.
 
-    In NumPy and Polars an id is its *row* in the table, 0 to n - 1, -1 if it is not there. In
+    In NumPy and Polars an id is its *row* in the table, 0 to n - 1, -1 for an unknown id. In
     tensors it is its *index*, row + 2, because 0 is padding and 1 is the unknown id.
 
     Args:
         ids: distinct strings, not null. Nothing is stripped or folded: "A" is not "a", "7" not "07".
 
     Raises:
-        DataError: if an id is null, no string or there twice.
+        DataError: if an id is null, no string, or occurs twice.
 
     >>> vocabulary = Vocabulary(["a", "b"])
     >>> vocabulary.rows(["b", "x"]).tolist(), vocabulary.encode(["b", "x"]).tolist()
@@ -106,7 +106,7 @@ class Vocabulary:
 
 
 def item_row(catalogue: Vocabulary, item_id: str) -> int:
-    """The row of an item that has to be there.
+    """Looks up the row of an item that must be in the catalogue.
 
     Raises:
         DataError: if it is not in the catalogue, with the id that looks most like it.

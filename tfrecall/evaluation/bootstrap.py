@@ -120,9 +120,9 @@ def paired_bootstrap(
     drawn = _resampled(gains, counts, resamples, seed)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(drawn, tails, axis=0)
-    found = gains.sum(axis=1) / counts.sum(axis=1)
+    differences = gains.sum(axis=1) / counts.sum(axis=1)
     return {
-        name: Interval(float(found[i]), float(low[i]), float(high[i]))
+        name: Interval(float(differences[i]), float(low[i]), float(high[i]))
         for i, name in enumerate(first.names)
     }
 

@@ -140,8 +140,10 @@ def compare(
     >>> seen = tr.data.Interactions.from_frame(log)
     >>> test = seen.with_log(pl.DataFrame({"user_id": ["w"], "item_id": ["b"], "timestamp": [3]}))
     >>> release = tr.export(tr.ItemCF().fit(seen), tempfile.mkdtemp())
-    >>> found = tr.compare({"cf": release}, test, seen=seen, ks=(1,), k=1, baselines=["popularity"], beside=())
-    >>> found.differences["popularity"].common
+    >>> comparison = tr.compare(
+    ...     {"cf": release}, test, seen=seen, ks=(1,), k=1, baselines=["popularity"], beside=()
+    ... )
+    >>> comparison.differences["popularity"].common
     1.0
     """
     if beside is None:

@@ -213,9 +213,9 @@ def graded_ndcg(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int
         Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
     """
     _, lists = np.unique(lists, return_inverse=True)
-    found, ideal = (_discounted(by, gains, lists, k) for by in (scores, gains))
+    gained, ideal = (_discounted(by, gains, lists, k) for by in (scores, gains))
     counts = (np.bincount(lists) > 1) & (ideal > 0)
-    return found[counts] / ideal[counts]
+    return gained[counts] / ideal[counts]
 
 
 def _discounted(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int) -> np.ndarray:

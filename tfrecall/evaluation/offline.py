@@ -58,9 +58,9 @@ def evaluate(
     >>> tr.evaluate(tr.ItemCF().fit(seen), test, seen=seen, ks=(1,)).test["seen_removed"]["hit_rate@1"]
     1.0
     """
-    told = getattr(model, "history_log", None)
-    if told is not None:
-        check_apart(test, told)
+    history_log = getattr(model, "history_log", None)
+    if history_log is not None:
+        check_apart(test, history_log)
     retriever = model if isinstance(model, Retriever) else model.retriever()
 
     def ranked(one: Retriever) -> Ranking:
@@ -70,7 +70,7 @@ def evaluate(
         return summarize(ranking, seen, one.item_ids, ks)
 
     ranking = ranked(retriever)
-    beside = {one.name: (ranked(one), one) for one in _fitted(baselines, seen)}
+    rivals = {one.name: (ranked(one), one) for one in _fitted(baselines, seen)}
     return Evaluation(
         model=retriever.name,
         rows=len(test),
@@ -78,8 +78,8 @@ def evaluate(
         unknown_targets=ranking.unknown_targets,
         test=figures(ranking, retriever),
         slices=summarize_slices(ranking, slice_masks(test, seen), ks),
-        baselines={name: figures(*pair) for name, pair in beside.items()},
-        rankings={**{name: pair[0] for name, pair in beside.items()}, retriever.name: ranking},
+        baselines={name: figures(*pair) for name, pair in rivals.items()},
+        rankings={**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking},
     )
 
 
@@ -102,7 +102,5 @@ def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequen
         return baselines_of(seen) if baselines else []
     names = [model.name for model in baselines]
     if len(set(names)) < len(names):
-        raise ConfigError(
-            f"Baselines are told apart by name, and two have the same. Received: {names}."
-        )
+        raise ConfigError(f"Baselines need different names. Received: {names}.")
     return baselines

@@ -38,8 +38,8 @@ def calibration(predictions: np.ndarray, labels: np.ndarray, bins: int = BINS) -
         `prediction` and `label`; and `error`, the mean distance of both means over rows: 0 if predictions are
         right on average in every bin, None without rows.
 
-    >>> found = calibration(np.array([1.0, 2.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0, 5.0]), bins=2)
-    >>> [(one["rows"], round(one["label"], 2)) for one in found["bins"]], round(found["error"], 2)
+    >>> measured = calibration(np.array([1.0, 2.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0, 5.0]), bins=2)
+    >>> [(one["rows"], round(one["label"], 2)) for one in measured["bins"]], round(measured["error"], 2)
     ([(3, 1.33), (1, 5.0)], 0.5)
 
     Reference:
@@ -164,8 +164,8 @@ class RatingJudge:
             return _of_clicks(scores, labels, rows.user_rows)
         gains = 2.0**labels - 1.0 if self.gain == "exponential" else labels
         lists = rows.queries[self.group].cast(pl.String).fill_null("").rank("dense").to_numpy()
-        found = metrics.graded_ndcg(scores, gains, lists, self.k)
-        return {f"ndcg@{self.k}": float(found.mean()) if len(found) else float("nan")}
+        values = metrics.graded_ndcg(scores, gains, lists, self.k)
+        return {f"ndcg@{self.k}": float(values.mean()) if len(values) else float("nan")}
 
     def of_part(self, scores: np.ndarray, rows: Interactions) -> dict[str, float]:
         """Computes the metrics of a slice; of clicks only `log_loss`, as AUCs compare rows within users."""
@@ -250,7 +250,7 @@ def evaluate_ranking(
         baselines: fitted baselines; None for the mean and the biases of users and items.
 
     Raises:
-        DataError: if there are no rows, a row has no label or one outside the declared range, or a score
+        DataError: if `test` is empty, a row has no label or one outside the declared range, or a score
             is not finite.
     """
     judge.label.check(test.log, "test rows", learned=False)

@@ -113,8 +113,8 @@ def stage_losses(
     # A target is a candidate if the retrieval ranks it so, or if it came into the pipeline's list: of ties
     # at the last place the pipeline takes the first, while a rank counts them against the model.
     rows = (one.rows < count) | (two.rows != MISS)
-    found = (one.targets.ranks < count) | (two.targets.ranks != MISS)
-    targets = UserTargets(one.targets.users, np.where(found, 0, MISS))
+    candidates = (one.targets.ranks < count) | (two.targets.ranks != MISS)
+    targets = UserTargets(one.targets.users, np.where(candidates, 0, MISS))
     perfect = RuleRanks(np.where(rows, 0, MISS), _perfect(targets), {})
     lists = {
         int(k): {
@@ -125,20 +125,20 @@ def stage_losses(
         for k in ks
     }
     share = {"hit_rate": rows.mean(), "user_recall": metrics.user_recall(targets, 1).mean()}
-    candidates = {name: float(value) for name, value in share.items()}
-    return StageLosses(pipeline.name, rule.value, count, candidates, lists)
+    shares = {name: float(value) for name, value in share.items()}
+    return StageLosses(pipeline.name, rule.value, count, shares, lists)
 
 
 def _perfect(targets: UserTargets) -> UserTargets:
     """Ranks of a perfect list: each user's found targets in the first places."""
-    found = targets.ranks != MISS
-    ranks = np.full(len(found), MISS)
-    users = targets.users[found]
+    hit = targets.ranks != MISS
+    ranks = np.full(len(hit), MISS)
+    users = targets.users[hit]
     order = np.argsort(users, kind="stable")
     starts = np.searchsorted(users[order], users[order])
     places = np.empty(len(users), np.int64)  # of each found target among its user's
     places[order] = np.arange(len(users)) - starts
-    ranks[found] = places
+    ranks[hit] = places
     return UserTargets(targets.users, ranks)
 
 

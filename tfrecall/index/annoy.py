@@ -2,7 +2,7 @@
 
 Annoy compares angles, we want inner products. Where all vectors are equally long that is the same
 order. Otherwise each vector x gets one more number, sqrt(M^2 - |x|^2) with M the longest length,
-which makes all equally long; a query gets 0 there, so that its inner products stay what they were:
+which makes all equally long; a query gets 0 in its place, so that its inner products do not change:
 Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for
 Inner-Product Spaces", RecSys 2014. Annoy's own metric `dot` is defective in 1.17.3.
 
@@ -34,7 +34,7 @@ EQUAL_LENGTHS = 1e-5
 LARGEST_SEARCH_K = 2**31 - 1
 # Vectors converted to Python lists at a time.
 CHUNK = 4096
-# Neighbours that a new forest is asked for, to see whether it is sound.
+# Neighbours that a new forest must return to count as sound.
 CHECKED = 100
 
 
@@ -89,12 +89,12 @@ class Annoy:
             vectors: number `[n, d]`.
             ids: `n` distinct strings.
             tuning_queries: query vectors `[n_queries, d]` or `[n_queries, interests, d]` as the index
-                will be asked, of which at most 500 are used; None for a sample of the catalogue.
+                will be searched with, of which at most 500 are used; None for a sample of the catalogue.
 
         Raises:
             ConfigError: if the shape is wrong, or the trees do not hold the catalogue, as where Annoy was
                 compiled wrongly.
-            DataError: if the catalogue is empty, a number is not finite, or an id is null, empty or there
+            DataError: if the catalogue is empty, a number is not finite, or an id is null, empty or occurs
                 twice.
         """
         return self.build_over(Exact().build(vectors, ids), tuning_queries)
@@ -132,7 +132,7 @@ class AnnoyIndex:
         forest: Annoy's index over the (augmented) vectors.
         augmented: whether the forest has one more dimension than the vectors.
         settings: how it was built; its `search_k` is the effort of a search.
-        table: how `search_k` was found.
+        table: the efforts that were tried for `search_k`.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class AnnoyIndex:
         return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _answer_one(self, request: Request, effort: int) -> Hits:
-        if not np.all(request.norms[0]):  # without a direction there is no way through the trees
+        if not np.all(request.norms[0]):  # a zero vector has no direction to descend the trees by
             return self.exact.answer(request)
         count = len(self)
         # The best k of the allowed items lie among the best k / share of all; the effort was tuned for
@@ -226,8 +226,8 @@ class AnnoyIndex:
         n = len(self) if effort == self.exhaustive else min(n, len(self))
         vectors = request.queries[0].reshape(-1, self.dimension)
         norms = np.atleast_1d(request.norms[0])
-        found = [self._nearest(*pair, n, effort) for pair in zip(vectors, norms, strict=True)]
-        rows = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+        neighbours = [self._nearest(*pair, n, effort) for pair in zip(vectors, norms, strict=True)]
+        rows = neighbours[0] if len(neighbours) == 1 else np.unique(np.concatenate(neighbours))
         if request.allowed is not None:
             rows = rows[np.isin(rows, request.allowed)]
         if len(request.rows):
@@ -268,11 +268,11 @@ def _check_forest(forest: Forest, n_trees: int) -> None:
     hold `n` different ones in any sound forest.
     """
     n = min(CHECKED, forest.get_n_items())
-    found = len(forest.get_nns_by_item(0, n, n * n_trees))
-    if found < n:
+    returned = len(forest.get_nns_by_item(0, n, n * n_trees))
+    if returned < n:
         raise ConfigError(
             f"The Annoy index that was built is broken: of {n} neighbours that every tree holds it returned "
-            f"{found}. Some compilers build Annoy so: install it anew with "
+            f"{returned}. Some compilers build Annoy so: install it anew with "
             "ANNOY_COMPILER_ARGS=-O2,-march=x86-64-v2,-std=c++14,-DANNOYLIB_MULTITHREADED_BUILD,-fpermissive, "
             "or use exact search (`tfrecall.index.Exact`; in a recipe leave `index` out)."
         )

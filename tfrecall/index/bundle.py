@@ -167,14 +167,14 @@ class Bundle:
             ConfigError: if the bundle has no index of that name.
         """
         indexes = {"exact": self.exact, "annoy": self.annoy}
-        there = {key: index for key, index in indexes.items() if index is not None}
+        present = {key: index for key, index in indexes.items() if index is not None}
         name = self.default if name is None else name
-        if name not in there:
+        if name not in present:
             raise ConfigError(
-                f'This bundle has no index "{name}".{nearest(name, there)} '
-                f"Choose one of: {', '.join(there)}."
+                f'This bundle has no index "{name}".{nearest(name, present)} '
+                f"Choose one of: {', '.join(present)}."
             )
-        return there[name]
+        return present[name]
 
     @property
     def tuning(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from tfrecall.core.vocabulary import Ids, Vocabulary
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.search import Exclusions, Hits, Request, checked_norms, checked_vectors
 
-# Scores at once, 32 MB of float32: a block of 40 queries over 200,000 candidates reads them once. Blocks
-# of 2**21 took 1.7 times as long there, larger ones no less, and for small catalogues it makes no difference.
+# Scores at once, 32 MB of float32: 40 queries over 200,000 candidates read the vectors once. Blocks of 2**21
+# take 1.7 times as long at that size, larger ones no less; for small catalogues it makes no difference.
 SCORES = 2**23
 # Numbers in the largest temporary array of float64: 16 MB, whatever the batch. Larger was no faster.
 BLOCK = 2**21
@@ -49,7 +49,7 @@ class Exact:
         Raises:
             ConfigError: if the shape is wrong or `normalized=True` is not so.
             DataError: if the catalogue is empty, a number is not finite, or an id is null, empty
-                or there twice.
+                or occurs twice.
         """
         vectors = checked_vectors(vectors, "candidate vectors")
         names = checked_ids(ids, len(vectors))

@@ -98,7 +98,7 @@ class Constant:
         self.values = values
 
     def scores(self, weights: sp.csr_array, users: np.ndarray) -> np.ndarray:
-        """See `Scorer.scores`."""
+        """Repeats the values for each query: float32 `[n, n_items]`."""
         return np.tile(np.asarray(self.values), (weights.shape[0], 1))
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:

@@ -83,7 +83,7 @@ def checked_vectors(vectors: np.ndarray, of_what: str, several: bool = False) ->
         several: whether `[n, interests, d]` is allowed, too.
 
     Raises:
-        ConfigError: if there are not two axes or there is no number in a vector.
+        ConfigError: if the number of axes is wrong, or a vector has no numbers.
         DataError: if these are not real numbers.
     """
     kind = np.asarray(vectors).dtype.kind

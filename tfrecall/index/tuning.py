@@ -107,7 +107,7 @@ def tune(
         All efforts tried; the last one is the one to use.
 
     Raises:
-        ConfigError: if there is no query to measure with.
+        ConfigError: if `queries` is empty.
     """
     if not len(queries):
         raise ConfigError(
@@ -140,8 +140,8 @@ def recall_of(hits: Hits, truth: Hits) -> np.ndarray:
         hits: of the index, with exact scores.
         truth: hits of exact search, the same `k`.
     """
-    found = (hits.rows >= 0) & (hits.scores >= truth.scores[:, -1:])
-    return found.sum(axis=1) / truth.rows.shape[1]
+    correct = (hits.rows >= 0) & (hits.scores >= truth.scores[:, -1:])
+    return correct.sum(axis=1) / truth.rows.shape[1]
 
 
 def sample_queries(
