@@ -10,6 +10,7 @@ from tfrecall.config.recipes import config_from_dict
 from tfrecall.config.run import RunConfig
 from tfrecall.data import split_random
 from tfrecall.diagnostics.diagnostics import Diagnostics, _list_length
+from tfrecall.diagnostics.divergence import StopOnNonFinite
 from tfrecall.evaluation import evaluate
 from tfrecall.runs.build import make_model
 from tfrecall.training import fit
@@ -154,3 +155,18 @@ def test_curves_are_read_with_the_settings_of_the_run(learned, parts):
 )
 def test_popularity_is_met_on_lists_of_the_length_that_is_watched(monitor, n_items, ks, length):
     assert _list_length(configured(monitor=monitor), n_items, ks) == length
+
+
+def test_diagnostics_that_are_off_only_stop_at_numbers_that_are_not_finite(parts):
+    train, validation = parts
+    progress = RecordedProgress()
+    diagnostics = Diagnostics(configured(), progress, enabled=False)
+    assert [type(callback) for callback in diagnostics.callbacks()] == [StopOnNonFinite]
+    page = train.with_log(train.log.with_columns(segment=train.log["item_id"]))
+    diagnostics.check_data(page, None)
+    # A model of None would fail if it was looked at.
+    diagnostics.check_fit(None, train, validation, {"loss": [1.0, 2.0]}, 1)
+    diagnostics.check_curves({"loss": [1.0, 2.0]}, 1, is_validated=True)
+    diagnostics.check_model(None, train)
+    diagnostics.check_test(None, train)
+    assert (diagnostics.findings, progress.notes) == ([], [])

@@ -30,6 +30,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Candidate retrieval for Keras: from an interaction log to a served top-K.",
+    epilog="Exit status: 0 success, 1 an error that is explained, 2 wrong usage, 130 interrupted, 141 the "
+    "reader of the output went away.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Data sets and logs.")
 recipes_app = typer.Typer(

@@ -1,4 +1,4 @@
-"""What is wrong with the data, the training or the model, in words.
+"""Diagnostics of data, training and model.
 
 Each diagnostic is a small function of arrays or tables that returns a `Finding`, or None if there is
 nothing to say.

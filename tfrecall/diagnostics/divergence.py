@@ -1,4 +1,4 @@
-"""Stops training at the first number that is not finite, and says where it came from."""
+"""Divergence: training stops at the first number that is not finite, with its origin."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def worst_rows(
 
 
 def suspicious_numbers(model: TwoTower, inputs: dict[str, Any]) -> str:
-    """Numeric features of the batch that are far out of the range that they were scaled by."""
+    """Numeric features of the batch far outside the range of the training data."""
     index = inputs["candidate_index"]
     encoded = {**inputs["query"], **{n: v.numpy() for n, v in model.catalogue.features(index).items()}}
     layers = (*model.query_tower.features, *model.candidate_tower.features)
@@ -102,7 +102,7 @@ class _Caught:
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the fit of a `TwoTower` with a `DivergedError` at the step that went wrong.
+    """Stops the fit of a `TwoTower` with a `DivergedError` at the step that diverged.
 
     The loss and the sum of each gradient are looked at within the step, before the update, so that the
     batch and the weights it met are still there to be described; nothing is kept in steps that are
@@ -156,7 +156,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._restore()
 
     def _watch(self, model: keras.Model) -> None:
-        """Puts the looks into the step that the model is about to trace."""
+        """Add the checks to the training step before it is traced."""
         compute_loss, optimizer = model.compute_loss, model.optimizer
         apply_gradients = optimizer.apply_gradients
         step: dict[str, Any] = {}
@@ -246,7 +246,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 def _first(caught: _Caught) -> str:
-    """What was the first to be not finite, in the order of computation."""
+    """The first value that was not finite, in the order of computation."""
     largest = f"the largest weight is {caught.largest[0]:.3g}, in {caught.largest[1]}"
     if caught.weights:
         return (

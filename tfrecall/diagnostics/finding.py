@@ -1,4 +1,4 @@
-"""What a diagnostic has to say."""
+"""Finding of a diagnostic."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong with the data, the training or the model.
+    """A problem of the data, the training or the model.
 
     Attributes:
         name: of the diagnostic, for programs: `collapsed_vectors`.

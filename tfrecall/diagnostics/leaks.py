@@ -1,4 +1,4 @@
-"""Does a feature give the item away?
+"""Target leakage: features that reveal the item.
 
 A column that is written down with the choice (the price paid, the category clicked, the page that
 ended the session) knows the item, and will not be there when somebody asks for a recommendation. A
@@ -26,7 +26,7 @@ TRAIN_ROWS, HELD_ROWS = 200_000, 20_000
 def leaking_features(
     schema: Schema, train: Interactions, held: Interactions | None = None
 ) -> list[Finding]:
-    """Looks at the features of the query before anything is trained.
+    """Find query features that leak the target, before training.
 
     On a sample of a bounded size. For each feature the item that goes most often with its value in
     the training rows is guessed on held rows; values that are unique to their row, such as times, are
@@ -56,7 +56,7 @@ def leaking_features(
 
 
 def guess_accuracy(train: pl.DataFrame, held: pl.DataFrame, column: str) -> tuple[float, int]:
-    """How often the most frequent item of a value is the item, and on how many rows.
+    """Accuracy of guessing the most frequent item of each value, and the number of rows.
 
     Counted are held rows whose value stands in `train`.
 
@@ -80,7 +80,7 @@ def guess_accuracy(train: pl.DataFrame, held: pl.DataFrame, column: str) -> tupl
 def _samples(
     train: Interactions, held: Interactions | None, columns: Sequence[str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows to learn from and rows to judge by, all columns as single comparable values."""
+    """Rows to count on and rows to test on, each column as one comparable value a row."""
     wanted = ["user_id", "item_id", *columns]
     if held is None:
         rows = _sample(train.log, TRAIN_ROWS + HELD_ROWS)
@@ -100,7 +100,7 @@ def _sample(rows: pl.DataFrame, most: int) -> pl.DataFrame:
 
 
 def _comparable(column: pl.Series) -> pl.Series:
-    """Text as it is, lists joined, all else as text."""
+    """Convert a column to text; lists are joined."""
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if isinstance(column.dtype, pl.List):
@@ -153,7 +153,7 @@ def _copies(query: str, candidate: str, held: pl.DataFrame, items: pl.DataFrame)
 
 
 def _alike_by_chance(here: pl.Series, there: pl.Series) -> float:
-    """Share of equal pairs if each of the two kept its values but not its rows."""
+    """Expected share of equal pairs if both columns were shuffled."""
     counts = [column.alias("value").value_counts() for column in (here, there)]
     both = counts[0].join(counts[1], on="value")
     return float((both["count"] / len(here) * (both["count_right"] / len(there))).sum())

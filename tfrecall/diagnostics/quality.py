@@ -1,4 +1,4 @@
-"""Is the model better than the list of the most popular items?"""
+"""Quality of a trained model: against popularity, over epochs, between users."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from tfrecall.diagnostics.finding import Finding
 def below_popularity(
     model: float, popularity: float, *, metric: str, rule: str, rows: int, where: str
 ) -> Finding | None:
-    """Tells when a model does not reach what is possible without one.
+    """Finding if the model is worse than popularity.
 
     An error if the difference is beyond chance: more than two standard errors of the difference of
     two shares that are measured on so many rows.
@@ -44,7 +44,7 @@ MIN_FALL = 0.001
 
 
 def never_learned(losses: Sequence[float]) -> Finding | None:
-    """Tells when the training loss did not fall.
+    """Finding if the training loss did not fall.
 
     Args:
         losses: of each epoch; one says nothing.
@@ -65,7 +65,7 @@ def never_learned(losses: Sequence[float]) -> Finding | None:
 def best_epoch(
     history: Mapping[str, Sequence[float]], monitor: str, best: int, epochs: int, most: int
 ) -> Finding | None:
-    """Tells when training ended too early, or was at its best before it began in earnest.
+    """Finding if the best epoch is the last or the first.
 
     Args:
         history: of each metric its value after each epoch, as Keras has it.
@@ -108,7 +108,7 @@ def list_length(n_items: int) -> int:
 
 
 def overlap(lists: np.ndarray) -> float:
-    """Share of the items that the lists of two users have in common, mean over all pairs.
+    """Mean share of common items over all pairs of users' lists.
 
     Args:
         lists: int `[n_users, k]`, distinct rows of items in each list.
@@ -122,7 +122,7 @@ def overlap(lists: np.ndarray) -> float:
 
 
 def same_lists(lists: np.ndarray, popular: np.ndarray) -> Finding | None:
-    """Tells when nearly everybody gets the same list.
+    """Finding if nearly all users get the same list.
 
     Args:
         lists: int `[n_users, k]`, the best items of some users, what they had not taken out.

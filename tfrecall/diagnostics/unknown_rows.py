@@ -1,4 +1,4 @@
-"""Remembers how the rows of unknown values began."""
+"""Embeddings of unknown values: whether training has changed them, and how much."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def dead_unknown_row(
     unknown_rate: float,
     draws: float,
 ) -> Finding | None:
-    """Tells when the embedding of unknown values is as it began, or out of all proportion.
+    """Finding if the embedding of unknown values was never trained, or is far longer than the others.
 
     Args:
         feature: what the message calls it.
@@ -63,7 +63,7 @@ def dead_unknown_row(
 
 
 class UnknownRows(keras.callbacks.Callback):
-    """Copies the unknown row of each categorical feature of a `TwoTower` after the first step.
+    """Keeps a copy of each categorical feature's unknown row after the first training step.
 
     Before it the rows are not there yet, and to make them would change what the seed draws. Optimizers
     leave rows alone that no example used, so a row is dead if it is at the end what it was then.
@@ -90,7 +90,7 @@ class UnknownRows(keras.callbacks.Callback):
             self._steps += 1
 
     def findings(self) -> list[Finding | None]:
-        """What is to be said of the rows as they are now, after the last fit; of none without one."""
+        """Findings about the rows after the last fit; none before a fit."""
         if not self._steps:
             return []
         return [

@@ -1,4 +1,4 @@
-"""Do the vectors of a tower tell things apart?"""
+"""Collapse of a tower's vectors: equal vectors, lines, dead dimensions."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def spread(vectors: np.ndarray) -> float:
 
 
 def effective_rank(vectors: np.ndarray) -> float:
-    """How many directions the centred vectors use: the exponential of the entropy of their variances.
+    """Effective rank of the centred vectors: the exponential of the entropy of their variances.
 
     From 1 to the number of dimensions; 0 if all vectors are equal.
 
@@ -49,7 +49,7 @@ def effective_rank(vectors: np.ndarray) -> float:
 
 
 def collapsed_vectors(vectors: np.ndarray, side: str) -> Finding | None:
-    """Tells when the vectors are nearly one vector, or lie on a line.
+    """Finding if the vectors are nearly equal, or lie on a line.
 
     Args:
         vectors: float `[n, embedding_dim]`; of many, a sample says as much.
@@ -94,7 +94,7 @@ def mean_cosine(vectors: np.ndarray) -> float:
 
 
 def dead_dimensions(vectors: np.ndarray, side: str) -> Finding | None:
-    """Tells when a part of the dimensions is the same for everybody.
+    """Finding if some dimensions are constant.
 
     Args: as `collapsed_vectors`.
     """

@@ -1,1 +1,1 @@
-"""From a trained model to a release."""
+"""Export of trained models as releases."""

@@ -52,7 +52,7 @@ def export_baseline(
 
 
 def _write_context(directory: Path, train: Interactions) -> None:
-    """What `tfrecall.release.users.People` reads, and when users had what."""
+    """Write users, items and histories with their times."""
     directory.mkdir()
     train.items.write_parquet(directory / "items.parquet")
     train.users.select("user_id").write_parquet(directory / "users.parquet")
@@ -91,7 +91,7 @@ def _facts(model: HistoryModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]
 
 
 def _fingerprint(model: HistoryModel, arrays: dict[str, np.ndarray]) -> str:
-    """Of everything that the scores are made of."""
+    """Fingerprint of everything that decides about the scores."""
     answers = model.answers
     facts = [answers.scorer.kind, answers.scorer.facts(), answers.weights.to_dict()]
     return fingerprint([model.item_ids.tolist(), facts], [arrays[name] for name in sorted(arrays)])

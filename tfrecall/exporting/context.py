@@ -1,4 +1,4 @@
-"""What a release keeps of the training data: users as they were, what they have seen, item columns."""
+"""Context of a release: query features and seen items of users, columns of items."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +54,7 @@ def write_context(
 def past_items(
     data: Interactions, specs: Mapping[str, History], index: np.ndarray
 ) -> dict[str, PastItems]:
-    """What each user had as the log ends, its last event included: lists of ids, and their context.
+    """Histories of all users at the end of the log, with their context columns.
 
     A list that leaves no event out is a view of `data.histories`.
 
@@ -81,6 +81,6 @@ def past_items(
 
 
 def nobody(forms: dict[str, Form]) -> pl.DataFrame:
-    """The user table of a release that knows no users."""
+    """An empty user table, of a model without a training log."""
     types = {"string": pl.String(), "strings": pl.List(pl.String), "number": pl.Float64()}
     return pl.DataFrame(schema={"user_id": pl.String(), **{c: types[f] for c, f in forms.items()}})

@@ -1,4 +1,4 @@
-"""Live models behind what releases answer with, so that they can be asked before they are exported."""
+"""Live models with the interface of releases, to answer queries before export."""
 
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
 from tfrecall.exporting.context import nobody
-from tfrecall.exporting.retriever import histories_of, item_table, told_of_histories
+from tfrecall.exporting.retriever import histories_of, history_settings, item_table
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import Bundle
 from tfrecall.index.exact import Exact
@@ -25,7 +25,7 @@ from tfrecall.release.users import People
 
 
 class LiveRetrieval(Release):
-    """A two-tower model that answers as its release would.
+    """A two-tower model with the interface of its release.
 
     The candidate vectors are those of the moment it was made; make a new one after more training.
 
@@ -56,19 +56,19 @@ class LiveRetrieval(Release):
 
     @property
     def history_log(self) -> Interactions | None:
-        """See `TwoTower.history_log`."""
+        """The log that histories are taken from; None for a model without histories."""
         return self.model.history_log
 
     def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
         return self.model.query_tower.embed(features)
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """Histories that the table does not hold are what users had until then."""
+        """Scores of all candidates; histories missing in the table are looked up in the log."""
         return self.model.retriever().scores(queries)
 
 
 class LiveRanker:
-    """A ranker as pipelines ask it; see `tfrecall.release.pipeline.RanksLists`.
+    """A ranker with the interface that pipelines need.
 
     Attributes:
         model: what answers.
@@ -90,7 +90,7 @@ class LiveRanker:
 
     @property
     def history_log(self) -> Interactions | None:
-        """The log that histories are taken from; None of a model without."""
+        """The log that histories are taken from; None for a model without histories."""
         return self.model.interactions if self.model.schema.histories else None
 
     def score_lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
@@ -100,17 +100,17 @@ class LiveRanker:
         return self.model.score_raw(features, rows, query_rows).reshape(count, width)
 
     def features_of(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
-        """Histories that the table does not hold are what users had until then."""
+        """Raw features of each query; histories missing in the table are looked up in the log."""
         return self.model.raw_queries(queries)
 
 
 def _manifest(model: TwoTower | Ranker, told: dict[str, Any]) -> dict[str, Any]:
-    """What of a manifest is asked for in answering."""
+    """The entries of a manifest that answering needs."""
     return {
         "version": 0,
         "model": {"type": type(model).__name__, **told},
         "schema": model.get_config()["schema"],
-        "histories": told_of_histories(model.schema),
+        "histories": history_settings(model.schema),
     }
 
 

@@ -1,4 +1,4 @@
-"""Retrieve, then rank: two models that answer as one, and their release."""
+"""Pipeline of a retriever and a ranker, and its export."""
 
 import shutil
 from pathlib import Path
@@ -43,6 +43,22 @@ class Pipeline(TwoStages):
 
     Raises:
         ConfigError: if the models do not belong together, naming the difference.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> log = log.with_log(log.log.with_columns(rating=pl.Series([3.0, 5.0] * 20)))
+    >>> features = {"query": [tr.Categorical("user_id", 4)], "candidate": [tr.Categorical("item_id", 4)]}
+    >>> towers = tr.TwoTower(tr.Schema(**features), [4])
+    >>> ranker = tr.Ranker(tr.Schema(**features), crosses=["dot"])
+    >>> for model in (towers, ranker):
+    ...     model.adapt(log)  # and `tr.fit(model, log)`
+    >>> pipeline = tr.Pipeline(towers, ranker, n_candidates=4)
+    >>> (answer,) = pipeline.recommend(["u1"], k=2, exclude_seen=False)
+    >>> len(answer.item_ids)
+    2
     """
 
     def __init__(
@@ -77,7 +93,7 @@ class Pipeline(TwoStages):
 
     @property
     def history_log(self) -> Interactions | None:
-        """The log that histories of evaluated queries are taken from; None where there is none."""
+        """The log that histories of queries are taken from; None without live models with histories."""
         for model in (self.retrieval, self.ranker):
             if isinstance(model, LiveRetrieval | LiveRanker) and model.history_log is not None:
                 return model.history_log
@@ -92,7 +108,7 @@ def export_pipeline(
     index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     facts: dict[str, Any] | None = None,
 ) -> PipelineRelease:
-    """Writes the next version of the release of a pipeline and opens it.
+    """Write the next version of a release of a pipeline and open it.
 
     It has the parts of both releases, and `pipeline/`, one SavedModel of both
     (`tfrecall.exporting.signatures.save_pipeline`). That holds the number of candidates, `k`, `exclude` and
@@ -109,6 +125,16 @@ def export_pipeline(
     Raises:
         ConfigError: if `k` is impossible, or the retriever is a baseline, which has no SavedModel.
         ExportError: if the directory cannot be written, or an exported model answers otherwise.
+
+    Example:
+
+    >>> import tfrecall as tr
+    >>> towers = tr.load("saved_models/towers")  # doctest: +SKIP
+    >>> ranker = tr.load("saved_models/ratings")  # doctest: +SKIP
+    >>> pipeline = tr.Pipeline(towers, ranker, n_candidates=200)  # doctest: +SKIP
+    >>> release = tr.export_pipeline(pipeline, "saved_models/pipeline")  # doctest: +SKIP
+    >>> release.n_candidates  # doctest: +SKIP
+    200
     """
     check_facts(facts)
     _check_k(pipeline, k)

@@ -1,4 +1,4 @@
-"""Writing a ranker as a release: one SavedModel and what is known of users and items."""
+"""Export of a ranker: one SavedModel, and the context of users and items."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +12,10 @@ from tfrecall.exporting.context import write_context
 from tfrecall.exporting.retriever import (
     PACKAGES,
     histories_of,
+    history_settings,
     item_table,
     sample_queries,
     tensorflow_errors,
-    told_of_histories,
 )
 from tfrecall.exporting.round_trip import SAMPLE_ROWS, Case, check_replayed
 from tfrecall.exporting.signatures import write_warmup
@@ -35,10 +35,9 @@ def export_ranker(
     *,
     facts: dict[str, Any] | None = None,
 ) -> RankerRelease:
-    """Writes the next version of the release of a ranker and opens it.
+    """Write the next version of a release of a ranker and open it.
 
-    As with `export`, the version is complete and compared with the live model in a fresh process before
-    it is published.
+    The version is complete and compared with the live model in a fresh process before it is published.
 
     Args:
         model: an adapted, trained model.
@@ -48,6 +47,19 @@ def export_ranker(
     Raises:
         ExportError: if the directory cannot be written, the scores are not finite, or the exported model
             answers unlike the live one.
+
+    Example:
+
+    >>> import polars as pl
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=6, n_items=5, n_rows=40, seed=1)
+    >>> log = log.with_log(log.log.with_columns(rating=pl.Series([3.0, 5.0] * 20)))
+    >>> schema = tr.Schema(query=[tr.Categorical("user_id", 4)], candidate=[tr.Categorical("item_id", 4)])
+    >>> model = tr.Ranker(schema, crosses=["dot"])
+    >>> _ = tr.fit(model, log)  # doctest: +SKIP
+    >>> release = tr.export_ranker(model, "saved_models/ratings")  # doctest: +SKIP
+    >>> release.predict(["u1"], ["i1", "i2"])  # doctest: +SKIP
+    array([3.9, 4.2], dtype=float32)
     """
     with stage(path) as staged:
         stage_ranker(model, staged, facts=facts)
@@ -57,7 +69,7 @@ def export_ranker(
 def stage_ranker(
     model: Ranker, staged: StagedRelease, *, facts: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Fills a staged release with a ranker, and compares both in a fresh process.
+    """Fill a staged release with a ranker, and compare both in a fresh process.
 
     Args:
         model: an adapted, trained model.
@@ -86,7 +98,7 @@ def stage_ranker(
 
 
 def save_ranker(model: Ranker, path: str) -> None:
-    """Writes a ranker as one SavedModel, whose signatures give `score`, float32 `[n]`.
+    """Save a ranker as one SavedModel, with signatures that give `score`, float32 `[n]`.
 
     - `serving_default`: the raw columns of queries and of candidates, side by side.
     - `rank`: the raw columns of queries, and `candidate_ids` (string `[n]`), whose features the model
@@ -163,7 +175,7 @@ def _resources(model: Ranker) -> list[Any]:
 
 
 def _compare(model: Ranker, directory: Path) -> float:
-    """The largest difference between what was written and the live model; writes warm-up requests."""
+    """Write warm-up requests; return the largest difference between SavedModel and live model."""
     queries = sample_queries(model, SAMPLE_ROWS)
     count = min(len(model.catalogue), len(next(iter(queries.values()))))
     queries = {column: values[:count] for column, values in queries.items()}
@@ -209,14 +221,14 @@ def _facts(model: Ranker, difference: float) -> dict[str, Any]:
         "schema": config["schema"],
         "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
         "candidate": {"forms": model.candidate_tower.forms},
-        "histories": told_of_histories(model.schema),
+        "histories": history_settings(model.schema),
         "round_trip": {"largest_relative_difference": difference},
         "made_with": made_with(*PACKAGES),
     }
 
 
 def _fingerprint(model: Ranker) -> str:
-    """Of the weights, of what the towers learned from data, and of the candidates."""
+    """Fingerprint of weights, vocabularies and statistics, and candidates."""
     towers = (model.query_tower, model.candidate_tower)
     facts = [model.catalogue.ids.tolist(), *(tower.get_config() for tower in towers)]
     return fingerprint(facts, model.get_weights())

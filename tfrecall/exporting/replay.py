@@ -1,4 +1,4 @@
-"""Asks exported SavedModels as TF Serving does, in a process that has never seen the live model.
+"""Replay of requests to SavedModels as TF Serving sends them, in a fresh process.
 
     python -m tfrecall.exporting.replay CASES.json ANSWERS.json
 

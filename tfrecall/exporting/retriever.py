@@ -39,7 +39,7 @@ from tfrecall.schema.features import Schema
 TUNING_ROWS = 500
 # Packages that decide about a model's numbers.
 PACKAGES = ("tfrecall", "tensorflow", "tf-keras")
-TOLD_OF_HISTORIES = ("history_length", "min_rating", "below_rating", "context")
+HISTORY_SETTINGS = ("history_length", "min_rating", "below_rating", "context")
 # An id that hardly any catalogue has.
 STRANGE_ID = "no such item"
 STRANGE_VALUE = "no such value"
@@ -83,7 +83,7 @@ def stage_retriever(
     exclude_seen: bool = True,
     facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Fills a staged release with a model, and compares both in a fresh process.
+    """Fill a staged release with a model, and compare both in a fresh process.
 
     Args:
         model: an adapted, trained model.
@@ -127,7 +127,7 @@ def stage_retriever(
 
 @contextmanager
 def tensorflow_errors(staged: StagedRelease) -> Iterator[None]:
-    """Translates TensorFlow's errors, such as those of a full disk, which are no `OSError`.
+    """Translate TensorFlow's errors, such as those of a full disk, which are no `OSError`.
 
     Raises:
         ExportError: naming the release directory.
@@ -142,7 +142,7 @@ def tensorflow_errors(staged: StagedRelease) -> Iterator[None]:
 
 
 def item_table(catalogue: Catalogue, candidate_id: str) -> pl.DataFrame:
-    """The items, what names a candidate as text in `item_id`, whatever it is called beside."""
+    """The item table, with the column that identifies candidates as text in `item_id`."""
     return catalogue.items.select(
         pl.col(candidate_id).cast(pl.String).alias("item_id"), pl.all().exclude("item_id")
     )
@@ -186,13 +186,13 @@ def _write_index(
 
 
 def histories_of(model: TwoTower | Ranker) -> dict[str, PastItems]:
-    """What the model's users had, for each history of its queries and each column of its context."""
+    """Histories of the model's users, for each history feature and each column of its context."""
     data, specs = model.interactions, model.schema.histories
     return past_items(data, specs, model.history_index(data)) if data is not None and specs else {}
 
 
 def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, directory: Path) -> float:
-    """The largest difference between what was written and the live model."""
+    """The largest difference between SavedModels and live model."""
     queries = sample_queries(model, SAMPLE_ROWS)
     items = model.catalogue.items[:SAMPLE_ROWS]
     return check_round_trip(
@@ -204,12 +204,12 @@ def _compare(model: TwoTower, vectors: np.ndarray, bundle: Bundle, k: int, direc
         bundle.exact,
         k,
         model.repeats,
-        _samplehistories_of(model, queries),
+        _sample_histories(model, queries),
     )
 
 
-def _samplehistories_of(model: TwoTower, queries: dict[str, np.ndarray]) -> np.ndarray | None:
-    """What the users of some queries had, with `repeats`; else as good as any, the last one empty."""
+def _sample_histories(model: TwoTower, queries: dict[str, np.ndarray]) -> np.ndarray | None:
+    """Histories to sample for the replay check, the last one empty; None for a model without `repeats`."""
     if model.repeats is None:
         return None
     if shares_history(model.query_tower):
@@ -224,9 +224,9 @@ def _samplehistories_of(model: TwoTower, queries: dict[str, np.ndarray]) -> np.n
 
 
 def sample_queries(model: TwoTower | Ranker, rows: int) -> dict[str, np.ndarray]:
-    """Raw features of up to `rows` known users as the log ends, and of nobody.
+    """Raw features of up to `rows` known users at the end of the log, and of an unknown user.
 
-    Where there are histories, nobody comes twice: with an unknown item among others, and with nothing.
+    With histories, the unknown user comes twice: with an unknown item among others, and with no item.
     """
     nobody = _nobody(model)
     if model.interactions is None:
@@ -251,7 +251,7 @@ def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:
     some = model.catalogue.ids[:2].tolist()
     strange = {name: padded_ids([[*some, STRANGE_ID, some[0]], []]) for name in lists}
     for spec in lists.values():
-        # Of these events one is told of, as no log does.
+        # An event with context values that never occur in the log.
         beside = padded_ids([["", "", "", STRANGE_VALUE], []])
         strange.update(dict.fromkeys(spec.context_columns.values(), beside))
     return {**unknown, **strange}
@@ -273,7 +273,7 @@ def _facts(model: TwoTower, identity: str, k: int, difference: float, bundle: Bu
         "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
         "candidate": {"forms": model.candidate_tower.forms},
         "repeats": model.repeats and model.repeats.to_dict(),
-        "histories": told_of_histories(model.schema),
+        "histories": history_settings(model.schema),
         "k": k,
         "index": bundle.summary(),
         "tuning": bundle.tuning,
@@ -282,16 +282,16 @@ def _facts(model: TwoTower, identity: str, k: int, difference: float, bundle: Bu
     }
 
 
-def told_of_histories(schema: Schema) -> dict[str, dict[str, Any]]:
-    """What a release has to know of the lists that its model takes."""
+def history_settings(schema: Schema) -> dict[str, dict[str, Any]]:
+    """Settings of the history features, for the manifest."""
     return {
-        name: {key: getattr(spec, key) for key in TOLD_OF_HISTORIES}
+        name: {key: getattr(spec, key) for key in HISTORY_SETTINGS}
         for name, spec in schema.histories.items()
     }
 
 
 def _fingerprint(model: TwoTower, vectors: np.ndarray) -> str:
-    """Of the weights, of what the towers learned from data, and of the candidates."""
+    """Fingerprint of weights, vocabularies and statistics, and candidates."""
     towers = (model.query_tower, model.candidate_tower)
     facts = [
         model.catalogue.ids.tolist(),

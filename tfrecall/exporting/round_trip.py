@@ -1,4 +1,4 @@
-"""Proof that what was exported answers like the live model.
+"""Round trip: exported models must answer like the live ones.
 
 The exported models answer in a fresh process, which has never seen the live one. Where the environment
 variable `TFRECALL_REPLAY` is `in_process` they answer in this one: the same answers, without the seconds
@@ -43,7 +43,7 @@ Features = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """One request to a SavedModel, and what the live model says to it.
+    """One request to a SavedModel, with the live model's answer.
 
     Attributes:
         name: of the SavedModel.
@@ -74,7 +74,7 @@ def check_round_trip(
     repeats: Repeats | None = None,
     histories: np.ndarray | None = None,
 ) -> float:
-    """Replays samples in a fresh process, all at once and the first alone, and compares.
+    """Replay samples in a fresh process, all at once and the first alone, and compare the answers.
 
     Args:
         directory: holds the SavedModels `query`, `candidate` and `retrieval`.
@@ -119,7 +119,13 @@ def check_round_trip(
 
 
 def check_replayed(directory: Path, cases: list[Case]) -> float:
-    """As `check_round_trip`, of any requests."""
+    """Replay any requests in a fresh process, and compare the outputs.
+
+    Returns:
+        The largest difference found, relative to the largest number compared.
+
+    Raises:
+        ExportError: if an output differs by more than `TOLERANCE`."""
     return _largest_difference(cases, replayed(directory, cases))
 
 
@@ -144,7 +150,7 @@ def _retrieval_cases(
     repeats: Repeats | None,
     histories: np.ndarray | None,
 ) -> list[Case]:
-    """Each signature of `retrieval`: as it is, without the best candidate, among some candidates."""
+    """Requests to each signature of `retrieval`: plain, without the best candidate, among some candidates."""
     live, past = best_scores(vectors, exact.vectors), []
     if repeats is not None and histories is not None:
         past = [exact.rows(ids[ids != ""]) for ids in histories]
@@ -219,7 +225,7 @@ def replayed(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
 
 
 def _environment() -> dict[str, str]:
-    """That of this process, in which the fresh one finds the same tfrecall."""
+    """The environment of this process, with this `tfrecall` on the path."""
     package = str(Path(tfrecall.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -260,7 +266,7 @@ def _check_ids(case: Case, answer: dict[str, Any], live: np.ndarray, exact: Exac
 
 
 def sample_requests(pipeline: TwoStages, at_once: int, requests: int = 1) -> list[dict[str, Any]]:
-    """Inputs of the SavedModel for some known users, the last of each request being nobody.
+    """Inputs of the SavedModel for some known users; the last of each request is an unknown user.
 
     Args:
         pipeline: of releases.
@@ -271,7 +277,7 @@ def sample_requests(pipeline: TwoStages, at_once: int, requests: int = 1) -> lis
 
 
 def check_pipeline(pipeline: TwoStages, directory: Path, n_candidates: int, k: int) -> float:
-    """Asks `directory / "pipeline"` in a fresh process: the largest relative difference of a score.
+    """Replay requests to a pipeline's SavedModel, and return the largest relative difference of a score.
 
     Each id has the ranker's score that it has in process, stands among the best candidates there, and
     none that belongs into the list is left out. Where two candidates score alike but for rounding, at the
@@ -347,7 +353,7 @@ def _compared(
 
 
 def _tied(scores: np.ndarray, n_candidates: int) -> bool:
-    """Whether the last candidate and the next item score alike but for rounding."""
+    """Whether the last candidate and the next item have equal scores up to rounding."""
     if len(scores) <= n_candidates or not np.isfinite(scores[n_candidates]):
         return False
     near = TOLERANCE * np.abs(scores[np.isfinite(scores)]).max()

@@ -23,7 +23,7 @@ CANDIDATE_OUTPUT = "candidate_embedding"
 
 
 def save_tower(tower: Tower, output: str, path: str) -> None:
-    """Writes a tower with one signature, `serving_default`: raw features -> `[batch, embedding_dim]`.
+    """Save a tower with one signature, `serving_default`: raw features -> `[batch, embedding_dim]`.
 
     A tower of several interests gives `[batch, interests, embedding_dim]`.
 
@@ -47,7 +47,7 @@ def save_retrieval(
     path: str,
     repeats: Repeats | None = None,
 ) -> None:
-    """Writes query tower and candidate vectors as one model: raw query -> the best candidates.
+    """Save query tower and candidate vectors as one model: raw query -> the best candidates.
 
     All signatures score the whole catalogue exactly, by the best of a query's vectors, and give
     `candidate_ids` (string `[batch, k]`) and `scores` (float `[batch, k]`), best first, the earlier
@@ -134,7 +134,7 @@ class _ExactSearch(tf.Module):
         return {"candidate_ids": ids, "scores": best.values}
 
     def _with_repeats(self, repeats: Repeats, scores: tf.Tensor, history: tf.Tensor) -> tf.Tensor:
-        """As `Repeats.apply`: the scores of own items replaced.
+        """Replace the scores of items in the user's history, as `Repeats.apply` does.
 
         Args:
             repeats: how users come back to what they had.
@@ -174,7 +174,7 @@ class _ExactSearch(tf.Module):
 
 
 def _check_history(tower: Tower) -> None:
-    """Refuses a feature under the name of what `repeats` take, unless it is the same list."""
+    """Refuse a feature with the name of the input of `repeats`, unless it is the same list."""
     if "history" not in tower.signature or shares_history(tower):
         return
     raise ConfigError(
@@ -185,7 +185,7 @@ def _check_history(tower: Tower) -> None:
 
 
 def shares_history(tower: Tower) -> bool:
-    """Whether what `repeats` take is a feature of the tower, too."""
+    """Whether the input of `repeats` is a feature of the tower, too."""
     specs = [layer.spec for layer in tower.histories if layer.spec.column == "history"]
     return bool(specs) and not specs[0].is_rated
 
@@ -205,7 +205,7 @@ Tensors = dict[str, tf.Tensor]
 
 
 def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path: Path) -> None:
-    """Writes the SavedModels of a retriever and a ranker as one, which holds all that they hold.
+    """Save the SavedModels of a retriever and a ranker as one.
 
     The inputs are the raw columns of both, each column once; the candidates are the retrieval's exact
     best. All signatures give `candidate_ids` (string `[batch, k]`) and `scores` (float `[batch, k]`), the
@@ -248,7 +248,7 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
 
 
 class _Composed(tf.Module):
-    """Both models, whose variables and tables it tracks."""
+    """Both models, with their variables and tables tracked."""
 
     def __init__(self, retrieval: Path, ranker: Path) -> None:
         super().__init__()
@@ -271,7 +271,7 @@ class _Composed(tf.Module):
         return {name: spec for name, spec in both.items() if name not in own}
 
     def best(self, k: tf.Tensor, n_candidates: tf.Tensor, raw: Tensors) -> Tensors:
-        """The final lists, of `raw` columns with `exclude` and, maybe, `allow` among them."""
+        """Final lists for raw columns, among them `exclude` and perhaps `allow`."""
         (inputs,) = self._inputs
         which, signature = ("among", "recommend_allowed") if "allow" in raw else ("all", "recommend")
         asked = {name: raw[name] for name in inputs[which] if name != "k"}
@@ -302,7 +302,7 @@ FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
 def write_warmup(saved_model: Path, name: str, requests: list[tuple[str, dict[str, Any]]]) -> None:
-    """Writes the warm-up records of a SavedModel.
+    """Write the warm-up records of a SavedModel.
 
     Args:
         saved_model: its directory.

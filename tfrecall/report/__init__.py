@@ -1,4 +1,11 @@
-"""Self-contained HTML reports of runs and comparisons: no script, nothing to load."""
+"""Self-contained HTML reports of runs and comparisons: no script, nothing to load.
+
+`tfrecall run` writes the report of its run beside `metrics.json`; from Python:
+
+>>> from tfrecall.runs.run import run  # doctest: +SKIP
+>>> outcome = run(config, "saved_models/mine")  # doctest: +SKIP
+>>> _ = write_page("again.html", outcome.report())  # doctest: +SKIP
+"""
 
 from tfrecall.report.comparison_page import comparison_page
 from tfrecall.report.ranking_page import ranking_page

@@ -16,7 +16,7 @@ _STEPS = 60
 
 
 def training(fitted: dict[str, Any], config: dict[str, Any], *, of_errors: bool = False) -> Markup:
-    """Loss and the validation metric that decided, epoch by epoch, with the epoch chosen.
+    """Loss and the monitored validation metric by epoch, with the chosen epoch marked.
 
     Args:
         fitted: `training` of `metrics.json`.
@@ -53,7 +53,7 @@ def training(fitted: dict[str, Any], config: dict[str, Any], *, of_errors: bool 
 def recall_curves(
     models: dict[str, dict[str, dict[str, float]]], baselines: Collection[str], leading: str
 ) -> Markup:
-    """Share of the test rows found among the first k, a panel for each rule; baselines are dashed."""
+    """Recall at each k, one panel a rule; baselines are dashed."""
     charts = []
     for rule in Seen.ordered(leading):
         series = [
@@ -69,7 +69,7 @@ def recall_curves(
 
 
 def exposure(evaluation: Evaluation, model: str, train_rows: np.ndarray, leading: str) -> Markup:
-    """What share of all recommended places the most popular items take, beside their training rows."""
+    """Cumulative share of recommended places and of training rows, items by falling popularity."""
     order = np.argsort(-train_rows, kind="stable")
     shown = {n: e for n, e in exposures(evaluation, leading).items() if len(e) == len(order)}
     series = [
@@ -88,7 +88,7 @@ def exposure(evaluation: Evaluation, model: str, train_rows: np.ndarray, leading
 
 
 def index(tuning: dict[str, Any]) -> Markup:
-    """Recall and latency of the approximate index at each effort that was tried."""
+    """Recall and latency of the Annoy index for each `search_k` that was measured."""
     rows = tuning.get("rows", [])
     if not rows:
         return Markup("")
@@ -113,7 +113,7 @@ def _epochs(values: list[float | None], every: int = 1) -> list[tuple[float, Any
 
 
 def _at_k(figures: dict[str, float]) -> list[tuple[float, float]]:
-    """The points of hit_rate@k, which is recall where a row has one target."""
+    """Points of hit_rate@k, which equals recall: each row has one target."""
     points = [
         (float(name.partition("@")[2]), value)
         for name, value in figures.items()

@@ -1,4 +1,4 @@
-"""Item vectors on a plane: near means that the model takes them for alike."""
+"""Map of the item vectors: their projection on two principal axes, where near means similar."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _LABEL = "Item vectors on their first two principal axes"
 
 @dataclass(frozen=True)
 class Plane:
-    """Where items lie.
+    """Places of the items.
 
     Attributes:
         places: float64 `[n, 2]`.
@@ -55,7 +55,7 @@ def principal_plane(vectors: np.ndarray) -> Plane:
 
 
 def colour_column(items: pl.DataFrame, places: np.ndarray, leave: Sequence[str]) -> str | None:
-    """The column of few values that the plane sorts best; None if there is none.
+    """Choose the column that colours the map: of few values, and best separated by the plane; else None.
 
     Sorted best: its values explain the largest share of the variance of the places.
     """
@@ -76,7 +76,7 @@ def item_map(
     popularity: np.ndarray,
     leave: Sequence[str],
 ) -> tuple[Markup, str]:
-    """The picture, and a sentence that says what it shows.
+    """Draw the map, and describe it in one sentence.
 
     Args:
         vectors: of the catalogue.
@@ -114,7 +114,7 @@ def _told(plane: Plane, drawn: int, planned: int, everything: int) -> str:
 
 
 def _values(column: pl.Series) -> pl.Series | None:
-    """What may colour: texts, truth values, whole numbers; of a list its first."""
+    """Values of a column that can colour: texts, booleans, integers, the first of a list; else None."""
     if column.dtype == pl.List(pl.String):
         return column.list.first()
     if column.dtype in (pl.String, pl.Boolean, pl.Categorical) or column.dtype.is_integer():
@@ -123,7 +123,7 @@ def _values(column: pl.Series) -> pl.Series | None:
 
 
 def _groups(values: pl.Series) -> tuple[np.ndarray, list[str]]:
-    """Numbers the most frequent values 0, 1, ...; the last number is all others."""
+    """Number the most frequent values 0, 1, ...; all others share the last number."""
     counted = (
         values.drop_nulls()
         .value_counts(sort=True)
@@ -146,7 +146,7 @@ def _explained(groups: np.ndarray, places: np.ndarray) -> float:
 
 
 def _spots(places: np.ndarray) -> np.ndarray:
-    """Places in units of the picture; a few outliers stand on its edge and do not squeeze the rest."""
+    """Places in units of the picture; outliers are clipped to its edge."""
     low, high = np.quantile(places, [0.005, 0.995], axis=0)
     share = (places - low) / np.where(high > low, high - low, 1.0)
     size = np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
@@ -159,7 +159,7 @@ def _point(spot: np.ndarray, group: int, name: str) -> Markup:
 
 
 def _labels(spots: np.ndarray, names: Sequence[str]) -> list[Markup]:
-    """Names of the first items that find room, none over another."""
+    """Names of the first items, without overlaps."""
     boxes: list[tuple[float, float, float, float]] = []
     labels: list[Markup] = []
     for (x, y), name in zip(spots, names, strict=True):

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfrecall.data.inspection.description import Description
 from tfrecall.errors import ConfigError, DataError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # an extra
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from tfrecall.data.inspection.description import Description
 
 # 4.5 : 1 against white and 4.6 : 1 against black, the least that WCAG calls readable.
 TEXT = "#767676"
@@ -148,7 +147,7 @@ def slice_bars(
     return figure
 
 
-def log_picture(found: "Description") -> "Figure":
+def log_picture(found: Description) -> "Figure":
     """What is in a log: events over time, histories, popularity, and ratings where there are some.
 
     Args:

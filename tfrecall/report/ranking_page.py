@@ -46,7 +46,7 @@ _PARTS = {"popularity": "training rows of the item", "history": "training rows o
 
 
 def tiles(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The figures of the model, each beside the best baseline: `metric`, `value`, `name`, `best`."""
+    """Metrics of the model, each with the best baseline: `metric`, `value`, `name`, `best`."""
     shown = []
     for metric, value in metrics["test"].items():
         others = {name: figures[metric] for name, figures in metrics["baselines"].items()}
@@ -82,7 +82,7 @@ def calibration_curve(metrics: dict[str, Any]) -> Markup:
 
 
 def slice_table(metrics: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The first metric in each part of the rows: `rows`, of which each has a figure of all models."""
+    """First metric by slice of the test rows; each of `rows` has a figure for every model."""
     metric = next(iter(metrics["test"]))
     rows = [
         {
@@ -111,7 +111,7 @@ def _histogram(metrics: dict[str, Any]) -> Markup:
 
 
 def _words(part: str) -> str:
-    """`10_49` as a reader wants it.
+    """Format the bounds of a slice.
 
     >>> [_words(part) for part in ("0", "10_49", "200_plus")]
     ['0', '10 to 49', '200 and more']

@@ -22,7 +22,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Series:
-    """A line with its name; what is not a number is a gap."""
+    """A named line; points that are not finite leave a gap."""
 
     name: str
     points: Points
@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """How values become places.
+    """Scale from values to places in the picture.
 
     Attributes:
         low, high: ends of the values; equal ends are drawn apart.
@@ -52,7 +52,7 @@ class Axis:
 
 
 def tag(name: str, content: object = "", /, **attributes: object) -> Markup:
-    """One element; everything that is not markup is escaped. `class_` and `a_b` give `class`, `a-b`."""
+    """One element; content that is not markup is escaped. `class_` and `a_b` give `class`, `a-b`."""
     told = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
     )
@@ -60,14 +60,14 @@ def tag(name: str, content: object = "", /, **attributes: object) -> Markup:
 
 
 def joined(parts: Sequence[Markup]) -> Markup:
-    """Elements one after the other."""
+    """Concatenate elements."""
     return Markup("").join(parts)
 
 
 def picture(
     label: str, content: Sequence[Markup], width: float = WIDTH, height: float = HEIGHT
 ) -> Markup:
-    """An SVG element that is as wide as it may be; `label` is what a screen reader says."""
+    """An SVG element that fills the width; `label` is for screen readers."""
     return tag("svg", joined(content), viewBox=f"0 0 {width} {height}", role="img", aria_label=label)
 
 
@@ -158,7 +158,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number as an axis wants it.
+    """Format a number for an axis.
 
     >>> [short(v) for v in (0, 0.25, 1500, 2e6)]
     ['0', '0.25', '1.5k', '2M']
@@ -170,7 +170,7 @@ def short(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share as an axis wants it."""
+    """Format a share for an axis."""
     return f"{100 * value:g} %"
 
 
@@ -203,7 +203,7 @@ def _mark(x: Axis, at: float, said: str) -> Markup:
 
 
 def _line(series: Series, css: str, x: Axis, y: Axis) -> list[Markup]:
-    """Its unbroken parts; a point that has no neighbour is a dot."""
+    """Unbroken parts of a line; a point without neighbours is a dot."""
     runs: list[list[tuple[float, float]]] = [[]]
     for point in series.points:
         if all(map(_finite, point)):
@@ -222,7 +222,7 @@ def _line(series: Series, css: str, x: Axis, y: Axis) -> list[Markup]:
 
 
 def text_at(content: str, x: float, y: float, anchor: str) -> Markup:
-    """A text whose `anchor` (start, middle, end) is at a place."""
+    """A text with its `anchor` (start, middle, end) at a place."""
     return tag("text", content, x=round(x, 1), y=round(y, 1), text_anchor=anchor)
 
 
@@ -237,7 +237,7 @@ _LETTER = 6.5
 
 @dataclass(frozen=True)
 class Bars:
-    """The bars of one colour: a value of each group, from 0 up."""
+    """Bars of one colour: one value a group, from 0 up."""
 
     name: str
     values: Sequence[float]

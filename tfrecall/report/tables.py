@@ -14,7 +14,7 @@ SHOWN_ITEMS = 10
 
 
 def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
-    """The first figures of the model, each beside the best baseline: `metric`, `value`, `name`, `best`."""
+    """Primary metrics of the model, each with the best baseline: `metric`, `value`, `name`, `best`."""
     found = metrics["test"][leading]
     shown = []
     for metric in primary_metrics(found)[:4] or list(found)[:4]:
@@ -26,7 +26,7 @@ def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
 
 
 def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
-    """For each rule all models and all metrics; `primary_metrics` names those that are shown unfolded."""
+    """All metrics of all models, one table a rule; `primary_metrics` are shown unfolded."""
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
     return [
         {
@@ -43,13 +43,13 @@ def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]
 
 
 def list_length(figures: dict[str, float], metric: str = "hit_rate", wanted: int = 10) -> int:
-    """The length of lists nearest to the one wanted, of those that were measured."""
+    """The measured length of lists nearest to `wanted`; the shorter of two."""
     ks = [int(name.partition("@")[2]) for name in figures if name.startswith(f"{metric}@")]
     return min(ks, key=lambda k: (abs(k - wanted), k))
 
 
 def slices(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
-    """Hit rates of the slices that have rows, and of all rows."""
+    """Hit rate of each slice with rows, and of all rows."""
     metric = f"hit_rate@{list_length(metrics['test'][leading])}"
     rows = [
         {"name": name.replace("_", " "), "rows": part["rows"], "value": part[leading][metric]}
@@ -62,7 +62,7 @@ def slices(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
 
 
 def popularity(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
-    """How evenly the lists of each model show the catalogue."""
+    """Exposure metrics of each model: how evenly its lists cover the catalogue."""
     k = list_length(metrics["test"][leading], "coverage")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
     rows = [
@@ -75,7 +75,7 @@ def popularity(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
 def most_shown(
     evaluation: Evaluation, names: pl.Series, train_rows: np.ndarray, leading: str
 ) -> list[dict[str, Any]]:
-    """The items that stand in most users' lists, with the share of the lists and training rows."""
+    """Items in most users' lists, with their share of the lists and their training rows."""
     exposure = exposures(evaluation, leading).get(evaluation.model)
     if exposure is None or len(exposure) != len(names):
         return []
@@ -93,7 +93,7 @@ def most_shown(
 
 
 def exposures(evaluation: Evaluation, leading: str) -> dict[str, np.ndarray]:
-    """Model -> how many lists show each item; lists of 10 or the length nearest to it."""
+    """Number of lists that show each item, by model; lists of 10 or the nearest measured length."""
     names = [evaluation.model, *(n for n in evaluation.rankings if n != evaluation.model)]
     found = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Some users: what they had, what they would be shown, what they went on to choose."""
+"""Example users of a report: history, recommendations, and the items chosen afterwards."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def example_users(
     leading: str,
     explain: Explain | None = None,
 ) -> list[dict[str, Any]]:
-    """Users of the test at fixed places between the shortest and the longest history.
+    """Choose test users at fixed quantiles of history length, and list what the model recommends.
 
     Args:
         retriever: asked as of each user's earliest test row; its catalogue is in the order of the item

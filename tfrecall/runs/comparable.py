@@ -1,4 +1,4 @@
-"""Check that releases are comparable: made from the same data and judged by the same test rows."""
+"""Check of comparability: releases made from the same data and evaluated on the same test rows."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _EVENT = ("user_id", "item_id", "timestamp")
 
 @dataclass(frozen=True)
 class _Judged:
-    """A release's name, its configuration and the plain form of what chooses its rows."""
+    """A release with the settings that choose its rows."""
 
     name: str
     config: RunConfig
@@ -36,10 +36,12 @@ def comparable(
     data: dict[str, Any] | None = None,
     progress: ProgressReporter | None = None,
 ) -> tuple[DataSplits, RunConfig]:
-    """Prepares the test rows of the first release, once it is sure that all others have the same.
+    """Prepare the test rows that all releases share.
 
-    A release without a configuration, such as a baseline that was saved in Python, has no test rows of
-    its own: it may stand beside others if it learned from the same rows as they.
+    The data are read and split as the first release says, after a check that the others agree.
+
+    A release without a configuration, such as a baseline exported in Python, has no test rows of its own:
+    it is comparable if it was trained on the same rows as the others.
 
     Args:
         releases: by name.
@@ -81,7 +83,7 @@ def _judged(name: str, release: Release, data: dict[str, Any]) -> _Judged:
 
 
 def _check_loose(name: str, release: Release, judged: list[_Judged]) -> None:
-    """Refuses a release without a configuration that did not learn from the rows of the others."""
+    """Refuse a release without a configuration unless it was trained on the rows of the others."""
     facts = release.manifest.get("data", {})
     if judged and facts.get("fingerprint", "none") == judged[0].facts.get("fingerprint"):
         return
@@ -127,7 +129,7 @@ def _check_test(first: _Judged, ours: DataSplits, other: _Judged, theirs: DataSp
 
 
 def _differences(first: _Judged, other: _Judged) -> Iterator[str]:
-    """Settings and counts that two releases do not share, in words."""
+    """Settings and counts that differ between two releases, in words."""
     for section in _SECTIONS:
         ours, theirs = first.choice[section], other.choice[section]
         for key in dict.fromkeys([*ours, *theirs]):

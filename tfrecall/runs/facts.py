@@ -45,7 +45,7 @@ def data_facts(splits: DataSplits) -> dict[str, Any]:
 
 
 def finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
-    """None where an epoch diverged: JSON has no NaN."""
+    """Replace values of diverged epochs by None: JSON has no NaN."""
     return {
         name: [value if math.isfinite(value) else None for value in values]
         for name, values in history.items()

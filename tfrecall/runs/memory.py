@@ -1,4 +1,4 @@
-"""How much memory a run will need, told before it starts."""
+"""Estimate of the memory that a run needs, before it starts."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Need:
 
 
 def needs(config: RunConfig, data: Interactions) -> list[Need]:
-    """What grows with the data: embeddings of ids, vectors, words and lists; the largest first."""
+    """Estimate the parts that grow with the data: embeddings, vectors, words and lists; largest first."""
     found = [] if config.ranks else [_vectors(config, data)]
     for side, table in (("query", data.users), ("candidate", data.items)):
         for feature in getattr(config.schema, side):
@@ -66,7 +66,7 @@ def check_memory(
     progress: ProgressReporter | None = None,
     available: int | None = None,
 ) -> None:
-    """Says what a large run will need, and refuses what cannot fit.
+    """Note the memory that a large run needs, and refuse a run that cannot fit.
 
     Args:
         config: the run.
@@ -125,7 +125,7 @@ def _vectors(config: RunConfig, data: Interactions) -> Need:
 
 
 def _tokens(feature: Text | MultiCategorical, column: pl.Series, rows: int) -> list[Need]:
-    """Words and lists are kept for each row at the width of the longest."""
+    """Words or values of lists, which each row holds at the width of the longest."""
     values = column.drop_nulls()
     if not len(values):
         return []

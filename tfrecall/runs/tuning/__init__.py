@@ -1,4 +1,4 @@
-"""A small search over the settings of a recipe, judged by validation rows."""
+"""Hyperparameter search over the settings of a recipe, by validation rows."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""The search: trials of a recipe with other values, judged by validation rows."""
+"""Hyperparameter search: trials of a recipe with other settings, compared by a validation metric."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from tfrecall.runs.tuning.study import Study
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of values that was tried.
+    """One trial of a search.
 
     Attributes:
         number: from 1.
@@ -46,7 +46,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
         config: the recipe with the best values.
@@ -65,7 +65,7 @@ class Tuned:
     interrupted: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain Python types."""
+        """Plain Python types."""
         return {**asdict(replace(self, config=None)), "config": self.config.to_dict()}  # type: ignore[arg-type]
 
 
@@ -77,7 +77,7 @@ def tune(
     study: str | Path | None = None,
     progress: ProgressReporter | None = None,
 ) -> Tuned:
-    """Tries values of the settings in `[tune]` and finds the best by the validation rows.
+    """Search the settings in `[tune]` for the best value of the validation metric.
 
     The first trial is the recipe as it is, if `[tune]` allows its values. Test rows are set aside
     before the first trial and never looked at. Data are splits once. A trial that fails counts, with
@@ -115,7 +115,7 @@ def tune(
 
 
 def _parts(config: RunConfig, progress: ProgressReporter) -> DataSplits:
-    """Training and validation rows only, in the places of everything else."""
+    """Splits without test rows: training and validation rows only."""
     splits = prepare(config, progress)
     if splits.validation is None or not len(splits.validation):
         raise ConfigError(
@@ -128,7 +128,7 @@ def _parts(config: RunConfig, progress: ProgressReporter) -> DataSplits:
 
 
 def _facts(config: RunConfig, space: Space, parts: DataSplits) -> dict[str, Any]:
-    """What must be the same for trials to be comparable, by path."""
+    """Settings that must be equal for trials to be comparable, by path."""
     facts: dict[str, Any] = {
         f"{section}.{name}": value
         for section, values in config.to_dict().items()
@@ -167,7 +167,7 @@ def _try_one(
 
 
 def _equal(kept: Study, params: Mapping[str, Any]) -> FrozenTrial | None:
-    """A trial of the same values: training is deterministic, so another would tell nothing new."""
+    """A finished trial of the same settings: training is deterministic, so it need not be repeated."""
     for done in kept.finished:
         if done.state != TrialState.PRUNED and done.params == params:
             return done
@@ -197,7 +197,7 @@ def _fitted_value(config: RunConfig, parts: DataSplits, trial: optuna.Trial) -> 
 
 
 class _Report(keras.callbacks.Callback):
-    """Tells the study of each validated epoch; ends a trial that is worse than most."""
+    """Reports each validated epoch to the study; ends a trial that is worse than most."""
 
     def __init__(self, trial: optuna.Trial, monitor: str) -> None:
         super().__init__()

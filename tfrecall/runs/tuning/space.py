@@ -1,4 +1,4 @@
-"""What a search may choose, checked before the first trial."""
+"""Search space, checked before the first trial."""
 
 import json
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _ALIKE = {
 
 
 class Space:
-    """The settings that a search chooses, and the values of each.
+    """Settings of a search with their possible values.
 
     Args:
         config: the recipe.
@@ -70,7 +70,7 @@ class Space:
         }
 
     def configured(self, params: Mapping[str, Any]) -> RunConfig:
-        """The recipe with the values of a trial."""
+        """The recipe with the settings of a trial."""
         return with_settings(self.config, self.decode(params))
 
     def own_values(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A study of Optuna: in memory, or in a file that can be continued."""
+"""Optuna study, in memory or in a file that a later search continues."""
 
 import warnings
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _NAME = "tfrecall"
 
 
 class Study:
-    """Trials that are asked for one by one; the n-th is drawn from the seed and those before it.
+    """Trials, drawn one by one from the seed and the trials before.
 
     So a study that was interrupted and continued has the trials of one that was not.
 
@@ -71,7 +71,7 @@ class Study:
         return self._study.best_trial if done else None
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Has these values tried next."""
+        """Queue these settings for the next trial."""
         self._study.enqueue_trial(dict(params))
 
     def ask(self, distributions: Mapping[str, Any]) -> optuna.Trial:
@@ -83,14 +83,14 @@ class Study:
         self._study.tell(trial, value, state)
 
     def put_back(self, trial: optuna.Trial | FrozenTrial) -> None:
-        """Does not count a trial that was interrupted, and has its values tried next."""
+        """Discard an interrupted trial and queue its settings."""
         attributes = self._study.user_attrs["interrupted"]
         self._study.set_user_attr("interrupted", [*attributes, trial.number])
         self._study.tell(trial.number, state=TrialState.FAIL)
         self.enqueue(trial.params)
 
     def importance(self) -> dict[str, float]:
-        """How much of the difference between good and all trials each setting explains, in [0, 1].
+        """Share of the difference between good and all trials that each setting explains, in [0, 1].
 
         Reference:
             Watanabe et al., "PED-ANOVA", IJCAI 2023.
