@@ -153,6 +153,7 @@ def test_what_users_had_before_comes_in_its_place(interest_model, history_log):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_copy_from_its_configuration_answers_alike(interest_model, history_log):
     copy = TwoTower.from_config(interest_model.get_config())
     copy.adapt(history_log)

@@ -399,6 +399,7 @@ def test_the_configuration_is_plain_and_complete():
     assert copy.candidate_tower.normalize
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["in_batch", "full"])
 def test_equal_seeds_give_equal_models(task):
     def scores(seed):
@@ -437,6 +438,7 @@ def test_predict_scores_the_whole_catalogue(trained):
     np.testing.assert_allclose(scores, trained.retriever().scores(DATA.queries), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["in_batch", "full"])
 def test_regularization_shrinks_the_embeddings_and_is_not_part_of_the_loss(task):
     lengths = []

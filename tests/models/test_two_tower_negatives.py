@@ -103,6 +103,7 @@ def test_rows_of_weight_0_change_nothing():
     assert masked == pytest.approx(only, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
     fitted = []
     for eager in (False, False, True):

@@ -135,6 +135,7 @@ def test_validation_draws_nothing():
     np.testing.assert_array_equal(model.task.weights[0], state)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
     fitted = []
     for eager in (False, False, True):

@@ -228,6 +228,7 @@ def ask(*arguments, status=0):
     return result
 
 
+@pytest.mark.slow
 def test_the_command_line_gives_the_same_lists(pipeline_root, pipeline_release):
     told = json.loads(ask("recommend", pipeline_root, "--user", KNOWN, "--stages", "--json").stdout)
     (mine,) = told["recommendations"]

@@ -302,6 +302,7 @@ def test_people_without_users_answer_from_defaults(tmp_path):
 # Another index
 
 
+@pytest.mark.slow
 def test_reindexing_publishes_a_version_that_answers_alike(tiny_root, tmp_path):
     import json
     import shutil

@@ -155,6 +155,7 @@ def test_a_table_of_other_lengths_is_refused(context_release):
 # What is exported and stored
 
 
+@pytest.mark.slow
 def test_signatures_take_context_beside_the_ids(context_root):
     for name in ("query", "retrieval"):
         signature = tf.saved_model.load(str(context_root / name / "1")).signatures["serving_default"]
@@ -166,6 +167,7 @@ def test_signatures_take_context_beside_the_ids(context_root):
         assert inputs["history_gap"].dtype == tf.string
 
 
+@pytest.mark.slow
 def test_the_exported_model_refuses_context_of_another_length(context_root):
     signature = tf.saved_model.load(str(context_root / "query" / "1")).signatures["serving_default"]
     lists = {name: tf.constant([[""]]) for name in ("liked", "liked_device", "history_gap")}
@@ -235,6 +237,7 @@ def ask(*arguments):
     return json.loads(result.stdout)["recommendations"]
 
 
+@pytest.mark.slow
 def test_recommend_takes_context_as_features(context_root, context_release):
     query = {"history": ["i2", "i6"], "history_rating": [5, 1]}
     for arguments in (

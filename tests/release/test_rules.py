@@ -71,6 +71,7 @@ def capped(scores, genres, cap, k):
     return chosen
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sets(st.sampled_from("abcd"), max_size=3), min_size=1, max_size=25),
     st.integers(1, 4),

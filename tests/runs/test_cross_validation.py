@@ -92,6 +92,7 @@ def test_the_first_of_five_folds_is_the_split_of_the_recipe(tmp_path):
         assert getattr(first, part).log.equals(getattr(other, part).log)
 
 
+@pytest.mark.slow
 def test_model_and_baselines_are_fitted_anew_to_each_fold(tmp_path):
     config = configured(tmp_path, "training.batch_size=32")
     found = cross_validate(config, 2)
@@ -107,6 +108,7 @@ def test_model_and_baselines_are_fitted_anew_to_each_fold(tmp_path):
     assert all(1 <= epoch <= 4 for epoch in found.best_epochs)
 
 
+@pytest.mark.slow
 def test_retrievers_are_judged_by_the_rule_that_leads_their_tables(tmp_path):
     out = tmp_path / "folds.json"
     command = [

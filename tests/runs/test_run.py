@@ -144,6 +144,7 @@ def test_refitting_trains_a_new_model_on_all_that_is_known(tmp_path, monkeypatch
     assert any("Fitting again on all 720 known rows for 7 epochs" in note for note in progress.notes)
 
 
+@pytest.mark.slow
 def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(history_log, monkeypatch):
     from tests.tiny_histories import SCHEMA
     from tfrecall.config.data import SplitConfig

@@ -58,6 +58,7 @@ def fit_to(values, parts, monkeypatch, **settings):
     return fitted, weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "patience", "epochs", "best"),
     [
@@ -74,6 +75,7 @@ def test_the_best_weights_are_restored(parts, monkeypatch, values, patience, epo
     assert (fitted.epochs, fitted.best_epoch, weight) == (epochs, best, best)
 
 
+@pytest.mark.slow
 def test_patience_counts_validations_not_epochs(parts, monkeypatch):
     # Epochs 2, 4, 6 and 8 are validated; the best is epoch 4, and 6 and 8 are the two waited for.
     values = [0.1, 0.3, 0.2, 0.2, 0.9]
@@ -88,6 +90,7 @@ def test_fewer_epochs_than_a_validation_keep_the_last(parts):
     assert (fitted.epochs, fitted.best_epoch) == (2, 2)
 
 
+@pytest.mark.slow
 def test_the_loss_is_better_when_it_is_lower(parts):
     fitted = fit(new_model(), *parts, epochs=4, monitor="loss", verbose=0, batch_size=400)
     assert fitted.best_epoch == 1 + int(np.argmin(fitted.history["val_loss"]))
@@ -102,6 +105,7 @@ def test_without_validation_rows_all_epochs_are_trained(parts):
     assert fitted.examples_per_second > 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_twice_in_one_process(parts):
     def weights(seed):
         model = new_model(dropout=0.3)
@@ -113,6 +117,7 @@ def test_the_same_seed_gives_the_same_weights_twice_in_one_process(parts):
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_an_unknown_metric_is_named_with_the_nearest(parts):
     with pytest.raises(
         ConfigError, match=r'"factorized_top_k/top_7.*mean "factorized_top_k/top_\d+_cat'
@@ -138,6 +143,7 @@ def test_an_optimizer_may_be_an_object_with_its_own_rate(parts):
     assert float(make_optimizer("adam", 0.5).learning_rate) == 0.5
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_weights_that_are_there(parts):
     model = new_model()
     first = fit(model, parts.train, epochs=5, verbose=0).history["loss"]
@@ -230,6 +236,7 @@ class Seen(InBatchSoftmax):
         return losses
 
 
+@pytest.mark.slow
 def test_steps_in_bfloat16_leave_float32_behind(parts):
     schema = Schema(query=[*SCHEMA.query, Numeric("timestamp")], candidate=SCHEMA.candidate)
     fits = []
@@ -289,6 +296,7 @@ EVERYTHING = {
 }
 
 
+@pytest.mark.slow
 def test_no_random_number_has_a_state_that_no_checkpoint_holds(tiny_log):
     model = everything()
     model.adapt(tiny_log)
@@ -311,6 +319,7 @@ def row_of(model):
     return raw | {"item_id": tf.constant(["i1"])}
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_ends_like_one_that_was_not(tiny_log, tmp_path):
     parts = split_random(tiny_log, 0.2, seed=1)
     whole = everything()
@@ -340,6 +349,7 @@ def test_an_interrupted_fit_ends_like_one_that_was_not(tiny_log, tmp_path):
     np.testing.assert_array_equal(whole.embed_candidates(), resumed.embed_candidates())
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_over_is_not_trained_again(parts, tmp_path, monkeypatch):
     # The second validation is worse, and that ends it with the weights of the first.
     first, weight = fit_to(

@@ -115,6 +115,7 @@ def test_users_whose_lists_are_too_short_are_told():
     assert drawn.tolist() == [[2] * 3, [-1] * 3, [-1] * 3]
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 99), first=st.integers(1, 10), width=st.integers(0, 8))
 def test_the_places_are_those_of_any_release(seed, first, width):
     """Random scores of 15 items, of which the release has 3 more and some users have many."""
@@ -193,6 +194,7 @@ def test_places_beyond_the_catalogue_are_refused(tiny_log, tiny_release):
 # Training
 
 
+@pytest.mark.slow
 def test_a_model_learns_from_the_lists_of_a_release(tiny_log, tmp_path):
     """Each batch has negatives of the places, the same in each run; a lost release is refused first."""
     from tfrecall.core.vocabulary import FIRST
