@@ -26,7 +26,7 @@ candidate = [{ type = "categorical", column = "item_id" }]
 """
 WITH_PYTHON = [page for page in pages() if blocks(page, "python")]
 # Exports write, open and compare SavedModels; a pipeline trains two models.
-TAKES_TIME = ("tr.export(", "tr.Pipeline(")
+TAKES_TIME = ("tr.export(model", "tr.Pipeline(")
 RUNS = [
     pytest.param(
         page,
