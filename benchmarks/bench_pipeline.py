@@ -44,8 +44,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         live = tr.Pipeline(*fitted(data), n_candidates=N_CANDIDATES)
         release = tr.export_pipeline(live, Path(folder) / "release")
-        features = {user: release.people.ask([user]).features for user in users}
-        own = list(release.ranker.people.forms)
+        features = {user: release.users.build_queries([user]).features for user in users}
+        own = list(release.ranker.users.forms)
         found = release.retrieval.recommend(users[:1], N_CANDIDATES)[0].item_ids
         lists = np.array([found], dtype=object)
         rules = tr.Rules(diversity=0.3, caps={"movie_genres": 3})

@@ -4,6 +4,7 @@
     ├── DataError (ValueError)          log or table that cannot be used as it is
     │   └── MissingColumnError (KeyError)   missing column
     ├── ConfigError (ValueError)        invalid recipe, setting or argument
+    │   └── UnsupportedError (AttributeError)   ability that a release of this kind lacks
     ├── FetchError (OSError)            data set that could not be fetched
     ├── DivergedError (ArithmeticError) loss, gradient or weight that is not finite
     ├── CheckpointError (ValueError)    checkpoint that is damaged or of another training
@@ -46,6 +47,10 @@ class MissingColumnError(DataError, KeyError):
 
 class ConfigError(TfrecallError, ValueError):
     """Invalid recipe, setting or argument."""
+
+
+class UnsupportedError(ConfigError, AttributeError):
+    """Ability that a model or a release of this kind lacks."""
 
 
 class FetchError(TfrecallError, OSError):

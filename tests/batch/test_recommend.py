@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.tiny import N_USERS
+from tfrecall.batch import recommend_all
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.errors import ConfigError, DataError, ExportError
 
@@ -28,8 +29,8 @@ def assert_same(file, expected):
 
 
 def test_all_users_get_what_they_get_one_by_one(tiny_release, tmp_path):
-    done = tiny_release.recommend_all(k=3, out=tmp_path / "recs.parquet", block_users=7)
-    users = list(tiny_release.people.rows)
+    done = recommend_all(tiny_release, k=3, out=tmp_path / "recs.parquet", block_users=7)
+    users = list(tiny_release.users.ids)
     assert (done.users, done.unknown) == (N_USERS + 1, 1)  # "absent" is in the user table only
     assert_same(done.file, one_by_one(tiny_release, users, 3))
     assert done.rows == pl.read_parquet(done.file).height
@@ -46,14 +47,14 @@ def test_all_users_get_what_they_get_one_by_one(tiny_release, tmp_path):
 )
 def test_options_are_those_of_recommend(tiny_release, tmp_path, options):
     users = ["u5", "nobody", "u1", "u5"]
-    done = tiny_release.recommend_all(users, 6, tmp_path / "r.parquet", block_users=3, **options)
+    done = recommend_all(tiny_release, users, 6, tmp_path / "r.parquet", block_users=3, **options)
     assert_same(done.file, one_by_one(tiny_release, users, 6, **options))
     assert (done.users, done.unknown) == (4, 1)
 
 
 def test_nobody_and_nothing_left_make_an_empty_file_with_its_columns(tiny_release, tmp_path):
     for users, options in (([], {}), (["u1"], {"allow": []})):
-        done = tiny_release.recommend_all(users, 3, tmp_path / "r.parquet", **options)
+        done = recommend_all(tiny_release, users, 3, tmp_path / "r.parquet", **options)
         frame = pl.read_parquet(done.file)
         assert (frame.height, done.rows) == (0, 0)
         assert dict(frame.schema) == {
@@ -67,7 +68,7 @@ def test_nobody_and_nothing_left_make_an_empty_file_with_its_columns(tiny_releas
 def test_at_most_a_block_is_held_and_each_is_a_row_group(tiny_release, tmp_path, monkeypatch):
     """Of a generator of users no more are taken than have been written, and one block."""
     taken, written, ahead = [], [], []
-    users = (taken.append(user) or user for user in list(tiny_release.people.rows)[:50])
+    users = (taken.append(user) or user for user in list(tiny_release.users.ids)[:50])
     find = type(tiny_release).find
 
     def watched(self, queries, *args, **kwargs):
@@ -76,7 +77,7 @@ def test_at_most_a_block_is_held_and_each_is_a_row_group(tiny_release, tmp_path,
         return find(self, queries, *args, **kwargs)
 
     monkeypatch.setattr(type(tiny_release), "find", watched)
-    done = tiny_release.recommend_all(users, 2, tmp_path / "r.parquet", block_users=20)
+    done = recommend_all(tiny_release, users, 2, tmp_path / "r.parquet", block_users=20)
     assert written == [20, 20, 10]
     assert max(ahead) <= 20
     groups = pq.ParquetFile(done.file).metadata
@@ -84,23 +85,22 @@ def test_at_most_a_block_is_held_and_each_is_a_row_group(tiny_release, tmp_path,
 
 
 def test_progress_counts_users(tiny_release, tmp_path):
-    counts = []
+    heard = []
 
     class Counts(ProgressReporter):
         def progress(self, title, done, total, unit="rows"):
-            counts.append((title, done, total, unit))
+            heard.append((title, done, total, unit))
 
     options = {"block_users": 30, "progress": Counts()}
-    tiny_release.recommend_all(k=1, out=tmp_path / "r.parquet", **options)
-    assert [(done, total) for _, done, total, _ in counts] == [(30, 61), (60, 61), (61, 61)]
-    assert {(title, unit) for title, _, _, unit in counts} == {("recommend", "users")}
-    counts.clear()
-    tiny_release.recommend_all(iter(["u1"]), 1, tmp_path / "r.parquet", **options)
-    assert counts == [("recommend", 1, 0, "users")]  # how many a generator gives is not known
+    recommend_all(tiny_release, k=1, out=tmp_path / "r.parquet", **options)
+    assert heard == [("recommend", done, 61, "users") for done in (30, 60, 61)]
+    heard.clear()
+    recommend_all(tiny_release, iter(["u1"]), 1, tmp_path / "r.parquet", **options)
+    assert heard == [("recommend", 1, 0, "users")]  # how many a generator gives is not known
 
 
 def test_the_file_tells_which_model_answered(tiny_release, tmp_path):
-    done = tiny_release.recommend_all(["u1"], 1, tmp_path / "r.parquet")
+    done = recommend_all(tiny_release, ["u1"], 1, tmp_path / "r.parquet")
     told = pq.read_schema(done.file).metadata
     assert told[b"tfrecall.model"] == b"tiny"
     assert told[b"tfrecall.fingerprint"].decode() == tiny_release.manifest["model"]["fingerprint"]
@@ -118,7 +118,7 @@ def test_what_fails_halfway_leaves_the_file_before(tiny_release, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tiny_release.recommend_all(failing(), 2, file, block_users=1)
+        recommend_all(tiny_release, failing(), 2, file, block_users=1)
     assert [path.name for path in tmp_path.iterdir()] == ["r.parquet"]
     assert file.read_text() == "before"
 
@@ -138,7 +138,7 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(
     tiny_release, tmp_path, users, options, error, told
 ):
     with pytest.raises(error, match=told):
-        tiny_release.recommend_all(users, out=tmp_path / "r.parquet", **options)
+        recommend_all(tiny_release, users, out=tmp_path / "r.parquet", **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,7 +146,7 @@ def test_a_place_that_cannot_be_written_is_named(tiny_release, tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path, tmp_path / "file" / "r.parquet"):
         with pytest.raises(ExportError, match=str(out)):
-            tiny_release.recommend_all(["u1"], 1, out)
+            recommend_all(tiny_release, ["u1"], 1, out)
 
 
 def test_the_command_writes_the_file(tiny_root, tmp_path):

@@ -9,7 +9,7 @@ from tfrecall.data import Interactions
 from tfrecall.evaluation import evaluate, stage_losses
 from tfrecall.evaluation.metrics import MISS
 from tfrecall.evaluation.ranks import rank
-from tfrecall.release.pipeline import TwoStages
+from tfrecall.release.pipeline import BasePipeline
 from tfrecall.release.rules import Rules
 
 
@@ -53,8 +53,8 @@ def test_only_candidates_have_scores(pipeline_release, halves):
         seen = set(pipeline_release.item_ids[np.isfinite(row)]) - set(answer.item_ids)
         assert [item for item in ids if item in set(answer.item_ids)] == answer.item_ids
         # Beside those candidates stand items that were had, among the best of all.
-        user = pipeline_release.people.rows[answer.user_id]
-        assert seen <= set(pipeline_release.item_ids[pipeline_release.people.seen(user)])
+        user = pipeline_release.users.ids[answer.user_id]
+        assert seen <= set(pipeline_release.item_ids[pipeline_release.users.seen(user)])
     assert (there.sum(axis=1) >= N_CANDIDATES).all()
 
 
@@ -62,7 +62,7 @@ def test_only_candidates_have_scores(pipeline_release, halves):
 def test_with_rules_the_scores_are_places_in_the_list(pipeline_release, halves, rules):
     queries = halves[1].queries[:20]
     stages = pipeline_release.retrieval, pipeline_release.ranker
-    pipeline = TwoStages(*stages, n_candidates=N_CANDIDATES, rules=rules)
+    pipeline = BasePipeline(*stages, n_candidates=N_CANDIDATES, rules=rules)
     scores = pipeline.scores(queries)
     answers = pipeline.recommend(asked(queries), N_CANDIDATES)
     for row, answer in zip(scores, answers, strict=True):
@@ -72,7 +72,7 @@ def test_with_rules_the_scores_are_places_in_the_list(pipeline_release, halves, 
 
 def test_an_allow_list_leaves_the_others_without_a_score(pipeline_release, halves):
     stages = pipeline_release.retrieval, pipeline_release.ranker
-    pipeline = TwoStages(*stages, rules=Rules(allow=["i1", "i2", "not there"]))
+    pipeline = BasePipeline(*stages, rules=Rules(allow=["i1", "i2", "not there"]))
     there = np.isfinite(pipeline.scores(halves[1].queries[:10]))
     assert set(pipeline.item_ids[np.flatnonzero(there.any(axis=0))]) <= {"i1", "i2"}
 

@@ -27,9 +27,9 @@ QUERIES = ["u1", "u2", "absent", "nobody", {"history": ["i3", "i8"], "device": "
 def released_model(pipeline_root, pipeline_release):
     """The SavedModel, asked in a process of its own for all cases of this file at once."""
     version = str(pipeline_release.version)
-    asked = pipeline_release.people.ask(QUERIES)
+    asked = pipeline_release.users.build_queries(QUERIES)
     raw = {name: values.tolist() for name, values in asked.features.items()}
-    seen = [pipeline_release.item_ids[pipeline_release.people.seen(user)] for user in asked.users]
+    seen = [pipeline_release.item_ids[pipeline_release.users.seen(user)] for user in asked.users]
     seen = [[*ids, *lists.get("history", [])] for ids, lists in zip(seen, asked.lists, strict=True)]
     width = max(map(len, seen))
     exclude = [[*ids, *[""] * (width - len(ids))] for ids in seen]

@@ -29,7 +29,7 @@ def test_the_release_predicts_what_the_model_predicts(rating_model, rating_relea
 def test_both_signatures_give_the_same(rating_model, rating_root):
     loaded = tf.saved_model.load(str(rating_root / "ranker" / "1"))
     release = load(rating_root)
-    features = release.people.ask(USERS).features
+    features = release.users.build_queries(USERS).features
     queries = {name: tf.constant(values) for name, values in features.items()}
     items = release.items.filter(release.items["item_id"].is_in(ITEMS))
     raw = raw_features(items, rating_model.candidate_tower.forms)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.baselines.popularity import Popularity
+from tfrecall.batch import recommend_all
 from tfrecall.cli import app
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, DataError, ExportError, ReleaseError
@@ -164,7 +165,7 @@ def test_what_a_baseline_has_not_is_refused(saved):
 
 
 def test_all_users_as_a_file(saved, tmp_path):
-    done = load(saved).recommend_all(k=2, out=tmp_path / "all.parquet")
+    done = recommend_all(load(saved), k=2, out=tmp_path / "all.parquet")
     table = pl.read_parquet(done.file)
     assert table.columns == ["user_id", "rank", "item_id", "score"]
     (one,) = load(saved).recommend(["u3"], 2)

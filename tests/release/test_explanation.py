@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from tests.tiny_histories import LENGTH, newest
 from tfrecall.cli import app
 from tfrecall.core.manifests import manifest_checksum
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.index.repeats import Repeats
 from tfrecall.release import explanation as left_out
 from tfrecall.release import load
-from tfrecall.release.histories import PastItems
+from tfrecall.release.histories import UserHistories
 
 KNOWN, TARGET = "u1", "i6"
 GIVEN = {"device": "web", "history": ["i2", "i7", "i11"], "liked": ["i7", "i3"]}
@@ -88,7 +89,7 @@ def test_a_feature_counts_for_what_the_score_loses_if_it_is_not_known(history_re
 
 def test_features_of_every_kind_are_taken_away(tiny_release):
     defaults = tiny_release.manifest["query"]["defaults"]
-    asked = tiny_release.people.ask(["u8"]).features
+    asked = tiny_release.users.build_queries(["u8"]).features
     whole = {
         column: [tag for tag in values[0] if tag] if column == "tags" else values[0]
         for column, values in asked.items()
@@ -121,7 +122,7 @@ def test_the_context_of_an_item_goes_with_it(context_release):
 
 
 def test_a_known_user_is_explained_by_what_is_known(context_release, context_model, history_log):
-    known = context_release.people.ask([KNOWN]).features
+    known = context_release.users.build_queries([KNOWN]).features
     given = {"user_id": KNOWN, **{c: v[0].tolist() for c, v in known.items() if v.ndim == 2}}
     assert [item for item in given["history"] if item] == newest(history_log, KNOWN, LENGTH)
     for name in ("history", "liked"):
@@ -183,9 +184,9 @@ def test_an_item_goes_from_what_is_had_again_too(repeating):
 def test_only_the_latest_that_repeats_weigh_are_reasons(repeating, tiny_release):
     query = {"history": [f"i{place}" for place in range(20)]}
     held = set(of_items(repeating.explain(query, "i19")))
-    length = LENGTH if "history" in repeating.people.histories else 4
+    length = LENGTH if "history" in repeating.users.histories else 4
     assert held == {f"i{place}" for place in range(20 - length, 20)}
-    lists = (repeating.people.seen(repeating.people.rows["u3"])[-length:],)
+    lists = (repeating.users.seen(repeating.users.vocabulary.row("u3"))[-length:],)
     assert set(of_items(repeating.explain("u3", "i19"))) >= set(repeating.item_ids[lists[0]])
 
 
@@ -247,13 +248,13 @@ def test_long_lists_are_asked_in_parts_that_fit_memory(history_release, monkeypa
 def test_of_long_histories_each_row_lacks_one_item(history_release, length):
     """The rows that a model of that length would be asked with, without the model."""
     ids = np.array([f"i{place}" for place in range(1000)], dtype=object)
-    past = PastItems(np.zeros(1, np.int64), np.arange(1000), length, ids)
-    known = history_release.people
+    past = UserHistories(np.zeros(1, np.int64), np.arange(1000), length, ids)
+    known = history_release.users
     people = replace(known, histories={**known.histories, "history": past}, seen_items=past.items)
-    asked = people.ask([{"history": ids.tolist()}])
-    lists = left_out.listed(people, asked.features, {item: row for row, item in enumerate(ids)})
+    asked = people.build_queries([{"history": ids.tolist()}])
+    lists = left_out.listed(people, asked.features, Vocabulary(ids.tolist()))
     own = {column: asked.features[column] for column in ("user_id", "device")}
-    variants = left_out.LeftOut.of(lists, own, people.defaults)
+    variants = left_out.LeaveOneOut.of(lists, own, people.defaults)
     assert variants.items.tolist() == list(range(1000 - length, 1000))
     held = variants.features["history"]
     assert held.shape == (2 + length + 2, length)
@@ -321,7 +322,9 @@ def test_rounding_is_no_contribution():
     # The score is 3 x 1 + 4 x 1 = 7. Without "a" the query is (3 + 2e-7, 4): 2e-7 above, a third of what
     # float32 can tell at 7; without "b" it is (2, 4): the score is 6, so "b" contributes 1.
     queries = np.array([[3.0, 4.0], [0.0, 0.0], [3.0 + 2e-7, 4.0], [2.0, 4.0]])
-    variants = left_out.LeftOut({}, [left_out.NO_ROWS] * 4, np.empty(0, np.int64), {"a": "x", "b": "y"})
+    variants = left_out.LeaveOneOut(
+        {}, [left_out.NO_ROWS] * 4, np.empty(0, np.int64), {"a": "x", "b": "y"}
+    )
     (told,) = left_out.explained(
         "u1", np.array(["i1"], object), np.array([0]), variants, queries, np.ones((1, 2)), None
     )

@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.tiny_histories import LENGTH, LIKED, N_GROUPS, newest
+from tfrecall.batch import recommend_all
 from tfrecall.cli import app
 from tfrecall.data import Interactions
 from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.exporting.context import past_items
-from tfrecall.release.histories import PastItems, padded_ids
-from tfrecall.release.users import People
+from tfrecall.release.histories import UserHistories, padded_ids
+from tfrecall.release.users import UserStore
 from tfrecall.schema.features import History
 
 KNOWN, ABSENT = "u1", "absent"
 
 
 def vector(release, query):
-    return release.embed(release.people.ask([query]).features)[0]
+    return release.embed(release.users.build_queries([query]).features)[0]
 
 
 def same(release, one, two):
@@ -45,7 +46,7 @@ def group_of(item):
 def test_a_known_user_is_answered_from_what_was_had_up_to_the_end(
     history_release, history_model, history_log, user
 ):
-    asked = history_release.people.ask([user])
+    asked = history_release.users.build_queries([user])
     had = [item for item in asked.features["history"][0] if item]
     assert had == newest(history_log, user, LENGTH)
     assert had[-1] == last_event(history_log, user)["item_id"][0]
@@ -211,7 +212,7 @@ def test_a_table_without_users_is_refused(history_release):
 def test_a_release_is_evaluated_on_later_rows_like_the_live_model(
     history_release, history_model, history_log
 ):
-    """Asked after the end of the log, the live model knows as much as the release."""
+    """QueryBatch after the end of the log, the live model knows as much as the release."""
     end = history_log.log["timestamp"].max()
     later = history_log.log.group_by("user_id", maintain_order=True).first()
     later = later.with_columns(timestamp=end + pl.int_range(pl.len()) + 1)
@@ -222,7 +223,7 @@ def test_a_release_is_evaluated_on_later_rows_like_the_live_model(
 
 def test_everybody_is_answered_as_alone(history_release, tmp_path):
     file = tmp_path / "all.parquet"
-    history_release.recommend_all(None, 4, file, block_users=7)
+    recommend_all(history_release, None, 4, file, block_users=7)
     users = [KNOWN, "u17", ABSENT]
     written = pl.read_parquet(file).filter(pl.col("user_id").is_in(users))
     for answer in history_release.recommend(users, 4):
@@ -296,10 +297,10 @@ def test_people_without_users_take_lists(tmp_path):
     write_context(
         tmp_path / "context", pl.DataFrame({"item_id": ids.tolist()}), None, {"history": "strings"}
     )
-    people = People.load(
+    people = UserStore.load(
         tmp_path / "context", {"history": "strings"}, {"history": ""}, {"history": 3}, ids
     )
-    asked = people.ask(["u1", {"history": ["a", "x"]}])
+    asked = people.build_queries(["u1", {"history": ["a", "x"]}])
     assert asked.features["history"].tolist() == [["", ""], ["a", "x"]]
     assert asked.lists == [{}, {"history": ["a", "x"]}]
 
@@ -356,11 +357,11 @@ def test_an_unrated_list_of_known_items_is_a_view_of_the_log(history_log):
 
 
 def test_users_and_events_may_be_none():
-    nobody = PastItems(np.zeros(1, np.int64), np.zeros(0, np.int32), 3, np.array([], object))
+    nobody = UserHistories(np.zeros(1, np.int64), np.zeros(0, np.int32), 3, np.array([], object))
     assert nobody.ids(np.array([-1, -1])).tolist() == [[""], [""]]
     assert nobody.ids(np.array([], np.int64)).shape == (0, 1)
     assert nobody.newest().items.tolist() == []
-    idle = PastItems(np.zeros(3, np.int64), np.zeros(0, np.int32), 3, np.array(["a"], object))
+    idle = UserHistories(np.zeros(3, np.int64), np.zeros(0, np.int32), 3, np.array(["a"], object))
     assert idle.ids(np.array([1, 0])).tolist() == [[""], [""]]
 
 

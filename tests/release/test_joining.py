@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from tfrecall.errors import ConfigError
-from tfrecall.release.histories import PastItems
-from tfrecall.release.joining import check_joinable, join_people
-from tfrecall.release.users import People
+from tfrecall.release.histories import UserHistories
+from tfrecall.release.joining import check_joinable, join_users
+from tfrecall.release.users import UserStore
 
 IDS = np.array(["a", "b", "c"], dtype=object)
 WHOLE = {"history_length": 5, "min_rating": None, "below_rating": None, "context": ()}
@@ -24,12 +24,12 @@ def people(users, forms, table=None, histories=None, seen=None, defaults=None):
     defaults = {c: known[form] for c, form in forms.items()} | (defaults or {})
     frame = pl.DataFrame({"user_id": users, **(table or {})})
     names = tuple(histories or {})
-    return People.of(frame, offsets, items, histories or {}, forms, defaults, names, {})
+    return UserStore.of(frame, offsets, items, histories or {}, forms, defaults, names, {})
 
 
 def past(lists, length):
     flat = np.array([item for row in lists for item in row], dtype=np.int32)
-    return PastItems(np.cumsum([0, *map(len, lists)]), flat, length, IDS)
+    return UserHistories(np.cumsum([0, *map(len, lists)]), flat, length, IDS)
 
 
 NOBODY = people([], {"user_id": "string", "age": "number"}, {"age": pl.Series([], dtype=pl.Float64)})
@@ -93,7 +93,7 @@ def test_a_history_and_a_feature_of_one_name_are_refused():
     check(repeats=True, second={"history": WHOLE}, forms={"history": "strings"})
 
 
-# People
+# UserStore
 
 
 def test_columns_of_both_models_are_known_of_each_user():
@@ -108,8 +108,8 @@ def test_columns_of_both_models_are_known_of_each_user():
         {"user_id": "string", "age": "number", "town": "string"},
         {"age": [30.0, 40.0], "town": ["Y", "Z"]},
     )
-    both = join_people(first, second)
-    asked = both.ask(["u", "v", "w", "nobody"])
+    both = join_users(first, second)
+    asked = both.build_queries(["u", "v", "w", "nobody"])
     assert asked.features["town"].tolist() == [
         "X",
         "[UNK]",
@@ -127,16 +127,16 @@ def test_lists_of_texts_of_unequal_width_are_joined():
     forms = {"user_id": "string", "tags": "strings"}
     first = people(["u"], forms, {"tags": [["a", "b"]]})
     second = people(["v"], forms, {"tags": [["c"]]})
-    both = join_people(first, second)
-    assert both.ask(["u", "v"]).features["tags"].tolist() == [["a", "b"], ["c", ""]]
+    both = join_users(first, second)
+    assert both.build_queries(["u", "v"]).features["tags"].tolist() == [["a", "b"], ["c", ""]]
 
 
 def test_users_in_another_order_keep_their_histories():
     forms = {"user_id": "string", "history": "strings"}
     first = people(["u", "v"], {"user_id": "string"})
     second = people(["v", "u"], forms, histories={"history": past([[0], [1, 2]], 5)})
-    both = join_people(first, second)
-    assert both.ask(["u", "v", "nobody"]).features["history"].tolist() == [
+    both = join_users(first, second)
+    assert both.build_queries(["u", "v", "nobody"]).features["history"].tolist() == [
         ["b", "c"],
         ["a", ""],
         ["", ""],
@@ -148,12 +148,12 @@ def test_of_a_history_that_both_take_the_longer_one_stands(lengths):
     forms = {"user_id": "string", "history": "strings"}
     lists = [[0, 1, 2, 0]]
     models = [people(["u"], forms, histories={"history": past(lists, n)}) for n in lengths]
-    assert join_people(*models).ask(["u"]).features["history"].tolist() == [["b", "c", "a"]]
+    assert join_users(*models).build_queries(["u"]).features["history"].tolist() == [["b", "c", "a"]]
 
 
 def test_models_of_the_same_users_share_their_arrays():
     first = people(["u", "v"], {"user_id": "string", "town": "string"}, {"town": ["X", "Y"]})
     second = people(["u", "v"], {"user_id": "string", "age": "number"}, {"age": [1.0, 2.0]})
-    both = join_people(first, second)
+    both = join_users(first, second)
     assert both.features["town"] is first.features["town"]
     assert both.features["age"] is second.features["age"]

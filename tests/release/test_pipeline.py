@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tests.tiny_pipeline import N_CANDIDATES
 from tests.tiny_ratings import N_ITEMS
+from tfrecall.batch import recommend_all
 from tfrecall.cli import app
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.release import load
@@ -24,8 +25,8 @@ def had(log, user):
 
 def best_first(pipeline, query, barred=(), count=N_CANDIDATES):
     """Candidates and their scores by the stages alone, each asked apart."""
-    of_retrieval = {"user_id", *pipeline.retrieval.people.forms, "history"}
-    of_ranker = {"user_id", *pipeline.ranker.people.forms}
+    of_retrieval = {"user_id", *pipeline.retrieval.users.forms, "history"}
+    of_ranker = {"user_id", *pipeline.ranker.users.forms}
     query = {"user_id": query} if isinstance(query, str) else query
     first = {name: value for name, value in query.items() if name in of_retrieval}
     second = {name: value for name, value in query.items() if name in of_ranker}
@@ -207,15 +208,15 @@ def test_reasons_are_told_by_the_retrieval_alone(pipeline_release):
 def test_a_pipeline_is_a_release_in_everything_else(pipeline_release, tmp_path):
     assert pipeline_release.similar_items("i1", 3).item_ids
     file = tmp_path / "all.parquet"
-    done = pipeline_release.recommend_all([KNOWN, ABSENT], 4, file)
+    done = recommend_all(pipeline_release, [KNOWN, ABSENT], 4, file)
     rows = pl.read_parquet(file).filter(pl.col("user_id") == KNOWN)
     assert (done.users, done.unknown) == (2, 1)
     assert rows["item_id"].to_list() == pipeline_release.recommend([KNOWN], 4)[0].item_ids
 
 
 def test_a_live_pipeline_writes_lists_of_all_users(live_pipeline, tmp_path):
-    done = live_pipeline.recommend_all(None, 3, tmp_path / "all.parquet")
-    assert done.users == len(live_pipeline.people.rows)
+    done = recommend_all(live_pipeline, None, 3, tmp_path / "all.parquet")
+    assert done.users == len(live_pipeline.users.ids)
     assert done.rows <= 3 * done.users
 
 

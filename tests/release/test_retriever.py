@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny import ANNOY, N_ITEMS
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.release.users import People
+from tfrecall.release.users import UserStore
 
 KNOWN, ABSENT = "u1", "absent"
 
@@ -146,7 +146,7 @@ def test_everything_excluded_is_an_empty_answer(tiny_release, tiny_log):
 def test_annoy_and_exact_agree_when_the_trees_are_searched_whole(tiny_release):
     annoy = tiny_release.bundle.annoy
     vectors = tiny_release.embed(
-        {name: values[:20] for name, values in tiny_release.people.features.items()}
+        {name: values[:20] for name, values in tiny_release.users.features.items()}
     )
     exact = tiny_release.bundle.exact.search(vectors, 10)
     found = annoy.search(vectors, 10, search_k=annoy.exhaustive)
@@ -290,8 +290,8 @@ def test_people_without_users_answer_from_defaults(tmp_path):
     forms = {"user_id": "string", "tags": "strings", "age": "number"}
     write_context(tmp_path / "context", pl.DataFrame({"item_id": ["a"]}), None, forms)
     defaults = {"user_id": "[UNK]", "tags": "", "age": 33.0}
-    people = People.load(tmp_path / "context", forms, defaults)
-    asked = people.ask(["u1", {"tags": ["x", "y"]}])
+    people = UserStore.load(tmp_path / "context", forms, defaults)
+    asked = people.build_queries(["u1", {"tags": ["x", "y"]}])
     assert asked.features["user_id"].tolist() == ["u1", "[UNK]"]
     assert asked.features["tags"].tolist() == [["", ""], ["x", "y"]]
     assert asked.features["age"].tolist() == [33.0, 33.0]

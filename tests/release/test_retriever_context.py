@@ -16,14 +16,14 @@ from tfrecall.errors import DataError, MissingColumnError, ReleaseError
 from tfrecall.exporting.context import write_context
 from tfrecall.exporting.retriever import STRANGE_VALUE, sample_queries
 from tfrecall.release import load
-from tfrecall.release.users import People
+from tfrecall.release.users import UserStore
 
 KNOWN = "u1"
 CLICKS = {"history": ["i2", "i6", "i9"], "liked": []}
 
 
 def vector(release, query):
-    return release.embed(release.people.ask([query]).features)[0]
+    return release.embed(release.users.build_queries([query]).features)[0]
 
 
 def same(release, one, two):
@@ -41,7 +41,7 @@ def differs(release, one, two):
 def test_a_known_user_is_answered_with_what_the_log_says(
     context_release, context_model, history_log, user
 ):
-    asked = context_release.people.ask([user]).features
+    asked = context_release.users.build_queries([user]).features
     had, liked = past(history_log, user, LENGTH), past(history_log, user, LIKED, 4)
     assert asked["history"][0].tolist() == had["items"]
     assert asked["history_rating"][0].tolist() == had["rating"]
@@ -215,7 +215,7 @@ def test_people_without_users_take_context(tmp_path):
     ids = np.array(["a", "b"], dtype=object)
     forms = {"history": "strings", "history_rating": "strings"}
     write_context(tmp_path / "context", pl.DataFrame({"item_id": ids.tolist()}), None, forms)
-    people = People.load(
+    people = UserStore.load(
         tmp_path / "context",
         forms,
         dict.fromkeys(forms, ""),
@@ -223,7 +223,7 @@ def test_people_without_users_take_context(tmp_path):
         ids,
         contexts={"history": ["rating"]},
     )
-    asked = people.ask(["u1", {"history": ["a", "x"], "history_rating": [5, None]}])
+    asked = people.build_queries(["u1", {"history": ["a", "x"], "history_rating": [5, None]}])
     assert asked.features["history_rating"].tolist() == [["", ""], ["5", ""]]
     assert asked.lists == [{}, {"history": ["a", "x"]}]
 

@@ -114,7 +114,7 @@ def test_vectors_for_a_database_have_a_row_for_each_interest(interest_release, t
     facts = export_vectors(interest_release, tmp_path / "out")
     users = pl.read_parquet(tmp_path / "out" / "users.parquet")
     items = pl.read_parquet(tmp_path / "out" / "items.parquet")
-    known = len(interest_release.people.rows)
+    known = len(interest_release.users.ids)
     assert users.columns == ["user_id", "interest", "vector"]
     assert (facts["interests"], facts["users"], users.height) == (INTERESTS, known, INTERESTS * known)
     assert users["interest"].to_list() == [0, 1, 2] * known
@@ -142,7 +142,7 @@ def test_repeats_score_own_items_beside_the_best_vector(interest_model, tmp_path
     finally:
         interest_model.repeats = None
     (answer,) = release.recommend([ASKED], 41)
-    features = release.people.ask([ASKED]).features
+    features = release.users.build_queries([ASKED]).features
     scores = best(release.embed(features), np.asarray(release.bundle.exact.vectors)).astype(np.float32)
     own = release.bundle.exact.rows(ASKED["history"])
     repeats.apply(scores, [own])

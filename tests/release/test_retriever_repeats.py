@@ -32,8 +32,8 @@ def saved_model_answer(release, user, k):
     import tensorflow as tf
 
     signature = tf.saved_model.load(str(release.root / "retrieval" / "1")).signatures["recommend"]
-    asked = release.people.ask([user])
-    history = release.item_ids[release.people.seen(int(asked.users[0]))]
+    asked = release.users.build_queries([user])
+    history = release.item_ids[release.users.seen(int(asked.users[0]))]
     inputs = {name: tf.constant(values) for name, values in asked.features.items()}
     inputs |= {"history": tf.constant([history.tolist()]), "exclude": tf.constant([[""]])}
     answer = signature(k=tf.constant(k), **inputs)
@@ -53,7 +53,7 @@ def test_python_saved_model_and_table_of_scores_agree(repeating, tiny_log) -> No
 
 
 def test_own_items_stand_where_their_weight_puts_them_with_either_index(repeating) -> None:
-    past = repeating.people.seen(repeating.people.rows["u3"])
+    past = repeating.users.seen(repeating.users.vocabulary.row("u3"))
     recent = set(repeating.item_ids[past[-3:]])
     for index in ("exact", "annoy"):
         (answer,) = repeating.recommend(["u3"], k=10, index=index)
@@ -62,7 +62,7 @@ def test_own_items_stand_where_their_weight_puts_them_with_either_index(repeatin
 
 def test_lists_keep_what_users_had_unless_they_are_asked_not_to(repeating, tiny_release) -> None:
     assert not repeating.exclude_seen
-    had = set(repeating.item_ids[repeating.people.seen(repeating.people.rows["u3"])])
+    had = set(repeating.item_ids[repeating.users.seen(repeating.users.vocabulary.row("u3"))])
     (default,) = repeating.recommend(["u3"], k=10)
     (without,) = repeating.recommend(["u3"], k=10, exclude_seen=True)
     assert had & set(default.item_ids)

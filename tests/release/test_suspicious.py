@@ -69,7 +69,9 @@ def test_a_model_that_reads_a_file_is_refused_unless_it_is_trusted(tf, root, tmp
     ):
         load(root)
     # The vector of every user is 5 in each of 8 dimensions: trusted, the model does what it is told to.
-    (vector,) = load(root, trust=True).embed(load(root, trust=True).people.ask(["u1"]).features)
+    (vector,) = load(root, trust=True).embed(
+        load(root, trust=True).users.build_queries(["u1"]).features
+    )
     assert vector.tolist() == [5.0] * 8
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrecall.release.users import People
+from tfrecall.release.users import UserStore
 
 FORMS = {"user_id": "string", "zip": "string"}
 
@@ -14,7 +14,7 @@ def people(zips):
     table = pl.DataFrame({"user_id": [f"u{i}" for i in range(len(zips))], "zip": zips})
     offsets, items = np.zeros(len(zips) + 1, np.int64), np.empty(0, np.int32)
     defaults = dict.fromkeys(FORMS, "[UNK]")
-    return People.of(table, offsets, items, {}, FORMS, defaults, (), {})
+    return UserStore.of(table, offsets, items, {}, FORMS, defaults, (), {})
 
 
 def zips(stored, *values):

@@ -11,7 +11,7 @@ from tfrecall.batch.parquet import blocks, parquet_stream
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.search import Hits
-from tfrecall.release.retriever import Release
+from tfrecall.release.base import Release
 
 SCHEMA = pa.schema(
     [
@@ -78,7 +78,7 @@ def recommend_all(
     if block_users < 1:
         raise ConfigError(f"`block_users` must be 1 or more. Received: {block_users}.")
     progress = progress or LogProgress()
-    everyone: Iterable[str] = release.people.rows if users is None else users
+    everyone: Iterable[str] = release.users.ids if users is None else users
     total = len(everyone) if isinstance(everyone, Sized) else 0
     file, done, written, unknown = Path(out), 0, 0, 0
     ids = pa.array(release.item_ids.tolist(), pa.string())

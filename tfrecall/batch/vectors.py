@@ -18,7 +18,7 @@ from tfrecall.batch.parquet import blocks, parquet_stream
 from tfrecall.core.manifests import describe
 from tfrecall.core.storage import staged_directory
 from tfrecall.errors import ConfigError, ExportError
-from tfrecall.release.retriever import Release
+from tfrecall.release.base import Release
 
 ITEMS, USERS, FACTS = "items.parquet", "users.parquet", "vectors.json"
 _FORMAT = 1
@@ -100,8 +100,8 @@ def _write_users(release: Release, file: Path) -> None:
         fields.append(pa.field("interest", pa.int32(), nullable=False))
     fields.append(_vector_field(dimension))
     with parquet_stream(file, pa.schema(fields)) as writer:
-        for block in blocks(iter(release.people.rows), _BLOCK):
-            vectors = release.embed(release.people.ask(block).features)
+        for block in blocks(iter(release.users.ids), _BLOCK):
+            vectors = release.embed(release.users.build_queries(block).features)
             rows = [user for user in block for _ in range(interests)]
             arrays = [pa.array(rows, pa.string())]
             if interests > 1:
@@ -134,6 +134,6 @@ def _facts(release: Release, directory: Path) -> dict[str, Any]:
         # What a user had before is scored by more than its vector where this is not null.
         "repeats": release.manifest.get("repeats"),
         "items": len(release.item_ids),
-        "users": len(release.people.rows) if (directory / USERS).exists() else 0,
+        "users": len(release.users.ids) if (directory / USERS).exists() else 0,
         "files": {file.name: describe(file) for file in files},
     }

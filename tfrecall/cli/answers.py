@@ -12,8 +12,8 @@ from tfrecall.cli.tables import item_table
 from tfrecall.core.results import Explanation, Recommendation, SimilarItems, StagedRecommendation
 from tfrecall.data.titles import title_column, titles
 from tfrecall.errors import ConfigError
-from tfrecall.release.pipeline import TwoStages
-from tfrecall.release.retriever import Release
+from tfrecall.release.base import Release
+from tfrecall.release.pipeline import BasePipeline
 from tfrecall.release.users import Query
 
 # More would not fit beside the item that they speak for.
@@ -115,7 +115,7 @@ def with_history(release: Release, queries: Sequence[Any], history: list[str]) -
     Raises:
         ConfigError: if the model takes no history, takes several lists, or there are several queries.
     """
-    lists = release.people.item_lists
+    lists = release.users.item_lists
     if not lists:
         raise ConfigError(
             f"The model of {release.root} does not look at what users had, so --history says nothing to "
@@ -142,7 +142,7 @@ def check_stages(release: Release) -> None:
     Raises:
         ConfigError: naming its model.
     """
-    if not isinstance(release, TwoStages):
+    if not isinstance(release, BasePipeline):
         raise ConfigError(
             f"--stages is told of pipelines. {release.root} is a release of "
             f"{release.manifest['model']['type']}: leave it out."
@@ -151,7 +151,7 @@ def check_stages(release: Release) -> None:
 
 def stage_texts(release: Release, answer: Recommendation, k: int) -> list[str]:
     """Sentences on a pipeline's answer: why a list is short, and the stages if they were asked for."""
-    if not isinstance(release, TwoStages):
+    if not isinstance(release, BasePipeline):
         return []
     texts = []
     if 0 < len(answer.item_ids) < k:

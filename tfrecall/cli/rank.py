@@ -53,7 +53,7 @@ def rank(
         {"item_id": ids[i], "score": float(scores[i]), **{c: told[ids[i]][c] for c in wanted}}
         for i in order
     ]
-    asked = loaded.people.ask([query])
+    asked = loaded.users.build_queries([query])
     user_id, known = asked.user_ids[0], bool(asked.known[0])
     whom = "somebody new" if user_id is None else f"user {user_id}"
     title = f"Scores for {whom}{'' if known else ' (unknown: from features and the unknown row)'}"

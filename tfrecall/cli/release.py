@@ -104,13 +104,15 @@ def recommend_everyone(
     as_json: Json = False,
 ) -> None:
     """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
+    from tfrecall.batch import recommend_all
     from tfrecall.cli.console import Narrator, import_tensorflow, show
     from tfrecall.release import load
 
     loaded = load(release, trust=trust)
     if loaded.needs_tensorflow:
         import_tensorflow()
-    bulk = loaded.recommend_all(
+    bulk = recommend_all(
+        loaded,
         None if users is None else _lines(users),
         k,
         out,

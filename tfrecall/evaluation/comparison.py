@@ -26,7 +26,7 @@ from tfrecall.evaluation import (
 )
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
 from tfrecall.evaluation.released import ReleaseRetriever
-from tfrecall.release.retriever import Release
+from tfrecall.release.base import Release
 
 # Items and users that are shown by name.
 SHOWN_ITEMS = 10

@@ -7,8 +7,8 @@ import polars as pl
 
 from tfrecall.core.results import Explanation
 from tfrecall.data.interactions import Interactions
+from tfrecall.release.base import Release
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.retriever import Release
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class ReleaseRetriever:
 
     def explanations(self, query: pl.DataFrame, rows: np.ndarray) -> list[Explanation]:
         """Explains the scores of items, rows of the catalogue, for one row of a table of queries."""
-        people, user = self.release.people, query["user_id"][0]
-        past = np.asarray(people.seen(int(people.users([user])[0])), np.int64)
+        people, user = self.release.users, query["user_id"][0]
+        past = np.asarray(people.seen(int(people.rows_of([user])[0])), np.int64)
         repeats = self.release.repeats
         past = past[len(past) :] if repeats is None else past[-repeats.length :]
         return self.release.explained(user, people.of_table(query), past, rows)

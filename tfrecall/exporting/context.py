@@ -11,7 +11,7 @@ from tfrecall.data.context_columns import EventContext
 from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Events
-from tfrecall.release.histories import PastContext, PastItems
+from tfrecall.release.histories import UserContexts, UserHistories
 from tfrecall.schema.features import History
 
 
@@ -20,9 +20,9 @@ def write_context(
     items: pl.DataFrame,
     data: Interactions | None,
     forms: dict[str, Form],
-    histories: Mapping[str, PastItems] | None = None,
+    histories: Mapping[str, UserHistories] | None = None,
 ) -> None:
-    """Writes the files that `tfrecall.release.users.People` reads.
+    """Writes the files that `tfrecall.release.users.UserStore` reads.
 
     Users come in the order of the user table; those without events have what the table says of them,
     null in the columns of the log, and an empty history.
@@ -53,7 +53,7 @@ def write_context(
 
 def past_items(
     data: Interactions, specs: Mapping[str, History], index: np.ndarray
-) -> dict[str, PastItems]:
+) -> dict[str, UserHistories]:
     """Histories of all users at the end of the log, with their context columns.
 
     A list that leaves no event out is a view of `data.histories`.
@@ -67,16 +67,16 @@ def past_items(
     rows = np.where(index > 0, np.arange(1, len(index) + 1), 0)  # 0 leaves an item out
     told = {name: EventContext.of(data, name) for spec in specs.values() for name in spec.context}
     places = {name: context.places for name, context in told.items()}
-    found: dict[str, PastItems] = {}
+    found: dict[str, UserHistories] = {}
     for name, spec in specs.items():
         events = Events.build(data, spec, rows, places)
         whole = len(events.items) == len(data)
         offsets = past.offsets if whole else events.counts[past.offsets]
         items = past.items if whole else events.items - 1
-        found[name] = PastItems(offsets, items, spec.history_length, ids)
+        found[name] = UserHistories(offsets, items, spec.history_length, ids)
         for context, column in spec.context_columns.items():
             codes, values = events.context[context], told[context].values
-            found[column] = PastContext(offsets, codes, spec.history_length, values)
+            found[column] = UserContexts(offsets, codes, spec.history_length, values)
     return found
 
 

@@ -15,9 +15,9 @@ from tfrecall.exporting.retriever import export_retriever
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.pipeline import PipelineRelease, TwoStages
+from tfrecall.release.base import Release
+from tfrecall.release.pipeline import BasePipeline, PipelineRelease
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.retriever import Release
 
 
 @overload
@@ -34,7 +34,7 @@ def export(
 def export(model: Ranker, path: str | Path, *, facts: dict[str, Any] | None = ...) -> RankerRelease: ...
 @overload
 def export(
-    model: TwoStages,
+    model: BasePipeline,
     path: str | Path,
     *,
     index: Annoy | None = ...,
@@ -116,7 +116,7 @@ def _(model: Ranker) -> Callable[..., Release]:
 
 
 @_exporter_of.register
-def _(model: TwoStages) -> Callable[..., Release]:
+def _(model: BasePipeline) -> Callable[..., Release]:
     return export_pipeline
 
 

@@ -1,6 +1,5 @@
 """Live models with the interface of releases, to answer queries before export."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ from tfrecall.index.exact import Exact
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.histories import PastItems
-from tfrecall.release.retriever import REPEATED, Release
-from tfrecall.release.users import People
+from tfrecall.release.base import REPEATED, Items
+from tfrecall.release.histories import UserHistories
+from tfrecall.release.retriever import RetrieverRelease
+from tfrecall.release.users import UserStore
 
 
-class LiveRetrieval(Release):
+class LiveRetrieval(RetrieverRelease):
     """A two-tower model with the interface of its release.
 
     The candidate vectors are those of the moment it was made; make a new one after more training.
@@ -37,22 +37,21 @@ class LiveRetrieval(Release):
         self.model = model
         exact = Exact().build(model.embed_candidates(), model.catalogue.ids)
         annoy = None if index is None else index.build_over(exact)
-        told = {
+        facts = {
             "name": model.name,
             "fingerprint": "not exported",
             "normalize": model.get_config()["normalize"],
             "interests": model.query_tower.interests,
         }
         repeats = model.repeats and model.repeats.to_dict()
-        manifest = {**_manifest(model, told), "repeats": repeats, "exclude_seen": exclude_seen}
-        super().__init__(Path(), manifest, Bundle(exact, annoy, {}))
-
-    def _people(self) -> People:
-        return _people(self.model, (REPEATED,) if self.model.repeats else ())
-
-    @cached_property
-    def items(self) -> pl.DataFrame:
-        return item_table(self.model.catalogue, self.model.schema.candidate_id)
+        manifest = {**_manifest(model, facts), "repeats": repeats, "exclude_seen": exclude_seen}
+        super().__init__(
+            Path(),
+            manifest,
+            _users(model, (REPEATED,) if model.repeats else ()),
+            _items(model),
+            Bundle(exact, annoy, {}),
+        )
 
     @property
     def history_log(self) -> Interactions | None:
@@ -76,7 +75,7 @@ class LiveRanker:
 
     def __init__(self, model: Ranker) -> None:
         self.model = model
-        self.people = _people(model)
+        self.users = _users(model)
         self.manifest = _manifest(model, {"name": model.name})
         self.items = item_table(model.catalogue, model.schema.candidate_id)
 
@@ -114,8 +113,12 @@ def _manifest(model: TwoTower | Ranker, told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _people(model: TwoTower | Ranker, more_lists: tuple[str, ...] = ()) -> People:
-    """As `write_context` writes and `People.load` reads it."""
+def _items(model: TwoTower | Ranker) -> Items:
+    return Items(model.catalogue.ids, lambda: item_table(model.catalogue, model.schema.candidate_id))
+
+
+def _users(model: TwoTower | Ranker, more_lists: tuple[str, ...] = ()) -> UserStore:
+    """As `write_context` writes and `UserStore.load` reads it."""
     data, histories = model.interactions, histories_of(model)
     forms = model.query_tower.forms
     own = {column: form for column, form in forms.items() if column not in model.schema.history_columns}
@@ -124,11 +127,11 @@ def _people(model: TwoTower | Ranker, more_lists: tuple[str, ...] = ()) -> Peopl
     if data is None:
         no_one = np.zeros(1, np.int64), np.zeros(0, np.int32)
         for name, spec in model.schema.histories.items():
-            past = PastItems(*no_one, spec.history_length, model.catalogue.ids)
+            past = UserHistories(*no_one, spec.history_length, model.catalogue.ids)
             histories.update(dict.fromkeys([name, *spec.context_columns.values()], past))
         table, offsets, seen = nobody(own), *no_one
     else:
         table = latest(data, list(own))
         offsets, seen = data.histories.offsets, data.histories.items
     defaults = query_defaults(model)
-    return People.of(table, offsets, seen, histories, forms, defaults, lists, contexts)
+    return UserStore.of(table, offsets, seen, histories, forms, defaults, lists, contexts)

@@ -15,19 +15,19 @@ from tfrecall.exporting.signatures import save_pipeline, write_warmup
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.base import RecommendingRelease, Release
 from tfrecall.release.layout import PARTS, PIPELINE_PARTS, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
-from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, PipelineRelease, TwoStages
+from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, BasePipeline, PipelineRelease
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.retriever import Release
 from tfrecall.release.rules import Rules
 
 # Facts about the version of a stage that say nothing in a pipeline.
 _LEFT_OUT = ("format", "version", "files", "sha256")
 
 
-class Pipeline(TwoStages):
+class Pipeline(BasePipeline):
     """A retriever and a ranker that answer as one, with the `recommend` of a release.
 
     Each is a live model or a release. Of a live one the candidate vectors are those of the moment the
@@ -63,7 +63,7 @@ class Pipeline(TwoStages):
 
     def __init__(
         self,
-        retrieval: TwoTower | Release,
+        retrieval: TwoTower | RecommendingRelease,
         ranker: Ranker | RankerRelease,
         *,
         n_candidates: int = N_CANDIDATES,
@@ -71,9 +71,7 @@ class Pipeline(TwoStages):
         index: Annoy | None = None,
         exclude_seen: bool = True,
     ) -> None:
-        if isinstance(retrieval, Ranker | RankerRelease | TwoStages) or not isinstance(
-            retrieval, TwoTower | Release
-        ):
+        if not isinstance(retrieval, TwoTower | RecommendingRelease):
             raise ConfigError(
                 "The first stage of a pipeline is a two-tower model or the release of a retriever. Received: "
                 f"{type(retrieval).__name__}."
@@ -101,7 +99,7 @@ class Pipeline(TwoStages):
 
 
 def export_pipeline(
-    pipeline: TwoStages,
+    pipeline: BasePipeline,
     path: str | Path,
     *,
     k: int = 10,
@@ -145,8 +143,8 @@ def export_pipeline(
         second = _ranker_release(pipeline, releases / "ranker")
         _copy_parts(first, PARTS, directory)
         _copy_parts(second, ("ranker",), directory)
-        shutil.copytree(second._part("context"), directory / RANKER_CONTEXT)
-        live = TwoStages(first, second, pipeline.n_candidates)
+        shutil.copytree(second.context, directory / RANKER_CONTEXT)
+        live = BasePipeline(first, second, pipeline.n_candidates)
         count = min(pipeline.n_candidates, len(first.item_ids))
         target = directory / "pipeline"
         save_pipeline(directory / "retrieval", directory / "ranker", count, k, target)
@@ -157,7 +155,7 @@ def export_pipeline(
     return cast(PipelineRelease, load(path, staged.version, verify=False))
 
 
-def _check_k(pipeline: TwoStages, k: int) -> None:
+def _check_k(pipeline: BasePipeline, k: int) -> None:
     check_k(k, min(pipeline.n_candidates, len(pipeline.item_ids)), of_what="candidates")
     if "scorer" in pipeline.retrieval.manifest:
         raise ConfigError(
@@ -166,31 +164,32 @@ def _check_k(pipeline: TwoStages, k: int) -> None:
         )
 
 
-def _retrieval_release(pipeline: TwoStages, path: Path, index: Annoy | None) -> Release:
+def _retrieval_release(pipeline: BasePipeline, path: Path, index: Annoy | None) -> RecommendingRelease:
     stage = pipeline.retrieval
     if isinstance(stage, LiveRetrieval):
-        return export_retriever(stage.model, path, index=index, exclude_seen=stage.exclude_seen)
+        retriever = export_retriever(stage.model, path, index=index, exclude_seen=stage.exclude_seen)
+        return cast(RecommendingRelease, retriever)
     return stage
 
 
-def _ranker_release(pipeline: TwoStages, path: Path) -> RankerRelease:
+def _ranker_release(pipeline: BasePipeline, path: Path) -> RankerRelease:
     stage = pipeline.ranker
     return export_ranker(stage.model, path) if isinstance(stage, LiveRanker) else cast(Any, stage)
 
 
 def _copy_parts(release: Release, parts: tuple[str, ...], directory: Path) -> None:
     for part in parts:
-        shutil.copytree(release._part(part), directory / part)
+        shutil.copytree(release.part(part), directory / part)
 
 
-def _write_warmup(pipeline: TwoStages, target: Path, n_candidates: int, k: int) -> None:
+def _write_warmup(pipeline: BasePipeline, target: Path, n_candidates: int, k: int) -> None:
     (one,) = sample_requests(pipeline, 1)
     free = {**one, "k": k, "n_candidates": n_candidates, "exclude": [[""]]}
     requests: list[tuple[str, dict[str, Any]]] = [("serving_default", one), ("recommend", free)]
     write_warmup(target, "pipeline", requests)
 
 
-def _facts(pipeline: TwoStages, rules: Rules, k: int, difference: float) -> dict[str, Any]:
+def _facts(pipeline: BasePipeline, rules: Rules, k: int, difference: float) -> dict[str, Any]:
     first, second = pipeline.retrieval.manifest, pipeline.ranker.manifest
     stages = (first["model"]["fingerprint"], second["model"]["fingerprint"])
     return {
@@ -201,7 +200,7 @@ def _facts(pipeline: TwoStages, rules: Rules, k: int, difference: float) -> dict
             "fingerprint": fingerprint(stages, []),
         },
         "schema": first["schema"],
-        "query": {"forms": pipeline.people.forms, "defaults": pipeline.people.defaults},
+        "query": {"forms": pipeline.users.forms, "defaults": pipeline.users.defaults},
         "histories": {**second["histories"], **first.get("histories", {})},
         "repeats": first.get("repeats"),
         "exclude_seen": pipeline.exclude_seen,

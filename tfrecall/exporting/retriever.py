@@ -29,11 +29,11 @@ from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.histories import PastItems, padded_ids, same_width
+from tfrecall.release.base import Release
+from tfrecall.release.histories import UserHistories, padded_ids, same_width
 from tfrecall.release.layout import PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
-from tfrecall.release.retriever import Release
 from tfrecall.schema.features import Schema
 
 TUNING_ROWS = 500
@@ -185,7 +185,7 @@ def _write_index(
     )
 
 
-def histories_of(model: TwoTower | Ranker) -> dict[str, PastItems]:
+def histories_of(model: TwoTower | Ranker) -> dict[str, UserHistories]:
     """Histories of the model's users, for each history feature and each column of its context."""
     data, specs = model.interactions, model.schema.histories
     return past_items(data, specs, model.history_index(data)) if data is not None and specs else {}

@@ -24,8 +24,8 @@ from tfrecall.exporting.signatures import CANDIDATE_OUTPUT, QUERY_OUTPUT
 from tfrecall.index.exact import ExactIndex
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits
-from tfrecall.release.pipeline import Staged, TwoStages
-from tfrecall.release.retriever import REPEATED
+from tfrecall.release.base import REPEATED
+from tfrecall.release.pipeline import BasePipeline, Staged
 from tfrecall.release.rules import Rules
 from tfrecall.release.users import Query
 
@@ -265,7 +265,7 @@ def _check_ids(case: Case, answer: dict[str, Any], live: np.ndarray, exact: Exac
             )
 
 
-def sample_requests(pipeline: TwoStages, at_once: int, requests: int = 1) -> list[dict[str, Any]]:
+def sample_requests(pipeline: BasePipeline, at_once: int, requests: int = 1) -> list[dict[str, Any]]:
     """Inputs of the SavedModel for some known users; the last of each request is an unknown user.
 
     Args:
@@ -276,7 +276,7 @@ def sample_requests(pipeline: TwoStages, at_once: int, requests: int = 1) -> lis
     return [_inputs(pipeline, queries) for queries in _queries(pipeline, at_once, requests)]
 
 
-def check_pipeline(pipeline: TwoStages, directory: Path, n_candidates: int, k: int) -> float:
+def check_pipeline(pipeline: BasePipeline, directory: Path, n_candidates: int, k: int) -> float:
     """Replay requests to a pipeline's SavedModel, and return the largest relative difference of a score.
 
     Each id has the ranker's score that it has in process, stands among the best candidates there, and
@@ -308,25 +308,25 @@ def check_pipeline(pipeline: TwoStages, directory: Path, n_candidates: int, k: i
     )
 
 
-def _queries(pipeline: TwoStages, at_once: int, requests: int) -> list[list[Query]]:
-    users: list[Query] = list(pipeline.people.rows)
+def _queries(pipeline: BasePipeline, at_once: int, requests: int) -> list[list[Query]]:
+    users: list[Query] = list(pipeline.users.ids)
     users = users[:: max(1, len(users) // (at_once * requests))]
     groups = [users[i * at_once : (i + 1) * at_once] for i in range(requests)]
     return [[*group[: at_once - 1], {}] if at_once > 1 or not group else group for group in groups]
 
 
-def _inputs(pipeline: TwoStages, queries: list[Query]) -> dict[str, Any]:
-    asked = pipeline.people.ask(queries)
+def _inputs(pipeline: BasePipeline, queries: list[Query]) -> dict[str, Any]:
+    asked = pipeline.users.build_queries(queries)
     inputs = {name: values.tolist() for name, values in asked.features.items()}
     if pipeline.repeats is not None:  # which weigh all that was had, more than a History may take
-        had = [pipeline.item_ids[pipeline.people.seen(user)].tolist() for user in asked.users]
+        had = [pipeline.item_ids[pipeline.users.seen(user)].tolist() for user in asked.users]
         width = max(1, *map(len, had))
         inputs[REPEATED] = [ids + [""] * (width - len(ids)) for ids in had]
     return inputs
 
 
 def _compared(
-    pipeline: TwoStages, case: Case, staged: Staged, answer: dict[str, Any], n_candidates: int
+    pipeline: BasePipeline, case: Case, staged: Staged, answer: dict[str, Any], n_candidates: int
 ) -> float:
     worst = 0.0
     for i, ids in enumerate(answer["candidate_ids"]):

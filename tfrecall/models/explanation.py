@@ -10,7 +10,7 @@ from tfrecall.core.results import Explanation
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.repeats import histories
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.explanation import NO_ROWS, LeftOut, Listed, explained
+from tfrecall.release.explanation import NO_ROWS, LeaveOneOut, Listed, explained
 
 
 def explainer(model: TwoTower) -> Callable[[pl.DataFrame, np.ndarray], list[Explanation]]:
@@ -38,7 +38,7 @@ def explanations(
     past = NO_ROWS
     if model.repeats is not None and model.interactions is not None:
         past = histories(model.interactions, query["user_id"])[0][-model.repeats.length :]
-    variants = LeftOut.of(lists, own, query_defaults(model), past.astype(np.int64))
+    variants = LeaveOneOut.of(lists, own, query_defaults(model), past.astype(np.int64))
     length = max((spec.history_length for spec in specs.values()), default=1)
     return explained(
         query["user_id"][0] if "user_id" in query.columns else None,

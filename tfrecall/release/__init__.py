@@ -1,7 +1,7 @@
-"""What export writes and everything that answers reads."""
+"""Releases: exported models with their items, users and index, and their answers."""
 
 from tfrecall.core.results import Explanation, Recommendation, SimilarItems
+from tfrecall.release.base import Recommender, Release
 from tfrecall.release.loading import load
-from tfrecall.release.retriever import Release
 
-__all__ = ["Explanation", "Recommendation", "Release", "SimilarItems", "load"]
+__all__ = ["Explanation", "Recommendation", "Recommender", "Release", "SimilarItems", "load"]

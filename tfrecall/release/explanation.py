@@ -10,8 +10,9 @@ from tfrecall.core.event_context import context_column
 from tfrecall.core.raw import UNKNOWN_TOKEN
 from tfrecall.core.results import Explanation, Reason
 from tfrecall.core.top_k import best_scores
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.index.repeats import Repeats
-from tfrecall.release.users import People
+from tfrecall.release.users import UserStore
 
 # The first two variants; what is taken away one at a time follows.
 WHOLE, NOBODY, FIRST = 0, 1, 2
@@ -37,7 +38,7 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut:
+class LeaveOneOut:
     """One query in variants, one a row: whole, as of nobody, without each item, without each feature.
 
     An item goes from all lists at once, with all its events and what is said of them; the other events
@@ -63,7 +64,7 @@ class LeftOut:
         features: Mapping[str, np.ndarray],
         unknown: Mapping[str, Any],
         past: np.ndarray = NO_ROWS,
-    ) -> "LeftOut":
+    ) -> "LeaveOneOut":
         """Variants of one query.
 
         Args:
@@ -111,7 +112,7 @@ def explained(
     user_id: str | None,
     item_ids: np.ndarray,
     rows: np.ndarray,
-    variants: LeftOut,
+    variants: LeaveOneOut,
     queries: np.ndarray,
     catalogue: np.ndarray,
     repeats: Repeats | None,
@@ -157,19 +158,21 @@ def _rounding(queries: np.ndarray, vectors: np.ndarray, scores: np.ndarray) -> n
     return ROUNDING * np.maximum(longest, np.abs(scores).max(axis=0))
 
 
-def listed(people: People, features: Mapping[str, np.ndarray], rows: Mapping[str, int]) -> list[Listed]:
+def listed(
+    people: UserStore, features: Mapping[str, np.ndarray], catalogue: Vocabulary
+) -> list[Listed]:
     """The histories of one query as a release takes them.
 
     Args:
         people: of the release.
         features: one row of each column.
-        rows: of the catalogue, by item id.
+        catalogue: item ids.
     """
     beside = {context_column(name, one) for name, told in people.contexts.items() for one in told}
     found = []
     for name in (name for name in people.histories if name not in beside):
         columns = [name, *(context_column(name, told) for told in people.contexts.get(name, ()))]
-        events = np.array([rows.get(item, -1) for item in features[name][0]], dtype=np.int64)
+        events = np.array([catalogue.row(item) for item in features[name][0]], dtype=np.int64)
         kept = _counting(people, events, people.histories[name].length)
         if len(kept):
             found.append(Listed(events[kept], {c: features[c][0][kept] for c in columns}))
@@ -178,7 +181,7 @@ def listed(people: People, features: Mapping[str, np.ndarray], rows: Mapping[str
     return found
 
 
-def _counting(people: People, events: np.ndarray, length: int) -> np.ndarray:
+def _counting(people: UserStore, events: np.ndarray, length: int) -> np.ndarray:
     """Places of the events that the model looks at, and of those among them that it does not know.
 
     It knows the items of the log that it learned from; if the release has no users, all count.

@@ -17,7 +17,7 @@ _LISTS = (list, tuple, np.ndarray, pl.Series)
 
 
 @dataclass(frozen=True, eq=False)
-class PastItems:
+class UserHistories:
     """One history list of all users, as of the end of the training data.
 
     Attributes:
@@ -40,7 +40,7 @@ class PastItems:
         length: int,
         item_ids: np.ndarray,
         seen: tuple[np.ndarray, np.ndarray],
-    ) -> "PastItems":
+    ) -> "UserHistories":
         """The list that `save` wrote; where it wrote none, what users have `seen` is the list."""
         files = [_file(directory, name, part) for part in ("offsets", "items")]
         if files[0].exists():
@@ -51,7 +51,7 @@ class PastItems:
         np.save(_file(directory, name, "offsets"), self.offsets)
         np.save(_file(directory, name, "items"), self.items)
 
-    def newest(self) -> "PastItems":
+    def newest(self) -> "UserHistories":
         """The same with nothing kept that does not count."""
         lists = Ragged(self.items, self.offsets).last(self.length)
         return replace(self, offsets=lists.offsets, items=lists.values)
@@ -70,8 +70,8 @@ class PastItems:
 
 
 @dataclass(frozen=True, eq=False)
-class PastContext(PastItems):
-    """What is known of the events of one history list of all users, beside its `PastItems`.
+class UserContexts(UserHistories):
+    """What is known of the events of one history list of all users, beside its `UserHistories`.
 
     Attributes:
         offsets, items: places in the values instead of catalogue rows.
@@ -79,7 +79,7 @@ class PastContext(PastItems):
     """
 
     @classmethod
-    def load_beside(cls, directory: Path, name: str, past: PastItems) -> PastItems:
+    def load_beside(cls, directory: Path, name: str, past: UserHistories) -> UserHistories:
         """What `save` wrote; nothing, for nobody, where it wrote none."""
         file = _file(directory, name, "values", "json")
         values = json.loads(file.read_text("utf-8")) if file.exists() else [""]

@@ -1,14 +1,15 @@
 """Whether a retriever and a ranker can answer together, said before they are asked to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.errors import ConfigError
-from tfrecall.release.histories import PastItems, same_width
-from tfrecall.release.users import People
+from tfrecall.release.histories import UserHistories, same_width
+from tfrecall.release.users import UserStore
 
 # What a query calls the list that a retriever with `repeats` takes: all that was had.
 _REPEATED = "history"
@@ -19,8 +20,8 @@ NAMED = 5
 def check_joinable(
     retrieval_ids: np.ndarray,
     ranker_ids: np.ndarray,
-    retrieval: People,
-    ranker: People,
+    retrieval: UserStore,
+    ranker: UserStore,
     retrieval_histories: dict[str, dict[str, Any]],
     ranker_histories: dict[str, dict[str, Any]],
     repeats: bool = False,
@@ -93,17 +94,15 @@ def _named(form: str) -> str:
     return names.get(form, form)
 
 
-def join_people(first: People, second: People) -> People:
-    """People whose features are those of both models.
+def join_users(first: UserStore, second: UserStore) -> UserStore:
+    """UserStore whose features are those of both models.
 
     A column that both take has one value: that of the first model, or of the second for users whom the
     first does not have. Of a history that both take the longer one is kept. What users have seen is what
     the first says.
     """
-    rows = dict(first.rows)
-    for user in second.rows:
-        rows.setdefault(user, len(rows))
-    here, there = (_places(people, rows) for people in (first, second))
+    ids = list(dict.fromkeys([*first.ids, *second.ids]))
+    here, there = (_places(people, ids) for people in (first, second))
     features, gaps = {}, {}
     for column in dict.fromkeys([*first.features, *second.features]):
         parts = [
@@ -117,7 +116,7 @@ def join_people(first: People, second: People) -> People:
     for name, past in first.histories.items():
         if name not in histories or past.length >= histories[name].length:
             histories[name] = _Placed.of(past, here)
-    added = len(rows) - len(first.rows)
+    added = len(ids) - len(first.vocabulary)
     offsets = first.seen_offsets
     if added:
         offsets = np.concatenate([offsets, np.full(added, offsets[-1])])
@@ -125,10 +124,10 @@ def join_people(first: People, second: People) -> People:
         name: tuple(dict.fromkeys([*first.contexts.get(name, ()), *second.contexts.get(name, ())]))
         for name in (*first.contexts, *second.contexts)
     }
-    return People(
+    return UserStore(
         {**second.forms, **first.forms},
         {**second.defaults, **first.defaults},
-        rows,
+        Vocabulary(ids),
         features,
         gaps,
         offsets,
@@ -149,7 +148,7 @@ class _Column:
 
 
 @dataclass(frozen=True, eq=False)
-class _Placed(PastItems):
+class _Placed(UserHistories):
     """A history whose users stand in other rows.
 
     Attributes:
@@ -159,7 +158,7 @@ class _Placed(PastItems):
     places: np.ndarray
 
     @classmethod
-    def of(cls, past: PastItems, places: np.ndarray | None) -> PastItems:
+    def of(cls, past: UserHistories, places: np.ndarray | None) -> UserHistories:
         if places is None:
             return past
         return cls(past.offsets, past.items, past.length, past.item_ids, places)
@@ -169,11 +168,11 @@ class _Placed(PastItems):
         return super().ids(np.where(users < 0, -1, known))
 
 
-def _places(people: People, rows: Mapping[str, int]) -> np.ndarray | None:
-    """The row of each user among some people; None where it is the same."""
-    if list(people.rows) == list(rows):
+def _places(users: UserStore, ids: list[str]) -> np.ndarray | None:
+    """The row in a store of each user, -1 for one it lacks; None where all rows are the same."""
+    if users.ids == ids:
         return None
-    return np.array([people.rows.get(user, -1) for user in rows], dtype=np.int64)
+    return users.rows_of(ids)
 
 
 def _merged(parts: list[_Column], default: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -4,14 +4,21 @@ from contextlib import suppress
 from pathlib import Path
 
 from tfrecall.core.storage import locked
-from tfrecall.index.bundle import load_bundle
+from tfrecall.release.base import Release
 from tfrecall.release.baseline import BaselineRelease
 from tfrecall.release.layout import finish_publishing, was_killed
 from tfrecall.release.manifest import check_files, check_kind, read_manifest
 from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.retriever import Release
+from tfrecall.release.retriever import RetrieverRelease
 from tfrecall.release.suspicious import GRAPH_FILES, check_graph
+
+_KINDS: dict[str, type[RetrieverRelease | BaselineRelease | RankerRelease | PipelineRelease]] = {
+    "retriever": RetrieverRelease,
+    "baseline": BaselineRelease,
+    "ranker": RankerRelease,
+    "pipeline": PipelineRelease,
+}
 
 
 def load(
@@ -61,12 +68,4 @@ def load(
         for name in manifest["files"]:
             if Path(name).name in GRAPH_FILES:
                 check_graph((root / name).parent)
-    if kind == "baseline":
-        return BaselineRelease(root, manifest)
-    if kind == "ranker":
-        return RankerRelease(root, manifest)
-    if kind == "pipeline":
-        return PipelineRelease(root, manifest)
-    index = root / "index" / str(manifest["version"])
-    bundle = load_bundle(index, verify=False, model=manifest["model"]["fingerprint"])
-    return Release(root, manifest, bundle)
+    return _KINDS[kind].load(root, manifest)

@@ -1,25 +1,24 @@
 """Answers in two stages: a retriever proposes candidates, a ranker orders them."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 
 from tfrecall.core.manifests import restore
-from tfrecall.core.results import Explanation, Recommendation, StagedRecommendation
+from tfrecall.core.results import Recommendation, SimilarItems, StagedRecommendation
 from tfrecall.core.top_k import check_k, is_top_k, top_k
-from tfrecall.errors import ConfigError
-from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.search import Hits
-from tfrecall.release.joining import check_joinable, join_people
+from tfrecall.release.base import Items, RecommendingRelease, Release, check_queries
+from tfrecall.release.joining import check_joinable, join_users
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.retriever import Release
+from tfrecall.release.retriever import RetrieverRelease
 from tfrecall.release.rules import ItemValues, Rules, in_order
-from tfrecall.release.users import Asked, People, Query
+from tfrecall.release.users import Query, QueryBatch, UserStore
 
 N_CANDIDATES = 200
 # Pairs scored at once: bounds the memory that the vectors of their features take.
@@ -29,7 +28,7 @@ AT_ONCE = 65_536
 class RanksLists(Protocol):
     """The ranker as a pipeline needs it: a `RankerRelease`, or a live model behind the same."""
 
-    people: People
+    users: UserStore
     manifest: dict[str, Any]
 
     @property
@@ -50,37 +49,55 @@ class Staged(NamedTuple):
     """What each stage answered.
 
     Attributes:
-        asked: the queries.
+        queries: the completed queries.
         candidates: the retrieval's, `[n_queries, n_candidates]`.
         ranked: float32 likewise, the ranker's scores of them; -inf where there is none.
         hits: the final lists.
         milliseconds: what each stage took.
     """
 
-    asked: Asked
+    queries: QueryBatch
     candidates: Hits
     ranked: np.ndarray
     hits: Hits
     milliseconds: dict[str, float]
 
 
-class TwoStages(Release):
+class BasePipeline(Release):
     """A retriever and a ranker that answer together.
 
     Attributes:
+        root: the release directory; that of the retriever if they are no release themselves.
+        manifest: facts of the version, likewise.
+        users: what both models take of queries.
+        catalogue: the items; their table has the columns of both.
         retrieval: finds the candidates.
         ranker: scores them.
         n_candidates: how many.
         rules: what applies to them if a request does not say otherwise.
+        exclude_seen: whether lists leave out seen items by default.
+        repeats: how users of the retriever come back to items; None if they do not.
 
     Raises:
         ConfigError: if the models do not belong together (`check_joinable`), or the rules name a column
             that the item table lacks.
     """
 
+    lacks: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(
+            ("explain", "explanations", "explained"),
+            "{name} is a pipeline, whose scores are the ranker's: what adds to them is not told. Ask its "
+            "retrieval why an item is a candidate: `pipeline.retrieval.explain(query, item_id)`.",
+        ),
+        **dict.fromkeys(
+            ("bundle", "interests"),
+            "The retriever of {name} is a baseline: it has no vectors and no index.",
+        ),
+    }
+
     def __init__(
         self,
-        retrieval: Release,
+        retrieval: RecommendingRelease,
         ranker: RanksLists,
         n_candidates: int = N_CANDIDATES,
         rules: Rules | None = None,
@@ -88,17 +105,19 @@ class TwoStages(Release):
         check_joinable(
             retrieval.item_ids,
             ranker.item_ids,
-            retrieval.people,
-            ranker.people,
+            retrieval.users,
+            ranker.users,
             retrieval.manifest.get("histories", {}),
             ranker.manifest.get("histories", {}),
             retrieval.repeats is not None,
         )
+        users = join_users(retrieval.users, ranker.users)
+        catalogue = Items(retrieval.item_ids, lambda: _joined_items(retrieval.items, ranker.items))
+        super().__init__(retrieval.root, retrieval.manifest, users, catalogue)
         self.retrieval, self.ranker = retrieval, ranker
-        self.root, self.manifest = retrieval.root, retrieval.manifest
         self.repeats, self.exclude_seen = retrieval.repeats, retrieval.exclude_seen
-        self.people = join_people(retrieval.people, ranker.people)
-        self._rows = retrieval._rows
+        if hasattr(retrieval, "bundle"):
+            self.bundle, self.interests = retrieval.bundle, retrieval.interests
         # Row -1, where there is no candidate, is the empty id.
         self._padded_ids = np.append(retrieval.item_ids, "")
         self._values: dict[str, ItemValues] = {}
@@ -107,32 +126,9 @@ class TwoStages(Release):
         self._check_rules(self.rules)
 
     @property
-    def bundle(self) -> Bundle:
-        return self.retrieval.bundle
-
-    @property
     def name(self) -> str:
         """Of both models."""
         return f"{self.retrieval.name} > {self.ranker.name}"
-
-    @property
-    def interests(self) -> int:
-        return self.retrieval.interests
-
-    @property
-    def item_ids(self) -> np.ndarray:
-        return self.retrieval.item_ids
-
-    @cached_property
-    def items(self) -> pl.DataFrame:
-        """The retriever's item table, and the columns that only the ranker's has."""
-        first, second = self.retrieval.items, self.ranker.items
-        more = [column for column in second.columns if column not in first.columns]
-        if not more:
-            return first
-        return first.join(
-            second.select("item_id", *more), on="item_id", how="left", maintain_order="left"
-        )
 
     def recommend(
         self,
@@ -148,7 +144,7 @@ class TwoStages(Release):
         rules: Rules | None = None,
         details: bool = False,
     ) -> list[Recommendation]:
-        """The best `k` items for each query, as `Release.recommend`, by the ranker's scores.
+        """The best `k` items for each query by the ranker's scores.
 
         What is excluded or not allowed is no candidate, so there are `n_candidates` others where the
         catalogue has them. A list holds no more than the candidates: it is short if fewer are left, or
@@ -156,13 +152,23 @@ class TwoStages(Release):
         the retrieval. With `diversity` scores need not fall along the list.
 
         Args:
-            queries, k, exclude, exclude_seen, allow, index, columns: see `Release.recommend`. Queries may
-                hold what either model takes.
+            queries: user ids, or dictionaries of the features and histories that either model takes.
+            k: from 1 to the size of the catalogue.
+            exclude: ids that nobody shall get.
+            exclude_seen: whether lists leave out seen items and those that a query holds; None for the
+                retriever's default.
+            allow: the only ids that anybody may get; None for all.
+            index: `exact` or `annoy`; None for the retriever's default.
+            columns: columns of the item table wanted with each item.
             n_candidates: how many candidates are ranked; None for the pipeline's number.
             rules: in place of the pipeline's; `Rules()` for none.
             details: whether each answer is a `StagedRecommendation`, with candidates and timings.
+
+        Raises:
+            ConfigError: if a number, the index, a rule or a column is impossible.
+            DataError: if a query cannot be used.
         """
-        self._check_queries(queries)
+        check_queries(queries)
         self.check_columns(columns)
         staged = self.stages(
             queries,
@@ -174,10 +180,10 @@ class TwoStages(Release):
             n_candidates=n_candidates,
             rules=rules,
         )
-        asked = staged.asked
+        asked = staged.queries
         answers = []
         for i, user_id in enumerate(asked.user_ids):
-            lists = self._items(staged.hits, i, columns)
+            lists = self.catalogue.listed(staged.hits, i, columns)
             facts = (user_id, bool(asked.known[i]), *lists, asked.defaulted[i])
             more = self._details(staged, i) if details else None
             answers.append(
@@ -194,12 +200,12 @@ class TwoStages(Release):
         exclude_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         index: str | None = None,
-    ) -> tuple[Asked, Hits]:
+    ) -> tuple[QueryBatch, Hits]:
         """As `recommend`, in arrays."""
         staged = self.stages(
             queries, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
         )
-        return staged.asked, staged.hits
+        return staged.queries, staged.hits
 
     def stages(
         self,
@@ -220,7 +226,7 @@ class TwoStages(Release):
         count = self.n_candidates if n_candidates is None else n_candidates
         count = min(check_k(count, name="n_candidates"), len(self.item_ids))
         clock = _Clock()
-        asked = self.people.ask(queries)
+        asked = self.users.build_queries(queries)
         clock.stop("query")
         own = asked._replace(features=self._own(asked.features))
         candidates = self.retrieval.search(own, count, allow=allow, **options)
@@ -245,7 +251,8 @@ class TwoStages(Release):
         found = self.retrieval.scores(queries)
         if self.rules.allow is not None:
             allowed = np.zeros(found.shape[1], dtype=bool)
-            allowed[[self._rows[item] for item in self.rules.allow if item in self._rows]] = True
+            rows = self.catalogue.rows([*self.rules.allow])
+            allowed[rows[rows >= 0]] = True
             found = np.where(allowed, found, -np.inf)
         chosen = self._candidates_of(queries, found)
         rows = _listed(chosen, found)
@@ -260,35 +267,41 @@ class TwoStages(Release):
         given[query, rows[query, place]] = ranked[query, place]
         return given
 
-    def explained(self, *_: Any) -> list[Explanation]:
-        """Not told of a pipeline.
+    def similar_items(
+        self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
+    ) -> SimilarItems:
+        """The items most similar to an item by the retriever, without itself.
 
         Raises:
-            ConfigError: always.
+            DataError: if the item is not in the catalogue.
         """
-        raise ConfigError(
-            f"{self.name} is a pipeline, whose scores are the ranker's: what adds to them is not told. Ask "
-            "its retrieval why an item is a candidate: `pipeline.retrieval.explain(query, item_id)`."
-        )
+        self.check_columns(columns)
+        answer = self.retrieval.similar_items(item_id, k, index=index)
+        rows = self.catalogue.rows(answer.item_ids)
+        return replace(answer, items=self.catalogue.columns(rows, columns))
+
+    def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
+        """Vectors of a table of queries; histories that it does not hold are those of the end of training."""
+        return self.embed(self.users.of_table(queries))
 
     def _candidates_of(self, queries: pl.DataFrame, found: np.ndarray) -> np.ndarray:
         """Which items are candidates of which query: bool, of the shape of `found`."""
         count = min(self.n_candidates, found.shape[1])
         if not self.exclude_seen:
             return is_top_k(found, count)
-        users = self.people.users(queries["user_id"].cast(pl.String).to_list())
+        users = self.users.rows_of(queries["user_id"].cast(pl.String).to_list())
         unseen = found.copy()
         for row, user in enumerate(users):
-            unseen[row, self.people.seen(user)] = -np.inf
+            unseen[row, self.users.seen(user)] = -np.inf
         chosen = is_top_k(unseen, count)
         return chosen if self.rules.reorder else chosen | is_top_k(found, count)
 
     def _own(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {column: features[column] for column in self.retrieval.people.forms}
+        return {column: features[column] for column in self.retrieval.users.forms}
 
     def _ranked(self, features: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         """The ranker's scores: float32 of the shape of `rows`, -inf for row -1."""
-        own = {column: features[column] for column in self.ranker.people.forms}
+        own = {column: features[column] for column in self.ranker.users.forms}
         ranked = np.empty(rows.shape, np.float32)
         step = max(1, AT_ONCE // max(1, rows.shape[1]))
         for start in range(0, len(rows) if rows.size else 0, step):
@@ -324,7 +337,8 @@ class TwoStages(Release):
         for boost in rules.boosts:
             if boost.column is not None:
                 added[:-1][self._values_of(boost.column).having(boost.values)] += boost.by
-            added[[self._rows[item] for item in set(boost.items) if item in self._rows]] += boost.by
+            listed = np.unique(self.catalogue.rows([*boost.items]))
+            added[listed[listed >= 0]] += boost.by
         return ranked + added[rows]
 
     def _values_of(self, column: str) -> ItemValues:
@@ -336,7 +350,7 @@ class TwoStages(Release):
         if rules.columns:
             self.check_columns(rules.columns)
         if rules.diversity:
-            _ = self.bundle  # which a baseline refuses: it has no vectors
+            _ = self.bundle  # a retriever that is a baseline has no vectors
 
     def _details(self, staged: Staged, i: int) -> dict[str, Any]:
         there = staged.candidates.rows[i] >= 0
@@ -370,28 +384,34 @@ def _listed(chosen: np.ndarray, scores: np.ndarray) -> np.ndarray:
 RANKER_CONTEXT = "ranker_context"
 
 
-class PipelineRelease(TwoStages):
-    """A loaded release of a pipeline: a retriever's and a ranker's in one directory. Made by `load`."""
+def _joined_items(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    """The retriever's item table, and the columns that only the ranker's has."""
+    more = [column for column in second.columns if column not in first.columns]
+    if not more:
+        return first
+    return first.join(second.select("item_id", *more), on="item_id", how="left", maintain_order="left")
 
-    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
-        version = manifest["version"]
-        first, second = ({**manifest[of], "version": version} for of in ("retrieval", "ranker"))
-        model = first["model"]["fingerprint"]
-        bundle = load_bundle(root / "index" / str(version), verify=False, model=model)
-        told = manifest["pipeline"]
-        super().__init__(
-            Release(root, first, bundle),
-            _RankerPart(root, second),
-            told["n_candidates"],
-            restore(
-                f"{root / 'manifest.json'}, pipeline.rules", lambda: Rules.from_dict(told["rules"])
-            ),
+
+class PipelineRelease(BasePipeline):
+    """A loaded release of a pipeline: a retriever and a ranker in one directory. Made by `tfrecall.load`."""
+
+    @classmethod
+    def load(cls, root: Path, manifest: dict[str, Any]) -> "PipelineRelease":
+        """Opens the parts of a version whose files were checked.
+
+        Raises:
+            ReleaseError: naming a part that is damaged or foreign.
+        """
+        first, second = (
+            {**manifest[of], "version": manifest["version"]} for of in ("retrieval", "ranker")
         )
-        self.manifest = manifest
-
-
-class _RankerPart(RankerRelease):
-    """The ranker in a pipeline's directory, where `context` is the retriever's."""
-
-    def _part(self, part: str) -> Path:
-        return super()._part(RANKER_CONTEXT if part == "context" else part)
+        facts = manifest["pipeline"]
+        place = f"{root / 'manifest.json'}, pipeline.rules"
+        pipeline = cls(
+            RetrieverRelease.load(root, first),
+            RankerRelease.load(root, second, RANKER_CONTEXT),
+            facts["n_candidates"],
+            restore(place, lambda: Rules.from_dict(facts["rules"])),
+        )
+        pipeline.manifest = manifest
+        return pipeline

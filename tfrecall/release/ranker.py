@@ -3,55 +3,87 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
-from tfrecall.errors import ConfigError, DataError, ReleaseError
-from tfrecall.index.bundle import Bundle
-from tfrecall.release.retriever import Release, read_items
-from tfrecall.release.users import Query
+from tfrecall.errors import DataError, ReleaseError
+from tfrecall.release.base import Items, Release
+from tfrecall.release.users import Query, UserStore
 
 # Pairs scored at once: bounds the memory that what users had takes.
 AT_ONCE = 4096
 
 
 class RankerRelease(Release):
-    """A loaded release of a ranker. Made by `load`.
+    """A loaded release of a ranker. Made by `tfrecall.load`.
 
-    It scores what it is given and finds nothing itself: `predict`, not `recommend`.
+    It scores items that it is given and finds none itself: `predict`, not `recommend`.
+
+    Attributes:
+        root: the release directory.
+        manifest: facts of the version.
+        users: features and histories of its users.
+        catalogue: its items.
+        context: the directory of users and items.
     """
 
-    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
-        self.root = root
-        self.manifest = manifest
-        self.repeats = None
-        self.exclude_seen = False
-        self._rows = {item: row for row, item in enumerate(self.item_ids)}
-        self.people = self._people()
+    lacks: ClassVar[dict[str, str]] = dict.fromkeys(
+        (
+            "bundle",
+            "embed",
+            "embed_queries",
+            "exclude_seen",
+            "explain",
+            "explanations",
+            "explained",
+            "find",
+            "interests",
+            "recommend",
+            "repeats",
+            "scores",
+            "search",
+            "similar_items",
+        ),
+        "{root} is the release of a ranker ({name}): it scores items that it is given, and has no index to "
+        "find some. Use `predict`, on the command line `tfrecall rank`.",
+    )
 
-    @cached_property
-    def item_ids(self) -> np.ndarray:
-        """Object array of `str` `[n]`: the catalogue, in the order of the item table."""
-        return np.array(self.items["item_id"].to_list(), dtype=object)
+    def __init__(
+        self, root: Path, manifest: dict[str, Any], users: UserStore, catalogue: Items, context: Path
+    ) -> None:
+        super().__init__(root, manifest, users, catalogue)
+        self.context = context
 
-    @cached_property
-    def items(self) -> pl.DataFrame:
-        """The item table, in catalogue order, `item_id` first."""
-        return read_items(self._part("context") / "items.parquet")
+    @classmethod
+    def load(
+        cls, root: Path, manifest: dict[str, Any], context_part: str = "context"
+    ) -> "RankerRelease":
+        """Opens the parts of a version whose files were checked.
 
-    @property
-    def bundle(self) -> Bundle:
-        """There is none.
+        Args:
+            root: the release directory.
+            manifest: facts of the version.
+            context_part: the part with users and items; in a pipeline `context` is the retriever's.
 
         Raises:
-            ConfigError: always.
+            ReleaseError: naming a part that is damaged or foreign.
         """
-        raise ConfigError(
-            f"{self.root} is the release of a ranker ({self.name}): it scores items that it is given, and "
-            "has no index to find some. Use `predict`, on the command line `tfrecall rank`."
+        query, histories = manifest["query"], manifest.get("histories", {})
+        context = root / context_part / str(manifest["version"])
+        catalogue = Items.load(context)
+        users = UserStore.load(
+            context,
+            query["forms"],
+            query["defaults"],
+            {name: history["history_length"] for name, history in histories.items()},
+            catalogue.ids,
+            contexts={
+                n: history["context"] for n, history in histories.items() if history.get("context")
+            },
         )
+        return cls(root, manifest, users, catalogue, context)
 
     def predict(self, queries: Sequence[Query], item_ids: Sequence[str]) -> np.ndarray:
         """Scores of pairs: predicted ratings, logits of clicks, or what orders a list, by the task.
@@ -77,10 +109,10 @@ class RankerRelease(Release):
                 f"{len(item_ids):,} items. Give a user for each item, or a single one for all."
             )
         for item_id in item_ids:
-            self._row(item_id)
+            self.catalogue.row(item_id)
         if not len(item_ids):
             return np.empty(0, np.float32)
-        return self.score(self.people.ask(queries).features, item_ids)
+        return self.score(self.users.build_queries(queries).features, item_ids)
 
     def score(
         self, features: dict[str, np.ndarray], item_ids: Sequence[str] | np.ndarray
@@ -102,15 +134,15 @@ class RankerRelease(Release):
         return self._model.lists(features, item_ids)
 
     def features_of(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
-        """A table of queries (`Interactions.queries`) as features; see `People.of_table`."""
-        return self.people.of_table(queries)
+        """A table of queries (`Interactions.queries`) as features; see `UserStore.of_table`."""
+        return self.users.of_table(queries)
 
     def predictions(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of a table of queries (`Interactions.queries`) with `item_id`: float32 `[n]`.
 
         Histories that the table does not hold are those of the end of the training data.
         """
-        features = self.people.of_table(queries)
+        features = self.users.of_table(queries)
         ids = np.array(queries["item_id"].to_list(), dtype=object)
         parts = [
             self.score({c: values[some] for c, values in features.items()}, ids[some])
@@ -120,7 +152,7 @@ class RankerRelease(Release):
 
     @cached_property
     def _model(self) -> "_SavedRanker":
-        return _SavedRanker(self._part("ranker"))
+        return _SavedRanker(self.part("ranker"))
 
 
 class _SavedRanker:

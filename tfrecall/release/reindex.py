@@ -10,10 +10,10 @@ import numpy as np
 from tfrecall.errors import ConfigError
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.release.base import Release
 from tfrecall.release.layout import PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import OF_THE_VERSION, documents
-from tfrecall.release.retriever import Release
 
 # The index is tuned to at most so many queries of known users.
 TUNING_ROWS = 500
@@ -60,12 +60,12 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
 
 def _tuning_queries(release: Release) -> np.ndarray | None:
     """Queries of random users; None if the release knows nobody."""
-    user_ids = list(release.people.rows)
+    user_ids = list(release.users.ids)
     if not user_ids:
         return None
     count = min(TUNING_ROWS, len(user_ids))
     users = np.random.default_rng(0).choice(len(user_ids), count, replace=False)
-    return release.embed(release.people.ask([user_ids[user] for user in users]).features)
+    return release.embed(release.users.build_queries([user_ids[user] for user in users]).features)
 
 
 def _write_documents(release: Release, staged: StagedRelease, bundle: Bundle) -> None:

@@ -12,10 +12,11 @@ import polars as pl
 
 from tfrecall.core.event_context import aligned, checked_context, context_column
 from tfrecall.core.raw import Form, raw_features
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.release.histories import (
-    PastContext,
-    PastItems,
+    UserContexts,
+    UserHistories,
     check_text,
     checked_ids,
     padded_ids,
@@ -29,7 +30,7 @@ _NO_ITEMS = np.empty(0, dtype=object)
 EXACT_BELOW = 2.0**53
 
 
-class Asked(NamedTuple):
+class QueryBatch(NamedTuple):
     """A batch of queries, ready for the query model.
 
     Attributes:
@@ -51,13 +52,13 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class UserStore:
     """Users as they were at the end of training; those without events as the user table has them.
 
     Attributes:
         forms: the columns that the query model takes and the raw form of each (`tfrecall.core.raw`).
         defaults: for each column the value that stands for "not known".
-        rows: row of each user id.
+        vocabulary: user ids.
         features: for each column the values of the users: what the user table says, and the context of
             the user's last event.
         gaps: for each column whether the value of a user is not known.
@@ -72,12 +73,12 @@ class People:
 
     forms: dict[str, Form]
     defaults: dict[str, Any]
-    rows: dict[str, int]
+    vocabulary: Vocabulary
     features: dict[str, np.ndarray]
     gaps: dict[str, np.ndarray]
     seen_offsets: np.ndarray
     seen_items: np.ndarray
-    histories: dict[str, PastItems]
+    histories: dict[str, UserHistories]
     item_lists: tuple[str, ...]
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -91,7 +92,7 @@ class People:
         item_ids: np.ndarray = _NO_ITEMS,
         item_lists: Sequence[str] = (),
         contexts: Mapping[str, Sequence[str]] | None = None,
-    ) -> "People":
+    ) -> "UserStore":
         """Reads what `tfrecall.exporting.context` wrote.
 
         Args:
@@ -111,13 +112,13 @@ class People:
             items = np.load(directory / "seen_items.npy", mmap_mode="r", allow_pickle=False)
             _check_lists("seen", offsets, items, len(table), len(item_ids))
             histories = {
-                name: PastItems.load(directory, name, length, item_ids, (offsets, items))
+                name: UserHistories.load(directory, name, length, item_ids, (offsets, items))
                 for name, length in (lengths or {}).items()
             }
             lists = tuple(dict.fromkeys([*histories, *item_lists]))
             for name, told in _beside(contexts or {}):
                 column = context_column(name, told)
-                histories[column] = PastContext.load_beside(directory, column, histories[name])
+                histories[column] = UserContexts.load_beside(directory, column, histories[name])
             for name, past in histories.items():
                 if past.offsets is not offsets and len(past.offsets) > 1:
                     _check_lists(name, past.offsets, past.items, len(table), len(past.item_ids))
@@ -142,19 +143,19 @@ class People:
         table: pl.DataFrame,
         seen_offsets: np.ndarray,
         seen_items: np.ndarray,
-        histories: dict[str, PastItems],
+        histories: dict[str, UserHistories],
         forms: dict[str, Form],
         defaults: dict[str, Any],
         item_lists: tuple[str, ...],
         contexts: Mapping[str, Sequence[str]],
-    ) -> "People":
-        """People whose features stand in a table, `user_id` and those of the forms that are no histories."""
-        rows = {user: row for row, user in enumerate(table["user_id"].to_list())}
+    ) -> "UserStore":
+        """UserStore whose features stand in a table, `user_id` and those of the forms that are no histories."""
+        vocabulary = Vocabulary(table["user_id"])
         own = {column: form for column, form in forms.items() if column not in histories}
         gaps = {column: table[column].is_null().to_numpy() for column in own}
         numbers = [pl.col(c).fill_null(defaults[c]) for c, form in own.items() if form == "number"]
         features = raw_features(table.with_columns(numbers), own)
-        known = (rows, features, gaps, seen_offsets, seen_items, histories)
+        known = (vocabulary, features, gaps, seen_offsets, seen_items, histories)
         return cls(forms, defaults, *known, item_lists, contexts)
 
     def seen(self, user: int) -> np.ndarray:
@@ -163,7 +164,7 @@ class People:
             return self.seen_items[:0]
         return self.seen_items[self.seen_offsets[user] : self.seen_offsets[user + 1]]
 
-    def ask(self, queries: Sequence[Query]) -> Asked:
+    def build_queries(self, queries: Sequence[Query]) -> QueryBatch:
         """Completes queries with what is known of their users.
 
         Args:
@@ -176,7 +177,7 @@ class People:
         """
         given = [self._given(query) for query in queries]
         user_ids = [query.get("user_id") for query in given]
-        users = self.users(user_ids)
+        users = self.rows_of(user_ids)
         features = {column: self._column(column, given, users) for column in self.forms}
         known = np.array([len(self.seen(user)) > 0 for user in users], dtype=bool)
         defaulted = [
@@ -184,11 +185,17 @@ class People:
             for query, user, is_known in zip(given, users, known, strict=True)
         ]
         lists = [{name: query[name] for name in self.item_lists if name in query} for query in given]
-        return Asked(features, user_ids, users, known, defaulted, lists)
+        return QueryBatch(features, user_ids, users, known, defaulted, lists)
 
-    def users(self, user_ids: Sequence[str | None]) -> np.ndarray:
+    def rows_of(self, user_ids: Sequence[str | None]) -> np.ndarray:
         """The row of each user in the release: int64 `[n]`, -1 for one it does not have."""
-        return np.array([self.rows.get(user or "", -1) for user in user_ids], dtype=np.int64)
+        rows = (-1 if user is None else self.vocabulary.row(user) for user in user_ids)
+        return np.fromiter(rows, np.int64, len(user_ids))
+
+    @property
+    def ids(self) -> list[str]:
+        """User ids, in the order of the user table."""
+        return self.vocabulary.ids.tolist()
 
     def of_table(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
         """A table of queries as features.
@@ -204,7 +211,7 @@ class People:
         forms = {column: form for column, form in self.forms.items() if column not in absent}
         features = raw_features(queries, forms)
         if absent:
-            users = self.users(raw_features(queries, {"user_id": "string"})["user_id"].tolist())
+            users = self.rows_of(raw_features(queries, {"user_id": "string"})["user_id"].tolist())
             features.update({name: self.histories[name].ids(users) for name in absent})
         return features
 

@@ -11,8 +11,8 @@ from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.seen import Seen
 from tfrecall.data.fingerprint import fingerprint
 from tfrecall.errors import ReleaseError
+from tfrecall.release.base import Release
 from tfrecall.release.manifest import documents
-from tfrecall.release.retriever import Release
 from tfrecall.runs.preparation import DataSplits, prepare
 from tfrecall.schema.baselines import BASELINES
 

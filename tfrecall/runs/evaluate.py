@@ -5,8 +5,8 @@ from typing import Any
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.evaluation import StageLosses, stage_losses
-from tfrecall.release.pipeline import TwoStages
-from tfrecall.release.retriever import Release
+from tfrecall.release.base import Release
+from tfrecall.release.pipeline import BasePipeline
 from tfrecall.runs.kinds import kind_of
 from tfrecall.runs.preparation import prepare
 
@@ -34,7 +34,7 @@ def evaluate_release(
     losses = None
     with progress.step("Evaluate on the test rows"):
         evaluation = kind.evaluate(release, splits, progress)
-        if isinstance(release, TwoStages):
+        if isinstance(release, BasePipeline):
             losses = stage_losses(
                 release,
                 splits.test,

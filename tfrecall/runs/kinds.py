@@ -24,9 +24,9 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.models.explanation import explainer
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.base import Release
 from tfrecall.release.layout import StagedRelease
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.release.retriever import Release
 from tfrecall.report import RunReportData, ranking_page, run_page
 from tfrecall.runs.preparation import DataSplits
 from tfrecall.training.tensorboard import write_projector

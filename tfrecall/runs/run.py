@@ -12,9 +12,9 @@ from tfrecall.evaluation import Evaluation
 from tfrecall.evaluation.ranking import RankingEvaluation
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.base import Release
 from tfrecall.release.layout import check_writable, stage
 from tfrecall.release.loading import load
-from tfrecall.release.retriever import Release
 from tfrecall.report import page_or_error
 from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
 from tfrecall.runs.kinds import RunKind, kind_of

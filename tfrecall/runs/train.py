@@ -18,8 +18,8 @@ from tfrecall.index.repeats import Repeats
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.repeats import first_times, fit_repeats, new_to_users
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.base import Release
 from tfrecall.release.loading import load
-from tfrecall.release.retriever import Release
 from tfrecall.runs.build import make_model
 from tfrecall.runs.preparation import DataSplits
 from tfrecall.schema.training import TrainingConfig

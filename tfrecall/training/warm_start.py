@@ -9,8 +9,8 @@ from tfrecall.errors import ConfigError
 from tfrecall.layers.features import CategoricalFeature
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.release.base import Release
 from tfrecall.release.loading import load
-from tfrecall.release.retriever import Release
 
 # Spread of Keras' initial embeddings, uniform in +-.05.
 INITIAL = 0.05 / np.sqrt(3)
@@ -77,9 +77,9 @@ def _vectors(
         users, items = retriever.embed_queries(queries), retriever.embed_candidates()
         ids = retriever.catalogue.ids
     else:
-        people = retriever.people
-        names = [name for name, row in people.rows.items() if len(people.seen(row))]
-        users = retriever.embed(people.ask(names).features)
+        people = retriever.users
+        names = [name for row, name in enumerate(people.ids) if len(people.seen(row))]
+        users = retriever.embed(people.build_queries(names).features)
         items, ids = np.asarray(retriever.bundle.exact.vectors), retriever.item_ids
     if users.ndim > 2:
         raise ConfigError(

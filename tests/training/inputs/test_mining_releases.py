@@ -101,8 +101,8 @@ def test_users_whose_lists_are_too_short_are_told():
         """Lists b and c for u, c alone for v."""
 
         root, item_ids = "short", np.array(list("abcde"), dtype=object)
-        people = SimpleNamespace(
-            users=lambda ids: np.array(["uv".index(i) for i in ids]), seen_offsets=np.array([0, 1, 3])
+        users = SimpleNamespace(
+            rows_of=lambda ids: np.array(["uv".index(i) for i in ids]), seen_offsets=np.array([0, 1, 3])
         )
 
         def find(self, ids, k, **_):
@@ -137,8 +137,8 @@ def test_the_places_are_those_of_any_release(seed, first, width):
             orders.append((order + [-1] * 18)[:k])
         return None, SimpleNamespace(rows=np.array(orders))
 
-    people = SimpleNamespace(users=lambda i: np.arange(len(i)), seen_offsets=np.arange(7))
-    release = SimpleNamespace(root="r", item_ids=theirs.astype(object), people=people, find=find)
+    stored = SimpleNamespace(rows_of=lambda i: np.arange(len(i)), seen_offsets=np.arange(7))
+    release = SimpleNamespace(root="r", item_ids=theirs.astype(object), users=stored, find=find)
     ranks = (min(first, 14), min(first + width, 14))
     drawn = items(log, release, ranks=ranks).draw(np.arange(len(log)), random)
     for row, user in enumerate(log.log["user_id"]):

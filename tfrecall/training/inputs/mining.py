@@ -176,8 +176,8 @@ class ReleasedItems:
         return np.where(chosen == self._log.item_rows[rows, np.newaxis], -1, chosen)
 
     def _check_users(self, users: np.ndarray) -> None:
-        people, ids = self._release.people, self._log.user_vocabulary.ids[users]
-        rows = people.users(ids.tolist())
+        people, ids = self._release.users, self._log.user_vocabulary.ids[users]
+        rows = people.rows_of(ids.tolist())
         offsets = np.asarray(people.seen_offsets)
         known = rows >= 0
         # A user without events is as good as unknown.
