@@ -52,7 +52,7 @@ def test_a_perfect_model_has_rank_zero_everywhere() -> None:
 
 
 def test_one_list_holds_all_targets_of_a_user() -> None:
-    # QueryBatch with the row at time 1, though it stands second in the file.
+    # Asked with the row at time 1, though it stands second in the file.
     test = make_log([("ann", "a", 2), ("ann", "b", 1), ("ann", "b", 3)])
     model = TableModel("abcd", [[0, 0, 0, 0], [4, 2, 3, 1], [0, 0, 0, 0]])
     targets = rank(model, test, seen=NOTHING).kept.targets

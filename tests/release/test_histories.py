@@ -212,7 +212,7 @@ def test_a_table_without_users_is_refused(history_release):
 def test_a_release_is_evaluated_on_later_rows_like_the_live_model(
     history_release, history_model, history_log
 ):
-    """QueryBatch after the end of the log, the live model knows as much as the release."""
+    """Asked after the end of the log, the live model knows as much as the release."""
     end = history_log.log["timestamp"].max()
     later = history_log.log.group_by("user_id", maintain_order=True).first()
     later = later.with_columns(timestamp=end + pl.int_range(pl.len()) + 1)

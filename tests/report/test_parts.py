@@ -230,7 +230,7 @@ def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
 
 
 def test_the_lists_are_those_of_the_retriever_alone(tiny_log):
-    """QueryBatch for five users only, each gets the list that it gets among all."""
+    """Asked for five users only, each gets the list that it gets among all."""
     from tfrecall.evaluation import user_lists
 
     run = a_run(tiny_log)

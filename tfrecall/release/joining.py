@@ -95,7 +95,7 @@ def _named(form: str) -> str:
 
 
 def join_users(first: UserStore, second: UserStore) -> UserStore:
-    """UserStore whose features are those of both models.
+    """Joins two stores into one with the features of both models.
 
     A column that both take has one value: that of the first model, or of the second for users whom the
     first does not have. Of a history that both take the longer one is kept. What users have seen is what

@@ -149,7 +149,7 @@ class UserStore:
         item_lists: tuple[str, ...],
         contexts: Mapping[str, Sequence[str]],
     ) -> "UserStore":
-        """UserStore whose features stand in a table, `user_id` and those of the forms that are no histories."""
+        """Makes a store of a table with `user_id` and the columns of the forms that are no histories."""
         vocabulary = Vocabulary(table["user_id"])
         own = {column: form for column, form in forms.items() if column not in histories}
         gaps = {column: table[column].is_null().to_numpy() for column in own}
