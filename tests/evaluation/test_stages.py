@@ -53,7 +53,7 @@ def test_only_candidates_have_scores(pipeline_release, halves):
         seen = set(pipeline_release.item_ids[np.isfinite(row)]) - set(answer.item_ids)
         assert [item for item in ids if item in set(answer.item_ids)] == answer.item_ids
         # Beside those candidates stand items that were had, among the best of all.
-        user = pipeline_release.users.ids[answer.user_id]
+        user = pipeline_release.users.vocabulary.row(answer.user_id)
         assert seen <= set(pipeline_release.item_ids[pipeline_release.users.seen(user)])
     assert (there.sum(axis=1) >= N_CANDIDATES).all()
 

@@ -118,8 +118,8 @@ def test_columns_of_both_models_are_known_of_each_user():
     ]  # of v the first says: unknown
     assert asked.features["age"].tolist() == [0.0, 40.0, 30.0, 0.0]
     assert asked.known.tolist() == [True, True, False, False]
-    assert both.seen(both.rows["u"]).tolist() == [0, 1]
-    assert both.seen(both.rows["w"]).tolist() == []
+    assert both.seen(both.vocabulary.row("u")).tolist() == [0, 1]
+    assert both.seen(both.vocabulary.row("w")).tolist() == []
     assert asked.defaulted[2:] == [(), ("age", "town")]
 
 

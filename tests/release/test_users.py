@@ -19,7 +19,7 @@ def people(zips):
 
 def zips(stored, *values):
     queries = [{"user_id": "u1", "zip": value} for value in values]
-    return people(stored).ask(queries).features["zip"].tolist()
+    return people(stored).build_queries(queries).features["zip"].tolist()
 
 
 @pytest.mark.parametrize(
