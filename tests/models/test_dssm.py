@@ -139,7 +139,7 @@ def test_auc_in_training_is_that_of_the_served_scores():
     model.compile(keras.optimizers.Adam(0.01))
     found = model.evaluate(batches, verbose=0, return_dict=True)
     scores = model.embed_queries(PARTS.test.queries) @ model.embed_candidates().T
-    drawn = np.concatenate([b["judged_against"].numpy() for b in batches]) - 2
+    drawn = np.concatenate([b["auc_negatives"].numpy() for b in batches]) - 2
     own = scores[np.arange(len(drawn)), PARTS.test.item_rows][:, None]
     others = np.take_along_axis(scores, drawn, axis=1)
     assert found["gauc"] == pytest.approx(float((others < own).mean()), abs=1e-3)
@@ -160,7 +160,7 @@ def test_who_has_everything_is_not_judged_by_pairs():
     last = train.with_log(all_items.head(1).with_columns(timestamp=pl.lit(1e10)))
     model = adapted(Pointwise("in_batch"), train)
     (batch,) = validation_examples(model, last, train)
-    assert (batch["judged_against"].numpy() == 0).all()
+    assert (batch["auc_negatives"].numpy() == 0).all()
     model.compile()
     assert (
         model.evaluate(validation_examples(model, last, train), return_dict=True, verbose=0)["gauc"]

@@ -39,25 +39,38 @@ class TaskLossModel(FeatureModel):
     def _task_loss(
         self, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
     ) -> tf.Tensor:
+        """Losses of the rows of a batch, float `[batch_size]`, or their sum, as the task gives it."""
         task = self.task
         if isinstance(task, SampledSoftmax):
             if training:
                 return self._sampled_loss(task, queries, index, weights)
             task = task.full
         if getattr(task, "needs_catalogue", False):
-            candidates = (
-                self.catalogue.embed(self.candidate_tower, training=True)
-                if training
-                else self._candidate_vectors
-            )
-            # Where there is no target in the catalogue the weight is 0, whatever is taken.
-            targets = tf.gather(candidates, tf.maximum(index - FIRST, 0))
-            asked = self._as_asked(queries, targets)
-            return task(asked, candidates, sample_weight=weights, candidate_rows=index - FIRST)
+            return self._catalogue_loss(task, queries, index, weights, training)
+        return self._batch_loss(queries, index, weights, training)
+
+    def _catalogue_loss(
+        self, task: Any, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Embeds the catalogue in training; validation uses the vectors embedded before it."""
+        candidates = (
+            self.catalogue.embed(self.candidate_tower, training=True)
+            if training
+            else self._candidate_vectors
+        )
+        # A target outside the catalogue has the weight 0, so any row will do for it.
+        targets = tf.gather(candidates, tf.maximum(index - FIRST, 0))
+        queries = self._task_queries(queries, targets)
+        return task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
+
+    def _batch_loss(
+        self, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Embeds each distinct candidate of the batch and of the uniform draws once."""
         options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
         uniform = self._draw_uniform() if training else None
-        asked = index if uniform is None else tf.concat([index, uniform], axis=0)
-        distinct, positions = tf.unique(asked)
+        candidate_index = index if uniform is None else tf.concat([index, uniform], axis=0)
+        distinct, positions = tf.unique(candidate_index)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
         candidates = tf.gather(embedded, positions[: tf.size(index)])
         if self.correct_sampling_bias:
@@ -73,30 +86,30 @@ class TaskLossModel(FeatureModel):
             options["training"] = training
         if isinstance(self.task, tfrs.tasks.Retrieval):
             options["compute_metrics"] = not training
-            # With ids TFRS judges by id, which its metric over plain vectors cannot.
-            # TFRS has no public name for the setting.
+            # With ids TFRS judges by id, which its metric over plain vectors cannot; it has no public
+            # name for the setting.
             by_id = getattr(self.task, "_remove_accidental_hits", False)
             options["candidate_ids"] = self._outside_ids(index) if by_id else None
-        return self.task(self._as_asked(queries, candidates), candidates, **options)
+        return self.task(self._task_queries(queries, candidates), candidates, **options)
 
     def _sampled_loss(
         self, task: SampledSoftmax, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor
     ) -> tf.Tensor:
-        """Embeds the positives and what the task draws, nothing else of the catalogue."""
+        """Embeds the positives and the sample of the task, nothing else of the catalogue."""
         self._build_task()
-        drawn, rows = task.draw(), index - FIRST
-        # What was drawn is distinct, and `tf.unique` keeps the order: it comes first.
-        distinct, positions = tf.unique(tf.concat([drawn, rows], axis=0) + FIRST)
+        sample, rows = task.draw(), index - FIRST
+        # The sample is distinct and `tf.unique` keeps the order, so it comes first.
+        distinct, positions = tf.unique(tf.concat([sample, rows], axis=0) + FIRST)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=True)
         options: dict[str, Any] = {}
         if self.correct_sampling_bias:
             options["candidate_sampling_probability"] = task.probability_of(rows)
         return task(
             queries,
-            tf.gather(embedded, positions[tf.size(drawn) :]),
+            tf.gather(embedded, positions[tf.size(sample) :]),
             sample_weight=weights,
             candidate_rows=rows,
-            sampled=Sampled(drawn, embedded[: tf.size(drawn)], task.probability_of(drawn)),
+            sampled=Sampled(sample, embedded[: tf.size(sample)], task.probability_of(sample)),
             **options,
         )
 
@@ -106,27 +119,28 @@ class TaskLossModel(FeatureModel):
         queries: tf.Tensor,
         index: tf.Tensor,
         weights: tf.Tensor,
-        drawn: tf.Tensor | None,
+        negatives: tf.Tensor | None,
         training: bool,
     ) -> tf.Tensor:
-        """Embeds each distinct candidate of the batch and of what was drawn for it once.
+        """Embeds each distinct candidate of the batch and of its negatives once.
 
-        Validation rows for which nothing was drawn stand against the candidates of their batch.
+        Validation rows without negatives of their own have the candidates of their batch as negatives.
         """
         uniform = self._draw_uniform() if training else None
-        more = uniform if drawn is None else tf.reshape(drawn, [-1])
-        if drawn is None and training:
-            self._check_drawn(())
-        asked = index if more is None else tf.concat([index, more], axis=0)
-        distinct, positions = tf.unique(asked)
+        extra = uniform if negatives is None else tf.reshape(negatives, [-1])
+        if negatives is None and training:
+            self._check_negatives(())
+        candidate_index = index if extra is None else tf.concat([index, extra], axis=0)
+        distinct, positions = tf.unique(candidate_index)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
         embedded = tf.gather(embedded, positions)
         candidates, others = embedded[: tf.size(index)], embedded[tf.size(index) :]
         options: dict[str, Any] = {}
-        if drawn is not None:
-            shape = [-1, drawn.shape[1], self.candidate_tower.output_dim]
+        if negatives is not None:
+            shape = [-1, negatives.shape[1], self.candidate_tower.output_dim]
             options["negative_embeddings"] = tf.reshape(others, shape)
-            options["counts"] = (drawn >= FIRST) & (drawn != index[:, tf.newaxis])
+            # Places without a negative hold 0; a hard negative may be the target itself.
+            options["counts"] = (negatives >= FIRST) & (negatives != index[:, tf.newaxis])
         elif uniform is not None:
             share = tf.zeros_like(uniform, tf.float32)
             options["uniform"] = Candidates(tf.cast(uniform, tf.int64), others, share)
@@ -139,8 +153,8 @@ class TaskLossModel(FeatureModel):
             **options,
         )
 
-    def _check_drawn(self, columns: Iterable[str]) -> None:
-        """Refuses batches to train on that lack the negatives which the task wants with them."""
+    def _check_negatives(self, columns: Iterable[str]) -> None:
+        """Refuses training batches without the negatives that the task needs in them."""
         if isinstance(self.task, PairTask) and self.task.is_drawn and "negatives" not in columns:
             raise DataError(
                 f'The negatives of {type(self.task).__name__} ("{self.task.negatives.type}") are drawn for '
@@ -148,26 +162,26 @@ class TaskLossModel(FeatureModel):
                 "`tfrecall.fit`, or on `TrainingExamples(model, log).batches()`."
             )
 
-    def _judge_pairs(
+    def _update_auc(
         self,
         metric: PairAUC,
         queries: tf.Tensor,
         index: tf.Tensor,
-        drawn: tf.Tensor,
+        negatives: tf.Tensor,
         weights: tf.Tensor,
     ) -> None:
-        """Compares the scores that targets are served with to those of the items drawn against them."""
-        both = tf.concat([index[:, tf.newaxis], drawn], axis=1)
+        """Updates AUC by the scores of targets and of their negatives, as they are served."""
+        both = tf.concat([index[:, tf.newaxis], negatives], axis=1)
         vectors = tf.gather(self._candidate_vectors, tf.maximum(both - FIRST, 0))
         scores = functools.reduce(tf.maximum, [tf.linalg.matvec(vectors, q) for q in apart(queries)])
-        metric.update_state(scores[:, 0], scores[:, 1:], drawn >= FIRST, sample_weight=weights)
+        metric.update_state(scores[:, 0], scores[:, 1:], negatives >= FIRST, sample_weight=weights)
 
-    def _as_asked(self, queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """The queries as the task takes them: all their vectors, or those closest to their targets."""
+    def _task_queries(self, queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """The queries as the task takes them: all their vectors, or the one closest to each target."""
         return queries if getattr(self.task, "takes_interests", False) else closest(queries, targets)
 
     def _draw_uniform(self) -> tf.Tensor | None:
-        """`candidate_index` of what the task wants drawn from the whole catalogue for this batch."""
+        """Indexes of the uniform draws from the whole catalogue for this batch; None for none."""
         if not getattr(self.task, "num_uniform_negatives", 0):
             return None
         self._build_task()

@@ -175,7 +175,7 @@ class TwoTower(TaskLossModel):
         """
         validation = None if validation_data is None else self._encoded(validation_data).cache()
         examples = self._encoded(x, training=True)
-        self._check_drawn(examples.element_spec)
+        self._check_negatives(examples.element_spec)
         self.create_weights()
         return super().fit(examples, validation_data=validation, **kwargs)
 
@@ -192,7 +192,7 @@ class TwoTower(TaskLossModel):
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
         """The loss summed over the batch; updates the metrics."""
-        if isinstance(inputs, tuple):  # so wraps Keras what `train_on_batch` is given
+        if isinstance(inputs, tuple):  # Keras wraps the batch of `train_on_batch` so
             (inputs,) = inputs
         index = inputs["candidate_index"]
         queries = self.query_tower(inputs["query"], training=training)
@@ -200,9 +200,9 @@ class TwoTower(TaskLossModel):
         # A candidate outside the catalogue has no place in a loss, but is a miss in the metric.
         loss_weights = weights * tf.cast(index >= FIRST, tf.float32)
         if isinstance(self.task, PairTask):
-            drawn = inputs.get("negatives")
+            negatives = inputs.get("negatives")
             loss = tf.reduce_sum(
-                self._pair_loss(self.task, queries, index, loss_weights, drawn, training)
+                self._pair_loss(self.task, queries, index, loss_weights, negatives, training)
             )
         else:
             loss = tf.reduce_sum(self._task_loss(queries, index, loss_weights, training))
@@ -210,8 +210,8 @@ class TwoTower(TaskLossModel):
         self._mean_loss.update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
         if not training and not self._task_has_top_k:
             self.top_k.update_state(queries, self._candidate_vectors, index - FIRST, weights)
-        if not training and self.pair_auc is not None and "judged_against" in inputs:
-            self._judge_pairs(self.pair_auc, queries, index, inputs["judged_against"], loss_weights)
+        if not training and self.pair_auc is not None and "auc_negatives" in inputs:
+            self._update_auc(self.pair_auc, queries, index, inputs["auc_negatives"], loss_weights)
         return loss
 
     def train_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -228,7 +228,7 @@ class TwoTower(TaskLossModel):
         logs = {metric.name: metric.result() for metric in self.metrics}
         top_k = logs.pop(self.top_k.name)
         loss = logs.pop("mean_loss")
-        pairs = logs.pop("pair_auc", {}) if "judged_against" in inputs else {}
+        pairs = logs.pop("pair_auc", {}) if "auc_negatives" in inputs else {}
         logs.pop("pair_auc", None)
         return {**logs, **({} if self._task_has_top_k else top_k), **pairs, "loss": loss}
 

@@ -135,13 +135,13 @@ def validation_negatives(
     Items of the user, before or in these rows, are never among them.
 
     Returns:
-        `judged_against`, uniform, for AUC; and `negatives`, for the loss, by the source of the task where
+        `auc_negatives`, uniform, for AUC; and `negatives`, for the loss, by the source of the task where
         that needs neither a column nor a search, else uniform. Nothing for a task without pairs.
     """
     task = model.task
     if not isinstance(task, PairTask):
         return {}
-    wanted: dict[str, Any] = {"judged_against": AUC_NEGATIVES}
+    wanted: dict[str, Any] = {"auc_negatives": AUC_NEGATIVES}
     if task.is_drawn:
         spec = task.negatives
         weighted = isinstance(spec, Uniform | Popularity | HeadTail)
