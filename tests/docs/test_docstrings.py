@@ -13,15 +13,6 @@ from docs.generate.docstrings import readable
 from tests.docs.markdown import ROOT
 
 NAMES = sorted(set(tfrecall.__all__) - set(api.ELSEWHERE))
-# Debts, to be paid and struck off.
-WITHOUT_EXAMPLE = {"Boost", "Rules"}
-ARGUMENTS_ELSEWHERE = {"Boost"}
-
-
-def names(owed: set[str]) -> list[object]:
-    """The public names; those that owe something may fail."""
-    mark = pytest.mark.xfail(reason="owed", strict=False)
-    return [pytest.param(name, marks=[mark] * (name in owed)) for name in NAMES]
 
 
 @cache
@@ -45,12 +36,12 @@ def docstring(place: str) -> str:
     raise LookupError(place)
 
 
-@pytest.mark.parametrize("name", names(WITHOUT_EXAMPLE))
+@pytest.mark.parametrize("name", NAMES)
 def test_public_name_has_an_example_that_runs(name):
     assert ">>>" in docstring(api.place(name))
 
 
-@pytest.mark.parametrize("name", names(ARGUMENTS_ELSEWHERE))
+@pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_described_in_the_docstring_itself(name):
     elsewhere = (
         r"^    [\w*, ]+: (?:see|as of|as for)\b.*"

@@ -1,4 +1,4 @@
-"""What a pipeline does to its candidates besides ranking them: diversity, caps, boosts, an allow-list."""
+"""Rules of a pipeline on its ranked candidates: diversity, caps, boosts, an allow-list."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,18 +13,23 @@ from tfrecall.errors import ConfigError
 
 @dataclass(frozen=True)
 class Boost:
-    """Adds to the score of some items.
+    """A number added to the scores of some items, chosen by id or by a value of a column.
 
     Added, not multiplied: scores may be negative.
 
     Attributes:
-        by: what is added, in the unit of the ranker's scores; below 0 it pushes items down.
-        items: ids of items; those outside the catalogue are ignored.
-        column: of the item table, of which an item has one of the `values` as text.
-        values: see `column`.
+        by: the number, in the unit of the ranker's scores; below 0 it pushes items down.
+        items: ids of the items; ids outside the catalogue are ignored.
+        column: a column of the item table, in place of `items`.
+        values: values of that column, as text; an item with one of them is boosted.
 
     Raises:
         ConfigError: if it names neither items nor a column with values, or both, or `by` is not finite.
+
+    Example:
+
+    >>> Boost(0.2, column="genres", values=["Drama"]).by
+    0.2
     """
 
     by: float
@@ -49,7 +54,7 @@ class Boost:
 
 @dataclass(frozen=True)
 class Rules:
-    """What applies to the ranked candidates, in this order: allow-list, boosts, diversity with caps.
+    """Rules on ranked candidates, in this order: allow-list, boosts, diversity with caps.
 
     Attributes:
         diversity: from 0 to 1, how much unlikeness counts beside the score, 1 - lambda of maximal marginal
@@ -68,6 +73,12 @@ class Rules:
     Reference:
         Carbonell and Goldstein, "The use of MMR, diversity-based reranking for reordering documents and
         producing summaries", SIGIR 1998.
+
+    Example:
+
+    >>> rules = Rules(diversity=0.3, caps={"genres": 2}, boosts=[Boost(0.2, items=["50"])])
+    >>> rules.reorder, rules.columns
+    (True, ['genres'])
     """
 
     diversity: float = 0.0
