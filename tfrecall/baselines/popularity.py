@@ -91,8 +91,9 @@ class OwnItems:
                 "These OwnItems have not been fitted, so they have no scores. Call `fit(train)` first."
             )
         scores = np.tile(self._popularity, (queries.height, 1))
-        rows, items = self._histories.flat(self._users.rows(queries["user_id"]))
-        place = np.arange(len(rows)) - np.searchsorted(rows, rows)  # 0 is the oldest event of a user
+        events = self._histories.take(self._users.rows(queries["user_id"]))
+        rows, items = events.owners(), events.values
+        place = events.positions()  # 0 is the oldest event of a user
         latest = np.zeros(scores.shape, np.float32)
         np.maximum.at(latest, (rows, items), (place + 1).astype(np.float32))
         if self.by == "recency":
