@@ -27,7 +27,7 @@ BLOCK_USERS = 4096
 
 @dataclass(frozen=True)
 class Bulk:
-    """What was written.
+    """Counts of a finished job.
 
     Attributes:
         file: where.
@@ -55,17 +55,21 @@ def recommend_all(
     block_users: int = BLOCK_USERS,
     progress: ProgressReporter | None = None,
 ) -> Bulk:
-    """Writes what `Release.recommend` answers: `user_id`, `rank` from 1, `item_id`, `score`.
+    """Writes recommendations for many users as Parquet: `user_id`, `rank` from 1, `item_id`, `score`.
 
     Memory holds one block of users, however many there are; `users` may be a generator. A user for
-    whom no item is left has no rows. All are answered as of the end of their training data. The file
-    appears when it is whole; one that was there is replaced.
+    whom no item is left has no rows. Histories are those of the end of the training data. The file
+    appears when it is whole; an earlier one is replaced.
 
     Args:
-        release: what is asked.
+        release: of a retriever, a baseline or a pipeline.
         users: ids; None for all users of the release, those without events too.
-        k: as in `Release.recommend`, like the four that follow `out`.
+        k: length of a list, from 1 to the size of the catalogue.
         out: the file.
+        exclude: ids that nobody shall get.
+        exclude_seen: whether lists leave out seen items; None for the release's default.
+        allow: the only ids that anybody may get; None for all.
+        index: `exact` or `annoy`; None for the release's default.
         block_users: users asked at once, and in one row group.
         progress: receives users done and all users after each block; without it the logger "tfrecall"
             does.
@@ -74,6 +78,16 @@ def recommend_all(
         ConfigError: if `k`, the index or the block is impossible.
         DataError: if a user is not named by a string.
         ExportError: if the file cannot be written.
+
+    Example:
+
+    >>> import tempfile
+    >>> import tfrecall as tr
+    >>> log = tr.data.synthetic(n_users=20, n_items=10, n_rows=100)
+    >>> release = tr.export(tr.Popularity().fit(log), tempfile.mkdtemp())
+    >>> done = recommend_all(release, ["u1", "u2"], k=3, out=release.root / "lists.parquet")
+    >>> done.users, done.rows
+    (2, 6)
     """
     if block_users < 1:
         raise ConfigError(f"`block_users` must be 1 or more. Received: {block_users}.")

@@ -118,7 +118,7 @@ def _items(model: TwoTower | Ranker) -> Items:
 
 
 def _users(model: TwoTower | Ranker, more_lists: tuple[str, ...] = ()) -> UserStore:
-    """As `write_context` writes and `UserStore.load` reads it."""
+    """The store that `write_context` would write and `UserStore.load` read."""
     data, histories = model.interactions, histories_of(model)
     forms = model.query_tower.forms
     own = {column: form for column, form in forms.items() if column not in model.schema.history_columns}

@@ -101,7 +101,7 @@ class BaselineRelease(RecommendingRelease):
         allow: Sequence[str] | None = None,
         index: str | None = None,
     ) -> Hits:
-        """As `Release.search`."""
+        """The lists of queries that were completed already (`UserStore.build_queries`)."""
         if index not in (None, "exact"):
             raise ConfigError(
                 f'A baseline scores every item, so there is no index "{index}". Leave it out.'
@@ -111,7 +111,7 @@ class BaselineRelease(RecommendingRelease):
         return self.answers.search(self._had(asked), k, barred, allowed)
 
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
-        """As `Release.explanations`."""
+        """Explanations of several items for one query: the contribution of each item of the history."""
         asked = self.users.build_queries([query])
         had, rows = self._had(asked), [self.catalogue.row(item_id) for item_id in item_ids]
         return [self.answers.explain(had, asked.user_ids[0], row) for row in rows]
@@ -119,18 +119,22 @@ class BaselineRelease(RecommendingRelease):
     def similar_items(
         self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
     ) -> SimilarItems:
-        """As `Release.similar_items`, by what the model takes for similar."""
+        """The items most similar to an item by the model's own measure, without itself.
+
+        Raises:
+            DataError: if the item is not in the catalogue.
+        """
         row = self.catalogue.row(item_id)
         self.check_columns(columns)
         return SimilarItems(item_id, *self.catalogue.listed(self.answers.similar(row, k), 0, columns))
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """As `Release.scores`, as of the end of the training data."""
+        """Scores of the whole catalogue, from histories at the end of training: float32 `[n, n_items]`."""
         users = self.users.rows_of(queries["user_id"].to_list())
         return self.answers.scores(self._of_users(users))
 
     def _had(self, asked: QueryBatch) -> QueryHistories:
-        """What the queries say that was had, or else what is known of their users."""
+        """Histories of queries: the ones given, otherwise the stored ones of their users."""
         given = [lists.get(REPEATED) for lists in asked.lists]
         if all(ids is None for ids in given):
             return self._of_users(asked.users)

@@ -1,4 +1,4 @@
-"""What a score of towers rests on: the same query again and again, each time with one thing less."""
+"""Leave-one-out explanations of two-tower scores: the query again, each time without one item or feature."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,8 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LeaveOneOut:
-    """One query in variants, one a row: whole, as of nobody, without each item, without each feature.
+    """Leave-one-out variants of a query, one a row: the original, an unknown user, without each item, without
+    each feature.
 
     An item goes from all lists at once, with all its events and what is said of them; the other events
     stay as they are. A feature becomes what it is for somebody of whom it is not known. Where a list is
@@ -117,7 +118,7 @@ def explained(
     catalogue: np.ndarray,
     repeats: Repeats | None,
 ) -> list[Explanation]:
-    """What changes as something goes, for each of some items.
+    """Explains the scores of some items by the difference that each left-out item or feature makes.
 
     Args:
         user_id: who asked.
@@ -153,7 +154,7 @@ def explained(
 
 
 def _rounding(queries: np.ndarray, vectors: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """How much the scores of each item may differ for nothing: float `[n]`."""
+    """Difference in the scores of each item that rounding alone can make: float `[n]`."""
     longest = np.linalg.norm(queries, axis=-1).max() * np.linalg.norm(vectors, axis=-1)
     return ROUNDING * np.maximum(longest, np.abs(scores).max(axis=0))
 

@@ -18,7 +18,7 @@ _LISTS = (list, tuple, np.ndarray, pl.Series)
 
 @dataclass(frozen=True, eq=False)
 class UserHistories:
-    """One history list of all users, as of the end of the training data.
+    """One history of all users at the end of the training data.
 
     Attributes:
         offsets, items: catalogue rows that user u had, oldest first:
@@ -71,7 +71,7 @@ class UserHistories:
 
 @dataclass(frozen=True, eq=False)
 class UserContexts(UserHistories):
-    """What is known of the events of one history list of all users, beside its `UserHistories`.
+    """Context of the events of one history of all users, in step with its `UserHistories`.
 
     Attributes:
         offsets, items: places in the values instead of catalogue rows.
@@ -80,7 +80,7 @@ class UserContexts(UserHistories):
 
     @classmethod
     def load_beside(cls, directory: Path, name: str, past: UserHistories) -> UserHistories:
-        """What `save` wrote; nothing, for nobody, where it wrote none."""
+        """Opens the files of `save`; without files, empty lists for all users."""
         file = _file(directory, name, "values", "json")
         values = json.loads(file.read_text("utf-8")) if file.exists() else [""]
         nobody = np.zeros(1, np.int64), np.zeros(0, np.int32)

@@ -250,7 +250,7 @@ def _install(staged: StagedRelease, parts: Sequence[str], text: str) -> None:
 
 
 def _show_documents(root: Path, version: int) -> None:
-    """Makes the documents in the release directory those of a version; a file of nobody's stays."""
+    """Makes the documents in the release directory those of a version; foreign files stay."""
     for name in sorted({path.name for path in (root / DOCUMENTS).glob("*/*")}):
         document = root / DOCUMENTS / str(version) / name
         if document.is_file():

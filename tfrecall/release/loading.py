@@ -52,8 +52,8 @@ def load(
 
     >>> import tempfile
     >>> import tfrecall as tr
-    >>> from tfrecall.data import synthetic
-    >>> root = tr.ItemCF().fit(synthetic(20, 10, 200, seed=1)).save(tempfile.mkdtemp())
+    >>> log = tr.data.synthetic(n_users=20, n_items=10, n_rows=100)
+    >>> root = tr.export(tr.Popularity().fit(log), tempfile.mkdtemp()).root
     >>> len(tr.load(root).recommend(["u1"], k=3)[0].item_ids)
     3
     """

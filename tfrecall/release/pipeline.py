@@ -46,7 +46,7 @@ class RanksLists(Protocol):
 
 
 class Staged(NamedTuple):
-    """What each stage answered.
+    """Answers of each stage.
 
     Attributes:
         queries: the completed queries.
@@ -201,7 +201,7 @@ class BasePipeline(Release):
         allow: Sequence[str] | None = None,
         index: str | None = None,
     ) -> tuple[QueryBatch, Hits]:
-        """As `recommend`, in arrays."""
+        """The lists of `recommend` in arrays: the completed queries, and rows of the catalogue."""
         staged = self.stages(
             queries, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
         )
@@ -217,7 +217,16 @@ class BasePipeline(Release):
         allow: Sequence[str] | None = None,
         **options: Any,
     ) -> Staged:
-        """As `recommend`, in arrays, with what each stage answered."""
+        """The lists of `recommend` in arrays, with the answers of each stage.
+
+        Args:
+            queries: user ids, or dictionaries of features and histories.
+            k: from 1 to the size of the catalogue.
+            n_candidates: how many candidates are ranked; None for the pipeline's number.
+            rules: in place of the pipeline's; None for those.
+            allow: the only ids that anybody may get; None for all.
+            **options: `exclude`, `exclude_seen` and `index`, for the retrieval.
+        """
         k = check_k(k, len(self.item_ids), of_what="items in the catalogue")
         rules = self.rules if rules is None else rules
         self._check_rules(rules)

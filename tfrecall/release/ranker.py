@@ -117,7 +117,12 @@ class RankerRelease(Release):
     def score(
         self, features: dict[str, np.ndarray], item_ids: Sequence[str] | np.ndarray
     ) -> np.ndarray:
-        """As `predict`, of queries whose features are there already (`people.ask`): 1 row, or `n`."""
+        """Scores of pairs from features of queries (`UserStore.build_queries`): float32 `[n]`.
+
+        Args:
+            features: 1 row, or `n`.
+            item_ids: `[n]`.
+        """
         ids = np.asarray(item_ids, dtype=object)
         return self._model(features, ids)
 
@@ -125,7 +130,7 @@ class RankerRelease(Release):
         """Scores of a list of items for each query.
 
         Args:
-            features: as `people.ask` gives them, `n` rows.
+            features: of `UserStore.build_queries`, `n` rows.
             item_ids: object array of `str` `[n, any]`; "" pads, and has a score without a meaning.
 
         Returns:
@@ -134,7 +139,7 @@ class RankerRelease(Release):
         return self._model.lists(features, item_ids)
 
     def features_of(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
-        """A table of queries (`Interactions.queries`) as features; see `UserStore.of_table`."""
+        """Features of a table of queries (`Interactions.queries`), one row each."""
         return self.users.of_table(queries)
 
     def predictions(self, queries: pl.DataFrame) -> np.ndarray:

@@ -68,7 +68,7 @@ class RetrieverRelease(RecommendingRelease):
 
     @property
     def interests(self) -> int:
-        """How many vectors a query has; the best of them scores an item."""
+        """Number of vectors of a query; the best of them scores an item."""
         return self.manifest["model"].get("interests", 1)
 
     @cached_property
@@ -116,7 +116,7 @@ class RetrieverRelease(RecommendingRelease):
         return SimilarItems(item_id, *self.catalogue.listed(hits, 0, columns))
 
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
-        """As `explain` for several items, at the price of one."""
+        """Explanations of several items for one query, at the price of one."""
         asked = self.users.build_queries([query])
         rows = [self.catalogue.row(item_id) for item_id in item_ids]
         if not rows:
@@ -135,7 +135,7 @@ class RetrieverRelease(RecommendingRelease):
         past: np.ndarray,
         rows: np.ndarray,
     ) -> list[Explanation]:
-        """As `explanations`, in arrays.
+        """Explanations of some rows of the catalogue for the features of one query.
 
         Args:
             user_id: who asks.

@@ -1,4 +1,4 @@
-"""What a release knows of users: the features to ask with, and what they have seen."""
+"""Users of a release: stored features and histories, from which queries are completed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -243,7 +243,7 @@ class UserStore:
         return {**query, **lists, **self._context(query)}
 
     def _context(self, query: Mapping[str, Any]) -> dict[str, list[str]]:
-        """What a query says of the events of its lists."""
+        """Context that a query gives for the events of its lists."""
         found = {}
         for history, name in _beside(self.contexts):
             column = context_column(history, name)
