@@ -48,13 +48,13 @@ def rank(
     import_tensorflow()
     scores = loaded.predict([query], ids)
     order = sorted(range(len(ids)), key=lambda i: -float(scores[i]))
-    told = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)}
+    columns_of = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)}
     rows: list[dict[str, Any]] = [
-        {"item_id": ids[i], "score": float(scores[i]), **{c: told[ids[i]][c] for c in wanted}}
+        {"item_id": ids[i], "score": float(scores[i]), **{c: columns_of[ids[i]][c] for c in wanted}}
         for i in order
     ]
-    asked = loaded.users.build_queries([query])
-    user_id, known = asked.user_ids[0], bool(asked.known[0])
+    batch = loaded.users.build_queries([query])
+    user_id, known = batch.user_ids[0], bool(batch.known[0])
     whom = "somebody new" if user_id is None else f"user {user_id}"
     title = f"Scores for {whom}{'' if known else ' (unknown: from features and the unknown row)'}"
     answer = {"release": str(release), "user_id": user_id, "known": known, "scores": rows}

@@ -113,18 +113,18 @@ class Diagnostics:
         if not self.enabled:
             return
         queries = known.with_log(_one_row_a_user(known, VECTORS)).queries
-        asked = model.embed_queries(queries)
+        embedded = model.embed_queries(queries)
         vectors = (
             model.embed_candidates()
             if model.catalogue.vectors is None
             else model.catalogue.vectors.numpy()
         )
         some = _sample(vectors, VECTORS)
-        of_queries = asked.reshape(-1, asked.shape[-1])  # several each, if they have interests
+        of_queries = embedded.reshape(-1, embedded.shape[-1])  # several each, if they have interests
         for side, part in (("query", of_queries), ("candidate", some)):
             collapsed = collapsed_vectors(part, side)
             self._keep([collapsed or dead_dimensions(part, side)])
-        self._keep([_same_lists(asked, vectors, known)])
+        self._keep([_same_lists(embedded, vectors, known)])
         self._keep(self._unknown_rows.findings())
 
     def check_test(self, evaluation: Evaluation, known: Interactions) -> None:
@@ -191,11 +191,11 @@ def _list_length(config: RunConfig, n_items: int, ks: Sequence[int] = ()) -> int
 
 def _same_lists(queries: np.ndarray, vectors: np.ndarray, known: Interactions) -> Finding | None:
     n_items = len(vectors)
-    asked = _sample(queries, min(USERS, SCORES // n_items))
+    some = _sample(queries, min(USERS, SCORES // n_items))
     k = list_length(n_items)
     rows = known.item_rows[known.item_rows >= 0]
     popular = np.argsort(-np.bincount(rows, minlength=n_items), kind="stable")[:k]
-    return same_lists(top_k(best_scores(asked, vectors), k), popular)
+    return same_lists(top_k(best_scores(some, vectors), k), popular)
 
 
 def _one_row_a_user(known: Interactions, most: int) -> pl.DataFrame:

@@ -41,17 +41,17 @@ def suspicious_numbers(model: TwoTower, inputs: dict[str, Any]) -> str:
     index = inputs["candidate_index"]
     encoded = {**inputs["query"], **{n: v.numpy() for n, v in model.catalogue.features(index).items()}}
     layers = (*model.query_tower.features, *model.candidate_tower.features)
-    told = []
+    texts = []
     for layer in layers:
         if layer.spec.type != "numeric":
             continue
         reach = float(np.max(np.abs(encoded[layer.name]), initial=0.0))
         if not reach <= MAX_DEVIATIONS:
-            told.append(
+            texts.append(
                 f'The number "{layer.spec.column}" reaches {reach:.3g} standard deviations from its mean: '
                 "make it a `bucketized` feature, or cut off its outliers."
             )
-    return " ".join(told)
+    return " ".join(texts)
 
 
 def _row(model: TwoTower, inputs: dict[str, Any], row: int) -> str:
@@ -62,8 +62,8 @@ def _row(model: TwoTower, inputs: dict[str, Any], row: int) -> str:
         for layer in model.query_tower.features
         if (value := _value(layer, inputs["query"][layer.name], row))
     }
-    told = ", ".join(f"{name}={value}" for name, value in values.items())
-    return f"{model.schema.candidate_id}={candidate} asked by {told}"
+    query = ", ".join(f"{name}={value}" for name, value in values.items())
+    return f"{model.schema.candidate_id}={candidate} asked by {query}"
 
 
 def _value(layer: Any, encoded: Any, row: int) -> str:
@@ -186,16 +186,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
             self._undo = None
 
     def _look(self, inputs: Any, loss: tf.Tensor, pairs: Pairs) -> None:
-        there = [(gradient, weight) for gradient, weight in pairs if gradient is not None]
+        trained = [(gradient, weight) for gradient, weight in pairs if gradient is not None]
         # A sum is finite only if all its terms are: one pass and no tensor of flags. Terms whose sum
         # overflows have diverged as well.
-        sums = [tf.reduce_sum(_values(gradient)) for gradient, _ in there]
+        sums = [tf.reduce_sum(_values(gradient)) for gradient, _ in trained]
         well = [tf.math.is_finite(tf.cast(value, tf.float32)) for value in [loss, *sums]]
-        names = [weight.name for _, weight in there]
+        names = [weight.name for _, weight in trained]
 
         def caught() -> tf.Tensor:
             # Read here, as inputs of the condition: so the update waits until all has been noted.
-            weights = [weight.read_value() for _, weight in there]
+            weights = [weight.read_value() for _, weight in trained]
             flat = tf.nest.flatten(inputs)
             arguments = [loss, tf.stack(well[1:]), *weights, *flat]
 
@@ -231,10 +231,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
             worst_rows(self.model, caught.inputs, caught.queries, caught.candidates),
             suspicious_numbers(self.model, caught.inputs),
         )
-        told = f" {suspects}" if suspects else ""
+        hint = f" {suspects}" if suspects else ""
         return (
             f"Training diverged in {where}: the loss is {caught.loss:.6g}. {_first(caught)} The batch has "
-            f"{len(caught.queries):,} rows, the worst of them: {rows}.{told} {self._advice()}"
+            f"{len(caught.queries):,} rows, the worst of them: {rows}.{hint} {self._advice()}"
         )
 
     def _advice(self) -> str:

@@ -45,14 +45,14 @@ def leaking_features(
         return []
     candidates = [c for c in schema.candidate_columns if c in train.items.columns and c != "item_id"]
     items = train.items.select("item_id", *(_comparable(train.items[c]) for c in candidates))
-    found = []
+    findings = []
     for column in columns:
         finding = _names_the_item(column, learned, judged) or _is_the_item(column, judged)
         if finding is None and column in train.log.columns:
             copies = (_copies(column, candidate, judged, items) for candidate in candidates)
             finding = next(filter(None, copies), None)
-        found += [finding] if finding else []
-    return found
+        findings += [finding] if finding else []
+    return findings
 
 
 def guess_accuracy(train: pl.DataFrame, held: pl.DataFrame, column: str) -> tuple[float, int]:

@@ -65,19 +65,19 @@ def past_items(
     """
     past, ids = data.histories, data.item_vocabulary.ids
     rows = np.where(index > 0, np.arange(1, len(index) + 1), 0)  # 0 leaves an item out
-    told = {name: EventContext.of(data, name) for spec in specs.values() for name in spec.context}
-    places = {name: context.places for name, context in told.items()}
-    found: dict[str, UserHistories] = {}
+    contexts = {name: EventContext.of(data, name) for spec in specs.values() for name in spec.context}
+    places = {name: context.places for name, context in contexts.items()}
+    histories: dict[str, UserHistories] = {}
     for name, spec in specs.items():
         events = Events.build(data, spec, rows, places)
         whole = len(events.items) == len(data)
         offsets = past.offsets if whole else events.counts[past.offsets]
         items = past.items if whole else events.items - 1
-        found[name] = UserHistories(offsets, items, spec.history_length, ids)
+        histories[name] = UserHistories(offsets, items, spec.history_length, ids)
         for context, column in spec.context_columns.items():
-            codes, values = events.context[context], told[context].values
-            found[column] = UserContexts(offsets, codes, spec.history_length, values)
-    return found
+            codes, values = events.context[context], contexts[context].values
+            histories[column] = UserContexts(offsets, codes, spec.history_length, values)
+    return histories
 
 
 def nobody(forms: dict[str, Form]) -> pl.DataFrame:

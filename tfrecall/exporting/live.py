@@ -103,11 +103,11 @@ class LiveRanker:
         return self.model.raw_queries(queries)
 
 
-def _manifest(model: TwoTower | Ranker, told: dict[str, Any]) -> dict[str, Any]:
+def _manifest(model: TwoTower | Ranker, facts: dict[str, Any]) -> dict[str, Any]:
     """The entries of a manifest that answering needs."""
     return {
         "version": 0,
-        "model": {"type": type(model).__name__, **told},
+        "model": {"type": type(model).__name__, **facts},
         "schema": model.get_config()["schema"],
         "histories": history_settings(model.schema),
     }

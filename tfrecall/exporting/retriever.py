@@ -155,14 +155,14 @@ def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) 
     save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"), model.repeats)
     one_query = {name: values[:1] for name, values in sample_queries(model, 1).items()}
     one_candidate = raw_features(model.catalogue.items[:1], candidate.forms)
-    asked = {"history": np.array([[""]], object), **one_query} if model.repeats else one_query
-    everyone = {**asked, "k": np.int32(k), "exclude": np.array([[""]], object)}
+    request = {"history": np.array([[""]], object), **one_query} if model.repeats else one_query
+    everyone = {**request, "k": np.int32(k), "exclude": np.array([[""]], object)}
     write_warmup(directory / "query", "query", [("serving_default", one_query)])
     write_warmup(directory / "candidate", "candidate", [("serving_default", one_candidate)])
     write_warmup(
         directory / "retrieval",
         "retrieval",
-        [("serving_default", asked), ("recommend", everyone)],
+        [("serving_default", request), ("recommend", everyone)],
     )
 
 
@@ -215,12 +215,12 @@ def _sample_histories(model: TwoTower, queries: dict[str, np.ndarray]) -> np.nda
     if shares_history(model.query_tower):
         return queries["history"]
     count = len(next(iter(queries.values())))
-    found = []
+    histories = []
     if model.interactions is not None:
         past, ids = model.interactions.histories, model.catalogue.ids
         some = np.flatnonzero(past.lengths)[: count - 1]
-        found = [ids[past[user][-model.repeats.length - 1 :]].tolist() for user in some]
-    return padded_ids([*found, *[[]] * (count - len(found))])
+        histories = [ids[past[user][-model.repeats.length - 1 :]].tolist() for user in some]
+    return padded_ids([*histories, *[[]] * (count - len(histories))])
 
 
 def sample_queries(model: TwoTower | Ranker, rows: int) -> dict[str, np.ndarray]:
@@ -252,8 +252,8 @@ def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:
     strange = {name: padded_ids([[*some, STRANGE_ID, some[0]], []]) for name in lists}
     for spec in lists.values():
         # An event with context values that never occur in the log.
-        beside = padded_ids([["", "", "", STRANGE_VALUE], []])
-        strange.update(dict.fromkeys(spec.context_columns.values(), beside))
+        context = padded_ids([["", "", "", STRANGE_VALUE], []])
+        strange.update(dict.fromkeys(spec.context_columns.values(), context))
     return {**unknown, **strange}
 
 

@@ -237,10 +237,10 @@ def _difference(case: Case, output: str, live: np.ndarray, exported: np.ndarray)
             f"{case} answers {output} of shape {exported.shape}, the live model {live.shape}. Nothing was "
             "published."
         )
-    there = np.isfinite(live)  # not where no candidate was left
-    largest = max(float(np.abs(live[there]).max(initial=0)), np.finfo(np.float32).tiny)
-    difference = float(np.abs(live[there] - exported[there]).max(initial=0)) / largest
-    if not difference <= TOLERANCE or not np.array_equal(live[~there], exported[~there]):
+    finite = np.isfinite(live)  # not where no candidate was left
+    largest = max(float(np.abs(live[finite]).max(initial=0)), np.finfo(np.float32).tiny)
+    difference = float(np.abs(live[finite] - exported[finite]).max(initial=0)) / largest
+    if not difference <= TOLERANCE or not np.array_equal(live[~finite], exported[~finite]):
         raise ExportError(
             f"{case} does not answer like the live model: {output} differs by {difference:.2g} of the "
             f"largest number, more than {TOLERANCE}. Nothing was published."
@@ -286,25 +286,25 @@ def check_pipeline(pipeline: BasePipeline, directory: Path, n_candidates: int, k
     Raises:
         ExportError: if it answers otherwise, or cannot be loaded.
     """
-    told: list[tuple[Case, Staged]] = []
+    requests: list[tuple[Case, Staged]] = []
     # One more than are ranked, which says how near the next one was.
-    asked: dict[str, Any] = {"rules": Rules(), "index": "exact", "exclude_seen": False}
-    asked["n_candidates"] = min(n_candidates + 1, len(pipeline.item_ids))
+    options: dict[str, Any] = {"rules": Rules(), "index": "exact", "exclude_seen": False}
+    options["n_candidates"] = min(n_candidates + 1, len(pipeline.item_ids))
     for queries in (*_queries(pipeline, SAMPLE_ROWS, 1), *_queries(pipeline, 1, 1)):
         inputs = _inputs(pipeline, queries)
-        staged = pipeline.stages(queries, k, **asked)
+        staged = pipeline.stages(queries, k, **options)
         best = str(pipeline.item_ids[staged.hits.rows[0, 0]])
-        without = pipeline.stages(queries, k, exclude=[best], **asked)
+        without = pipeline.stages(queries, k, exclude=[best], **options)
         barred = [[best, ""]] * len(queries)
         free = {**inputs, "k": k, "n_candidates": n_candidates, "exclude": barred}
-        told += [
+        requests += [
             (Case("pipeline", "serving_default", inputs, {}), staged),
             (Case("pipeline", "recommend", free, {}), without),
         ]
-    answers = replayed(directory, [case for case, _ in told])
+    answers = replayed(directory, [case for case, _ in requests])
     return max(
         _compared(pipeline, case, staged, answer, n_candidates)
-        for (case, staged), answer in zip(told, answers, strict=True)
+        for (case, staged), answer in zip(requests, answers, strict=True)
     )
 
 
@@ -316,12 +316,12 @@ def _queries(pipeline: BasePipeline, at_once: int, requests: int) -> list[list[Q
 
 
 def _inputs(pipeline: BasePipeline, queries: list[Query]) -> dict[str, Any]:
-    asked = pipeline.users.build_queries(queries)
-    inputs = {name: values.tolist() for name, values in asked.features.items()}
+    batch = pipeline.users.build_queries(queries)
+    inputs = {name: values.tolist() for name, values in batch.features.items()}
     if pipeline.repeats is not None:  # which weigh all that was had, more than a History may take
-        had = [pipeline.item_ids[pipeline.users.seen(user)].tolist() for user in asked.users]
-        width = max(1, *map(len, had))
-        inputs[REPEATED] = [ids + [""] * (width - len(ids)) for ids in had]
+        histories = [pipeline.item_ids[pipeline.users.seen(user)].tolist() for user in batch.users]
+        width = max(1, *map(len, histories))
+        inputs[REPEATED] = [ids + [""] * (width - len(ids)) for ids in histories]
     return inputs
 
 
@@ -343,10 +343,10 @@ def _compared(
         if not tied:
             compared["the best"] = np.sort(ranked[:n_candidates])[::-1][: len(ids)]
         for what, expected in compared.items():
-            there = np.isfinite(expected)
-            largest = max(float(np.abs(expected[there]).max(initial=0)), np.finfo(np.float32).tiny)
-            difference = float(np.abs(expected[there] - scores[there]).max(initial=0)) / largest
-            if not difference <= TOLERANCE or not np.array_equal(expected[~there], scores[~there]):
+            finite = np.isfinite(expected)
+            largest = max(float(np.abs(expected[finite]).max(initial=0)), np.finfo(np.float32).tiny)
+            difference = float(np.abs(expected[finite] - scores[finite]).max(initial=0)) / largest
+            if not difference <= TOLERANCE or not np.array_equal(expected[~finite], scores[~finite]):
                 raise _unlike(case, f"scores of query {i} are not {what}, by {difference:.2g}")
             worst = max(worst, difference)
     return worst

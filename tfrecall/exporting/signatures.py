@@ -274,9 +274,9 @@ class _Composed(tf.Module):
         """Final lists for raw columns, among them `exclude` and perhaps `allow`."""
         (inputs,) = self._inputs
         which, signature = ("among", "recommend_allowed") if "allow" in raw else ("all", "recommend")
-        asked = {name: raw[name] for name in inputs[which] if name != "k"}
-        found = self.retrieval.signatures[signature](k=n_candidates, **asked)
-        ids = found["candidate_ids"]
+        columns = {name: raw[name] for name in inputs[which] if name != "k"}
+        candidates = self.retrieval.signatures[signature](k=n_candidates, **columns)
+        ids = candidates["candidate_ids"]
         columns = {name: raw[name] for name in inputs["ranker"] if name != "candidate_ids"}
         scores = self.ranker.signatures["rank_lists"](candidate_ids=ids, **columns)["score"]
         scores = tf.where(ids != "", scores, -np.inf)

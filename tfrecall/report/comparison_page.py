@@ -53,9 +53,9 @@ def comparison_page(compared: dict[str, Any]) -> str:
     )
 
 
-def _picture(rule: str, found: dict[str, dict[str, float]]) -> Any:
+def _picture(rule: str, differences: dict[str, dict[str, float]]) -> Any:
     rows = [
-        (name, found[name]["difference"], found[name]["low"], found[name]["high"])
-        for name in primary_metrics(found)
+        (name, differences[name]["difference"], differences[name]["low"], differences[name]["high"])
+        for name in primary_metrics(differences)
     ]
     return intervals(f"Difference to the first, seen items {rule.removeprefix('seen_')}", rows)

@@ -97,20 +97,20 @@ def item_map(
     sequence = sorted(range(len(called)), key=lambda i: (-sizes[groups[i]], i))
     points = [_point(spots[i], int(groups[i]), called[i]) for i in sequence]
     content = picture(_LABEL, [*points, *_labels(spots, called)], WIDTH, HEIGHT)
-    told = _told(plane, len(called), len(order), len(vectors))
+    caption = _caption(plane, len(called), len(order), len(vectors))
     if column is not None:
         many = ", the first value of each" if items.schema[column] == pl.List else ""
-        told += f"; coloured by {column}{many}"
-    return tag("div", figure(_LABEL, content, keys), class_="map"), f"{told}."
+        caption += f"; coloured by {column}{many}"
+    return tag("div", figure(_LABEL, content, keys), class_="map"), f"{caption}."
 
 
-def _told(plane: Plane, drawn: int, planned: int, everything: int) -> str:
-    told = f"The plane keeps {plane.explained:.0%} of the variance of the vectors"
+def _caption(plane: Plane, drawn: int, planned: int, everything: int) -> str:
+    caption = f"The plane keeps {plane.explained:.0%} of the variance of the vectors"
     if planned < everything:
-        told += f" of the {planned:,} items with most training rows"
+        caption += f" of the {planned:,} items with most training rows"
     if drawn < everything:
-        told += f"; the {drawn:,} with most training rows of {everything:,} are drawn"
-    return f"{told}; what lies far out stands on the edge"
+        caption += f"; the {drawn:,} with most training rows of {everything:,} are drawn"
+    return f"{caption}; what lies far out stands on the edge"
 
 
 def _values(column: pl.Series) -> pl.Series | None:
@@ -154,8 +154,8 @@ def _spots(places: np.ndarray) -> np.ndarray:
 
 
 def _point(spot: np.ndarray, group: int, name: str) -> Markup:
-    said = tag("title", name)  # what a browser shows when the pointer rests there
-    return tag("circle", said, cx=f"{spot[0]:g}", cy=f"{spot[1]:g}", r=3.5, class_=f"dot s{group}")
+    tooltip = tag("title", name)  # what a browser shows when the pointer rests there
+    return tag("circle", tooltip, cx=f"{spot[0]:g}", cy=f"{spot[1]:g}", r=3.5, class_=f"dot s{group}")
 
 
 def _labels(spots: np.ndarray, names: Sequence[str]) -> list[Markup]:
@@ -163,12 +163,12 @@ def _labels(spots: np.ndarray, names: Sequence[str]) -> list[Markup]:
     boxes: list[tuple[float, float, float, float]] = []
     labels: list[Markup] = []
     for (x, y), name in zip(spots, names, strict=True):
-        said = name if len(name) <= 26 else f"{name[:25]}…"
-        left = min(x + 5, WIDTH - _LETTER * len(said))
-        box = (left, y - 9, left + _LETTER * len(said), y + 5)
+        label = name if len(name) <= 26 else f"{name[:25]}…"
+        left = min(x + 5, WIDTH - _LETTER * len(label))
+        box = (left, y - 9, left + _LETTER * len(label), y + 5)
         if all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in boxes):
             boxes.append(box)
-            labels.append(tag("text", said, x=round(left, 1), y=round(y + 3, 1), class_="name"))
+            labels.append(tag("text", label, x=round(left, 1), y=round(y + 3, 1), class_="name"))
         if len(labels) == MAX_LABELS:
             break
     return labels

@@ -59,8 +59,8 @@ def tiles(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 
 def calibration_curve(metrics: dict[str, Any]) -> Markup:
     """Mean label against mean prediction, bin by bin, of the model and of baselines that differ."""
-    found = metrics["calibration"]
-    curves = {metrics["model"]: found["test"], **found["baselines"]}
+    calibration = metrics["calibration"]
+    curves = {metrics["model"]: calibration["test"], **calibration["baselines"]}
     points = {
         name: [(one["prediction"], one["label"]) for one in curve["bins"]]
         for name, curve in curves.items()
@@ -99,12 +99,14 @@ def slice_table(metrics: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _histogram(metrics: dict[str, Any]) -> Markup:
-    found = metrics["calibration"]["histogram"]
-    series = [Bars(name.replace("_", " "), values) for name, values in found.items() if name != "at"]
+    histogram = metrics["calibration"]["histogram"]
+    series = [
+        Bars(name.replace("_", " "), values) for name, values in histogram.items() if name != "at"
+    ]
     clicks = metrics["task"] == "click"
     return bar_chart(
         "Test rows by probability" if clicks else "Test rows by label, and by the label predicted",
-        [f"{value:.4g}" for value in found["at"]],
+        [f"{value:.4g}" for value in histogram["at"]],
         series,
         x_label="probability, tenths" if clicks else "label; predictions count at the nearest",
     )

@@ -53,10 +53,10 @@ class Axis:
 
 def tag(name: str, content: object = "", /, **attributes: object) -> Markup:
     """One element; content that is not markup is escaped. `class_` and `a_b` give `class`, `a-b`."""
-    told = "".join(
+    written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()
     )
-    return Markup(f"<{name}{told}>{escape(content)}</{name}>")
+    return Markup(f"<{name}{written}>{escape(content)}</{name}>")
 
 
 def joined(parts: Sequence[Markup]) -> Markup:
@@ -195,11 +195,11 @@ def _grid(
     return parts
 
 
-def _mark(x: Axis, at: float, said: str) -> Markup:
+def _mark(x: Axis, at: float, label: str) -> Markup:
     place = x(at)
     anchor = "end" if place > (LEFT + WIDTH - RIGHT) / 2 else "start"
     line = tag("line", x1=place, x2=place, y1=TOP, y2=HEIGHT - BOTTOM, class_="mark")
-    return line + text_at(said, place + (-5 if anchor == "end" else 5), HEIGHT - BOTTOM - 6, anchor)
+    return line + text_at(label, place + (-5 if anchor == "end" else 5), HEIGHT - BOTTOM - 6, anchor)
 
 
 def _line(series: Series, css: str, x: Axis, y: Axis) -> list[Markup]:
@@ -273,9 +273,9 @@ def bar_chart(
     for i, one in enumerate(series):
         for j, (group, value) in enumerate(zip(groups, one.values, strict=True)):
             left = LEFT + place * (j + (1 - _FILLED) / 2) + width * i
-            said = tag("title", f"{one.name}, {group}: {text(value)}")
+            tooltip = tag("title", f"{one.name}, {group}: {text(value)}")
             css = f"block s{min(i, COLORS - 1)}"
-            parts.append(_block(left, width, y(value), said, css))
+            parts.append(_block(left, width, y(value), tooltip, css))
     every = -(-max(map(len, groups)) * _LETTER // place) or 1
     for j, group in enumerate(groups):
         if j % every == 0:
@@ -284,6 +284,6 @@ def bar_chart(
     return figure(label, picture(label, parts), [one.name for one in series])
 
 
-def _block(left: float, width: float, top: float, said: Markup, css: str) -> Markup:
+def _block(left: float, width: float, top: float, tooltip: Markup, css: str) -> Markup:
     places = {"x": round(left, 1), "y": top, "width": round(width, 1)}
-    return tag("rect", joined([said]), **places, height=round(HEIGHT - BOTTOM - top, 1), class_=css)
+    return tag("rect", joined([tooltip]), **places, height=round(HEIGHT - BOTTOM - top, 1), class_=css)

@@ -15,12 +15,12 @@ SHOWN_ITEMS = 10
 
 def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
     """Primary metrics of the model, each with the best baseline: `metric`, `value`, `name`, `best`."""
-    found = metrics["test"][leading]
+    figures = metrics["test"][leading]
     shown = []
-    for metric in primary_metrics(found)[:4] or list(found)[:4]:
+    for metric in primary_metrics(figures)[:4] or list(figures)[:4]:
         others = {n: rules[leading][metric] for n, rules in metrics["baselines"].items()}
         name = max(others, key=lambda n: others[n], default=None)
-        tile = {"metric": metric, "value": found[metric], "name": name}
+        tile = {"metric": metric, "value": figures[metric], "name": name}
         shown.append({**tile, "best": others[name] if name is not None else None})
     return shown
 
@@ -95,10 +95,10 @@ def most_shown(
 def exposures(evaluation: Evaluation, leading: str) -> dict[str, np.ndarray]:
     """Number of lists that show each item, by model; lists of 10 or the nearest measured length."""
     names = [evaluation.model, *(n for n in evaluation.rankings if n != evaluation.model)]
-    found = {}
+    counts = {}
     for name in names:
         if name in evaluation.rankings:
             ranking = evaluation.rankings[name]
             exposure = ranking.by(Seen(leading)).exposure
-            found[name] = exposure[min(exposure, key=lambda k: (abs(k - 10), k))]
-    return found
+            counts[name] = exposure[min(exposure, key=lambda k: (abs(k - 10), k))]
+    return counts

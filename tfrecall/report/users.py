@@ -87,10 +87,10 @@ def _shown(
     because: list[list[str]] = [[] for _ in rows]
     if explain is not None:
         named = dict(zip(lists.item_ids.tolist(), names.to_list(), strict=True))
-        told = explain(lists.queries[user], rows)
+        explanations = explain(lists.queries[user], rows)
         because = [
             [reason.named(named) for reason in one.reasons[:REASONS] if reason.contribution > 0]
-            for one in told
+            for one in explanations
         ]
     return [
         {"title": names[row], "chosen": row in chosen, "because": why}

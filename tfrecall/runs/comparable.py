@@ -1,4 +1,4 @@
-"""Check of comparability: releases made from the same data and evaluated on the same test rows."""
+"""Check of comparability: releases made from the same data and tested on the same test rows."""
 
 import json
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from tfrecall.release.manifest import documents
 from tfrecall.runs.preparation import DataSplits, prepare
 from tfrecall.schema.baselines import BASELINES
 
-# What decides which rows are learned from and which are judged by.
+# What decides which rows are learned from and which are tested on.
 _SECTIONS = ("data", "filters", "split")
 _EVENT = ("user_id", "item_id", "timestamp")
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Run:
     """A release with the settings that choose its rows."""
 
     name: str
@@ -57,10 +57,10 @@ def comparable(
     """
     progress = progress or LogProgress()
     loose = {name: one for name, one in releases.items() if "config" not in one.manifest}
-    judged = [_judged(name, one, data or {}) for name, one in releases.items() if name not in loose]
+    runs = [_run_of(name, one, data or {}) for name, one in releases.items() if name not in loose]
     for name, release in loose.items():
-        _check_loose(name, release, judged)
-    first, *others = judged
+        _check_loose(name, release, runs)
+    first, *others = runs
     for other in others:
         if first.facts.get("fingerprint") != other.facts.get("fingerprint"):
             raise ReleaseError(_other_data(first, other))
@@ -73,62 +73,62 @@ def comparable(
     return splits, first.config
 
 
-def _judged(name: str, release: Release, data: dict[str, Any]) -> _Judged:
+def _run_of(name: str, release: Release, data: dict[str, Any]) -> _Run:
     values = dict(release.manifest["config"])
     values["data"] = {**values["data"], **data}
     config = config_from_dict(values, name)
     plain = config.to_dict()
     choice = {section: plain[section] for section in _SECTIONS}
-    return _Judged(name, config, choice, release.manifest.get("data", {}))
+    return _Run(name, config, choice, release.manifest.get("data", {}))
 
 
-def _check_loose(name: str, release: Release, judged: list[_Judged]) -> None:
+def _check_loose(name: str, release: Release, runs: list[_Run]) -> None:
     """Refuse a release without a configuration unless it was trained on the rows of the others."""
     facts = release.manifest.get("data", {})
-    if judged and facts.get("fingerprint", "none") == judged[0].facts.get("fingerprint"):
+    if runs and facts.get("fingerprint", "none") == runs[0].facts.get("fingerprint"):
         return
-    told = f"{name} was exported without a configuration, so its test rows are not known"
-    if judged and "fingerprint" in facts:
-        rows = [one.get("train_rows") for one in (facts, judged[0].facts)]
-        told += (
-            f", and it did not learn from the same data as {judged[0].name}: train_rows "
+    reason = f"{name} was exported without a configuration, so its test rows are not known"
+    if runs and "fingerprint" in facts:
+        rows = [one.get("train_rows") for one in (facts, runs[0].facts)]
+        reason += (
+            f", and it did not learn from the same data as {runs[0].name}: train_rows "
             f"{rows[0]} against {rows[1]}"
         )
     baseline = release.manifest.get("model", {}).get("name")
     if release.manifest.get("kind") == "baseline" and baseline in BASELINES:
         raise ReleaseError(
-            f"{told}. Leave it out and say `--baseline {baseline}` beside a release that a run made, which "
+            f"{reason}. Leave it out and say `--baseline {baseline}` beside a release that a run made, which "
             "fits it, with its defaults, to the rows of that release."
         )
     raise ReleaseError(
-        f"{told}. Judge it in Python with `tfrecall.evaluation.comparison.compare(releases, test, seen=train)`."
+        f"{reason}. Judge it in Python with `tfrecall.compare(releases, test, seen=train)`."
     )
 
 
-def _other_data(first: _Judged, other: _Judged) -> str:
-    told = "; ".join(_differences(first, other)) or (
+def _other_data(first: _Run, other: _Run) -> str:
+    differences = "; ".join(_differences(first, other)) or (
         "their settings do not differ, so the files have changed between the runs"
     )
     return (
-        f"{first.name} and {other.name} did not learn from the same data: {told}. Run both on the same "
+        f"{first.name} and {other.name} did not learn from the same data: {differences}. Run both on the same "
         "data and split, or judge each with `tfrecall evaluate`."
     )
 
 
-def _check_test(first: _Judged, ours: DataSplits, other: _Judged, theirs: DataSplits) -> None:
+def _check_test(first: _Run, ours: DataSplits, other: _Run, theirs: DataSplits) -> None:
     one, two = (part.test.log.select(_EVENT) for part in (ours, theirs))
     if fingerprint(one) == fingerprint(two):
         return
     common = one.join(two, on=list(_EVENT), how="semi").height
-    told = "; ".join(_differences(first, other))
+    differences = "; ".join(_differences(first, other))
     raise ReleaseError(
-        f"{first.name} and {other.name} were not judged by the same test rows: {told}. That gives "
+        f"{first.name} and {other.name} were not judged by the same test rows: {differences}. That gives "
         f"{one.height:,} and {two.height:,} test rows, {common:,} of the first also among the second. "
         "Run both with the same split and filters."
     )
 
 
-def _differences(first: _Judged, other: _Judged) -> Iterator[str]:
+def _differences(first: _Run, other: _Run) -> Iterator[str]:
     """Settings and counts that differ between two releases, in words."""
     for section in _SECTIONS:
         ours, theirs = first.choice[section], other.choice[section]

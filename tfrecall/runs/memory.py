@@ -45,19 +45,19 @@ class Need:
 
 def needs(config: RunConfig, data: Interactions) -> list[Need]:
     """Estimate the parts that grow with the data: embeddings, vectors, words and lists; largest first."""
-    found = [] if config.ranks else [_vectors(config, data)]
+    parts = [] if config.ranks else [_vectors(config, data)]
     for side, table in (("query", data.users), ("candidate", data.items)):
         for feature in getattr(config.schema, side):
             if isinstance(feature, History):  # a table that is shared is counted where it is
                 own = feature.of.column == "item_id" and not feature.table
-                found += _embeddings(feature.of, data.items.height, config) if own else []
+                parts += _embeddings(feature.of, data.items.height, config) if own else []
             elif feature.column == f"{'user' if side == 'query' else 'item'}_id":
-                found += _embeddings(feature, table.height, config)
+                parts += _embeddings(feature, table.height, config)
             elif isinstance(feature, Text | MultiCategorical):
                 rows = len(data) if side == "query" else table.height
                 where = table if feature.column in table.columns else data.log
-                found += _tokens(feature, where[feature.column], rows)
-    return sorted(found, key=lambda need: need.likely, reverse=True)
+                parts += _tokens(feature, where[feature.column], rows)
+    return sorted(parts, key=lambda need: need.likely, reverse=True)
 
 
 def check_memory(
@@ -77,23 +77,23 @@ def check_memory(
     Raises:
         DataError: if the least that is needed is more than there is.
     """
-    progress, found = progress or LogProgress(), needs(config, data)
-    least, likely = sum(one.least for one in found), sum(one.likely for one in found)
+    progress, parts = progress or LogProgress(), needs(config, data)
+    least, likely = sum(one.least for one in parts), sum(one.likely for one in parts)
     available = available_bytes() if available is None else available
-    listed = ", ".join(f"{one.what} {gigabytes(one.likely)}" for one in found[:3])
-    there = "" if available is None else f"; {gigabytes(available)} are free"
+    listed = ", ".join(f"{one.what} {gigabytes(one.likely)}" for one in parts[:3])
+    free = "" if available is None else f"; {gigabytes(available)} are free"
     if available is not None and least > available:
         raise DataError(
             f"This run takes at least {gigabytes(least)} of memory, and {gigabytes(available)} are free. "
-            f"It would take about {gigabytes(likely)} ({listed}). {found[0].advice}"
+            f"It would take about {gigabytes(likely)} ({listed}). {parts[0].advice}"
         )
     if available is not None and likely > available:
         progress.note(
-            f"This run may not fit: it takes about {gigabytes(likely)} of memory ({listed}){there}. "
-            f"{found[0].advice}"
+            f"This run may not fit: it takes about {gigabytes(likely)} of memory ({listed}){free}. "
+            f"{parts[0].advice}"
         )
     elif likely > NOTABLE:
-        progress.note(f"This run takes about {gigabytes(likely)} of memory ({listed}){there}.")
+        progress.note(f"This run takes about {gigabytes(likely)} of memory ({listed}){free}.")
 
 
 def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:

@@ -117,13 +117,13 @@ def _storage(file: Path | None) -> BaseStorage:
         ) from error
 
 
-def _check_same(there: Mapping[str, Any], wanted: Mapping[str, Any], file: Path | None) -> None:
-    differing = sorted(name for name in {*there, *wanted} if there.get(name) != wanted.get(name))
+def _check_same(stored: Mapping[str, Any], wanted: Mapping[str, Any], file: Path | None) -> None:
+    differing = sorted(name for name in {*stored, *wanted} if stored.get(name) != wanted.get(name))
     if differing:
-        told = "; ".join(
-            f"{name}: there {there.get(name)!r}, here {wanted.get(name)!r}" for name in differing[:3]
+        differences = "; ".join(
+            f"{name}: there {stored.get(name)!r}, here {wanted.get(name)!r}" for name in differing[:3]
         )
         raise ConfigError(
             f"The study {file} belongs to another search, so its trials cannot be compared with new "
-            f"ones. {told}. Give another --study file, or the recipe and data that it began with."
+            f"ones. {differences}. Give another --study file, or the recipe and data that it began with."
         )
