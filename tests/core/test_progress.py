@@ -6,6 +6,7 @@ import logging
 import pytest
 
 import tfrecall
+from tests.progress import RecordedProgress
 from tfrecall.core.progress import LogProgress, ProgressReporter
 
 
@@ -13,6 +14,7 @@ def use(progress: ProgressReporter) -> None:
     with progress.step("Fit %d% the model"):
         progress.progress("epoch 1", 3, 10, "steps")
         progress.note("100 % of the rows")
+        progress.warning("The loss rises")
 
 
 def test_the_base_class_is_silent(caplog, capsys) -> None:
@@ -29,7 +31,14 @@ def test_steps_and_notes_are_information_and_counts_are_details(caplog) -> None:
         ("INFO", "Fit %d% the model"),
         ("DEBUG", "epoch 1: 3 of 10 steps"),
         ("INFO", "100 % of the rows"),
+        ("WARNING", "The loss rises"),
     ]
+
+
+def test_warnings_are_notes_where_nothing_else_is_said() -> None:
+    recorded = RecordedProgress()
+    use(recorded)
+    assert recorded.notes == ["100 % of the rows", "The loss rises"]
 
 
 def test_a_step_ends_with_its_error() -> None:

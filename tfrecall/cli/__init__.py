@@ -6,7 +6,8 @@ from tfrecall.cli import run, tune, cross_validate, evaluate, compare  # noqa: F
 from tfrecall.cli import release, pipeline, rank, data, recipes  # noqa: F401
 # isort: on
 
-from tfrecall.cli.options import app, data_app, recipes_app, standard_output
+from tfrecall.cli.exits import standard_output
+from tfrecall.cli.options import app, data_app, recipes_app
 
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tfrecall.cli.options import standard_output
+from tfrecall.cli.exits import standard_output
 from tfrecall.core.progress import ProgressReporter
 
 # C0 and C1 controls but newline and tab (colours, cursor, titles and links of terminals), marks and

@@ -7,9 +7,7 @@ reader of the output went away, as in `tfrecall recommend ... | head -1`.
 import inspect
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -20,10 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
 
+from tfrecall.cli.exits import INTERRUPTED, READER_GONE
 from tfrecall.errors import ConfigError, TfrecallError
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-READER_GONE = 141  # 128 + SIGPIPE, likewise
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -160,36 +156,6 @@ def _print_error(text: str) -> None:
     from tfrecall.cli.console import stderr  # Rich, which `--help` alone does not need
 
     stderr.print(text, soft_wrap=True)
-
-
-@contextmanager
-def standard_output() -> Iterator[None]:
-    """Turn a standard output that takes no more into an exit status, without a traceback.
-
-    Raises:
-        SystemExit: 141 if the reader has gone away, 1 if nothing can be written, such as on a full disk.
-    """
-    try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError as error:
-        _discard_output()
-        raise SystemExit(READER_GONE) from error
-    except OSError as error:
-        if error.filename is not None:  # of a file
-            raise
-        _discard_output()
-        print(f"Error: the output cannot be written: {error}.", file=sys.stderr)
-        raise SystemExit(1) from error
-
-
-def _discard_output() -> None:
-    """Point standard output to nowhere: Python flushes it at the end, and would fail again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def data_settings(data: Path | None, tables: LogTables | None = None) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
+from tfrecall.cli.exits import standard_output
 from tfrecall.cli.options import (
     NO_TABLES,
     Json,
     LogTables,
     guarded,
     recipes_app,
-    standard_output,
     with_tables,
 )
 from tfrecall.core.storage import write_atomically

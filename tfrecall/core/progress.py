@@ -33,6 +33,10 @@ class ProgressReporter:
     def note(self, text: str) -> None:
         """Receives one sentence about the data or the work."""
 
+    def warning(self, text: str) -> None:
+        """Receives a sentence that asks for a decision; passed on to `note` unless overridden."""
+        self.note(text)
+
     def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
         """Receives a count after each block of work.
 
@@ -45,9 +49,9 @@ class ProgressReporter:
 
 
 class LogProgress(ProgressReporter):
-    """Writes steps and notes to the logger "tfrecall" at INFO, counts at DEBUG.
+    """Writes warnings to the logger "tfrecall" at WARNING, steps and notes at INFO, counts at DEBUG.
 
-    The default of every function that takes `progress=`. Python shows neither level until logging is
+    The default of every function that takes `progress=`. Python shows only warnings until logging is
     configured, for example by `logging.basicConfig(level="INFO")`.
     """
 
@@ -58,6 +62,9 @@ class LogProgress(ProgressReporter):
 
     def note(self, text: str) -> None:
         logger.info("%s", text)
+
+    def warning(self, text: str) -> None:
+        logger.warning("%s", text)
 
     def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
         logger.debug("%s: %d of %d %s", title, done, total, unit)

@@ -157,7 +157,7 @@ class Diagnostics:
         for finding in findings:
             if finding is not None and finding not in self.findings:
                 self.findings.append(finding)
-                self._progress.note(str(finding))
+                self._progress.warning(str(finding))
 
 
 def _against_popularity(

@@ -66,7 +66,7 @@ def comparable(
             raise ReleaseError(_other_data(first, other))
     splits = prepare(first.config, progress)
     if splits.known.fingerprint != first.facts.get("fingerprint"):
-        progress.note("These are not the data of the runs: the test rows may be others.")
+        progress.warning("These are not the data of the runs: the test rows may be others.")
     for other in others:
         if other.choice != first.choice:
             _check_test(first, splits, other, prepare(other.config, ProgressReporter()))

@@ -30,7 +30,7 @@ def evaluate_release(
         splits = prepare(config, progress)
         kind.check(splits)
     if splits.known.fingerprint != release.manifest.get("data", {}).get("fingerprint"):
-        progress.note("These are not the data of the run: the test rows may be others.")
+        progress.warning("These are not the data of the run: the test rows may be others.")
     losses = None
     with progress.step("Evaluate on the test rows"):
         evaluation = kind.evaluate(release, splits, progress)

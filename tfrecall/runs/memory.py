@@ -88,7 +88,7 @@ def check_memory(
             f"It would take about {gigabytes(likely)} ({listed}). {parts[0].advice}"
         )
     if available is not None and likely > available:
-        progress.note(
+        progress.warning(
             f"This run may not fit: it takes about {gigabytes(likely)} of memory ({listed}){free}. "
             f"{parts[0].advice}"
         )

@@ -128,7 +128,7 @@ class TrainingRun:
         _warn_of_monitor(self.config, self.splits, self.progress)
         words = words_on_gain() if self.config.training.mixed_precision else None
         if words:
-            self.progress.note(words)
+            self.progress.warning(words)
 
     def _first_fit_of_checkpoint(self) -> _FirstFit | None:
         """Results of the first fit, if the run was interrupted in the second."""
@@ -286,7 +286,7 @@ def _warn_of_monitor(config: RunConfig, splits: DataSplits, progress: ProgressRe
     length = config.training.monitored_length
     stops = splits.validation is not None and config.training.patience
     if stops and length and length >= splits.known.items.height:
-        progress.note(
+        progress.warning(
             f"`training.monitor` is {config.training.monitor}, but there are only "
             f"{splits.known.items.height} items: it is 1 after every epoch, and the first counts as the "
             "best. Choose a shorter list, such as factorized_top_k/top_5_categorical_accuracy, or loss."
