@@ -15,7 +15,7 @@ class ALS(HistoryModel):
     """Matrix factorisation: scores an item by the inner product of its vector with the user's.
 
     The item vectors are those of `implicit.als.AlternatingLeastSquares` on the processor. A user's
-    vector is computed from the user's training rows when it is asked for, by the user's half of a step: so
+    vector is computed from the user's training rows at query time, by the user's half of a step: so
     scores can be explained, and a history given in a query is answered by the same rule. Users without
     training rows get zeros. Number and time of a user's events with an item do not count.
 
@@ -85,6 +85,7 @@ class ALS(HistoryModel):
             model = factorization(
                 factors=self.factors,
                 regularization=self.regularization,
+                # `implicit` multiplies the matrix by its own alpha; ours is in there already, with the 1.
                 alpha=1.0,
                 iterations=self.iterations,
                 random_state=self.seed,

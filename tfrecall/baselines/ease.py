@@ -11,7 +11,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.scorers import Neighbours
 
-# Inverted in place in float64, and kept in float32 beside it.
+# 8 for the float64 matrix, inverted in place, and 4 for its float32 copy while both are there.
 _BYTES_A_PAIR = 12
 # Items whose co-occurrences are counted at once.
 _BLOCK_ITEMS = 1024
@@ -71,6 +71,7 @@ class EASE(HistoryModel):
     def _learn(self, train: Interactions) -> Neighbours:
         histories = binary_matrix(train)
         inverse = _inverse(_co_occurrences(histories, self.l2))
+        # Each column by its own diagonal: entry (a, b) becomes -P[a, b] / P[b, b].
         scale = -1.0 / np.diag(inverse)
         similarity = np.empty(inverse.shape, dtype=np.float32)
         for start in range(0, len(similarity), _BLOCK_ITEMS):
@@ -105,6 +106,7 @@ def _co_occurrences(histories: Any, l2: float) -> np.ndarray:
     """`G + l2 I`: float64 `[n_items, n_items]`, made in blocks, so that memory holds it once."""
     n_items = histories.shape[1]
     columns = histories.tocsc()
+    # LAPACK inverts in place in Fortran order only; of another order it would make a copy.
     gram = np.empty((n_items, n_items), order="F")
     for start in range(0, n_items, _BLOCK_ITEMS):
         block = slice(start, start + _BLOCK_ITEMS)
@@ -115,6 +117,8 @@ def _co_occurrences(histories: Any, l2: float) -> np.ndarray:
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     """Inverts a symmetric, positive definite matrix in Fortran order, in place."""
+    # Cholesky: half the time of a general inverse, and it fails where the matrix is not positive
+    # definite.
     factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
     inverse, wrong = lapack.dpotri(factor, lower=1, overwrite_c=1) if not failed else (factor, 1)
     if wrong:

@@ -130,12 +130,14 @@ class ItemCF(HistoryModel):
             similarity = _similarity(histories, users, self._measure, self.top_n)
         else:
             both = ordered_pairs(train, users, self.pair_half_life_days)
+            # Row a, column b: users who had b after a, and by `backward` those who had b before a.
             both = both + self.backward * both.T
             similarity = _measured(both, _counts(histories, users), self._measure, self.top_n)
         return Neighbours(compact(similarity))
 
     def _measure(self, both: np.ndarray, of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
         if self.similarity == "cosine":
+            # The default apart: square roots are faster than powers, and round alike on every machine.
             if self.damping == 0.5:
                 return both * (1.0 / np.sqrt(of_a)) * (1.0 / np.sqrt(of_b))
             return both / (of_a ** (1 - self.damping) * of_b**self.damping)
@@ -152,6 +154,8 @@ def user_weights(histories: sp.csr_array) -> np.ndarray:
 def compact(similarity: sp.csr_array) -> sp.csr_array | np.ndarray:
     """Makes a similarity dense if it is well filled and small enough."""
     n_items = similarity.shape[0]
+    # A sparse entry takes 8 bytes and a dense one 4: from a tenth on, dense takes five times the memory
+    # at most.
     well_filled = similarity.nnz > 0.1 * n_items**2
     return similarity.toarray() if well_filled and n_items <= _DENSE_ITEMS else similarity
 
@@ -200,6 +204,7 @@ def _scaled(
     """Similarities of the items from `start` on, from the users that they share with others."""
     rows, columns = block.coords
     values = measure(block.data, counts[rows + start], counts[columns]).astype(np.float32)
+    # `rows` count within the block, `columns` over the catalogue: `start` brings both together.
     keep = np.flatnonzero((rows + start != columns) & (values > 0))
     if top_n is not None:
         keep = keep[strongest(rows[keep], columns[keep], values[keep], top_n)]

@@ -91,6 +91,7 @@ class ItemTransitions(HistoryModel):
         distances = np.arange(1, self.window + 1) ** -float(self.decay)
         counted = count_transitions(train.histories, n_items, distances)
         counts = np.maximum(np.bincount(train.histories.items, minlength=n_items), 1)
+        # The row of each stored entry; `indices` are their columns.
         sources = np.repeat(np.arange(n_items), np.diff(counted.indptr))
         counted.data /= counts[sources] ** (1 - self.damping) * counts[counted.indices] ** self.damping
         if self.top_n is not None:

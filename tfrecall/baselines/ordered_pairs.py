@@ -34,6 +34,7 @@ def ordered_pairs(
     if n_items <= _DENSE_ITEMS:
         full = np.zeros(n_items**2)
         for earlier, later, values in pairs:
+            # Not `full[...] += values`, which adds only one of several equal pairs.
             np.add.at(full, earlier * n_items + later, values)
         return sp.csr_array(full.reshape(n_items, n_items))
     total = sp.csr_array((n_items, n_items), dtype=np.float64)
@@ -46,6 +47,8 @@ def _first_events(train: Interactions) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """User, item and time of each first event of a user with an item, by user and time."""
     past = train.histories
     owners = past.owners()
+    # Events are sorted by user and time, and `unique` gives the first index of each pair: its earliest
+    # event. Sorted again, because the pairs are not in order of time.
     _, first = np.unique(owners * train.items.height + past.items, return_index=True)
     first.sort()
     return owners[first], past.items[first].astype(np.int64), train.event_times[first]
@@ -59,12 +62,15 @@ def _pairs(
     half_life_days: float | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yields earlier items, later items and weights of pairs, about `_PAIRS` at a time."""
+    # `owners` ascends, so each search finds the first event of the same user: owners 4 4 4 6 give starts
+    # 0 0 0 3, earlier events 0 1 2 0, and pairs up to each event 0 1 3 3.
     starts = np.searchsorted(owners, owners)
     earlier_events = np.arange(len(owners)) - starts
     ends = np.cumsum(earlier_events)  # pairs up to each event
     event = 0
     while event < len(owners):
         done = ends[event - 1] if event else 0
+        # One event at least: its pairs alone may exceed the block.
         stop = max(event + 1, int(np.searchsorted(ends, done + _PAIRS, side="right")))
         counts = earlier_events[event:stop]
         # Each event of the block is paired with all earlier events of its user, from `starts` on.

@@ -95,6 +95,7 @@ class OwnItems:
         rows, items = events.owners(), events.values
         place = events.positions()  # 0 is the oldest event of a user
         latest = np.zeros(scores.shape, np.float32)
+        # From 1, so that 0 is left for items that the user has not had.
         np.maximum.at(latest, (rows, items), (place + 1).astype(np.float32))
         if self.by == "recency":
             return np.where(latest > 0, latest, scores)

@@ -10,6 +10,7 @@ from tfrecall.schema.labels import Label
 # Rows of the mean that a user's and an item's deviation is shrunk by: usual on MovieLens (Koren, TKDD
 # 2010, section 2.1, and Surprise's defaults).
 USER_ROWS, ITEM_ROWS = 15.0, 10.0
+# Rounds over items and users, as many as in Surprise.
 SWEEPS = 10
 
 

@@ -30,6 +30,7 @@ def make_baselines(names: Sequence[str]) -> list[Baseline]:
         places = [BASELINES[name] for name in checked_baselines(names)]
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    # Imported when named: most runs need two or three of them.
     modules = [importlib.import_module(f"tfrecall.baselines.{place.module}") for place in places]
     return [
         getattr(module, place.cls)(**place.settings)

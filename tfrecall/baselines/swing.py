@@ -25,8 +25,8 @@ class Swing(HistoryModel):
     share a hundred. An item is not similar to itself. Users without training rows get zeros.
 
     A popular item has far too many pairs of users, so of each item's users at most `max_users` count: those
-    with the fewest items, who weigh most, equal ones by row. Where that cuts, the similarity of `b` to `a` is
-    computed from the users of `a`, and differs from that of `a` to `b`.
+    with the fewest items, who weigh most, equal ones by row. For an item with more, the similarity of `b` to
+    `a` is computed from the users of `a`, and differs from that of `a` to `b`.
 
     Args:
         alpha: added to the number of shared items, above 0: the larger, the less the other items that a pair
@@ -77,6 +77,7 @@ class Swing(HistoryModel):
             users = users_of.indices[users_of.indptr[item] : users_of.indptr[item + 1]]
             if self.max_users is not None and len(users) > self.max_users:
                 users = users[np.lexsort((users, lengths[users]))[: self.max_users]]
+            # In the order of the table: sums then round alike, whatever chose the users.
             row = _similar_to(histories[np.sort(users)], self.alpha)
             row[item] = 0.0
             rows.append(_strongest(row, self.top_n))

@@ -16,8 +16,8 @@ class UserCF(HistoryModel):
     similar to itself. An item of no neighbour scores 0, as does every item for a user without training rows.
     Number and time of a user's events with an item do not count.
 
-    Similarities are computed at each query: fitting takes no time, and a query that of a product with the
-    whole log.
+    Similarities are computed at query time: fitting takes no time, and each query a product with the whole
+    log.
 
     Args:
         top_n: number of neighbours of a user at most, equal ones by row; None for all users.

@@ -12,7 +12,7 @@ import polars as pl
 
 from tfrecall.errors import DataError, nearest
 
-# The context that is no column: the time since the user's event before, of whatever item.
+# The one context that is no column of the log: the time since the user's previous event, whatever its item.
 GAP = "gap"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 # Seconds from which the next name holds; months have 30 days and years 365.
@@ -35,6 +35,8 @@ def gap_places(seconds: np.ndarray) -> np.ndarray:
     >>> [GAP_NAMES[place] for place in gap_places(np.array([np.nan, 0, 59, 60, 86400 * 40]))]
     ['start', 'seconds', 'seconds', 'minutes', 'months']
     """
+    # `GAP_BOUNDS` begins with the lower end of "minutes", name 2: a gap below it is 0 bounds up, plus 1
+    # for "seconds". `side="right"` counts a gap of exactly 60 seconds as "minutes".
     return np.where(np.isnan(seconds), 0, 1 + np.searchsorted(GAP_BOUNDS, seconds, side="right"))
 
 
@@ -44,6 +46,7 @@ def texts(values: pl.Series) -> pl.Series:
     >>> texts(pl.Series([4.0, 3.5, None])).to_list()
     ['4', '3.5', '']
     """
+    # The same rating comes as 4 from a JSON request and as 4.0 from a log: one text for both.
     if values.dtype.is_float():
         values = values.fill_nan(None).cast(pl.String).str.strip_suffix(".0")
     return values.cast(pl.String).fill_null("")
@@ -54,16 +57,16 @@ def checked_context(history: str, context: str, given: Any, ids: Sequence[str] |
 
     Args:
         history: the name of the list of ids.
-        context: what is said of its events.
-        given: texts, or numbers as the log has them; None where nothing is known of any event, and as
-            an entry.
+        context: name of the context: a column of the log, or "gap".
+        given: one value an event: texts, or numbers as in the log. None is an unknown value, and in place of
+            the list it makes all values unknown.
         ids: the list of ids, padding included; None if the request has none.
 
     Returns:
-        As many as there are ids that are no padding.
+        The texts, one for each id that is not padding.
 
     Raises:
-        DataError: if there is no list of ids, the two differ in length, or a value fits none.
+        DataError: if there is no list of ids, the two differ in length, or a value has a wrong type.
     """
     column = context_column(history, context)
     if ids is None:
@@ -91,6 +94,7 @@ def checked_context(history: str, context: str, given: Any, ids: Sequence[str] |
 def _text(column: str, value: Any) -> str:
     if isinstance(value, str):
         return value
+    # A bool is an int, but `str` writes "True" and Polars, for the same value of a log, "true".
     if isinstance(value, _NUMBERS) and not isinstance(value, bool):
         return str(value).removesuffix(".0")
     raise DataError(
@@ -112,8 +116,8 @@ def aligned(frame: pl.DataFrame, contexts: Mapping[str, Sequence[str]]) -> pl.Da
     """Aligns the context lists of a table of queries with their histories, "" for unknown.
 
     Args:
-        frame: with the lists of ids that it has, and what it has of their context.
-        contexts: for each list of ids what may be said of its events.
+        frame: queries; lists of ids and columns of their contexts may be missing.
+        contexts: list of ids -> names of its contexts.
 
     Raises:
         DataError: as `checked_context`, for the first row that is wrong.
@@ -126,6 +130,7 @@ def aligned(frame: pl.DataFrame, contexts: Mapping[str, Sequence[str]]) -> pl.Da
                     checked_context(history, name, frame[context_column(history, name)], None)
             continue
         ids = frame[history].cast(lists).fill_null([]).to_list()
+        # Contexts are checked against `ids`, padding included, and lose the same entries as the ids do.
         columns = [pl.Series(history, [[item for item in row if item] for row in ids], lists)]
         for name in names:
             column = context_column(history, name)

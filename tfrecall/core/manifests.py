@@ -60,6 +60,7 @@ def check_file(file: Path, facts: dict[str, Any], *, contents: bool = True) -> N
     try:
         if not file.is_file():
             raise ReleaseError(f"{file} is missing. Export again or copy it again.")
+        # The size first: it costs nothing, and a truncated copy, the usual damage, is then named as such.
         size = file.stat().st_size
         if size != facts["bytes"]:
             raise ReleaseError(
@@ -79,12 +80,13 @@ def manifest_checksum(manifest: dict[str, Any]) -> str:
     """SHA-256 of a manifest without its own key `sha256`, the same however the file is indented."""
     rest = {key: value for key, value in manifest.items() if key != "sha256"}
     # A round trip through JSON first: tuples, integer keys and floats are then what a reader will get.
+    # Sorted keys: a tool that rewrites the file in another order does not break the seal.
     text = json.dumps(json.loads(json.dumps(rest)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def parse_manifest(text: str, file: Path) -> Any:
-    """Parses a manifest, whatever it holds.
+    """Parses the JSON of a manifest, without a check of its contents.
 
     Args:
         text: JSON.

@@ -1,11 +1,11 @@
-"""Memory that a process may still take."""
+"""Memory available to this process."""
 
 import os
 from pathlib import Path
 
 
 def available_bytes() -> int | None:
-    """Memory that a process may still take, as the machine and its container say; None if unknown."""
+    """Memory available to this process, the smaller of machine's and container's limit; None if unknown."""
     limits = [value for value in (_of_machine(), _of_container()) if value is not None]
     return min(limits, default=None)
 
@@ -23,11 +23,12 @@ def _of_machine() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
+                # The kernel writes "kB" and means 1,024 bytes.
                 return int(line.split()[1]) * 1024
         return None
     except (OSError, ValueError, IndexError):
         pass
-    try:  # macOS: all there is, not what is free
+    try:  # macOS: total memory, since there is no /proc to tell free memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return None
@@ -37,11 +38,13 @@ def _of_container() -> int | None:
     """The limit of a control group, less the memory in use; file pages are freed on demand."""
     root = Path("/sys/fs/cgroup")
     for folder, limit, used, pages in (
+        # Control groups of version 2, then of version 1.
         (root, "memory.max", "memory.current", "inactive_file "),
         (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
     ):
         try:
             stat = (folder / "memory.stat").read_text().splitlines()
+            # Counted as used, but a cache of files: a container that has read a large log is not full.
             cached = next((int(line.split()[1]) for line in stat if line.startswith(pages)), 0)
             taken = int((folder / used).read_text()) - cached
             return max(0, int((folder / limit).read_text()) - taken)

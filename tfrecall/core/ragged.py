@@ -25,12 +25,13 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
     Args:
         starts: int `[n]`.
-        lengths: int `[n]`, 0 or more; what a range of length 0 starts with does not matter.
+        lengths: int `[n]`, 0 or more; the start of an empty range is ignored.
 
     >>> ranges(np.array([7, 9, 2]), np.array([2, 0, 3])).tolist()
     [7, 8, 2, 3, 4]
     """
-    # One long count, shifted for each range by where it begins less the numbers that came before it.
+    # One long count 0, 1, 2, ..., shifted for each range by its start less the numbers before it: the count
+    # 0 1 | 2 3 4 of lengths 2 and 3 becomes 7 8 | 2 3 4 by the shifts 7 - 0 and 2 - 2.
     ends = np.cumsum(lengths, dtype=np.int64)
     shifts = np.repeat(starts - (ends - lengths), lengths)
     return shifts + np.arange(len(shifts))
@@ -119,14 +120,15 @@ class Ragged:
     def last(self, n: int) -> "Ragged":
         """The last `n` values of each list, or all of a shorter one, copied."""
         lengths = np.minimum(self.lengths, n)
+        # A list ends where the next one begins: its last `lengths` values begin so many before that.
         return Ragged(self.values[ranges(self.offsets[1:] - lengths, lengths)], offsets_of(lengths))
 
     def padded(self, side: Literal["left", "right"], fill: Any, width: int | None = None) -> np.ndarray:
         """One row a list: `[n_lists, width]`, of the dtype of `values`.
 
         Args:
-            side: where rows of shorter lists are filled up.
-            fill: the value they are filled up with.
+            side: the side on which shorter lists are filled up.
+            fill: the padding value.
             width: length of a row, which keeps the last `width` values of a longer list; None for the
                 longest list, and 1 at least.
         """
@@ -136,6 +138,7 @@ class Ragged:
         lengths = lists.lengths[:, np.newaxis]
         filled = places < lengths if side == "right" else places >= width - lengths
         rows = np.full(filled.shape, fill, dtype=lists.values.dtype)
+        # A mask assigns row by row, left to right, which is the order of the flat values.
         rows[filled] = lists.values[lists.offsets[0] : lists.offsets[-1]]
         return rows
 
@@ -192,13 +195,17 @@ def stable_order(numbers: np.ndarray) -> np.ndarray:
     Returns:
         int64 `[n]`.
     """
+    # NaN is below nothing, so numbers with NaN would pass for sorted.
     if not (numbers[1:] < numbers[:-1]).any() and not np.isnan(numbers).any():
         return np.arange(len(numbers))
     low = numbers.min()
+    # Floats, because the difference of two int64 may overflow; and "not below" rather than "at least", so
+    # that the NaN of infinite or missing numbers takes the general sort, too.
     span = float(numbers.max()) - float(low)
     if not span < 2**32 or (numbers != np.floor(numbers)).any():
         return np.argsort(numbers, kind="stable")
     digits = (numbers - low).astype(np.uint32)
+    # A radix sort with two digits, the low one first: the second pass keeps its order among equals.
     order = np.argsort(digits.astype(np.uint16), kind="stable")
     if span < 2**16:
         return order

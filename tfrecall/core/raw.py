@@ -8,7 +8,7 @@ forms of a column, each with its null:
     number   float64 array [n]               null is refused: no number stands for "not known"
 
 A fourth, `integer` (int64 [n], null is refused), serves batches whose features are not known yet: it
-still can become a string or a number, and exactly.
+can still become a string or a number without loss.
 """
 
 from typing import Literal
@@ -35,7 +35,7 @@ def raw_features(frame: pl.DataFrame, forms: dict[str, Form]) -> dict[str, np.nd
         One array a column, all with `frame.height` rows.
 
     Raises:
-        MissingColumnError: if a column is not there.
+        MissingColumnError: if a column is missing.
         DataError: if a number is null, NaN or infinite, or a column cannot take its form.
     """
     arrays = {}
@@ -60,7 +60,7 @@ def _string(column: pl.Series) -> np.ndarray:
 
 
 def _strings(column: pl.Series) -> np.ndarray:
-    if column.dtype == pl.Null:  # nobody has a value
+    if column.dtype == pl.Null:  # no row has a value, so the type of the lists is unknown
         return np.full((len(column), 1), "", dtype=object)
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
@@ -72,6 +72,7 @@ def _strings(column: pl.Series) -> np.ndarray:
     lists = column.cast(pl.List(pl.String)).fill_null([]).list.drop_nulls()
     lengths = lists.list.len().to_numpy()
     padded = np.full((len(column), max(1, lengths.max(initial=0))), "", dtype=object)
+    # The mask takes values row by row, the order of `explode`, which makes a null of an empty list.
     padded[np.arange(padded.shape[1]) < lengths[:, np.newaxis]] = lists.explode().drop_nulls()
     return padded
 

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The list for one query.
+    """Recommended items for one query.
 
     Attributes:
         user_id: the user of the query; None if the query has none.
@@ -29,7 +29,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class StagedRecommendation(Recommendation):
-    """The list of a pipeline for one query, with the results of its stages.
+    """Recommended items of a pipeline for one query, with the results of its stages.
 
     Attributes:
         user_id: the user of the query; None if the query has none.
@@ -112,7 +112,7 @@ class Explanation:
         item_id: the explained item.
         score: the score that lists have.
         base: the part of the score that belongs to no item of the history: all of it where every user gets
-            the same scores. Of two towers the score for a user with no features and no history.
+            the same scores. For two towers, the score of a user with no features and no history.
         reasons: one for each item of the history, and for each feature of a two-tower model; the largest
             contribution first, equal ones in the order of the catalogue, then of the features. Contributions
             of 0 are included.

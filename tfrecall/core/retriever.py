@@ -48,10 +48,10 @@ class GivesRetriever(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class VectorRetriever:
-    """Scores by inner products of query and candidate vectors; of several query vectors the largest.
+    """Scores by inner products of query and candidate vectors; with several query vectors, the largest counts.
 
-    Candidate vectors are those of its creation, queries are embedded at each call: make a new one after
-    more training.
+    A snapshot: candidate vectors are fixed at its creation, while queries are embedded at each call. Make a
+    new one after more training.
 
     Attributes:
         name: name of the model in tables.

@@ -6,7 +6,7 @@ from enum import Enum
 class Seen(str, Enum):
     """Whether a list may hold items that the user has interacted with before.
 
-    A member is the string that `metrics.json` has as a key, so either may be used to look figures up.
+    Members equal the keys of `metrics.json`, so figures can be looked up by either.
 
     >>> Seen.of(exclude_seen=True), Seen("seen_kept").word
     (<Seen.REMOVED: 'seen_removed'>, 'kept')
@@ -19,7 +19,7 @@ class Seen(str, Enum):
 
     @classmethod
     def of(cls, exclude_seen: bool) -> "Seen":
-        """The rule of recommendations that leave seen items out, or do not."""
+        """The rule for a setting `exclude_seen`."""
         return cls.REMOVED if exclude_seen else cls.KEPT
 
     @classmethod
@@ -32,6 +32,6 @@ class Seen(str, Enum):
         """`removed` or `kept`, as settings and tables have it."""
         return self.value.removeprefix("seen_")
 
-    # Before Python 3.12 an f-string shows the value, since then the name, unless it is said here.
+    # Before Python 3.12 an f-string shows the value, since then the name, unless it is defined here.
     def __str__(self) -> str:
         return self.value

@@ -1,6 +1,6 @@
 """Files and directories written whole or not at all, and locks among processes.
 
-Every writer of the package goes through `atomic_file` or `staged_directory`. Both write beside the target
+Every writer of the package goes through `atomic_file` or `staged_directory`. Both write next to the target
 under a temporary name, bring contents and names to disk (`fsync` of files and directories) and rename: a
 reader, a crash or a power cut finds the old state or the new one, never a part. A process that is killed
 leaves a temporary name behind, which the next writer of the same target removes; those of live writers are
@@ -28,14 +28,14 @@ _HEX_DIGITS = 12
 def locked(directory: Path, *, wait: bool = True) -> Iterator[None]:
     """Holds the lock of a directory, among all processes that see its file system.
 
-    The lock goes with its holder, even a killed one.
+    The lock ends with the process that holds it, even if that is killed.
 
     Args:
         directory: where the lock file lies.
         wait: whether to wait for another holder.
 
     Raises:
-        BlockingIOError: if another holds it and `wait` is False.
+        BlockingIOError: if another process holds it and `wait` is False.
         OSError: if the directory cannot be written, or its file system has no locks.
     """
     file = directory / LOCK
@@ -136,6 +136,7 @@ def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
             if target.exists():
                 os.rename(target, before)
             os.rename(staged, target)
+        # Not `Exception`: Ctrl-C between the two renames must put the old directory back, too.
         except BaseException:
             if before.exists() and not target.exists():
                 os.rename(before, target)
@@ -145,7 +146,7 @@ def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def scratch_directory(target: Path) -> Iterator[Path]:
-    """Gives a directory beside the target, locked as long as it is in use and gone afterwards.
+    """Gives a directory next to the target, locked as long as it is in use and gone afterwards.
 
     Args:
         target: names the scratch directory; need not exist.
@@ -182,7 +183,7 @@ def remove_unfinished(folder: Path, name: str | None = None) -> None:
     prefix = "*" if name is None else glob.escape(name)
     pattern = f".{prefix}.{'[0-9a-f]' * _HEX_DIGITS}{_SUFFIX}"
     for path in folder.glob(pattern):
-        # Locked by a live writer, just removed by a colleague, or on a file system without locks.
+        # Locked by a live writer, just removed by another writer, or on a file system without locks.
         with suppress(OSError):
             _remove_dead_directory(path) if path.is_dir() else _remove_dead_file(path)
 
@@ -206,6 +207,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def _temporary(target: Path) -> Path:
+    # In the folder of the target, not in /tmp: a rename is atomic within one file system only.
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:_HEX_DIGITS]}{_SUFFIX}")
 
 
@@ -230,6 +232,7 @@ def _is_open(descriptor: int, file: Path) -> bool:
 
 def _remove_dead_file(path: Path) -> None:
     with path.open("rb+") as stream:
+        # Refused while a live writer holds the lock, so the file is not removed under its hands.
         fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
 
@@ -237,6 +240,7 @@ def _remove_dead_file(path: Path) -> None:
 def _remove_dead_directory(path: Path) -> None:
     with locked(path, wait=False):
         before = path / "old"
+        # The inverse of `_temporary`: ".index.0123456789ab.unfinished" stands for "index".
         target = path.with_name(path.name[1 : -len(_SUFFIX) - _HEX_DIGITS - 1])
         if before.exists() and not target.exists():  # killed between the two renames
             os.rename(before, target)

@@ -129,6 +129,7 @@ def _first_columns(scores: np.ndarray, width: int) -> np.ndarray:
     if (counts < width).any():  # NaN sorts above all numbers, and compares as below them
         return _first_columns(np.where(np.isnan(scores), -np.inf, scores), width)
     for row in np.flatnonzero(counts > width):  # few, but where models are sparse: most scores 0
+        # Those above the threshold are fewer than `width`; of the tied ones the last are too many.
         tied = np.flatnonzero(scores[row] == least[row])
         reached[row, tied[len(tied) - (counts[row] - width) :]] = False
     # One axis: NumPy finds the set bits of a flat array several times as fast.
@@ -172,6 +173,7 @@ def places_within(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
     >>> places_within(np.array([0, 0, 1, 0]), np.array([1.0, 3.0, 2.0, 3.0])).tolist()
     [2, 0, 0, 1]
     """
+    # `lexsort` sorts by its last key first, and is stable: ties keep their position.
     order = np.lexsort((-values, groups))
     places = np.empty(len(groups), dtype=np.int64)
     places[order] = positions(np.bincount(groups))

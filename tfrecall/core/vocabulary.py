@@ -11,6 +11,7 @@ from tfrecall.errors import DataError, nearest
 # Strings, or the UTF-8 bytes that TensorFlow hands back.
 Ids = Sequence[str] | Sequence[bytes] | np.ndarray | pl.Series
 
+# The numbering of Keras' `StringLookup` with a mask token, so layers and arrays agree.
 PADDING = 0
 UNKNOWN = 1
 FIRST = 2  # the index of row 0
@@ -126,6 +127,7 @@ def _strings(ids: Ids) -> pl.Series:
     try:
         if series is None:
             values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+            # One value tells the type, even of a million; Polars refuses a mixture.
             is_bytes = any(isinstance(value, bytes) for value in values[:1])
             series = pl.Series(values, dtype=pl.Binary if is_bytes else pl.String)
         if series.dtype in (pl.String, pl.Binary, pl.Categorical, pl.Enum, pl.Null):

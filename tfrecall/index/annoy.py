@@ -92,19 +92,20 @@ class Annoy:
                 will be searched with, of which at most 500 are used; None for a sample of the catalogue.
 
         Raises:
-            ConfigError: if the shape is wrong, or the trees do not hold the catalogue, as where Annoy was
-                compiled wrongly.
+            ConfigError: if the shape is wrong, or the trees do not hold the whole catalogue, the mark of
+                an Annoy that was compiled wrongly.
             DataError: if the catalogue is empty, a number is not finite, or an id is null, empty or occurs
                 twice.
         """
         return self.build_over(Exact().build(vectors, ids), tuning_queries)
 
     def build_over(self, exact: ExactIndex, tuning_queries: np.ndarray | None = None) -> "AnnoyIndex":
-        """Builds the index beside an exact one, sharing its vectors; arguments and errors of `build`."""
+        """Builds the index over the vectors of an exact one, without a copy; errors as for `build`."""
         norms = np.linalg.norm(exact.vectors, axis=1)
         augmented = bool(norms.min() < exact.max_norm * (1 - EQUAL_LENGTHS))
         forest = _plant(exact, augmented, self.n_trees, self.seed)
         table = tune(
+            # The 1 is a placeholder: tuning passes each effort to `search` itself.
             AnnoyIndex(exact, forest, augmented, replace(self, search_k=1)),
             exact,
             sample_queries(exact, tuning_queries, self.seed),
@@ -162,7 +163,7 @@ class AnnoyIndex:
 
     @property
     def dimension(self) -> int:
-        """How many numbers a query vector has."""
+        """Length of a query vector."""
         return self.exact.dimension
 
     @property
@@ -194,8 +195,8 @@ class AnnoyIndex:
         """
         request = Request.check(queries, k, exclude, allow, dimension=self.dimension, count=len(self))
         effort = min(search_k or self.search_k, self.exhaustive)
-        # For equal recall the trees must look at effort * count / allowed candidates; exact search
-        # looks at the allowed ones.
+        # For equal recall the trees must look at effort * count / allowed candidates, and exact search looks at
+        # the allowed ones: it looks at fewer where allowed squared is below effort * count.
         few = request.allowed is not None and len(request.allowed) ** 2 <= effort * len(self)
         if few or not len(request):
             return self.exact.answer(request)
@@ -214,6 +215,7 @@ class AnnoyIndex:
         # Past one look at each candidate the matrix product is cheaper than more of the trees.
         while stretch == 1.0 or effort * stretch < count:
             stretched = min(math.ceil(effort * stretch), self.exhaustive)
+            # `needed` at the first try, then as many times more as the effort has grown since.
             n = math.ceil(needed * stretch / least) + SLACK
             rows = self._candidates(request, n, stretched)
             if len(rows) >= request.k or stretched == self.exhaustive:
@@ -227,6 +229,7 @@ class AnnoyIndex:
         vectors = request.queries[0].reshape(-1, self.dimension)
         norms = np.atleast_1d(request.norms[0])
         neighbours = [self._nearest(*pair, n, effort) for pair in zip(vectors, norms, strict=True)]
+        # Two vectors of one query may find the same row, and `rank` takes distinct rows.
         rows = neighbours[0] if len(neighbours) == 1 else np.unique(np.concatenate(neighbours))
         if request.allowed is not None:
             rows = rows[np.isin(rows, request.allowed)]
@@ -246,10 +249,13 @@ def _plant(exact: ExactIndex, augmented: bool, n_trees: int, seed: int) -> Fores
     """Builds the trees, on one thread: more would not give the same trees twice."""
     forest = Forest(exact.dimension + augmented, "angular")
     forest.set_seed(seed)
+    # In units of the longest vector M is 1, and Annoy, which computes in float32, squares no huge number;
+    # angles do not change. The 1.0 serves a catalogue of zero vectors.
     scale = exact.max_norm or 1.0
     for start in range(0, len(exact), CHUNK):
         points = exact.vectors[start : start + CHUNK].astype(np.float64) / scale
         if augmented:
+            # Rounding can leave the longest vector a rest just below 0, which has no root.
             rest = 1.0 - np.einsum("nd,nd->n", points, points)
             points = np.column_stack([points, np.sqrt(np.maximum(rest, 0.0))])
         for row, point in enumerate(points.tolist(), start):
@@ -281,5 +287,6 @@ def _check_forest(forest: Forest, n_trees: int) -> None:
 def open_forest(path: Path, dimension: int, augmented: bool) -> Forest:
     """Maps a forest into memory. Annoy takes any file: check size and checksum before."""
     forest = Forest(dimension + augmented, "angular")
+    # Pages are read when a query needs them: a replica is up at once, and slow for its first queries.
     forest.load(str(path), prefault=False)
     return forest

@@ -64,6 +64,7 @@ class IndexFacts(Facts):
     max_norm: float
     model: str | None
     annoy: AnnoyFacts | None
+    # Plain names: a foreign manifest must not lead to files outside its directory.
     files: dict[Annotated[str, Field(pattern=r"^[^/\\]+$")], FileFacts]
 
 
@@ -72,8 +73,8 @@ def write_manifest(directory: Path, facts: dict[str, Any], files: list[str]) -> 
 
     Args:
         directory: where the files lie.
-        facts: what to say of them, as JSON can hold it.
-        files: names of the files to vouch for.
+        facts: further keys of the manifest, of JSON types.
+        files: names of the files to describe by size and checksum.
     """
     manifest = {
         "format": FORMAT,
@@ -87,11 +88,11 @@ def write_manifest(directory: Path, facts: dict[str, Any], files: list[str]) -> 
 
 
 def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
-    """Gives the manifest of a bundle, or refuses it.
+    """Reads and checks the manifest of a bundle.
 
     Args:
         directory: the bundle.
-        model: the fingerprint that it must name; None to accept any.
+        model: the required fingerprint of the model; None to accept any.
 
     Raises:
         ReleaseError: if it is missing, no manifest, altered, of another format or of another model.
@@ -145,7 +146,7 @@ class Bundle:
     Attributes:
         exact: exact search.
         annoy: approximate search; None if the bundle was written without.
-        manifest: what `manifest.json` says.
+        manifest: contents of `manifest.json`.
     """
 
     exact: ExactIndex
@@ -178,12 +179,12 @@ class Bundle:
 
     @property
     def tuning(self) -> dict[str, Any]:
-        """Every effort that was tried of the approximate index; empty without one."""
+        """Tuning table of the approximate index, in plain types; empty without one."""
         table = self.annoy.table if self.annoy is not None else None
         return table.to_dict() if table is not None else {}
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """What was measured of the approximate index, as in `metrics.json`; empty without one."""
+        """Recall, effort and latency of the approximate index, as in `metrics.json`; empty without one."""
         if self.annoy is None or self.annoy.table is None:
             return {}
         chosen, k = self.annoy.table.chosen, self.annoy.table.k
@@ -206,20 +207,20 @@ def write_bundle(
     model: str | None = None,
     interests: int = 1,
 ) -> Bundle:
-    """Builds the indexes, writes them and opens them from where they were written.
+    """Builds the indexes, writes them, and opens the written files.
 
     Args:
         directory: must not exist yet, so that a bundle in use is never changed.
         vectors: number `[n, d]`.
         ids: `n` distinct strings.
-        annoy: the approximate index to build beside the exact one; None for none.
-        tuning_queries: see `Annoy.build`.
+        annoy: configuration of an approximate index in addition to the exact one; None for none.
+        tuning_queries: query vectors to tune the approximate index with; None for a sample of the catalogue.
         model: fingerprint of the model that made the vectors; `load_bundle` can ask for it.
-        interests: how many vectors a query of that model has.
+        interests: number of vectors that a query of that model has.
 
     Raises:
         ConfigError: if the directory exists.
-        DataError: if a vector or id cannot be used; see `Exact.build`.
+        DataError: if the catalogue is empty, a number is not finite, or an id is null, empty or repeated.
         ExportError: if it cannot be written, on a full disk for example. Nothing is left behind.
     """
     directory = Path(directory)
@@ -239,6 +240,7 @@ def write_bundle(
             f"The index bundle {directory} could not be written: {error}. "
             "Check the permissions and the free space there."
         ) from error
+    # Without verification: the checksums were computed from these files a moment ago.
     return load_bundle(directory, verify=False, model=model)
 
 
@@ -261,7 +263,7 @@ def load_bundle(
     """Opens a bundle.
 
     Args:
-        directory: that `write_bundle` wrote.
+        directory: a bundle, as `write_bundle` writes it.
         verify: whether to compare the checksum of every file, which reads all of them. Without,
             only their sizes are compared: Annoy takes any file of the right size and then answers
             nonsense or crashes, so leave it on for files that came over a network.
@@ -295,7 +297,7 @@ def _facts(exact: ExactIndex, index: AnnoyIndex | None, model: str | None) -> di
 
 
 def _describe(index: AnnoyIndex) -> dict[str, Any]:
-    """What is needed to open the trees, and what was measured of them."""
+    """Facts to open the trees again, and their measured recall and latency."""
     if index.table is None:
         raise ConfigError("Only a tuned index can be written. Make it with `Annoy.build`.")
     return {
@@ -344,6 +346,7 @@ def _open_annoy(directory: Path, facts: dict[str, Any], exact: ExactIndex) -> An
             f"says {len(exact)}. Export again."
         )
     place = f"{directory / MANIFEST}, annoy"
+    # The classes check the values themselves; `restore` turns their errors into one about the file.
     settings = restore(
         place, lambda: Annoy(**{field.name: facts[field.name] for field in fields(Annoy)})
     )

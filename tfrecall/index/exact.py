@@ -44,10 +44,10 @@ class Exact:
             vectors: number `[n, d]`, computed with as float32. A zero vector is a candidate like
                 any other: it scores 0.
             ids: `n` distinct strings.
-            normalized: whether all vectors have length 1; None to find out. True is checked.
+            normalized: whether all vectors have length 1; None to find out. True is verified.
 
         Raises:
-            ConfigError: if the shape is wrong or `normalized=True` is not so.
+            ConfigError: if the shape is wrong or `normalized=True` is wrong.
             DataError: if the catalogue is empty, a number is not finite, or an id is null, empty
                 or occurs twice.
         """
@@ -99,7 +99,7 @@ class ExactIndex:
 
     @property
     def dimension(self) -> int:
-        """How many numbers a query vector has."""
+        """Length of a query vector."""
         return self.vectors.shape[1]
 
     @cached_property
@@ -145,6 +145,8 @@ class ExactIndex:
         return _in_blocks(self._answer_block, request, min(SCORES // count, BLOCK // ranked))
 
     def _answer_few(self, allowed: np.ndarray, request: Request) -> Hits:
+        # Row of the catalogue -> column among the allowed rows, -1 for others. An excluded row becomes -1
+        # in the query's own copy of the list, which `rank` takes for no candidate.
         places = np.full(len(self), -1)
         places[allowed] = np.arange(len(allowed))
         columns = places[request.rows]
@@ -155,9 +157,10 @@ class ExactIndex:
     def _answer_block(self, request: Request) -> Hits:
         scores = best_scores(request.queries, self.vectors)
         request.hide(scores)
-        # The exact best k err by no more than the k-th largest product does, so all of them reach it less
-        # the doubt. What is hidden, at -inf, is beyond the lowest number; nextafter keeps the bound low
-        # where it is rounded to float32, because a float64 one would widen all scores to compare them.
+        # With t the k-th largest product and e its largest error, k candidates score t - e or more exactly, so
+        # the exact best k do, and their products are t - 2 e or more: the bound below, with 2 e the doubt.
+        # Hidden candidates, at -inf, lie below the lowest number. The bound is float32, because a float64 one
+        # would widen all scores to compare them; nextafter makes up for its rounding.
         floors = kth_largest(scores, request.k) - self._doubt(request.norms)
         floors = np.nextafter(floors.astype(np.float32), np.float32(-np.inf))
         reached = scores >= np.maximum(floors, np.finfo(np.float32).min)[:, np.newaxis]
@@ -193,6 +196,7 @@ class ExactIndex:
         """
         scores = self._scores(queries, rows)
         scores[rows < 0] = -np.inf
+        # The last key counts first: by score, then by row.
         order = np.lexsort((rows, -scores))[:, :k]
         rows = np.take_along_axis(rows, order, axis=1).astype(np.int32)
         scores = np.take_along_axis(scores, order, axis=1)
@@ -205,6 +209,8 @@ class ExactIndex:
 
     def _scores(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Inner products summed in float64 and rounded once: float32 `[n, n_candidates]`."""
+        # Candidates are widened to float64 in steps of columns; each score is summed in one step, so
+        # their number changes no digit.
         step = max(1, BLOCK // (len(queries) * self.dimension))
         wide = queries.astype(np.float64)
         blocks = [

@@ -103,6 +103,7 @@ class HistoryWeights:
         """Weights of items for queries: float32 `[n, n_items]`, columns ascending in a row."""
         starts, ends = histories.starts, histories.ends
         if self.window is not None:
+            # The newest events stand at the end of a slice.
             starts = np.maximum(starts, ends - self.window)
         lengths = ends - starts
         # All events of all queries side by side: the query of each, its place in `items`, and how many
@@ -143,7 +144,7 @@ BLOCK = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Scores, lists and explanations of a model that is asked with histories.
+    """Scores, lists and explanations of a model that scores from histories.
 
     Attributes:
         item_ids: object array of `str` `[n_items]`, in the order of the scores' columns.
@@ -201,6 +202,7 @@ class Answers:
         for start in range(0, len(histories), step):
             block = slice(start, start + step)
             scores = self.scores(histories.rows(block))
+            # 0 and not -inf: `best` lists no item of score 0.
             scores[:, hidden] = 0.0
             for row, barred in enumerate([] if exclude is None else exclude[block]):
                 rows = checked_rows(barred, count, "exclude")
@@ -220,6 +222,7 @@ class Answers:
         """Splits the score of an item, row `item`, into contributions of one query's history."""
         weights = self.weights.matrix(histories, len(self.item_ids))
         parts = self.scorer.parts(weights, int(histories.users[0]), item)
+        # The largest contribution first, equal ones in the order of the catalogue.
         order = np.lexsort((weights.indices, -parts.contributions))
         reasons = [
             Reason(

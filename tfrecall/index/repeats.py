@@ -1,4 +1,4 @@
-"""Repeat consumption: scores of items of a user's own history, beside those of the towers."""
+"""Repeat consumption: scores of the items of a user's own history, mixed with those of the towers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +40,8 @@ class RepeatCandidates(NamedTuple):
         # Unknown items are no candidates, but they take a place: later events stay as many.
         after = latest.lengths[queries] - 1 - latest.positions()
         known = rows >= 0
+        # A pair of history and item as one number, history * width + item: one sort finds the distinct
+        # pairs, already by history and row.
         width = int(rows.max(initial=0)) + 1
         pairs, place = np.unique(queries[known] * width + rows[known], return_inverse=True)
         return cls(*np.divmod(pairs, width), place, after[known])
@@ -100,6 +102,7 @@ class Repeats:
     def weights(self, count: int) -> np.ndarray:
         """Weights w(p) of the latest `count` events, the latest first: float64 `[count]`."""
         places = np.arange(count)
+        # (1 + p) ** -recency is exp(-recency * log(1 + p)): one exponential serves both factors.
         return np.exp(-self.recency * np.log1p(places) - self.decay * places)
 
     def own(self, histories: Sequence[np.ndarray]) -> RepeatCandidates:
@@ -146,12 +149,14 @@ class Repeats:
         """
         own, k = self.own(histories), hits.rows.shape[1]
         rows, scores = hits.rows.copy(), hits.scores.copy()
+        # `own.queries` ascends: the candidates of query i are own.rows[bounds[i]:bounds[i + 1]].
         bounds = np.searchsorted(own.queries, np.arange(len(rows) + 1))
         products = np.empty(len(own.rows))
         for i in map(int, np.flatnonzero(np.diff(bounds))):
             mine = slice(bounds[i], bounds[i + 1])
             ranked = exact.rank(vectors[i : i + 1], own.rows[np.newaxis, mine], mine.stop - mine.start)
             products[mine] = ranked.scores[0][np.argsort(ranked.rows[0])]  # rows of candidates ascend
+        # Of all queries at once, hence the two loops: weights are summed over one flat array.
         again = self.scores(own, products)
         for i in map(int, np.flatnonzero(np.diff(bounds))):
             mine = slice(bounds[i], bounds[i + 1])

@@ -191,6 +191,8 @@ class Factors:
         """The matrix of a user's normal equations, and the terms of their right side: float64."""
         vectors = np.asarray(self.items[rows], dtype=np.float64)
         confidences = (self.confidence * weights.astype(np.float64))[:, np.newaxis]
+        # `_gram` counts every item of the catalogue with confidence 1: the history adds what exceeds it,
+        # so a query costs the length of its history, not of the catalogue.
         system = self._gram + vectors.T @ ((confidences - 1.0) * vectors)
         return system, confidences * vectors
 
@@ -272,6 +274,7 @@ class UserNeighbours:
         self.importance = np.asarray(importance, dtype=np.float64)
         self.top_n = top_n
         exact = sp.csr_array(log, dtype=np.float64)
+        # Zeros and ones are their own squares, so this is the length with importances in it.
         norms = np.sqrt(exact @ self.importance)
         # A user without items is similar to nobody, whatever the zeros are divided by.
         exact.data = exact.data / np.repeat(np.where(norms > 0, norms, 1.0), np.diff(exact.indptr))
@@ -284,6 +287,7 @@ class UserNeighbours:
         answers = np.zeros(weights.shape, dtype=np.float32)
         for start in range(0, weights.shape[0], step):
             block = slice(start, start + step)
+            # Dense while neighbours are chosen, then sparse: few of all users are neighbours.
             similar = sp.csr_array(self._neighbours(weights[block], users[block]))
             answers[block] = (similar @ self.log).toarray()
         return answers
@@ -318,6 +322,8 @@ class UserNeighbours:
         scaled = sp.csr_array(weights, dtype=np.float64)
         norms = np.sqrt(scaled.power(2) @ self.importance)
         lengths = np.repeat(np.where(norms > 0, norms, 1.0), np.diff(scaled.indptr))
+        # An item of importance m stands for m equal columns: m times in the product, hence here, and m times in
+        # the lengths of both users.
         scaled.data = scaled.data * self.importance[scaled.indices] / lengths
         return scaled
 
@@ -325,6 +331,7 @@ class UserNeighbours:
         """Similarities to all users, 0 beyond the `top_n` largest: float64 `[n, n_users]`."""
         similar = (self._scaled(weights) @ self._to_users).toarray()
         known = np.flatnonzero(users >= 0)
+        # Each known user is most similar to the own row of the log, which would recommend the history.
         similar[known, users[known]] = 0.0
         if self.top_n is None or self.top_n >= similar.shape[1]:
             return similar

@@ -31,7 +31,7 @@ class Hits(NamedTuple):
 
     @classmethod
     def of_scores(cls, scores: np.ndarray, rows: np.ndarray) -> "Hits":
-        """The hits at some rows, -1 for none, of float32 scores `[n_queries, n]`."""
+        """Makes hits of given rows, -1 for none, with their scores from float32 `[n_queries, n]`."""
         values = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
         return cls(rows, np.where(rows < 0, np.float32(-np.inf), values))
 
@@ -46,7 +46,7 @@ class Index(Protocol):
 
     @property
     def dimension(self) -> int:
-        """How many numbers a query vector has."""
+        """Length of a query vector."""
         ...
 
     def search(
@@ -157,7 +157,7 @@ class Request:
     Attributes:
         queries: float32 `[n, d]` or `[n, interests, d]`.
         norms: float64 `[n]` or `[n, interests]`, the lengths of the vectors.
-        k: how many candidates each query asks for.
+        k: number of candidates for each query.
         positions: int64 `[n_excluded]`, ascending; the query that each excluded row belongs to.
         rows: int64 `[n_excluded]`, the excluded rows.
         allowed: sorted distinct rows that may be returned; None for all.
@@ -203,6 +203,7 @@ class Request:
         """The queries from `start` up to `stop`, with their exclusions."""
         if start == 0 and stop >= len(self):
             return self
+        # `positions` ascends, so the exclusions of consecutive queries are one slice.
         first, last = np.searchsorted(self.positions, (start, stop))
         return replace(
             self,

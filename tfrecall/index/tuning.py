@@ -147,7 +147,7 @@ def recall_of(hits: Hits, truth: Hits) -> np.ndarray:
 def sample_queries(
     exact: ExactIndex, queries: np.ndarray | None, seed: int, at_most: int = SAMPLE
 ) -> np.ndarray:
-    """Up to `at_most` query vectors to tune with, a random sample by `seed`.
+    """Samples up to `at_most` query vectors to tune with.
 
     Without queries, vectors of the catalogue are sampled. They suit similar items; for users pass query
     vectors, which may lie elsewhere and be harder to search for.
@@ -162,6 +162,7 @@ def sample_queries(
         checked_norms(source, "tuning queries")
         pool = np.arange(len(source))
     if len(pool) > at_most:
+        # Sorted, so that a memory-mapped file is read in one direction.
         pool = np.sort(np.random.default_rng(seed).choice(pool, at_most, replace=False))
     return np.array(source[pool])
 
@@ -189,6 +190,7 @@ def _measure(index: Tunable, queries: np.ndarray, truth: Hits, k: int, effort: i
 def _timed(search: Callable[[np.ndarray], Hits], queries: np.ndarray) -> tuple[np.ndarray, Hits]:
     """Searches one query at a time: the microseconds of each, and all hits."""
     times, answers = np.empty(len(queries)), []
+    # Alone and not as a batch, because a service answers queries as they come.
     for i in range(len(queries)):
         begin = time.perf_counter_ns()
         answers.append(search(queries[i : i + 1]))
