@@ -8,9 +8,9 @@ from tfrecall._keras import keras, tf, tfrs
 from tfrecall.errors import ConfigError, nearest
 
 Cross = Literal["concat", "elementwise", "dcn", "dot_interaction", "dot"]
-# Those of one number that is added to the score, without dense layers between.
+# Crosses that give one number, added to the score without dense layers between.
 _ADDED = ("dot",)
-# Those of the sums of each side, or of all pairs, which need vectors of one length.
+# Crosses of the sums of each side or of all pairs: they need vectors of one length.
 _EQUAL = ("dot", "elementwise", "dot_interaction")
 
 
@@ -87,6 +87,8 @@ class Crosses(keras.layers.Layer):
             if cross == "concat":
                 parts.append(side_by_side)
             elif cross == "dcn":
+                # DCN v2: each layer multiplies the vectors at the entry, x0, by a map of the last
+                # output x: x0 * (W x + b) + x. So n layers cross up to n + 1 features.
                 crossed = side_by_side
                 for layer in self._dcn:
                     crossed = layer(side_by_side, crossed)
@@ -115,7 +117,7 @@ class Biases(keras.layers.Layer):
     """One number for each value of some categorical features, 0 at first and for unknown values.
 
     Args:
-        sizes: for each encoded feature how many values it has, padding and the unknown value included.
+        sizes: number of values of each encoded feature, padding and the unknown value included.
 
     Call arguments:
         inputs: encoded features by name, int `[n]`; more than `sizes` names are ignored.
@@ -171,6 +173,8 @@ class MeanSquares(keras.layers.Layer):
 
     def call(self, values: list[tf.Tensor]) -> None:
         if self.weight and values:
+            # Not `reduce_mean`: that would divide by the length of the vectors, too. At least one
+            # row: an empty batch must add 0, not NaN.
             means = [
                 tf.reduce_sum(tf.square(tf.cast(value, tf.float32)))
                 / tf.cast(tf.maximum(tf.shape(value)[0], 1), tf.float32)

@@ -110,5 +110,5 @@ class L2Normalization(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
         scaled = tf.math.l2_normalize(inputs, axis=-1)
-        # The row of an embedding that stands for padding is a vector like any other.
+        # An embedding's padding row is initialised like any other, so only the mask makes it zero.
         return scaled if mask is None else scaled * tf.cast(mask, scaled.dtype)[..., tf.newaxis]

@@ -1,6 +1,6 @@
 """One layer a feature: from a raw column to a vector.
 
-Each layer has the two halves of the way. `preprocess` turns raw values into integers or floats with
+Each layer has two halves. `preprocess` turns raw values into integers or floats with
 the Keras preprocessing layers and runs in the input pipeline; `call` turns those into vectors and runs
 in the training step. The state that `adapt` learns is part of `get_config`, so a layer made from the
 configuration of another encodes alike.
@@ -64,7 +64,7 @@ class FeatureLayer(keras.layers.Layer):
 
     @property
     def columns(self) -> dict[str, Form]:
-        """The raw columns that it reads at serving, and the form of each."""
+        """The raw columns that the layer reads at serving, and the form of each."""
         return {self.spec.column: self.form}
 
     @property
@@ -74,7 +74,7 @@ class FeatureLayer(keras.layers.Layer):
 
     @property
     def table(self) -> tf.Variable:
-        """Embeddings of the encoded values: float `[values, embedding_dim]`; there after the first call."""
+        """Embeddings of the encoded values: float `[values, embedding_dim]`. Exists after the first call."""
         return self._table.embeddings
 
     def adapt(self, values: tf.data.Dataset) -> None:
@@ -160,9 +160,11 @@ class FeatureLayer(keras.layers.Layer):
     def _mean(self, indexes: tf.Tensor) -> tf.Tensor:
         """The mean of the embeddings of each row; a row of padding gives zeros.
 
-        Padding is not even looked up: most of a padded batch is padding, and its gradients would cost
+        Padding is not looked up: most of a padded batch is padding, and its gradients would cost
         as much as those of values.
         """
+        # Example: the indexes [[5, 7], [3, 0]] have the places [[0, 0], [0, 1], [1, 0]], whose first
+        # column [0, 0, 1] is the row that the embedding of each index is averaged into.
         places = tf.where(tf.not_equal(indexes, PADDING))
         vectors = self._regularize(self._table(tf.gather_nd(indexes, places)))
         return tf.math.unsorted_segment_mean(vectors, places[:, 0], tf.shape(indexes)[0])
@@ -206,6 +208,7 @@ class CategoricalFeature(FeatureLayer):
         if self.spec.prefix is None:
             return text
         first = tf.strings.substr(text, 0, self.spec.prefix, unit="UTF8_CHAR")
+        # The token is not cut: its prefix, such as "[UN", would be one more known value.
         return tf.where(text == UNKNOWN_TOKEN, text, first)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
@@ -297,6 +300,7 @@ class NumericFeature(FeatureLayer):
 
     def _set_state(self, state: list[float]) -> None:
         self.state = tuple(state)
+        # The mean stands for unknown numbers: normalized it is 0, where the feature adds nothing.
         self.unknown, variance = self.state
         self._normalization = keras.layers.Normalization(
             axis=None, mean=self.unknown, variance=variance, dtype="float64"
@@ -317,17 +321,21 @@ class BucketizedFeature(FeatureLayer):
         column = _collect(values, self.spec.column)
         count = self.spec.num_buckets
         if self.spec.method == "equal_width":
+            # Both extremes are boundaries here, so the first bucket holds values below all of
+            # training. Of quantiles only the inner ones are: n buckets have n - 1.
             boundaries = np.linspace(column.min(), column.max(), num=count)
         else:
             boundaries = np.quantile(column, np.linspace(0, 1, count + 1)[1:-1])
         # The kernel compares with float32 boundaries: what coincides there is one boundary.
         distinct = np.unique(boundaries.astype(np.float32)).astype(float)
+        # The median first: `_set_state` takes it for the value of unknown rows.
         return [float(np.median(column)), *distinct.tolist()]
 
     def _set_state(self, state: list[float]) -> None:
         self.state = tuple(state)
         self.unknown, *boundaries = self.state
         self._discretization = keras.layers.Discretization(bin_boundaries=boundaries)
+        # n boundaries make n + 1 buckets; neither padding nor an unknown value needs a row.
         self._table = self._embedding(len(boundaries) + 1)
 
 

@@ -8,12 +8,12 @@ from tfrecall.errors import ConfigError
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class StreamingFrequency(keras.layers.Layer):
-    """Estimates the probability that a batch holds an id, from the steps between its batches.
+    """Estimates the probability that a batch holds an id, from the steps between the batches that hold it.
 
     Each id has a bucket in an array of last steps `A` and in one of mean intervals `B`. When a batch of
-    step `t` holds it, `B = (1 - rate) B + rate (t - A)` and `A = t`; the probability is `1 / B`. It is
-    that of *being in a batch*, however often: with the share `p` of the rows and `b` rows a batch it
-    tends to `1 - (1 - p)^b`, which is what `InBatchSoftmax` subtracts the logarithm of.
+    step `t` holds it, `B = (1 - rate) B + rate (t - A)` and `A = t`; the probability is `1 / B`. It
+    counts *being in a batch*, however often: for an id with the share `p` of the rows, in batches of `b`
+    rows, it tends to `1 - (1 - p)^b`, whose logarithm `InBatchSoftmax` subtracts.
 
     Two ids in one bucket make it look busier than either of them, so intervals only ever come out too
     short: with several hashes the longest interval is nearest to the truth.
@@ -24,8 +24,8 @@ class StreamingFrequency(keras.layers.Layer):
     seen in `t` steps is taken to come next, after an interval of `t + 1`.
 
     Args:
-        num_buckets: of each hash; a few times the number of ids keeps collisions rare.
-        num_hashes: independent hashes.
+        num_buckets: number of buckets of each hash; a few times the number of ids keeps collisions rare.
+        num_hashes: number of independent hashes.
         alpha: the smallest rate. An estimate forgets what is older than about `1 / alpha` of its
             intervals; its relative error settles near `sqrt(alpha / 2)`.
 
@@ -53,6 +53,8 @@ class StreamingFrequency(keras.layers.Layer):
     def __init__(
         self, num_buckets: int = 2**17, num_hashes: int = 3, alpha: float = 0.01, **kwargs: Any
     ) -> None:
+        # float32 whatever the global policy: intervals of thousands of steps do not fit into
+        # bfloat16.
         super().__init__(**{"dtype": "float32", **kwargs})
         if not 1 <= num_buckets <= 2**28:
             raise ConfigError(f"`num_buckets` must be from 1 to 2**28. Received: {num_buckets}.")
@@ -72,6 +74,9 @@ class StreamingFrequency(keras.layers.Layer):
         super().build(input_shape)
 
     def _state(self, name: str, dtype: tf.DType, shape: list[int] | None = None) -> tf.Variable:
+        # One flat array holds all hashes, so one gather and one scatter serve them all: hash h has
+        # the places from h * num_buckets. Replicas may assign only with an aggregation; the first
+        # one's value is kept.
         return self.add_weight(
             name,
             [self.num_hashes * self.num_buckets] if shape is None else shape,
@@ -83,6 +88,7 @@ class StreamingFrequency(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         buckets = self._buckets(inputs)
+        # Learned first, so an id of this batch is never taken for one that was not seen.
         if training:
             self._learn(tf.reshape(buckets, [-1]))
         never = tf.cast(self.step + 1, tf.float32)
@@ -109,9 +115,13 @@ class StreamingFrequency(keras.layers.Layer):
         Multiply-shift hashing: the upper half of a product with a random odd number, scaled down to
         the number of buckets.
         """
+        # Unsigned: the product wraps around at 2^64 as the hash wants, and the shift moves in zeros,
+        # where that of a negative int64 would move in ones.
         keys = tf.bitcast(integer_ids(ids), tf.uint64)[:, tf.newaxis]
         factors = tf.constant(_odd_numbers(self.num_hashes), tf.uint64)
         upper = tf.cast(tf.bitwise.right_shift(keys * factors, tf.constant(32, tf.uint64)), tf.int64)
+        # `upper` is below 2^32 and `num_buckets` at most 2^28, so their product fits into int64.
+        # Shifted by 32 bits it is a bucket: upper / 2^32 of the way through them.
         starts = tf.range(self.num_hashes, dtype=tf.int64) * self.num_buckets
         return starts + tf.bitwise.right_shift(upper * self.num_buckets, tf.constant(32, tf.int64))
 

@@ -20,15 +20,16 @@ class HistoryFeature(FeatureLayer):
 
     An encoder of several interests gives float `[batch, interests, output_dim]`.
 
-    Encoded, a history is a dictionary. `items` are indexes of items, padded with 0 in front, the newest
-    last. Alone, each row is the history of one query. With `positions`, the rows are whole sequences and
-    each query sees one cell of what the causal encoder makes of them, which gives the same vectors.
-    `context`, where the spec has some, are the codes of each, beside the items: 0 pads, 1 is not known.
+    Encoded, a history is a dictionary. `items` are history indexes, padded with 0 in front, the newest
+    last. Alone, each row is the history of one query. With `positions`, the rows are whole sequences, and
+    each query takes one cell of the encoder's output; the encoder is causal, so its vector is that of a
+    row of its own. `context`, where the spec has some, holds codes of the shape of `items` for each
+    context: 0 pads, 1 is the unknown value.
 
-    A history of `anytime` may come as one row a user: `items`, dense or ragged, with `rows`, which of them
-    each query has, and `left_out`, the item that is taken out of it, 0 for none.
+    A history of `anytime` may come as one row a user: `items`, dense or ragged, with `rows`, the row of
+    each query, and `left_out`, the item to take out of the query's history, 0 for none.
 
-    The vector of what is not known is trained, too: a share of the codes is replaced by it in training.
+    The vector of unknown context values is trained, too: in training it replaces a share of the codes.
     Unknown ids are left out before the newest `history_length` are taken.
 
     Args:
@@ -39,8 +40,8 @@ class HistoryFeature(FeatureLayer):
             Keras' default, uniform in +-.05.
 
     Attributes:
-        inner: the layer of the feature `spec.of`, which another layer may share.
-        contexts: for each context of the spec the layer that embeds it.
+        inner: the layer of the feature `spec.of`, which may be shared with another feature.
+        contexts: the embedding layer of each context of the spec.
     """
 
     unknown = ""
@@ -87,10 +88,10 @@ class HistoryFeature(FeatureLayer):
         return self.encoder.output_dim(self.spec.of.embedding_dim) // self.interests
 
     def share(self, layer: FeatureLayer) -> None:
-        """Embeds items as another layer does, with its weights.
+        """Embeds items by another layer, sharing its weights.
 
         Raises:
-            DataError: if this one has learned from data already.
+            DataError: if this feature has learned from data already.
         """
         if self.state is not None:
             raise DataError(f'The history "{self.spec.column}" has its own table already.')
@@ -105,7 +106,7 @@ class HistoryFeature(FeatureLayer):
         """Learns the items, what `spec.of` learns of them, and the values of the context.
 
         Args:
-            item_ids: of the items that training holds.
+            item_ids: ids of the items that have training rows.
             read_item: gives the batches of a raw column of those items.
             read_column: gives the batches of a column of context.
 
@@ -124,12 +125,15 @@ class HistoryFeature(FeatureLayer):
         self._set_state((item_ids, self.inner.state, encoded.tolist(), *learned))
 
     def index(self, item_ids: np.ndarray) -> np.ndarray:
-        """The index of each item id: int32, 0 for one that is not known."""
+        """The index of each item id: int32, 0 for unknown ids."""
+        # History indexes count the items with training rows from 2 (`FIRST`). They are not rows of
+        # the item table, which holds items without training rows, too. Index 1, unknown, becomes
+        # padding.
         index = self._lookup(tf.constant(item_ids, tf.string)).numpy()
         return np.where(index >= FIRST, index, PADDING).astype(np.int32)
 
     def codes(self, context: str, values: np.ndarray) -> np.ndarray:
-        """The code of each text of a context: int32, 1 for one that is not known."""
+        """The code of each text of a context: int32, 1 for unknown texts."""
         return (
             self.contexts[context].preprocess(tf.constant(values, tf.string)).numpy().astype(np.int32)
         )
@@ -146,7 +150,7 @@ class HistoryFeature(FeatureLayer):
         """Raw ids, or indexes that `index` gave, to the newest known ones.
 
         Args:
-            values: of the events.
+            values: ids or indexes of the events, oldest first.
             context: texts, or the codes that `codes` gave, of the shape of the values.
         """
         values = _dense(values)
@@ -155,6 +159,9 @@ class HistoryFeature(FeatureLayer):
         known = tf.cast(index >= FIRST, tf.int32)
         # Counted from the newest: known events that came later. They decide the cell of each event.
         newer = tf.cumsum(known, axis=1, reverse=True, exclusive=True)
+        # Example of length 3, where 1 is unknown: index [7, 1, 5, 9, 4] has known [1, 0, 1, 1, 1] and
+        # newer [3, 3, 2, 1, 0]. 5, 9 and 4 go to the columns 2 - newer = 0, 1, 2; 7 has three newer
+        # ones and drops out.
         places = tf.where((known > 0) & (newer < length))
         columns = length - 1 - tf.gather_nd(newer, places)
         cells = tf.stack([places[:, 0], tf.cast(columns, tf.int64)], axis=1)
@@ -180,6 +187,8 @@ class HistoryFeature(FeatureLayer):
             tf.shape(index),
             f'"{column}" needs one value for each id of "{self.spec.column}"; "" is not known.',
         )
+        # Eagerly the assertion has raised by now, or is None. In a graph it would never run unless
+        # the values depend on it.
         with tf.control_dependencies([equal] if equal is not None else []):
             values = tf.identity(values)
         if values.dtype == tf.string:
@@ -196,6 +205,7 @@ class HistoryFeature(FeatureLayer):
         if "positions" not in inputs:
             return self._apart(self.encoder.last(vectors, mask, training=training))
         states = self.encoder(vectors, mask, training=training)
+        # Positions are flat: row * number of cells + cell, over all rows of the batch.
         cells = tf.reshape(states, [-1, self.output_dim * self.interests])
         return self._apart(tf.gather(cells, inputs["positions"]))
 
@@ -207,6 +217,8 @@ class HistoryFeature(FeatureLayer):
     ) -> tf.Tensor:
         """Sums the vectors of the items, without padding, which is most of a padded batch."""
         if isinstance(items, tf.RaggedTensor):
+            # `owners` is the row of each item; a ragged batch has no padding, a dense one is stripped
+            # of it.
             known, owners, count = items.values, items.value_rowids(), items.nrows()
         else:
             places = tf.where(items > PADDING)
@@ -221,6 +233,7 @@ class HistoryFeature(FeatureLayer):
             own = self._item_vectors(left_out)
             sums -= own * tf.cast(is_left_out, own.dtype)[:, tf.newaxis]
             counts -= is_left_out
+        # `anytime` admits only encoders with one window. Its total is 1 for an empty history.
         (window,) = self.encoder.windows
         return sums / tf.cast(window.total(counts), sums.dtype)[:, tf.newaxis]
 
@@ -244,6 +257,8 @@ class HistoryFeature(FeatureLayer):
     ) -> tf.Tensor:
         """Vectors of the events, float `[rows, cells, embedding_dim]`, zero where there is none."""
         (encoded,) = self._encoded
+        # `encoded` maps a history index to the encoded value of `spec.of`: [n] for one value an item,
+        # [n, width] for several.
         if encoded.shape.rank == 1:
             vectors = self.inner.vectors(tf.gather(encoded, items))
         else:  # a mean of several values: once for each item
@@ -306,6 +321,8 @@ class ExampleAgeFeature(FeatureLayer):
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         oldest, newest = self.state
+        # float64: seconds since 1970 have ten digits, a float32 holds seven. At least one second: a
+        # log of a single moment would divide 0 by 0.
         age = (newest - tf.cast(values, tf.float64)) / max(newest - oldest, 1.0)
         return tf.cast(tf.clip_by_value(age, 0.0, 1.0), tf.float32)[:, tf.newaxis]
 

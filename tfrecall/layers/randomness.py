@@ -52,6 +52,7 @@ class RandomStream(keras.layers.Layer):
         replica = tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
             return seed
+        # All replicas read the same state; the replica's number makes their draws differ.
         return tf.random.fold_in(seed, replica.replica_id_in_sync_group)
 
 

@@ -30,7 +30,7 @@ def distinct_columns(
     Args:
         groups: groups of candidates, the batch first.
         stands: bool `[batch_size]`, whether a row makes its candidate a negative of others. Candidates of
-            later groups always are.
+            later groups always do.
 
     Returns:
         The distinct candidates; the column of each row of the batch among them, int32 `[batch_size]`; and
@@ -39,12 +39,15 @@ def distinct_columns(
     both = Candidates(*(tf.concat(values, axis=0) for values in zip(*groups, strict=True)))
     distinct, places = tf.unique(both.ids)
     count = tf.size(distinct)
+    # Example: the ids [7, 8, 7] of the batch and [9, 8] drawn have the distinct [7, 8, 9], the places
+    # [0, 1, 0, 2, 1] and the first occurrences [0, 1, 3], where the vectors are taken from.
     first = tf.math.unsorted_segment_min(tf.range(tf.size(places)), places, count)
     others = tf.ones([tf.size(places) - tf.size(stands)], tf.int32)
     standing = tf.concat([tf.cast(stands, tf.int32), others], axis=0)
     return (
         Candidates(distinct, tf.gather(both.embeddings, first), tf.gather(both.share, first)),
         places[: tf.size(stands)],
+        # One occurrence that stands is enough.
         tf.math.unsorted_segment_max(standing, places, count) > 0,
     )
 
@@ -85,6 +88,8 @@ class CandidateMemory(keras.layers.Layer):
         super().build(input_shape)
 
     def _state(self, name: str, shape: list[int], dtype: tf.DType) -> tf.Variable:
+        # float32 and int64 whatever the layer computes in. Replicas may assign only with an
+        # aggregation; the first one's value is kept.
         return self.add_weight(
             name,
             shape,
@@ -101,6 +106,9 @@ class CandidateMemory(keras.layers.Layer):
 
     def read(self) -> Candidates:
         """The rows held, the newest first, without empty places."""
+        # Row number i of all rows pushed so far lies in the slot i mod size, so the newest is number
+        # pushed - 1. The newest come first: of a repeated id `distinct_columns` keeps the first, the
+        # newest vector.
         age = tf.range(self.filled, dtype=tf.int64)
         slots = tf.math.floormod(self.pushed - 1 - age, self.size)
         return Candidates(
@@ -110,6 +118,7 @@ class CandidateMemory(keras.layers.Layer):
     def push(self, candidates: Candidates) -> None:
         """Appends a batch to the queue, overwriting the oldest rows; the last row is the newest."""
         newest = Candidates(*(values[-self.size :] for values in candidates))
+        # Of a batch longer than the queue only the last rows are written, but all count as pushed.
         skipped = tf.shape(candidates.ids, tf.int64)[0] - tf.shape(newest.ids, tf.int64)[0]
         places = self.pushed + skipped + tf.range(tf.shape(newest.ids, tf.int64)[0])
         slots = tf.math.floormod(places, self.size)
@@ -152,5 +161,6 @@ class ExtraNegatives(keras.layers.Layer):
         """Rows of a catalogue of `num_candidates`, for the next batch: int32 `[num_uniform_negatives]`."""
         if self._stream is None:
             return tf.zeros([0], tf.int32)
+        # Stateless, with the seed from a weight: a resumed training draws as if it had not stopped.
         shape, seed = [self.num_uniform_negatives], self._stream.next_seed()
         return tf.random.stateless_uniform(shape, seed, maxval=num_candidates, dtype=tf.int32)

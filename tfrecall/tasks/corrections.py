@@ -3,7 +3,7 @@
 The full softmax needs the sum of `exp(s_d)` over all candidates `d` of a catalogue. A sample of
 distinct candidates that holds `d` with the probability `q_d` estimates it without bias by the sum of
 `exp(s_d) / q_d = exp(s_d - log q_d)` over the sample (Horvitz & Thompson, 1952). So `log q_d` is
-subtracted, and `q_d` is the *inclusion* probability: of being there at all, however often.
+subtracted, and `q_d` is the *inclusion* probability: of being in the sample at all, however often.
 
 **Standard** (Yi et al., 2019): the positive is treated as one of the sample, its logit corrected like
 the others'. But it is in the sample because it is the positive, not with the probability `q_p`: its
@@ -29,7 +29,7 @@ gives 0 instead of `log 0`.
 
 The paper draws negatives one by one and gives each `q(d) / (1 - q(p))`, the chance of a draw that is not
 the positive. Here each candidate stands once, and the other `b - 1` rows of the batch are draws from all
-candidates, so that `q'_d = 1 - (1 - p_d)^(b - 1)`: what falls on the positive itself needs no rescaling.
+candidates, so that `q'_d = 1 - (1 - p_d)^(b - 1)`: draws of the positive itself need no rescaling.
 
 References:
     Horvitz & Thompson, "A Generalization of Sampling Without Replacement From a Finite Universe",
@@ -44,8 +44,8 @@ References:
 
 from tfrecall._keras import tf
 
-# What float32 can still tell from 0 and 1. A candidate unseen in training has the share 0, and the
-# logarithm of its probability has to stay finite.
+# Probabilities that float32 still tells from 0 and from 1. A candidate unseen in training has the share
+# 0, and the logarithm of its probability has to stay finite.
 SMALLEST, LARGEST = 1e-12, 1 - 1e-7
 
 
@@ -69,6 +69,7 @@ def log_inclusion_probability(
         Float32 `[candidates]`, exact for small `p`.
     """
     share = tf.clip_by_value(tf.cast(share, tf.float32), SMALLEST, LARGEST)
+    # `log1p` and `expm1`, not logarithms of 1 - p: float32 has only one digit left of 1 - 1e-6.
     log_absence = tf.cast(draws, tf.float32) * tf.math.log1p(-share)
     if num_candidates is not None:
         missed = tf.math.log1p(-tf.minimum(1 / tf.cast(num_candidates, tf.float32), LARGEST))
@@ -79,8 +80,8 @@ def log_inclusion_probability(
 def share_of_rows(inclusion: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
     """The share `p` of a candidate that a batch of `rows` rows holds with the probability `inclusion`.
 
-    The inverse of `1 - (1 - p)^rows`. A candidate that every batch holds has a share that nobody can
-    tell from this; it gets one that is just large enough.
+    The inverse of `1 - (1 - p)^rows`. The share of a candidate that every batch holds
+    cannot be recovered; it gets one with which float32 takes its inclusion for certain.
 
     Returns:
         Float32, of the shape of `inclusion`.

@@ -17,8 +17,8 @@ class FullSoftmax(keras.layers.Layer):
     than `block_size` is scored block by block, and again in the gradient, so memory stays at
     `batch_size x block_size` floats.
 
-    A query with several vectors scores each candidate by the best of them, as in serving. It takes as many
-    times the multiplications.
+    A query with several vectors scores each candidate by the best of them, as in serving. With `m` vectors
+    a step takes `m` times the multiplications.
 
     Args:
         temperature: scores are divided by it.
@@ -67,6 +67,7 @@ class FullSoftmax(keras.layers.Layer):
         candidate_rows: tf.Tensor,
     ) -> tf.Tensor:
         queries = query_embeddings / self.temperature
+        # -1 is no row to gather; any will do, as the loss of such a query is multiplied by 0 below.
         rows = tf.maximum(candidate_rows, 0)
         targets = tf.gather(candidate_embeddings, rows)
         positives = tf.reduce_sum(closest(queries, targets) * targets, axis=1)
@@ -83,7 +84,7 @@ class FullSoftmax(keras.layers.Layer):
 def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> Any:
     """log sum_j exp(q_i . c_j) of each query, without holding all the scores at once.
 
-    Of a query with several vectors the largest of their products with a candidate counts.
+    A query with several vectors scores a candidate by the largest of their products with it.
 
     Args:
         queries: float `[n, embedding_dim]` or `[n, interests, embedding_dim]`.
@@ -97,6 +98,7 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
     blocks = -(-count // block_size)
     vectors = apart(queries)
 
+    # The last block may be shorter: slices end with the catalogue.
     def of_block(block: tf.Tensor) -> tf.Tensor:
         return candidates[block * block_size : (block + 1) * block_size]
 
@@ -115,6 +117,7 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
         add,
         (0, start),
         shape_invariants=(tf.TensorShape([]), tf.TensorShape([None])),
+        # One block at a time: iterations in parallel would hold the scores of several blocks.
         parallel_iterations=1,
     )
 
@@ -122,8 +125,11 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
         def block_gradient(
             block: tf.Tensor, for_candidates: tf.TensorArray, *for_vectors: tf.Tensor
         ) -> tuple[Any, ...]:
+            # Computed again: scores kept from the forward pass would fill the memory that blocks
+            # save.
             scores = products(block)
             logits = functools.reduce(tf.maximum, scores)
+            # The derivative of log sum exp by a logit is its softmax, exp(logit - log sum).
             softmax = tf.exp(logits - total[:, tf.newaxis]) * upstream[:, tf.newaxis]
             shares = to_the_first_largest(softmax, scores)
             learned = [tf.matmul(s, v, transpose_a=True) for s, v in zip(shares, vectors, strict=True)]
@@ -132,6 +138,8 @@ def log_sum_exp(queries: tf.Tensor, candidates: tf.Tensor, block_size: int) -> A
             more = (g + tf.matmul(s, columns) for g, s in zip(for_vectors, shares, strict=True))
             return block + 1, for_candidates, *more
 
+        # One piece a block, of `block_size` rows or fewer in the last, so no common shape is
+        # inferred.
         pieces = tf.TensorArray(
             queries.dtype, size=blocks, infer_shape=False, element_shape=[None, queries.shape[-1]]
         )

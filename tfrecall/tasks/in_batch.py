@@ -26,7 +26,8 @@ def sparse_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
         Float `[n]`: log sum_j exp(logits_ij) - logits_i,label.
     """
     probabilities = tf.nn.softmax(logits)
-    # The largest probability is 1 / columns or more, so its logarithm is finite where others are not.
+    # log_sum = logit - log(probability) holds in every column. The largest probability is 1 / columns or
+    # more, so its logarithm is finite where others are not.
     log_sum = tf.reduce_max(logits, axis=1) - tf.math.log(tf.reduce_max(probabilities, axis=1))
     positives = tf.gather(logits, labels, batch_dims=1)
 
@@ -34,12 +35,13 @@ def sparse_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
         rows = tf.range(tf.shape(labels)[0], dtype=labels.dtype)
         places = tf.stack([rows, labels], axis=1)
         weighted = probabilities * upstream[:, tf.newaxis]
+        # Softmax minus one-hot, without making the one-hot matrix.
         return tf.tensor_scatter_nd_sub(weighted, places, upstream), None
 
     return log_sum - positives, gradient
 
 
-# In the place of scores that do not count: exp() of it is 0, and a sum with it does not overflow.
+# Stands for scores that do not count: its exp() is 0, and a sum with it does not overflow.
 MASKED = -1e9
 
 Correction = Literal["standard", "without_positive"]
@@ -129,7 +131,7 @@ class InBatchSoftmax(ExtraNegatives):
         negatives: Any = None,
         **kwargs: Any,
     ) -> None:
-        # A loss needs all the digits, whatever the towers compute in.
+        # float32 whatever the towers compute in: a sum of exponentials needs the digits.
         super().__init__(**{"dtype": "float32", **kwargs})
         if isinstance(frequency, dict):  # from `get_config`
             frequency = keras.layers.deserialize(frequency)
@@ -157,11 +159,11 @@ class InBatchSoftmax(ExtraNegatives):
 
     @property
     def always_corrects(self) -> bool:
-        """Whether it makes no sense without the logQ correction."""
+        """Whether the loss makes no sense without the logQ correction."""
         return self._streaming is not None or self.correction == "without_positive"
 
     def build(self, input_shape: Any) -> None:
-        """Makes what is kept from step to step, for vectors of the length `input_shape[-1]`.
+        """Makes the state kept from step to step, for vectors of the length `input_shape[-1]`.
 
         All of it is weights, so a checkpoint holds it.
         """
@@ -192,6 +194,7 @@ class InBatchSoftmax(ExtraNegatives):
         share = candidate_sampling_probability
         batch = _candidates(candidate_ids, candidate_embeddings, share)
         stands = tf.ones_like(batch.ids, tf.bool) if sample_weight is None else sample_weight > 0
+        # Read before this batch is pushed, whose rows would count as draws twice.
         past = self._memory.read() if training and self._memory is not None else None
         groups = [batch]
         if uniform is not None:
@@ -208,10 +211,13 @@ class InBatchSoftmax(ExtraNegatives):
             log_q = self._log_probability(columns, rows + past_rows, uniform, num_candidates)
             penalty += log_q
             if past is not None:
+                # A column counts 1 / q of the whole sample, but passes a gradient only from the
+                # current batch. The factor q / q_batch makes that 1 / q_batch (see the class).
                 moving = self._log_probability(columns, rows, uniform, num_candidates)
                 embeddings = scale_gradient(embeddings, tf.exp(log_q - moving))
         logits = best_scores(queries, embeddings)
         if past is not None:
+            # The positive's logit keeps its plain gradient, not the scaled one of its column.
             own = tf.reduce_sum(closest(queries, batch.embeddings) * batch.embeddings, axis=1)
             logits = set_positives(logits, labels, own)
         losses = self._cross_entropies(logits, labels, penalty)
@@ -245,10 +251,10 @@ class InBatchSoftmax(ExtraNegatives):
         uniform: Candidates | None,
         num_candidates: int | None,
     ) -> tf.Tensor:
-        """Of each column to stand in a sample of so many rows, and of the uniform draws."""
+        """Log-probability that `draws` rows of the log and the uniform draws hold each column: `[columns]`."""
         share = columns.share
         if self._streaming is not None:
-            # Said, because Keras would pass on that the task itself is training.
+            # Explicit: Keras would pass the task's own `training` on, and columns would be learned from.
             inclusion = self._streaming(columns.ids, training=False)
             share = share_of_rows(inclusion, self._usual_rows)
         if self.correction == "without_positive":
@@ -317,6 +323,7 @@ def set_positives(logits: tf.Tensor, labels: tf.Tensor, values: tf.Tensor) -> tf
 def scale_gradient(values: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     """The rows of `values`, whose gradients are multiplied by `factors`."""
     fixed = tf.stop_gradient(values)
+    # The difference is 0, so the value stays; its derivative is `factors`.
     return fixed + factors[:, tf.newaxis] * (values - fixed)
 
 
@@ -332,12 +339,14 @@ def keep_hard_negatives(logits: tf.Tensor, labels: tf.Tensor, count: int) -> tf.
     positive = tf.equal(labels[:, tf.newaxis], columns)
     negatives = tf.where(positive, logits.dtype.min, logits)
     kept = tf.minimum(count, tf.shape(logits)[1])
+    # Where `kept` is all columns, the threshold is the placeholder of the positive: none is masked.
     threshold = tf.math.top_k(negatives, kept).values[:, -1:]
     return tf.where(positive | (negatives >= threshold), logits, MASKED)
 
 
 def _candidates(ids: tf.Tensor, embeddings: tf.Tensor, share: tf.Tensor | None) -> Candidates:
     ids = integer_ids(ids)
+    # Without shares nothing is corrected, so the zeros are never read.
     share = tf.zeros_like(ids, tf.float32) if share is None else tf.cast(share, tf.float32)
     return Candidates(ids, tf.cast(embeddings, tf.float32), share)
 

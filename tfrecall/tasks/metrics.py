@@ -66,6 +66,7 @@ class ExactTopK(keras.metrics.Metric):
         weights = tf.cast(sample_weight, tf.float32)
         rows = tf.shape(candidate_rows)[0]
         vectors = query_embeddings.shape[1] if query_embeddings.shape.rank == 3 else 1
+        # Each vector of a query makes a row of scores of its own.
         block_rows = max(1, _BLOCK_ROWS // vectors)
 
         def add(start: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -85,13 +86,15 @@ class ExactTopK(keras.metrics.Metric):
     def _found(
         self, query_embeddings: tf.Tensor, catalogue: tf.Tensor, candidate_rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """1 where a candidate is among the best k, else 0, and its gain: float32 `[rows, len(ks)]`."""
+        """Hits, 1 or 0, and gains of the positives for each k: float32 `[rows, len(ks)]` each."""
         scores = best_scores(query_embeddings, catalogue)
         positive = tf.gather(scores, tf.maximum(candidate_rows, 0), batch_dims=1)[:, tf.newaxis]
-        # Not `>=`: a NaN compares false, and a model that scores NaN must not win.
+        # All candidates that do not score below the positive are better, but for itself: ties count
+        # against it, and NaN, which compares false, does not win.
         worse = tf.reduce_sum(tf.cast(scores < positive, tf.float32), axis=1, keepdims=True)
         better = tf.shape(catalogue)[0] - tf.cast(worse, tf.int32) - 1
         found = tf.cast((better < self.ks) & (candidate_rows >= 0)[:, tf.newaxis], tf.float32)
+        # 1 / log2(rank + 2), in natural logarithms: TensorFlow has no other.
         return found, found * np.log(2) / tf.math.log(tf.cast(better, tf.float32) + 2)
 
     def reset_state(self) -> None:
@@ -168,6 +171,8 @@ class PairAUC(keras.metrics.Metric):
             sample_weight: float `[n]`, optional.
         """
         weights = tf.ones_like(positives) if sample_weight is None else sample_weight
+        # A query without negatives is in no pair: its positive must not count in the histogram
+        # either.
         weights = tf.cast(weights, tf.float64) * tf.cast(tf.reduce_any(counts, axis=1), tf.float64)
         each = tf.cast(counts, tf.float64) * weights[:, tf.newaxis]
         self._positives.assign_add(_histogram(positives, weights))
@@ -179,6 +184,7 @@ class PairAUC(keras.metrics.Metric):
         self._count.assign_add(tf.reduce_sum(weights))
 
     def result(self) -> dict[str, tf.Tensor]:
+        # Negatives in lower bins lose to a positive, those in its own bin count half.
         below = tf.cumsum(self._negatives, exclusive=True) + self._negatives / 2
         pairs = tf.reduce_sum(self._positives) * tf.reduce_sum(self._negatives)
         return {
@@ -201,7 +207,10 @@ def bins_of(scores: tf.Tensor) -> tf.Tensor:
     """The bin of each float32 score: int32, of the same shape; higher scores are never in a lower bin."""
     # The bits of a positive float, read as a whole number, are in the order of the floats.
     bits = tf.bitcast(tf.abs(tf.cast(scores, tf.float32)), tf.int32)
+    # Dropping all but the first 10 of 23 bits of mantissa makes one step a bin. The step 0 is for
+    # scores nearer to 0 than the smallest, the last for those beyond the largest exponent.
     start = tf.bitcast(tf.constant(_SMALLEST), tf.int32)
     steps = tf.bitwise.right_shift(bits - start, 23 - _MANTISSA_BITS) + 1
     steps = tf.where(bits < start, 0, tf.minimum(steps, _SIDE))
+    # The bin in the middle is that of 0; negative scores mirror the positive ones below it.
     return _SIDE + tf.where(scores < 0, -steps, steps)

@@ -21,7 +21,7 @@ from tfrecall.schema.negatives import (
 )
 from tfrecall.tasks.candidates import Candidates, ExtraNegatives, distinct_columns
 
-# In the place of scores that do not count: exp() of it is 0.
+# Stands for scores that do not count: its exp() is 0.
 MASKED = -1e9
 
 
@@ -35,7 +35,7 @@ class PairTask(ExtraNegatives):
     A query with several vectors scores each candidate by the best of them.
 
     Args:
-        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+        negatives: source of the negatives (`tfrecall.negatives`): a specification, its plain form or its name;
             4 uniform ones by default.
 
     Call arguments:
@@ -66,7 +66,7 @@ class PairTask(ExtraNegatives):
     sources: tuple[str, ...] = SOURCES
 
     def __init__(self, negatives: Source | dict[str, Any] | str | None = None, **kwargs: Any) -> None:
-        # A loss needs all the digits, whatever the towers compute in.
+        # float32 whatever the towers compute in: a sum of exponentials needs the digits.
         super().__init__(**{"dtype": "float32", **kwargs})
         self.negatives: Source = Uniform() if negatives is None else negatives_from_dict(negatives)
         check_source(self.negatives, self.sources, type(self).__name__)
@@ -149,9 +149,11 @@ class PairTask(ExtraNegatives):
                 Candidates(*(tf.cast(v, b.dtype) for v, b in zip(uniform, batch, strict=True)))
             )
         if training and self._memory is not None:
+            # Read before the push: rows of this batch are in the first group already.
             groups.append(self._memory.read())
             self._memory.push(Candidates(*(tf.boolean_mask(values, stands) for values in batch)))
         columns, own, standing = distinct_columns(groups, stands)
+        # `own` is the column of each target's item, which is no negative of its own query.
         others = own[:, tf.newaxis] != tf.range(tf.size(columns.ids), dtype=own.dtype)
         return columns.embeddings, others & standing
 
@@ -163,7 +165,7 @@ class LogisticTask(PairTask):
     """Base of the losses over inner products that are multiplied by `gamma`.
 
     Args:
-        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+        negatives: source of the negatives (`tfrecall.negatives`): a specification, its plain form or its name;
             4 uniform ones by default.
         gamma: scores are multiplied by it: the inverse of a temperature. 5 to 20 suits vectors of length
             one, 1 free ones.
@@ -205,7 +207,7 @@ def keep_hardest(scores: tf.Tensor, counts: tf.Tensor, count: int) -> tf.Tensor:
 def mean_over(values: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
     """Mean of each row over the columns that count, 0 where none does: float `[n]`."""
     counted = tf.cast(counts, values.dtype)
-    # `where`, not a product: values that do not count may be infinite.
+    # `where`, not a product: values that do not count may be infinite, and 0 times infinity is NaN.
     total = tf.reduce_sum(tf.where(counts, values, 0.0), axis=1)
     return tf.math.divide_no_nan(total, tf.reduce_sum(counted, axis=1))
 
@@ -223,7 +225,7 @@ class BPR(LogisticTask):
     negatives a target.
 
     Args:
-        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+        negatives: source of the negatives (`tfrecall.negatives`): a specification, its plain form or its name;
             4 uniform ones by default.
         gamma: scores are multiplied by it: the inverse of a temperature. 5 to 20 suits vectors of length
             one, 1 free ones.
@@ -270,7 +272,7 @@ class DSSMSoftmax(LogisticTask):
     target without negatives has the loss 0.
 
     Args:
-        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+        negatives: source of the negatives (`tfrecall.negatives`): a specification, its plain form or its name;
             4 uniform ones by default.
         gamma: the smoothing factor of the paper, by which scores are multiplied. 5 to 20 suits vectors of
             length one, 1 free ones.
@@ -306,6 +308,7 @@ class DSSMSoftmax(LogisticTask):
 
     def compute_loss(self, positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         logits = tf.where(counts, self.gamma * negatives, MASKED)
+        # Without negatives this is about MASKED, and the loss 0.
         others = tf.reduce_logsumexp(logits, axis=1)
         # -log of the positive's share: log(exp(p) + exp(others)) - p.
         return tf.math.softplus(others - self.gamma * positives)
@@ -320,7 +323,7 @@ class Pointwise(LogisticTask):
     down. A loss over differences (`BPR`, `DSSMSoftmax`) does not.
 
     Args:
-        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+        negatives: source of the negatives (`tfrecall.negatives`): a specification, its plain form or its name;
             4 uniform ones by default.
         gamma: scores are multiplied by it: the inverse of a temperature. 5 to 20 suits vectors of length
             one, 1 free ones.

@@ -104,7 +104,7 @@ class Lists(keras.layers.Layer):
 
     Args:
         group: the column of the log that names the list of a row.
-        gain: of a label: the label itself, or `exponential`, 2^label - 1.
+        gain: gain of a label: `linear`, the label itself, or `exponential`, 2^label - 1.
         k: length of the lists that `ndcg` is measured over.
 
     Call arguments:
@@ -176,6 +176,8 @@ class Lists(keras.layers.Layer):
         return tf.pow(2.0, labels) - 1.0 if self.gain == "exponential" else labels
 
     def _loss(self, scores: tf.Tensor, gains: tf.Tensor, lists: "_ListRows") -> tf.Tensor:
+        # Shifted by the largest score of the list, exp() cannot overflow; the loss does not depend on
+        # it.
         shifted = scores - tf.stop_gradient(lists.spread(lists.maximum(scores)))
         log_sum = tf.math.log(lists.sum(tf.exp(shifted)))
         shares = tf.math.divide_no_nan(gains, lists.spread(lists.sum(gains)))
@@ -192,7 +194,7 @@ class _ListRows:
 
     Attributes:
         owners: int32 `[n]`, the list of each row, from 0.
-        count: how many lists.
+        count: number of lists.
     """
 
     def __init__(self, owners: tf.Tensor, count: tf.Tensor) -> None:
@@ -211,7 +213,7 @@ class _ListRows:
         return tf.math.unsorted_segment_max(values, self.owners, self.count)
 
     def spread(self, of_lists: tf.Tensor) -> tf.Tensor:
-        """A value of each list to its rows."""
+        """Gives each row the value of its list."""
         return tf.gather(of_lists, self.owners)
 
     def ordered(self, gains: tf.Tensor) -> tf.Tensor:
@@ -226,15 +228,19 @@ class _ListRows:
 
     def _discounted(self, scores: tf.Tensor, gains: tf.Tensor, k: int) -> tf.Tensor:
         ranks = self._ranks(scores, gains)
+        # 1 / log2(rank + 2), in natural logarithms: TensorFlow has no other.
         discount = math.log(2.0) / tf.math.log(tf.cast(ranks, tf.float32) + 2.0)
         return self.sum(tf.where(ranks < k, gains * discount, 0.0))
 
     def _ranks(self, scores: tf.Tensor, gains: tf.Tensor) -> tf.Tensor:
-        """The place of each row in its list, by score, of equal ones the lowest gain first: int32 from 0."""
+        """Rank of each row in its list by score, int32 from 0; equal scores go by the lowest gain first."""
+        # Three stable sorts, the least important key first: gain, score, list. The lowest gain first,
+        # so ties count against the model.
         order = tf.argsort(gains, stable=True)
         order = tf.gather(order, tf.argsort(-tf.gather(scores, order), stable=True))
         order = tf.gather(order, tf.argsort(tf.gather(self.owners, order), stable=True))
         sizes = self.sum(tf.ones_like(self.owners))
         starts = tf.cumsum(sizes, exclusive=True)
+        # The lists lie end to end: a rank is the place in the order less the start of its list.
         places = tf.range(tf.size(order)) - tf.gather(starts, tf.gather(self.owners, order))
         return tf.scatter_nd(order[:, tf.newaxis], places, tf.shape(order))

@@ -13,7 +13,7 @@ from tfrecall.schema.negatives import Source, negatives_from_dict, shared_settin
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.samplers import Sampler, StratifiedSampler
 
-# In the place of scores that do not count: exp() of it is 0.
+# Stands for scores that do not count: its exp() is 0.
 MASKED = -1e9
 
 Correction = Literal["standard", "without_positive"]
@@ -25,7 +25,7 @@ class Sampled(NamedTuple):
     Attributes:
         rows: int32 `[n]`, their rows in the catalogue, distinct.
         embeddings: float `[n, embedding_dim]`.
-        probability: float32 `[n]`, that a sample holds the candidate.
+        probability: float32 `[n]`, probability that a sample holds the candidate.
     """
 
     rows: tf.Tensor
@@ -70,8 +70,8 @@ class SampledSoftmax(keras.layers.Layer):
             `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional.
-        candidate_sampling_probability: float `[batch_size]`, that a sample holds the positive
-            (`probability_of`); without it nothing is corrected.
+        candidate_sampling_probability: float `[batch_size]`, probability that a sample holds the
+            positive (`probability_of`); without it nothing is corrected.
         candidate_rows: int `[batch_size]`, the row of each positive in the catalogue; -1 for a
             candidate that is not in it, whose loss is 0.
         sampled: the sample of the batch (`draw`), with its vectors and probabilities.
@@ -82,7 +82,7 @@ class SampledSoftmax(keras.layers.Layer):
     Raises:
         ConfigError: if an argument makes no sense or is missing, or the sample is larger than the
             catalogue.
-        DataError: if it draws before `adapt`.
+        DataError: from `draw` and `probability_of`, if the task has not been adapted.
 
     Example: a sample of both candidates is the full softmax, e / (e + 1) for the positive.
 
@@ -116,7 +116,7 @@ class SampledSoftmax(keras.layers.Layer):
         negatives: Source | dict[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
-        # A loss needs all the digits, whatever the towers compute in.
+        # float32 whatever the towers compute in: a sum of exponentials needs the digits.
         super().__init__(**{"dtype": "float32", **kwargs})
         if negatives is not None:
             settings = shared_settings(negatives_from_dict(negatives))
@@ -134,16 +134,16 @@ class SampledSoftmax(keras.layers.Layer):
 
     @property
     def always_corrects(self) -> bool:
-        """Whether it makes no sense without the logQ correction."""
+        """Whether the loss makes no sense without the logQ correction."""
         return self.correction == "without_positive"
 
     @property
     def full(self) -> FullSoftmax:
-        """What it estimates: the loss of validation rows, which does not hang on a draw."""
+        """The loss that the sample estimates, used for validation rows: it does not depend on a draw."""
         return self._full
 
     def adapt(self, share: np.ndarray) -> None:
-        """Takes in the catalogue to draw from.
+        """Prepares draws from a catalogue.
 
         Args:
             share: float `[candidates]`, the share of the training rows that hold each candidate,
@@ -152,12 +152,13 @@ class SampledSoftmax(keras.layers.Layer):
         Raises:
             ConfigError: if there are fewer candidates than `num_sampled`.
         """
+        # Outside any graph that is being traced, whose tensors later steps could not use.
         with tf.init_scope():
             self._drawn_by = StratifiedSampler.build(self.sampler, self.num_sampled, share, self.alpha)
 
     @property
     def is_adapted(self) -> bool:
-        """Whether it knows the catalogue."""
+        """Whether the task knows its catalogue."""
         return self._drawn_by is not None
 
     def build(self, input_shape: Any = None) -> None:
@@ -170,7 +171,7 @@ class SampledSoftmax(keras.layers.Layer):
         return self._known.draw(self._stream.next_seed())
 
     def probability_of(self, rows: tf.Tensor) -> tf.Tensor:
-        """That a draw holds each of some rows of the catalogue, float32; of the first for -1."""
+        """Probability that a draw holds each of some catalogue rows, float32; for -1 that of row 0."""
         return tf.gather(self._known.probability, tf.maximum(rows, 0))
 
     @property
@@ -201,6 +202,7 @@ class SampledSoftmax(keras.layers.Layer):
         if candidate_sampling_probability is not None:
             log_q = tf.math.log(sampled.probability)
             if self.correction == "standard":
+                # Only `standard` treats the positive as one of the sample.
                 positives -= tf.math.log(candidate_sampling_probability)
         own = accidental_hits(candidate_rows, sampled.rows)
         others = log_sum_of_others(queries, tf.cast(sampled.embeddings, tf.float32), log_q, own)
@@ -253,9 +255,9 @@ class SampledSoftmax(keras.layers.Layer):
 
 
 def accidental_hits(rows: tf.Tensor, sampled: tf.Tensor) -> tf.Tensor:
-    """Where what was drawn is the positive itself.
+    """Finds the positives that were sampled, too.
 
-    By a hash of both: comparing each with each would cost a fifth of the step.
+    Uses a hash of both: comparing each with each would cost a fifth of the step.
 
     Args:
         rows: int `[batch_size]`, the positives.
@@ -265,7 +267,8 @@ def accidental_hits(rows: tf.Tensor, sampled: tf.Tensor) -> tf.Tensor:
         int32 `[hits, 2]`: row of the batch, column of the sample.
     """
     drawn = tf.size(sampled)
-    # `tf.unique` numbers values as they come, so those that were drawn have the number of their column.
+    # `tf.unique` numbers values as they come, so drawn rows have the number of their column. Example:
+    # sampled [4, 9, 2] and positives [9, 5] give the places [0, 1, 2, 1, 3]: 9 is column 1, 5 no column.
     _, places = tf.unique(tf.concat([tf.cast(sampled, tf.int32), tf.cast(rows, tf.int32)], axis=0))
     columns = places[drawn:]
     hit = tf.cast(tf.where(columns < drawn)[:, 0], tf.int32)
@@ -286,11 +289,12 @@ def log_sum_of_others(
         without: int `[k, 2]`, pairs (i, j) that do not count.
 
     Returns:
-        Float `[n]`; a large negative number for a query of which none counts.
+        Float `[n]`; a large negative number for a query without a candidate that counts.
     """
     vectors = apart(queries)
     scores = [tf.matmul(vector, candidates, transpose_b=True) for vector in vectors]
     logits = functools.reduce(tf.maximum, scores) - log_q
+    # Overwrites single entries: a mask of the whole matrix would cost another pass over it.
     nothing = tf.fill([tf.shape(without)[0]], tf.constant(MASKED, logits.dtype))
     logits = tf.tensor_scatter_nd_update(logits, without, nothing)
     shares = tf.nn.softmax(logits)

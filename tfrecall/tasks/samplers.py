@@ -1,6 +1,6 @@
 """Candidates drawn from a whole catalogue, each at most once, with probabilities that are known exactly.
 
-How likely a candidate is wanted to be drawn:
+Weights by which candidates are drawn:
 
 - `uniform`: all candidates alike.
 - `log_uniform`: the candidate of rank r by training rows, from 0, with the weight
@@ -10,15 +10,15 @@ How likely a candidate is wanted to be drawn:
 
 A softmax estimated from a sample wants distinct candidates and the *inclusion* probability of each
 (`tfrecall.tasks.corrections`). Draws with replacement waste half of themselves on the head of a
-catalogue, draws without replacement have inclusion probabilities that nobody can compute, and sorting
-random keys touches the whole catalogue in every step. So the draws are stratified: the inclusion
-probabilities that are wanted, `q_i` with the sum `num_sampled`, are laid end to end, the most frequent
-candidate first, and of each interval of length one a point is drawn and with it the candidate that
-covers it. A step costs `num_sampled` searches in sorted numbers, whatever the size of the catalogue.
+catalogue, draws without replacement have inclusion probabilities without a closed form, and sorting
+random keys touches the whole catalogue in every step. So the draws are stratified: the target
+inclusion probabilities `q_i`, whose sum is `num_sampled`, are laid end to end, the most frequent
+candidate first. One point is drawn in each interval of length one, and with it the candidate that covers
+the point. A step costs `num_sampled` searches in sorted numbers, whatever the size of the catalogue.
 
 - A candidate within one interval is drawn with `q_i`. One that lies across two, with the parts `a` and
-  `b`, may be drawn in either, is then taken once, and so is drawn with `1 - (1 - a)(1 - b)`: a few less
-  than `num_sampled` candidates come of a step.
+  `b`, may be drawn in either, is then taken once, and so is drawn with `1 - (1 - a)(1 - b)`: a step
+  gives a few less than `num_sampled` candidates.
 - Candidates whose weight asks for more than one draw get `q_i = 1`, and the rest is shared by the others.
 - As many draws as candidates draw each of them once.
 - Each sample has its part of the head and of the tail. That makes the estimated sum more even than
@@ -46,13 +46,13 @@ Sampler = Literal["uniform", "log_uniform", "unigram"]
 
 @dataclass(frozen=True, eq=False)
 class StratifiedSampler:
-    """Draws distinct rows of a catalogue; see the module.
+    """Draws distinct rows of a catalogue, by one point in each interval of its weights laid end to end.
 
     Attributes:
         num_sampled: draws a step.
-        order: int32 `[n]`, the rows as they are laid out.
-        ends: float64 `[n]`, where each of them ends.
-        probability: float32 `[n]`, for each row of the catalogue that of being drawn in a step.
+        order: int32 `[n]`, the catalogue rows in the order they are laid out, the most frequent first.
+        ends: float64 `[n]`, the end of each of them.
+        probability: float32 `[n]`, probability of each row of the catalogue to be drawn in a step.
     """
 
     num_sampled: int
@@ -67,7 +67,7 @@ class StratifiedSampler:
         """Lays a catalogue out.
 
         Args:
-            sampler: how likely each candidate is wanted to be drawn.
+            sampler: the weights: `uniform`, `log_uniform` or `unigram`.
             num_sampled: draws a step.
             share: float `[n]`, the share of the training rows that hold each candidate, above 0.
             alpha: the exponent of `unigram`.
@@ -98,18 +98,19 @@ class StratifiedSampler:
         within = tf.random.stateless_uniform([self.num_sampled], seed, dtype=tf.float64)
         points = tf.range(self.num_sampled, dtype=tf.float64) + within
         places = tf.searchsorted(self.ends, points, side="right")
-        # The last end may be the sum but for a rounding.
+        # Rounding may leave the last end below `num_sampled`, and the last point beyond it.
         places = tf.minimum(places, tf.size(self.order) - 1)
+        # Points ascend, so a candidate drawn in two intervals stands twice in succession.
         fresh = tf.concat([[True], places[1:] != places[:-1]], axis=0)
         return tf.gather(self.order, tf.boolean_mask(places, fresh))
 
 
 def draw_weights(sampler: Sampler, share: np.ndarray, alpha: float) -> np.ndarray:
-    """How likely each candidate is wanted to be drawn: float64 `[n]`, not scaled.
+    """Weights by which candidates are drawn: float64 `[n]`, not scaled.
 
     Args:
-        sampler: see the module.
-        share: of the training rows, the largest first.
+        sampler: `uniform`, `log_uniform` or `unigram`.
+        share: share of the training rows of each candidate, the largest first.
         alpha: the exponent of `unigram`.
     """
     if sampler == "uniform":
@@ -129,6 +130,9 @@ def inclusion(weights: np.ndarray, num_sampled: int) -> np.ndarray:
     >>> inclusion(np.array([6.0, 1.0, 1.0]), 2).tolist()
     [1.0, 0.5, 0.5]
     """
+    # rest[i] is the weight from i on; scaled[i] what i may get when all before it are certain.
+    # Weights [6, 1, 1] and 2 draws: rest [8, 2, 1], scaled [1.5, .5, 0]; 6 is certain, the others
+    # share one draw.
     rest = np.cumsum(weights[::-1])[::-1]
     scaled = (num_sampled - np.arange(len(weights))) * weights / rest
     # The first that does not ask for more than one draw once those before it have one each.
@@ -139,7 +143,9 @@ def inclusion(weights: np.ndarray, num_sampled: int) -> np.ndarray:
 
 
 def _drawn_at_least_once(wanted: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Of each candidate to be drawn, when what lies across two intervals may come of either."""
+    """Probability of each candidate to be drawn; one across two intervals may come from either."""
+    # As no probability is above 1, a candidate crosses one border at most: `before` is its part a in
+    # front of the border, ends - border its part b behind. 1 - (1 - a)(1 - b) = a + b - a b.
     border = np.floor(ends)
     before = np.maximum(border - (ends - wanted), 0)
     return wanted - before * (ends - border)

@@ -7,7 +7,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.schema.negatives import Hard, Source
 from tfrecall.tasks.pairwise import PairTask, mean_over
 
-# Smaller squares are raised to it: the root of 0 has no finite gradient.
+# Smaller squares are raised to this: the root of 0 has no finite gradient.
 SMALLEST_SQUARE = 1e-12
 
 
@@ -20,9 +20,10 @@ class Triplet(PairTask):
     without negatives has the loss 0.
 
     Args:
-        negatives: where they come from (`tfrecall.negatives`): a specification, its plain form or its name;
+        negatives: source of the negatives (`tfrecall.negatives`): a specification, its plain form or its name;
             4 uniform ones by default.
-        margin: by how much farther; distances between vectors of length one go from 0 to 2.
+        margin: least difference between the two distances; distances between vectors of length one go from 0
+            to 2.
         distance: `euclidean`, or `cosine`, which is 1 - cos and shorter near 0.
         semi_hard: whether only one negative counts: the nearest that is farther away than the positive, or
             where none is, the farthest of all. The hardest negatives, nearer than the positive, make early
@@ -85,6 +86,8 @@ class Triplet(PairTask):
         if self.distance == "cosine":
             return tf.matmul(_unit(queries), _unit(candidates), transpose_b=True) - 1
         products = tf.matmul(queries, candidates, transpose_b=True)
+        # |q - c|^2 = |q|^2 + |c|^2 - 2 q.c needs no tensor [n, columns, dim]. Rounding may make it
+        # slightly negative, which `_root` mends.
         lengths = tf.reduce_sum(queries**2, axis=1)[:, tf.newaxis] + tf.reduce_sum(
             candidates**2, axis=1
         )
@@ -123,6 +126,8 @@ def _semi_hard(
     positives: tf.Tensor, negatives: tf.Tensor, counts: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One negative a row, `[n, 1]`, and whether there is one."""
+    # Scores are negative distances: below the positive means farther away, and the largest of those
+    # scores is the nearest.
     below = counts & (negatives < positives[:, tf.newaxis])
     nearest = tf.reduce_max(tf.where(below, negatives, negatives.dtype.min), axis=1)
     farthest = tf.reduce_min(tf.where(counts, negatives, negatives.dtype.max), axis=1)

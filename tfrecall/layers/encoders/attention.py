@@ -18,8 +18,9 @@ class AttentionEncoder(CausalEncoder):
 
     Each event has the vector of its position added, counted from the oldest event of its row. So two
     rows that begin at different events of one user differ, and a row cannot have more events than there
-    are positions. With `ages` each head also adds to a score a number for the age of the event, which is
-    how many events later the one is that looks at it: positions alone have to learn each pair of them.
+    are positions. With `ages` each head also adds to a score a learned number for the age of the attended
+    event, the number of events from it to the attending one. Positions alone have to learn each pair of
+    positions.
 
     Args:
         spec: the specification (`tfrecall.encoders`), or its plain form.
@@ -42,7 +43,7 @@ class AttentionEncoder(CausalEncoder):
     of the attention weights, as in the paper's text but not in its code.
 
     Reference:
-        Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Of the ages: Raffel et
+        Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. For the ages: Raffel et
         al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR
         2020, section 2.1.
     """
@@ -82,6 +83,8 @@ class AttentionEncoder(CausalEncoder):
             bias, age = causal_bias(mask, states.dtype), ages_of_cells(mask)
         for block in blocks:
             states = block(states, states, bias, age, training=training)
+        # The last block asks for the newest cell alone: one query a row instead of one a cell makes
+        # attention and feed-forward as many times cheaper. Earlier blocks need all cells as keys.
         newest_at = newest_cell(mask)
         newest = tf.gather(states, newest_at, batch_dims=1)[:, tf.newaxis]
         bias, age = _bias(mask[:, tf.newaxis], states.dtype), ages_of_cells(mask, newest_at)
@@ -93,11 +96,17 @@ class AttentionEncoder(CausalEncoder):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         events = count_events(mask)
         self._check_length(events)
+        # The first event has the count 1 and the position 0. Padding before it has the count 0 and
+        # takes a position that the mask hides.
         positions = tf.gather(self._positions, tf.maximum(events - 1, 0))
+        # Scaled by the root of the length, as in the Transformer: new embeddings are smaller than new
+        # positions, which would outweigh them.
         states = vectors * vectors.shape[-1] ** 0.5 + positions
         return self._dropout(states, training=training), events
 
     def _check_length(self, events: tf.Tensor) -> None:
+        # A known number of cells within the limit needs no check; an unknown one is checked in the
+        # step.
         if (events.shape[1] or self.max_length + 1) <= self.max_length:
             return
         message = (
@@ -117,13 +126,13 @@ class AttentionBlock(keras.layers.Layer):
     Args:
         spec: the specification of the encoder, or its plain form: heads, expansion, activation, dropout,
             ages.
-        max_length: number of ages that have a weight of their own.
+        max_length: number of ages with a weight of their own.
 
     Call arguments:
-        queries: float `[rows, m, dim]`, the states that are changed.
-        states: float `[rows, n, dim]`, what they attend to.
+        queries: float `[rows, m, dim]`, the attending states, which are changed.
+        states: float `[rows, n, dim]`, the states attended to.
         bias: float `[rows, m, n]`, added to the scores.
-        age: int `[rows or 1, m, n]`, how much older than what attends each state is.
+        age: int `[rows or 1, m, n]`, number of cells from each state to the attending one.
         training: whether to drop values.
 
     Returns:
@@ -174,6 +183,7 @@ class AttentionBlock(keras.layers.Layer):
         norm, inner_norm = self._norms
         dropout, inner_dropout = self._dropouts
         scaled = norm(states)
+        # Where every cell attends, queries and states are one tensor: its norm is computed once.
         asking = scaled if queries is states else norm(queries)
         # One bias for all heads, or one for each.
         bias = bias[:, tf.newaxis]
@@ -201,7 +211,7 @@ class AttentionBlock(keras.layers.Layer):
         return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, tf.shape(query)[2], dim])
 
     def _of_ages(self, age: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        """What the ages add to the scores: `[rows or 1, heads, m, n]`; for cells out of sight anything."""
+        """Numbers added to the scores by age: `[rows or 1, heads, m, n]`; arbitrary for cells out of sight."""
         # Along the second axis: the gradient of the first would be sparse, and thousands of rows long.
         found = tf.gather(self._ages, tf.clip_by_value(age, 0, self.max_length - 1), axis=1)
         return tf.cast(tf.transpose(found, [1, 0, 2, 3]), dtype)
@@ -216,22 +226,23 @@ def attention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: tf.Tenso
         value: float `[..., n, dim]`.
         bias: float `[..., m, n]`.
     """
+    # The query is scaled, not the scores: m * dim numbers instead of m * n.
     scores = tf.matmul(query * query.shape[-1] ** -0.5, key, transpose_b=True)
     return tf.matmul(tf.nn.softmax(scores + bias), value)
 
 
 def causal_bias(mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """What keeps cells from attending to later ones and to padding: `[rows, cells, cells]`."""
+    """Bias that keeps cells from attending to later ones and to padding: `[rows, cells, cells]`."""
     cells = tf.range(tf.shape(mask)[1])
     return _bias(mask[:, tf.newaxis] & (cells <= cells[:, tf.newaxis]), dtype)
 
 
 def ages_of_cells(mask: tf.Tensor, newest: tf.Tensor | None = None) -> tf.Tensor:
-    """How many cells before each cell the others stand: int32 `[1, cells, cells]`, negative behind it.
+    """Ages of all cells seen from each cell: int32 `[1, cells, cells]`, negative for later cells.
 
     Args:
         mask: bool `[rows, cells]`. There are no empty cells between events, so cells count as events.
-        newest: int `[rows]`, the only cell of each row that is wanted; the answer is `[rows, 1, cells]`.
+        newest: int `[rows]`, the one cell of each row to count from; then the ages are `[rows, 1, cells]`.
     """
     cells = tf.range(tf.shape(mask)[1])
     of = cells if newest is None else tf.cast(newest, cells.dtype)[:, tf.newaxis]
@@ -240,11 +251,12 @@ def ages_of_cells(mask: tf.Tensor, newest: tf.Tensor | None = None) -> tf.Tensor
 
 
 def _bias(allowed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    # Half of the lowest number, to which scores can be added; a cell that may attend to nothing gets
-    # equal weights, not NaN.
+    # Half of the lowest number, so that adding a score does not overflow to -inf: a cell that may attend
+    # to nothing then gets equal weights, where a row of -inf would give NaN.
     return tf.where(allowed, tf.zeros([], dtype), tf.constant(dtype.min / 2, dtype))
 
 
 def _split_heads(vectors: tf.Tensor, heads: int) -> tf.Tensor:
+    # [rows, n, dim] to [rows, heads, n, dim / heads]: heads join the batch axes of `matmul`.
     parts = tf.reshape(vectors, [-1, tf.shape(vectors)[1], heads, vectors.shape[-1] // heads])
     return tf.transpose(parts, [0, 2, 1, 3])

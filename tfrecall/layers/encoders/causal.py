@@ -17,7 +17,7 @@ class CausalEncoder(keras.layers.Layer):
 
     Args:
         spec: the specification from `tfrecall.schema.encoders`, or its plain form.
-        history_length: how many events a history has at most.
+        history_length: number of events of a history at most.
 
     Call arguments:
         vectors: float tensor `[rows, cells, dim]`, the oldest event first; cells without one may hold
@@ -31,7 +31,7 @@ class CausalEncoder(keras.layers.Layer):
         Float tensor `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
 
     Raises:
-        ConfigError: if a history cannot be so short, or no mask reaches the layer.
+        ConfigError: if `history_length` is below 1, or no mask reaches the layer.
     """
 
     def __init__(
@@ -94,19 +94,19 @@ class CausalEncoder(keras.layers.Layer):
 
 
 def count_events(mask: tf.Tensor) -> tf.Tensor:
-    """How many events each cell and those before it hold: int32, as `mask`."""
+    """Number of events up to each cell, itself included: int32, of the shape of `mask`."""
     return tf.cumsum(tf.cast(mask, tf.int32), axis=1)
 
 
 def where_masked(mask: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
     """The vectors where the mask is true, zeros elsewhere."""
-    # Several times as fast as `tf.where` on a CPU, which broadcasts slowly.
+    # A product is several times as fast as `tf.where`, which broadcasts slowly on a CPU.
     return vectors * tf.cast(mask, vectors.dtype)[..., tf.newaxis]
 
 
 def newest_cell(mask: tf.Tensor) -> tf.Tensor:
     """The cell of each row's last event, int64; the first cell where there is none."""
-    # Of equal counts the first: the cell from which on there are no more.
+    # `argmax` gives the first of equal counts: mask [0, 1, 1, 0] has the counts [0, 1, 2, 2], cell 2.
     return tf.argmax(count_events(mask), axis=1)
 
 
@@ -118,5 +118,5 @@ def repeat_last(vectors: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         newest = tf.gather(vectors, newest_cell(mask), batch_dims=1)
         return tf.where(behind[..., tf.newaxis], newest[:, tf.newaxis], vectors)
 
-    # Batches are padded in front: what they do not need is not copied.
+    # Most batches are padded in front, with nothing behind the last event: these are not copied.
     return tf.cond(tf.reduce_any(behind), repeated, lambda: vectors)

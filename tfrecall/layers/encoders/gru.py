@@ -49,5 +49,6 @@ class GRUEncoder(CausalEncoder):
         return vectors
 
     def _last(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
-        # The recurrence passes every cell anyway, and takes its state along behind the last event.
+        # Masked cells carry the state along, so the last cell has that of the last event. The recurrence
+        # passes every cell anyway: stopping early would save nothing.
         return self._all(vectors, mask, training)[:, -1]

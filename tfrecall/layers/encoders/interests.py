@@ -1,4 +1,4 @@
-"""Several interests: the encoder that finds them in a history, and what is done with their vectors.
+"""Several interests: the encoder that finds them in a history, and operations on their vectors.
 
 A query with interests is a tensor `[batch, interests, dim]` where others are `[batch, dim]`; each
 function here takes both.
@@ -18,7 +18,7 @@ class InterestsEncoder(CausalEncoder):
 
     The vectors of the interests stand side by side: `[..., num_interests * dim]`. The weights of an
     interest are a softmax over the events; they come from the vector of each event and from its age,
-    the number of events after it, of which each has a number that is learned and starts at zero.
+    the number of events after it: each age has a learned number, which starts at zero.
 
     Args:
         spec: the specification (`tfrecall.encoders`), or its plain form.
@@ -49,7 +49,7 @@ class InterestsEncoder(CausalEncoder):
         return dim * self.interests
 
     def build(self, input_shape: Any) -> None:
-        # Softmax weights do not change with what is added to all: the outer layer needs no bias.
+        # Adding one number to all logits leaves a softmax as it is: the outer layer needs no bias.
         options: dict[str, Any] = {"dtype": self.dtype_policy, "use_bias": False}
         self._inner = keras.layers.Dense(self.spec.units, activation="tanh", **options)
         self._outer = keras.layers.Dense(self.interests, **options)
@@ -58,9 +58,12 @@ class InterestsEncoder(CausalEncoder):
 
     def _all(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
         cells = tf.range(tf.shape(mask)[1])
+        # No empty cells stand between events, so a distance in cells is a number of events.
         age = cells[:, tf.newaxis] - cells
         allowed = mask[:, tf.newaxis] & (age >= 0) & (age < self.history_length)
         means = self._means(vectors, self._of_ages(age), allowed)
+        # From [rows, interests, cells, dim]: the interests of a cell have to be neighbours to become
+        # one vector of length interests * dim.
         side_by_side = tf.transpose(means, [0, 2, 1, 3])
         shape = [*tf.unstack(tf.shape(mask)), self.output_dim(vectors.shape[-1])]
         return where_masked(count_events(mask) > 0, tf.reshape(side_by_side, shape))
@@ -74,7 +77,7 @@ class InterestsEncoder(CausalEncoder):
         return where_masked(tf.reduce_any(mask, axis=1), side_by_side)
 
     def _of_ages(self, age: tf.Tensor) -> tf.Tensor:
-        """What the ages add to the logits: `[interests, ...]`; for ages out of reach anything."""
+        """Numbers added to the logits by age: `[interests, ...]`; arbitrary for ages out of reach."""
         # Along the second axis: the gradient of the first would be sparse, and thousands of rows long.
         return tf.gather(self._ages, tf.clip_by_value(age, 0, self.history_length - 1), axis=1)
 
@@ -84,13 +87,15 @@ class InterestsEncoder(CausalEncoder):
         Args:
             vectors: float `[rows, n, dim]`.
             of_ages: float `[..., interests, m, n]`, added to the logits.
-            allowed: bool `[rows, m, n]`; a cell that sees nothing gets anything finite.
+            allowed: bool `[rows, m, n]`; a cell that sees nothing gets arbitrary finite numbers.
 
         Returns:
             Float `[rows, interests, m, dim]`.
         """
         of_events = tf.transpose(self._outer(self._inner(vectors)), [0, 2, 1])[:, :, tf.newaxis]
         logits = tf.cast(of_events, tf.float32) + tf.cast(of_ages, tf.float32)
+        # The lowest number, not -inf: a cell that sees nothing gets equal weights instead of NaN. In
+        # float32, as bfloat16 has too few digits for a sum of exponentials.
         seen = tf.where(allowed[:, tf.newaxis], logits, tf.float32.min)
         weights = tf.cast(tf.nn.softmax(seen), vectors.dtype)
         return tf.matmul(weights, vectors[:, tf.newaxis])
@@ -109,6 +114,7 @@ def best_scores(queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
     if queries.shape.rank == 2:
         return tf.matmul(queries, candidates, transpose_b=True)
     _, interests, dim = queries.shape
+    # Interests become rows, so one product scores them all.
     scores = tf.matmul(tf.reshape(queries, [-1, dim]), candidates, transpose_b=True)
     return tf.reduce_max(tf.reshape(scores, [-1, interests, tf.shape(candidates)[0]]), axis=1)
 
@@ -125,6 +131,7 @@ def closest(queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """
     if queries.shape.rank == 2:
         return queries
+    # `argmax` has no gradient, so only the chosen vector is trained.
     return tf.gather(queries, tf.argmax(tf.linalg.matvec(queries, targets), axis=1), batch_dims=1)
 
 
@@ -134,14 +141,14 @@ def apart(queries: tf.Tensor) -> list[tf.Tensor]:
 
 
 def together(vectors: Sequence[tf.Tensor], queries: tf.Tensor) -> tf.Tensor:
-    """What `apart` took apart, in the shape of `queries`."""
+    """Stacks vectors that `apart` gave to the shape of `queries`."""
     return vectors[0] if queries.shape.rank == 2 else tf.stack(vectors, axis=1)
 
 
 def to_the_first_largest(values: tf.Tensor, scores: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """For each of the scores the values where it is the largest, and the first that is so; else zero.
+    """Splits values among scores: each goes to the first of the largest scores there, zero to the others.
 
-    The way back of a gradient through the largest of the scores, without an index of it.
+    This is the gradient of a maximum over the scores, without storing which one was largest.
 
     Args:
         values: float of any shape.
@@ -153,6 +160,7 @@ def to_the_first_largest(values: tf.Tensor, scores: Sequence[tf.Tensor]) -> list
     found = []
     for score in scores:
         mine = values * tf.cast(score >= largest, values.dtype)
+        # Values given away leave nothing to later scores that are equally large.
         values -= mine
         found.append(mine)
     return found

@@ -17,10 +17,11 @@ class Window(NamedTuple):
     """Some events in a row, counted from the newest, and their weights.
 
     Attributes:
-        length: how many events.
-        lag: how many newer events are left out.
-        rate: of the weight of an event to that of the next newer one.
-        power: of the sum of the weights that the sum is divided by: 1 makes a mean, 0 leaves the sum.
+        length: number of events.
+        lag: number of newer events that are left out.
+        rate: ratio of the weight of an event to that of the next newer one.
+        power: the weighted sum is divided by the sum of the weights to this power: 1 makes a mean, 0 leaves
+            the sum.
     """
 
     length: int
@@ -29,7 +30,7 @@ class Window(NamedTuple):
     power: float = 1.0
 
     def weights(self, age: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """The weight of each event when `age` newer ones have come: float32 as `age`."""
+        """The weight of each event, given the number of newer ones: float32, of the shape of `age`."""
         inside = mask & (age >= self.lag) & (age < self.lag + self.length)
         weights = tf.cast(inside, tf.float32)
         if self.rate != 1:
@@ -38,11 +39,13 @@ class Window(NamedTuple):
         return weights / self.total(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1, keepdims=True))
 
     def total(self, events: tf.Tensor) -> tf.Tensor:
-        """What the weighted sum over so many events is divided by: float32, as `events`."""
+        """Divisor of the weighted sum over so many events: float32, of the shape of `events`."""
+        # A lag comes with windows of one event only, whose mean is that event.
         if not self.power or self.lag:
             return tf.ones_like(events, tf.float32)
         # At least one: an empty history has a sum of zero, whatever it is divided by.
         count = tf.cast(tf.clip_by_value(events, 1, self.length), tf.float32)
+        # The geometric series 1 + rate + ... + rate^(count - 1).
         total = count if self.rate == 1 else (1 - tf.pow(self.rate, count)) / (1 - self.rate)
         return total if self.power == 1 else tf.pow(total, self.power)
 
@@ -230,7 +233,7 @@ def windowed_sum(values: tf.Tensor, length: int, rate: float = 1.0, lag: int = 0
         values: float32 `[rows, cells, dim]`.
         length: of the window.
         rate: in (0, 1].
-        lag: how many cells before its own the window of a cell ends.
+        lag: number of cells between the end of a cell's window and the cell itself.
 
     Nothing is subtracted, so a small sum behind large values keeps its digits, which a difference of
     cumulative sums does not.
@@ -251,6 +254,8 @@ def _sums(values: tf.Tensor, length: int, rate: float, back: bool) -> tf.Tensor:
     if length == 1:
         return values
     if rate == 1 and length <= _LONGEST_POOLING:
+        # TensorFlow has no pooling that sums: a mean times its length. The zeros in front give the
+        # first cells a whole window, so all are divided by the same length.
         padding = [0, length - 1] if back else [length - 1, 0]
         padded = tf.pad(values, [[0, 0], padding, [0, 0]])
         return length * tf.nn.avg_pool1d(padded, length, 1, "VALID")
@@ -258,7 +263,9 @@ def _sums(values: tf.Tensor, length: int, rate: float, back: bool) -> tf.Tensor:
 
 
 def _doubled_sums(values: tf.Tensor, length: int, rate: float, back: bool) -> tf.Tensor:
-    """From windows of 1, 2, 4, ... cells, each the sum of two of the ones before."""
+    """Sums windows of 1, 2, 4, ... cells, each the sum of two of the size before."""
+    # The binary digits of the length choose the windows. 6 = 2 + 4: the window of 2 that ends at the
+    # cell, then that of 4 that ends 2 cells before it, weighted by rate^2.
     total, covered = None, 0
     size = 1
     while True:
