@@ -13,7 +13,7 @@ from tfrecall.errors import ExportError
 
 @contextmanager
 def parquet_stream(file: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Opens a Parquet writer; the file takes its place when the block ends, each table a row group.
+    """Open a Parquet writer; the file takes its place at the end of the block, with one row group a table.
 
     An existing file is replaced in one step, or stays as it is if something fails.
 
@@ -34,7 +34,7 @@ def parquet_stream(file: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
 
 
 def blocks(values: Iterator[str], size: int) -> Iterator[list[str]]:
-    """Cuts an iterator into lists of `size`, the last one shorter."""
+    """Cut an iterator into lists of `size`, the last one shorter."""
     block: list[str] = []
     for value in values:
         block.append(value)

@@ -21,7 +21,8 @@ SCHEMA = pa.schema(
         pa.field("score", pa.float32(), nullable=False),
     ]
 )
-# At k = 10 a row group of 40,960 rows, which readers like; asked at once they take some 50 MB.
+# At k = 10 a row group has 40,960 rows, enough for readers to decode it efficiently, and a block of
+# queries takes about 50 MB.
 BLOCK_USERS = 4096
 
 
@@ -30,10 +31,10 @@ class Bulk:
     """Counts of a finished job.
 
     Attributes:
-        file: where.
-        users: how many users were asked for, each as often as it was named.
-        rows: recommendations of all users together.
-        unknown: how many of the users are not in the training log.
+        file: path of the Parquet file.
+        users: number of requested users, repeated ones counted each time.
+        rows: number of recommendations of all users.
+        unknown: number of users outside the training log.
     """
 
     file: Path
@@ -57,26 +58,26 @@ def recommend_all(
 ) -> Bulk:
     """Writes recommendations for many users as Parquet: `user_id`, `rank` from 1, `item_id`, `score`.
 
-    Memory holds one block of users, however many there are; `users` may be a generator. A user for
-    whom no item is left has no rows. Histories are those of the end of the training data. The file
-    appears when it is whole; an earlier one is replaced.
+    Memory holds one block of users at a time; `users` may be a generator. A user without any allowed
+    item has no rows. Histories are those at the end of the training data. The file appears when it is
+    complete; an earlier one is replaced.
 
     Args:
-        release: of a retriever, a baseline or a pipeline.
-        users: ids; None for all users of the release, those without events too.
+        release: release of a retriever, a baseline or a pipeline.
+        users: user ids; None for all users of the release, those without events too.
         k: length of a list, from 1 to the size of the catalogue.
-        out: the file.
-        exclude: ids that nobody shall get.
+        out: path of the Parquet file.
+        exclude: ids to leave out of all lists.
         exclude_seen: whether lists leave out seen items; None for the release's default.
-        allow: the only ids that anybody may get; None for all.
+        allow: ids to which all lists are restricted; None for no restriction.
         index: `exact` or `annoy`; None for the release's default.
-        block_users: users asked at once, and in one row group.
-        progress: receives users done and all users after each block; without it the logger "tfrecall"
-            does.
+        block_users: number of users in one block of queries, and in one row group.
+        progress: receives the number of finished and of all users after each block; None logs them to
+            the logger "tfrecall".
 
     Raises:
         ConfigError: if `k`, the index or the block is impossible.
-        DataError: if a user is not named by a string.
+        DataError: if a user id is not a string.
         ExportError: if the file cannot be written.
 
     Example:
@@ -93,8 +94,10 @@ def recommend_all(
         raise ConfigError(f"`block_users` must be 1 or more. Received: {block_users}.")
     progress = progress or LogProgress()
     everyone: Iterable[str] = release.users.ids if users is None else users
+    # A generator has no length: progress then reports a total of 0.
     total = len(everyone) if isinstance(everyone, Sized) else 0
     file, done, written, unknown = Path(out), 0, 0, 0
+    # Converted to Arrow once; each block takes its ids by row, without a Python string a recommendation.
     ids = pa.array(release.item_ids.tolist(), pa.string())
     with parquet_stream(file, SCHEMA.with_metadata(_origin(release))) as writer:
         for block in blocks(_checked(everyone), block_users):
@@ -120,7 +123,8 @@ def _checked(users: Iterable[str]) -> Iterator[str]:
 
 
 def _table(users: list[str], hits: Hits, ids: pa.Array) -> pa.Table:
-    """One row a recommendation: users as they were asked, for each the best item first."""
+    """One row a recommendation, in the order of the users, for each the best item first."""
+    # `nonzero` goes row by row, so users keep their order; padding of short lists (-1) is left out.
     of_user, place = np.nonzero(hits.rows >= 0)
     columns = [
         pa.array(users, pa.string()).take(pa.array(of_user)),
@@ -132,7 +136,7 @@ def _table(users: list[str], hits: Hits, ids: pa.Array) -> pa.Table:
 
 
 def _origin(release: Release) -> dict[str, str]:
-    """Which model answered, in the file's own metadata."""
+    """Name, version and fingerprint of the model, for the metadata of the file."""
     return {
         "tfrecall.model": release.name,
         "tfrecall.version": str(release.version),

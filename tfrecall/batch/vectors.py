@@ -1,9 +1,9 @@
 """Vectors and ids of a release as Parquet files, for a vector database.
 
 items.parquet   item_id, vector, columns of the item table; in catalogue order
-users.parquet   user_id, vector: users as of their last event in training; with several interests a
-                row for each, named by `interest` from 0
-vectors.json    how to compare them, where they come from, size and SHA-256 of the files
+users.parquet   user_id, vector, computed after the user's last training event; with several interests
+                one row for each, numbered from 0 by `interest`
+vectors.json    metric, model, size and SHA-256 of the files
 """
 
 import json
@@ -22,29 +22,30 @@ from tfrecall.release.base import Release
 
 ITEMS, USERS, FACTS = "items.parquet", "users.parquet", "vectors.json"
 _FORMAT = 1
+# Rows of one row group, and users embedded in one call.
 _BLOCK = 16_384
 
 
 def export_vectors(
     release: Release, out: str | Path, *, columns: Sequence[str] = (), users: bool = True
 ) -> dict[str, Any]:
-    """Writes the vectors of a release; returns what `vectors.json` says.
+    """Write the vectors of a release; return the contents of `vectors.json`.
 
-    The score of a user and an item is the inner product of their vectors; where the model gives
-    vectors of length 1 that is the cosine. Of a user with several vectors (`interests` of
-    `vectors.json`) the largest of them counts. Vectors are fixed-size lists of float32. The directory
-    appears whole or not at all; one that an earlier export wrote is replaced.
+    The score of a user and an item is the inner product of their vectors, which is the cosine for a
+    model of vectors of length 1. For a user with several vectors (`interests` of `vectors.json`) the
+    score is the largest of the inner products. Vectors are fixed-size lists of float32. The directory
+    appears whole or not at all; that of an earlier export is replaced.
 
     Args:
         release: from `load`.
-        out: the directory.
-        columns: of the item table, to filter by in the database.
-        users: whether users are embedded, too; without, TensorFlow is not needed.
+        out: the directory to write.
+        columns: columns of the item table to add, for filters of the database.
+        users: whether to embed users, too; False needs no TensorFlow.
 
     Raises:
         MissingColumnError: if the item table lacks a column.
-        ConfigError: if a column wanted has the name of the vectors.
-        ExportError: if the directory holds anything else, or cannot be written.
+        ConfigError: if a requested column is called `vector`.
+        ExportError: if the directory holds foreign files, or cannot be written.
     """
     release.check_columns(columns)
     if "vector" in columns:
@@ -67,7 +68,7 @@ def export_vectors(
 
 
 def _check_free(directory: Path) -> None:
-    """Lets pass what is not there, is empty, or was written here before."""
+    """Refuse a directory with foreign files; a missing, empty or earlier one passes."""
     if not directory.exists():
         return
     if not directory.is_dir():
@@ -102,6 +103,7 @@ def _write_users(release: Release, file: Path) -> None:
     with parquet_stream(file, pa.schema(fields)) as writer:
         for block in blocks(iter(release.users.ids), _BLOCK):
             vectors = release.embed(release.users.build_queries(block).features)
+            # [users, interests, dimension] flattened: the interests of one user stand in adjacent rows.
             rows = [user for user in block for _ in range(interests)]
             arrays = [pa.array(rows, pa.string())]
             if interests > 1:
@@ -129,9 +131,9 @@ def _facts(release: Release, directory: Path) -> dict[str, Any]:
         "fingerprint": model["fingerprint"],
         "metric": "cosine" if model["normalize"] else "inner_product",
         "dimension": model["dimension"],
-        # A user has so many vectors, of which the one with the largest product scores an item.
+        # Vectors a user; an item is scored by the one with the largest inner product.
         "interests": release.interests,
-        # What a user had before is scored by more than its vector where this is not null.
+        # If not null, items of a user's history are scored by more than their vectors.
         "repeats": release.manifest.get("repeats"),
         "items": len(release.item_ids),
         "users": len(release.users.ids) if (directory / USERS).exists() else 0,

@@ -1,7 +1,7 @@
 """Export of a fitted baseline: the arrays of its scorer, users, items and histories.
 
-manifest.json, manifests/<version>.json   as of every release, with `"kind": "baseline"`
-context/<version>/   user ids, item table, what users had and when
+manifest.json, manifests/<version>.json   like that of every release, with `"kind": "baseline"`
+context/<version>/   user ids, item table, histories of users with times
 scorer/<version>/    the arrays of the scorer, one .npy file each
 """
 
@@ -91,7 +91,7 @@ def _facts(model: HistoryModel, arrays: dict[str, np.ndarray]) -> dict[str, Any]
 
 
 def _fingerprint(model: HistoryModel, arrays: dict[str, np.ndarray]) -> str:
-    """Fingerprint of everything that decides about the scores."""
+    """Fingerprint of everything that determines the scores."""
     answers = model.answers
     facts = [answers.scorer.kind, answers.scorer.facts(), answers.weights.to_dict()]
     return fingerprint([model.item_ids.tolist(), facts], [arrays[name] for name in sorted(arrays)])

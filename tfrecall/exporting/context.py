@@ -24,15 +24,15 @@ def write_context(
 ) -> None:
     """Writes the files that `tfrecall.release.users.UserStore` reads.
 
-    Users come in the order of the user table; those without events have what the table says of them,
-    null in the columns of the log, and an empty history.
+    Users keep the order of the user table. Users without events have their values of that table, null in
+    the columns of the log, and an empty history.
 
     Args:
         directory: a new directory.
         items: the item table, in catalogue order.
         data: the training log; None writes a release that knows no users.
         forms: the columns that the query model takes.
-        histories: those of them that are made of the log, as `past_items` gives them.
+        histories: the columns among `forms` that are histories, from `past_items`.
     """
     directory.mkdir()
     items.write_parquet(directory / "items.parquet")
@@ -47,7 +47,9 @@ def write_context(
     np.save(directory / "seen_offsets.npy", offsets)
     np.save(directory / "seen_items.npy", seen)
     for name, past in histories.items():
-        if past.items is not seen:  # which stands there already
+        # A history of all events is the seen items, which are written already: identity, not equality,
+        # as `past_items` passes the array through. `UserHistories.load` falls back to them.
+        if past.items is not seen:
             past.newest().save(directory, name)
 
 
@@ -60,16 +62,20 @@ def past_items(
 
     Args:
         data: the training log.
-        specs: the lists wanted.
-        index: see `Events.build`.
+        specs: the history features.
+        index: history index of each catalogue row, 0 for items that histories leave out.
     """
     past, ids = data.histories, data.item_vocabulary.ids
-    rows = np.where(index > 0, np.arange(1, len(index) + 1), 0)  # 0 leaves an item out
+    # `Events.build` replaces catalogue row r by `rows[r]` and drops the event where that is 0. A release
+    # stores catalogue rows, not history indexes: row + 1 here, minus 1 below.
+    rows = np.where(index > 0, np.arange(1, len(index) + 1), 0)
     contexts = {name: EventContext.of(data, name) for spec in specs.values() for name in spec.context}
     places = {name: context.places for name, context in contexts.items()}
     histories: dict[str, UserHistories] = {}
     for name, spec in specs.items():
         events = Events.build(data, spec, rows, places)
+        # counts[i] is the number of kept events before event i, so it maps offsets of the whole log to
+        # offsets of the kept events.
         whole = len(events.items) == len(data)
         offsets = past.offsets if whole else events.counts[past.offsets]
         items = past.items if whole else events.items - 1

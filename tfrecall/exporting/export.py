@@ -87,6 +87,7 @@ def export(model: Any, path: str | Path, **options: Any) -> Release:
     (1, 3)
     """
     write = _exporter_of(model)
+    # From the exporter's own signature, without model and path, so that the message cannot go stale.
     allowed = list(inspect.signature(write).parameters)[2:]
     if wrong := [name for name in options if name not in allowed]:
         raise ConfigError(

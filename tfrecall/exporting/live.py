@@ -30,7 +30,7 @@ class LiveRetrieval(RetrieverRelease):
     The candidate vectors are those of the moment it was made; make a new one after more training.
 
     Attributes:
-        model: what answers.
+        model: the two-tower model.
     """
 
     def __init__(self, model: TwoTower, index: Annoy | None = None, exclude_seen: bool = True) -> None:
@@ -70,7 +70,7 @@ class LiveRanker:
     """A ranker with the interface that pipelines need.
 
     Attributes:
-        model: what answers.
+        model: the ranker.
     """
 
     def __init__(self, model: Ranker) -> None:
@@ -94,6 +94,8 @@ class LiveRanker:
 
     def score_lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
         count, width = item_ids.shape
+        # Catalogue index -> catalogue row: FIRST is 2, for padding and unknown. The padding "" becomes a
+        # negative row; its score is masked by the pipeline.
         rows = self.model.catalogue.index(tf.constant(item_ids.ravel(), tf.string)).numpy() - FIRST
         query_rows = np.repeat(np.arange(count), width)
         return self.model.score_raw(features, rows, query_rows).reshape(count, width)
@@ -104,7 +106,7 @@ class LiveRanker:
 
 
 def _manifest(model: TwoTower | Ranker, facts: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a manifest that answering needs."""
+    """Manifest entries that `RetrieverRelease` and `check_joinable` read."""
     return {
         "version": 0,
         "model": {"type": type(model).__name__, **facts},

@@ -23,23 +23,23 @@ from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, BasePipeline
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.rules import Rules
 
-# Facts about the version of a stage that say nothing in a pipeline.
+# Manifest entries of a stage's own version, which a pipeline replaces by its own.
 _LEFT_OUT = ("format", "version", "files", "sha256")
 
 
 class Pipeline(BasePipeline):
-    """A retriever and a ranker that answer as one, with the `recommend` of a release.
+    """A retriever and a ranker in two stages, with the `recommend` of a release.
 
-    Each is a live model or a release. Of a live one the candidate vectors are those of the moment the
-    pipeline is made: make a new one after more training.
+    Each stage is a live model or a release. The candidate vectors of a live retriever are computed once, as
+    the pipeline is made: make a new one after more training.
 
     Args:
-        retrieval: `TwoTower` and what derives from it, or the release of any retriever, also of a baseline.
+        retrieval: a `TwoTower` or a subclass, or the release of a retriever or a baseline.
         ranker: `Ranker`, or its release.
-        n_candidates: how many candidates the ranker gets.
-        rules: diversity, caps, boosts, an allow-list; see `tfrecall.release.rules.Rules`.
-        index: the Annoy index that a live retriever gets beside exact search; None for none.
-        exclude_seen: whether a live retriever leaves out what users had; a release says so itself.
+        n_candidates: number of candidates that the ranker scores.
+        rules: diversity, caps, boosts and an allow-list (`tfrecall.Rules`).
+        index: the Annoy index of a live retriever, in addition to exact search; None for none.
+        exclude_seen: whether a live retriever leaves out seen items; a release has its own setting.
 
     Raises:
         ConfigError: if the models do not belong together, naming the difference.
@@ -108,17 +108,17 @@ def export_pipeline(
 ) -> PipelineRelease:
     """Write the next version of a release of a pipeline and open it.
 
-    It has the parts of both releases, and `pipeline/`, one SavedModel of both
-    (`tfrecall.exporting.signatures.save_pipeline`). That holds the number of candidates, `k`, `exclude` and
-    `allow`, but none of the `rules`: these are kept in the manifest and apply in process. It is compared
-    with the answers in process, in a fresh one, before anything is published.
+    The release has the parts of both models, and `pipeline/`, one SavedModel of both
+    (`tfrecall.exporting.signatures.save_pipeline`). This SavedModel holds the number of candidates, `k`,
+    `exclude` and `allow`, but none of the `rules`, which the manifest keeps and `recommend` applies. It is
+    loaded in a fresh process and compared with the pipeline here before anything is published.
 
     Args:
         pipeline: of live models, which are exported first, or of releases.
-        path: the release directory; made if it is not there.
+        path: the release directory; created if it does not exist.
         k: length of the lists that the `serving_default` signature of `pipeline` gives.
         index: the Annoy index of a live retriever; a release has its own already.
-        facts: what else the manifest shall say, as JSON can hold it.
+        facts: further facts for the manifest, as JSON can hold them.
 
     Raises:
         ConfigError: if `k` is impossible, or the retriever is a baseline, which has no SavedModel.

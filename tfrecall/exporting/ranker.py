@@ -41,8 +41,8 @@ def export_ranker(
 
     Args:
         model: an adapted, trained model.
-        path: the release directory; made if it is not there.
-        facts: what else the manifest shall say, as JSON can hold it: metrics, configuration, data.
+        path: the release directory; created if it does not exist.
+        facts: further facts for the manifest, as JSON can hold them: metrics, configuration, data.
 
     Raises:
         ExportError: if the directory cannot be written, the scores are not finite, or the exported model
@@ -102,11 +102,11 @@ def save_ranker(model: Ranker, path: str) -> None:
 
     - `serving_default`: the raw columns of queries and of candidates, side by side.
     - `rank`: the raw columns of queries, and `candidate_ids` (string `[n]`), whose features the model
-      has itself; an id that is not in the catalogue is an item of which nothing is known.
+      holds; an id outside the catalogue is an unknown item without features.
     - `rank_lists`: the same with `candidate_ids` (string `[batch, any]`), a list for each query, whose
       features are embedded once; `score` is `[batch, any]`. Pad with the empty string.
 
-    Queries of the first two are as many as candidates, or a single one, which is scored with all of them.
+    The first two take as many queries as candidates, or a single query for all candidates.
     """
     query, candidate = model.query_tower.signature, model.candidate_tower.signature
     ids = tf.TensorSpec([None], tf.string, name="candidate_ids")
@@ -139,6 +139,8 @@ def save_ranker(model: Ranker, path: str) -> None:
         "rank": rank,
         "rank_lists": rank_lists.get_concrete_function(candidate_ids=lists, **query),
     }
+    # A SavedModel must track every variable and table of its graph. Variables and tables alone: tracking the
+    # Keras model would export its layers, too.
     module.tracked = _resources(model)
     tf.saved_model.save(module, path, signatures=signatures)
 
@@ -153,13 +155,15 @@ def _scored(
         ["Queries are as many as candidates, or a single one. Received:", queries, count],
     )
     with tf.control_dependencies([fits]):
+        # Row of the query of each candidate: 0, 1, 2, ... for pairs, all 0 for a single query.
         rows = tf.minimum(tf.range(count), queries - 1)
     query = model.query_tower.preprocess(columns)
     return {OUTPUT: model.score(query, candidate, rows, training=False)}
 
 
 def _checked_columns(model: Ranker, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    # Servers do not look: a list nested too deep would be answered by chance.
+    # TF Serving does not check ranks against the signature: without this, a list nested too deep would get
+    # an arbitrary answer instead of an error.
     signature = model.query_tower.signature
     return {name: tf.ensure_shape(raw[name], spec.shape) for name, spec in signature.items()}
 

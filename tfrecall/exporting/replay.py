@@ -14,14 +14,16 @@ from typing import Any
 
 
 def replay(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The outputs of each case, in their order, as lists; bytes as text.
+    """Outputs of each case, in the order of the cases, as lists; bytes as text.
 
     Args:
         cases: dictionaries with `model` (a path), `signature` and `inputs`.
     """
+    # Late, so that the environment is set before TensorFlow reads it.
     import tensorflow as tf
 
     answers: list[dict[str, Any]] = [{} for _ in cases]
+    # One session a model: loading takes longer than all its requests.
     for path in dict.fromkeys(case["model"] for case in cases):
         with tf.compat.v1.Session(graph=tf.Graph()) as session:
             loaded = tf.compat.v1.saved_model.load(session, ["serve"], path)

@@ -36,11 +36,12 @@ from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.schema.features import Schema
 
+# Queries of known users to which the Annoy index is tuned.
 TUNING_ROWS = 500
-# Packages that decide about a model's numbers.
+# Packages that determine a model's numbers.
 PACKAGES = ("tfrecall", "tensorflow", "tf-keras")
 HISTORY_SETTINGS = ("history_length", "min_rating", "below_rating", "context")
-# An id that hardly any catalogue has.
+# Values that no log is expected to hold, to replay the path of unknown items and context.
 STRANGE_ID = "no such item"
 STRANGE_VALUE = "no such value"
 
@@ -219,6 +220,7 @@ def _sample_histories(model: TwoTower, queries: dict[str, np.ndarray]) -> np.nda
     if model.interactions is not None:
         past, ids = model.interactions.histories, model.catalogue.ids
         some = np.flatnonzero(past.lengths)[: count - 1]
+        # One event more than `repeats` read, so that the cut is replayed, too.
         histories = [ids[past[user][-model.repeats.length - 1 :]].tolist() for user in some]
     return padded_ids([*histories, *[[]] * (count - len(histories))])
 

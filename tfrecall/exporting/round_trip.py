@@ -33,9 +33,9 @@ from tfrecall.release.users import Query
 # additions may differ: float32 keeps about seven digits.
 TOLERANCE = 1e-5
 TIMEOUT_SECONDS = 600
-# Queries and candidates that are compared.
+# Number of queries and of candidates to compare.
 SAMPLE_ROWS = 32
-# Candidates that `recommend_allowed` is allowed in the comparison.
+# Length of the allow-list of `recommend_allowed` in the comparison.
 ALLOWED = 100
 
 Features = dict[str, np.ndarray]
@@ -46,11 +46,11 @@ class Case:
     """One request to a SavedModel, with the live model's answer.
 
     Attributes:
-        name: of the SavedModel.
-        signature: that is asked.
-        inputs: of the signature.
+        name: name of the SavedModel.
+        signature: name of the signature.
+        inputs: inputs of the signature.
         outputs: the live model's numbers by output.
-        live: the live model's scores of all candidates, where the answer names some.
+        live: the live model's scores of all candidates, for signatures that return ids.
     """
 
     name: str
@@ -79,13 +79,13 @@ def check_round_trip(
     Args:
         directory: holds the SavedModels `query`, `candidate` and `retrieval`.
         queries: raw features of some queries.
-        query_vectors: what the live model makes of them.
+        query_vectors: the live model's vectors of these queries.
         candidates: raw features of some candidates.
-        candidate_vectors: what the live model makes of them.
+        candidate_vectors: the live model's vectors of these candidates.
         exact: exact search over the live candidate vectors.
         k: length of the lists of `retrieval`.
-        repeats: the model's, if it has some.
-        histories: of each query, with `repeats`, what the user had: object `[n, any]` of ids, oldest
+        repeats: the model of repeat consumption; None without one.
+        histories: with `repeats`, the repeated history of each query: object `[n, any]` of ids, oldest
             first; "" pads.
 
     Returns:
@@ -95,6 +95,7 @@ def check_round_trip(
         ExportError: if an answer differs by more than `TOLERANCE`, or the models cannot be loaded.
     """
     cases = []
+    # The first query alone as well: batches of one find shapes that were fixed while tracing.
     for rows in (len(query_vectors), 1):
         some, vectors = _first(queries, rows), query_vectors[:rows]
         cases += [
@@ -110,7 +111,7 @@ def check_round_trip(
             ),
         ]
     answers = replayed(directory, cases)
-    # Numbers first: where the towers differ, the lists do, too, and the towers are to be named.
+    # Numbers first: if a tower differs, so do the lists, and the error should name the tower.
     worst = _largest_difference(cases, answers)
     for case, answer in zip(cases, answers, strict=True):
         if case.live is not None:
@@ -237,7 +238,7 @@ def _difference(case: Case, output: str, live: np.ndarray, exported: np.ndarray)
             f"{case} answers {output} of shape {exported.shape}, the live model {live.shape}. Nothing was "
             "published."
         )
-    finite = np.isfinite(live)  # not where no candidate was left
+    finite = np.isfinite(live)  # short lists are padded with -inf, which must agree exactly
     largest = max(float(np.abs(live[finite]).max(initial=0)), np.finfo(np.float32).tiny)
     difference = float(np.abs(live[finite] - exported[finite]).max(initial=0)) / largest
     if not difference <= TOLERANCE or not np.array_equal(live[~finite], exported[~finite]):
@@ -249,7 +250,7 @@ def _difference(case: Case, output: str, live: np.ndarray, exported: np.ndarray)
 
 
 def _check_ids(case: Case, answer: dict[str, Any], live: np.ndarray, exact: ExactIndex) -> None:
-    """Check that each id has the score beside it and stands once; the order of equal scores is open."""
+    """Check that each id has its score and occurs once; the order of equal scores is open."""
     for i, ids in enumerate(answer["candidate_ids"]):
         scores = np.array(answer["scores"][i])
         rows = exact.rows(ids)
@@ -271,7 +272,7 @@ def sample_requests(pipeline: BasePipeline, at_once: int, requests: int = 1) -> 
     Args:
         pipeline: of releases.
         at_once: queries in a request.
-        requests: how many.
+        requests: number of requests.
     """
     return [_inputs(pipeline, queries) for queries in _queries(pipeline, at_once, requests)]
 
@@ -279,15 +280,15 @@ def sample_requests(pipeline: BasePipeline, at_once: int, requests: int = 1) -> 
 def check_pipeline(pipeline: BasePipeline, directory: Path, n_candidates: int, k: int) -> float:
     """Replay requests to a pipeline's SavedModel, and return the largest relative difference of a score.
 
-    Each id has the ranker's score that it has in process, stands among the best candidates there, and
-    none that belongs into the list is left out. Where two candidates score alike but for rounding, at the
-    border of the candidates or of the list, either may stand there.
+    Each id must have the ranker's score of the pipeline in process and be one of its candidates, and the
+    list must miss none of the best. If two items tie, up to rounding, at the border of the candidates or
+    of the list, either may be in it.
 
     Raises:
         ExportError: if it answers otherwise, or cannot be loaded.
     """
     requests: list[tuple[Case, Staged]] = []
-    # One more than are ranked, which says how near the next one was.
+    # One candidate more than the SavedModel ranks, to see whether the border is a tie.
     options: dict[str, Any] = {"rules": Rules(), "index": "exact", "exclude_seen": False}
     options["n_candidates"] = min(n_candidates + 1, len(pipeline.item_ids))
     for queries in (*_queries(pipeline, SAMPLE_ROWS, 1), *_queries(pipeline, 1, 1)):
@@ -318,7 +319,7 @@ def _queries(pipeline: BasePipeline, at_once: int, requests: int) -> list[list[Q
 def _inputs(pipeline: BasePipeline, queries: list[Query]) -> dict[str, Any]:
     batch = pipeline.users.build_queries(queries)
     inputs = {name: values.tolist() for name, values in batch.features.items()}
-    if pipeline.repeats is not None:  # which weigh all that was had, more than a History may take
+    if pipeline.repeats is not None:  # they read the whole history, a History feature perhaps less
         histories = [pipeline.item_ids[pipeline.users.seen(user)].tolist() for user in batch.users]
         width = max(1, *map(len, histories))
         inputs[REPEATED] = [ids + [""] * (width - len(ids)) for ids in histories]
@@ -333,6 +334,8 @@ def _compared(
         scores = np.array(answer["scores"][i], np.float32)
         rows, ranked = staged.candidates.rows[i], staged.ranked[i]
         tied = _tied(staged.candidates.scores[i], n_candidates)
+        # In a tie the next item may replace the last candidate, so it is accepted as one, and the best of
+        # the list are not determined.
         count = len(rows) if tied else n_candidates
         live = dict(zip(pipeline.item_ids[rows[:count]], ranked[:count].tolist(), strict=True))
         strange = [item for item in ids if item and item not in live]

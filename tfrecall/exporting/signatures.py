@@ -1,8 +1,8 @@
 """The SavedModels of a release: raw features in, vectors or candidates out.
 
-Each is a plain `tf.Module` that tracks nothing but variables and lookup tables. The towers are the ones
-that were trained, so there is one path from a raw feature to a vector; Keras itself is not exported,
-and neither Keras nor tfrecall is needed to load what is.
+Each is a plain `tf.Module` that tracks nothing but variables and lookup tables. The trained towers
+themselves are traced, so there is one path from a raw feature to a vector; Keras objects are not
+exported, and loading a SavedModel needs neither Keras nor tfrecall.
 """
 
 from pathlib import Path
@@ -60,8 +60,8 @@ def save_retrieval(
       ignored).
     - `recommend_allowed`: also `allow` (string `[any]`), the only ids wanted.
 
-    With `repeats` each signature takes `history`, too: string `[batch, any]`, the ids of what a user
-    had, oldest first; "" pads. A history feature of that name reads the same argument.
+    With `repeats` each signature takes `history`, too: string `[batch, any]`, the item ids of a user's
+    history, oldest first; "" pads. A history feature of that name reads the same argument.
 
     Args:
         tower: the adapted query tower.
@@ -69,10 +69,10 @@ def save_retrieval(
         vectors: float32 `[n, embedding_dim]`, of all candidates.
         k: length of the lists of `serving_default`.
         path: directory to write.
-        repeats: how users come back to what they had.
+        repeats: the model of repeat consumption; None without one.
 
     Raises:
-        ConfigError: if a query feature is called `history` and is something else than `repeats` take.
+        ConfigError: if a query feature called `history` is not the list that `repeats` read.
     """
     search = _ExactSearch(tower, catalogue, vectors, repeats)
     string_lists = tf.TensorSpec([None, None], tf.string, name="exclude")
@@ -120,12 +120,15 @@ class _ExactSearch(tf.Module):
         if repeats is not None:
             scores = self._with_repeats(repeats, scores, catalogue.index(raw["history"]))
         if allow is not None:
+            # Counts by catalogue index, which is row + FIRST: padding and unknown ids fall on 0 and 1, and
+            # the slice below drops them.
             wanted = tf.scatter_nd(
                 catalogue.index(allow)[:, tf.newaxis], tf.ones_like(allow, tf.int32), [self._width]
             )
             scores = tf.where(wanted[FIRST:] > 0, scores, -np.inf)
         if exclude is not None:
             scores = self._without(scores, catalogue.index(exclude))
+        # In a graph the check is an op that has to run first; eagerly it runs at once and returns None.
         positive = tf.debugging.assert_positive(k, message="`k` must be 1 or more.")
         with tf.control_dependencies([positive] if positive is not None else []):
             best = tf.math.top_k(scores, tf.minimum(k, self._width - FIRST))
@@ -137,16 +140,21 @@ class _ExactSearch(tf.Module):
         """Replace the scores of items in the user's history, as `Repeats.apply` does.
 
         Args:
-            repeats: how users come back to what they had.
+            repeats: the model of repeat consumption.
             scores: float32 `[batch, n]`.
             history: int32 `[batch, any]`, candidate indexes, oldest first; 0 pads, 1 is unknown.
         """
+        # The weight of an event depends on its distance from the newest: history [a, b, c, pad] has
+        # after = [2, 1, 0, 0]. float64 as in `Repeats.apply`, for equal scores.
         events = tf.cast(history > 0, tf.int32)
         after = tf.cumsum(events, axis=1, reverse=True) - events  # events that came later
         place = tf.cast(after, tf.float64)
         weights = tf.exp(-repeats.recency * tf.math.log1p(place) - repeats.decay * place)
         counts = (events > 0) & (after < repeats.length)
+        # At least the smallest normal float: a weight that underflows to 0 would read as "not in the history".
         weights = tf.where(counts, tf.maximum(weights, np.finfo(np.float64).tiny), 0.0)
+        # (query, catalogue index) of every event; scatter_nd adds the weights of repeated events. Padding (0)
+        # and unknown (1) are the first FIRST columns, which the slice drops.
         rows = tf.repeat(tf.range(tf.shape(history)[0]), tf.shape(history)[1])
         where = tf.stack([rows, tf.reshape(history, [-1])], axis=1)
         shape = [tf.shape(scores)[0], self._width]
@@ -167,7 +175,8 @@ class _ExactSearch(tf.Module):
         with tf.control_dependencies([equal] if equal is not None else []):
             rows = tf.repeat(tf.range(tf.shape(excluded)[0]), tf.shape(excluded)[1])
         where = tf.stack([rows, tf.reshape(excluded, [-1])], axis=1)
-        # Two columns in front take what is padding or unknown.
+        # FIRST columns in front, so that a column is a catalogue index, and padding (0) and unknown ids (1)
+        # bar nothing.
         padded = tf.pad(scores, [[0, 0], [FIRST, 0]])
         barred = tf.fill(tf.shape(rows), tf.constant(-np.inf, scores.dtype))
         return tf.tensor_scatter_nd_update(padded, where, barred)[:, FIRST:]
@@ -191,7 +200,8 @@ def shares_history(tower: Tower) -> bool:
 
 
 def _embed(tower: Tower, raw: dict[str, tf.Tensor]) -> tf.Tensor:
-    # Servers do not look: a list nested too deep would be answered by chance.
+    # TF Serving does not check ranks against the signature: without this, a list nested too deep would get
+    # an arbitrary answer instead of an error.
     checked = {name: tf.ensure_shape(raw[name], spec.shape) for name, spec in tower.signature.items()}
     return tower(tower.preprocess(checked), training=False)
 
@@ -248,7 +258,7 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
 
 
 class _Composed(tf.Module):
-    """Both models, with their variables and tables tracked."""
+    """Retriever and ranker, with their variables and tables tracked."""
 
     def __init__(self, retrieval: Path, ranker: Path) -> None:
         super().__init__()
@@ -279,6 +289,7 @@ class _Composed(tf.Module):
         ids = candidates["candidate_ids"]
         columns = {name: raw[name] for name in inputs["ranker"] if name != "candidate_ids"}
         scores = self.ranker.signatures["rank_lists"](candidate_ids=ids, **columns)["score"]
+        # The ranker scores padding like an unknown item, so it could win a place.
         scores = tf.where(ids != "", scores, -np.inf)
         positive = tf.debugging.assert_positive(k, message="`k` must be 1 or more.")
         with tf.control_dependencies([positive] if positive is not None else []):
@@ -297,7 +308,7 @@ def _inputs(model: Any, signature: str) -> dict[str, tf.TensorSpec]:
     return {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in named.items()}
 
 
-# Where TF Serving looks, below a SavedModel.
+# Path below a SavedModel from which TF Serving reads warm-up requests.
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 
 
@@ -306,7 +317,7 @@ def write_warmup(saved_model: Path, name: str, requests: list[tuple[str, dict[st
 
     Args:
         saved_model: its directory.
-        name: what the model is served as.
+        name: name under which the model is served.
         requests: signature names, and for each the tensors of one request. At most 1,000: TF Serving
             reads no more, and one that fails keeps the version from loading.
     """
@@ -320,8 +331,8 @@ def write_warmup(saved_model: Path, name: str, requests: list[tuple[str, dict[st
 def _prediction_log(name: str, signature: str, inputs: dict[str, Any]) -> bytes:
     """A `PredictionLog` of TF Serving with one request, as a serialized protocol buffer.
 
-    Written by hand, because `tensorflow-serving-api` weighs gRPC for these four messages. Numbers are
-    those of their fields in `apis/{prediction_log,predict,model}.proto`.
+    Written by hand, because `tensorflow-serving-api` would bring in gRPC for four messages. Field numbers are
+    those of `apis/{prediction_log,predict,model}.proto`.
     """
     model_spec = _field(1, name.encode()) + _field(3, signature.encode())
     request = _field(1, model_spec)
@@ -338,4 +349,5 @@ def _field(number: int, content: bytes) -> bytes:
     while length >= 128:  # a varint: seven bits a byte, the lowest first
         size += bytes([length % 128 + 128])
         length //= 128
+    # number << 3 | 2, the wire type of length-delimited fields.
     return bytes([number * 8 + 2]) + size + bytes([length]) + content

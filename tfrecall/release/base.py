@@ -1,4 +1,4 @@
-"""Parts that releases of all kinds hold, and the protocol of those that recommend."""
+"""Base classes of all kinds of releases, and the protocol of the recommending ones."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ from tfrecall.index.repeats import Repeats
 from tfrecall.index.search import Hits
 from tfrecall.release.users import Query, QueryBatch, UserStore
 
-# The list of a query that repeats and baselines weigh.
+# Name of the query's list from which repeats and baselines compute their scores.
 REPEATED = "history"
 _LISTS = (list, tuple, set, frozenset, np.ndarray, pl.Series)
-# Items of a list: ids, scores, and the columns wanted.
+# Items of a list: ids, scores, and the requested columns.
 Listed = tuple[list[str], list[float], list[dict[str, Any]]]
 
 
 @runtime_checkable
 class Recommender(Protocol):
-    """Anything that gives lists of items to queries: releases of retrievers, baselines and pipelines."""
+    """Protocol of releases that recommend items for queries: retrievers, baselines and pipelines."""
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class Items:
 
     Args:
         ids: object array of `str` `[n]`, distinct.
-        read: gives the item table, `item_id` first; called when a column is first asked for.
+        read: returns the item table, `item_id` first; called at the first use of a column.
     """
 
     def __init__(self, ids: np.ndarray, read: Callable[[], pl.DataFrame]) -> None:
@@ -66,16 +66,18 @@ class Items:
 
         Args:
             directory: the part `context` of a release.
-            ids: the catalogue that the table must be in step with; None to take it from the table.
+            ids: the catalogue, whose order the table must have; None to take it from the table.
 
         Raises:
-            ReleaseError: if ids are not distinct, or the table is needed and cannot be read.
+            ReleaseError: if the ids are not distinct, or the table cannot be read.
         """
         file = directory / "items.parquet"
         if ids is None:
             table = _read_items(file)
             ids = np.array(table["item_id"].to_list(), dtype=object)
             return cls(ids, lambda: table)
+        # The catalogue is known from the index, so the table is read only when a column is requested:
+        # recommendations of ids alone do without it.
         catalogue = ids
         return restore(str(file), lambda: cls(catalogue, lambda: _read_items(file, catalogue)))
 
@@ -91,7 +93,7 @@ class Items:
         """The row of an item in the catalogue.
 
         Raises:
-            DataError: if it is not there, with the nearest id.
+            DataError: if the catalogue lacks the item, with the nearest id.
         """
         return item_row(self.vocabulary, item_id)
 
@@ -99,7 +101,7 @@ class Items:
         """Rows of items: int64 `[n]`, -1 for an item outside the catalogue.
 
         Raises:
-            DataError: if they are no list of strings.
+            DataError: if `item_ids` is not a list of strings.
         """
         if not isinstance(item_ids, _LISTS) or not all(isinstance(item, str) for item in item_ids):
             raise DataError(
@@ -117,18 +119,19 @@ class Items:
                 )
 
     def listed(self, hits: Hits, query: int, columns: Sequence[str] = ()) -> Listed:
-        """Ids, scores and columns of the items that a search found for one query."""
+        """Ids, scores and columns of the hits of one query."""
+        # Short lists are padded with row -1, which NumPy would read as the last item.
         found = hits.rows[query] >= 0
         rows, scores = hits.rows[query][found], hits.scores[query][found]
         return self.ids[rows].tolist(), scores.tolist(), self.columns(rows, columns)
 
     def columns(self, rows: np.ndarray, columns: Sequence[str]) -> list[dict[str, Any]]:
-        """One dictionary an item with the columns wanted; none if there are none."""
+        """One dictionary of columns for each item; the empty list if no columns are requested."""
         return self.table[rows.tolist()].select(columns).to_dicts() if len(columns) else []
 
 
 def _read_items(file: Path, item_ids: np.ndarray | None = None) -> pl.DataFrame:
-    """Reads an item table and checks that it is that of a catalogue."""
+    """Read an item table and check it against the catalogue."""
     try:
         table = pl.read_parquet(file)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -171,7 +174,8 @@ class Release:
         self.catalogue = catalogue
 
     def __getattr__(self, name: str) -> Any:
-        # Called for what is not there, so a release has exactly the abilities of its kind (`hasattr`).
+        # Python calls this for missing attributes only. UnsupportedError is an AttributeError too, so
+        # `hasattr` tells the abilities of a kind, while a call says what to use instead.
         sentence = _MOVED.get(name) or type(self).lacks.get(name)
         if sentence is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -210,7 +214,7 @@ class RecommendingRelease(Release, ABC):
     """A release that recommends by one search over its catalogue.
 
     Attributes:
-        repeats: how its users come back to items; None if they do not.
+        repeats: the model of repeat consumption; None without one.
         exclude_seen: whether lists leave out seen items by default.
     """
 
@@ -235,26 +239,25 @@ class RecommendingRelease(Release, ABC):
     ) -> list[Recommendation]:
         """The best `k` items for each query.
 
-        A known user is answered as of the user's last event in the training data, unless the query
-        says otherwise: what the user had is known up to that event, and with it.
+        The features and histories of a known user are those after the user's last event in the training
+        data, that event included, unless the query gives others.
 
         Args:
             queries: user ids, or dictionaries of features (see `forms` in the manifest). Histories are
-                lists of item ids, oldest first, in place of what is known of a user, or of somebody
-                never seen: `{"history": ["a", "b"]}`. Unknown ids count for nothing; of a long list the
-                newest count; None is the empty list. A release with `repeats` takes `history`, too. What
-                its model takes of the context of these events may stand beside, one value an id, None
-                or nothing at all where it is not known: `"history_rating": [5, None]`.
+                lists of item ids, oldest first, in place of the stored history of a known user, or for a
+                new one: `{"history": ["a", "b"]}`. Unknown ids are ignored; the newest ids of a long
+                list count; None is the empty list. A release with `repeats` takes `history`, too. The
+                context of these events is a further list of the same length, with None where a value
+                is not known: `"history_rating": [5, None]`; without it all of it is unknown.
             k: from 1 to the size of the catalogue.
-            exclude: ids that nobody shall get; ids that are not in the catalogue are ignored.
-            exclude_seen: whether users do not get what they had in the training data or what the lists
-                of their query hold; None for what the release was made for (`exclude_seen` in its
-                manifest).
-            allow: the only ids that anybody may get, of which those outside the catalogue are ignored;
-                None for all.
+            exclude: ids to leave out of all lists; ids outside the catalogue are ignored.
+            exclude_seen: whether to leave out the items of the user's training history and of the
+                query's lists; None for the release's default (`exclude_seen` in its manifest).
+            allow: ids to which all lists are restricted; ids outside the catalogue are ignored; None
+                for no restriction.
             index: `exact` or `annoy`; None for the bundle's default, which is exact search below
                 50,000 items.
-            columns: columns of the item table wanted with each item.
+            columns: columns of the item table to return with each item.
 
         Raises:
             ConfigError: if `k`, the index or a column is impossible.
@@ -315,11 +318,12 @@ class RecommendingRelease(Release, ABC):
     def explain(self, query: Query, item_id: str) -> Explanation:
         """Why the user of a query gets an item with its score.
 
-        Of a baseline: what each item that the user had adds to it. Of towers: how much the score falls
-        if an item that the user had is taken away, or a feature; see `Explanation.additive` and
-        `tfrecall.release.explanation.LeaveOneOut`. Only items of the catalogue are reasons, and of long lists
-        those that count. Of several interests the best one scores, which may be another one as
-        something goes. With `repeats` an item goes from what they weigh, too.
+        For a baseline, the reasons are the contributions of the items of the history, which add up to the
+        score. For a two-tower model, they are the falls of the score when one item of the history, or one
+        feature, is left out; see `Explanation.additive` and `tfrecall.release.explanation.LeaveOneOut`.
+        Only items of the catalogue are reasons, of a long history only the newest events that the model
+        reads. With several interests the best one scores, possibly another one after an item is left
+        out. With `repeats` the item is left out of the repeated history, too.
 
         Args:
             query: as `recommend` takes it.
@@ -332,7 +336,7 @@ class RecommendingRelease(Release, ABC):
 
     @abstractmethod
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
-        """Explanations of several items for one query, at the price of one."""
+        """Explain several items for one query, at the cost of one."""
 
     @abstractmethod
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
@@ -341,9 +345,10 @@ class RecommendingRelease(Release, ABC):
     def _barred(
         self, asked: QueryBatch, exclude: Sequence[str], exclude_seen: bool | None
     ) -> list[np.ndarray]:
-        """Catalogue rows that each query does not get: excluded, and if wanted seen or given ones."""
+        """Catalogue rows to leave out for each query: excluded ones, and seen or given ones if asked for."""
         barred = self.catalogue.rows(exclude)
         if not (self.exclude_seen if exclude_seen is None else exclude_seen):
+            # One array shared by all queries: searches only read it.
             return [barred] * len(asked.users)
         return [
             np.concatenate([barred, self.users.seen(user), *map(self.catalogue.rows, lists.values())])

@@ -1,4 +1,4 @@
-"""Answers from the release of a baseline: what users had, and a scorer. Needs no TensorFlow."""
+"""Release of a baseline: histories of users and a scorer. Needs no TensorFlow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,14 +16,14 @@ from tfrecall.index.search import Hits
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
 from tfrecall.release.users import Query, QueryBatch, UserStore
 
-# What the manifest calls a release of a model that answers from what users had.
+# `kind` of a baseline in the manifest.
 KIND = "baseline"
-# When each of `seen_items.npy` was had, in seconds.
+# Times of the events in `seen_items.npy`, in seconds, in the same order.
 TIMES = "seen_times.npy"
 
 
 def scorer_file(directory: Path, name: str) -> Path:
-    """Where an array of the scorer lies."""
+    """Path of an array of the scorer."""
     return directory / f"{name}.npy"
 
 
@@ -33,11 +33,11 @@ _SCORERS: dict[str, type[Scorer]] = {
 
 
 class BaselineRelease(RecommendingRelease):
-    """A loaded release of a model that answers from the history of a user. Made by `tfrecall.load`.
+    """A loaded release of a baseline, which scores from the history of a user. Made by `tfrecall.load`.
 
-    It is asked like any other release; a query is a user id, or a dictionary with `user_id`, `history`
-    or both. There is no index to choose, and there are no vectors. Items of score 0 are left out of
-    lists, see `Answers.search`.
+    A query is a user id, or a dictionary with `user_id`, `history` or both. There is no
+    index to choose, and there are no vectors. Items of score 0 are left out of lists: they have nothing in
+    common with the history.
 
     Attributes:
         root: the release directory.
@@ -134,7 +134,9 @@ class BaselineRelease(RecommendingRelease):
         return self.answers.scores(self._of_users(users))
 
     def _had(self, asked: QueryBatch) -> QueryHistories:
-        """Histories of queries: the ones given, otherwise the stored ones of their users."""
+        """Histories of queries: the given ones, otherwise the stored ones of their users."""
+        # Stored histories stay slices of one memory-mapped array; a copy is made only for a batch in
+        # which some query gives its own list.
         given = [lists.get(REPEATED) for lists in asked.lists]
         if all(ids is None for ids in given):
             return self._of_users(asked.users)
@@ -144,6 +146,7 @@ class BaselineRelease(RecommendingRelease):
             for query, ids in enumerate(given)
         ]
         times = [
+            # Given lists carry no times. Equal times keep their order, oldest first, in any decay by time.
             self._times[known.starts[query] : known.ends[query]] if ids is None else np.zeros(len(ids))
             for query, ids in enumerate(given)
         ]
@@ -151,6 +154,8 @@ class BaselineRelease(RecommendingRelease):
 
     def _of_users(self, users: np.ndarray) -> QueryHistories:
         offsets = np.asarray(self.users.seen_offsets)
+        # Unknown users (-1) get the empty slice 0:0. Their `users + shift` is still a valid index, -1 or 0,
+        # and `np.where` drops what it picks.
         starts, ends = (np.where(users < 0, 0, offsets[users + shift]) for shift in (0, 1))
         return QueryHistories(users, starts, ends, np.asarray(self.users.seen_items), self._times)
 

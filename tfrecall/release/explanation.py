@@ -14,23 +14,25 @@ from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.index.repeats import Repeats
 from tfrecall.release.users import UserStore
 
-# The first two variants; what is taken away one at a time follows.
+# Rows of the variants: the whole query, an unknown user with no history, then one row for each item
+# and feature that is left out.
 WHOLE, NOBODY, FIRST = 0, 1, 2
-# Cells of attention in one call, of 4 bytes, several at a time: hundreds of MB. Up to 200 events that
-# is one call, 750 take some 26.
+# Largest number of attention weights (variants * length^2) in one call of the model. Each is a float32,
+# and several such tensors are alive at once, so a call stays within hundreds of MB. A history of 200
+# events fits in one call (202 * 200^2 < 2^24), one of 750 takes 26.
 CELLS = 2**24
-# Rounding in float32 of a network of some layers, as a share of the largest score there could be.
+# Rounding error of a few float32 layers, relative to the largest possible score.
 ROUNDING = 1e-6
 NO_ROWS = np.empty(0, np.int64)
 
 
 class Listed(NamedTuple):
-    """One list of items that a user had, without what does not count.
+    """One history of the query, cut to the events that the model reads.
 
     Attributes:
         events: int `[m]`, catalogue rows, oldest first; -1 is padding.
-        columns: for each column that the model takes of the list the cells of the events, `[m]`: the
-            ids themselves and what is said of the events, as texts or as int32 where 0 pads.
+        columns: input column of the model -> its values for the events, `[m]`: the ids, and the
+            context of the events; texts, or int32 with 0 as padding.
     """
 
     events: np.ndarray
@@ -42,15 +44,15 @@ class LeaveOneOut:
     """Leave-one-out variants of a query, one a row: the original, an unknown user, without each item, without
     each feature.
 
-    An item goes from all lists at once, with all its events and what is said of them; the other events
-    stay as they are. A feature becomes what it is for somebody of whom it is not known. Where a list is
-    longer than what counts of it, it is cut first, so that nothing older takes the place of what goes.
+    An item is left out of all lists at once, with all its events and their context; the other events
+    keep their positions. A feature is replaced by its value for "not known". A history longer than the
+    model reads is cut first, so that no older event moves up into the gap.
 
     Attributes:
-        features: as the query model takes them.
-        past: for each variant the catalogue rows that `repeats` weigh, oldest first; -1 is unknown.
-        items: int `[any]`, the catalogue rows that go, ascending.
-        values: what the query says of each feature that goes; None where it is not known.
+        features: input columns of the query model, one row for each variant.
+        past: for each variant the repeated history in catalogue rows, oldest first; -1 is unknown.
+        items: int `[any]`, catalogue rows of the left-out items, ascending.
+        values: value in the query of each left-out feature; None where it is not known.
     """
 
     features: dict[str, np.ndarray]
@@ -69,18 +71,22 @@ class LeaveOneOut:
         """Variants of one query.
 
         Args:
-            lists: of items that the user had.
+            lists: histories of the user.
             features: one row of each other column.
             unknown: for each column the value that stands for "not known".
-            past: catalogue rows that `repeats` weigh of what the user had.
+            past: repeated history of the user in catalogue rows, for a model with `repeats`.
         """
         held = np.concatenate([past, *(one.events for one in lists)])
         items = np.unique(held[held >= 0])
         count = FIRST + len(items) + len(features)
-        gone = np.full(count, -2)  # an item that no variant holds
+        # The item left out of each variant. -2 for the variants that keep all items: a catalogue row is
+        # 0 or more and padding is -1, so it equals no event.
+        gone = np.full(count, -2)
         gone[FIRST : FIRST + len(items)] = items
         variants = {}
         for events, columns in lists:
+            # [variants, events]: the events to blank out. Blanked, not removed, so that all variants
+            # have one width and the other events keep their positions.
             away = events == gone[:, np.newaxis]
             away[NOBODY] = True
             for column, cells in columns.items():
@@ -98,8 +104,8 @@ class LeaveOneOut:
         """Vectors of all variants, in one call of the model where memory allows it.
 
         Args:
-            embed: the model.
-            length: the events of a list that the model looks at.
+            embed: the query model, from input columns to vectors.
+            length: number of events of a history that the model reads.
         """
         block = max(1, CELLS // max(1, length) ** 2)
         parts = [
@@ -121,22 +127,25 @@ def explained(
     """Explains the scores of some items by the difference that each left-out item or feature makes.
 
     Args:
-        user_id: who asked.
-        item_ids: of the whole catalogue.
-        rows: int `[n]`, the items.
-        variants: of the query.
-        queries: their vectors.
+        user_id: user of the query; None without one.
+        item_ids: ids of the whole catalogue.
+        rows: int `[n]`, catalogue rows of the items to explain.
+        variants: leave-one-out variants of the query.
+        queries: vectors of the variants.
         catalogue: vectors of the whole catalogue.
-        repeats: how users come back to what they had.
+        repeats: the model of repeat consumption; None without one.
     """
     distinct, back = np.unique(rows, return_inverse=True)
     vectors = np.asarray(catalogue[distinct], np.float64)
     scores = best_scores(queries, vectors)
     if repeats is not None:
-        place = np.full(len(item_ids) + 1, -1)  # the last is for -1
+        # Catalogue row -> column of `scores`, which has the explained items only; -1 for the others. The
+        # extra last entry is what row -1, an unknown item, picks.
+        place = np.full(len(item_ids) + 1, -1)
         place[distinct] = np.arange(len(distinct))
         scores = repeats.apply(scores, [place[past] for past in variants.past])
     changes = scores[WHOLE] - scores[FIRST:]
+    # Noise would sort irrelevant items as reasons, in an order that differs between machines.
     changes[np.abs(changes) <= _rounding(queries, vectors, scores)] = 0.0
     names: list[tuple[Any, Any, Any]] = [
         *((item, None, None) for item in item_ids[variants.items]),
@@ -155,6 +164,8 @@ def explained(
 
 def _rounding(queries: np.ndarray, vectors: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Difference in the scores of each item that rounding alone can make: float `[n]`."""
+    # An inner product is at most |query| * |item|; the error of its sum grows with that, not with the
+    # score, which cancellation may leave near 0.
     longest = np.linalg.norm(queries, axis=-1).max() * np.linalg.norm(vectors, axis=-1)
     return ROUNDING * np.maximum(longest, np.abs(scores).max(axis=0))
 
@@ -162,12 +173,12 @@ def _rounding(queries: np.ndarray, vectors: np.ndarray, scores: np.ndarray) -> n
 def listed(
     people: UserStore, features: Mapping[str, np.ndarray], catalogue: Vocabulary
 ) -> list[Listed]:
-    """The histories of one query as a release takes them.
+    """Histories of one query, cut to the events that the model reads.
 
     Args:
-        people: of the release.
+        people: users of the release.
         features: one row of each column.
-        catalogue: item ids.
+        catalogue: ids of the items.
     """
     beside = {context_column(name, one) for name, told in people.contexts.items() for one in told}
     found = []
@@ -183,10 +194,12 @@ def listed(
 
 
 def _counting(people: UserStore, events: np.ndarray, length: int) -> np.ndarray:
-    """Places of the events that the model looks at, and of those among them that it does not know.
+    """Positions of the events that the model reads: the newest `length` with items that it knows.
 
-    It knows the items of the log that it learned from; if the release has no users, all count.
+    Events of catalogue items without training events lie between them and stay. The known items are those
+    of the training log; in a release without users all count.
     """
+    # The model drops unknown items before it cuts, so the cut is found by counting known events only.
     there = np.flatnonzero(events >= 0)
     if len(there) <= length:
         return there

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from tfrecall.core.manifests import Facts, FileFacts
 
 Kind = Literal["retriever", "baseline", "ranker", "pipeline"]
-# Names files, so it may not lead elsewhere.
+# Becomes part of a file name, so it may not lead out of the release directory.
 Name = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
@@ -18,7 +18,7 @@ class Header(Facts):
 
     format: int
     version: AtLeastOne
-    # Retrievers of 0.4.0 have none.
+    # Version 0.4.0 exported retrievers only and wrote no kind.
     kind: Kind | None = None
     files: dict[str, FileFacts]
     sha256: str
@@ -28,6 +28,7 @@ class Header(Facts):
     def _within_the_release(cls, files: dict[str, FileFacts]) -> dict[str, FileFacts]:
         for name in files:
             parts = PurePosixPath(name).parts
+            # A manifest from elsewhere must not make `check_files` read outside the release directory.
             if len(parts) < 3 or ".." in parts or parts[0] == "/":
                 raise ValueError(f'"{name}" is no file of a version, such as "index/1/vectors.npy"')
         return files

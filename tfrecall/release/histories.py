@@ -1,4 +1,4 @@
-"""Lists of items for queries: what users had as training ended, or what a request says."""
+"""Histories of queries: stored ones from the end of training, or given ones of a request."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import polars as pl
 from tfrecall.core.ragged import Ragged
 from tfrecall.errors import DataError
 
-# What has an order; of a set nobody knows what came last.
+# Ordered types only: a set does not say which event is the newest.
 _LISTS = (list, tuple, np.ndarray, pl.Series)
 
 
@@ -21,9 +21,9 @@ class UserHistories:
     """One history of all users at the end of the training data.
 
     Attributes:
-        offsets, items: catalogue rows that user u had, oldest first:
+        offsets, items: catalogue rows of the history of user u, oldest first:
             `items[offsets[u]:offsets[u + 1]]`.
-        length: the newest of them that count.
+        length: number of newest events that the model reads.
         item_ids: object array of `str` `[n_items]`, the catalogue.
     """
 
@@ -41,7 +41,8 @@ class UserHistories:
         item_ids: np.ndarray,
         seen: tuple[np.ndarray, np.ndarray],
     ) -> "UserHistories":
-        """The list that `save` wrote; where it wrote none, what users have `seen` is the list."""
+        """Open the files of `save`; without files, the seen items are the history."""
+        # A history that leaves out no event equals the seen items, so the export writes it once.
         files = [_file(directory, name, part) for part in ("offsets", "items")]
         if files[0].exists():
             seen = tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
@@ -52,15 +53,15 @@ class UserHistories:
         np.save(_file(directory, name, "items"), self.items)
 
     def newest(self) -> "UserHistories":
-        """The same with nothing kept that does not count."""
+        """Cut each history to its newest `length` events."""
         lists = Ragged(self.items, self.offsets).last(self.length)
         return replace(self, offsets=lists.offsets, items=lists.values)
 
     def ids(self, users: np.ndarray) -> np.ndarray:
-        """The ids that count of some users, oldest first.
+        """Newest `length` item ids of some users, oldest first.
 
         Args:
-            users: int `[n]`, rows of users; -1 for one who had nothing.
+            users: int `[n]`, rows of users; -1 for the empty history.
 
         Returns:
             Object array of `str` `[n, any]`; "" pads at the end.
@@ -74,8 +75,8 @@ class UserContexts(UserHistories):
     """Context of the events of one history of all users, in step with its `UserHistories`.
 
     Attributes:
-        offsets, items: places in the values instead of catalogue rows.
-        item_ids: object array of `str`, the values; "" is not known.
+        offsets, items: positions in `item_ids` instead of catalogue rows.
+        item_ids: object array of `str`, the distinct context values; "" is "not known".
     """
 
     @classmethod
@@ -83,6 +84,7 @@ class UserContexts(UserHistories):
         """Opens the files of `save`; without files, empty lists for all users."""
         file = _file(directory, name, "values", "json")
         values = json.loads(file.read_text("utf-8")) if file.exists() else [""]
+        # One offset and no items: a ragged array of no users, for which every user is empty.
         nobody = np.zeros(1, np.int64), np.zeros(0, np.int32)
         return cls.load(directory, name, past.length, np.array(values, object), nobody)
 
@@ -100,7 +102,7 @@ def checked_ids(name: str, given: Any) -> list[str]:
     """The item ids of a list that a request gives, without padding; None is the empty list.
 
     Raises:
-        DataError: if it is no list, or an id is no string.
+        DataError: if `given` is not a list, or an id is not a string.
     """
     if given is None:
         return []
@@ -122,7 +124,7 @@ def checked_ids(name: str, given: Any) -> list[str]:
 
 
 def check_text(column: str, text: str) -> None:
-    """Refuses a text that would be another one on its way to the model.
+    """Refuse a text that would reach the model as another one.
 
     Raises:
         DataError: if it ends in NUL, which fixed-width strings drop, or holds a lone surrogate, half a

@@ -1,4 +1,4 @@
-"""Whether a retriever and a ranker can answer together, said before they are asked to."""
+"""Checks that a retriever and a ranker fit together, and the join of their users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from tfrecall.errors import ConfigError
 from tfrecall.release.histories import UserHistories, same_width
 from tfrecall.release.users import UserStore
 
-# What a query calls the list that a retriever with `repeats` takes: all that was had.
+# Query column of the repeated history, which holds all events of a user, whatever their rating.
 _REPEATED = "history"
 _WHOLE = {"min_rating": None, "below_rating": None}
+# Item ids listed in an error message.
 NAMED = 5
 
 
@@ -26,13 +27,13 @@ def check_joinable(
     ranker_histories: dict[str, dict[str, Any]],
     repeats: bool = False,
 ) -> None:
-    """Refuses models of different catalogues, and columns of queries that mean different things.
+    """Refuse models of different catalogues, and query columns with different meanings.
 
     Args:
         retrieval_ids, ranker_ids: the catalogues, in any order.
-        retrieval, ranker: what they take of queries.
+        retrieval, ranker: users of both models, with the query columns of each.
         retrieval_histories, ranker_histories: `histories` of the manifests.
-        repeats: whether the retriever takes all that a user had, as `history`.
+        repeats: whether the retriever takes the whole history of a user, as `history`.
 
     Raises:
         ConfigError: naming the difference.
@@ -55,6 +56,8 @@ def check_joinable(
                 "declare the same feature."
             )
     asked = dict(retrieval_histories)
+    # The repeated history has no length of its own, so it takes that of the ranker's list, and only the
+    # rating filters are compared.
     if repeats:
         asked.setdefault(_REPEATED, {**ranker_histories.get(_REPEATED, {}), **_WHOLE})
     for name, told in asked.items():
@@ -70,7 +73,8 @@ def check_joinable(
 def _check_history(name: str, first: dict[str, Any], second: dict[str, Any]) -> None:
     same = ["min_rating", "below_rating"]
     if first.get("context") or second.get("context"):
-        same.append("history_length")  # what stands beside a list is as long
+        # One context value for each event: lists of different length would no longer line up.
+        same.append("history_length")
     for key in same:
         if first.get(key) != second.get(key):
             raise ConfigError(
@@ -97,9 +101,8 @@ def _named(form: str) -> str:
 def join_users(first: UserStore, second: UserStore) -> UserStore:
     """Joins two stores into one with the features of both models.
 
-    A column that both take has one value: that of the first model, or of the second for users whom the
-    first does not have. Of a history that both take the longer one is kept. What users have seen is what
-    the first says.
+    A shared column has the value of the first model, for users missing there that of the second. The
+    longer one of a shared history is kept. Seen items are those of the first model.
     """
     ids = list(dict.fromkeys([*first.ids, *second.ids]))
     here, there = (_places(people, ids) for people in (first, second))
@@ -116,6 +119,8 @@ def join_users(first: UserStore, second: UserStore) -> UserStore:
     for name, past in first.histories.items():
         if name not in histories or past.length >= histories[name].length:
             histories[name] = _Placed.of(past, here)
+    # The second model's further users stand last and have seen nothing: repeating the last offset gives
+    # each an empty slice.
     added = len(ids) - len(first.vocabulary)
     offsets = first.seen_offsets
     if added:
@@ -140,7 +145,7 @@ def join_users(first: UserStore, second: UserStore) -> UserStore:
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """The values of some users, and where they stand: -1 for a user who is not among them."""
+    """Values of one model, and for each joined user the row in them: -1 for a user it lacks."""
 
     values: np.ndarray
     gaps: np.ndarray
@@ -149,10 +154,10 @@ class _Column:
 
 @dataclass(frozen=True, eq=False)
 class _Placed(UserHistories):
-    """A history whose users stand in other rows.
+    """A history of one model, addressed by rows of the joined users.
 
     Attributes:
-        places: for each user the row in `offsets`, -1 for one who is not there.
+        places: for each joined user the row in `offsets`, -1 for a user the model lacks.
     """
 
     places: np.ndarray
@@ -164,25 +169,27 @@ class _Placed(UserHistories):
         return cls(past.offsets, past.items, past.length, past.item_ids, places)
 
     def ids(self, users: np.ndarray) -> np.ndarray:
+        # -1 would index the last user; read row 0 instead and put -1 back below.
         known = self.places[np.maximum(users, 0)] if len(self.places) else users
         return super().ids(np.where(users < 0, -1, known))
 
 
 def _places(users: UserStore, ids: list[str]) -> np.ndarray | None:
-    """The row in a store of each user, -1 for one it lacks; None where all rows are the same."""
+    """Row of each user in a store, -1 for a user it lacks; None if the rows are the same."""
     if users.ids == ids:
         return None
     return users.rows_of(ids)
 
 
 def _merged(parts: list[_Column], default: Any) -> tuple[np.ndarray, np.ndarray]:
-    """One column of all users: the first that has a user says what it is."""
+    """Merge one column of all users; the first model that has a user decides."""
     first = parts[0]
     if first.places is None:
         return first.values, first.gaps
     count = len(first.places)
     values = np.full((count, *first.values.shape[1:]), default, first.values.dtype)
     gaps = np.ones(count, dtype=bool)
+    # Last model first, so that the first one overwrites it.
     for part in reversed(parts):
         places = np.arange(count) if part.places is None else part.places
         there = places >= 0

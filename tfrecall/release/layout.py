@@ -57,11 +57,11 @@ PARTS = ("query", "candidate", "retrieval", "index", "context")
 BASELINE_PARTS = ("context", "scorer")
 RANKER_PARTS = ("ranker", "context")
 PIPELINE_PARTS = (*PARTS, "ranker", "ranker_context", "pipeline")
-# Everything that some version may consist of.
+# Parts of all kinds of versions.
 _ALL_PARTS = (*PIPELINE_PARTS, "scorer", DOCUMENTS)
-# Names the version that is being published, until all of it is done.
+# Holds the number of the version that is being published; removed after the last step.
 _JOURNAL = ".publishing"
-# Begins the names of scratch directories; the number of the version follows.
+# Prefix of the names of scratch directories, before the number of the version.
 _VERSION = "version-"
 
 
@@ -72,7 +72,7 @@ class StagedRelease:
         root: the release directory.
         directory: a scratch directory, for one subdirectory a part.
         version: the number that the version will have.
-        manifest: its facts, once `describe` was called; None before.
+        manifest: facts of the version; None before `describe`.
     """
 
     def __init__(self, root: Path, directory: Path, version: int) -> None:
@@ -83,11 +83,11 @@ class StagedRelease:
         self.parts: tuple[str, ...] = ()
 
     def describe(self, kind: str, facts: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
-        """Sets the facts of the manifest, without which nothing is published.
+        """Set the facts of the manifest, without which nothing is published.
 
         Args:
             kind: `retriever`, `baseline`, `ranker` or `pipeline`.
-            facts: what the manifest holds beyond format, version, kind, time and files.
+            facts: entries of the manifest beyond format, version, kind, time and files.
             parts: the subdirectories that make the version.
 
         Returns:
@@ -181,9 +181,9 @@ def check_writable(root: str | Path) -> None:
 
 
 def finish_publishing(root: Path) -> None:
-    """Finishes or undoes what a killed process was publishing; to be called with the lock of the root.
+    """Finish or undo the publication of a killed process. The caller holds the lock of the root.
 
-    A version that counts already gets its copies of documents; of one that does not, all parts go.
+    A version that is current already gets the copies of its documents; otherwise all its parts are removed.
 
     Raises:
         OSError: if the directory cannot be written.
@@ -191,6 +191,7 @@ def finish_publishing(root: Path) -> None:
     journal = root / _JOURNAL
     if journal.exists():
         text = journal.read_text("utf-8")
+        # The journal is complete before anything moves, so an unreadable one stands for no moved part.
         if text.isdecimal():
             if int(text) == _current_version(root):
                 _show_documents(root, int(text))
@@ -211,6 +212,7 @@ def _publish(staged: StagedRelease, facts: dict[str, Any]) -> None:
     files = _describe_files(staged.directory, staged.version, parts)
     manifest = {**facts, "files": files}
     manifest["sha256"] = manifest_checksum(manifest)
+    # To disk before the lock is taken: it is the slow step, and other exporters need not wait for it.
     for part in parts:
         sync_tree(staged.directory / part)
     with locked(staged.root):
@@ -220,7 +222,7 @@ def _publish(staged: StagedRelease, facts: dict[str, Any]) -> None:
 
 
 def _install(staged: StagedRelease, parts: Sequence[str], text: str) -> None:
-    """Moves everything into place, `manifest.json` last; back again if that fails."""
+    """Move all parts into place, `manifest.json` last; undo it on failure."""
     root, version = staged.root, staged.version
     current = _current_version(root)
     # Another exporter that started later may be done already: then its larger number stays current.
@@ -238,6 +240,7 @@ def _install(staged: StagedRelease, parts: Sequence[str], text: str) -> None:
             _show_documents(root, version)
         journal.unlink()
     except BaseException as error:
+        # The disk decides, not the line that failed: an interrupt may come right after the rename.
         if not _is_current(root, text):
             _discard(root, version)
             journal.unlink(missing_ok=True)
@@ -250,7 +253,8 @@ def _install(staged: StagedRelease, parts: Sequence[str], text: str) -> None:
 
 
 def _show_documents(root: Path, version: int) -> None:
-    """Makes the documents in the release directory those of a version; foreign files stay."""
+    """Copy the documents of a version to the release directory; foreign files stay."""
+    # Over the documents of all versions, so that one that this version lacks disappears.
     for name in sorted({path.name for path in (root / DOCUMENTS).glob("*/*")}):
         document = root / DOCUMENTS / str(version) / name
         if document.is_file():
@@ -287,7 +291,7 @@ def _current_version(root: Path) -> int | None:
 def _describe_files(
     directory: Path, version: int, parts: Sequence[str]
 ) -> dict[str, dict[str, int | str]]:
-    """Size and checksum of each file, by the path that it will have in the release directory."""
+    """Size and checksum of each file, by its later path in the release directory."""
     return {
         f"{part}/{version}/{file.relative_to(directory / part).as_posix()}": describe(file)
         for part in parts
@@ -296,7 +300,8 @@ def _describe_files(
 
 
 def _next_version(root: Path) -> int:
-    """A number that no version, no leftover part and no live exporter has; with the lock of the root."""
+    """Choose a number that no version, leftover part or live exporter has; under the lock of the root."""
+    # Scratch directories are called `.version-7.<random>`.
     parts = (path.name for part in _ALL_PARTS for path in (root / part).glob("*"))
     staged = (path.name.split(".")[1] for path in root.glob(f".{_VERSION}*.*"))
     names = [*parts, *(name.removeprefix(_VERSION) for name in staged)]

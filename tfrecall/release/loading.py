@@ -58,7 +58,7 @@ def load(
     3
     """
     root = Path(path)
-    if was_killed(root):  # or at work: then it holds the lock
+    if was_killed(root):  # or is still publishing: then the lock is taken and this is skipped
         with suppress(OSError), locked(root, wait=False):
             finish_publishing(root)
     manifest = read_manifest(root, version)

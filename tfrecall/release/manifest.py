@@ -20,9 +20,9 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 # The part with the documents of a run.
 DOCUMENTS = "documents"
-# Facts of one version, which the next has anew.
+# Facts that each version has of its own; a reindexed version does not inherit them.
 OF_THE_VERSION = ("format", "version", "kind", "created_at", "files", "sha256")
-# Documents of version 0.4.0, which lay in the release directory only.
+# Documents of version 0.4.0, stored in the release directory only.
 _OLD_DOCUMENTS = ("metrics.json", "config.toml", "report.html")
 
 
@@ -42,7 +42,7 @@ def check_facts(facts: dict[str, Any] | None) -> None:
 
 
 def fingerprint(facts: Any, arrays: Iterable[np.ndarray]) -> str:
-    """SHA-256 in hexadecimal of everything that decides about a model's answers.
+    """SHA-256 in hexadecimal of everything that determines a model's answers.
 
     Args:
         facts: settings and ids, as JSON can hold them.
@@ -65,7 +65,7 @@ def now() -> str:
 
 
 def documents(root: Path, manifest: dict[str, Any]) -> dict[str, str]:
-    """Texts that a run wrote beside its model, by file name; none of a release without a run.
+    """Documents that a run added to its model, by file name; empty for a release without a run.
 
     Args:
         root: the release directory.
@@ -141,7 +141,7 @@ def check_kind(root: Path, manifest: dict[str, Any]) -> str:
 
 
 def manifest_file(root: Path, version: int) -> Path:
-    """Where a version keeps its manifest, current or not."""
+    """Path of the manifest of a version, current or not."""
     return root / "manifests" / f"{version}.json"
 
 

@@ -1,4 +1,4 @@
-"""Answers in two stages: a retriever proposes candidates, a ranker orders them."""
+"""Release of a pipeline: a retriever proposes candidates, a ranker orders them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,12 +21,12 @@ from tfrecall.release.rules import ItemValues, Rules, in_order
 from tfrecall.release.users import Query, QueryBatch, UserStore
 
 N_CANDIDATES = 200
-# Pairs scored at once: bounds the memory that the vectors of their features take.
+# Pairs scored in one call: bounds the memory of their feature vectors.
 AT_ONCE = 65_536
 
 
 class RanksLists(Protocol):
-    """The ranker as a pipeline needs it: a `RankerRelease`, or a live model behind the same."""
+    """Protocol of the second stage: a `RankerRelease`, or a live model with the same methods."""
 
     users: UserStore
     manifest: dict[str, Any]
@@ -50,10 +50,10 @@ class Staged(NamedTuple):
 
     Attributes:
         queries: the completed queries.
-        candidates: the retrieval's, `[n_queries, n_candidates]`.
-        ranked: float32 likewise, the ranker's scores of them; -inf where there is none.
+        candidates: hits of the retrieval, `[n_queries, n_candidates]`.
+        ranked: float32 of the same shape, the ranker's scores; -inf for padding.
         hits: the final lists.
-        milliseconds: what each stage took.
+        milliseconds: duration of each stage.
     """
 
     queries: QueryBatch
@@ -64,19 +64,19 @@ class Staged(NamedTuple):
 
 
 class BasePipeline(Release):
-    """A retriever and a ranker that answer together.
+    """A retriever and a ranker in two stages.
 
     Attributes:
-        root: the release directory; that of the retriever if they are no release themselves.
-        manifest: facts of the version, likewise.
-        users: what both models take of queries.
+        root: the release directory; the retriever's for a pipeline that is not exported.
+        manifest: facts of the version; the retriever's for a pipeline that is not exported.
+        users: users, with the query columns of both models.
         catalogue: the items; their table has the columns of both.
-        retrieval: finds the candidates.
-        ranker: scores them.
-        n_candidates: how many.
-        rules: what applies to them if a request does not say otherwise.
+        retrieval: the model that finds candidates.
+        ranker: the model that scores candidates.
+        n_candidates: number of candidates.
+        rules: rules on ranked candidates, unless a request gives others.
         exclude_seen: whether lists leave out seen items by default.
-        repeats: how users of the retriever come back to items; None if they do not.
+        repeats: the retriever's model of repeat consumption; None without one.
 
     Raises:
         ConfigError: if the models do not belong together (`check_joinable`), or the rules name a column
@@ -116,9 +116,10 @@ class BasePipeline(Release):
         super().__init__(retrieval.root, retrieval.manifest, users, catalogue)
         self.retrieval, self.ranker = retrieval, ranker
         self.repeats, self.exclude_seen = retrieval.repeats, retrieval.exclude_seen
+        # A baseline has no bundle: without these attributes `lacks` answers for them.
         if hasattr(retrieval, "bundle"):
             self.bundle, self.interests = retrieval.bundle, retrieval.interests
-        # Row -1, where there is no candidate, is the empty id.
+        # Row -1 pads lists of candidates; as an index it picks the last entry, the empty id.
         self._padded_ids = np.append(retrieval.item_ids, "")
         self._values: dict[str, ItemValues] = {}
         self.n_candidates = check_k(n_candidates, name="n_candidates")
@@ -127,7 +128,7 @@ class BasePipeline(Release):
 
     @property
     def name(self) -> str:
-        """Of both models."""
+        """Names of both models, such as `two_tower > ranker`."""
         return f"{self.retrieval.name} > {self.ranker.name}"
 
     def recommend(
@@ -146,22 +147,21 @@ class BasePipeline(Release):
     ) -> list[Recommendation]:
         """The best `k` items for each query by the ranker's scores.
 
-        What is excluded or not allowed is no candidate, so there are `n_candidates` others where the
-        catalogue has them. A list holds no more than the candidates: it is short if fewer are left, or
-        fit under the caps, and empty if all are barred. Candidates of equal score stand in the order of
-        the retrieval. With `diversity` scores need not fall along the list.
+        Excluded and not allowed items are left out before the retrieval takes its `n_candidates`. A list
+        is short if fewer candidates are left or fit under the caps, and empty if all are excluded. Ties
+        keep the order of the retrieval. With `diversity` scores need not fall along the list.
 
         Args:
             queries: user ids, or dictionaries of the features and histories that either model takes.
             k: from 1 to the size of the catalogue.
-            exclude: ids that nobody shall get.
-            exclude_seen: whether lists leave out seen items and those that a query holds; None for the
+            exclude: ids to leave out of all lists.
+            exclude_seen: whether to leave out seen items and those of the query's lists; None for the
                 retriever's default.
-            allow: the only ids that anybody may get; None for all.
+            allow: ids to which all lists are restricted; None for no restriction.
             index: `exact` or `annoy`; None for the retriever's default.
-            columns: columns of the item table wanted with each item.
-            n_candidates: how many candidates are ranked; None for the pipeline's number.
-            rules: in place of the pipeline's; `Rules()` for none.
+            columns: columns of the item table to return with each item.
+            n_candidates: number of candidates to rank; None for the pipeline's number.
+            rules: rules in place of the pipeline's; `Rules()` for none.
             details: whether each answer is a `StagedRecommendation`, with candidates and timings.
 
         Raises:
@@ -222,14 +222,15 @@ class BasePipeline(Release):
         Args:
             queries: user ids, or dictionaries of features and histories.
             k: from 1 to the size of the catalogue.
-            n_candidates: how many candidates are ranked; None for the pipeline's number.
-            rules: in place of the pipeline's; None for those.
-            allow: the only ids that anybody may get; None for all.
+            n_candidates: number of candidates to rank; None for the pipeline's number.
+            rules: rules in place of the pipeline's; None for the pipeline's.
+            allow: ids to which all lists are restricted; None for no restriction.
             **options: `exclude`, `exclude_seen` and `index`, for the retrieval.
         """
         k = check_k(k, len(self.item_ids), of_what="items in the catalogue")
         rules = self.rules if rules is None else rules
         self._check_rules(rules)
+        # Both restrictions hold. The retrieval applies them, so all `n_candidates` are allowed items.
         if rules.allow is not None:
             allow = [*rules.allow] if allow is None else [*set(rules.allow).intersection(allow)]
         count = self.n_candidates if n_candidates is None else n_candidates
@@ -251,11 +252,11 @@ class BasePipeline(Release):
         return self.retrieval.embed(self._own(features))
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """Scores of the whole catalogue, -inf beyond the candidates: so a pipeline can be evaluated.
+        """Scores of the whole catalogue, -inf beyond the candidates, so that a pipeline can be evaluated.
 
-        Where what users had is left out, there are `n_candidates` beside it, and of what was had those
-        that stand among the best `n_candidates` of all items. With diversity or caps a score is minus the
-        place in the list of all candidates, and what was had is no candidate.
+        If seen items are left out, the candidates are the best `n_candidates` unseen items, and the seen
+        items among the best `n_candidates` of all. With diversity or caps a score is minus the position in
+        the list of all candidates, and seen items are no candidates.
         """
         found = self.retrieval.scores(queries)
         if self.rules.allow is not None:
@@ -269,6 +270,7 @@ class BasePipeline(Release):
         given = np.full_like(found, -np.inf, dtype=np.float32)
         if self.rules.reorder:
             hits = self._ordered(rows, ranked, rows.shape[1], self.rules)
+            # A greedy list has no scores that fall along it; minus the position sorts the same way.
             rows, ranked = hits.rows, np.where(hits.rows < 0, -np.inf, -np.arange(rows.shape[1]))
         else:
             ranked = self._boosted(rows, ranked, self.rules)
@@ -290,7 +292,7 @@ class BasePipeline(Release):
         return replace(answer, items=self.catalogue.columns(rows, columns))
 
     def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
-        """Vectors of a table of queries; histories that it does not hold are those of the end of training."""
+        """Vectors of a table of queries; missing histories are those at the end of training."""
         return self.embed(self.users.of_table(queries))
 
     def _candidates_of(self, queries: pl.DataFrame, found: np.ndarray) -> np.ndarray:
@@ -303,6 +305,8 @@ class BasePipeline(Release):
         for row, user in enumerate(users):
             unseen[row, self.users.seen(user)] = -np.inf
         chosen = is_top_k(unseen, count)
+        # Evaluation masks seen items itself, or not: either way it finds a full list of candidates. A list
+        # with diversity or caps depends on all its members, so seen items may not take part there.
         return chosen if self.rules.reorder else chosen | is_top_k(found, count)
 
     def _own(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -312,6 +316,7 @@ class BasePipeline(Release):
         """The ranker's scores: float32 of the shape of `rows`, -inf for row -1."""
         own = {column: features[column] for column in self.ranker.users.forms}
         ranked = np.empty(rows.shape, np.float32)
+        # Whole queries a step, so that the features of each are embedded once.
         step = max(1, AT_ONCE // max(1, rows.shape[1]))
         for start in range(0, len(rows) if rows.size else 0, step):
             part = slice(start, start + step)
@@ -323,6 +328,7 @@ class BasePipeline(Release):
     def _ordered(self, rows: np.ndarray, ranked: np.ndarray, k: int, rules: Rules) -> Hits:
         scores = self._boosted(rows, ranked, rules)
         if not rules.reorder:
+            # All at once; padding has -inf and goes last.
             order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             best, values = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
             return Hits(best.astype(np.int32), values)
@@ -346,6 +352,7 @@ class BasePipeline(Release):
         for boost in rules.boosts:
             if boost.column is not None:
                 added[:-1][self._values_of(boost.column).having(boost.values)] += boost.by
+            # An item listed twice is boosted once.
             listed = np.unique(self.catalogue.rows([*boost.items]))
             added[listed[listed >= 0]] += boost.by
         return ranked + added[rows]

@@ -1,4 +1,4 @@
-"""Answers from the release of a ranker: scores of pairs."""
+"""Release of a ranker: scores of pairs of query and item."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,14 +12,14 @@ from tfrecall.errors import DataError, ReleaseError
 from tfrecall.release.base import Items, Release
 from tfrecall.release.users import Query, UserStore
 
-# Pairs scored at once: bounds the memory that what users had takes.
+# Pairs scored in one call: bounds the memory of their histories.
 AT_ONCE = 4096
 
 
 class RankerRelease(Release):
     """A loaded release of a ranker. Made by `tfrecall.load`.
 
-    It scores items that it is given and finds none itself: `predict`, not `recommend`.
+    A ranker scores given items and finds none itself: `predict`, not `recommend`.
 
     Attributes:
         root: the release directory.
@@ -86,12 +86,12 @@ class RankerRelease(Release):
         return cls(root, manifest, users, catalogue, context)
 
     def predict(self, queries: Sequence[Query], item_ids: Sequence[str]) -> np.ndarray:
-        """Scores of pairs: predicted ratings, logits of clicks, or what orders a list, by the task.
+        """Scores of pairs: predicted ratings, logits of clicks or ranking scores, depending on the task.
 
         Args:
             queries: user ids, or dictionaries of features as `Release.recommend` takes them; one for each
                 item, or a single one for all.
-            item_ids: `[n]`.
+            item_ids: ids of the items, `[n]`.
 
         Returns:
             Float32 `[n]`.
@@ -120,8 +120,8 @@ class RankerRelease(Release):
         """Scores of pairs from features of queries (`UserStore.build_queries`): float32 `[n]`.
 
         Args:
-            features: 1 row, or `n`.
-            item_ids: `[n]`.
+            features: input columns of 1 row, or `n` rows.
+            item_ids: ids of the items, `[n]`.
         """
         ids = np.asarray(item_ids, dtype=object)
         return self._model(features, ids)
@@ -131,7 +131,7 @@ class RankerRelease(Release):
 
         Args:
             features: of `UserStore.build_queries`, `n` rows.
-            item_ids: object array of `str` `[n, any]`; "" pads, and has a score without a meaning.
+            item_ids: object array of `str` `[n, any]`; "" pads; its score is meaningless.
 
         Returns:
             Float32 `[n, any]`.
@@ -145,12 +145,13 @@ class RankerRelease(Release):
     def predictions(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of a table of queries (`Interactions.queries`) with `item_id`: float32 `[n]`.
 
-        Histories that the table does not hold are those of the end of the training data.
+        Histories missing in the table are those at the end of the training data.
         """
         features = self.users.of_table(queries)
         ids = np.array(queries["item_id"].to_list(), dtype=object)
         parts = [
             self.score({c: values[some] for c, values in features.items()}, ids[some])
+            # -(-n // m) rounds up; at least one part, so that an empty table gives an empty array.
             for some in np.array_split(np.arange(len(ids)), max(1, -(-len(ids) // AT_ONCE)))
         ]
         return np.concatenate(parts)
@@ -164,7 +165,7 @@ class _SavedRanker:
     """The signatures `rank` and `rank_lists` of a ranker's SavedModel, from arrays to an array."""
 
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf  # seconds, which only what asks a model has to spend
+        import tensorflow as tf  # takes seconds, which users and items alone need not cost
 
         self._constant = tf.constant
         try:

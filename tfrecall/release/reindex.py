@@ -1,4 +1,4 @@
-"""Another Annoy index for a release that exists."""
+"""New Annoy index for an existing release."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from tfrecall.release.layout import PARTS, StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import OF_THE_VERSION, documents
 
-# The index is tuned to at most so many queries of known users.
+# Largest number of known users whose queries tune the index.
 TUNING_ROWS = 500
 
 
@@ -51,6 +51,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             model=release.manifest["model"]["fingerprint"],
             interests=release.interests,
         )
+        # Everything else is inherited, keys unknown here too.
         kept = {key: value for key, value in release.manifest.items() if key not in OF_THE_VERSION}
         facts = {**kept, "index": bundle.summary(), "tuning": bundle.tuning}
         staged.describe("retriever", facts, PARTS)
@@ -59,7 +60,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
 
 
 def _tuning_queries(release: Release) -> np.ndarray | None:
-    """Queries of random users; None if the release knows nobody."""
+    """Queries of random users; None for a release without users."""
     user_ids = list(release.users.ids)
     if not user_ids:
         return None

@@ -28,8 +28,8 @@ class RetrieverRelease(RecommendingRelease):
         manifest: facts of the version.
         users: features and histories of its users.
         catalogue: its items.
-        bundle: its indexes.
-        repeats: how its users come back to items; None if they do not.
+        bundle: the exact index, and Annoy's if there is one.
+        repeats: the model of repeat consumption; None without one.
         exclude_seen: whether lists leave out seen items by default.
     """
 
@@ -73,7 +73,7 @@ class RetrieverRelease(RecommendingRelease):
 
     @cached_property
     def _query_model(self) -> "_SavedTower":
-        """Loaded when first asked: similar items, for one, do without TensorFlow."""
+        """Query tower, loaded at first use: similar items, for example, need no TensorFlow."""
         return _SavedTower(self.part("query"))
 
     def search(
@@ -92,6 +92,7 @@ class RetrieverRelease(RecommendingRelease):
         allowed = None if allow is None else self.catalogue.rows(allow)
         if not len(asked.users):
             return Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
+        # Given with the query, the repeated history replaces the stored one, also the empty list.
         past = [
             self.catalogue.rows(lists[REPEATED]) if REPEATED in lists else self.users.seen(user)
             for user, lists in zip(asked.users, asked.lists, strict=True)
@@ -116,7 +117,7 @@ class RetrieverRelease(RecommendingRelease):
         return SimilarItems(item_id, *self.catalogue.listed(hits, 0, columns))
 
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
-        """Explanations of several items for one query, at the price of one."""
+        """Explain several items for one query, at the cost of one."""
         asked = self.users.build_queries([query])
         rows = [self.catalogue.row(item_id) for item_id in item_ids]
         if not rows:
@@ -138,10 +139,10 @@ class RetrieverRelease(RecommendingRelease):
         """Explanations of some rows of the catalogue for the features of one query.
 
         Args:
-            user_id: who asks.
-            features: one row, as `embed` takes it.
-            past: catalogue rows that `repeats` weigh, oldest first; none without.
-            rows: of the items.
+            user_id: user of the query; None without one.
+            features: input columns of the query model, one row.
+            past: repeated history in catalogue rows, oldest first; empty without `repeats`.
+            rows: catalogue rows of the items to explain.
         """
         histories = self.users.histories
         lists = listed(self.users, features, self.catalogue.vocabulary)
@@ -162,15 +163,15 @@ class RetrieverRelease(RecommendingRelease):
     def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
         """A table of queries (`Interactions.queries`) to vectors, as `embed` gives them.
 
-        Histories that the table does not hold are what users had at the end of the training data, not at
-        the time of each row: rows to be judged by should come later.
+        Histories missing in the table are those at the end of the training data, not at the time of each
+        row: test rows should come later.
         """
         return self.embed(self.users.of_table(queries))
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of the whole catalogue, so that a release can be evaluated like a model.
 
-        What users had is that of the end of the training data, see `embed_queries`.
+        Histories missing in the table are those at the end of the training data.
         """
         scores = best_scores(self.embed_queries(queries), self.bundle.exact.vectors)
         if self.repeats is None:
@@ -183,7 +184,7 @@ class _SavedTower:
     """The one signature of a tower's SavedModel, from arrays to an array."""
 
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf  # seconds, which only what asks a model has to spend
+        import tensorflow as tf  # takes seconds, which similar items need not cost
 
         self._constant = tf.constant
         try:

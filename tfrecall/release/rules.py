@@ -105,12 +105,12 @@ class Rules:
 
     @property
     def columns(self) -> list[str]:
-        """Of the item table, those that are looked at."""
+        """Columns of the item table that the rules read."""
         named = [boost.column for boost in self.boosts if boost.column is not None]
         return list(dict.fromkeys([*self.caps, *named]))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it; `from_dict` takes it."""
+        """Settings as JSON can hold them, the inverse of `from_dict`."""
         return {
             "diversity": float(self.diversity),
             "caps": {column: int(cap) for column, cap in self.caps.items()},
@@ -138,7 +138,7 @@ def _check_texts(name: str, values: Any) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ItemValues:
-    """One column, each distinct value a number.
+    """One column of the item table, with each distinct value as a number.
 
     Attributes:
         names: value as text -> its number.
@@ -170,17 +170,19 @@ class ItemValues:
                 "boosts take columns of texts, numbers, or lists of them."
             )
         if not isinstance(column.dtype, pl.List):
+            # Single values as lists of one. `implode` would make one list of the whole column.
             column = column.reshape((-1, 1)).arr.to_list()
         texts = column.cast(pl.List(pl.String))
         texts = texts.fill_null([]).list.drop_nulls().list.unique(maintain_order=True)
         lengths = texts.list.len().to_numpy()
+        # `explode` makes a null of an empty list; its length is 0 in `lengths`, so it is dropped.
         flat = texts.explode().drop_nulls()
         names: dict[str, int] = {}
         codes = [names.setdefault(text, len(names)) for text in flat.to_list()]
         return cls(names, offsets_of(lengths), np.array(codes, dtype=np.int64))
 
     def table(self, rows: np.ndarray) -> np.ndarray:
-        """Which of some items have which of the values among them: bool `[n_rows, n_values]`."""
+        """Matrix of some items and the distinct values among them: bool `[n_rows, n_values]`."""
         owners, codes = self._lists.flat(rows)
         values, columns = np.unique(codes, return_inverse=True)
         has = np.zeros((len(rows), len(values)), dtype=bool)
@@ -188,7 +190,7 @@ class ItemValues:
         return has
 
     def having(self, values: Sequence[str]) -> np.ndarray:
-        """Which items have one of some values: bool `[n_items]`."""
+        """Mask of the items that have one of some values: bool `[n_items]`."""
         wanted = [self.names[value] for value in values if value in self.names]
         has = np.zeros(len(self._lists), dtype=bool)
         has[self._lists.owners()[np.isin(self.codes, wanted)]] = True
@@ -213,17 +215,17 @@ def in_order(
     vectors: np.ndarray | None = None,
     caps: Sequence[tuple[int, np.ndarray]] = (),
 ) -> np.ndarray:
-    """Places of up to `k` candidates, in the order of the list; see `Rules` for what it is.
+    """Choose up to `k` candidates greedily by maximal marginal relevance and caps, as positions in `scores`.
 
-    The first item is the one with the largest score, whatever the diversity; of equal ones the earlier
-    candidate. A list is short where no candidate fits under the caps any more.
+    The first item has the largest score, whatever the diversity. Ties go to the earlier candidate. A list
+    is short where no candidate fits under the caps any more.
 
     Args:
         scores: finite `[n]`.
         k: length of the list.
         diversity: from 0 to 1.
-        vectors: number `[n, d]`, with diversity. A vector of length 0 is like nothing.
-        caps: for each capped column the cap, and which candidate has which value: bool `[n, n_values]`.
+        vectors: number `[n, d]`, with diversity. A vector of length 0 has similarity 0 to all.
+        caps: for each capped column the cap, and the mask of values of each candidate: bool `[n, n_values]`.
 
     >>> genres = np.array([[True, False], [True, False], [False, True]])
     >>> in_order(np.array([3.0, 2.0, 1.0]), 3, caps=[(1, genres)]).tolist()
@@ -234,6 +236,7 @@ def in_order(
     free = np.ones(len(scores), dtype=bool)
     left = [np.full(has.shape[1], cap) for cap, has in caps]
     nearest = np.full(len(scores), -np.inf)
+    # The first choice is by relevance alone: `nearest` is still -inf, which would make all values equal.
     value = relevance
     chosen: list[int] = []
     while len(chosen) < k and free.any():
@@ -244,13 +247,14 @@ def in_order(
             room -= has[place]
             free &= ~has[:, room == 0].any(axis=1)
         if unit is not None:
+            # A running maximum: O(k * n * d) in all, without the n x n matrix of similarities.
             nearest = np.maximum(nearest, unit @ unit[place])
             value = (1 - diversity) * relevance - diversity * nearest
     return np.array(chosen, dtype=np.int64)
 
 
 def _scaled(scores: np.ndarray) -> np.ndarray:
-    """From 0 to 1, in float64, so that float32 scores that differ still do."""
+    """Scale to [0, 1], in float64, so that different float32 scores stay different."""
     wide = scores.astype(np.float64)
     lowest, spread = wide.min(initial=np.inf), np.ptp(wide) if len(wide) else 0.0
     return (wide - lowest) / spread if spread > 0 else np.zeros(len(wide))

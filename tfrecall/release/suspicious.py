@@ -85,6 +85,8 @@ class _WireError(Exception):
 
 
 def _check_meta_graph(meta_graph: memoryview, file: Path) -> None:
+    # Concrete functions of the object graph can be called by name after loading. Such a function may not
+    # pass as the saver of variables, whatever its name.
     started = {
         _text(key)
         for objects in _submessages(meta_graph, _OBJECTS)
@@ -104,6 +106,7 @@ def _check_meta_graph(meta_graph: memoryview, file: Path) -> None:
 
 def _check_node(node: memoryview, file: Path, *, in_saver: bool, may_call_saver: bool) -> None:
     for op in map(_text, _submessages(node, _OP)):
+        # Variants of one operation differ in such affixes: SaveDatasetV2, ExperimentalCSVDataset.
         plain = re.sub(r"V\d+$", "", op.removeprefix("_").removeprefix("Experimental"))
         reason = _REASONS.get(op) or _REASONS.get(plain)
         if op in _CHECKPOINTS:
@@ -131,6 +134,7 @@ def _function_name(function: memoryview) -> str:
         for signature in _submessages(function, _SIGNATURE)
         for name in _submessages(signature, _NAME)
     ]
+    # Parsers let the last one of a repeated single field win.
     return names[-1] if names else ""
 
 
@@ -153,6 +157,7 @@ def _submessages(message: memoryview, number: int) -> Iterator[memoryview]:
     """Contents of all length-delimited fields of one number, in the order of the message."""
     at, end = 0, len(message)
     while at < end:
+        # A field begins with number << 3 | wire type: 0 varint, 1 eight bytes, 2 length-delimited, 5 four.
         key, at = _varint(message, at)
         kind = key & 7
         if kind == 0:
@@ -185,5 +190,6 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 128:
             return value, at
         shift += 7
+        # 64 bits at most; a longer run of continuation bytes is no number of the format.
         if shift > 63:
             raise _WireError

@@ -26,7 +26,7 @@ from tfrecall.release.histories import (
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
 _NO_ITEMS = np.empty(0, dtype=object)
-# Whole floats are exact below 2^53.
+# float64 holds every integer below 2^53; above it a float may stand for another one.
 EXACT_BELOW = 2.0**53
 
 
@@ -36,11 +36,11 @@ class QueryBatch(NamedTuple):
     Attributes:
         features: for each column of the signature an array with one row a query.
         user_ids: for each query its user id, None if it has none.
-        users: int `[n]`, the row of each user in the release, -1 for one it does not have.
+        users: int `[n]`, row of each user in the release, -1 for an unknown user.
         known: bool `[n]`, whether the user is in the training log.
-        defaulted: for each query of an unknown user the columns that were neither given nor are in the
-            user table.
-        lists: for each query the lists of item ids that it gave.
+        defaulted: for each query of a user without events the columns that neither the query nor the user
+            table has a value for.
+        lists: for each query the given lists of item ids.
     """
 
     features: dict[str, np.ndarray]
@@ -59,16 +59,15 @@ class UserStore:
         forms: the columns that the query model takes and the raw form of each (`tfrecall.core.raw`).
         defaults: for each column the value that stands for "not known".
         vocabulary: user ids.
-        features: for each column the values of the users: what the user table says, and the context of
-            the user's last event.
-        gaps: for each column whether the value of a user is not known.
-        seen_offsets, seen_items: item rows that user u has seen:
+        features: for each column the values of the users, from the user table and the context of the
+            user's last event.
+        gaps: for each column a mask of the users without a known value.
+        seen_offsets, seen_items: catalogue rows that user u has seen:
             `seen_items[seen_offsets[u]:seen_offsets[u + 1]]`.
-        histories: those of the columns that are lists of what users had.
-        item_lists: the lists of item ids that a query may give: the histories, and what stands for what
-            the user had where users come back to items.
-        contexts: for each of the lists with context what may be said of its events. Their columns are
-            among the histories.
+        histories: history columns of all users, those of their context included.
+        item_lists: names of the lists of item ids that a query may give: the histories, and the repeated
+            history of a model with `repeats`.
+        contexts: history -> names of its context columns, which are among `histories`.
     """
 
     forms: dict[str, Form]
@@ -93,15 +92,16 @@ class UserStore:
         item_lists: Sequence[str] = (),
         contexts: Mapping[str, Sequence[str]] | None = None,
     ) -> "UserStore":
-        """Reads what `tfrecall.exporting.context` wrote.
+        """Read the files of `tfrecall.exporting.context.write_context`.
 
         Args:
-            directory: where.
-            forms, defaults: see the attributes.
-            lengths: of each history among the forms how many events count.
+            directory: the part `context` of a version.
+            forms: columns of the query model and the raw form of each.
+            defaults: for each column the value that stands for "not known".
+            lengths: history -> number of newest events that the model reads.
             item_ids: the catalogue, if there are histories.
-            item_lists: which lists a query may give beside them.
-            contexts: see the attributes.
+            item_lists: further lists of item ids that a query may give.
+            contexts: history -> names of its context columns.
 
         Raises:
             ReleaseError: if a file cannot be read.
@@ -124,7 +124,7 @@ class UserStore:
                     _check_lists(name, past.offsets, past.items, len(table), len(past.item_ids))
             known = (offsets, items, histories)
             return cls.of(table, *known, forms, defaults, lists, contexts or {})
-        # DataError is a ValueError, MissingColumnError a KeyError too.
+        # DataError is a ValueError, MissingColumnError a KeyError: both are caught, too.
         except (
             EOFError,
             OSError,
@@ -149,7 +149,7 @@ class UserStore:
         item_lists: tuple[str, ...],
         contexts: Mapping[str, Sequence[str]],
     ) -> "UserStore":
-        """Makes a store of a table with `user_id` and the columns of the forms that are no histories."""
+        """Build a store from a table with `user_id` and the columns of the forms that are no histories."""
         vocabulary = Vocabulary(table["user_id"])
         own = {column: form for column, form in forms.items() if column not in histories}
         gaps = {column: table[column].is_null().to_numpy() for column in own}
@@ -200,8 +200,8 @@ class UserStore:
     def of_table(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
         """A table of queries as features.
 
-        Histories that it does not hold are those of the end of the training data, whatever the time of
-        a row: that is all that a release knows.
+        Histories missing in the table are those at the end of the training data, whatever the time of a
+        row: a release stores no others.
 
         Raises:
             MissingColumnError: if it lacks another column.
@@ -217,7 +217,7 @@ class UserStore:
 
     def _missing(self, query: dict[str, Any], user: int) -> tuple[str, ...]:
         absent = (column for column in self.forms if column not in query)
-        # Who is in the user table only has features, but had nothing.
+        # A user without events may still have features in the user table, but never a history.
         return tuple(c for c in absent if user < 0 or c in self.histories or self.gaps[c][user])
 
     def _given(self, query: Query) -> dict[str, Any]:
@@ -259,11 +259,12 @@ class UserStore:
             return self._history(column, given, users)
         known = self.features[column]
         own = [i for i, query in enumerate(given) if column in query or users[i] < 0]
-        # Of nobody at all there is no row; what -1 takes is replaced, as is what the query gives.
+        # Row -1 of an unknown user takes the last user's value, which is replaced below, as the given ones
+        # are. A release without users has no row to take.
         values = known[users] if len(known) else np.empty((len(users), *known.shape[1:]), known.dtype)
         if not own:
             return values
-        # Null stands for "not known" but among numbers.
+        # Null means "not known" in texts and lists; in numbers the default stands for it.
         absent = self.defaults[column] if self.forms[column] == "number" else None
         values_given = [given[i].get(column, absent) for i in own]
         if self.forms[column] == "string" and any(isinstance(v, float) for v in values_given):
@@ -301,7 +302,8 @@ class UserStore:
         )
 
     def _history(self, name: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
-        # What is known of the context belongs to the events that are known, not to those given.
+        # Stored context belongs to the stored events. A query that gives its own events but not their
+        # context gets "" for each, never the stored values of other events.
         ids = next((h for h, told in _beside(self.contexts) if context_column(h, told) == name), name)
         own = [i for i, query in enumerate(given) if ids in query]
         values = self.histories[name].ids(users)
@@ -329,12 +331,12 @@ def _check_lists(name: str, offsets: np.ndarray, items: np.ndarray, users: int, 
 
 
 def _beside(contexts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
-    """Each list of ids with each part of its context."""
+    """Pairs of history and context column."""
     return [(history, name) for history, names in contexts.items() for name in names]
 
 
 def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
-    """As training did with a column that holds these values: whole numbers and dates become text."""
+    """Convert given values like a column of the training table: whole numbers and dates become text."""
     for value in values:
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str):
