@@ -11,18 +11,20 @@ from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import DivergedError
 from tfrecall.models.two_tower import TwoTower
 
-# Of a bell curve nothing is so far out, and of most skewed columns neither.
+# Standard deviations beyond which a number is suspicious: a normal column never gets there, and most
+# skewed ones do not either.
 MAX_DEVIATIONS = 50.0
+# Rows named in the message.
 ROWS_TOLD = 3
 
 
 def worst_rows(
     model: TwoTower, inputs: dict[str, Any], queries: np.ndarray, candidates: np.ndarray
 ) -> str:
-    """The rows with the longest vectors, those that are not finite first, by their raw values.
+    """Describe the rows with the longest vectors by their raw values, not finite ones first.
 
     Args:
-        model: that the batch was encoded by.
+        model: the model that encoded the batch.
         inputs: the encoded batch, as arrays.
         queries, candidates: the vectors of its rows, float `[batch_size, embedding_dim]`; of queries
             with several interests `[batch_size, interests, embedding_dim]`.
@@ -32,6 +34,7 @@ def worst_rows(
             np.linalg.norm(vectors.reshape(len(vectors), -1), axis=1)
             for vectors in (queries, candidates)
         )
+    # NaN would sort last, whatever the sign; as infinity it is the longest.
     order = np.argsort(-np.nan_to_num(lengths, nan=np.inf), kind="stable")[:ROWS_TOLD]
     return "; ".join(_row(model, inputs, row) for row in order)
 
@@ -46,6 +49,7 @@ def suspicious_numbers(model: TwoTower, inputs: dict[str, Any]) -> str:
         if layer.spec.type != "numeric":
             continue
         reach = float(np.max(np.abs(encoded[layer.name]), initial=0.0))
+        # `not <=` rather than `>`: NaN compares false with everything and must be reported.
         if not reach <= MAX_DEVIATIONS:
             texts.append(
                 f'The number "{layer.spec.column}" reaches {reach:.3g} standard deviations from its mean: '
@@ -55,6 +59,7 @@ def suspicious_numbers(model: TwoTower, inputs: dict[str, Any]) -> str:
 
 
 def _row(model: TwoTower, inputs: dict[str, Any], row: int) -> str:
+    # Index of the embedding table -> row of the catalogue: 0 pads and 1 is unknown.
     place = int(inputs["candidate_index"][row]) - FIRST
     candidate = str(model.catalogue.ids[place]) if place >= 0 else "unknown"
     values = {
@@ -67,7 +72,7 @@ def _row(model: TwoTower, inputs: dict[str, Any], row: int) -> str:
 
 
 def _value(layer: Any, encoded: Any, row: int) -> str:
-    """The raw value of a categorical feature; of a number how many deviations; of others nothing."""
+    """Raw value of a categorical feature, deviations of a number; "" for other types."""
     if layer.spec.type == "numeric":
         return f"{float(np.ravel(encoded[row])[0]):.3g} deviations"
     if layer.spec.type != "categorical":
@@ -84,9 +89,9 @@ class _Caught:
     """A step before its update is applied.
 
     Attributes:
-        loss: of the step.
+        loss: loss of the step.
         inputs: the encoded batch.
-        weights, gradients: names of those that hold a number that is not finite.
+        weights, gradients: names of the weights and gradients that hold a number that is not finite.
         largest: the largest finite weight and its name.
         queries, candidates: vectors of the rows of the batch, float `[batch_size, embedding_dim]`; of
             queries with several interests `[batch_size, interests, embedding_dim]`.
@@ -104,12 +109,11 @@ class _Caught:
 class StopOnNonFinite(keras.callbacks.Callback):
     """Stops the fit of a `TwoTower` with a `DivergedError` at the step that diverged.
 
-    The loss and the sum of each gradient are looked at within the step, before the update, so that the
-    batch and the weights it met are still there to be described; nothing is kept in steps that are
-    well, and what they compute is not changed. With several replicas there is one look at the loss
-    after each step.
+    The loss and the sum of each gradient are checked within the step, before the update, while the batch
+    and the weights that caused it can still be described. Healthy steps keep nothing, and compute the
+    same numbers. With several replicas only the loss is checked, after each step.
 
-    A step costs some tens of microseconds more.
+    A step takes some tens of microseconds more.
     """
 
     _supports_tf_logs = True
@@ -137,7 +141,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         raise DivergedError(self._story(where, self._caught, loss))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """A last update may have spoilt the weights, which only validation meets."""
+        """Check the metrics of the epoch: only validation meets the weights of the last update."""
         bad = [name for name, value in (logs or {}).items() if not np.all(np.isfinite(value))]
         if not bad:
             return
@@ -176,6 +180,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
             del model.compute_loss, optimizer.apply_gradients
             model.train_function = None
 
+        # Instance attributes shadow the methods; deleting them restores the methods. `train_function` is the
+        # traced step, which Keras builds anew when it is None.
         model.compute_loss, optimizer.apply_gradients = watched_loss, watched_gradients
         model.train_function = None
         self._undo = undo

@@ -9,9 +9,9 @@ class Finding:
     """A problem of the data, the training or the model.
 
     Attributes:
-        name: of the diagnostic, for programs: `collapsed_vectors`.
-        severity: `error` if what comes of the run is of no use, `warning` if somebody should look.
-        text: the figure, what it means and what to do.
+        name: name of the diagnostic, for programs: `collapsed_vectors`.
+        severity: `error` if the result of the run is useless, `warning` if it needs a look.
+        text: the figure, its meaning and the remedy.
     """
 
     name: str

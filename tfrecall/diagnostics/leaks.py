@@ -1,8 +1,8 @@
 """Target leakage: features that reveal the item.
 
-A column that is written down with the choice (the price paid, the category clicked, the page that
-ended the session) knows the item, and will not be there when somebody asks for a recommendation. A
-model that is given it looks brilliant until it is served.
+A column recorded with the choice (the price paid, the category clicked, the last page of the session)
+reveals the item, and does not exist yet at the time of a recommendation. A model with such a feature
+looks brilliant until it is served.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.diagnostics.finding import Finding
 from tfrecall.schema.features import Schema
 
-# The value names the item in every second row, which no habit of a whole log does, and at least three
-# times as often as the most popular item would be right and half as often again as the user id is.
+# A leak guesses the item in every second row, which no habit of all users does, at least three times as
+# often as the most popular item is right, and 1.5 times as often as the guess from the user id.
 MIN_ACCURACY, MIN_LIFT, MIN_LIFT_OVER_USER = 0.5, 3.0, 1.5
-# A column of the event that repeats a column of the item, row by row; people have exceptions.
+# A copied column equals a column of the item in nearly every row. Shares by chance above one half say
+# nothing: two columns that are nearly always "no" agree anyway.
 MIN_COPIED, MAX_COPIED_BY_CHANCE = 0.99, 0.5
-# With 50 rows a share is known to within .14 (two standard errors).
+# With 50 rows a share is known to within .14 (two standard errors: 2 * sqrt(.5 * .5 / 50)).
 MIN_ROWS = 50
+# Sample sizes, for a check of seconds on any log.
 TRAIN_ROWS, HELD_ROWS = 200_000, 20_000
 
 
@@ -28,15 +30,15 @@ def leaking_features(
 ) -> list[Finding]:
     """Find query features that leak the target, before training.
 
-    On a sample of a bounded size. For each feature the item that goes most often with its value in
-    the training rows is guessed on held rows; values that are unique to their row, such as times, are
-    never met again and so say nothing. The user id is left out: it is known before the choice.
+    For each feature, the most frequent item of each value in the training rows is the guess for held rows
+    with that value, on samples of bounded size. Values unique to their row, such as times, never occur
+    again and do not count. The user id is left out: it is known before the choice.
 
     Args:
-        schema: whose features are looked at.
+        schema: the schema of the query features.
         train: rows to learn the guesses from.
-        held: rows to make them on, such as validation rows, never test rows; without it a fifth of
-            `train`.
+        held: rows to test the guesses on, such as validation rows, never test rows; None for a fifth
+            of `train`.
     """
     names = train.queries.head(0).columns
     columns = [c for c in schema.query_columns if c in names and c != "user_id"]
@@ -58,10 +60,11 @@ def leaking_features(
 def guess_accuracy(train: pl.DataFrame, held: pl.DataFrame, column: str) -> tuple[float, int]:
     """Accuracy of guessing the most frequent item of each value, and the number of rows.
 
-    Counted are held rows whose value stands in `train`.
+    Only held rows whose value occurs in `train` count.
 
     Args:
-        train, held: with `item_id` and the column.
+        train, held: tables with `item_id` and the column.
+        column: name of the feature.
 
     >>> train = pl.DataFrame({"item_id": ["a", "a", "b"], "shop": ["x", "x", "y"]})
     >>> held = pl.DataFrame({"item_id": ["a", "b", "b"], "shop": ["x", "x", "new"]})
@@ -69,7 +72,7 @@ def guess_accuracy(train: pl.DataFrame, held: pl.DataFrame, column: str) -> tupl
     (0.5, 2)
     """
     counted = train.drop_nulls(column).group_by(column, "item_id").len()
-    # Of items that are equally frequent the first by name: the same guess in every run.
+    # Ties go to the first item by name: the same guess in every run.
     best = counted.sort([column, "len", "item_id"], descending=[False, True, False]).unique(
         column, keep="first"
     )
@@ -104,6 +107,7 @@ def _comparable(column: pl.Series) -> pl.Series:
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if isinstance(column.dtype, pl.List):
+        # \x1f, the unit separator, occurs in no text: ["a,b"] and ["a", "b"] stay different.
         return column.cast(pl.List(pl.String)).list.join("\x1f").alias(column.name)
     return column.cast(pl.String)
 
@@ -128,7 +132,7 @@ def _names_the_item(column: str, train: pl.DataFrame, held: pl.DataFrame) -> Fin
 
 
 def _is_the_item(column: str, held: pl.DataFrame) -> Finding | None:
-    """As `_names_the_item` for values that no training row could teach: they are the id itself."""
+    """Check whether the value is the item id itself, also where no training row has that value."""
     share = _share(held[column] == held["item_id"])
     if share < MIN_ACCURACY:
         return None
@@ -136,7 +140,7 @@ def _is_the_item(column: str, held: pl.DataFrame) -> Finding | None:
 
 
 def _copies(query: str, candidate: str, held: pl.DataFrame, items: pl.DataFrame) -> Finding | None:
-    """An event's column that repeats what the item table says of the item chosen."""
+    """Check whether a column of the event copies a column of the chosen item."""
     table = items.select("item_id", there=candidate)
     pairs = held.select("item_id", here=query).join(table, on="item_id", how="left").drop_nulls()
     if pairs.height < MIN_ROWS:
@@ -160,7 +164,7 @@ def _alike_by_chance(here: pl.Series, there: pl.Series) -> float:
 
 
 def _share(mask: pl.Series) -> float:
-    """Share of the rows that are true; null is not, and of no rows it is 0."""
+    """Share of true rows; null counts as false, and no rows give 0."""
     return float(mask.fill_null(False).sum()) / max(len(mask), 1)
 
 

@@ -14,18 +14,20 @@ def below_popularity(
 ) -> Finding | None:
     """Finding if the model is worse than popularity.
 
-    An error if the difference is beyond chance: more than two standard errors of the difference of
-    two shares that are measured on so many rows.
+    An error if the difference is beyond chance: more than two standard errors of the difference of two
+    shares of `rows` rows.
 
     Args:
-        model, popularity: their figures, shares of the rows.
-        metric: which: `hit_rate@100`.
+        model, popularity: the metric of both, a share of the rows.
+        metric: name of the metric, such as `hit_rate@100`.
         rule: `seen_kept` or `seen_removed`.
-        rows: how many were measured.
-        where: on which: `validation` or `test`.
+        rows: number of rows.
+        where: name of the rows, `validation` or `test`.
     """
     if model >= popularity:
         return None
+    # As if the two shares were independent. They come from the same rows, so the true error is smaller
+    # and an error is not raised too early.
     noise = math.sqrt((model * (1 - model) + popularity * (1 - popularity)) / rows)
     certain = popularity - model > 2 * noise
     chance = "" if certain else " The difference may be chance, but the model is no better either."
@@ -39,7 +41,7 @@ def below_popularity(
     )
 
 
-# A loss that falls by less than this share of itself has not moved: a mean over an epoch varies more.
+# Relative fall below which a loss has not moved: the mean over an epoch varies by more.
 MIN_FALL = 0.001
 
 
@@ -47,7 +49,7 @@ def never_learned(losses: Sequence[float]) -> Finding | None:
     """Finding if the training loss did not fall.
 
     Args:
-        losses: of each epoch; one says nothing.
+        losses: loss of each epoch; a single one gives no finding.
     """
     if len(losses) < 2 or min(losses[1:]) < losses[0] * (1 - MIN_FALL):
         return None
@@ -68,11 +70,11 @@ def best_epoch(
     """Finding if the best epoch is the last or the first.
 
     Args:
-        history: of each metric its value after each epoch, as Keras has it.
-        monitor: the validation metric that decides, without `val_`.
-        best: the epoch, from 1, that was best by it.
-        epochs: how many were trained.
-        most: how many there might have been.
+        history: metric -> its value after each epoch, as in Keras.
+        monitor: the monitored validation metric, without `val_`.
+        best: best epoch by that metric, from 1.
+        epochs: number of trained epochs.
+        most: largest number of epochs, `training.epochs`.
     """
     values = history.get(f"val_{monitor}", [])
     if len(values) < 2 or min(values) == max(values):
@@ -96,14 +98,14 @@ def best_epoch(
     return None
 
 
-# Two users have nine of ten items in common. A model that is at work has one to three; random lists
-# have k / n_items of the list in common, which `list_length` keeps at a quarter or less.
+# Nine of ten items in common for an average pair of users. Useful models have one to three; random lists
+# share k / n_items, which `list_length` keeps at a quarter or less.
 MAX_OVERLAP = 0.9
 MIN_USERS = 10
 
 
 def list_length(n_items: int) -> int:
-    """Ten, or a quarter of a small catalogue, where longer lists overlap by chance."""
+    """Length of the compared lists: ten, or a quarter of a small catalogue."""
     return max(1, min(10, n_items // 4))
 
 
@@ -117,6 +119,8 @@ def overlap(lists: np.ndarray) -> float:
     0.3333333333333333
     """
     n, k = lists.shape
+    # An item in c lists is common to c * (c - 1) ordered pairs: counting items is O(n * k), comparing all
+    # pairs of lists O(n^2 * k).
     counts = np.bincount(lists.ravel()).astype(np.float64)
     return float(np.sum(counts * (counts - 1)) / (n * (n - 1) * k))
 
@@ -125,7 +129,7 @@ def same_lists(lists: np.ndarray, popular: np.ndarray) -> Finding | None:
     """Finding if nearly all users get the same list.
 
     Args:
-        lists: int `[n_users, k]`, the best items of some users, what they had not taken out.
+        lists: int `[n_users, k]`, the best items of some users, seen items kept.
         popular: int `[k]`, the most popular items.
     """
     n, k = lists.shape

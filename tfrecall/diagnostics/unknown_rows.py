@@ -10,9 +10,9 @@ from tfrecall.core.vocabulary import FIRST, UNKNOWN
 from tfrecall.diagnostics.finding import Finding
 from tfrecall.layers.features import CategoricalFeature
 
-# Chance leaves a row untouched that training was to replace 20 values by once in e^20 runs.
+# Expected number of uses above which an untouched row is no chance: its probability is e^-20.
 MIN_EXPECTED_DRAWS = 20
-# Rows of rare values are shorter than others, rows of frequent ones longer, by less than this.
+# Lengths of rows vary with the frequency of their values, but by less than this factor.
 MAX_LENGTH_RATIO = 5.0
 
 
@@ -27,11 +27,11 @@ def dead_unknown_row(
     """Finding if the embedding of unknown values was never trained, or is far longer than the others.
 
     Args:
-        feature: what the message calls it.
+        feature: name of the feature in the message.
         table: float `[n_values + 2, embedding_dim]`, after training.
         start: float `[embedding_dim]`, its row 1 at the beginning of training.
-        unknown_rate: the share of the values that training replaced by the unknown value.
-        draws: how many values that was, in expectation; below 20 an untouched row proves nothing.
+        unknown_rate: share of the values that training replaced by the unknown value.
+        draws: expected number of these values; below 20 an untouched row proves nothing.
     """
     row, others = table[UNKNOWN], table[FIRST:]
     if np.array_equal(row, start):
@@ -63,13 +63,13 @@ def dead_unknown_row(
 
 
 class UnknownRows(keras.callbacks.Callback):
-    """Keeps a copy of each categorical feature's unknown row after the first training step.
+    """Copies the unknown row of each categorical feature after the first training step.
 
-    Before it the rows are not there yet, and to make them would change what the seed draws. Optimizers
-    leave rows alone that no example used, so a row is dead if it is at the end what it was then.
+    Earlier the tables do not exist, and creating them would change the random draws of the seed. Optimizers
+    do not touch rows without examples, so a row that is equal at the end of training is dead.
 
     Args:
-        batch_size: rows a step.
+        batch_size: number of rows in a step.
     """
 
     _supports_tf_logs = True
@@ -102,8 +102,9 @@ class UnknownRows(keras.callbacks.Callback):
         ]
 
     def _tables(self) -> Iterator[tuple[str, float, Any, int]]:
-        """Name, unknown rate, a way to the table, values that a step uses."""
-        # Of the candidates a step uses each distinct one once, at worst half as many as it might.
+        """Name, unknown rate, function that reads the table, and number of values in a step."""
+        # A step encodes each distinct candidate once. Half the possible number is a cautious guess: too
+        # large a count of draws would call a row dead by mistake.
         distinct = min(self.batch_size, len(self.model.catalogue)) // 2
         sides = ((self.model.query_tower, self.batch_size), (self.model.candidate_tower, distinct))
         for tower, used in sides:

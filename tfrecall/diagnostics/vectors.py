@@ -4,21 +4,21 @@ import numpy as np
 
 from tfrecall.diagnostics.finding import Finding
 
-# Below this share of the mean squared length the vectors are one vector with noise: of vectors of
-# length one it means a mean cosine above .99. Models that work are above .2.
+# Share of the mean squared length below which the vectors are one vector with noise; for unit vectors a
+# mean cosine above .99. Useful models are above .2.
 MIN_SPREAD = 0.01
-# 1 is a line, on which everybody gets the same list or its reverse. Models that work use a third of
-# their dimensions and more.
+# An effective rank of 1 is a line, on which every user gets the same list or its reverse. Useful models
+# use a third of their dimensions and more.
 MIN_EFFECTIVE_RANK = 1.1
-# A dimension is dead with less than a hundredth of the typical deviation, and worth a word if a
-# tenth of them are: the model is smaller than it was meant to be.
+# A dimension is dead below a hundredth of the median deviation. A tenth of dead ones is reported: the
+# model is smaller than intended.
 DEAD_DEVIATION, MIN_DEAD_SHARE = 0.01, 0.1
 
 
 def spread(vectors: np.ndarray) -> float:
     """Variance around the mean vector over the mean squared length, from 0 (all equal) to 1.
 
-    1 minus it is the mean cosine of all pairs, where all lengths are equal.
+    For vectors of equal length, 1 - spread is the mean cosine of all pairs, a vector with itself included.
 
     >>> spread(np.array([[1.0, 0.0], [0.0, 1.0]]))
     0.5
@@ -41,6 +41,7 @@ def effective_rank(vectors: np.ndarray) -> float:
     2.0
     """
     covariance = np.cov(np.asarray(vectors, np.float64), rowvar=False, ddof=0)
+    # Rounding can make eigenvalues of 0 slightly negative, whose logarithm is NaN.
     shares = np.clip(np.linalg.eigvalsh(np.atleast_2d(covariance)), 0, None)
     if not shares.sum():
         return 0.0
@@ -52,7 +53,7 @@ def collapsed_vectors(vectors: np.ndarray, side: str) -> Finding | None:
     """Finding if the vectors are nearly equal, or lie on a line.
 
     Args:
-        vectors: float `[n, embedding_dim]`; of many, a sample says as much.
+        vectors: float `[n, embedding_dim]`, all or a sample.
         side: `query` or `candidate`.
     """
     if len(vectors) < 2:
@@ -90,17 +91,20 @@ def mean_cosine(vectors: np.ndarray) -> float:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     n = len(units)
+    # |sum of units|^2 is the sum over all ordered pairs, each with itself included: O(n * d), no n x n.
     return float((np.sum(units.sum(axis=0) ** 2) - np.sum(units**2)) / (n * (n - 1)))
 
 
 def dead_dimensions(vectors: np.ndarray, side: str) -> Finding | None:
     """Finding if some dimensions are constant.
 
-    Args: as `collapsed_vectors`.
+    Args:
+        vectors: float `[n, embedding_dim]`, all or a sample.
+        side: `query` or `candidate`.
     """
     deviations = np.asarray(vectors, np.float64).std(axis=0)
     if not deviations.any():
-        return None  # which is for `collapsed_vectors`
+        return None  # equal vectors are a finding of `collapsed_vectors`
     dead = int(np.sum(deviations < DEAD_DEVIATION * np.median(deviations[deviations > 0])))
     if dead < MIN_DEAD_SHARE * len(deviations):
         return None

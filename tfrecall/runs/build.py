@@ -30,7 +30,7 @@ from tfrecall.tasks.triplet import Triplet
 
 
 def make_model(config: RunConfig) -> TwoTower | Ranker:
-    """Makes the untrained model of a configuration.
+    """Make the untrained model of a configuration.
 
     Returns:
         A `Ranker` for a configuration whose model is one, else a `TwoTower`, a `YouTubeDNN` or a `DSSM`.
@@ -65,7 +65,7 @@ def _ranker(config: RunConfig, model: RankerConfig, task: keras.layers.Layer) ->
 
 def _retriever(config: RunConfig, model: ModelConfig, task: keras.layers.Layer) -> TwoTower:
     classes = {"two_tower": TwoTower, "youtube_dnn": YouTubeDNN, "dssm": DSSM}
-    # None leaves these to the class, which has a default of its own.
+    # None means "not set": the classes have different defaults, so the argument is left out.
     own: dict[str, Any] = {"activation": model.activation, "normalize": model.normalize}
     return classes[model.type](
         config.schema,
@@ -87,7 +87,7 @@ def _retriever(config: RunConfig, model: ModelConfig, task: keras.layers.Layer) 
 
 @functools.singledispatch
 def make_task(config: Any) -> keras.layers.Layer:
-    """Makes the task of its configuration, such as `InBatchSoftmax` of an `InBatchConfig`."""
+    """Make the task of its configuration, such as `InBatchSoftmax` of an `InBatchConfig`."""
     raise TypeError(f"{type(config).__name__} configures no task.")
 
 

@@ -16,7 +16,7 @@ from tfrecall.release.manifest import documents
 from tfrecall.runs.preparation import DataSplits, prepare
 from tfrecall.schema.baselines import BASELINES
 
-# What decides which rows are learned from and which are tested on.
+# Sections that determine the training and test rows.
 _SECTIONS = ("data", "filters", "split")
 _EVENT = ("user_id", "item_id", "timestamp")
 
@@ -38,13 +38,13 @@ def comparable(
 ) -> tuple[DataSplits, RunConfig]:
     """Prepare the test rows that all releases share.
 
-    The data are read and split as the first release says, after a check that the others agree.
+    The data are read and split with the settings of the first release; the others must agree with it.
 
     A release without a configuration, such as a baseline exported in Python, has no test rows of its own:
     it is comparable if it was trained on the same rows as the others.
 
     Args:
-        releases: by name.
+        releases: name -> release.
         data: settings of `[data]` that replace those of the runs, where files have moved.
         progress: receives the notes of the preparation.
 
@@ -65,9 +65,13 @@ def comparable(
         if first.facts.get("fingerprint") != other.facts.get("fingerprint"):
             raise ReleaseError(_other_data(first, other))
     splits = prepare(first.config, progress)
+    # The releases agree with one another, but the files may have changed since: a note, not an error,
+    # as the comparison is fair all the same.
     if splits.known.fingerprint != first.facts.get("fingerprint"):
         progress.warning("These are not the data of the runs: the test rows may be others.")
     for other in others:
+        # Settings may differ and give the same rows, such as two spellings of one path. Only then is the
+        # data read a second time, to compare the rows themselves.
         if other.choice != first.choice:
             _check_test(first, splits, other, prepare(other.config, ProgressReporter()))
     return splits, first.config

@@ -40,7 +40,7 @@ class CrossValidation:
         return float(np.mean(self.figures[model][metric]))
 
     def spread(self, model: str, metric: str) -> float:
-        """Standard deviation of a metric over folds, as of a sample: divided by folds - 1.
+        """Standard deviation of a metric over folds, of a sample: divided by folds - 1.
 
         Training rows of two folds overlap mostly, so the spread tells how much the result of a single
         split varies, not how certain the mean is.
@@ -103,7 +103,7 @@ def cross_validate(
     kind = kind_of(config)
     with progress.step("Prepare the data"):
         parts = prepare_folds(config, folds, progress)
-        kind.check(parts[0])  # whose parts are all rows
+        kind.check(parts[0])  # the parts of any fold together are all rows
     leading = kind.leading_rule(parts[0].known)
     figures: list[Figures] = []
     epochs = []

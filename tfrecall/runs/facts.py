@@ -64,4 +64,5 @@ def timings(fitted: Fitted, clock: Stopwatch) -> dict[str, Any]:
 
 def _peak_rss_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # `ru_maxrss` is in bytes on macOS, in kilobytes on Linux.
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -38,7 +38,7 @@ Figures = dict[str, dict[str, float]]
 
 
 class RunKind(ABC, Generic[Model, Result]):
-    """Answers to the questions that a run asks differently for retrievers and rankers.
+    """Steps of a run that differ between retrievers and rankers.
 
     Args:
         config: the configuration of the run.
@@ -65,14 +65,14 @@ class RunKind(ABC, Generic[Model, Result]):
         return None
 
     def write_vectors(self, model: Model, directory: str | Path) -> None:
-        """Write item vectors for TensorBoard, of a model that has some."""
+        """Write item vectors for TensorBoard; nothing for a model without vectors."""
         return
 
     @abstractmethod
     def evaluate(
         self, model: Model | Release, splits: DataSplits, progress: ProgressReporter
     ) -> Result:
-        """Evaluate a model, or its release, on the test rows beside the baselines of the configuration."""
+        """Evaluate a model, or its release, and the configured baselines on the test rows."""
 
     def diagnose(
         self, diagnostics: Diagnostics, model: Model, evaluation: Result, splits: DataSplits
@@ -84,7 +84,7 @@ class RunKind(ABC, Generic[Model, Result]):
     def stage(
         self, model: Model, staged: StagedRelease, leading: str | None, facts: dict[str, Any]
     ) -> dict[str, Any]:
-        """Fill a staged release; returns its manifest."""
+        """Fill a staged release and return its manifest."""
 
     @abstractmethod
     def metrics(self, evaluation: Result, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class RunKind(ABC, Generic[Model, Result]):
 
     @abstractmethod
     def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
-        """The metrics that tables show, of all that were measured."""
+        """Select the metrics that tables show from all measured ones."""
 
 
 class RetrievalKind(RunKind[TwoTower, Evaluation]):
@@ -117,6 +117,7 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
+        # Made here, not in `stage`: impossible index settings fail before hours of training.
         self._annoy = Annoy(**vars(config.index))
 
     def check(self, splits: DataSplits) -> None:

@@ -11,18 +11,18 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.schema.features import Categorical, Feature, History, MultiCategorical, Text
 
-# Copies of a table of embeddings: the weights and the optimizer's slots.
+# Copies of an embedding table by optimizer: the weights and its slots (Adam: first and second moment).
 SLOTS = {"adam": 3, "adagrad": 2, "sgd": 1}
-# Copies that come and go: the decayed slot of a step, the best weights, the second fit.
+# Temporary copies of an embedding table: the decayed slot of a step, the best weights, the second fit.
 PASSING = 2
 # Copies of the vectors of the catalogue: in the model, in evaluation, in the index.
 VECTOR_COPIES = 3
-# A string in Python, in the lookup tables of TensorFlow, in the index. With 200,000 items fitting took
-# 2.8 kB an item, and the parts together say 2.4.
+# An id as a Python string, in TensorFlow's lookup tables and in the index. Calibrated with 200,000 items:
+# measured 2.8 kB an item in all, estimated 2.4.
 BYTES_PER_ID = 400
-# A word or value of a list is an int64, of all rows at once and of what is being put together.
+# Words and list values are int64. Copies: the encoded rows, and twice that while they are assembled.
 BYTES_PER_TOKEN, TOKEN_COPIES = 8, 3
-# A need worth a sentence.
+# Smallest need that is reported.
 NOTABLE = 2 * 2**30
 
 
@@ -31,10 +31,10 @@ class Need:
     """One part of the memory that a run takes.
 
     Attributes:
-        what: in words.
-        least: bytes that it takes for sure.
-        likely: bytes that it takes at its highest.
-        advice: what makes it smaller.
+        what: description of the part.
+        least: lower bound in bytes.
+        likely: estimated peak in bytes.
+        advice: settings that reduce it.
     """
 
     what: str
@@ -48,9 +48,10 @@ def needs(config: RunConfig, data: Interactions) -> list[Need]:
     parts = [] if config.ranks else [_vectors(config, data)]
     for side, table in (("query", data.users), ("candidate", data.items)):
         for feature in getattr(config.schema, side):
-            if isinstance(feature, History):  # a table that is shared is counted where it is
+            if isinstance(feature, History):  # a shared table is counted at its own feature
                 own = feature.of.column == "item_id" and not feature.table
                 parts += _embeddings(feature.of, data.items.height, config) if own else []
+            # Only the ids: other categorical features have few values in comparison.
             elif feature.column == f"{'user' if side == 'query' else 'item'}_id":
                 parts += _embeddings(feature, table.height, config)
             elif isinstance(feature, Text | MultiCategorical):
@@ -70,12 +71,12 @@ def check_memory(
 
     Args:
         config: the run.
-        data: what it learns from.
+        data: the filtered log with its users and items.
         progress: receives a note if the need is large or may not fit.
-        available: bytes; of this machine if None. Nothing is refused where that cannot be told.
+        available: free bytes; None measures this machine. Without a measurement nothing is refused.
 
     Raises:
-        DataError: if the least that is needed is more than there is.
+        DataError: if the lower bound exceeds the free memory.
     """
     progress, parts = progress or LogProgress(), needs(config, data)
     least, likely = sum(one.least for one in parts), sum(one.likely for one in parts)
@@ -100,6 +101,7 @@ def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
     if not isinstance(feature, Categorical):
         return []
     kept = min(ids, feature.max_tokens or ids)
+    # float32.
     table = kept * feature.embedding_dim * 4
     slots = SLOTS.get(config.training.optimizer, 3)
     word = feature.column.removesuffix("_id")
@@ -107,6 +109,7 @@ def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
         f"Leave out rare ones (filters.min_{word}_interactions), shorten their vectors (embedding_dim of "
         f"{feature.column}), or keep the most frequent (its max_tokens)."
     )
+    # Ids beyond `max_tokens` get no row, but are still strings in memory.
     names = ids * BYTES_PER_ID
     what = f"embeddings of {kept:,} {word}s"
     return [Need(what, table * slots + names // 2, table * (slots + PASSING) + names, advice)]
@@ -125,7 +128,7 @@ def _vectors(config: RunConfig, data: Interactions) -> Need:
 
 
 def _tokens(feature: Text | MultiCategorical, column: pl.Series, rows: int) -> list[Need]:
-    """Words or values of lists, which each row holds at the width of the longest."""
+    """Needs of texts and lists: each row is padded to the length of the longest."""
     values = column.drop_nulls()
     if not len(values):
         return []

@@ -76,6 +76,7 @@ def prepare(config: RunConfig, progress: ProgressReporter | None = None) -> Data
     splits = split(config, data)
     if config.schema.histories:
         check_apart(splits.test, splits.known)
+    # Notes are inherited: the first ones are those of the data, which were reported already.
     for text in splits.test.notes[len(data.notes) :]:
         progress.note(text)
     return splits
@@ -115,7 +116,7 @@ def _checked_data(config: RunConfig, progress: ProgressReporter) -> Interactions
 
 
 def split(config: RunConfig, data: Interactions) -> DataSplits:
-    """Set test and validation rows aside as the configuration says."""
+    """Split test and validation rows off by the method of the configuration."""
     how, fraction = config.split, config.split.validation_fraction
     if how.method == "by_user":
         return _split_by_user(how, data)
@@ -124,6 +125,7 @@ def split(config: RunConfig, data: Interactions) -> DataSplits:
             known, test = split_leave_last_out(data, validation=False)
             return _all_trainable(known, None, known, test)
         train, validation, test = split_leave_last_out(data, validation=True)
+        # `known` is `train` plus validation events: the same test rows, with all events before them.
         known, _ = split_leave_last_out(data, validation=False)
         return _all_trainable(train, validation, known, test)
     if how.method == "random":
@@ -157,6 +159,7 @@ def _split_by_user(how: SplitConfig, data: Interactions) -> DataSplits:
     held = math.ceil(how.validation_fraction * train_users)
     if not held:
         return DataSplits(trainable, trainable, None, trainable, known, test)
-    # The other users of these rows are those of the validation: test users have none.
+    # `trainable` holds no test users, so its users beyond the first `train_users - held` are exactly the
+    # validation users.
     train, before, validation = split_by_user(trainable, train_users - held, least)
     return DataSplits(train, before, validation, trainable, known, test)

@@ -1,4 +1,4 @@
-"""The main job: prepare, fit, evaluate, export, index, and write down how it went."""
+"""The main job: prepare, fit, evaluate, export, index, report."""
 
 import json
 from dataclasses import dataclass
@@ -58,9 +58,9 @@ def run(
     fresh: bool = False,
     tensorboard: str | Path | None = None,
 ) -> Outcome:
-    """Do everything that a configuration describes, of a retriever or a ranker.
+    """Run a configuration of a retriever or a ranker: prepare, fit, evaluate, export.
 
-    Data, schema and the release directory are checked before training, so that what cannot work fails
+    Data, schema and the release directory are checked before training, so that impossible runs fail
     early. A run that fails or is interrupted publishes nothing; its checkpoints stay in the release
     directory, and the next run of the same configuration on the same data goes on from them.
 
@@ -68,11 +68,11 @@ def run(
         config: the configuration, from `tfrecall.load_config`.
         out: the release directory; `saved_models/<recipe>` by default.
         progress: receives steps, notes and counts; without it the logger "tfrecall" does.
-        fresh: whether to discard checkpoints that an interrupted run left.
+        fresh: whether to discard the checkpoints of an interrupted run.
         tensorboard: a directory for TensorBoard: curves, and the candidate vectors with their titles.
 
     Raises:
-        TfrecallError: if something cannot be done, saying what to do.
+        TfrecallError: if data, settings or directories are unusable, with the way out.
     """
     progress = progress or LogProgress()
     root = Path(out or Path("saved_models") / config.recipe)
@@ -101,13 +101,14 @@ def run(
     trained = _Trained(kind, model, fitted, evaluation, splits, diagnostics)
     with progress.step(kind.export_title), clock.time("export"):
         metrics, release = _export(trained, root, leading, clock, progress)
+    # Only after publication: a failed export can then be repeated without training again.
     checkpoints.discard()
     return Outcome(metrics, evaluation, release, splits, kind)
 
 
 @dataclass(frozen=True)
 class _Trained:
-    """Everything about a trained model that its release says."""
+    """A trained model with the results that its release records."""
 
     kind: RunKind[Any, Any]
     model: TwoTower | Ranker
@@ -131,6 +132,7 @@ def _export(
     with stage(root) as staged:
         manifest = kind.stage(trained.model, staged, leading, facts)
         metrics = _metrics(trained, manifest, leading, clock)
+        # A report that cannot be drawn becomes a page with the error: training took longer than any page.
         page = page_or_error(
             lambda: kind.report(metrics, manifest, trained.model, evaluation, splits), progress
         )

@@ -1,4 +1,4 @@
-"""Training of a run: one fit that validation rows stop, then perhaps one on all trainable rows."""
+"""Training of a run: a fit stopped by validation rows, then optionally one on all trainable rows."""
 
 import time
 from collections.abc import Sequence
@@ -40,22 +40,22 @@ def train(
     tensorboard: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[TwoTower | Ranker, Fitted]:
-    """Fits the model of a configuration, and with `training.refit` once more on all trainable rows.
+    """Fit the model of a configuration; with `training.refit`, fit again on all trainable rows.
 
-    With checkpoints, training goes on where the last one was written. The model answers and is exported
-    with the histories of all known rows.
+    With checkpoints, training continues from the last one. The returned model has the histories of all
+    known rows.
 
     Args:
         config: the configuration; its `model` decides between a retriever and a ranker.
-        splits: the rows to train on, to stop by, and those that are known in the end.
-        progress: told of each step; the log by default.
-        diagnostics: the diagnostics that watch the training.
-        checkpoints: where to keep checkpoints.
+        splits: training, validation and known rows.
+        progress: receives steps, notes and counts; None logs them.
+        diagnostics: diagnostics of the training; None for new ones.
+        checkpoints: checkpoints to write and to continue from; None for none.
         tensorboard: a directory for TensorBoard.
         callbacks: further callbacks of each fit.
 
     Returns:
-        The model; and the result of the fit that validation rows stopped, with the time of both fits.
+        The model, and the result of the first fit with the time of both fits.
     """
     run = TrainingRun(
         config, splits, progress or LogProgress(), diagnostics, checkpoints, tensorboard, callbacks
@@ -66,7 +66,7 @@ def train(
 
 @dataclass(frozen=True)
 class _FirstFit:
-    """Results of the fit that validation rows stopped: all that the second fit needs of it."""
+    """Results of the first fit that the second one needs."""
 
     fitted: Fitted
     repeats: Repeats | None
@@ -83,7 +83,7 @@ class _FirstFit:
 
 
 class TrainingRun:
-    """One training: a fit that validation rows stop, then perhaps one on all trainable rows."""
+    """One training: a fit stopped by validation rows, then optionally one on all trainable rows."""
 
     def __init__(
         self,
@@ -102,11 +102,12 @@ class TrainingRun:
         self.checkpoints = checkpoints
         self.tensorboard = tensorboard
         self.callbacks = tuple(callbacks)
-        # With `Repeats` towers learn from first times only.
+        # With `Repeats` the towers score only items that are new to the user, so they learn from first
+        # events only: repeated ones would teach them what `Repeats` scores.
         self.rows = _first_times(splits) if config.model.repeats else splits
 
     def train(self) -> tuple[TwoTower | Ranker, Fitted]:
-        """Trains, in one fit or two."""
+        """Train, in one fit or two."""
         self._warn_in_advance()
         first = self._first_fit_of_checkpoint()
         if first is None:
@@ -119,6 +120,7 @@ class TrainingRun:
         if training.refit:
             model, again = self._refit(first)
             fitted = replace(fitted, seconds=fitted.seconds + again.seconds)
+        # The test comes after all known rows, whichever of them the weights were trained on.
         model.use_log(self.splits.known)
         if isinstance(model, TwoTower):
             model.repeats = first.repeats
@@ -161,7 +163,8 @@ class TrainingRun:
             self.checkpoints.facts = {**first.to_facts(), "findings": findings}
         epochs, rows = first.fitted.best_epoch, self.rows.trainable
         self.progress.note(f"Fitting again on all {len(rows):,} known rows for {epochs} epochs.")
-        # So few epochs may be over before the warm-up of the first fit would be.
+        # The second fit may have fewer steps than the warm-up of the first. -(-n // b) rounds up, as the
+        # last batch of an epoch is shorter.
         steps = -(-len(rows) // self.config.training.batch_size) * epochs
         warmup = min(self.config.training.warmup_steps, steps - 1)
         training = replace(self.config.training, epochs=epochs, warmup_steps=warmup)
@@ -179,6 +182,8 @@ class TrainingRun:
         callbacks = [*self.diagnostics.callbacks(), *self.callbacks, epochs]
         if self.tensorboard:
             callbacks.append(Board(Path(self.tensorboard) / phase))
+        # In this order: the session counts layer names and holds graphs of the last fit; the seed comes right
+        # before the weights are drawn, so both fits begin with the same ones.
         keras.backend.clear_session()
         seed_everything(training.seed)
         model = self._new_model(rows)
@@ -201,6 +206,7 @@ class TrainingRun:
         if isinstance(model, Ranker) and isinstance(settings, RankerConfig) and settings.start_from:
             release = load(settings.start_from)
             _check_same_rows(release, self.splits.known)
+            # Vocabularies first: the vectors of the release are assigned to their rows.
             model.adapt(rows)
             warm_start(model, release)
             self.progress.note(f"Users and items begin with the vectors of {settings.start_from}.")
@@ -208,7 +214,7 @@ class TrainingRun:
 
 
 def _check_same_rows(release: Release, known: Interactions) -> None:
-    """Refuses vectors that were learned from other rows, the test rows perhaps among them."""
+    """Refuse vectors that were trained on other rows, which may include the test rows."""
     learned = release.manifest.get("data", {}).get("fingerprint")
     if learned != known.fingerprint:
         raise ConfigError(
@@ -219,10 +225,11 @@ def _check_same_rows(release: Release, known: Interactions) -> None:
 
 
 def _first_times(splits: DataSplits) -> DataSplits:
-    """First times only: the rows that towers learn from where `Repeats` explain the others."""
+    """First events of each user and item: the training rows of towers if `Repeats` score the others."""
     validation = splits.validation
     if validation is not None:
         new = new_to_users(validation, splits.before_validation)
+        # Without a new item there is nothing to stop by; repeated ones are better than no rows.
         validation = new if len(new) else validation
     return replace(
         splits,
@@ -236,7 +243,7 @@ def _first_times(splits: DataSplits) -> DataSplits:
 def _fit_repeats(
     config: RunConfig, model: TwoTower, splits: DataSplits, progress: ProgressReporter
 ) -> Repeats | None:
-    """Fits repeat consumption to the validation rows; None where the configuration has none."""
+    """Fit repeat consumption to the validation rows; None if the configuration has none."""
     if not config.model.repeats or splits.validation is None:
         return None
     repeats = fit_repeats(
@@ -246,6 +253,7 @@ def _fit_repeats(
         getattr(config.task, "temperature", None) or 1.0,
         config.training.seed,
     )
+    # Position 0 is the latest event, so [10] is the one ten events before it.
     weight = repeats.weights(11)[10]
     progress.note(
         "What users had is scored by how often and how lately: an event ten events back weighs "
@@ -257,9 +265,9 @@ def _fit_repeats(
 def checkpoints_of(
     config: RunConfig, splits: DataSplits, root: Path, progress: ProgressReporter
 ) -> Checkpoints:
-    """Checkpoints of a run, which belong to everything that decides about its weights."""
+    """Checkpoints of a run, bound to every setting that determines its weights."""
     settings = config.to_dict()
-    # How often checkpoints are written changes no weight.
+    # The interval between checkpoints changes no weight.
     training = {k: v for k, v in settings["training"].items() if k != "checkpoint_seconds"}
     log = {
         "fingerprint": splits.known.fingerprint,
@@ -275,14 +283,14 @@ def checkpoints_of(
             "log": log,
             "version": made_with(),
         },
-        # The source of the log does not matter while the rows are equal, but explains why they are not.
+        # Not compared: equal rows may come from another file. Named when the rows differ, to explain it.
         context={name: settings[name] for name in ("recipe", "data", "filters")},
         progress=progress,
     )
 
 
 def _warn_of_monitor(config: RunConfig, splits: DataSplits, progress: ProgressReporter) -> None:
-    """Warns of a metric to stop by that is 1 whatever the model does."""
+    """Note a `training.monitor` that is always 1: its list is as long as the catalogue."""
     length = config.training.monitored_length
     stops = splits.validation is not None and config.training.patience
     if stops and length and length >= splits.known.items.height:
@@ -294,7 +302,7 @@ def _warn_of_monitor(config: RunConfig, splits: DataSplits, progress: ProgressRe
 
 
 class _Epochs(keras.callbacks.Callback):
-    """Reports each epoch in one line, and the progress of a long one while it runs."""
+    """Report each epoch in one line, and the progress within it."""
 
     def __init__(self, monitor: str, progress: ProgressReporter) -> None:
         super().__init__()

@@ -30,10 +30,10 @@ class Trial:
     Attributes:
         number: from 1.
         state: `complete`, `pruned` (worse than the median of others after as many epochs) or `failed`.
-        value: the best validation metric, of a pruned trial the last; None if it failed.
+        value: best validation metric; the last one of a pruned trial; None for a failed trial.
         settings: path -> value.
         seconds: wall time.
-        reason: why it failed.
+        reason: cause of a failure.
     """
 
     number: int
@@ -50,11 +50,12 @@ class Tuned:
 
     Attributes:
         config: the recipe with the best values.
-        metric: what trials were compared by, measured on the validation rows.
+        metric: validation metric by which trials are compared.
         best: the best trial.
-        trials: all, in the order they were tried.
-        importance: for each setting how much it mattered; empty with fewer than 10 completed trials.
-        interrupted: whether somebody stopped the search.
+        trials: all trials, in order.
+        importance: setting -> its share of the differences between trials; empty with fewer than 10
+            completed trials.
+        interrupted: whether Ctrl-C ended the search.
     """
 
     config: RunConfig
@@ -79,16 +80,16 @@ def tune(
 ) -> Tuned:
     """Search the settings in `[tune]` for the best value of the validation metric.
 
-    The first trial is the recipe as it is, if `[tune]` allows its values. Test rows are set aside
-    before the first trial and never looked at. Data are splits once. A trial that fails counts, with
-    its reason, and the search goes on; Ctrl-C ends it with what is done.
+    The first trial has the recipe's own values, if `[tune]` allows them. The data are split once, before
+    the first trial, and test rows are never used. A failed trial counts, with its reason, and the search
+    goes on; Ctrl-C ends it with the finished trials.
 
     Args:
         config: the recipe; without `[tune]` the search is over `default_space`.
-        trials: how many, those of the study before this call included.
-        minutes: no trial begins later.
-        study: a file to keep the trials in, by which a search can be continued.
-        progress: receives a line a trial; without it the logger "tfrecall" does.
+        trials: number of trials, those already in the study included.
+        minutes: time after which no further trial begins; None for no limit.
+        study: file of the trials, from which a later search continues; None keeps them in memory.
+        progress: receives one line a trial; without it the logger "tfrecall" does.
 
     Raises:
         ConfigError: if a setting cannot be searched, there are no validation rows, the study is of
@@ -124,6 +125,7 @@ def _parts(config: RunConfig, progress: ProgressReporter) -> DataSplits:
             "choosing."
         )
     nothing = splits.validation.with_log(splits.validation.log.clear())
+    # An empty test, and nothing known beyond the training rows: no trial can see what it must not.
     return replace(splits, trainable=splits.train, known=splits.before_validation, test=nothing)
 
 
@@ -146,6 +148,7 @@ def _try_one(
     started = time.perf_counter()
     value: float | None = None
     state = TrialState.COMPLETE
+    # Categorical spaces are small, and the sampler proposes a good point again and again.
     if equal := _equal(kept, trial.params):
         value, state = equal.value, equal.state
         trial.set_user_attr("reason", equal.user_attrs.get("reason"))
@@ -157,7 +160,7 @@ def _try_one(
             raise
         except optuna.TrialPruned:
             state = TrialState.PRUNED
-        except Exception as error:  # whatever a trial dies of, the others go on
+        except Exception as error:  # e.g. out of memory or diverged; the other trials go on
             state = TrialState.FAIL
             trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
     trial.set_user_attr("seconds", round(time.perf_counter() - started, 3))
@@ -192,12 +195,12 @@ def _fitted_value(config: RunConfig, parts: DataSplits, trial: optuna.Trial) -> 
             f"`training.monitor` names {monitor}, which was not measured in {fitted.epochs} epochs."
         )
     if config.training.patience is None:
-        return values[-1]  # the weights kept are the last
+        return values[-1]  # without early stopping the last weights are kept, not the best
     return min(values) if is_lower_better(monitor) else max(values)
 
 
 class _Report(keras.callbacks.Callback):
-    """Reports each validated epoch to the study; ends a trial that is worse than most."""
+    """Report each validated epoch to the study; end a trial that is worse than most."""
 
     def __init__(self, trial: optuna.Trial, monitor: str) -> None:
         super().__init__()
@@ -243,6 +246,7 @@ def _tuned(kept: Study, space: Space, interrupted: bool) -> Tuned:
             f"None of {len(trials)} trials came to an end, so there is nothing to choose from. "
             f"{f'They failed:{chr(10)}{reasons}' if reasons else 'Give it more time or trials.'}"
         )
+    # Optuna's numbers count interrupted trials, ours do not: look the place up.
     place = next(n for n, frozen in enumerate(finished) if frozen.number == best.number)
     chosen, metric = trials[place], space.config.training.monitor
     config = with_settings(

@@ -16,7 +16,8 @@ from tfrecall.config.run import RunConfig
 from tfrecall.config.sections import TuneConfig
 from tfrecall.errors import ConfigError
 
-# Trials are compared by their training on the same rows by the same measure.
+# Settings that must be equal in all trials, with the reason: trials compare training on the same rows by
+# the same metric.
 _ALIKE = {
     "recipe": "is a name",
     "description": "is for people",
@@ -39,13 +40,13 @@ class Space:
 
     Args:
         config: the recipe.
-        settings: for each path what may be chosen.
+        settings: path of a setting -> its range or choices.
 
     Attributes:
-        distributions: the same for Optuna; choices are JSON, which a study can store.
+        distributions: path -> distribution of Optuna; choices are JSON texts, which a study can store.
 
     Raises:
-        ConfigError: if a path or a value is none that `--set` would take, or must be alike in all
+        ConfigError: if `--set` would refuse a path or a value, or the setting must be equal in all
             trials.
     """
 
@@ -56,6 +57,7 @@ class Space:
         self.distributions: dict[str, BaseDistribution] = {}
         for path, choice in settings.items():
             _check_path(path)
+            # Each choice, or both ends of a range, must be valid: better refused now than in trial 17.
             for value in choice.choices or (choice.low, choice.high):
                 with_settings(config, {path: value})
             self.distributions[path] = _distribution(choice, _value_at(config, path))
@@ -74,7 +76,7 @@ class Space:
         return with_settings(self.config, self.decode(params))
 
     def own_values(self) -> dict[str, Any] | None:
-        """The recipe's values as Optuna's parameters; None if the space leaves one out."""
+        """The recipe's values as Optuna's parameters; None if one lies outside the space."""
         params: dict[str, Any] = {}
         for path, distribution in self.distributions.items():
             value = _value_at(self.config, path)
@@ -90,8 +92,9 @@ class Space:
 
 
 def default_space(config: RunConfig) -> dict[str, TuneConfig]:
-    """What is worth a search in any recipe: learning rate, dropout, layer sizes, and the temperature
-    (or its inverse, `gamma`) where vectors have length one."""
+    """Default search space of any recipe: learning rate, dropout, layer sizes, and the temperature
+    (or its inverse, `gamma`) for vectors of length one."""
+    # Without normalization the length of the vectors does the work of the temperature.
     rate, sizes = config.training.learning_rate, list(config.model.layer_sizes)
     space = {
         "training.learning_rate": TuneConfig(low=rate / 10, high=rate * 10, log=True),
@@ -121,6 +124,8 @@ def _check_path(path: str) -> None:
 def _distribution(choice: TuneConfig, now: Any) -> BaseDistribution:
     if choice.choices is not None:
         return CategoricalDistribution(list(dict.fromkeys(map(_json, choice.choices))))
+    # `low = 0` of a setting that is a float now, such as a dropout of 0.1, means the real numbers.
+    # `type() is int`, as a bool is an int for `isinstance`.
     if type(choice.low) is int and type(choice.high) is int and not isinstance(now, float):
         return IntDistribution(choice.low, choice.high, log=choice.log)
     return FloatDistribution(float(choice.low), float(choice.high), log=choice.log)

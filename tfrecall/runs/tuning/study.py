@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tfrecall.errors import ConfigError
 
-# Pruning compares with the median of the trials before after as many epochs; of fewer than five
-# trials it is chance, and the first epoch says how fast a model begins, not how well it ends.
+# Pruning compares a trial with the median of earlier ones after the same epoch. The median of fewer than
+# five trials is chance, and the first epoch shows how fast a model starts, not how well it ends.
 TRIALS_BEFORE_PRUNING, FIRST_EPOCH_TO_PRUNE = 5, 2
 _NAME = "tfrecall"
 
@@ -22,16 +22,16 @@ _NAME = "tfrecall"
 class Study:
     """Trials, drawn one by one from the seed and the trials before.
 
-    So a study that was interrupted and continued has the trials of one that was not.
+    A continued study therefore has the same trials as an uninterrupted one.
 
     Args:
-        file: where the study is kept; None for memory. One process at a time.
+        file: file of the study, for one process at a time; None keeps it in memory.
         maximize: whether higher is better.
-        facts: what must be the same for trials to be comparable; a file with others is refused.
-        seed: of what is tried.
+        facts: settings that must be equal for trials to be comparable; a file with others is refused.
+        seed: seed of the drawn settings.
 
     Raises:
-        ConfigError: if the file is of another study or none.
+        ConfigError: if the file belongs to another search, or is no study.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class Study:
 
     def ask(self, distributions: Mapping[str, Any]) -> optuna.Trial:
         """The next trial."""
+        # A new sampler for each trial, seeded by the number of finished ones: the state of one sampler would
+        # be lost with the process, and a continued study would draw other settings.
         self._study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(self.finished))
         return self._study.ask(dict(distributions))
 
@@ -84,6 +86,7 @@ class Study:
 
     def put_back(self, trial: optuna.Trial | FrozenTrial) -> None:
         """Discard an interrupted trial and queue its settings."""
+        # Optuna cannot delete a trial: it is marked failed and listed as interrupted, which `finished` omits.
         attributes = self._study.user_attrs["interrupted"]
         self._study.set_user_attr("interrupted", [*attributes, trial.number])
         self._study.tell(trial.number, state=TrialState.FAIL)
