@@ -161,7 +161,7 @@ def compact(similarity: sp.csr_array) -> sp.csr_array | np.ndarray:
 
 
 def _counts(histories: sp.csr_array, users: np.ndarray | None) -> np.ndarray:
-    """How many users have each item, by weight: float64 `[n_items]`, never 0."""
+    """Sums the weights of the users of each item: float64 `[n_items]`, 1 for an item without users."""
     weighted = histories if users is None else _weighted(histories, users)
     counts = np.asarray(weighted.sum(axis=0), dtype=np.float64)
     # An item without users shares none: its row and column stay empty, whatever they are divided by.

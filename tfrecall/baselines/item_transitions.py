@@ -20,7 +20,7 @@ class ItemTransitions(HistoryModel):
     The baseline of sequence models: it uses the order of events, without any training. Where item `b` comes
     `d <= window` events after `a` in a history, the transition from `a` to `b` gains `d ** -decay`; it is
     then divided by `count(a) ** (1 - damping) * count(b) ** damping`. A query adds up the transitions from
-    the user's last `window` events, of which the one `d` events back weighs `d ** -decay` again.
+    the user's last `window` events, each weighed by `d ** -decay` again if it lies `d` events back.
 
     Queries with a column `timestamp` are answered from the user's events up to that time, others from all
     of them. An item may follow itself. Users without events get zeros: all items tie, and ties count

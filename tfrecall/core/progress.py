@@ -44,7 +44,7 @@ class ProgressReporter:
             title: name of the work, such as a model or an epoch.
             done: units finished so far.
             total: all units; 0 if unknown.
-            unit: what is counted, in the plural.
+            unit: name of the counted things, in the plural.
         """
 
 

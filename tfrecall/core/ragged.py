@@ -68,7 +68,7 @@ class Ragged:
     def of_lists(cls, lists: Sequence[Any], dtype: Any = np.int64) -> "Ragged":
         """Copies lists, or arrays of one axis, into one array of `dtype`."""
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-        # The empty array stands for no list at all, of which `concatenate` would make nothing.
+        # The empty array serves the case of no lists at all, which `concatenate` refuses.
         values = np.concatenate([np.empty(0, dtype), *(np.asarray(one, dtype) for one in lists)])
         return Ragged(values, offsets_of(lengths))
 
@@ -81,7 +81,7 @@ class Ragged:
 
     @property
     def lengths(self) -> np.ndarray:
-        """How many values each list has: int64 `[n_lists]`."""
+        """Number of values of each list: int64 `[n_lists]`."""
         return np.diff(self.offsets)
 
     def owners(self) -> np.ndarray:

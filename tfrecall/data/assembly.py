@@ -66,6 +66,7 @@ def assemble(
     if columns.timestamp != FILE_ORDER:
         if (log[TIMESTAMP] == log[TIMESTAMP][0]).all():
             tables.note("all timestamps are equal: the order of the file is the order of the events")
+        # A declared unit is not doubted.
         elif unit is None and (text := doubt(log[TIMESTAMP], kind)):
             tables.note(text)
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)

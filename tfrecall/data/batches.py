@@ -114,6 +114,7 @@ def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> t
             lambda first: numbers[first : first + batch_size]
         )
     )
+    # `flat_map` loses the number of steps, which Keras shows in its progress bar and schedules need.
     return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 
@@ -209,5 +210,6 @@ def _concat(parts: tuple[tf.Tensor, ...]) -> tf.Tensor:
     """Concatenates chunks; lists are padded to the longest of all chunks."""
     if parts[0].shape.rank == 1:
         return tf.concat(parts, axis=0)
+    # Each chunk was padded to its own longest list. `tf.pad` adds 0, or "" to texts: padding, too.
     width = max(part.shape[1] for part in parts)
     return tf.concat([tf.pad(part, [[0, 0], [0, width - part.shape[1]]]) for part in parts], axis=0)

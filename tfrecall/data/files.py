@@ -22,7 +22,7 @@ SUFFIXES = (*SEPARATORS, *PARQUET, *JSON_LINES)
 GUESS_ROWS = 10_000
 # A code, not a number: a leading zero before two or more digits. Hours and months ("08") stay numbers.
 CODE = r"^\s*[+-]?0\d\d"
-# An escape of JSON for half a character, of which whole ones have two.
+# A JSON escape of a UTF-16 surrogate, half a character: whole ones beyond U+FFFF are two in a row.
 SURROGATE = rb"\\u[dD][89a-fA-F]"
 
 
@@ -138,6 +138,7 @@ def _kind(file: Path) -> str:
 def _read_csv(files: list[Path], separator: str, keys: list[str]) -> pl.DataFrame:
     parts = []
     for file in files:
+        # The first line alone, so that a wrong separator or a repeated name is found before any row.
         names = pl.read_csv(file, separator=separator, n_rows=0, infer_schema=False).columns
         if any("\N{REPLACEMENT CHARACTER}" in name for name in names):
             _refuse_other_encodings([file], "table")
@@ -164,6 +165,7 @@ def _with_codes(table: pl.DataFrame, file: Path, separator: str) -> pl.DataFrame
     whole = [column.name for column in table.iter_columns() if column.dtype.is_integer()]
     if not whole:
         return table
+    # Read a second time: the inference of types has dropped the zeros already.
     texts = _texts(file, separator, whole)
     codes = [column for column in texts.iter_columns() if column.str.contains(CODE).any()]
     return table.with_columns(codes)
@@ -179,7 +181,7 @@ def _refuse_other_separators(names: list[str], file: Path, separator: str) -> No
 
 
 def _refuse_repeated_names(names: list[str], file: Path) -> None:
-    """Refuses equal names, of which Polars renames the second to `<name>_duplicated_0`."""
+    """Refuses repeated names of columns; Polars renames the second to `<name>_duplicated_0`."""
     matches = (re.fullmatch(r"(.*)_duplicated_\d+", name, re.DOTALL) for name in names)
     repeated = sorted({match[1] for match in matches if match and match[1] in names})
     if repeated:

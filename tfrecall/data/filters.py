@@ -120,6 +120,7 @@ def _rows_of(owners: np.ndarray) -> Ragged:
 def _one_of_each(data: Interactions, last: bool) -> np.ndarray:
     """Whether each event is the first, or last, of its user with its item: bool `[n_rows]`."""
     order = np.argsort(data.log[TIMESTAMP].to_numpy(), kind="stable")
+    # Reversed, the first of a pair is its last by time, and at equal times the last of the file.
     order = order[::-1] if last else order
     pairs = data.user_rows[order].astype(np.int64) * data.items.height + data.item_rows[order]
     keep = np.zeros(len(data), dtype=bool)
@@ -153,6 +154,7 @@ def _kept(
     changes: dict[str, Any] = {}
     for table in tables or []:
         rows = data.user_rows if table == "users" else data.item_rows
+        # `unique` sorts, so the ids that are left keep the order of their table.
         changes[table] = getattr(data, table)[np.unique(rows[keep])]
         word = "user table" if table == "users" else "catalogue"
         note += f"; the {word} keeps the {table} that are left"

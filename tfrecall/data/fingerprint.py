@@ -34,7 +34,9 @@ def _update(digest: "hashlib._Hash", values: pl.Series) -> None:
         values = values.drop_nulls()
     if isinstance(values.dtype, pl.List | pl.Array):
         lists = values.cast(pl.List(values.dtype.inner))
+        # Lengths first: without them [[1], [2, 3]] and [[1, 2], [3]] would be equal.
         _update_numbers(digest, lists.list.len())
+        # Empty lists are left out, because `explode` would make a null of each.
         _update(digest, lists.filter(lists.list.len() > 0).explode())
     elif isinstance(values.dtype, pl.Struct):
         for field in values.struct.fields:
@@ -45,6 +47,7 @@ def _update(digest: "hashlib._Hash", values: pl.Series) -> None:
         _update_numbers(digest, values.to_physical())
     else:
         text = values.bin.encode("hex") if values.dtype == pl.Binary else values.cast(pl.String)
+        # Lengths first: without them "ab", "c" and "a", "bc" would be equal.
         _update_numbers(digest, text.str.len_bytes())
         digest.update((text.str.join("").item() if len(text) else "").encode())
 

@@ -1,4 +1,4 @@
-"""Point-in-time lookups: the history of a user as of a query, and the latest query of each user."""
+"""Point-in-time lookups: a user's history up to the time of a query, and the latest query of each user."""
 
 import numpy as np
 import polars as pl
@@ -55,10 +55,11 @@ def _first_later(
 ) -> np.ndarray:
     """The first event after each query's time, as a place in its slice; the slice's end if there is none.
 
-    A binary search in all slices at once, each of which is ascending. It needs no other preparation, so a
+    A binary search in all slices at once; each slice is ascending. It needs no other preparation, so a
     few queries do not pay for a long log.
     """
     places = starts.copy()  # invariant: no event before `places` is later than the query
+    # Powers of two, each used at most once: 8, 4, 2 and 1 reach any place of a slice of 15.
     step = 1 << int((ends - starts).max(initial=0)).bit_length()
     while step:
         probe = places + step

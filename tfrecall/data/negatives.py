@@ -44,7 +44,7 @@ class ImpressionSampler:
         self.offsets = offsets_of(np.bincount(rows[kept], minlength=len(log)))
 
     def check(self, rows: np.ndarray) -> None:
-        """Refuses rows of which not one has a negative."""
+        """Refuses rows if none of them has a negative."""
         if len(rows) and not (self.offsets[rows + 1] > self.offsets[rows]).any():
             raise DataError(
                 f"None of {len(rows):,} targets has an explicit negative: the column is empty, or holds "
@@ -98,6 +98,7 @@ def _lists(log: Interactions, column: str) -> pl.Series:
         )
     if isinstance(values.dtype, pl.List | pl.Array):
         return values.cast(pl.List(pl.String))
+    # One id an event becomes a list of one.
     return values.cast(pl.String).reshape((-1, 1)).arr.to_list()
 
 

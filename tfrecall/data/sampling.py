@@ -14,7 +14,7 @@ class WeightedSampler:
 
     Args:
         weights: int64 `[n_items]`, such as `power_weights` gives.
-        owners: int `[n]`, the owners of excluded items; with `items` pairs, of which any may be repeated.
+        owners: int `[n]`, the owners of excluded items; pairs with `items`, in any order, repeated at will.
         items: int `[n]`, the excluded items.
         n_owners: number of owners.
 
@@ -31,6 +31,9 @@ class WeightedSampler:
     # The weights stand side by side on a line, and a number below their total is a point of one of them. For
     # an owner the excluded weights are cut out of the line and it closes up. A point of the shorter line is
     # moved right by all the weights that were cut out before it, and then looked up on the whole line.
+    #
+    # The example: weights 1, 5, 3 end at 1, 6, 9. Owner 0 lacks item 1, so the line of 4 points has a cut at 1:
+    # point 0 stays and is item 0; point 2 has passed the cut, becomes 2 + 5 = 7 and is item 2.
 
     def __init__(
         self, weights: np.ndarray, owners: np.ndarray, items: np.ndarray, n_owners: int
@@ -53,6 +56,7 @@ class WeightedSampler:
         """Draws items, with replacement, for owners whose total is above 0: int64 `[n, count]`."""
         owners = owners.astype(np.int64)[:, np.newaxis]
         points = random.integers(0, self.totals[owners], size=(len(owners), count))
+        # `side="right"`: a point at the very place of a cut lies behind it.
         cut = np.searchsorted(self._cuts, points + owners * self._length, side="right")
         points += self._excluded[cut] - self._excluded[self._first[owners]]
         return np.searchsorted(self._ends, points, side="right")
@@ -80,6 +84,7 @@ class MixtureSampler:
 
     def draw(self, owners: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
         """Draws items, with replacement, for owners whose total is above 0: int64 `[n, count]`."""
+        # Each draw chooses its own sampler, so there is one owner a draw.
         owners = np.repeat(owners, count)
         of_first = random.random(len(owners)) < self._chances[owners]
         items = np.empty(len(owners), np.int64)
@@ -98,4 +103,6 @@ def power_weights(counts: np.ndarray, alpha: float, n_owners: int) -> np.ndarray
     """
     powers = np.where(counts > 0, (counts / counts.max()) ** alpha, 0.0)
     # Rounded up: an item that has events can be drawn, however few they are.
+    # Half of the range: rounding up adds at most 1 an item, n_owners * n_items over all lines, for which
+    # the other half is room.
     return np.ceil(powers / powers.sum() * (2 ** (KEY_BITS - 1) // n_owners)).astype(np.int64)

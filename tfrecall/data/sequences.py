@@ -65,13 +65,13 @@ class Events:
     def windows(
         self, starts: np.ndarray, ends: np.ndarray, length: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The newest events of slices of the log's sorted rows, padded on the left, and their contexts."""
+        """Copies the newest events, with contexts, of slices of the log's sorted rows, padded on the left."""
         return self.cut(self.counts[starts], self.counts[ends], length)
 
     def cut(
         self, starts: np.ndarray, ends: np.ndarray, length: int
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The newest events of slices of the list itself, padded on the left, and their contexts."""
+        """Copies the newest events, with contexts, of slices of the list itself, padded on the left."""
         context = {name: windows(codes, starts, ends, length) for name, codes in self.context.items()}
         return windows(self.items, starts, ends, length), context
 
@@ -91,6 +91,7 @@ def windows(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int
     >>> windows(np.array([5, 6, 7, 8], np.int32), np.array([0, 3]), np.array([3, 4]), 2).tolist()
     [[6, 7], [0, 8]]
     """
+    # A view of windows needs an array at least as long as one window.
     if len(items) < length:
         return _cell_by_cell(items, starts, ends, length)
     first = ends - length
@@ -166,7 +167,7 @@ class Batch:
         rows: int64 `[n]`, the targets as rows of the log.
         items: for each list int32 `[sequences, cells]`, 0 is padding.
         positions: for each list int64 `[n]`, the flat cell (row x cells + column) of the last event before
-            each target; empty for windows, one of which belongs to each target.
+            each target; empty for windows, where each target has its own.
         context: for each list with contexts, int32 `[sequences, cells]` by name, parallel to the items.
     """
 
@@ -232,6 +233,8 @@ class Sequences:
             return
         # The place at which the sequence of each target begins: within a user, every `targets_per_row`
         # events from a random shift on. Targets with the same beginning share a sequence.
+        # With 3 targets a row and the shift 1, places 10 to 14 of a user whose events begin at 10 get (0
+        # to 4 + 1) % 3 = 1 2 0 1 2, and so the beginnings 9 9 12 12 12: two sequences.
         first = (
             self.places - (self.places - self.starts + self._shift(generator)) % self.targets_per_row
         )
@@ -263,6 +266,8 @@ class Sequences:
         starts, last = self.starts[bounds], self.places[ends - 1]
         items, positions, context = {}, {}, {}
         for name, (events, _) in self.lists.items():
+            # From rows of the log to the list, which may lack some (other ratings). `first` may lie
+            # before the user's events if the shift made it so.
             begin, stop = events.counts[np.maximum(first, starts)], events.counts[last]
             cells = self.context + int((stop - begin).max())
             # All sequences end in the last cell: shorter ones then hold more context instead of padding.

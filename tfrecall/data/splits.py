@@ -112,6 +112,7 @@ def split_folds(data: Interactions, folds: int = 5, seed: int = 42) -> list[Spli
         )
     rows = np.random.default_rng(seed).permutation(len(data))
     splits = []
+    # Sizes differ by one row at most, and each row is a test row once.
     for i, chosen in enumerate(np.array_split(rows, folds)):
         test = np.zeros(len(data), dtype=bool)
         test[chosen] = True

@@ -157,6 +157,7 @@ class _Choice:
                 "whose users have more events."
             )
         kept = np.zeros(len(self._log), dtype=bool)
+        # From the order of the histories back to that of the log.
         kept[self._histories.order] = self._kept
         return Targets(np.flatnonzero(kept), tuple(self._notes))
 

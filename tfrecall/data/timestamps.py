@@ -138,6 +138,7 @@ def _from_numbers(column: pl.Series, unit: str | None, what: str) -> tuple[pl.Se
 def _unit(values: pl.Series, what: str) -> str:
     """The unit by the magnitude of all values."""
     magnitude = values.abs()
+    # 0 is the same moment in every unit.
     sizes = magnitude.filter(magnitude > 0)
     if not len(sizes):
         return "s"
@@ -190,12 +191,14 @@ def _from_strings(column: pl.Series, unit: str | None, what: str) -> tuple[pl.Se
 
 def _from_iso(column: pl.Series) -> pl.Series:
     """Seconds of ISO strings, null for other strings; one pass for each format that occurs."""
+    # ISO 8601 has a "T" between date and time, most programs write a blank.
     text = column.str.strip_chars().str.replace(" ", "T", literal=True)
     seconds = pl.Series(column.name, [None], dtype=pl.Float64).new_from_index(0, len(text))
     for form in _FORMATS:
         rest = seconds.is_null()
         if not rest.any():
             break
+        # Only strings that no format has read so far; `strict=False` makes null of those it does not fit.
         parsed = pl.select(
             pl.when(rest)
             .then(text)

@@ -49,7 +49,7 @@ class Interval:
     """A difference of means and its confidence interval.
 
     Attributes:
-        difference: of the second model to the first, on the test rows as they are.
+        difference: second model less first, on the test rows as they are.
         low, high: percentile interval over the resamples.
     """
 
@@ -116,6 +116,7 @@ def paired_bootstrap(
             "`resamples` must be 1 or more and `confidence` between 0 and 1. Received: "
             f"resamples={resamples}, confidence={confidence}."
         )
+    # The counts are equal, so a difference of means is the mean of differences, and one product serves.
     gains, counts = second.sums - first.sums, first.counts
     drawn = _resampled(gains, counts, resamples, seed)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -137,6 +138,7 @@ def _resampled(gains: np.ndarray, counts: np.ndarray, resamples: int, seed: int)
     step = max(1, _BLOCK // n_users)
     drawn = []
     for start in range(0, resamples, step):
+        # Drawn one resample after the other: the size of a block changes memory, not figures.
         weights = np.empty((min(step, resamples - start), n_users))
         for row in weights:
             row[:] = np.bincount(generator.integers(0, n_users, n_users), minlength=n_users)

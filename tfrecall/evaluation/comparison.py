@@ -28,11 +28,11 @@ from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
 from tfrecall.evaluation.released import ReleaseRetriever
 from tfrecall.release.base import Release
 
-# Items and users that are shown by name.
+# Items shown by name, and quantiles of the similarity of lists at which one user is shown.
 SHOWN_ITEMS = 10
 EXAMPLES = (0.1, 0.5, 0.9)
 
-# Items or users of which two releases show different lists, as plain values.
+# Items or users on which two releases differ, as plain values.
 Rows = list[dict[str, Any]]
 
 
@@ -60,7 +60,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Releases on the same test rows, the first of which is the reference.
+    """Metrics of releases on the same test rows; the first release is the reference.
 
     Attributes:
         reference: the first one.
@@ -85,6 +85,7 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain Python types, ready for `json.dumps`; intervals say whether they exclude 0."""
         whole = asdict(self)
+        # `asdict` has the fields only; a property such as `excludes_zero` is added by hand.
         for name, difference in self.differences.items():
             for rule, intervals in difference.intervals.items():
                 for metric, interval in intervals.items():
@@ -155,12 +156,14 @@ def compare(
     evaluations: dict[str, Evaluation] = {}
     lists: dict[str, UserLists] = {}
     for one in _members(releases, baselines, seen):
+        # Baselines for reference need one evaluation, that of the first release.
         others = baselines_of(seen, names=[] if evaluations else beside)
         evaluations[one.name] = evaluate(
             one, test, seen=seen, ks=ks, baselines=others, progress=progress
         )
         lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == Seen.KEPT)
     first = next(iter(releases))
+    # By first appearance, the numbering of users in the ranks.
     users = Vocabulary(test.log["user_id"].unique(maintain_order=True)).rows(test.log["user_id"])
     columns = releases[first].manifest["schema"]["candidate"]
     viewer = _Viewer(lists[first], seen, title_column(seen.items, columns))
@@ -243,6 +246,7 @@ class _Viewer:
         alike = (ours[:, :, None] == theirs[:, None, :]) & (ours[:, :, None] >= 0)
         only_first = ~alike.any(axis=2) & (ours >= 0)
         only_second = ~alike.any(axis=1) & (theirs >= 0)
+        # Lists end in -1 where no item is left: shares are of the longer list, not of k.
         longest = np.maximum((ours >= 0).sum(axis=1), (theirs >= 0).sum(axis=1))
         common = alike.any(axis=2).sum(axis=1) / np.maximum(longest, 1)
         gained = self._items(theirs[only_second], ours, theirs)

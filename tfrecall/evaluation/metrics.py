@@ -99,6 +99,7 @@ def user_ndcg(targets: UserTargets, k: int) -> np.ndarray:
     Reference:
         Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002.
     """
+    # Entry j of the sums is the gain of j + 1 hits in the first places; each user has a target.
     ideal = np.cumsum(_gain(np.arange(k)))[np.minimum(targets.counts, k) - 1]
     return targets.sums(ndcg(targets.ranks, k)) / ideal
 
@@ -116,7 +117,8 @@ def user_map(targets: UserTargets, k: int) -> np.ndarray:
     order = np.lexsort((targets.ranks, targets.users))
     ordered = UserTargets(targets.users[order], targets.ranks[order])
     counts = ordered.counts
-    # Every rank is a hit of the list without end: a user's n-th best target is the n-th hit.
+    # In a list without end every target is a hit, a user's n-th best one the n-th: ranks 0 and 3 give
+    # 1 hit in 1 place and 2 hits in 4. The cut at k comes last.
     hits_so_far = positions(counts) + 1
     precision = hits_so_far / (ordered.ranks.astype(np.float64) + 1.0)
     return ordered.sums(np.where(ordered.ranks < k, precision, 0.0)) / np.minimum(counts, k)
@@ -132,6 +134,8 @@ def auc(positives: np.ndarray, negatives: np.ndarray) -> float:
     >>> auc(np.array([3.0, 1.0]), np.array([1.0, 0.0]))  # 3 > 1, 3 > 0, 1 = 1, 1 > 0
     0.875
     """
+    # Sorted once, so that each positive takes two searches instead of a comparison with each negative:
+    # those strictly below count 1, equal ones 1 / 2, which is half the sum of both counts.
     ordered = np.sort(negatives)
     below = np.searchsorted(ordered, positives, side="left")
     not_above = np.searchsorted(ordered, positives, side="right")
@@ -191,6 +195,7 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     0.6931471805599453
     """
     logits = logits.astype(np.float64)
+    # -y log s(x) - (1 - y) log(1 - s(x)) is log(1 + exp(x)) - y x, which no large logit overflows.
     return float((np.logaddexp(0, logits) - labels * logits).mean()) if len(labels) else np.nan
 
 
@@ -214,12 +219,14 @@ def graded_ndcg(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int
     """
     _, lists = np.unique(lists, return_inverse=True)
     gained, ideal = (_discounted(by, gains, lists, k) for by in (scores, gains))
+    # One row is in order whatever its score, and a list without gain has no better and worse order.
     counts = (np.bincount(lists) > 1) & (ideal > 0)
     return gained[counts] / ideal[counts]
 
 
 def _discounted(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int) -> np.ndarray:
     """Discounted gain of the first `k` of each list, in order of the scores."""
+    # The last key counts first: by list, then best score, then lowest gain.
     order = np.lexsort((gains, -scores, lists))
     ranks = positions(np.bincount(lists))
     return np.bincount(lists[order], weights=np.where(ranks < k, _gain(ranks) * gains[order], 0.0))
@@ -241,8 +248,8 @@ def coverage(exposure: np.ndarray) -> float:
 def novelty(exposure: np.ndarray, users_of_item: np.ndarray, n_users: int) -> float:
     """Mean self-information of a recommended slot, in bits.
 
-    That of an item is `-log2(users who have it / all users)`. An item that nobody has counts as if
-    one user had it, so the largest value is log2(n_users). 0 if nothing is recommended.
+    The self-information of an item is `-log2(users who have it / all users)`. An item without users
+    counts as if it had one, so the largest value is log2(n_users). 0 if nothing is recommended.
 
     Args:
         exposure: int `[n_items]`, number of lists that hold each item.

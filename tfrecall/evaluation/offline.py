@@ -58,6 +58,7 @@ def evaluate(
     >>> tr.evaluate(tr.ItemCF().fit(seen), test, seen=seen, ks=(1,)).test["seen_removed"]["hit_rate@1"]
     1.0
     """
+    # A model that looks histories up in a log of its own could read a target from it.
     history_log = getattr(model, "history_log", None)
     if history_log is not None:
         check_apart(test, history_log)
@@ -100,6 +101,7 @@ def baselines_of(
 def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequence[Retriever]:
     if isinstance(baselines, bool):
         return baselines_of(seen) if baselines else []
+    # Figures are kept by name: the second of two equal names would replace the first.
     names = [model.name for model in baselines]
     if len(set(names)) < len(names):
         raise ConfigError(f"Baselines need different names. Received: {names}.")

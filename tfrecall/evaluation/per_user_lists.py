@@ -59,6 +59,7 @@ def user_lists(
         keep_seen: whether lists may hold seen items.
     """
     truth = Truth.build(test, seen, retriever.item_ids)
+    # In order of users: `truth` is sorted by user, and users are numbered by first appearance.
     leads = np.flatnonzero(truth.leads)
     users, queries = truth.users[leads], truth.queries[leads.tolist()]
     step = max(1, min(_BLOCK_USERS, MAX_SCORES // len(retriever.item_ids)))

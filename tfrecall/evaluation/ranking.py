@@ -51,8 +51,10 @@ def calibration(predictions: np.ndarray, labels: np.ndarray, bins: int = BINS) -
     if not len(values):
         return {"error": None, "bins": []}
     _, last, ties = np.unique(values, return_index=True, return_counts=True)
-    # The bin of a value is that of the middle of its rows.
+    # The bin of a value is that of the middle of its rows, so that equal predictions stay together: in the
+    # example the middles 0, 1.5 and 3 times 2 bins / 4 rows are 0, .75 and 1.5, of bins 0, 0 and 1.
     middles = last + (ties - 1) / 2
+    # Numbered anew: a frequent value may leave bins empty.
     _, owners = np.unique(np.floor(middles * bins / len(values)).astype(int), return_inverse=True)
     owners = np.repeat(owners, ties)
     rows = np.bincount(owners)
@@ -76,6 +78,7 @@ def histogram(at: Sequence[float], values: np.ndarray) -> list[int]:
     >>> histogram([1, 2, 5], np.array([-9.0, 1.4, 1.6, 3.5, 4.0, 99.0]))
     [2, 2, 2]
     """
+    # Nearest means: between the middles on both sides. `side="left"` gives a tie to the lower number.
     middles = (np.asarray(at, np.float64)[1:] + np.asarray(at, np.float64)[:-1]) / 2
     counts = np.bincount(np.searchsorted(middles, values, side="left"), minlength=len(at))
     return [int(count) for count in counts]
@@ -106,6 +109,7 @@ def rating_histogram(predictions: np.ndarray, labels: np.ndarray) -> dict[str, l
 
 def click_histogram(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
     """Counts the probabilities of clicked rows and of others, in tenths."""
+    # Centres of the tenths: .05, .15, ..., .95.
     at = [(2 * i + 1) / (2 * BINS) for i in range(BINS)]
     return {
         "at": at,
@@ -175,12 +179,14 @@ class RatingJudge:
 
     def expected(self, scores: np.ndarray) -> np.ndarray:
         """Converts scores to expected labels: of clicks their probabilities."""
+        # exp(710) overflows float64; at 500 the probability is 0 or 1 long since.
         return scores if self.kind != "click" else 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
 
     def of_baseline(self, predictions: np.ndarray) -> np.ndarray:
         """Converts expected labels to scores: of clicks their logits."""
         if self.kind != "click":
             return predictions
+        # The logit of 0 or 1 is infinite, and one wrong row would make the log loss infinite with it.
         share = np.clip(predictions, _LEAST, 1 - _LEAST)
         return np.log(share / (1 - share))
 
@@ -195,9 +201,9 @@ class RankingEvaluation:
         users: distinct users of the test rows.
         test: metric -> value.
         baselines: name -> metric -> value, on the same rows.
-        slices: part of the rows -> `rows`, `test` and `baselines`; see `ranking_masks`. Parts without
-            rows are left out. With kind `list` there are those by history only, and none at all if a list
-            has rows of several users.
+        slices: part of the rows, by popularity of the item or length of the history -> `rows`, `test` and
+            `baselines`. Parts without rows are left out. With kind `list` there are those by history
+            only, and none at all if a list has rows of several users.
         calibration: `test` and `baselines`, as `calibration` returns them, and `histogram`, the
             distributions of labels and predictions. Empty with kind `list`, whose scores only order.
         predictions: model or baseline -> its score of each test row; not in `to_dict`.
@@ -306,6 +312,7 @@ def _slices(
 
 
 def _lists_are_of_users(test: Interactions, group: str) -> bool:
+    # As many distinct pairs as lists: no list has rows of a second user.
     pairs = test.queries.select(pl.col(group).alias("group"), pl.col("user_id").alias("user"))
     return pairs.n_unique() == pairs["group"].n_unique()
 

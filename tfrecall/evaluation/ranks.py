@@ -65,7 +65,7 @@ def rank(
     The rank of a row is the number of other candidates that score at least as much: ties count
     against the model. Removing takes the user's seen items out of the candidates, except the row's
     own item. A user's one list comes from the query of the user's earliest test row (ties by file order); its
-    targets are all the user's distinct test items, none of which counts as seen; within equal scores
+    targets are all the user's distinct test items, which never count as seen; within equal scores
     targets come last. Exposure is taken from `top_k` of the same queries, ties by lower row, with all seen
     items removed: the list that the user would be shown.
 
@@ -137,9 +137,11 @@ class _Ranker:
                 self._expose(chunk[leads], users[leads])
 
     def result(self, model: str) -> Ranking:
+        # Blocks come by user, so targets are already in the order of `truth.targets`.
         targets = np.concatenate(self._targets, axis=1)
         users = self.truth.targets.owners()
         rows = np.empty_like(self._rows)
+        # From the order of users back to that of the test log.
         rows[:, self.truth.order] = self._rows
         kept, removed = (
             RuleRanks(
@@ -157,6 +159,7 @@ class _Ranker:
         own = _scores_of(scores, rows, items)
         kept = count_at_least(scores, rows, own) - 1  # the target itself is one of them
         positions, seen = self.truth.seen.flat(users)
+        # A row's own item stays a candidate even if the user has it: repeats are targets, too.
         others = seen != items[positions]
         removed = kept - count_among(scores, rows, own, (positions[others], seen[others]))
         return np.where(own == -np.inf, MISS, np.stack([kept, removed]))
@@ -178,6 +181,9 @@ class _Ranker:
         self, scores: np.ndarray, rows: np.ndarray, users: np.ndarray, own: np.ndarray
     ) -> np.ndarray:
         """Candidates that are no targets and score at least `own`, kept and removed."""
+        # Counts of all candidates less those that cannot push a target down: the user's targets, and
+        # under the rule "removed" also the seen items. Of the targets `places_within` has counted the
+        # better ones.
         everything = count_at_least(scores, rows, own)
         positions, targets = self.truth.targets.flat(users[rows])
         inside = targets >= 0
@@ -187,6 +193,7 @@ class _Ranker:
 
     def _expose(self, scores: np.ndarray, users: np.ndarray) -> None:
         longest = max(self.ks)
+        # The longest list once: shorter ones are its beginning.
         for rule, excluded in enumerate((None, self.truth.seen.flat(users))):
             lists = top_k(scores, longest, excluded)
             for i, k in enumerate(self.ks):

@@ -58,5 +58,6 @@ class ReleaseRetriever:
         people, user = self.release.users, query["user_id"][0]
         past = np.asarray(people.seen(int(people.rows_of([user])[0])), np.int64)
         repeats = self.release.repeats
+        # Only `repeats` weigh these events; towers read histories from the query.
         past = past[len(past) :] if repeats is None else past[-repeats.length :]
         return self.release.explained(user, people.of_table(query), past, rows)

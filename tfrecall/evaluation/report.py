@@ -40,6 +40,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as nested plain Python types, ready for `json.dumps`."""
+        # Not `asdict`, which would copy the arrays of `rankings` before they are dropped.
         figures = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rankings"}
         return copy.deepcopy(figures)
 
@@ -76,6 +77,7 @@ class Evaluation:
         lines += ["", *_aligned([table.columns, *(_texts(row) for row in table.iter_rows())])]
         slices = {name: part for name, part in self.slices.items() if part["rows"]}
         if slices:
+            # Metrics stand in the order of `ks`; the last hit rate is that of the longest list.
             metric = [m for m in next(iter(slices.values()))[Seen.KEPT] if "hit_rate" in m][-1]
             cells = [["slice", "rows", f"{metric} kept", f"{metric} removed"]]
             for name, part in slices.items():

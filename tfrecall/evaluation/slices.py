@@ -64,6 +64,7 @@ def _counts(log: Interactions) -> np.ndarray:
 def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
     counts = _counts(seen)
     rows = seen.item_vocabulary.rows(test.log["item_id"])
+    # Row -1, an item in no table, reads the last item of the table, which `rows` then overrules.
     head = most_popular(counts, HEAD_SHARE)[rows] & (rows >= 0)
     new = (counts[rows] == 0) | (rows < 0)
     return {"head_items": head, "tail_items": ~head & ~new, "new_items": new}
@@ -72,6 +73,7 @@ def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
 def _history_lengths(test: Interactions, seen: Interactions) -> np.ndarray:
     lengths = seen.log.group_by("user_id").len("length")
     users = test.log.select("user_id")
+    # By id and not by row: the tables of `test` and `seen` may number users differently.
     joined = users.join(lengths, on="user_id", how="left", maintain_order="left")
     return joined["length"].cast(pl.Int64).fill_null(0).to_numpy()
 

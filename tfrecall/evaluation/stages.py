@@ -81,7 +81,7 @@ def stage_losses(
 ) -> StageLosses:
     """Compares the lists of a pipeline with those of its retrieval and of a perfect ranker.
 
-    Candidates are counted before rules: what a cap keeps out of a list is lost by the ranking.
+    Candidates are counted before rules: an item that a cap keeps out of a list is a loss of the ranking.
 
     Args:
         pipeline: of live models or of a release.
@@ -124,6 +124,7 @@ def stage_losses(
         }
         for k in ks
     }
+    # Candidates have rank 0 in `targets` and all others MISS, so any k counts them all.
     share = {"hit_rate": rows.mean(), "user_recall": metrics.user_recall(targets, 1).mean()}
     shares = {name: float(value) for name, value in share.items()}
     return StageLosses(pipeline.name, rule.value, count, shares, lists)
@@ -134,6 +135,7 @@ def _perfect(targets: UserTargets) -> UserTargets:
     hit = targets.ranks != MISS
     ranks = np.full(len(hit), MISS)
     users = targets.users[hit]
+    # Place in the group of equal users: its rank in the sorted array less where the group begins.
     order = np.argsort(users, kind="stable")
     starts = np.searchsorted(users[order], users[order])
     places = np.empty(len(users), np.int64)  # of each found target among its user's

@@ -89,6 +89,7 @@ class _ItemPopularity:
         counted = seen.log.group_by("item_id").agg(
             pl.len().alias("rows"), pl.col("user_id").n_unique().alias("users")
         )
+        # In the order of the model's own catalogue, which may lack items of the log.
         places = Vocabulary(item_ids).rows(counted["item_id"])
         inside = places >= 0
         rows = np.zeros(len(item_ids), dtype=np.int64)

@@ -50,10 +50,12 @@ class Truth:
         items = catalogue.rows(test.log["item_id"])
         by_time = Histories.build(users, items, test.log["timestamp"].to_numpy(), len(people))
         leads = np.zeros(len(users), dtype=bool)
+        # Each user has a test row, so each slice begins with the user's earliest one.
         leads[by_time.order[by_time.offsets[:-1]]] = True
         seen_pairs = _pairs(seen, people, catalogue)
         seen_pairs = seen_pairs[:, (seen_pairs >= 0).all(axis=0)]
         target_pairs = _pairs(test, people, catalogue)
+        # Targets outside the catalogue stay among the targets, where they are misses, but shield nothing.
         known_pairs = target_pairs[:, target_pairs[1] >= 0]
         return cls(
             order=order,
@@ -78,10 +80,12 @@ def _pairs(data: Interactions, people: Vocabulary, catalogue: Vocabulary) -> np.
 
 def _union(first: np.ndarray, second: np.ndarray, n_items: int) -> np.ndarray:
     users, items = np.concatenate([first, second], axis=1).astype(np.int64)
+    # A pair as one number; int64, because users times items exceed int32.
     distinct = pl.Series(users * n_items + items).unique().to_numpy()
     return np.stack(np.divmod(distinct, n_items))
 
 
 def _grouped(pairs: np.ndarray, n_users: int) -> Histories:
     users, items = pairs
+    # Sets, not sequences: with equal times only the grouping by user is used.
     return Histories.build(users, items, np.zeros(len(users)), n_users)

@@ -89,7 +89,7 @@ class Annoy:
             vectors: number `[n, d]`.
             ids: `n` distinct strings.
             tuning_queries: query vectors `[n_queries, d]` or `[n_queries, interests, d]` as the index
-                will be searched with, of which at most 500 are used; None for a sample of the catalogue.
+                will be searched with; a sample of at most 500 is used. None samples the catalogue.
 
         Raises:
             ConfigError: if the shape is wrong, or the trees do not hold the whole catalogue, the mark of

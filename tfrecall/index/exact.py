@@ -78,7 +78,7 @@ class ExactIndex:
 
     Made by `Exact.build`. A search of one query reads all vectors once, so it takes as long as memory needs:
     51 MB (200,000 x 64) in 3 to 4 ms on one core. Threads of BLAS help where cores are idle, and wait for
-    each other where they are not: set OPENBLAS_NUM_THREADS=1 in a process that serves beside others.
+    each other where they are not: set OPENBLAS_NUM_THREADS=1 where several processes serve on one machine.
 
     Args:
         vectors: float32 `[n, d]`, checked; may be memory-mapped.

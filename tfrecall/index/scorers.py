@@ -293,7 +293,7 @@ class UserNeighbours:
         return answers
 
     def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
-        """Splits a score by items of the history: each counts through the neighbours who have both items."""
+        """Splits a score by items of the history, by their shares in the similarity of neighbours with both."""
         (similar,) = self._neighbours(weights, np.array([user]))
         chose = self.log[:, [item]].toarray().reshape(-1) > 0
         through = self._directions[np.flatnonzero((similar > 0) & chose)].sum(axis=0)

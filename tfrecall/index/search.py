@@ -60,8 +60,8 @@ class Index(Protocol):
 
         Args:
             queries: number `[n_queries, dimension]`, computed with as float32. A zero vector scores
-                0 everywhere, so it gets the first rows of the catalogue. Or several vectors a query,
-                `[n_queries, interests, dimension]`, of which the best one scores each candidate.
+                0 everywhere, so it gets the first rows of the catalogue. With several vectors a query,
+                `[n_queries, interests, dimension]`, the largest product scores a candidate.
             k: from 1 to the size of the catalogue.
             exclude: for each query the rows to leave out. Row -1, an unknown id, is ignored, so an
                 array padded with -1 will do.
@@ -75,7 +75,7 @@ class Index(Protocol):
 
 
 def checked_vectors(vectors: np.ndarray, of_what: str, several: bool = False) -> np.ndarray:
-    """Converts vectors to float32 `[n, d]` in C order, once their shape is possible.
+    """Checks the shape of vectors, and converts them to float32 `[n, d]` in C order.
 
     Args:
         vectors: number `[n, d]`.
@@ -105,7 +105,7 @@ def checked_vectors(vectors: np.ndarray, of_what: str, several: bool = False) ->
 
 
 def checked_norms(vectors: np.ndarray, of_what: str, names: np.ndarray | None = None) -> np.ndarray:
-    """Lengths of the vectors, float64 `[n]` or `[n, interests]`, once all of them are usable.
+    """Computes the lengths of vectors, float64 `[n]` or `[n, interests]`, and checks that all are usable.
 
     A vector longer than `LONGEST` is refused like an infinite one: without it every inner product
     is finite in float32, and -inf can stand for "not a candidate".
@@ -233,7 +233,7 @@ def _flat(exclude: Exclusions | None, n: int, count: int) -> tuple[np.ndarray, n
         )
     lists = [np.asarray(rows) for rows in exclude]
     filled = [rows for rows in lists if rows.size]
-    # Not `Ragged.of_lists`, which would cast: what is no integer has to be refused.
+    # Not `Ragged.of_lists`, which would cast floats to rows instead of refusing them.
     rows = checked_rows(np.concatenate(filled) if filled else np.empty(0), count, "exclude")
     positions = np.repeat(np.arange(n), [rows.size for rows in lists])
     known = rows >= 0

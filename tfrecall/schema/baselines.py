@@ -24,6 +24,7 @@ BASELINES = {
     "user_cf": Place("user_cf", "UserCF"),
     "item_transitions": Place("item_transitions", "ItemTransitions"),
     "als": Place("als", "ALS"),
+    # One class under two names, since a name in a recipe takes no settings.
     "own_most_frequent": Place("popularity", "OwnItems", {"by": "frequency"}),
     "own_most_recent": Place("popularity", "OwnItems", {"by": "recency"}),
 }

@@ -36,6 +36,7 @@ class Mean:
     'mean'
     """
 
+    # Keyword-only: `type` is a constant that tells classes apart in their plain form.
     _: KW_ONLY
     type: Literal["mean"] = "mean"
 

@@ -24,9 +24,10 @@ from tfrecall.errors import ConfigError, MissingColumnError, nearest
 from tfrecall.schema.encoders import Encoder, Mean
 from tfrecall.schema.specs import STRICT, Finite, Rate, config_errors, from_plain
 
-# Encoders from whose result a single event can be subtracted.
+# Additive encoders: the share of a single event can be subtracted from their result, as training does with the
+# target of an `anytime` list.
 _ADDS_UP = ("mean", "sum", "root_sum")
-# Names of further arguments of an exported model.
+# Further arguments of an exported model, whose signature has one argument a column; "self" is Python's.
 RESERVED = ("k", "exclude", "allow", "self")
 
 
@@ -248,7 +249,7 @@ class History:
 
     @property
     def num_interests(self) -> int:
-        """Number of vectors, each of which makes a query vector."""
+        """Number of vectors of the history, and so of query vectors."""
         return getattr(self.encoder, "num_interests", 1)
 
     @model_validator(mode="after")
@@ -334,6 +335,7 @@ class Schema:
             features = getattr(self, side)
             if not features:
                 raise ConfigError(f"A schema needs at least one {side} feature. Received: none.")
+            # Equal in all settings: two embeddings of one column with different lengths are allowed.
             twice = [f for i, f in enumerate(features) if f in features[:i]]
             if twice:
                 raise ConfigError(f"The {side} features name {twice[0]} twice. Remove one of them.")
@@ -358,6 +360,8 @@ class Schema:
         histories: dict[str, History] = {}
         for feature in self.query:
             if isinstance(feature, History):
+                # Features of one list agree in its events, which `_check_histories` makes sure of, and
+                # may differ in context.
                 first = histories.setdefault(feature.column, feature)
                 more = tuple(name for name in feature.context if name not in first.context)
                 if more:
@@ -404,6 +408,7 @@ class Schema:
             needed = [*self.query_columns, *self.history_columns]
             _check_columns(needed, available, "query", "the dataset")
             return
+        # Histories need columns of the log that are no features of their own; "gap" comes from the times.
         rated = ["rating"] if any(spec.is_rated for spec in self.histories.values()) else []
         contexts = [name for names in self.contexts.values() for name in names if name != GAP]
         needed = [*self.query_columns, *rated, *contexts]
@@ -421,7 +426,7 @@ class Schema:
 
 
 def check_forms(features: Iterable[Feature]) -> None:
-    """Refuses features that read one column in two raw forms, of which a batch holds one.
+    """Refuses features that read one column in two raw forms, because a batch holds a column once.
 
     Raises:
         ConfigError: with the name of the column.
@@ -485,6 +490,8 @@ def _check_contexts(histories: Sequence[History], columns: Sequence[str]) -> Non
     for feature in histories:
         for name, column in feature.context_columns.items():
             mine = f'the context "{name}" of the history "{feature.column}"'
+            # `setdefault` gives the owner before, if there is one; for the same context of the same list
+            # that is `mine`, and two features may share it.
             if owners.setdefault(column, mine) != mine:
                 raise ConfigError(
                     f'"{column}" would be both {owners[column]} and {mine}. Give one of them another '

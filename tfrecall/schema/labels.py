@@ -67,6 +67,7 @@ class Label:
                 f'The label "{self.column}" holds {column.dtype}, but a number is to be predicted. Cast it, '
                 "or name another column."
             )
+        # The raw values and not `self.values`, where a threshold turns null and outliers into 0 and 1.
         values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
         self._check_finite(values, what)
         self._check_range(values, what)

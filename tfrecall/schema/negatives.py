@@ -9,8 +9,8 @@ A *negative* is an item that is scored against a target in training. In a recipe
 There are two families. Negatives **of each target** come with the batches, `per_positive` a target, never an
 item that the user has (`exclude_known`), drawn anew in each epoch (`resample`): `Uniform`, `Popularity`,
 `HeadTail`, `Explicit`, and `Hard` with `ranks`. Negatives **of the batch** are shared by all its targets and
-cost no draws: `InBatch`, `Mixed`, `CrossBatch`, and `Hard` with `hardest`. There an item is excluded for the
-targets that equal it (accidental hits), not for other targets of a user who has it.
+cost no draws: `InBatch`, `Mixed`, `CrossBatch`, and `Hard` with `hardest`. An item is excluded for targets
+that equal it (accidental hits), but not for other targets of a user who has it.
 
 `in_batch` and `sampled_softmax`, whose negatives all rows of a batch share, take the same value. Sources
 of `in_batch` can be combined in a list: `negatives = ["mixed", { type = "hard", hardest = 10 }]`.
@@ -101,7 +101,7 @@ class Mixed:
 @config_errors
 @dataclass(frozen=True, config=STRICT)
 class CrossBatch:
-    """Candidates of the batch, and of past batches with their vectors of then (Wang et al., CVPR 2020).
+    """Candidates of the batch, and of past batches with the vectors they had then (Wang et al., CVPR 2020).
 
     Attributes:
         memory_size: rows of past batches that are kept.
@@ -261,6 +261,8 @@ class Hard:
 
     @model_validator(mode="after")
     def _one_form(self) -> "Hard":
+        # Two ways to find them: within the batch at each step, or in ranked lists at the start of an
+        # epoch.
         if (self.hardest is None) == (self.ranks is None):
             raise ValueError(
                 "Hard negatives need either `hardest`, such as 10, or `ranks`, such as [20, 100]. "
@@ -301,6 +303,7 @@ _TYPES = (*SOURCES, "log_uniform")
 
 def _by_name(value: Any) -> Any:
     """Turns a bare name into a source with its defaults."""
+    # Checked before pydantic, whose message speaks of tags and suggests no similar name.
     values = {"type": value} if isinstance(value, str) else value
     kind = values.get("type") if isinstance(values, Mapping) else getattr(value, "type", None)
     if kind is None:
@@ -315,6 +318,7 @@ def _by_name(value: Any) -> Any:
     return values
 
 
+# Two layers, because a discriminator reads the `type` of a dictionary: the name becomes one before.
 Negatives = Annotated[Annotated[Source, Field(discriminator="type")], BeforeValidator(_by_name)]
 
 
@@ -423,6 +427,7 @@ def negatives_to_plain(specs: Source | tuple[Source, ...]) -> Any:
     if not isinstance(specs, tuple):
         return negatives_to_dict(specs)
     plain = [negatives_to_dict(spec) for spec in specs]
+    # A recipe with one source reads as its author wrote it, without a list.
     return plain if len(plain) > 1 else plain[0] if plain else None
 
 

@@ -66,6 +66,7 @@ def _batch(old: Mapping[str, Any]) -> tuple[Source, ...]:
 def _shared(old: Mapping[str, Any]) -> Source:
     count, sampler = old.get("num_sampled", 255), old.get("sampler", "unigram")
     if sampler == "unigram":
+        # `exclude_known=False`, as before: draws shared by a batch never excluded items of single users.
         return Popularity(per_positive=count, alpha=old.get("alpha", 0.75), exclude_known=False)
     if sampler not in ("uniform", "log_uniform"):
         raise ConfigError(
@@ -84,6 +85,7 @@ def _note(task: str, old: Mapping[str, Any], negatives: Source | tuple[Source, .
         f"Since version 0.5 the settings {', '.join(old)} of the task {task} are one, `negatives`. They are "
         f"read as: negatives = {f'[{tables}]' if len(sources) > 1 else tables}"
     )
+    # Once a process: a recipe is read several times in one run.
     if text not in _noted:
         _noted.add(text)
         logging.getLogger("tfrecall").warning(text)

@@ -38,6 +38,8 @@ _KINDS: dict[str, type] = {}
 
 def config_errors(cls: _Class) -> _Class:
     """Makes a pydantic dataclass raise `ConfigError` in plain words instead of pydantic's own error."""
+    # The constructor is wrapped, not subclassed: the class keeps its name, its fields and its place in
+    # unions.
     original = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(original)
@@ -75,6 +77,8 @@ def from_plain(form: Any, values: Any, name: type | str) -> Any:
 def _config_error(cls: type | str, error: ValidationError) -> ConfigError:
     """The last of pydantic's findings, in the words of the class."""
     problem = error.errors()[-1]
+    # pydantic puts the `type` that it chose from a union into the path: ("of", "text", "max_tokens") is
+    # the setting `of.max_tokens`, of the class Text.
     inner = next((_KINDS[part] for part in reversed(problem["loc"]) if part in _KINDS), cls)
     path = [str(part) for part in problem["loc"] if part not in _KINDS]
     if problem["type"] == "unexpected_keyword_argument" and isinstance(inner, type):
@@ -90,6 +94,7 @@ def _config_error(cls: type | str, error: ValidationError) -> ConfigError:
     reason = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return ConfigError(reason)
+    # For a `Literal` pydantic gives its values as one text: "'relu', 'tanh' or 'linear'".
     options = re.findall("'([^']*)'", problem.get("ctx", {}).get("expected", ""))
     return ConfigError(
         f"{where}: {reason}. Received: {problem['input']!r}.{nearest(str(problem['input']), options)}"

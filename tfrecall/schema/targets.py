@@ -39,6 +39,8 @@ class HistoriesConfig:
     @property
     def rules(self) -> dict[str, Any]:
         """Arguments of `choose_targets`."""
+        # The names of settings in files differ from those of the function: both are public, neither may
+        # change.
         return {
             "min_rating": self.target_min_rating,
             "minimum_history": self.minimum_history,

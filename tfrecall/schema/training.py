@@ -14,6 +14,7 @@ def _none(value: Any) -> Any:
     return None if value == "none" else value
 
 
+# Not a very large number for "never": without early stopping the last weights are kept, not the best.
 _Patience = Annotated[
     PositiveInt | None,
     BeforeValidator(_none),
@@ -24,7 +25,7 @@ _Patience = Annotated[
 @config_errors
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
-    """Settings of a training, with their defaults: what `fit` takes, and `[training]` in a configuration.
+    """Settings of a training, with their defaults: arguments of `fit`, and `[training]` in a configuration.
 
     Attributes:
         optimizer: by name; `learning_rate` is its rate.
@@ -45,8 +46,8 @@ class TrainingConfig:
         refit: after the best epoch is known, train a fresh model on training and validation rows
             together for that many epochs. Without, the best weights are kept. For `tfrecall run`; `fit`
             trains once.
-        checkpoint_seconds: a checkpoint is written after an epoch if the last one is so old; 0 after
-            each epoch.
+        checkpoint_seconds: least time between two checkpoints, which are written after an epoch; 0 writes
+            one after each epoch.
         seed: of initial weights, shuffling and dropout.
 
     Raises:
@@ -76,5 +77,6 @@ class TrainingConfig:
     @property
     def monitored_length(self) -> int | None:
         """Length of the lists whose hits `monitor` counts; None for other metrics."""
+        # Keras' names of TFRS metrics, and those of the final table.
         match = re.search(r"top_(\d+)_|hit_rate@(\d+)", self.monitor)
         return int(match[1] or match[2]) if match else None

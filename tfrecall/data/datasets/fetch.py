@@ -20,6 +20,7 @@ from tfrecall.errors import ConfigError, DataError, FetchError, nearest
 NAMES = {"movielens-100k": "100k", "movielens-1m": "1m"}
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-{size}.zip"
+# MD5, because GroupLens publishes these sums with the files.
 ZIP_MD5 = {
     "100k": "0e33842e24a9c977be4e0107933c0723",
     "1m": "c4d9eecfca2ab87c1945afe126590906",
@@ -118,6 +119,7 @@ def _is_whole(folder: Path, progress: ProgressReporter) -> bool:
 def _make_root(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
+        # Writing tells: permission bits mislead for root and on read-only mounts.
         with tempfile.TemporaryFile(dir=root):
             pass
     except OSError as error:

@@ -127,6 +127,7 @@ def _read(file: Path, columns: list[str], separator: str) -> pl.DataFrame:
         has_header=False,
         new_columns=columns,
         separator=separator,
+        # Titles contain quotation marks that enclose nothing.
         quote_char=None,
         infer_schema=False,
     )

@@ -85,6 +85,7 @@ def _items_of_groups(
     random: np.random.Generator, groups: np.ndarray, n_items: int, n_groups: int
 ) -> np.ndarray:
     """Draws an item of each given group, by popularity."""
+    # One number an event, drawn before the loop: the same whatever the number of groups.
     points = random.random(len(groups))
     items = np.empty(len(groups), dtype=np.int64)
     for group in range(n_groups):
@@ -93,6 +94,7 @@ def _items_of_groups(
         edges = np.cumsum(weights) / weights.sum()
         mine = groups == group
         chosen = np.searchsorted(edges, points[mine], side="right")
+        # Rounding can leave the last edge just below 1, and a point above it.
         items[mine] = members[np.minimum(chosen, len(members) - 1)]
     return items
 

@@ -91,6 +91,7 @@ def _columns(folder: Path, config: str, names: dict[str, str]) -> pl.DataFrame:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(f"movielens/{config}", data_dir=str(folder))
+    # Only these features are decoded: a row of ratings repeats all of its movie and user.
     wanted = tfds.decode.PartialDecoding(dict.fromkeys(names, True))
     dataset = builder.as_dataset(split="train", decoders=wanted).ragged_batch(BATCH_ROWS)
     parts: dict[str, list[pl.Series]] = {name: [] for name in names}
@@ -102,6 +103,7 @@ def _columns(folder: Path, config: str, names: dict[str, str]) -> pl.DataFrame:
 
 def _series(name: str, values: Any, features: Any) -> pl.Series:
     if name == "movie_genres":
+        # TFDS stores a genre as its index in this list.
         labels = [GENRES.get(label, label) for label in features[name].feature.names]
         return pl.Series([[labels[index] for index in row] for row in values.to_list()])
     if name == "user_gender":
@@ -113,4 +115,5 @@ def _series(name: str, values: Any, features: Any) -> pl.Series:
 
 def _by_number(rows: pl.DataFrame, key: str) -> pl.DataFrame:
     distinct = rows.unique(key, keep="first", maintain_order=True)
+    # As numbers: sorted as text, "10" comes before "2".
     return distinct.sort(pl.col(key).cast(pl.Int64))

@@ -92,6 +92,7 @@ def words_of(name: str) -> list[str]:
     >>> words_of("InvoiceDate"), words_of("household_key"), words_of("customerid")
     (['invoice', 'date'], ['household', 'key'], ['customer', 'id'])
     """
+    # Inner first: "ISBNCode" becomes "ISBN Code"; then "stockCode" becomes "stock Code".
     parts = re.sub("([a-z0-9])([A-Z])", r"\1 \2", re.sub("([A-Z]+)([A-Z][a-z])", r"\1 \2", name))
     words = [word for word in re.split(r"[\W_]+", parts.lower()) if word]
     if len(words) == 1:  # userid, stockcode

@@ -159,6 +159,7 @@ def _events(raw: RawTables) -> pl.DataFrame:
 def _ids(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
         column = column.fill_nan(None)
+        # As pandas writes ids with gaps: 7.0 is "7", as in `checks.as_ids`; a fraction is no id here.
         column = column.set(column.floor() != column, None).cast(pl.Int64, strict=False)
     text = column.cast(pl.String, strict=False)
     return text.set(text.str.strip_chars() == "", None)
