@@ -19,7 +19,7 @@ class StreamingFrequency(keras.layers.Layer):
     short: with several hashes the longest interval is nearest to the truth.
 
     The rate is `alpha`, but never below one over the number of times that the bucket was seen. So an
-    estimate starts as the plain mean of its intervals, the first of which counts from step 0, and not
+    estimate starts as the plain mean of its intervals, the first one counted from step 0, and not
     as a mixture with a made-up first value; the paper starts from a constant. An id that was never
     seen in `t` steps is taken to come next, after an interval of `t + 1`.
 

@@ -87,7 +87,7 @@ class RandomShare(keras.layers.Layer):
 class Dropout(RandomShare):
     """Sets a share of the values to zero in training, and scales up the others to keep the mean.
 
-    As Keras' `Dropout`, but what is dropped follows from a weight (`RandomStream`).
+    Like Keras' `Dropout`, but with the state of its random numbers in a weight (`RandomStream`).
 
     Args:
         rate: share of the values to drop, in [0, 1). With 0 there is no weight.
@@ -124,8 +124,8 @@ class RandomUnknown(RandomShare):
     """Replaces a share of the indexes by the unknown index, in training only.
 
     Without it the embedding of unknown values would keep its random start, because no value is
-    unknown in the data that the vocabulary came from. With it the row learns what is true of values
-    in general, so a new user or item gets a sensible vector.
+    unknown in the data that the vocabulary came from. With it the row learns an average over all
+    values, so a new user or item gets a sensible vector.
 
     Args:
         rate: share of the indexes to replace, in [0, 1). With 0 there is no weight.

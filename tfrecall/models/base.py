@@ -1,4 +1,4 @@
-"""Base of the models: raw features to integers and floats, and what is learned from data before training."""
+"""Base of the models: encoding of raw features, and learning of vocabularies and catalogue from data."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -117,6 +117,7 @@ class FeatureModel(tfrs.Model):
         self._check_names_candidates(examples.element_spec)
         of = [spec.of.column for spec in self.schema.query if isinstance(spec, History)]
         items = to_frame(candidates, [name, *self.schema.candidate_columns, *of])
+        # Polars keeps no order unless asked, and row r of this table becomes candidate index r + 2.
         items = items.unique(name, keep="first", maintain_order=True)
         seen = to_frame(examples, [name]).group_by(name).len()
         counts = items.join(seen, on=name, how="left", maintain_order="left")["len"].fill_null(0)
@@ -128,6 +129,8 @@ class FeatureModel(tfrs.Model):
                 f"None of the {items.height:,} candidates occurs in the examples, so nothing can be "
                 f'learned. Look whether "{self.schema.candidate_id}" means the same in both.'
             )
+        # Vocabularies come from candidates with training rows only; the catalogue holds all
+        # candidates.
         seen = items.filter(pl.Series(counts > 0))
 
         def read_item(column: str, form: Form) -> tf.data.Dataset:
@@ -165,6 +168,7 @@ class FeatureModel(tfrs.Model):
     @property
     def feature_forms(self) -> dict[str, Form]:
         """Raw columns of the features and the candidate's id, without labels, and the form of each."""
+        # Columns read in training alone: the times of `ExampleAge`.
         ages = {c: f for c, f in self.query_tower.log_forms.items() if c not in self.query_tower.forms}
         return {**self.query_tower.forms, **ages, self.schema.candidate_id: "string"}
 
@@ -176,6 +180,7 @@ class FeatureModel(tfrs.Model):
 
     def history_index(self, data: Interactions) -> np.ndarray:
         """Index in histories of each row of the item table: int32 `[n]`, 0 for unknown items."""
+        # All histories of a schema index the same items, so any of them will do.
         return self.query_tower.histories[0].index(data.item_vocabulary.ids)
 
     def history_codes(self, data: Interactions) -> dict[str, np.ndarray]:
@@ -242,6 +247,7 @@ class FeatureModel(tfrs.Model):
         forms = self.query_tower.forms
         from_log = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
         queries = aligned(queries, self.schema.contexts)
+        # Histories from the log replace their columns, context included, by history indexes.
         absent = [*from_log, *(c for spec in from_log.values() for c in spec.context_columns.values())]
         raw = raw_features(queries, {c: form for c, form in forms.items() if c not in absent})
         return {**raw, **self._past(queries, from_log, self.interactions if log is None else log)}
@@ -288,6 +294,7 @@ class FeatureModel(tfrs.Model):
             raise DataError(
                 f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
             )
+        # AutoGraph would wrap our errors in its own.
         encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
         encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
         return encoded.prefetch(tf.data.AUTOTUNE)
@@ -299,7 +306,7 @@ class FeatureModel(tfrs.Model):
         raise NotImplementedError
 
     def load_weights(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.load_weights`, into an adapted model that need not have been called."""
+        """Loads weights like `keras.Model.load_weights`, also into a model that was adapted but not called."""
         self.create_weights()
-        self.built = True  # HDF5 asks
+        self.built = True  # else HDF5 weights are refused
         return super().load_weights(*args, **kwargs)

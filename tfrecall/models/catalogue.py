@@ -66,7 +66,8 @@ class Catalogue:
         raw = raw_features(items, tower.forms)
         padded = {name: _with_specials(raw[name], tower.unknowns[name]) for name in raw}
         encoded = tower.preprocess({name: tf.constant(values) for name, values in padded.items()})
-        # A candidate without training rows counts as one row: log 0 has no place in a correction.
+        # Two ones in front for padding and the unknown candidate. A candidate without training rows counts as
+        # one row: log 0 has no place in a correction.
         share = np.maximum(np.concatenate([[1, 1], counts]), 1) / max(counts.sum(), 1)
         names = np.array(ids.to_list(), dtype=object)
         return cls(items, names, encoded, tf.constant(share, tf.float32))
@@ -96,6 +97,8 @@ class Catalogue:
 
     def refresh(self, tower: CandidateTower, batch_size: int = 8192) -> tf.Tensor:
         """Embeds all candidates in batches and keeps the vectors until the next refresh."""
+        # Candidate indexes, which begin with 2 (`FIRST`); in batches, as dense layers over the whole
+        # catalogue could fill the memory.
         indexes = range(FIRST, len(self) + FIRST, batch_size)
         parts = [
             tower(self.features(tf.range(i, min(i + batch_size, len(self) + FIRST))), training=False)
@@ -103,6 +106,8 @@ class Catalogue:
         ]
         vectors = tf.concat(parts, axis=0)
         if self.vectors is None:
+            # A variable, not a tensor: a validation step traced before reads the vectors of each
+            # refresh.
             self.vectors = tf.Variable(vectors, trainable=False)
         self.vectors.assign(vectors)
         return self.vectors

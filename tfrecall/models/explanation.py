@@ -26,7 +26,8 @@ def explanations(
     Args:
         model: a fitted model.
         vectors: the vectors of the catalogue.
-        query: one row of a table of queries, as `embed_queries` takes it. Histories are those until then.
+        query: one row of a table of queries, in the form of `embed_queries`. Histories end at the time
+            of the query.
         rows: int `[n]`, rows of the catalogue.
     """
     raw, specs = model.raw_queries(query), model.schema.histories
@@ -52,10 +53,13 @@ def explanations(
 
 
 def _listed(model: TwoTower, raw: dict[str, np.ndarray], columns: list[str]) -> Listed:
-    """The newest known items of one history; without one a cell of padding."""
+    """The newest known items of one history; a cell of padding if it has none."""
     cells, ids = raw[columns[0]][0], model.catalogue.ids
     index = model.query_tower.histories[0].index(ids)
+    # Histories from the log are indexes already; those given with the query are ids.
     known = cells if cells.dtype != object else model.query_tower.histories[0].index(cells)
+    # `index` goes from catalogue row to history index, `rows` back: -1 where no row has the index.
+    # Candidates unknown to histories share the index 0, which is padding, so it is reset.
     rows = np.full(int(index.max(initial=0)) + 1, -1)
     rows[index] = np.arange(len(ids))
     rows[0] = -1

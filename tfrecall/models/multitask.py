@@ -21,7 +21,7 @@ class MultiTask(Ranker):
 
     The vector of a side, by which it retrieves, is the sum of the vectors of its features. The loss is
     the weighted sum of that of the ranking task and that of the retrieval task, both means over the rows
-    of a batch: ratings are few and exact, what was chosen at all is plenty, and each teaches the other.
+    of a batch: ratings are few and exact, choices are plenty, and each teaches the other.
 
     Args:
         schema: the features of both sides. All have vectors of one length.
@@ -30,7 +30,7 @@ class MultiTask(Ranker):
             `cross_projection`, `biases`, `global_mean`, `dropout`, `hidden_dropout`, `batch_normalization`,
             `activation`, `embedding_regularization`, `bias_regularization`, `embedding_stddev`, and `name`.
         retrieval_task: `InBatchSoftmax` (the default) with its defaults, or `tfrs.tasks.Retrieval`.
-        ranking_weight, retrieval_weight: of the two losses; 0 leaves one out.
+        ranking_weight, retrieval_weight: weights of the two losses; 0 leaves one out.
         correct_sampling_bias: whether the retrieval task subtracts the logarithm of each candidate's
             sampling probability (logQ correction).
 
@@ -105,12 +105,14 @@ class MultiTask(Ranker):
             options["candidate_sampling_probability"] = tf.gather(self.catalogue.probability, index)
         losses = self.retrieval_task(tf.add_n(left), tf.add_n(right), **options)
         count = tf.reduce_sum(weights)
+        # Retrieval tasks give a sum or one loss a row; the ranking loss is a mean.
         retrieval = tf.math.divide_no_nan(tf.reduce_sum(losses), count)
         self._retrieval_loss.update_state(retrieval, sample_weight=count)
         return self.ranking_weight * loss + self.retrieval_weight * retrieval
 
     def _build_retrieval(self, length: int) -> None:
         if not self.retrieval_task.built:
+            # Weights made within a traced step would belong to its graph.
             with tf.init_scope():
                 self.retrieval_task.build([None, length])
 
@@ -136,7 +138,7 @@ class MultiTask(Ranker):
         return tf.add_n(self.query_tower.feature_vectors(self.query_tower.preprocess(raw)))
 
     def retriever(self) -> VectorRetriever:
-        """The retrieving half behind the protocol that evaluation uses; anew after more training."""
+        """Retriever of the model's vectors, for evaluation. Make it anew after more training."""
         return VectorRetriever(
             self.name, self.catalogue.ids, self.embed_candidates(), self.embed_queries
         )

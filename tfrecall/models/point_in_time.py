@@ -1,4 +1,4 @@
-"""Rows of a log as queries at their own moment: with what their users had before, never after."""
+"""Rows of a log as queries at their own moment: with the events of their users before it, never after."""
 
 from typing import Any
 
@@ -43,6 +43,8 @@ def encoded_rows(
         lists = {name: _window(past, spec) for name, spec in specs.items()}
         columns = model.with_histories(columns, lists)
     if model.schema.bags:
+        # Unordered histories are attached batch by batch: all rows at once would repeat a user's
+        # whole history for each of the user's rows.
         columns["row"] = tf.range(len(rows))
     return columns
 
@@ -76,6 +78,7 @@ def predictions(model: FeatureModel, rows: Interactions, seen: Interactions) -> 
         rows: the rows to score, with their context. Labels need not be there.
         seen: the log that histories are taken from; none of the rows may be in it.
     """
+    # One graph for all batches; AutoGraph would wrap our errors in its own.
     score = tf.function(lambda batch: model(batch, training=False), autograph=False)
     return np.concatenate([score(batch).numpy() for batch in query_batches(model, rows, seen)])
 

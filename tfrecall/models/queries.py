@@ -13,7 +13,7 @@ from tfrecall.models.base import FeatureModel
 
 
 def paired(user_ids: Sequence[str], item_ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Each user once, and for each pair its place among them: int64 `[n_items]`.
+    """Distinct users, and the place of each pair's user among them: int64 `[n_items]`.
 
     Raises:
         DataError: if there are neither as many users as items nor a single one.
@@ -29,6 +29,8 @@ def paired(user_ids: Sequence[str], item_ids: Sequence[str]) -> tuple[list[str],
             f"{len(user_ids):,} users and {len(item_ids):,} items. Give a user for each item, or a single "
             "one for all."
         )
+    # Features of a user are embedded once, however many items are scored. A dictionary keeps the
+    # order.
     users = list(dict.fromkeys(map(str, user_ids)))
     place = {user: i for i, user in enumerate(users)}
     places = np.array([place[str(user)] for user in user_ids], dtype=np.int64)
@@ -52,6 +54,8 @@ def users_asking(model: FeatureModel, user_ids: Sequence[str]) -> dict[str, tf.T
     raw = model.raw_queries(queries)
     dtypes = {column: spec.dtype for column, spec in model.query_tower.signature.items()}
     return {
+        # int32 marks history indexes, taken from the log; the signature has ids, strings, in their
+        # place.
         column: tf.constant(values, tf.int32 if values.dtype == np.int32 else dtypes[column])
         for column, values in raw.items()
     }

@@ -35,11 +35,11 @@ Encoded = dict[str, Any]
 class Ranker(FeatureModel):
     """Scores pairs of a query and a candidate by the features of both and their crosses.
 
-    The score is a sum: the mean of all labels, a number for each value of some features (`biases`), the
-    inner product of both sides (`dot`), and what dense layers make of the other crosses. Each part is
-    there if it is asked for. With the ids alone, `dot`, biases and the mean it is matrix factorisation,
-    with a `History` of `anytime` and `RootSum` beside the user SVD++, with more features a factorization
-    machine between both sides.
+    The score is a sum of up to four parts: the mean of all labels, a number for each value of some
+    features (`biases`), the inner product of both sides (`dot`), and the output of dense layers over the
+    other crosses. Ids with `dot`, biases and the mean make matrix factorisation; a `History` of `anytime`
+    with `RootSum` added to the user makes SVD++; more features make a factorization machine between both
+    sides.
 
     Takes the same schema, features and data as `TwoTower`: raw batches are encoded once, in the input
     pipeline, and of a candidate a batch needs only its id. A batch holds labels, too.
@@ -64,9 +64,9 @@ class Ranker(FeatureModel):
         hidden_dropout: share of the values dropped after each of them.
         batch_normalization: whether the values after each of them are normalised.
         activation: of the dense layers.
-        embedding_regularization: weight of the squared length of the vectors of a row's features, the mean
-            of which over the rows of a batch is added to the loss.
-        bias_regularization: likewise of the squares of `biases`.
+        embedding_regularization: weight of the squared length of the vectors of a row's features; its mean
+            over the rows of a batch is added to the loss.
+        bias_regularization: weight of the squares of `biases`, added to the loss in the same way.
         embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
             Keras' default, uniform in +-.05.
 
@@ -205,13 +205,14 @@ class Ranker(FeatureModel):
             return examples.log
         batches = as_batches(examples, self.label.column)
         has_label = self.label.column in batches.element_spec
-        # Without it all columns: the refusal names them.
+        # Without a label all columns are read, so that the refusal can name them.
         columns = [self.label.column] if has_label else list(batches.element_spec)
         return to_frame(batches, columns)
 
     def _adapted(self) -> None:
         for side, tower in (("query", self.query_tower), ("candidate", self.candidate_tower)):
             sizes = {
+                # Two more values than the vocabulary: padding and the unknown value.
                 layer.name: len(layer.state) + 2
                 for layer in tower.features
                 if _is_categorical(layer.spec) and layer.spec.column in self._settings["biases"]
@@ -220,7 +221,7 @@ class Ranker(FeatureModel):
                 self._biases[side] = Biases(sizes, name=f"{side}_biases")
 
     def check_rows(self, rows: Interactions, what: str, *, learned: bool) -> None:
-        """Refuses rows whose labels cannot be learned from, or not be judged by."""
+        """Refuses rows whose labels are unfit for training or evaluation."""
         self.label.check(rows.log, what, learned=learned)
 
     def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> Encoded:
@@ -233,6 +234,7 @@ class Ranker(FeatureModel):
         if self._needs_lists and self.task.group in raw:
             names = raw[self.task.group]
             names = names if names.dtype == tf.string else tf.strings.as_string(names)
+            # Batches carry no strings; among 2^62 hashes collisions are negligible.
             encoded["list"] = tf.strings.to_hash_bucket_fast(names, 2**62)
         return encoded
 
@@ -287,8 +289,10 @@ class Ranker(FeatureModel):
         if query_rows is not None:
             left = [tf.gather(vectors, query_rows) for vectors in left]
             if "query" in self._biases:
+                # The query comes first where it has biases.
                 biases[0] = [tf.gather(values, query_rows) for values in biases[0]]
         numbers = [value for values in biases for value in values]
+        # After the gather: a query counts once for each pair, as in a batch of pairs.
         for penalty, values in zip(self._penalties, (left + right, numbers), strict=True):
             penalty(values)
         parts = [tf.cast(value, tf.float32) for value in numbers]
@@ -312,7 +316,7 @@ class Ranker(FeatureModel):
     def scores(self, user_ids: Sequence[str], item_ids: Sequence[str]) -> np.ndarray:
         """Scores of pairs of raw ids, as the release of the model gives them: float32 `[n]`.
 
-        Users are as of the end of the log: their features, the context of their last event, their
+        Users are taken at the end of the log: their features, the context of their last event, their
         histories. An unknown user has none of these.
 
         Args:
@@ -385,7 +389,7 @@ class Ranker(FeatureModel):
     # Keras
 
     def fit(self, x: Any = None, *, validation_data: Any = None, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`, on datasets of raw or of encoded features, labels among them."""
+        """Trains like `keras.Model.fit`, on datasets of raw or of encoded features with labels."""
         validation = None if validation_data is None else self._encoded(validation_data).cache()
         examples = self._encoded(x, training=True)
         self._check_labelled(examples.element_spec)
@@ -393,7 +397,7 @@ class Ranker(FeatureModel):
         return super().fit(examples, validation_data=validation, **kwargs)
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`."""
+        """Evaluates like `keras.Model.evaluate`, on datasets of raw or of encoded features with labels."""
         return super().evaluate(self._encoded(x), **kwargs)
 
     def _check_labelled(self, columns: Any) -> None:
@@ -405,7 +409,7 @@ class Ranker(FeatureModel):
 
     def compute_loss(self, inputs: Encoded, training: bool = False) -> tf.Tensor:
         """The mean loss of the batch; updates the metrics."""
-        if isinstance(inputs, tuple):  # so wraps Keras what `train_on_batch` is given
+        if isinstance(inputs, tuple):  # Keras wraps the batch of `train_on_batch` so
             (inputs,) = inputs
         query, candidate = inputs["query"], self.catalogue.features(inputs["candidate_index"])
         left, right = self._sides(query, candidate, training)
@@ -415,6 +419,7 @@ class Ranker(FeatureModel):
         count = tf.cast(tf.size(labels), tf.float32)
         if self._needs_lists:
             options["groups"] = inputs["list"]
+            # The mean over an epoch weighs batches by their lists, as the loss does within a batch.
             count = self.task.counted(labels, inputs["list"])
         loss = self.task(labels=labels, predictions=scores, **options)
         self._mean_loss.update_state(loss, sample_weight=count)

@@ -13,11 +13,11 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.index.repeats import RepeatCandidates, Repeats
 
-# Rows to fit four numbers by; more only take time.
+# Rows of the fit: four numbers need no more, which only take time.
 MOST_ROWS = 2000
 # Scores at a time, 8 bytes each: bounds memory with large catalogues.
 BLOCK_SCORES = 2**24
-# The weights fade by the place of an event: two numbers, and both may be 0.
+# Start of the search: weights that fade slowly with the place of an event, no inner product.
 _START = {"recency": 0.5, "decay": 0.01, "bias": 0.0, "blend": 0.0}
 
 
@@ -66,18 +66,19 @@ def histories(log: Interactions, user_ids: pl.Series) -> list[np.ndarray]:
 
 
 def first_times(log: Interactions) -> Interactions:
-    """Each user's first event with each item: the training rows of towers combined with `Repeats`.
+    """Keeps each user's first event with each item: the training rows of towers combined with `Repeats`.
 
     Repeats are explained by the history; towers that have to explain them too have no room left for new
     items.
     """
+    # `row` breaks ties of time by the order of the log, and restores that order afterwards.
     by_time = log.log.with_row_index("row").sort("timestamp", "row")
     kept = by_time.unique(["user_id", "item_id"], keep="first").sort("row").drop("row")
     return log.with_log(kept, f"{len(log) - len(kept):,} repeated events are left to the repeats")
 
 
 def new_to_users(rows: Interactions, seen: Interactions) -> Interactions:
-    """The rows whose item is not in their user's history."""
+    """Keeps the rows whose item is not in their user's history."""
     pairs = seen.log.select("user_id", "item_id").unique()
     return rows.with_log(rows.log.join(pairs, on=["user_id", "item_id"], how="anti"))
 
@@ -110,6 +111,7 @@ def fit_repeats(
         )
     choice = _Choice.build(towers, drawn, own, temperature)
     start = {**_START, "bias": choice.typical_bias()}
+    # Nelder-Mead: four numbers, and a loss that is infinite out of bounds has no gradient there.
     optimum = minimize(
         choice.loss, list(start.values()), method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3}
     )
@@ -123,7 +125,7 @@ class _Choice:
 
     Attributes:
         own: the distinct items of the histories.
-        products: logits of the towers for those.
+        products: logits of the towers for these items.
         others: for each query the log of the summed exponentials of all other items.
         targets: for each query the place in `own` of its target, -1 if it is new.
         new: for each query the logit of the towers for its target.
@@ -141,6 +143,7 @@ class _Choice:
     ) -> "_Choice":
         targets, queries = rows.item_rows, rows.queries
         place = np.full(len(targets), -1)
+        # Places in `own` whose item is the target of their own query.
         hit = np.flatnonzero(own.rows == targets[own.queries])
         place[own.queries[hit]] = hit
         products, others, new = np.empty(len(own.rows)), np.empty(len(place)), np.empty(len(place))
@@ -148,10 +151,13 @@ class _Choice:
         for start in range(0, len(targets), step):
             block = slice(start, start + step)
             logits = np.array(towers.scores(queries[block]), np.float64) / temperature
+            # `own.queries` ascends, so the items of a block of queries are one slice.
             mine = slice(*np.searchsorted(own.queries, (start, start + step)))
             at = own.queries[mine] - start, own.rows[mine]
             products[mine] = logits[at]
             new[block] = logits[np.arange(len(logits)), targets[block]]
+            # Own items leave the sum of the others: `Repeats` scores them. The targets were read
+            # before.
             logits[at] = -np.inf
             others[block] = logsumexp(logits, axis=1)
         return cls(own, products, others, place, new)
@@ -167,6 +173,8 @@ class _Choice:
             return np.inf
         own = self.own
         scores = Repeats(recency, decay, bias, blend).logits(own, self.products)
+        # log(exp(others) + sum of exp(own scores)), less the largest in front so that nothing
+        # overflows.
         top = np.maximum(self.others, _segment_max(scores, own.queries, len(self.others)))
         summed = np.bincount(own.queries, np.exp(scores - top[own.queries]), minlength=len(self.others))
         total = top + np.log(np.exp(self.others - top) + summed)

@@ -72,6 +72,7 @@ class TaskLossModel(FeatureModel):
         candidate_index = index if uniform is None else tf.concat([index, uniform], axis=0)
         distinct, positions = tf.unique(candidate_index)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
+        # The first `size(index)` positions are those of the batch, the rest those of the draws.
         candidates = tf.gather(embedded, positions[: tf.size(index)])
         if self.correct_sampling_bias:
             options["candidate_sampling_probability"] = tf.gather(self.catalogue.probability, index)
@@ -99,6 +100,8 @@ class TaskLossModel(FeatureModel):
         self._build_task()
         sample, rows = task.draw(), index - FIRST
         # The sample is distinct and `tf.unique` keeps the order, so it comes first.
+        # Adding 2 (`FIRST`) makes candidate indexes of catalogue rows. Row -1, a target outside the
+        # catalogue, becomes 1, the unknown candidate.
         distinct, positions = tf.unique(tf.concat([sample, rows], axis=0) + FIRST)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=True)
         options: dict[str, Any] = {}
@@ -133,6 +136,7 @@ class TaskLossModel(FeatureModel):
         candidate_index = index if extra is None else tf.concat([index, extra], axis=0)
         distinct, positions = tf.unique(candidate_index)
         embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
+        # Back to one vector an occurrence; popular candidates stand many times among the negatives.
         embedded = tf.gather(embedded, positions)
         candidates, others = embedded[: tf.size(index)], embedded[tf.size(index) :]
         options: dict[str, Any] = {}
@@ -172,6 +176,7 @@ class TaskLossModel(FeatureModel):
     ) -> None:
         """Updates AUC by the scores of targets and of their negatives, as they are served."""
         both = tf.concat([index[:, tf.newaxis], negatives], axis=1)
+        # Vectors have no rows for padding: it takes any row here and does not count below.
         vectors = tf.gather(self._candidate_vectors, tf.maximum(both - FIRST, 0))
         scores = functools.reduce(tf.maximum, [tf.linalg.matvec(vectors, q) for q in apart(queries)])
         metric.update_state(scores[:, 0], scores[:, 1:], negatives >= FIRST, sample_weight=weights)
@@ -190,8 +195,10 @@ class TaskLossModel(FeatureModel):
     def _build_task(self) -> None:
         """Makes the task's weights before it is called."""
         if isinstance(self.task, InBatchSoftmax | SampledSoftmax | PairTask) and not self.task.built:
+            # Weights made within a traced step would belong to its graph.
             with tf.init_scope():
                 self.task.build([None, self.candidate_tower.output_dim])
 
     def _outside_ids(self, index: tf.Tensor) -> tf.Tensor:
+        # Empty ids in front for the indexes 0 and 1, padding and the unknown candidate.
         return tf.gather(tf.constant(["", "", *self.catalogue.ids]), index)

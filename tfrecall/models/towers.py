@@ -41,8 +41,8 @@ class Tower(keras.Model):
 
     Returns:
         Float tensor `[batch_size, layer_sizes[-1]]`. With a history of several interests
-        `[batch_size, interests, layer_sizes[-1]]`: all other features stand beside each of them, and
-        each goes through the same layers.
+        `[batch_size, interests, layer_sizes[-1]]`: each interest is joined with all other features
+        and goes through the same layers.
 
     Raises:
         ConfigError: if two features read one column in different raw forms, or vectors to be summed
@@ -121,7 +121,7 @@ class Tower(keras.Model):
 
     @property
     def log_forms(self) -> dict[str, Form]:
-        """The raw columns of a log that it reads in training; histories are not raw there."""
+        """The raw columns of a log that training reads: all but histories, which are made of the log."""
         return {layer.spec.column: layer.form for layer in self.features if layer not in self.histories}
 
     @property
@@ -195,6 +195,7 @@ class Tower(keras.Model):
         encoded = {layer.name: layer.encode(raw) for layer in read}
         if ages:
             rows = tf.shape(next(iter(raw.values())))[0]
+            # Age 0, the end of training: queries are answered after all examples.
             encoded.update({layer.name: tf.zeros([rows, 1]) for layer in ages})
         return encoded
 
@@ -206,7 +207,7 @@ class Tower(keras.Model):
         for hidden in self._hidden:
             vector = hidden(vector, training=training)
         vector = self._last(vector) if self._last else vector
-        # Where layers compute in fewer bits, scores and losses do not.
+        # Scores and losses need float32, also where layers compute in bfloat16.
         vector = tf.cast(vector, tf.float32)
         return self._scale(vector) if self._scale else vector
 
@@ -217,6 +218,8 @@ class Tower(keras.Model):
         self._check_adapted()
         return [
             layer(inputs[layer.name], training=training)
+            # Only these two act differently in training (random unknowns, dropout); others take no
+            # flag.
             if layer.spec.type in ("categorical", "history")
             else layer(inputs[layer.name])
             for layer in self.features
@@ -232,10 +235,11 @@ class Tower(keras.Model):
         self._check(raw, self.forms)
         rows = len(next(iter(raw.values())))
         dtypes = {column: spec.dtype for column, spec in self.signature.items()}
-        # Histories may come as the indexes that they are.
+        # int32 marks histories that are indexes already, where the signature has ids.
         dtypes.update({c: tf.int32 for c in dtypes if raw[c].dtype == np.int32})
         batches = (
             {c: tf.constant(raw[c][start : start + batch_size], dtypes[c]) for c in dtypes}
+            # Without rows one empty batch, which gives the result its shape.
             for start in range(0, max(rows, 1), batch_size)
         )
         return np.concatenate([self.embed_batch(batch).numpy() for batch in batches])
@@ -250,7 +254,7 @@ class Tower(keras.Model):
         self(self.preprocess(self.unknown_row()))
 
     def unknown_row(self) -> dict[str, tf.Tensor]:
-        """One raw row of which nothing is known."""
+        """One raw row of unknown values."""
         return {
             column: tf.constant([[value]] if self.forms[column] == "strings" else [value])
             for column, value in self.unknowns.items()
@@ -369,7 +373,7 @@ class CandidateTower(Tower):
 
 
 def share_tables(query: QueryTower, candidate: CandidateTower) -> None:
-    """Lets histories that name the same table share one layer; "candidate" is the candidate tower's.
+    """Lets histories that name the same table share one layer; "candidate" names the candidate tower.
 
     Raises:
         ConfigError: if the candidate tower has no such feature.
@@ -385,6 +389,7 @@ def share_tables(query: QueryTower, candidate: CandidateTower) -> None:
                 f"have: {', '.join(str(feature.spec) for feature in candidate.features)}. Make the two "
                 "features equal, or leave `table` out."
             )
+        # The first history to name a table lends its own layer, later ones share it.
         layer.share(shared.setdefault((table, of), layer.inner))
 
 
@@ -403,6 +408,8 @@ def _names(specs: Sequence[schema.Feature]) -> list[str]:
     names: list[str] = []
     for spec in specs:
         name = f"{spec.column}_{spec.type}"
+        # Keras names weights after layers, so names must differ: price_bucketized,
+        # price_bucketized__2.
         taken = sum(n == name or n.startswith(f"{name}__") for n in names)
         names.append(f"{name}__{taken + 1}" if taken else name)
     return names

@@ -164,12 +164,13 @@ class TwoTower(TaskLossModel):
 
     def _adapted(self) -> None:
         if isinstance(self.task, SampledSoftmax):
+            # Without padding and the unknown candidate: the task draws rows of the catalogue.
             self.task.adapt(self.catalogue.probability.numpy()[FIRST:])
 
     # Keras
 
     def fit(self, x: Any = None, *, validation_data: Any = None, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`, on datasets of raw or of encoded features.
+        """Trains like `keras.Model.fit`, on datasets of raw or of encoded features.
 
         Validation data are encoded once and kept in memory.
         """
@@ -180,7 +181,7 @@ class TwoTower(TaskLossModel):
         return super().fit(examples, validation_data=validation, **kwargs)
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`; embeds the catalogue once, before the first batch."""
+        """Evaluates like `keras.Model.evaluate`; embeds the catalogue once, before the first batch."""
         self.embed_candidates()
         return super().evaluate(self._encoded(x), **kwargs)
 
@@ -209,6 +210,7 @@ class TwoTower(TaskLossModel):
         count = tf.reduce_sum(loss_weights)
         self._mean_loss.update_state(tf.math.divide_no_nan(loss, count), sample_weight=count)
         if not training and not self._task_has_top_k:
+            # The metric counts catalogue rows, so a candidate outside becomes -1, a miss.
             self.top_k.update_state(queries, self._candidate_vectors, index - FIRST, weights)
         if not training and self.pair_auc is not None and "auc_negatives" in inputs:
             self._update_auc(self.pair_auc, queries, index, inputs["auc_negatives"], loss_weights)
@@ -229,6 +231,7 @@ class TwoTower(TaskLossModel):
         top_k = logs.pop(self.top_k.name)
         loss = logs.pop("mean_loss")
         pairs = logs.pop("pair_auc", {}) if "auc_negatives" in inputs else {}
+        # Also popped where it was not measured: it would be reported as 0.
         logs.pop("pair_auc", None)
         return {**logs, **({} if self._task_has_top_k else top_k), **pairs, "loss": loss}
 
@@ -278,11 +281,11 @@ class TwoTower(TaskLossModel):
 
     @property
     def history_log(self) -> Interactions | None:
-        """The log that the histories of queries are taken from; None of a model without histories."""
+        """The log that the histories of queries are taken from; None for a model without histories."""
         return self.interactions if self.schema.histories else None
 
     def retriever(self, log: Interactions | None = None) -> VectorRetriever | RepeatingRetriever:
-        """The model behind the protocol of evaluation; make it anew after more training.
+        """Retriever of the model, for evaluation. Make it anew after more training.
 
         Args:
             log: where histories of queries are taken from; `interactions` if None.

@@ -50,6 +50,8 @@ class _ItemLists:
     """One history of all users, ragged, and the item that each row of the log contributes to it."""
 
     def __init__(self, spec: History, index: np.ndarray, log: Interactions, leave_out: bool) -> None:
+        # Places of two kinds: those among all sorted events of the log (`offsets`), and those among
+        # the events that the history admits, which `events.counts` turns the first kind into.
         events, offsets = Events.build(log, spec, index), log.histories.offsets
         # Of each user the newest `history_length` of the events that count: [starts, ends).
         ends = events.counts[offsets[1:]]
@@ -71,6 +73,8 @@ def _own_items(events: Events, starts: np.ndarray, log: Interactions) -> np.ndar
     """The item of each row of the log in its user's list, 0 where the list lacks it: int32 `[n_rows]`."""
     counts, order = events.counts, log.histories.order
     # A row is in the list if its event counts at all, and is not older than the first one kept.
+    # `order[i]` is the row of the log of sorted event i, which is in the list if counts[i + 1] is one
+    # more than counts[i]; its place in the list is counts[i].
     is_listed = (np.diff(counts) > 0) & (counts[:-1] >= starts[log.user_rows[order]])
     own = np.zeros(len(log), np.int32)
     own[order[is_listed]] = events.items[counts[:-1][is_listed]]
@@ -80,4 +84,5 @@ def _own_items(events: Events, starts: np.ndarray, log: Interactions) -> np.ndar
 def _user_rows(rows: Interactions, log: Interactions) -> np.ndarray:
     """The row of each row's user in the user table of the log; one beyond its end for unknown users."""
     users = log.user_vocabulary.rows(rows.log["user_id"])
+    # A row beyond the end, not -1: `tf.gather` knows no negative places.
     return np.where(users < 0, log.users.height, users).astype(np.int64)

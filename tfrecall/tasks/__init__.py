@@ -1,1 +1,1 @@
-"""Losses and the Keras metrics beside them."""
+"""Losses, and the Keras metrics of validation."""

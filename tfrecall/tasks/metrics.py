@@ -56,7 +56,7 @@ class ExactTopK(keras.metrics.Metric):
 
         Args:
             query_embeddings: float `[batch_size, embedding_dim]`, or with several vectors a query
-                `[batch_size, interests, embedding_dim]`, of which the best one scores.
+                `[batch_size, interests, embedding_dim]`: the best vector scores each candidate.
             catalogue: float `[candidates, embedding_dim]`.
             candidate_rows: int `[batch_size]`, -1 for a candidate that is not in the catalogue.
             sample_weight: float `[batch_size]`, optional.

@@ -232,7 +232,7 @@ class BPR(LogisticTask):
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or
-            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+            `[batch_size, interests, embedding_dim]`: the best vector scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
         candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
@@ -279,7 +279,7 @@ class DSSMSoftmax(LogisticTask):
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or
-            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+            `[batch_size, interests, embedding_dim]`: the best vector scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
         candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.
@@ -330,7 +330,7 @@ class Pointwise(LogisticTask):
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or
-            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+            `[batch_size, interests, embedding_dim]`: the best vector scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
         candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.

@@ -67,7 +67,7 @@ class SampledSoftmax(keras.layers.Layer):
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or with several vectors a query
-            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+            `[batch_size, interests, embedding_dim]`: the best vector scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional.
         candidate_sampling_probability: float `[batch_size]`, probability that a sample holds the

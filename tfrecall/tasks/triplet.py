@@ -31,7 +31,7 @@ class Triplet(PairTask):
 
     Call arguments:
         query_embeddings: float `[batch_size, embedding_dim]`, or
-            `[batch_size, interests, embedding_dim]`, of which the best one scores each candidate.
+            `[batch_size, interests, embedding_dim]`: the best vector scores each candidate.
         candidate_embeddings: float `[batch_size, embedding_dim]`, row i is the positive of query i.
         sample_weight: float `[batch_size]`, optional; a row of weight 0 is no negative of others.
         candidate_ids: int or string `[batch_size]`, needed for negatives from the batch.

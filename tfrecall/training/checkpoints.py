@@ -32,8 +32,8 @@ class CheckpointFile:
     """A checkpoint that was read through and found whole.
 
     Attributes:
-        file: where it lies.
-        header: what was written beside the arrays.
+        file: its path.
+        header: the metadata that were written with the arrays.
     """
 
     file: Path
@@ -60,9 +60,11 @@ def write_checkpoint(
             memory.
 
     Raises:
-        OSError: if it cannot be written; what bears the name now stays.
+        OSError: if it cannot be written; a file of that name stays as it is.
         NotFiniteError: if an array holds NaN or infinity.
     """
+    # Stored, not compressed: weights are noise to a compressor. The header comes last, as it holds
+    # the checksums of the arrays.
     with atomic_file(file) as stream, zipfile.ZipFile(stream, "w") as archive:
         checksums = {name: _add(archive, name, array) for name, array in arrays}
         whole = {"format": FORMAT, **header, "arrays": checksums}
@@ -94,7 +96,7 @@ def read_checkpoint(file: Path) -> CheckpointFile:
 
 
 class _Hashing:
-    """A stream that counts what is written to it into a checksum."""
+    """A stream that computes a checksum of the bytes written to it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -110,33 +112,35 @@ def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> str:
     # The extremes instead of a mask of all values: no memory, and NaN comes through both.
     if array.size and array.dtype.kind == "f" and not np.isfinite([array.min(), array.max()]).all():
         raise NotFiniteError(f"{name} holds NaN or infinity")
+    # The size is not known in advance, and without ZIP64 an array beyond 2 GB would fail at its end.
     with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
         hashing = _Hashing(stream)
         np.lib.format.write_array(hashing, np.asanyarray(array), allow_pickle=False)
     return hashing.digest.hexdigest()
 
 
+# Two: if the newest turns out damaged, training goes on from the one before.
 KEPT = 2
 
 
 class Checkpoints:
-    """The checkpoints of one training in one directory, the last two of which are kept.
+    """The checkpoints of one training in one directory; the last two are kept.
 
-    One process at a time has the directory; another that wants it trains without checkpoints and says
-    so. The directory is made when the first checkpoint is written.
+    One process at a time has the directory; a second one trains without checkpoints, with a note.
+    The directory is made when the first checkpoint is written.
 
     Args:
-        folder: the directory; of nothing else.
-        seconds: a checkpoint is due when the last one is so old.
-        belongs_to: whatever decides about the result of the training, as JSON can hold it. A checkpoint
-            with other values is refused. `tfrecall.training.fit` fills in its own if it is None.
-        context: whatever explains where those values come from; named beside them in a refusal.
+        folder: the directory, used for nothing else.
+        seconds: a checkpoint is due when the last one is this old.
+        belongs_to: everything that decides about the result of the training, as JSON can hold it. A
+            checkpoint with other values is refused. `tfrecall.training.fit` fills in its own if it is None.
+        context: values that explain `belongs_to`; a refusal names their differences, too.
         progress: receives a note where a checkpoint is resumed, damaged or cannot be written; without
             it the logger "tfrecall" does.
 
     Attributes:
         phase: the name of the training that is under way, where a run has several.
-        facts: kept with each checkpoint, as JSON can hold it: what earlier phases found.
+        facts: results of earlier phases, kept with each checkpoint, as JSON can hold it.
 
     Example:
 
@@ -210,6 +214,8 @@ class Checkpoints:
         files = self._files()
         for i, file in enumerate(files):
             try:
+                # Read through before training: a damaged file is found while there is one before it
+                # to take.
                 found = read_checkpoint(file)
             except CheckpointError as error:
                 self._damaged.add(file)
@@ -223,12 +229,12 @@ class Checkpoints:
     def save(self, header: dict[str, Any], arrays: Iterable[tuple[str, np.ndarray]]) -> bool:
         """Writes a checkpoint and removes those before the last two.
 
-        Where that cannot be done, the ones before stay as they are; it is said the first time, and
+        If it cannot be written, the checkpoints before stay as they are, a note says so the first time, and
         training goes on.
 
         Args:
-            header: what to keep beside the arrays, as JSON can hold it.
-            arrays: by name; see `write_checkpoint`.
+            header: metadata to keep with the arrays, as JSON can hold it.
+            arrays: by name, `group/number`. They are taken one at a time.
 
         Returns:
             Whether it was written.
@@ -245,6 +251,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._take():
                 return False
+            # Numbers go on after damaged files, too, so none of them is overwritten.
             numbers = [int(file.stem) for file in self._files()]
             file = self.folder / f"{max(numbers, default=0) + 1:06d}.npz"
             write_checkpoint(file, whole, arrays)
@@ -281,7 +288,7 @@ class Checkpoints:
         self._is_mine = None
 
     def _take(self) -> bool:
-        """Takes the lock of the directory, unless it is held already; whether it is held now."""
+        """Takes the lock of the directory unless it is held already; gives whether it is held now."""
         if self._is_mine is None:
             try:
                 self._lock.enter_context(locked(self.folder, wait=False))
@@ -293,11 +300,12 @@ class Checkpoints:
                 )
                 self._is_mine = False
             if self._is_mine:
+                # Only under the lock: unfinished files might be another process' own.
                 remove_unfinished(self.folder)
         return self._is_mine
 
     def _files(self) -> list[Path]:
-        """The newest first."""
+        """Files of checkpoints, the newest first."""
         files = [file for file in self.folder.glob("*.npz") if file.stem.isdecimal()]
         return sorted(files, key=lambda file: int(file.stem), reverse=True)
 

@@ -26,9 +26,9 @@ from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
 from tfrecall.training.ranking_metric import RankingMetrics
 
-# The metric to stop by of tasks that name none.
+# Metric of early stopping for tasks that name none.
 MONITOR = TrainingConfig.monitor
-# Rows of a validation batch, and at most so many scores: a quarter of a gigabyte.
+# Most rows and most scores of a validation batch: 2^26 float32 scores fill a quarter of a gigabyte.
 VALIDATION_ROWS, VALIDATION_SCORES = 4096, 2**26
 
 
@@ -82,7 +82,7 @@ def fit(
         training: the settings of the training, with their defaults (`tfrecall.config.run.TrainingConfig`).
         optimizer: a name (`adagrad`, `adam`, `sgd`), or an optimizer of Keras 2, which has its own rate
             and its own clipping.
-        histories: for a model with histories, which events are targets and in which form they come.
+        histories: for a model with histories, the rules by which events become targets, and their form.
         seen: for a model with histories, the events before the validation rows; `train` if None.
         checkpoints: where to keep checkpoints, and to go on from if there is one of this training. A
             directory given by its path is emptied when the fit is done; a `Checkpoints` is left to its
@@ -120,6 +120,7 @@ def fit(
     model.check_rows(train, "training rows", learned=True)
     if validation is not None:
         model.check_rows(validation, "validation rows", learned=False)
+    # Before `adapt`, which makes layers: initial weights follow from these seeds.
     seed_everything(training.seed)
     if not model.is_adapted:
         model.adapt(train)
@@ -150,11 +151,16 @@ def fit(
             if validation is None
             else validation_examples(model, validation, seen, _rows_at_once(model)),
             validation_freq=training.validate_every,
+            # A training that had stopped early runs no further epoch; its best weights are still set
+            # at the end of `fit`.
             initial_epoch=training.epochs if state.stopped else state.epochs,
             epochs=training.epochs,
+            # The order matters: ranking metrics write the logs that `best` reads, and the recorder
+            # comes last, so that a checkpoint holds the decisions of all others.
             callbacks=[EpochClock(state), *metrics, best, *callbacks, recorder],
             verbose=verbose,
         )
+        # Opened here from a path, so emptied here; an object given by the caller is the caller's.
         if kept and kept is not checkpoints:
             kept.discard()
     return _fitted(state, recorder.seconds, len(examples))
@@ -166,7 +172,7 @@ def _settings(
     optimizer: str | keras.optimizers.Optimizer | None,
     settings: dict[str, Any],
 ) -> TrainingConfig:
-    """The settings of a training, with those named one by one in front."""
+    """The settings of a training; settings given one by one override those of `training`."""
     if "refit" in settings:
         raise ConfigError(
             "`fit` trains once; `refit` is a setting of `tfrecall run`. Fit a new model on all rows, for "
@@ -174,8 +180,9 @@ def _settings(
         )
     if training is None:
         training = TrainingConfig(monitor=getattr(model.task, "monitor", MONITOR))
-    # Sizes that were computed are often numbers of NumPy.
+    # Computed sizes are often numbers of NumPy, which JSON, in checkpoints, does not know.
     given = {name: v.item() if isinstance(v, np.generic) else v for name, v in settings.items()}
+    # None leaves the choice to the task, as an argument that was not given.
     if given.get("monitor", "") is None:
         del given["monitor"]
     if isinstance(optimizer, str):
@@ -252,9 +259,9 @@ def _checkpoint_of_phase(kept: Checkpoints | None) -> CheckpointFile | None:
 
 
 def _rows_at_once(model: TwoTower | Ranker) -> int:
-    """Validation rows a batch, each of which is scored for the whole catalogue at once.
+    """Number of validation rows a batch: each is scored for the whole catalogue at once.
 
-    Not by a ranker, whose rows are pairs.
+    A ranker scores pairs, so its batches do not depend on the catalogue.
     """
     if isinstance(model, Ranker):
         return VALIDATION_ROWS
@@ -272,6 +279,7 @@ def _identity(
     """Everything that decides about the result of a fit, for its checkpoints."""
     # How often checkpoints are written changes no weight, and `refit` is not for `fit`.
     settings = asdict(replace(training, refit=False, checkpoint_seconds=0.0))
+    # The compiled optimizer, not its settings: an object given by the caller counts, too.
     optimizer = {"type": type(model.optimizer).__name__, **model.optimizer.get_config()}
     return {
         **settings,
@@ -287,5 +295,5 @@ def _identity(
 
 
 def made_with() -> dict[str, str]:
-    """Versions of what computes: another one may come to other numbers."""
+    """Versions of the packages that compute; other versions may give other numbers."""
     return {name: importlib.metadata.version(name) for name in ("tfrecall", "tensorflow")}

@@ -24,6 +24,8 @@ class FusedAdagrad(keras.optimizers.Adagrad):
     initial_accumulator_value: float
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
+        # Raised only while Keras makes the accumulators, so that the configuration keeps the given
+        # value.
         initial = self.initial_accumulator_value
         self.initial_accumulator_value = initial + self.epsilon
         super().build(var_list)
@@ -57,11 +59,12 @@ class FusedAdam(keras.optimizers.Adam):
     """
 
     def _deduplicate_sparse_grad(self, grads: list[Any]) -> list[Any]:
-        # Where Keras would add up the slices of each row; all rows are wanted here anyway.
+        # Keras adds up the slices of each row here. Adam moves all rows, so the dense gradient serves.
         return [_dense(gradient) for gradient in grads]
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         place = self._index_dict[self._var_key(variable)]
+        # Keras counts a step after its updates; the correction of the first step needs the power 1.
         step = tf.cast(self.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
@@ -96,14 +99,13 @@ class WarmUpDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises in a line and then stays or goes down to 0.
 
     Step t of the warm-up, from 1, has the share `t / warmup_steps` of the rate, so no step is lost to a
-    rate of 0. Of the steps after it the first has the whole rate, and 0 would be that of the step after
-    the last.
+    rate of 0. The first step after it has the whole rate; the rate would reach 0 one step after the last.
 
     Args:
-        learning_rate: the highest.
-        schedule: how it goes on after the warm-up: `constant`, `linear`, or `cosine`, half a wave.
-        warmup_steps: steps of the rise.
-        steps: of the whole training.
+        learning_rate: the highest rate.
+        schedule: course after the warm-up: `constant`, `linear`, or `cosine`, half a wave.
+        warmup_steps: number of steps of the rise.
+        steps: number of steps of the whole training.
 
     Raises:
         ConfigError: if there is no such schedule, or the warm-up is longer than the training.
@@ -132,6 +134,7 @@ class WarmUpDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
+        # At least 1: both branches of `where` are computed, also without a warm-up.
         rising = (step + 1) / max(self.warmup_steps, 1)
         done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
         done = tf.clip_by_value(done, 0.0, 1.0)
@@ -159,6 +162,7 @@ class _ClipsTheWholeGradient:
         return super()._clip_gradients(self._deduplicate_sparse_grad(gradients))  # type: ignore[misc,attr-defined]
 
 
+# Clipping goes before the class of Keras in the order of inheritance, so its method is found first.
 _CLIPPING = {
     name: type(f"Clipping{cls.__name__}", (_ClipsTheWholeGradient, cls), {})
     for name, cls in OPTIMIZERS.items()

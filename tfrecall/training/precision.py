@@ -14,8 +14,8 @@ from tfrecall.layers.randomness import Dropout
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 
-# The layers of a training step. Preprocessing and scaling to length one need their digits, and the output
-# of a tower is float32, so scores and losses are, too.
+# Layers of a training step that compute in bfloat16. Preprocessing and scaling to length one need more
+# digits, and the output of a tower is float32, so scores and losses are, too.
 _COMPUTING = (
     FeatureLayer,
     keras.layers.Embedding,
@@ -38,8 +38,8 @@ _FIRST_COMPUTE_CAPABILITY = (8, 0)
 def bfloat16_steps(model: TwoTower | Ranker) -> Iterator[None]:
     """Lets the model's training steps compute in bfloat16; its weights stay float32.
 
-    Only the step: validation, vectors and exports compute in float32 all along, so what is judged is
-    what is served. No policy of Keras is set for other models.
+    Only the step: validation, vectors and exports compute in float32 all along, so the model that
+    is evaluated is the one that is served. No policy of Keras is set for other models.
 
     Raises:
         ConfigError: if the model has weights already, which were not made for two types.
@@ -52,11 +52,14 @@ def bfloat16_steps(model: TwoTower | Ranker) -> Iterator[None]:
     original = model.train_step
 
     def train_step(inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
+        # The policy is read while the step is traced, so it holds for the graph of the step alone.
         with _computing_in(model, "mixed_bfloat16"):
             return original(inputs)
 
+    # An attribute in front of the method: `del` below brings the method back.
     model.train_step = train_step  # type: ignore[method-assign]
     try:
+        # Weights made under this policy are float32 and cast themselves; those made before would not.
         with _computing_in(model, "mixed_bfloat16"):
             if isinstance(model, Ranker):
                 model.create_weights()
@@ -66,7 +69,7 @@ def bfloat16_steps(model: TwoTower | Ranker) -> Iterator[None]:
         yield
     finally:
         del model.train_step
-        model.train_function = None  # Keras would train on in the step that it has compiled
+        model.train_function = None  # else Keras would go on with the compiled step in bfloat16
 
 
 def words_on_gain() -> str | None:
@@ -85,7 +88,7 @@ def words_on_gain() -> str | None:
 
 @contextmanager
 def _computing_in(model: TwoTower | Ranker, policy: str) -> Iterator[None]:
-    """Keras 2 has no public way to another policy than the constructor's."""
+    """Sets the policy of the computing layers for a while; Keras 2 has no public way after construction."""
     # A ranker as a whole; of a retriever the towers only, as its task may have layers of its own.
     parts = (model,) if isinstance(model, Ranker) else (model.query_tower, model.candidate_tower)
     layers = [one for part in parts for one in part.submodules if isinstance(one, _COMPUTING)]

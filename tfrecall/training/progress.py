@@ -89,6 +89,7 @@ class BestWeights(keras.callbacks.Callback):
                 f'`monitor` names "{name}", which is not measured.{nearest(name, valid)} '
                 f"Choose one of: {', '.join(valid)}."
             )
+        # Negated where less is better, so that `best` is always a maximum.
         value = -logs[self.monitor] if is_lower_better(self.monitor) else logs[self.monitor]
         if value > progress.best:
             progress.best, progress.best_epoch, progress.waited = float(value), epoch + 1, 0
@@ -124,6 +125,8 @@ class Recorder(keras.callbacks.Callback):
         self.progress.epochs = epoch + 1
         self.progress.stopped = bool(self.model.stop_training)
         if self.checkpoints and self.checkpoints.due:
+            # The time of this process is added only in the file: later checkpoints of it start from
+            # the same sum.
             progress = {**asdict(self.progress), "seconds": self.seconds}
             header = {"progress": progress, "epochs": self.params["epochs"]}
             self.checkpoints.save(header, _state(self.model, self.best.weights))
@@ -152,6 +155,8 @@ def restore(
     groups = {"weights": model.weights, "optimizer": _optimizer_variables(model)}
     names = list(checkpoint.header["arrays"])
     for group, variables in groups.items():
+        # Variables have no names that last, so they are matched by order; the identity of the
+        # training, checked before, makes the orders equal.
         count = sum(name.startswith(f"{group}/") for name in names)
         if count != len(variables):
             raise CheckpointError(
@@ -189,6 +194,7 @@ def _create_variables(model: keras.Model, batches: tf.data.Dataset) -> None:
     def trace(batch: Any) -> None:
         model.distribute_strategy.run(model.compute_loss, (batch,), {"training": True})
 
+    # Tracing makes variables but runs nothing: random streams and the memory stay as they are.
     trace.get_concrete_function(batches.element_spec)
     with model.distribute_strategy.scope():
         model.optimizer.build(model.trainable_variables)

@@ -50,6 +50,7 @@ class RankingMetrics(keras.callbacks.Callback):
         return monitor.startswith("seen_")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Only after validated epochs, which Keras tells by its own metrics of validation.
         if logs is not None and any(name.startswith("val_") for name in logs):
             logs[f"val_{self.monitor}"] = self._value(self.model)
 

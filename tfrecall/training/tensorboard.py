@@ -20,7 +20,7 @@ class Board(keras.callbacks.Callback):
     same name in both, so that it shows them in one picture. Neither the graph nor weights are written.
 
     Args:
-        folder: where the two go.
+        folder: directory of the two runs.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -46,7 +46,7 @@ class Board(keras.callbacks.Callback):
 
 
 def write_projector(folder: str | Path, vectors: np.ndarray, catalogue: Catalogue) -> None:
-    """Writes candidate vectors for TensorBoard's embedding projector, with what to label them by.
+    """Writes candidate vectors for TensorBoard's embedding projector, with labels from the item table.
 
     Args:
         folder: the log directory of TensorBoard.
@@ -56,6 +56,7 @@ def write_projector(folder: str | Path, vectors: np.ndarray, catalogue: Catalogu
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / VECTORS).open("w", encoding="utf-8") as file:
+        # A float32 has seven significant digits; the default of 18 more than doubles the file.
         np.savetxt(file, vectors, fmt="%.7g", delimiter="\t")
     rows = _labels(catalogue)
     # The projector takes the first line for names only if there is more than one column.

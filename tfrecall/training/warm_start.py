@@ -12,14 +12,14 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
 from tfrecall.release.loading import load
 
-# Spread of Keras' initial embeddings, uniform in +-.05.
+# Standard deviation of Keras' initial embeddings, uniform in +-.05: that of +-a is a / sqrt(3).
 INITIAL = 0.05 / np.sqrt(3)
 
 
 def warm_start(model: Ranker, source: TwoTower | Release | str | Path) -> None:
     """Gives the embeddings of user and item ids the vectors that a retriever has for them.
 
-    The vectors are those of its towers, users as its log ends, so their inner product orders as the
+    The vectors are those of its towers, users at the end of its log, so their inner product orders as the
     retriever does. Each side is scaled to the spread that embeddings begin with. Ids that the retriever
     does not know keep the vectors they have. Makes the model's weights if it has none yet.
 
@@ -78,6 +78,7 @@ def _vectors(
         ids = retriever.catalogue.ids
     else:
         people = retriever.users
+        # Users without events have no vector of their own, only that of unknown users.
         names = [name for row, name in enumerate(people.ids) if len(people.seen(row))]
         users = retriever.embed(people.build_queries(names).features)
         items, ids = np.asarray(retriever.bundle.exact.vectors), retriever.item_ids
@@ -102,6 +103,8 @@ def _assign(layer: CategoricalFeature, vectors: dict[str, np.ndarray], spread: f
     known = [value for value in vectors if value in rows]
     if known:
         some = np.stack([vectors[value] for value in known])
+        # One factor for the whole side: a factor for each vector would change the order by inner
+        # products.
         size = np.sqrt(np.square(some).mean()) or 1.0
         values[[rows[value] for value in known]] = some * (spread / size)
     table.assign(values)

@@ -26,7 +26,7 @@ LAYERS: dict[type, type[CausalEncoder]] = {
 
 
 def make_encoder(spec: encoders.Encoder, history_length: int) -> CausalEncoder:
-    """The layer of a specification, for histories of at most so many events.
+    """Makes the layer of a specification, for histories of at most `history_length` events.
 
     Raises:
         ConfigError: if the specification asks for longer ones.

@@ -39,7 +39,7 @@ class Window(NamedTuple):
         return weights / self.total(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1, keepdims=True))
 
     def total(self, events: tf.Tensor) -> tf.Tensor:
-        """Divisor of the weighted sum over so many events: float32, of the shape of `events`."""
+        """Divisor of the weighted sum over a number of events: float32, of the shape of `events`."""
         # A lag comes with windows of one event only, whose mean is that event.
         if not self.power or self.lag:
             return tf.ones_like(events, tf.float32)

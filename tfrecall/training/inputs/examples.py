@@ -20,7 +20,7 @@ from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.training.inputs.lists import ListwiseBatches
 from tfrecall.training.inputs.negatives import training_negatives, validation_negatives
 
-# A ranker learns from every row.
+# A ranker learns from every row, also from those of users without a history.
 _EVERY_ROW = HistoriesConfig(form="windows", minimum_history=0)
 
 
@@ -34,7 +34,7 @@ class TrainingExamples:
     Args:
         model: an adapted model.
         data: the training log.
-        batch_size: targets a batch; with whole sequences or lists about so many.
+        batch_size: number of targets a batch, approximate with whole sequences or lists.
         histories: rules by which events become targets, and the form they come in.
         seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
         progress: receives the progress of mining a release's lists.
@@ -99,11 +99,12 @@ class TrainingExamples:
         return -(-len(self) // self.batch_size)
 
     def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
-        """One epoch; each time it is read the next one, from `first_epoch` on."""
+        """Dataset of one epoch; each reading gives the next one, from `first_epoch` on."""
         parts = (self._sequences, self._negatives, self._unordered, self._lists)
         if all(part is None for part in parts):
             return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
         batches = self._made_batches(first_epoch).map(self._joined)
+        # A generator has no length; the schedule and Keras' progress bar need one.
         sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
         return sized.prefetch(2).with_options(untuned())
 
@@ -117,6 +118,7 @@ class TrainingExamples:
             name: (Events.build(data, spec, index, codes), spec.history_length)
             for name, spec in specs.items()
         }
+        # A sequence with more targets than a batch could be in no batch.
         return Sequences(
             data, targets.rows, lists, context, min(histories.targets_per_row, self.batch_size)
         )
@@ -133,6 +135,8 @@ class TrainingExamples:
 
     def _made_batches(self, first_epoch: int) -> tf.data.Dataset:
         """Rows of the log with the histories and the negatives of each batch."""
+        # Keras reads the dataset once an epoch, and each reading takes the next number, with its own
+        # draws. So a training resumed after epoch n has the batches that it would have had.
         epochs = itertools.count(first_epoch)
 
         def batches() -> Iterator[dict[str, Any]]:
@@ -157,9 +161,10 @@ class TrainingExamples:
             yield {"rows": order[start : start + self.batch_size]}
 
     def _of_rows(self, rows: np.ndarray) -> dict[str, Any]:
-        """Some rows of the log, with their histories; of a ranker, of which every row is a target."""
+        """Adds histories to rows of the log of a ranker, for which every row is a target."""
         if self._sequences is None:
             return {"rows": rows}
+        # From rows of the log to places among the targets; every row is one, so all cells get filled.
         places = np.empty(len(self._sequences), np.int64)
         places[self._sequences.rows] = np.arange(len(places))
         return _tensors(self._sequences.windows_of(places[rows]))
@@ -174,7 +179,7 @@ class TrainingExamples:
         return signature
 
     def _query_vectors(self, places: np.ndarray) -> np.ndarray:
-        """Vectors of the queries of some targets, as the model is now."""
+        """Vectors of the queries of some targets, by the present weights of the model."""
         if self._sequences is None:
             encoded = gathered(self._columns, places)
         else:

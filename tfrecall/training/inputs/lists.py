@@ -21,6 +21,8 @@ class ListwiseBatches:
     """
 
     def __init__(self, names: pl.Series) -> None:
+        # Dense ranks count distinct names from 1 in their order, so the same log always gives the
+        # same lists.
         codes = names.rank("dense").to_numpy().astype(np.int64) - 1
         self._lists = Ragged(np.argsort(codes, kind="stable"), offsets_of(np.bincount(codes)))
 
@@ -51,6 +53,7 @@ class ListwiseBatches:
         """Yields the rows of each batch: every list once and whole, shuffled by a generator."""
         count = len(self._lists)
         order = np.arange(count) if generator is None else generator.permutation(count)
+        # Equally many lists a batch, not equally many rows: lists stay whole.
         for lists in np.array_split(order, self.steps(batch_size)):
             yield self._lists.take(lists).values
 

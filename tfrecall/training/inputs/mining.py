@@ -60,22 +60,26 @@ class HardNegativeMiner:
         vectors = self._catalogue()
         drawn = np.full((len(self.log), self.spec.per_positive), -1, np.int32)
         for targets, query_of in self._blocks(max(BLOCK_SCORES // len(vectors), 1)):
+            # The first target of each query stands for all: they have one vector.
             queries = targets[np.unique(query_of, return_index=True)[1]]
             scores = best_scores(self._embed(queries), vectors)
             places = self._places(scores, self.rows[queries])[query_of]
             rows = self.rows[targets]
             chosen = draw_places(places, self.spec.per_positive, random)
+            # The target itself may be in the list where known items are not excluded.
             drawn[rows] = np.where(chosen == self.log.item_rows[rows, np.newaxis], -1, chosen)
         return drawn
 
     def _blocks(self, queries: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields targets, and for each the number of its query within the block."""
+        """Yields blocks of targets, with the number of each target's query within its block."""
         if not self._per_user:
             for start in range(0, len(self._order), queries):
                 targets = self._order[start : start + queries]
                 yield targets, np.arange(len(targets))
             return
         users = self.log.user_rows[self.rows[self._order]]
+        # Users numbered from 0 along the order: [4, 4, 9, 9, 9] becomes [0, 0, 1, 1, 1], so a block
+        # of users is a slice of targets.
         number = np.cumsum(np.diff(users, prepend=users[:1]) != 0)
         for start in range(0, int(number[-1]) + 1 if len(number) else 0, queries):
             block = slice(*np.searchsorted(number, [start, start + queries]))
@@ -86,6 +90,7 @@ class HardNegativeMiner:
         if self.spec.exclude_known:
             queries, items = self.log.histories.flat(self.log.user_rows[rows])
             scores[queries, items] = -np.inf
+        # Ranks count from 1.
         return top_k(scores, self._last)[:, self._first - 1 :]
 
 
@@ -107,13 +112,14 @@ def check_mined(log: Interactions, spec: Hard, rows: np.ndarray) -> tuple[int, i
 
 
 def draw_places(places: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Draws items of each row with replacement, -1 where it has none; its items come first."""
+    """Draws items of each row with replacement, -1 for a row without items; places without one come last."""
     counts = (places >= 0).sum(axis=1)
+    # A row without items draws its first place, which holds -1.
     points = random.integers(0, np.maximum(counts, 1)[:, np.newaxis], size=(len(places), count))
     return np.take_along_axis(places, points, axis=1).astype(np.int32)
 
 
-# Places of lists that are asked for at once: with scores 8 MB.
+# Places of lists in one request to a release: with scores 8 MB.
 BLOCK_PLACES = 1 << 20
 MOST_USERS = 2048
 
@@ -130,7 +136,7 @@ class ReleasedItems:
         spec: the ranks to draw between.
         rows: int `[n]`, the targets as rows of the log.
         release: the release to query.
-        progress: receives how many users' lists are there; without it the logger "tfrecall" does.
+        progress: receives the number of users whose lists are complete; without it the logger "tfrecall" does.
 
     Attributes:
         notes: message on users with lists too short to draw from.
@@ -206,6 +212,7 @@ class ReleasedItems:
     def _mine(self, users: np.ndarray, progress: ProgressReporter) -> None:
         progress.note(f"Asking {self._release.root} for the lists that negatives are drawn from.")
         foreign = (self._ours < 0).any()
+        # A filter costs time in an index, so only where the release has items that the log lacks.
         allow = self._log.item_vocabulary.ids.tolist() if foreign else None
         done = 0
         for block, k in self._blocks(users):
@@ -216,16 +223,18 @@ class ReleasedItems:
             progress.progress(f"lists of {self._release.root}", done, len(users), "users")
 
     def _blocks(self, users: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """Yields users with about as many events, and a list length that covers them and the last rank."""
+        """Yields users of similar history lengths, and a list length that covers these and the last rank."""
         had = (
             self._log.histories.lengths[users]
             if self._spec.exclude_known
             else np.zeros(len(users), int)
         )
+        # Sorted, so that a short list is not asked for at the length of the longest. The list has to
+        # cover the user's own items, which are removed afterwards.
         order, most = np.argsort(had, kind="stable"), len(self._release.item_ids)
         start = 0
         while start < len(order):
-            # As many as the longest list of the block allows, which is that of its last user.
+            # As many users as the block can hold with its longest list, which is that of its last user.
             stop = start + 1
             while (
                 stop < min(len(order), start + MOST_USERS)
@@ -236,13 +245,17 @@ class ReleasedItems:
             start = stop
 
     def _keep(self, users: np.ndarray, found: np.ndarray) -> None:
-        """Puts the items of the places wanted by, the first of them first."""
+        """Keeps the items between the two ranks of each user's list, the first rank first."""
         there = found >= 0
         if self._spec.exclude_known:
             n_items = self._log.items.height
             queries, items = self._log.histories.flat(users)
+            # Pairs of user and item as one integer, user * n_items + item, so one `isin` compares
+            # them all.
             keys = np.arange(len(users))[:, np.newaxis] * n_items + found
             there &= ~np.isin(keys, queries.astype(np.int64) * n_items + items)
+        # Ranks from 1 among the items that are left. there [1, 0, 1, 1] has the ranks [1, 1, 2, 3];
+        # the removed one repeats a rank, but `there` keeps it out.
         place = np.cumsum(there, axis=1)
         rows, columns = np.nonzero(there & (place >= self._first) & (place <= self._last))
         at = place[rows, columns] - self._first

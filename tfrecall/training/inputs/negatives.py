@@ -61,6 +61,7 @@ class EpochNegatives:
         sampler.check(rows)
         if not getattr(spec, "resample", True):
             drawn = sampler.draw(rows, self._random(0))
+            # Indexed by rows of the log; rows that are no targets keep -1.
             self._fixed = np.full((int(rows.max(initial=-1)) + 1, self.count), -1, np.int32)
             self._fixed[rows] = drawn
 
@@ -120,7 +121,9 @@ def _miner(
     embed: Callable[[np.ndarray], np.ndarray],
     spec: Hard,
 ) -> HardNegativeMiner:
+    # Rows of the model's catalogue, in the order of the log's item table, whose rows the miner gives.
     places = _index(model, data)[:-1] - FIRST
+    # Context or a history makes the vectors of a user's targets differ.
     per_user = set(model.query_tower.forms) <= set(data.users.columns)
     return HardNegativeMiner(
         data, spec, rows, embed, lambda: model.embed_candidates()[places], per_user
@@ -147,6 +150,7 @@ def validation_negatives(
         weighted = isinstance(spec, Uniform | Popularity | HeadTail)
         wanted["negatives"] = spec if weighted else Uniform(spec.per_positive)  # type: ignore[union-attr]
     both = _together(seen, rows)
+    # Validation rows come last in the joint log, which makes the items of both known to the sampler.
     targets, index = np.arange(len(seen), len(both)), _index(model, both)
     return {name: index[_drawn(both, spec, targets)] for name, spec in wanted.items()}
 
@@ -170,5 +174,7 @@ def _together(seen: Interactions, rows: Interactions) -> Interactions:
 
 def _index(model: TwoTower, data: Interactions) -> np.ndarray:
     """The `candidate_index` of each item row, and 0 for the row -1."""
+    # Candidate index by row of the log's item table: row + 2 where the model was adapted to this
+    # table, 1 for items it does not know. NumPy reads row -1 as the last, which is 0: no negative.
     found = model.catalogue.index(tf.constant(data.item_vocabulary.ids.tolist())).numpy()
     return np.append(found, 0).astype(np.int32)
