@@ -24,7 +24,7 @@ class ALS(HistoryModel):
         regularization: weight of the squared vectors, 0 or more.
         alpha: items of the history count as `1 + alpha` observations, all others as one; 0 or more.
         iterations: passes over users and items.
-        seed: of the initial vectors.
+        seed: seed of the initial vectors.
 
     Raises:
         ConfigError: by `check` and by `fit`, before it starts, if `implicit` is not installed.

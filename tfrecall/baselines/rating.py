@@ -20,7 +20,7 @@ class RatingBiases:
 
     Attributes:
         name: name of the baseline in tables.
-        mean: of the training labels.
+        mean: mean of the training labels.
         users: float64 `[n_users + 1]`, in the order of the user table; 0 at the end, for unknown users.
         items: float64 `[n_items + 1]`, in the order of the item table; 0 at the end, for unknown items.
     """

@@ -14,7 +14,7 @@ class Recommendation:
         known: whether the user was in the training log. For an unknown user the list comes from features
             and histories of the query and the user table, and from the embedding of unknown users.
         item_ids: best first; fewer than `k` if no more are left.
-        scores: of the items, higher is better.
+        scores: scores of the items, higher is better.
         items: for each item the requested columns of the item table.
         defaulted: features of an unknown user that neither the query nor the user table gave.
     """
@@ -35,12 +35,12 @@ class StagedRecommendation(Recommendation):
         user_id: the user of the query; None if the query has none.
         known: whether the user was in the training log.
         item_ids: best first; fewer than `k` if no more are left.
-        scores: of the items, by the ranker and with boosts, higher is better.
+        scores: scores of the items by the ranker, with boosts; higher is better.
         items: for each item the requested columns of the item table.
         defaulted: features of an unknown user that neither the query nor the user table gave.
         candidates: item ids from the retrieval, its best first.
-        retrieval_scores: of the candidates.
-        ranker_scores: of the candidates, without boosts.
+        retrieval_scores: scores of the candidates by the retrieval.
+        ranker_scores: scores of the candidates by the ranker, without boosts.
         milliseconds: duration of each stage, for all queries of one call together.
     """
 
@@ -57,7 +57,7 @@ class SimilarItems:
     Attributes:
         item_id: the item of the query.
         item_ids: most similar first, without the item itself.
-        scores: of the items, higher is better.
+        scores: scores of the items, higher is better.
         items: for each item the requested columns of the item table.
     """
 

@@ -178,7 +178,7 @@ def remove_unfinished(folder: Path, name: str | None = None) -> None:
 
     Args:
         folder: where the targets lie.
-        name: of the target; None for all in the folder.
+        name: name of the target; None for all targets in the folder.
     """
     prefix = "*" if name is None else glob.escape(name)
     pattern = f".{prefix}.{'[0-9a-f]' * _HEX_DIGITS}{_SUFFIX}"
@@ -232,7 +232,7 @@ def _is_open(descriptor: int, file: Path) -> bool:
 
 def _remove_dead_file(path: Path) -> None:
     with path.open("rb+") as stream:
-        # Refused while a live writer holds the lock, so the file is not removed under its hands.
+        # Refused while a live writer holds the lock, so its file is left alone.
         fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
 

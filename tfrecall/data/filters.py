@@ -35,7 +35,7 @@ def filter_log(
     Args:
         data: the log.
         min_rating: events rated lower, or not rated, are removed; the log must have ratings.
-        duplicates: of several events of one user with one item keep `all`, or the `first` or `last` by time,
+        duplicates: which events of one user with one item are kept: `all`, or the `first` or `last` by time,
             at equal times by the order of the file.
         min_user_interactions: least number of events of a user.
         min_item_interactions: least number of events of an item.

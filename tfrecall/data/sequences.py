@@ -233,8 +233,8 @@ class Sequences:
             return
         # The place at which the sequence of each target begins: within a user, every `targets_per_row`
         # events from a random shift on. Targets with the same beginning share a sequence.
-        # With 3 targets a row and the shift 1, places 10 to 14 of a user whose events begin at 10 get (0
-        # to 4 + 1) % 3 = 1 2 0 1 2, and so the beginnings 9 9 12 12 12: two sequences.
+        # With 3 targets a row and the shift 1, places 10 to 14 of a user whose events begin at 10 get
+        # (0 to 4 + 1) % 3 = 1 2 0 1 2, and so the beginnings 9 9 12 12 12: two sequences.
         first = (
             self.places - (self.places - self.starts + self._shift(generator)) % self.targets_per_row
         )

@@ -79,7 +79,7 @@ def to_seconds(column: pl.Series, unit: str | None = None, what: str = "log") ->
 
 
 def doubt(seconds: pl.Series, kind: str) -> str:
-    """A warning about numbers that are hardly seconds since 1970; empty if there is nothing to warn of.
+    """Warns of numbers that are hardly seconds since 1970: a sentence, or the empty text.
 
     Dates written as 20240531, years, and the day numbers of spreadsheets all become moments of 1970: their
     order is right, but not the days between them, nor a date to split at.

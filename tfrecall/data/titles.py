@@ -11,8 +11,8 @@ _NAMES = ("title", "name", "label")
 def title_column(items: pl.DataFrame, features: Iterable[Mapping[str, Any]] = ()) -> str | None:
     """Finds the column of an item table that holds names; None if there is none.
 
-    The first text feature of the candidate; without one the first text column with title, name or label in
-    its name.
+    Takes the first text feature of the candidate; without one, the first text column with title, name or
+    label in its name.
 
     Args:
         items: the item table.

@@ -67,7 +67,7 @@ def per_user(ranks: RuleRanks, users: np.ndarray, ks: Sequence[int]) -> PerUser:
     """Sums the metrics of rows, and of lists, over each user.
 
     Args:
-        ranks: of one model under one rule.
+        ranks: ranks of one model under one rule.
         users: int `[n_rows]`, the user of each test row, numbered by first appearance as `rank` does.
         ks: lengths of lists.
     """
@@ -97,10 +97,10 @@ def paired_bootstrap(
 
     Args:
         first: the reference.
-        second: of the same metrics and users in the same order.
+        second: the compared model, with the same metrics and users in the same order.
         resamples: number of resamples.
-        confidence: of the interval, in (0, 1).
-        seed: of the draws.
+        confidence: confidence level of the intervals, in (0, 1).
+        seed: seed of the draws.
 
     Raises:
         ConfigError: if the two do not belong together, or a number makes no sense.

@@ -64,7 +64,7 @@ class Comparison:
 
     Attributes:
         reference: the first one.
-        rows, users: of the test.
+        rows, users: numbers of test rows and of their users.
         k: length of the lists that are compared item by item.
         leading: rule of those lists, and first in tables: `seen_removed` or `seen_kept`.
         models: name -> rule -> metric -> value: the releases in the order given, then the compared
@@ -124,7 +124,7 @@ def compare(
         beside: names of baselines for reference, without differences; None for `popularity`, `item_cf`
             and others that suit the log.
         resamples: number of bootstrap resamples.
-        seed: of the resamples.
+        seed: seed of the resamples.
         progress: receives a model's name, rows done and all rows after each block; without it the logger
             "tfrecall" does.
 

@@ -145,8 +145,8 @@ class RatingJudge:
             `gauc`, the AUC of each user's rows; `list` gives `ndcg@<k>`, the mean over lists.
         label: the predicted label.
         group: with `list`, the column that names the list of a row.
-        gain: with `list`, of a label: itself, or `exponential`, 2^label - 1.
-        k: with `list`.
+        gain: with `list`, the gain of a label: `linear` is the label itself, `exponential` 2^label - 1.
+        k: with `list`, the length that counts.
     """
 
     kind: Kind
@@ -179,7 +179,7 @@ class RatingJudge:
 
     def expected(self, scores: np.ndarray) -> np.ndarray:
         """Converts scores to expected labels: of clicks their probabilities."""
-        # exp(710) overflows float64; at 500 the probability is 0 or 1 long since.
+        # exp(710) overflows float64; at 500 the probability has long been 0 or 1.
         return scores if self.kind != "click" else 1 / (1 + np.exp(-np.clip(scores, -500, 500)))
 
     def of_baseline(self, predictions: np.ndarray) -> np.ndarray:
@@ -207,7 +207,7 @@ class RankingEvaluation:
         calibration: `test` and `baselines`, as `calibration` returns them, and `histogram`, the
             distributions of labels and predictions. Empty with kind `list`, whose scores only order.
         predictions: model or baseline -> its score of each test row; not in `to_dict`.
-        labels: of the test rows; not in `to_dict`.
+        labels: labels of the test rows; not in `to_dict`.
     """
 
     model: str

@@ -84,7 +84,7 @@ def stage_losses(
     Candidates are counted before rules: an item that a cap keeps out of a list is a loss of the ranking.
 
     Args:
-        pipeline: of live models or of a release.
+        pipeline: a pipeline of live models, or its release.
         test: rows to predict; targets outside the catalogue count as misses.
         seen: interactions before the test rows.
         ks: lengths of lists.

@@ -47,7 +47,7 @@ class Annoy:
         target_recall: share of the true best `tune_k` to find, in (0, 1].
         tune_k: the `k` that the effort is tuned for; larger ones get proportionally more.
         search_k: the effort, in candidates looked at over all trees; None to tune it.
-        seed: of the trees and of the sample of queries.
+        seed: seed of the trees and of the sample of queries.
 
     >>> vectors = np.random.default_rng(0).normal(size=(300, 8))
     >>> index = Annoy(n_trees=10, tune_k=10).build(vectors, [str(i) for i in range(300)])

@@ -67,7 +67,7 @@ class Repeats:
             only the latest one matters.
         bias: how much likelier a repeated item is than a new one, added to its logit.
         blend: share of the inner product in the score of a repeated item.
-        temperature: of the task that the towers were trained with.
+        temperature: temperature of the task that trained the towers.
         length: number of latest events that count.
 
     Reference:
@@ -143,7 +143,7 @@ class Repeats:
             hits: the best of the other items, searched with the repeat candidates excluded.
             exact: the catalogue.
             vectors: float32 `[n_queries, d]` or `[n_queries, interests, d]`, of the queries.
-            histories: of each query, lists of catalogue rows, oldest first, -1 unknown.
+            histories: for each query the catalogue rows of its history, oldest first, -1 unknown.
             barred: for each query the rows to leave out.
             allowed: the only rows that any query may get; None for all.
         """
@@ -193,7 +193,7 @@ def search_with_repeats(
         exclude: for each query the rows to leave out.
         allow: the only rows that any query may get; None for all.
         repeats: None for a plain search.
-        histories: of each query, lists of catalogue rows, oldest first, -1 unknown.
+        histories: for each query the catalogue rows of its history, oldest first, -1 unknown.
     """
     if repeats is None:
         return index.search(vectors, k, exclude=exclude, allow=allow)

@@ -133,7 +133,7 @@ class Factors:
 
     Args:
         items: float32 `[n_items, d]`.
-        confidence: of an event of weight 1, 1 or more.
+        confidence: confidence in an event of weight 1; 1 or more.
         regularization: 0 or more.
 
     >>> factors = Factors(np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), confidence=2.0, regularization=0.0)
@@ -331,7 +331,7 @@ class UserNeighbours:
         """Similarities to all users, 0 beyond the `top_n` largest: float64 `[n, n_users]`."""
         similar = (self._scaled(weights) @ self._to_users).toarray()
         known = np.flatnonzero(users >= 0)
-        # Each known user is most similar to the own row of the log, which would recommend the history.
+        # Each known user is most similar to the same user's row of the log, which would recommend the history.
         similar[known, users[known]] = 0.0
         if self.top_n is None or self.top_n >= similar.shape[1]:
             return similar

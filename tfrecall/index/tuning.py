@@ -35,7 +35,7 @@ class TuningRow:
     Attributes:
         search_k: the effort.
         recall: share of the true best `k` that were found, mean over the sample.
-        standard_error: of `recall`, over the queries of the sample.
+        standard_error: standard error of `recall`, over the queries of the sample.
         p50_us: median latency of one query alone, in microseconds.
         p95_us: 95th percentile of the same.
     """
@@ -137,7 +137,7 @@ def recall_of(hits: Hits, truth: Hits) -> np.ndarray:
     candidates is among the best k is a matter of order, not of search.
 
     Args:
-        hits: of the index, with exact scores.
+        hits: hits of the index, with exact scores.
         truth: hits of exact search, the same `k`.
     """
     correct = (hits.rows >= 0) & (hits.scores >= truth.scores[:, -1:])

@@ -28,7 +28,7 @@ class TrainingConfig:
     """Settings of a training, with their defaults: arguments of `fit`, and `[training]` in a configuration.
 
     Attributes:
-        optimizer: by name; `learning_rate` is its rate.
+        optimizer: name of the optimizer; `learning_rate` is its rate.
         learning_rate: the highest rate, reached after the warm-up.
         schedule: course of the rate after the warm-up: `constant`, or down to 0 at the last of `epochs`
             by a half `cosine` or a straight line (`linear`).
@@ -36,7 +36,7 @@ class TrainingConfig:
         clip_norm: the gradient of a step is scaled down to this norm over all weights if it is longer.
         mixed_precision: compute in bfloat16 and keep weights in float32; helps on hardware that has it.
         batch_size: rows a step.
-        epochs: at most.
+        epochs: largest number of epochs.
         monitor: the validation metric to stop by, as Keras names it without `val_`, or a figure of the
             final table: `seen_removed/hit_rate@50`, `seen_kept/ndcg@10`. Higher is better, but for a loss
             or an error.
@@ -46,9 +46,9 @@ class TrainingConfig:
         refit: after the best epoch is known, train a fresh model on training and validation rows
             together for that many epochs. Without, the best weights are kept. For `tfrecall run`; `fit`
             trains once.
-        checkpoint_seconds: least time between two checkpoints, which are written after an epoch; 0 writes
+        checkpoint_seconds: least seconds between two checkpoints, which are written after an epoch; 0 writes
             one after each epoch.
-        seed: of initial weights, shuffling and dropout.
+        seed: seed of initial weights, shuffling and dropout.
 
     Raises:
         ConfigError: if a setting is unknown or out of its range.

@@ -127,7 +127,7 @@ def _read(file: Path, columns: list[str], separator: str) -> pl.DataFrame:
         has_header=False,
         new_columns=columns,
         separator=separator,
-        # Titles contain quotation marks that enclose nothing.
+        # GroupLens' files have no quoting: a quotation mark belongs to the text.
         quote_char=None,
         infer_schema=False,
     )

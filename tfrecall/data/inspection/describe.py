@@ -105,7 +105,7 @@ def describe_tables(raw: RawTables) -> Description:
 
 
 def refusals(raw: RawTables) -> list[str]:
-    """The messages of everything that `tr.data.read` would refuse."""
+    """Messages of the errors that `tr.data.read` would raise, all of them instead of the first."""
     columns, messages = raw.columns, []
 
     def attempt(check: Callable[..., Any], *arguments: Any) -> None:
