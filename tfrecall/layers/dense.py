@@ -57,6 +57,7 @@ class HiddenLayer(keras.layers.Layer):
         vector = self._dense(inputs)
         if self._normalization:
             vector = self._normalization(vector, training=training)
+        # Dropped after the normalization, whose means the zeros would shift.
         return self._dropout(vector, training=training)
 
     def get_config(self) -> dict[str, Any]:

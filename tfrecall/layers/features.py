@@ -30,7 +30,7 @@ class FeatureLayer(keras.layers.Layer):
         embedding_regularization: weight of the squared length of the embeddings used in a step,
             summed over the batch. Rows that are not used are not touched.
         state: vocabulary, boundaries or moments, when the layer is made from a configuration.
-        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+        embedding_stddev: standard deviation of initial embeddings, drawn from a normal distribution; None for
             Keras' default, uniform in +-.05.
 
     Attributes:

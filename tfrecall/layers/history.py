@@ -36,7 +36,7 @@ class HistoryFeature(FeatureLayer):
         spec: a `History`, or its plain form.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
         state: items, their values and those of the context, when made from a configuration.
-        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+        embedding_stddev: standard deviation of initial embeddings, drawn from a normal distribution; None for
             Keras' default, uniform in +-.05.
 
     Attributes:

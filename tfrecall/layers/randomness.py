@@ -17,7 +17,7 @@ class RandomStream(keras.layers.Layer):
     numbers that would have come. The start is drawn as initial weights are, from Keras' seed.
 
     Call arguments:
-        shape: of the numbers.
+        shape: shape of the numbers.
 
     Returns:
         Float32 in [0, 1). Replicas of one training get different numbers.
@@ -47,6 +47,8 @@ class RandomStream(keras.layers.Layer):
 
     def next_seed(self) -> tf.Tensor:
         """The seed of one stateless operation, another one each time; the layer has to be built."""
+        # The value before this draw: the first number is the stream's own and never changes, the
+        # second counts.
         seed = self.state.read_value()
         self.state.assign_add(tf.constant([0, 1], tf.int64))  # replicas take no list
         replica = tf.distribute.get_replica_context()

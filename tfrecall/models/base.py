@@ -242,7 +242,7 @@ class FeatureModel(tfrs.Model):
 
         Args:
             queries: the query columns of the schema. Histories among them are taken as they are.
-            log: where other histories are taken from; `interactions` if None.
+            log: the log that other histories are taken from; `interactions` if None.
         """
         forms = self.query_tower.forms
         from_log = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}

@@ -25,8 +25,8 @@ class DSSM(TwoTower):
         schema: the features of both towers.
         layer_sizes: units of the dense layers; the last is the length of the vectors.
         task: `DSSMSoftmax` by default; `Pointwise`, `Triplet` and `BPR` are its other losses.
-        activation: of all dense layers but the last.
-        output_activation: of the last; `tanh` in the paper.
+        activation: activation of all dense layers but the last.
+        output_activation: activation of the last dense layer; `tanh` in the paper.
         normalize: whether the vectors have length one.
         kwargs: the other arguments of `TwoTower`: `candidate_layer_sizes`, `dropout`, `hidden_dropout`,
             `batch_normalization`, `combine`, `embedding_regularization`, `embedding_stddev`,

@@ -63,11 +63,11 @@ class Ranker(FeatureModel):
         dropout: share of the values dropped at the entry of the dense layers.
         hidden_dropout: share of the values dropped after each of them.
         batch_normalization: whether the values after each of them are normalised.
-        activation: of the dense layers.
+        activation: activation of the dense layers.
         embedding_regularization: weight of the squared length of the vectors of a row's features; its mean
             over the rows of a batch is added to the loss.
         bias_regularization: weight of the squares of `biases`, added to the loss in the same way.
-        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+        embedding_stddev: standard deviation of initial embeddings, drawn from a normal distribution; None for
             Keras' default, uniform in +-.05.
 
     Attributes:
@@ -144,6 +144,8 @@ class Ranker(FeatureModel):
         ]
         self._last = keras.layers.Dense(1) if self.crosses.are_deep else None
         self._penalties = [MeanSquares(embedding_regularization), MeanSquares(bias_regularization)]
+        # A weight, so that checkpoints and exports hold it; not trained, as biases learn what it
+        # leaves.
         self.offset = self.add_weight("offset", [], initializer="zeros", trainable=False)
         self._biases: dict[str, Biases] = {}
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
@@ -210,6 +212,7 @@ class Ranker(FeatureModel):
         return to_frame(batches, columns)
 
     def _adapted(self) -> None:
+        # Not in the constructor: the sizes of the tables are known only now.
         for side, tower in (("query", self.query_tower), ("candidate", self.candidate_tower)):
             sizes = {
                 # Two more values than the vocabulary: padding and the unknown value.

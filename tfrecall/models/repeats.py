@@ -96,8 +96,8 @@ def fit_repeats(
         towers: fitted without `rows`.
         rows: held-out events, the validation rows; a sample of at most `MOST_ROWS` is used.
         seen: the log before them, with the histories of their users.
-        temperature: of the task of the towers.
-        seed: of the sample.
+        temperature: temperature of the task of the towers.
+        seed: seed of the sample.
 
     Raises:
         DataError: if no user of the rows has a history, or none of their items is known.

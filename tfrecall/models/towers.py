@@ -28,11 +28,11 @@ class Tower(keras.Model):
         combine: `concat` the vectors of the features, or `sum` them, which needs them equally long. Without
             dense layers a sum of ids and categories is a factorization machine: the strongest form
             where data are few.
-        activation: of all dense layers but the last.
-        output_activation: of the last.
+        activation: activation of all dense layers but the last.
+        output_activation: activation of the last dense layer.
         normalize: whether to scale the output to length one.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
-        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+        embedding_stddev: standard deviation of initial embeddings, drawn from a normal distribution; None for
             Keras' default.
         states: vocabularies, boundaries and moments, when the tower is made from a configuration.
 
@@ -228,6 +228,7 @@ class Tower(keras.Model):
     def _for_each_interest(self, vector: tf.Tensor) -> tf.Tensor:
         if self.interests == 1 or vector.shape.rank == 3:
             return vector
+        # Dense layers act on the last axis, so each interest goes through the same weights.
         return tf.tile(vector[:, tf.newaxis], [1, self.interests, 1])
 
     def embed(self, raw: dict[str, np.ndarray], batch_size: int = 4096) -> np.ndarray:
@@ -310,11 +311,11 @@ class QueryTower(Tower):
         hidden_dropout: share of the values dropped after each dense layer but the last.
         batch_normalization: whether the values after each dense layer but the last are normalised.
         combine: `concat` the vectors of the features, or `sum` them, which needs them equally long.
-        activation: of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
-        output_activation: of the last.
+        activation: activation of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
+        output_activation: activation of the last dense layer.
         normalize: whether to scale the output to length one.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
-        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+        embedding_stddev: standard deviation of initial embeddings, drawn from a normal distribution; None for
             Keras' default, uniform in +-.05.
         states: vocabularies, boundaries and moments, when the tower is made from a configuration.
 
@@ -348,11 +349,11 @@ class CandidateTower(Tower):
         hidden_dropout: share of the values dropped after each dense layer but the last.
         batch_normalization: whether the values after each dense layer but the last are normalised.
         combine: `concat` the vectors of the features, or `sum` them, which needs them equally long.
-        activation: of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
-        output_activation: of the last.
+        activation: activation of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
+        output_activation: activation of the last dense layer.
         normalize: whether to scale the output to length one.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
-        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+        embedding_stddev: standard deviation of initial embeddings, drawn from a normal distribution; None for
             Keras' default, uniform in +-.05.
         states: vocabularies, boundaries and moments, when the tower is made from a configuration.
 

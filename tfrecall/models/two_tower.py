@@ -44,7 +44,7 @@ class TwoTower(TaskLossModel):
     Args:
         schema: the features of both towers.
         layer_sizes: units of the dense layers of the towers.
-        candidate_layer_sizes: of the candidate tower, where it differs; empty for a plain item table.
+        candidate_layer_sizes: units of the candidate tower, where they differ; empty for a plain item table.
         task: `InBatchSoftmax` (the default), `FullSoftmax`, `SampledSoftmax`, a loss over pairs
             (`Pointwise`, `Triplet`, `DSSMSoftmax`, `BPR`), `tfrs.tasks.Retrieval`, or anything called like
             it.
@@ -52,11 +52,11 @@ class TwoTower(TaskLossModel):
         hidden_dropout: share of the values dropped after each of them but the last.
         batch_normalization: whether the values after each of them but the last are normalised.
         combine: `concat` or `sum` of the vectors of a tower's features.
-        activation: of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
-        output_activation: of the last.
+        activation: activation of all dense layers but the last: `relu`, `leaky_relu`, `tanh` or `linear`.
+        output_activation: activation of the last dense layer.
         normalize: whether both towers give vectors of length one, which needs a temperature in the task.
         embedding_regularization: weight of the squared length of the embeddings used in a step.
-        embedding_stddev: of the normal distribution that initial embeddings are drawn from; None for
+        embedding_stddev: standard deviation of initial embeddings, drawn from a normal distribution; None for
             Keras' default, uniform in +-.05.
         correct_sampling_bias: whether tasks that take negatives from the batch subtract the logarithm of
             each candidate's sampling probability (logQ correction), counted from the training data.
@@ -275,7 +275,7 @@ class TwoTower(TaskLossModel):
                 that it does not hold are taken from `log` until `timestamp`, if there is that column, or
                 until its end. Context of histories that it holds may be given, too; without, it is
                 unknown.
-            log: where histories are taken from; `interactions` if None.
+            log: the log that histories are taken from; `interactions` if None.
         """
         return self.query_tower.embed(self.raw_queries(queries, log))
 
@@ -288,7 +288,7 @@ class TwoTower(TaskLossModel):
         """Retriever of the model, for evaluation. Make it anew after more training.
 
         Args:
-            log: where histories of queries are taken from; `interactions` if None.
+            log: the log that histories of queries are taken from; `interactions` if None.
         """
         log = self.interactions if log is None else log
         towers = self.towers_retriever(log)
@@ -300,7 +300,7 @@ class TwoTower(TaskLossModel):
         """The towers alone, without `repeats`.
 
         Args:
-            log: where histories of queries are taken from; `interactions` if None.
+            log: the log that histories of queries are taken from; `interactions` if None.
         """
         embed = functools.partial(self.embed_queries, log=log)
         return VectorRetriever(self.name, self.catalogue.ids, self.embed_candidates(), embed)

@@ -65,6 +65,7 @@ class YouTubeDNN(TwoTower):
         super().__init__(
             schema,
             layer_sizes,
+            # `TwoTower` would take None for the layers of the query.
             candidate_layer_sizes=() if candidate_layer_sizes is None else candidate_layer_sizes,
             task=SampledSoftmax() if task is None else task,
             **kwargs,

@@ -82,7 +82,7 @@ class InBatchSoftmax(ExtraNegatives):
         frequency: source of `p`: `counted` takes `candidate_sampling_probability`; `streaming`, or a
             `StreamingFrequency` of your own, estimates it in training, which needs no counting and
             follows a stream that changes.
-        negatives: in the place of the three numbers, as in a configuration: `"mixed"`, `"cross_batch"`,
+        negatives: replaces the three numbers, as in a configuration: `"mixed"`, `"cross_batch"`,
             `Hard(hardest=10)` of `tfrecall.negatives`, or a list of some.
 
     Call arguments:

@@ -62,7 +62,7 @@ class SampledSoftmax(keras.layers.Layer):
         alpha: with `unigram`, the exponent of the share of training rows, 0 to 2.
         temperature: scores are divided by it first, before anything is subtracted.
         correction: `standard` or `without_positive`.
-        negatives: in the place of number, sampler and alpha, as in a configuration: `Popularity` or
+        negatives: replaces number, sampler and alpha, as in a configuration: `Popularity` or
             `Uniform` of `tfrecall.negatives` with `exclude_known=False`, or `LogUniform`.
 
     Call arguments:

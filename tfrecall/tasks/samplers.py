@@ -93,7 +93,7 @@ class StratifiedSampler:
         """The rows of a step: int32, distinct, `num_sampled` or a few less.
 
         Args:
-            seed: of one stateless operation (`RandomStream.next_seed`).
+            seed: seed of one stateless operation (`RandomStream.next_seed`).
         """
         within = tf.random.stateless_uniform([self.num_sampled], seed, dtype=tf.float64)
         points = tf.range(self.num_sampled, dtype=tf.float64) + within
@@ -125,7 +125,7 @@ def inclusion(weights: np.ndarray, num_sampled: int) -> np.ndarray:
 
     Args:
         weights: above 0, the largest first.
-        num_sampled: as many as there are weights at most.
+        num_sampled: number of draws, at most the number of weights.
 
     >>> inclusion(np.array([6.0, 1.0, 1.0]), 2).tolist()
     [1.0, 0.5, 0.5]

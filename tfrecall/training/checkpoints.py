@@ -55,7 +55,7 @@ def write_checkpoint(
 
     Args:
         file: its name, in a directory that is there.
-        header: as JSON can hold it, NaN and infinity included.
+        header: metadata, as JSON can hold it, NaN and infinity included.
         arrays: by name, `group/number`. They are taken one at a time, so a generator keeps one in
             memory.
 

@@ -36,6 +36,7 @@ class Board(keras.callbacks.Callback):
                 self._writers[side] = tf.summary.create_file_writer(str(self.folder / side))
             with self._writers[side].as_default(step=epoch + 1):
                 tf.summary.scalar(name.removeprefix("val_"), float(value))
+        # After each epoch, so that curves can be watched while training goes on.
         for writer in self._writers.values():
             writer.flush()
 

@@ -231,8 +231,8 @@ def windowed_sum(values: tf.Tensor, length: int, rate: float = 1.0, lag: int = 0
 
     Args:
         values: float32 `[rows, cells, dim]`.
-        length: of the window.
-        rate: in (0, 1].
+        length: number of cells of the window.
+        rate: ratio of the weight of a cell to that of the next one, in (0, 1].
         lag: number of cells between the end of a cell's window and the cell itself.
 
     Nothing is subtracted, so a small sum behind large values keeps its digits, which a difference of

@@ -36,7 +36,7 @@ class TrainingExamples:
         data: the training log.
         batch_size: number of targets a batch, approximate with whole sequences or lists.
         histories: rules by which events become targets, and the form they come in.
-        seed: of the shuffling. The order of an epoch follows from the seed and the epoch's number.
+        seed: seed of the shuffling. The order of an epoch follows from the seed and the epoch's number.
         progress: receives the progress of mining a release's lists.
 
     Attributes:
