@@ -144,8 +144,8 @@ class Ranker(FeatureModel):
         ]
         self._last = keras.layers.Dense(1) if self.crosses.are_deep else None
         self._penalties = [MeanSquares(embedding_regularization), MeanSquares(bias_regularization)]
-        # A weight, so that checkpoints and exports hold it; not trained, as biases learn what it
-        # leaves.
+        # A weight, so that checkpoints and exports hold it; not trained, but computed from all
+        # labels by `adapt`.
         self.offset = self.add_weight("offset", [], initializer="zeros", trainable=False)
         self._biases: dict[str, Biases] = {}
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
