@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints. One module a group of commands."""
 
 # isort: off
-# In the order of --help.
+# Importing a module registers its commands, in the order of --help.
 from tfrecall.cli import run, tune, cross_validate, evaluate, compare  # noqa: F401
 from tfrecall.cli import release, pipeline, rank, data, recipes  # noqa: F401
 # isort: on
@@ -15,5 +15,5 @@ app.add_typer(recipes_app, name="recipes")
 
 def main() -> None:
     """Entry point of the `tfrecall` command."""
-    with standard_output():  # also of `--help`
+    with standard_output():  # `--help` writes to it, too
         app()

@@ -16,7 +16,7 @@ from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
 from tfrecall.release.users import Query
 
-# More would not fit beside the item that they speak for.
+# Reasons of an item that fit into one row of the table.
 REASONS_SHOWN = 3
 
 
@@ -26,9 +26,9 @@ class Answers:
 
     Attributes:
         release: the release that answered.
-        queries: one a recommendation.
+        queries: one query for each recommendation.
         recommendations: the answers.
-        k: length of the lists asked for.
+        k: requested length of the lists.
         history: items of `--history`; None without that option.
         explain: whether to explain each item.
     """
@@ -42,7 +42,7 @@ class Answers:
 
     @cached_property
     def explanations(self) -> list[list[Explanation]]:
-        """For each answer an explanation of each of its items; empty lists without `explain`."""
+        """Explanations of the items of each answer; empty lists without `explain`."""
         if not self.explain:
             return [[] for _ in self.recommendations]
         return [
@@ -68,7 +68,7 @@ class Answers:
         """Sentences about all lists together.
 
         Args:
-            seen_rule_given: whether an option says if lists keep seen items.
+            seen_rule_given: whether `--keep-seen` or `--no-keep-seen` was given.
         """
         notes = []
         if not seen_rule_given and not self.release.exclude_seen:
@@ -86,7 +86,7 @@ class Answers:
         return notes
 
     def tables(self) -> list[Table | str]:
-        """For each answer its items, and of a pipeline its stages."""
+        """Items of each answer, and the stages of a pipeline."""
         names = item_names(self.release) if self.explain else {}
         shown: list[Table | str] = []
         for answer, explanations in zip(self.recommendations, self.explanations, strict=True):
@@ -150,7 +150,7 @@ def check_stages(release: Release) -> None:
 
 
 def stage_texts(release: Release, answer: Recommendation, k: int) -> list[str]:
-    """Sentences on a pipeline's answer: why a list is short, and the stages if they were asked for."""
+    """Sentences on a pipeline's answer: the reason for a short list, and the stages with `--stages`."""
     if not isinstance(release, BasePipeline):
         return []
     texts = []
@@ -172,7 +172,7 @@ def title_and_labels(release: Release) -> list[str]:
 
 
 def label_columns(release: Release) -> list[str]:
-    """The columns of the item table that tell a person most: a title, then lists of words."""
+    """The most readable columns of the item table: a title, then lists of words."""
     features = release.manifest["schema"]["candidate"]
     names = [
         f["column"] for kind in ("text", "multi_categorical") for f in features if f["type"] == kind
@@ -182,7 +182,7 @@ def label_columns(release: Release) -> list[str]:
 
 
 def item_rows(answer: Recommendation | SimilarItems) -> list[dict[str, Any]]:
-    """One dictionary an item: id, score and the columns that were asked for."""
+    """One dictionary for each item: id, score and the requested columns."""
     items = answer.items or [{} for _ in answer.item_ids]
     return [
         {"item_id": item_id, "score": score, **columns}
@@ -208,7 +208,7 @@ def reasons_text(names: Mapping[str, str], explanation: Explanation) -> str:
 
 
 def explanation_dict(explanation: Explanation) -> dict[str, Any]:
-    """All that adds to the score or takes from it, as plain Python types."""
+    """All contributions to the score, positive and negative, as plain Python types."""
     reasons = [
         {name: value for name, value in vars(reason).items() if value is not None}
         for reason in explanation.reasons

@@ -74,7 +74,7 @@ def compare(
 
 
 def _release_paths(names: list[str], baselines: list[str]) -> dict[str, str]:
-    """Paths by a short name of their own."""
+    """Unique short name of each release -> its path."""
     if len(names) + len(baselines) < 2 or len(set(names)) < len(names):
         raise ConfigError(
             "Name two or more different releases, or one and a `--baseline`. Received: "
@@ -84,7 +84,7 @@ def _release_paths(names: list[str], baselines: list[str]) -> dict[str, str]:
 
 
 def named(names: list[str]) -> dict[str, str]:
-    """Name releases by the last part of their path, or by all of it where that is not enough.
+    """Name releases by the last part of their path, or by the whole path if that is not unique.
 
     >>> named(["old/two_tower", "two_tower@2"])
     {'two_tower': 'old/two_tower', 'two_tower@2': 'two_tower@2'}
@@ -97,6 +97,7 @@ def named(names: list[str]) -> dict[str, str]:
 def _version_of(name: str) -> tuple[Path, int | None]:
     """Path and version of DIRECTORY@2; the version is None if none is given."""
     directory, at, version = name.rpartition("@")
+    # A directory may itself be called `model@2`: an existing path is taken as it is.
     if at and version.isdecimal() and not Path(name).exists():
         return Path(directory), int(version)
     return Path(name), None

@@ -27,7 +27,7 @@ _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
-# A step without a note for so long shows how far it has come.
+# Seconds without output after which a running step prints its progress.
 SECONDS_BETWEEN_COUNTS = 5.0
 
 
@@ -56,10 +56,10 @@ class _VisibleConsole(Console):
         return super().render_str(visible(text), **options)
 
     def on_broken_pipe(self) -> None:
-        raise  # to `standard_output`, which knows the exit status
+        raise  # Rich would exit with status 1; `standard_output` has the right one
 
 
-# "[rec]" is a film, not markup.
+# Markup off: "[rec]" is the title of a film. Highlighting off: Rich would colour numbers inside titles.
 stderr = _VisibleConsole(stderr=True, highlight=False, markup=False, emoji=False)
 stdout = _VisibleConsole(highlight=False, markup=False, emoji=False)
 
@@ -89,7 +89,7 @@ class Narrator(ProgressReporter):
 def import_tensorflow() -> None:
     """Import TensorFlow without the notes about CUDA and CPU features that it prints then.
 
-    C++ writes them before any log level counts, so standard error itself is put aside.
+    C++ writes them before any log level applies, so file descriptor 2 itself is redirected.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -98,7 +98,7 @@ def import_tensorflow() -> None:
     try:
         import tensorflow as tf
 
-        tf.get_logger().setLevel("ERROR")  # of functions traced anew, which is no fault of a user's
+        tf.get_logger().setLevel("ERROR")  # warnings of retracing, which users cannot act on
     finally:
         os.dup2(kept, 2)
         os.close(kept)

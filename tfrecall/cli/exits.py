@@ -1,4 +1,4 @@
-"""Exit statuses of the commands, and the end of a standard output that takes no more."""
+"""Exit statuses of the commands, and the handling of a closed or full standard output."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ READER_GONE = 141  # 128 + SIGPIPE, likewise
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """Turn a standard output that takes no more into an exit status, without a traceback.
+    """Turn a closed or full standard output into an exit status, without a traceback.
 
     Raises:
         SystemExit: 141 if the reader has gone away, 1 if nothing can be written, such as on a full disk.
@@ -20,12 +20,13 @@ def standard_output() -> Iterator[None]:
         try:
             yield
         finally:
+            # Buffered text would otherwise fail at interpreter exit, out of reach of this handler.
             sys.stdout.flush()
     except BrokenPipeError as error:
         _discard_output()
         raise SystemExit(READER_GONE) from error
     except OSError as error:
-        if error.filename is not None:  # of a file
+        if error.filename is not None:  # an error of a file, not of standard output
             raise
         _discard_output()
         print(f"Error: the output cannot be written: {error}.", file=sys.stderr)
@@ -33,7 +34,7 @@ def standard_output() -> Iterator[None]:
 
 
 def _discard_output() -> None:
-    """Point standard output to nowhere: Python flushes it at the end, and would fail again."""
+    """Redirect standard output to the null device: Python flushes it at exit, and would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

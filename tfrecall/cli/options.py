@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
-# Before TensorFlow is imported anywhere: its notes about CUDA and CPU features are no news here.
+# Before any import of TensorFlow, which reads it once: hides notes about CUDA and CPU features.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
@@ -78,7 +78,7 @@ Settings = Annotated[
 
 @dataclass(frozen=True)
 class LogTables:
-    """Tables and column names beside a log; None for each option that is not given."""
+    """Options for tables and column names of a log; None for each option that is not given."""
 
     users: Annotated[Path | None, typer.Option("--users", help="The user table.")] = None
     items: Annotated[Path | None, typer.Option("--items", help="The item table.")] = None
@@ -97,7 +97,7 @@ class LogTables:
 
     @property
     def columns(self) -> dict[str, str | None]:
-        """Columns by their names in `tfrecall`."""
+        """Role of a column in `tfrecall` -> its name in the files."""
         return {
             "user_id": self.user_column,
             "item_id": self.item_column,
@@ -146,7 +146,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as error:
             _print_error("Interrupted. Releases are as they were.")
             raise typer.Exit(INTERRUPTED) from error
-        except BrokenPipeError as error:  # of standard error: `show` minds standard output
+        except BrokenPipeError as error:  # of standard error; `show` handles standard output
             raise typer.Exit(READER_GONE) from error
 
     return run
@@ -163,7 +163,7 @@ def data_settings(data: Path | None, tables: LogTables | None = None) -> dict[st
 
     Args:
         data: value of `--data`.
-        tables: options beside it.
+        tables: options for tables and columns.
     """
     from tfrecall.data.datasets.grouplens import size_of
 
@@ -183,6 +183,7 @@ def check_writable(file: Path) -> None:
     Raises:
         ConfigError: if there is no such directory, or no permission.
     """
+    # A new file needs permission of its directory, an existing one its own.
     place = file if file.exists() else file.parent
     if not file.parent.is_dir() or not os.access(place, os.W_OK):
         raise ConfigError(f"{file} cannot be written. Give --out a file in a folder that is there.")
@@ -192,7 +193,7 @@ def json_features(text: str) -> dict[str, Any]:
     """Parse the value of `--features`, a JSON object of query features.
 
     Raises:
-        ConfigError: if it is none.
+        ConfigError: if the text is no JSON object.
     """
     try:
         values = json.loads(text)

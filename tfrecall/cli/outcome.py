@@ -16,12 +16,12 @@ ROWS = 10
 
 @dataclass(frozen=True)
 class Example:
-    """Recommendations for one user beside the user's history.
+    """History of one user and recommendations.
 
     Attributes:
         user_id: the user.
         history: items with columns.
-        order: what comes first in it: `best liked`, or `latest` without ratings.
+        order: sort order of the history: `best liked`, or `latest` without ratings.
         recommended: items with scores and columns.
     """
 
@@ -32,7 +32,7 @@ class Example:
 
 
 def outcome_tables(outcome: Outcome) -> list[Table | str]:
-    """Metrics, an example, and the command that asks the release."""
+    """Metrics, an example, and the command to query the release."""
     if isinstance(outcome.evaluation, RankingEvaluation):
         return _ranking_tables(outcome, outcome.evaluation)
     root, example = outcome.release.root, example_of(outcome)

@@ -40,7 +40,7 @@ def recipes_show(
     """Print a recipe, to save and edit."""
     from tfrecall.config.recipes import load_config, recipe_text
 
-    with standard_output():  # as it is: it may go to a file
+    with standard_output():  # without a console, which would wrap lines: the text may go to a file
         print(json.dumps(load_config(name).to_dict()) if as_json else recipe_text(name), end="")
 
 
@@ -62,7 +62,7 @@ def recipes_init(
 
     proposal = propose(log, tables.users, tables.items, **tables.columns)
     path = out or Path(f"{proposal.name}.toml")
-    config = proposal.config()  # what is written can be read
+    config = proposal.config()  # fails here rather than in the next command
     for text in proposal.messages:
         stderr.print(f"  {text}", soft_wrap=True)
     _write(path, proposal.to_toml(f"tfrecall run {path}"), force)

@@ -201,6 +201,7 @@ def index_release(
         current = loaded.bundle.annoy.settings if loaded.bundle.annoy else Annoy()
         given = {"n_trees": n_trees, "target_recall": target_recall}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        # Without the old `search_k`, which was tuned for the old trees.
         loaded = reindex(release, replace(current, search_k=None, **changes), trust=trust)
     tuning = loaded.bundle.tuning
     answer = {
@@ -214,7 +215,7 @@ def index_release(
 
 
 def _lines(file: Path) -> Iterator[str]:
-    """The lines of a file that are not empty, read as they are wanted."""
+    """Yield the non-empty lines of a file, without reading all of it."""
     try:
         with file.open(encoding="utf-8") as lines:
             yield from (line.rstrip("\r\n") for line in lines if line.strip())

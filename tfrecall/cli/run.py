@@ -66,7 +66,7 @@ def run_recipe(
     stderr.print(config.recipe, style="bold")
     stderr.print(" ".join(config.description.split()))
     import_tensorflow()
-    with redirect_stdout(sys.stderr):  # nothing that a library prints may get into the answer
+    with redirect_stdout(sys.stderr):  # libraries may print; standard output holds the answer only
         from tfrecall.cli.outcome import outcome_tables
         from tfrecall.runs.run import run
 

@@ -12,7 +12,9 @@ _TableColumn = Annotated[str, Field(pattern=r"^(log|users|items)\..")]
 
 
 def _moment(value: Any) -> Any:
-    """Turns TOML's own dates and numbers into text, which the configuration keeps."""
+    """Convert TOML's own dates and numbers to text, the form that the configuration keeps."""
+    # TOML's date-times are `datetime`, a subclass of `date`. `type() in`, as a bool is an int too and must
+    # stay one, to be refused.
     if isinstance(value, datetime.date):
         return value.isoformat()
     return str(value) if type(value) in (int, float) else value

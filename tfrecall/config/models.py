@@ -103,6 +103,8 @@ class RankerConfig:
 
 
 def _kind_of_model(value: Any) -> str:
+    # Pydantic's own choice between two classes would report the errors of both. By prefix, so that a
+    # misspelt `rankr` gets the errors of a ranker.
     kind = value.get("type", "") if isinstance(value, dict) else getattr(value, "type", "")
     return "ranker" if str(kind).startswith("rank") else "retriever"
 

@@ -61,6 +61,7 @@ class ClickConfig(_LabelConfig):
     @property
     def target(self) -> Label:
         """The specification of the label."""
+        # Without a threshold labels are 0 and 1 already: that range is checked.
         if self.threshold is None:
             return Label(self.label, 0 if self.low is None else self.low, self.high or 1)
         return Label(self.label, self.low, self.high, self.threshold)

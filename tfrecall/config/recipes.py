@@ -1,4 +1,4 @@
-"""Recipes: reading of shipped and own TOML files, with errors in the words of the file."""
+"""Recipes: reading of shipped and own TOML files, with errors in terms of the file."""
 
 import copy
 import dataclasses
@@ -25,7 +25,7 @@ else:
     import tomli as tomllib
 
 
-# A key of TOML; one with dots is quoted.
+# A TOML key: double-quoted, single-quoted or bare, one group for each. Keys with dots need quotes.
 _KEY = r"""\s*(?:"([^"]+)"|'([^']+)'|([^."'\s][^."']*))\s*"""
 
 
@@ -54,7 +54,7 @@ def load_config(
     overrides: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Reads a configuration from a shipped recipe or a TOML file.
+    """Read a configuration from a shipped recipe or a TOML file.
 
     Args:
         recipe: name of a shipped recipe, or path of a file that ends in `.toml`.
@@ -84,7 +84,7 @@ def config_from_text(
     where: str | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Reads a configuration from TOML.
+    """Read a configuration from TOML.
 
     Args:
         text: the TOML.
@@ -107,7 +107,7 @@ def config_from_text(
 
 
 def config_from_dict(values: dict[str, Any], where: str = "configuration") -> RunConfig:
-    """Reads a configuration from its plain form, as `RunConfig.to_dict` gives it.
+    """Read a configuration from its plain form, as `RunConfig.to_dict` gives it.
 
     Raises:
         ConfigError: with each invalid setting, and the nearest valid name of an unknown one.
@@ -120,7 +120,7 @@ def config_from_dict(values: dict[str, Any], where: str = "configuration") -> Ru
 
 
 def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
-    """Returns a configuration with other values of some settings.
+    """Copy a configuration with other values of some settings.
 
     Args:
         config: the configuration.
@@ -164,6 +164,7 @@ def _override(values: dict[str, Any], override: str) -> None:
             f'"{override}" is not a setting. Write section.key=value, for example training.epochs=2.'
         )
     try:
+        # A value alone is no TOML document. A user's unquoted text fails to parse and is taken literally.
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = None if text.strip() == "none" else text.strip()  # text without quotes
@@ -171,7 +172,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def keys_of(path: str) -> list[str]:
-    """Splits a dotted path into keys; an invalid path has none."""
+    """Split a dotted path into keys; an invalid path has none."""
     if not re.fullmatch(rf"{_KEY}(?:\.{_KEY})*", path):
         return []
     return [next(filter(None, groups)).strip() for groups in re.findall(_KEY, path)]
@@ -181,6 +182,7 @@ def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str)
     target: Any = values
     for depth, key in enumerate(keys[:-1], 1):
         if isinstance(target, dict):
+            # A copy of the default list, so that `schema.query.0.column` can change one entry of a default.
             target = target.setdefault(key, _default_of(keys[:depth]))
         else:
             target = target[_place(target, key, override, len(target))]
@@ -189,6 +191,7 @@ def _put(values: dict[str, Any], keys: Sequence[str], value: Any, override: str)
     if isinstance(target, dict):
         target[keys[-1]] = value
     else:
+        # A slice, not an index: the place after the last entry then appends.
         place = _place(target, keys[-1], override, len(target) + 1)
         target[place : place + 1] = [value]
 
@@ -210,7 +213,10 @@ def _place(target: list[Any], key: str, override: str, end: int) -> int:
 
 
 def _explain(problem: Any) -> str:
-    """Turns one of pydantic's findings into the words of the file."""
+    """Describe an error of pydantic in terms of the file."""
+    # `loc` is the path in the file, with the tags of unions in between, which no file has:
+    # ("task", "in_batch", "temperature") is `task.temperature`. The last part stays even if it is named
+    # like a tag.
     *sections, last = problem["loc"] or ("",)
     path = [
         part for part in (*(s for s in sections if s not in _tags() | _sources()), last) if part != ""
@@ -237,6 +243,7 @@ def _explain(problem: Any) -> str:
 def _nearest_value(problem: Any) -> str:
     """The valid value nearest to an invalid one."""
     context = problem.get("ctx", {})
+    # Pydantic lists the valid values in a text only: "'uniform', 'popularity' or 'mixed'".
     valid = re.findall("'([^']+)'", str(context.get("expected_tags", context.get("expected", ""))))
     return nearest(str(context.get("tag", problem["input"])), valid)
 
@@ -252,6 +259,7 @@ def _valid_names(path: Iterable[Any]) -> list[str]:
             section = typing.get_args(section)[1]
         elif isinstance(part, str):
             section = typing.get_type_hints(section, include_extras=True)[part]
+            # Below `negatives`, `in_batch` names a source, elsewhere a task.
             tags = _sources() if part == "negatives" else tags
     return [field.name for field in dataclasses.fields(section) if field.init]
 

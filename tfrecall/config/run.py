@@ -73,7 +73,7 @@ class RunConfig:
 
 
 def _check_task(config: RunConfig) -> None:
-    """Refuses a task that does not go with the model."""
+    """Refuse a task that does not fit the model."""
     kind, is_ranking = config.task.type, isinstance(config.task, RankingTaskConfig)
     if config.ranks and not is_ranking:
         raise ValueError(
@@ -92,7 +92,7 @@ def _check_task(config: RunConfig) -> None:
 
 
 def _check_ranking(config: RunConfig, task: RankingTaskConfig) -> None:
-    """Refuses settings that have no effect on a ranker."""
+    """Refuse settings that have no effect on a ranker."""
     if config.training.monitor not in task.metrics:
         raise ValueError(
             f"`training.monitor` of a ranker must be one of {', '.join(task.metrics)}. Received: "
@@ -111,7 +111,7 @@ def _check_ranking(config: RunConfig, task: RankingTaskConfig) -> None:
 
 
 def _check_repeats(config: RunConfig) -> None:
-    """Refuses `model.repeats` without validation rows, or with part of the history in requests."""
+    """Refuse `model.repeats` without validation rows, or with part of the history in requests."""
     if not config.model.repeats:
         return
     if not config.split.validation_fraction:
@@ -127,6 +127,7 @@ def _check_repeats(config: RunConfig) -> None:
 
 
 def _without_none(value: Any) -> Any:
+    # TOML has no null: a setting that is None is left out, and None is its default again when read.
     if isinstance(value, dict):
         return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):

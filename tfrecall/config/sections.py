@@ -11,7 +11,7 @@ from tfrecall.schema.specs import STRICT, Seed, one_or_more_distinct
 
 
 def _number(value: Any) -> Any:
-    """Checks a number without a cast: a whole number stays one, which a range of them needs."""
+    """Check a number without a cast: a whole number stays one, as a range of whole numbers needs."""
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError("expected a finite number")
     return value

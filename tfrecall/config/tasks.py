@@ -20,7 +20,8 @@ from tfrecall.schema.specs import STRICT, Positive, Weight
 
 
 def _read_old_negatives(task: str, values: Any) -> Any:
-    """Translates the settings of negatives before 0.5, of files and of callers."""
+    """Translate settings of negatives from before 0.5, in files and in calls."""
+    # Pydantic passes a dictionary for a file, and `ArgsKwargs` for a constructor call from Python.
     if isinstance(values, ArgsKwargs):
         return ArgsKwargs(values.args, with_negatives(task, values.kwargs or {}))
     return with_negatives(task, values) if isinstance(values, Mapping) else values

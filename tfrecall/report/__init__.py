@@ -1,6 +1,6 @@
 """Self-contained HTML reports of runs and comparisons: no script, nothing to load.
 
-`tfrecall run` writes the report of its run beside `metrics.json`; from Python:
+`tfrecall run` writes a report to the release directory, next to `metrics.json`; from Python:
 
 >>> from tfrecall.runs.run import run  # doctest: +SKIP
 >>> outcome = run(config, "saved_models/mine")  # doctest: +SKIP

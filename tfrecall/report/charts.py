@@ -11,7 +11,7 @@ from tfrecall.evaluation import Evaluation
 from tfrecall.report.svg import Series, joined, line_chart, percent, short
 from tfrecall.report.tables import exposures
 
-# Places between the ends of a curve over all items; more would not be seen.
+# Points of a curve over all items; more would be invisible.
 _STEPS = 60
 
 
@@ -20,9 +20,9 @@ def training(fitted: dict[str, Any], config: dict[str, Any], *, of_errors: bool 
 
     Args:
         fitted: `training` of `metrics.json`.
-        config: of the training.
-        of_errors: whether the metric is measured while training, too, and stays far from 0, so that an
-            axis from there would show a flat line.
+        config: section `training` of the configuration.
+        of_errors: whether the metric is an error, measured on training rows too and far from 0, where an
+            axis from 0 would show a flat line.
     """
     history, best = fitted["history"], fitted["best_epoch"]
     loss = [Series("training", _epochs(history.get("loss", [])))]
@@ -33,6 +33,7 @@ def training(fitted: dict[str, Any], config: dict[str, Any], *, of_errors: bool 
     judged = history.get(f"val_{monitor}", [])
     last = max((int(x) for series in loss for x, _ in series.points), default=1)
     mark = (float(best), f"epoch {best}") if last > 1 and 1 <= best <= last else None
+    # At most 8 ticks, at whole epochs; -(-a // b) rounds up.
     ticks = [float(t) for t in range(1, last + 1, max(1, -(-last // 8)))]
     options: dict[str, Any] = {"x_label": "epoch", "x_ticks": ticks, "mark": mark}
     charts = [line_chart("Loss", loss, **options)]
@@ -69,7 +70,8 @@ def recall_curves(
 
 
 def exposure(evaluation: Evaluation, model: str, train_rows: np.ndarray, leading: str) -> Markup:
-    """Cumulative share of recommended places and of training rows, items by falling popularity."""
+    """Cumulative share of recommendations and of training rows, most popular items first."""
+    # Releases of other catalogues cannot be drawn over the same items.
     order = np.argsort(-train_rows, kind="stable")
     shown = {n: e for n, e in exposures(evaluation, leading).items() if len(e) == len(order)}
     series = [
@@ -88,11 +90,12 @@ def exposure(evaluation: Evaluation, model: str, train_rows: np.ndarray, leading
 
 
 def index(tuning: dict[str, Any]) -> Markup:
-    """Recall and latency of the Annoy index for each `search_k` that was measured."""
+    """Recall and latency of the Annoy index for each measured `search_k`."""
     rows = tuning.get("rows", [])
     if not rows:
         return Markup("")
     efforts = [float(row["search_k"]) for row in rows]
+    # Tuning raises the effort until the recall is reached, so the last row is the chosen one.
     chosen = (efforts[-1], "chosen") if len(rows) > 1 else None
     options: dict[str, Any] = {"x_label": "search_k", "log_x": True, "x_ticks": efforts, "mark": chosen}
     recall = [Series("Annoy", [(x, row["recall"]) for x, row in zip(efforts, rows, strict=True)])]
@@ -126,6 +129,8 @@ def _cumulated(counts: np.ndarray) -> list[tuple[float, float]]:
     total = counts.sum()
     if not total:
         return []
+    # shares[i] belongs to the first i items, so the curve begins at (0, 0) and has n + 1 points; `unique`
+    # as small catalogues have fewer than _STEPS of them.
     shares = np.concatenate([[0.0], np.cumsum(counts) / total])
     at = np.unique(np.linspace(0, len(counts), _STEPS + 1).round().astype(int))
     return [(round(i / len(counts), 4), round(float(shares[i]), 4)) for i in at.tolist()]

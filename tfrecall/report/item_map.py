@@ -1,4 +1,4 @@
-"""Map of the item vectors: their projection on two principal axes, where near means similar."""
+"""Map of the item vectors: their projection on two principal axes, similar items close together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,21 @@ from markupsafe import Markup
 from tfrecall.report.svg import COLORS, figure, picture, tag
 
 WIDTH, HEIGHT, MARGIN = 720, 560, 14
-# Some 100 bytes a point: the page stays below a megabyte.
+# A point takes about 100 bytes, so the page stays below a megabyte.
 MAX_POINTS = 1500
 MAX_LABELS = 28
-# A column with more values than this colours nothing that an eye could sort.
+# Largest number of values of a column that colours the map.
 MAX_VALUES = 40
+# Width of an average letter in units of the picture.
 _LETTER = 6.2
-# More would not move the axes, and cost memory.
+# Vectors from which the axes are computed; more would cost memory and hardly move them.
 MAX_VECTORS = 20_000
 _LABEL = "Item vectors on their first two principal axes"
 
 
 @dataclass(frozen=True)
 class Plane:
-    """Places of the items.
+    """Positions of the items in a plane.
 
     Attributes:
         places: float64 `[n, 2]`.
@@ -35,18 +36,20 @@ class Plane:
 
 
 def principal_plane(vectors: np.ndarray) -> Plane:
-    """The two directions in which vectors differ most, by singular value decomposition.
+    """Project vectors on the two directions in which they differ most (principal components).
 
-    The sign of a direction is chosen so that its largest coordinate is positive, to draw the same
-    picture everywhere. Vectors without any variance lie all in one place.
+    The sign of each direction makes its largest coordinate positive, for the same picture on every
+    machine. Equal vectors share one position.
 
     Args:
         vectors: float `[n, d]`.
     """
     centred = np.asarray(vectors, dtype=np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    # d x d instead of n x d: the right singular vectors are the same, however many items there are.
+    # Eigenvectors of the d x d matrix are the right singular vectors of the n x d one, at a cost that hardly
+    # depends on n. `eigh` sorts ascending, so the two largest are the last two.
     variances, directions = np.linalg.eigh(centred.T @ centred)
     places = centred @ directions[:, ::-1][:, :2]
+    # Vectors of one dimension have one axis; the other coordinate is 0.
     places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
     extreme = np.take_along_axis(places, np.abs(places).argmax(axis=0)[None], axis=0)
     total = variances.sum()
@@ -55,9 +58,9 @@ def principal_plane(vectors: np.ndarray) -> Plane:
 
 
 def colour_column(items: pl.DataFrame, places: np.ndarray, leave: Sequence[str]) -> str | None:
-    """Choose the column that colours the map: of few values, and best separated by the plane; else None.
+    """Choose the column that colours the map: few values, best separated by the plane; None without one.
 
-    Sorted best: its values explain the largest share of the variance of the places.
+    The best column explains the largest share of the variance of the positions by its values.
     """
     shares = {}
     for name in items.columns:
@@ -79,11 +82,11 @@ def item_map(
     """Draw the map, and describe it in one sentence.
 
     Args:
-        vectors: of the catalogue.
+        vectors: candidate vectors of the catalogue.
         items: the item table in the same order.
-        names: what to call the items.
-        popularity: training rows of each; the most popular are drawn and named first.
-        leave: columns that do not colour, such as ids and titles.
+        names: titles of the items.
+        popularity: training rows of each item; the most popular are drawn and named first.
+        leave: columns that may not colour, such as ids and titles.
     """
     order = np.argsort(-popularity, kind="stable")[:MAX_VECTORS]
     plane = principal_plane(vectors[order])
@@ -92,7 +95,7 @@ def item_map(
     values = None if column is None else _values(table[column])
     groups, keys = (np.zeros(len(order), int), []) if values is None else _groups(values)
     spots, called = _spots(plane.places[:MAX_POINTS]), names[order[:MAX_POINTS].tolist()].to_list()
-    # Rare colours on top, or they would drown.
+    # SVG paints in document order: rare colours last, or frequent ones would cover them.
     sizes = np.bincount(groups)
     sequence = sorted(range(len(called)), key=lambda i: (-sizes[groups[i]], i))
     points = [_point(spots[i], int(groups[i]), called[i]) for i in sequence]
@@ -114,7 +117,7 @@ def _caption(plane: Plane, drawn: int, planned: int, everything: int) -> str:
 
 
 def _values(column: pl.Series) -> pl.Series | None:
-    """Values of a column that can colour: texts, booleans, integers, the first of a list; else None."""
+    """Values of a colour column: texts, booleans, integers, the first of a list; None for other types."""
     if column.dtype == pl.List(pl.String):
         return column.list.first()
     if column.dtype in (pl.String, pl.Boolean, pl.Categorical) or column.dtype.is_integer():
@@ -146,7 +149,8 @@ def _explained(groups: np.ndarray, places: np.ndarray) -> float:
 
 
 def _spots(places: np.ndarray) -> np.ndarray:
-    """Places in units of the picture; outliers are clipped to its edge."""
+    """Positions in units of the picture; outliers are clipped to its edge."""
+    # Scaled to the central 99 %: a single outlier would press all other points together.
     low, high = np.quantile(places, [0.005, 0.995], axis=0)
     share = (places - low) / np.where(high > low, high - low, 1.0)
     size = np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
@@ -154,7 +158,7 @@ def _spots(places: np.ndarray) -> np.ndarray:
 
 
 def _point(spot: np.ndarray, group: int, name: str) -> Markup:
-    tooltip = tag("title", name)  # what a browser shows when the pointer rests there
+    tooltip = tag("title", name)  # browsers show it under the pointer
     return tag("circle", tooltip, cx=f"{spot[0]:g}", cy=f"{spot[1]:g}", r=3.5, class_=f"dot s{group}")
 
 
@@ -165,6 +169,7 @@ def _labels(spots: np.ndarray, names: Sequence[str]) -> list[Markup]:
     for (x, y), name in zip(spots, names, strict=True):
         label = name if len(name) <= 26 else f"{name[:25]}…"
         left = min(x + 5, WIDTH - _LETTER * len(label))
+        # Left, top, right, bottom. Greedy, most popular first: a label that would overlap is left out.
         box = (left, y - 9, left + _LETTER * len(label), y + 5)
         if all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in boxes):
             boxes.append(box)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # an extra
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# 4.5 : 1 against white and 4.6 : 1 against black, the least that WCAG calls readable.
+# Contrast 4.5 : 1 against white and 4.6 : 1 against black; WCAG asks for 4.5.
 TEXT = "#767676"
 GRID = "#76767640"
 COLORS = ("#2f7fd1", "#d9730d", "#2a9d6f", "#a259c4")
@@ -26,7 +26,7 @@ COLORS = ("#2f7fd1", "#d9730d", "#2a9d6f", "#a259c4")
 MODEL_COLORS = ("#8fbbe8", "#2f7fd1")
 BASELINE_COLORS = ("#bdbdbd", "#8a8a8a")
 PICTURES = (".png", ".svg", ".pdf")
-# The year 2262: beyond it no time of a log is meant as a date.
+# The year 2261 in seconds, near the end of nanosecond timestamps; larger numbers are no dates.
 LAST_DATE = 9.2e9
 TOP_K = "val_factorized_top_k/top_{}_categorical_accuracy"
 
@@ -44,12 +44,12 @@ def accuracy_curves(
 
     Args:
         histories: name of the model -> its `Fitted.history`.
-        epochs: the validated epochs: the places of the history's `val_` values.
-        ks: the panels.
-        reference: figures of a model that is not trained, as in `Evaluation.test["seen_kept"]`; its
+        epochs: the validated epochs, one for each `val_` value of a history.
+        ks: list lengths, one panel each.
+        reference: figures of an untrained model, as in `Evaluation.test["seen_kept"]`; its
             `hit_rate@k` is drawn as a dashed line.
-        reference_name: what the legend calls it.
-        title: above all panels.
+        reference_name: its name in the legend.
+        title: title above all panels.
 
     Raises:
         DataError: if a history lacks one of the accuracies or has another number of them.
@@ -67,6 +67,8 @@ def accuracy_curves(
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("epoch", color=TEXT)
     lines, names = axes.get_legend_handles_labels()
+    # `panels` is an iterator: the loop above took as many as there are ks, the rest are empty cells of the
+    # grid, where the legend goes.
     for empty in list(panels):
         empty.set_axis_off()
     figure.legend(lines, names, loc="lower right", frameon=False, labelcolor=TEXT, fontsize=12)
@@ -86,8 +88,8 @@ def model_bars(
     Args:
         figures: model -> (kept, removed), in the order of the rows.
         baselines: the models to draw in grey.
-        metric: what the bars measure.
-        title: above the bars.
+        metric: name of the metric.
+        title: title above the bars.
 
     Raises:
         DataError: if there is nothing to draw.
@@ -123,7 +125,7 @@ def slice_bars(
     Args:
         figures: model -> slice -> value; the slices of the first model are the panels.
         baselines: the models to draw in grey.
-        title: above all panels.
+        title: title above all panels.
 
     Raises:
         DataError: if there is nothing to draw.
@@ -148,16 +150,17 @@ def slice_bars(
 
 
 def log_picture(found: Description) -> "Figure":
-    """What is in a log: events over time, histories, popularity, and ratings where there are some.
+    """Draw the distributions of a log: events over time, histories, popularity, ratings if any.
 
     Args:
-        found: of `tfrecall.data.describe`.
+        found: description of the log, from `tfrecall.data.describe`.
     """
     figure = _figure(11, 6.5)
     panels = figure.subplots(2, 2).flat
     arrays = found.arrays
     _bars(panels[0], _dates(arrays["seconds"]), "events over time", "time", "events", bins=60)
     lengths = arrays["history_lengths"]
+    # Equal widths on the logarithmic axis; short lengths round to the same edge.
     edges = np.unique(np.geomspace(1, lengths.max() + 1, 30).astype(int))
     _bars(panels[1], lengths, "how long histories are", "events of a user", "users", bins=edges)
     panels[0].tick_params(axis="x", rotation=20)
@@ -180,7 +183,7 @@ def log_picture(found: Description) -> "Figure":
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Writes a figure; the suffix tells the kind.
+    """Write a figure; the suffix of the path decides the format.
 
     Raises:
         ConfigError: if the suffix is not of a picture, or the file cannot be written.
@@ -203,7 +206,7 @@ def _bars(axes: "Axes", values: Any, title: str, x: str, y: str, bins: Any) -> N
 
 
 def _dates(seconds: np.ndarray) -> np.ndarray:
-    """Seconds since 1970 as dates, where they are of our times; small numbers are days or counters."""
+    """Convert seconds since 1970 to dates; numbers out of that range, such as counters, stay numbers."""
     if len(seconds) and seconds.min() > 0 and seconds.max() < LAST_DATE:
         return seconds.astype("int64").astype("datetime64[s]")
     return seconds

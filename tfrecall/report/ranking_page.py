@@ -9,7 +9,7 @@ from tfrecall.report import charts
 from tfrecall.report.render import finding_text, number, render
 from tfrecall.report.svg import Bars, Series, bar_chart, line_chart, percent, short
 
-# Metrics that are errors: the lower the better.
+# Metrics to minimise.
 ERRORS = ("rmse", "mae", "log_loss")
 
 
@@ -69,6 +69,7 @@ def calibration_curve(metrics: dict[str, Any]) -> Markup:
     series = [
         Series(name, line, dashed=i > 0)
         for i, (name, line) in enumerate(points.items())
+        # A constant baseline has a single bin, which draws no line.
         if i == 0 or len(line) > 1
     ]
     series.append(Series("right on average", [(x, x) for x in (min(ends), max(ends))], dashed=True))

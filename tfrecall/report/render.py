@@ -80,7 +80,7 @@ def number(value: Any) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Format a metric of rankers with four digits, which they differ in.
+    """Format a metric of rankers with four digits: good rankers often differ in the fourth.
 
     >>> figure(0.91234), figure(None)
     ('0.9123', '')

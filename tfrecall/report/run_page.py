@@ -37,7 +37,7 @@ class RunReportData:
         known: training rows, validation rows included; the histories of the examples.
         test: test rows.
         evaluation: result of `evaluate` on the test rows.
-        explain: gives the strongest reasons for some items of a query; None if unsupported.
+        explain: function from a query and items to the strongest reasons; None if unsupported.
     """
 
     metrics: dict[str, Any]

@@ -12,9 +12,9 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 18, 12, 36
-# Closer labels of ticks would run into each other.
+# Smallest distance between tick labels, which would overlap otherwise.
 _APART = 30
-# More colours cannot be told apart; series beyond share the last one.
+# Number of distinguishable colours; further series share the last one.
 COLORS = 6
 
 Points = Sequence[tuple[float, float]]
@@ -31,12 +31,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """Scale from values to places in the picture.
+    """Scale from values to positions in the picture.
 
     Attributes:
-        low, high: ends of the values; equal ends are drawn apart.
-        start, stop: ends of the places, in units of the picture.
-        log: whether equal ratios are equal distances; wants positive ends.
+        low, high: ends of the values; if they are equal, the value is in the middle.
+        start, stop: ends of the positions, in units of the picture; `start` > `stop` points up.
+        log: whether equal ratios are equal distances; needs positive ends.
     """
 
     low: float
@@ -67,7 +67,7 @@ def joined(parts: Sequence[Markup]) -> Markup:
 def picture(
     label: str, content: Sequence[Markup], width: float = WIDTH, height: float = HEIGHT
 ) -> Markup:
-    """An SVG element that fills the width; `label` is for screen readers."""
+    """SVG element that fills the width; `label` is for screen readers."""
     return tag("svg", joined(content), viewBox=f"0 0 {width} {height}", role="img", aria_label=label)
 
 
@@ -85,14 +85,14 @@ def line_chart(
     """Lines over one horizontal axis, with grid, ticks and a legend below.
 
     Args:
-        label: what is drawn, above the picture.
-        series: at least one point in all of them together, or nothing is drawn.
-        x_label: what the horizontal axis counts.
+        label: title above the picture.
+        series: lines; without any finite point the result is empty.
+        x_label: title of the horizontal axis.
         log_x: whether that axis is logarithmic.
-        x_ticks: places of its ticks; chosen where there are none.
-        mark: a vertical line and what it says.
-        bottom: the lower end of the vertical axis at most; None for that of the values.
-        text: how values of the vertical axis are written.
+        x_ticks: values of its ticks; chosen if empty.
+        mark: value and label of a vertical line.
+        bottom: value that the vertical axis must include at its lower end; None for the smallest value.
+        text: format of the values of the vertical axis.
     """
     drawn = [(i, [p for p in s.points if all(map(_finite, p))]) for i, s in enumerate(series)]
     xs, ys = ([p[axis] for _, points in drawn for p in points] for axis in (0, 1))
@@ -148,12 +148,14 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """
     size = max(abs(low), abs(high))
     span = high - low
-    if span <= 1e-9 * size or span < 1e-99:  # alike but for rounding: a scale around the value
+    if span <= 1e-9 * size or span < 1e-99:  # equal up to rounding: a scale around the value
         span = size if size > 1e-99 else 1.0
     raw = span / count
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw * 0.999)
+    # 0.3 / 0.1 is 2.9999999999999996: without the margin a bound that is a tick would get one more.
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    # 3 * 0.1 is 0.30000000000000004: ten digits give the decimal number back.
     return [float(f"{i * step:.10g}") for i in range(first, max(last, first + 1) + 1)]
 
 
@@ -203,7 +205,7 @@ def _mark(x: Axis, at: float, label: str) -> Markup:
 
 
 def _line(series: Series, css: str, x: Axis, y: Axis) -> list[Markup]:
-    """Unbroken parts of a line; a point without neighbours is a dot."""
+    """Draw the unbroken parts of a line; a point without neighbours is a dot."""
     runs: list[list[tuple[float, float]]] = [[]]
     for point in series.points:
         if all(map(_finite, point)):
@@ -230,8 +232,9 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-# Share of its place that a group of bars fills.
+# Share of its slot that a group of bars fills.
 _FILLED = 0.8
+# Width of an average letter in units of the picture.
 _LETTER = 6.5
 
 
@@ -254,11 +257,11 @@ def bar_chart(
     """Groups from left to right, in each a bar of each series, with a legend below.
 
     Args:
-        label: what is drawn, above the picture.
-        groups: their names; where they do not fit, only every second or third is written.
-        series: as many values as there are groups, each; nothing is drawn where there are none.
-        x_label: what the groups are.
-        text: how values are written.
+        label: title above the picture.
+        groups: names of the groups; if they do not fit, only every second or third is written.
+        series: bars of one value for each group; without series the result is empty.
+        x_label: title of the horizontal axis.
+        text: format of the values.
     """
     if not groups or not series:
         return Markup("")
@@ -272,10 +275,12 @@ def bar_chart(
     width = _FILLED * place / len(series)
     for i, one in enumerate(series):
         for j, (group, value) in enumerate(zip(groups, one.values, strict=True)):
+            # Slot j, half of its free space, then the bars of the series before.
             left = LEFT + place * (j + (1 - _FILLED) / 2) + width * i
             tooltip = tag("title", f"{one.name}, {group}: {text(value)}")
             css = f"block s{min(i, COLORS - 1)}"
             parts.append(_block(left, width, y(value), tooltip, css))
+    # Slots that the longest name needs, rounded up: -(-a // b).
     every = -(-max(map(len, groups)) * _LETTER // place) or 1
     for j, group in enumerate(groups):
         if j % every == 0:

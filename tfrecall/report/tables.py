@@ -1,4 +1,4 @@
-"""Tables of a run: metrics chosen and ordered."""
+"""Tables of a run: selection and order of metrics."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]
 
 
 def list_length(figures: dict[str, float], metric: str = "hit_rate", wanted: int = 10) -> int:
-    """The measured length of lists nearest to `wanted`; the shorter of two."""
+    """Measured list length nearest to `wanted`; the shorter one in a tie."""
     ks = [int(name.partition("@")[2]) for name in figures if name.startswith(f"{metric}@")]
     return min(ks, key=lambda k: (abs(k - wanted), k))
 
@@ -57,6 +57,7 @@ def slices(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
         if part["rows"] and metric in part[leading]
     ]
     overall = metrics["test"][leading][metric]
+    # The bars are scaled by it: 1 if all are 0, not to divide by 0.
     longest = max([overall, *(row["value"] for row in rows)]) or 1.0
     return {"metric": metric, "rows": rows, "overall": overall, "longest": longest}
 

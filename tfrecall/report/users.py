@@ -13,11 +13,12 @@ from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import UserLists, user_lists
 
-# From the shortest history among the test users to the longest; chosen by nothing else.
+# Quantiles of history length of the example users. Nothing else decides, so that no example is picked
+# because it looks good.
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 HISTORY, LIST, REASONS = 8, 10, 2
 
-# One query and rows of the catalogue to what speaks for each of them.
+# Function from one query and catalogue rows to an explanation of each.
 Explain = Callable[[pl.DataFrame, np.ndarray], list[Explanation]]
 
 
@@ -32,18 +33,18 @@ def example_users(
     """Choose test users at fixed quantiles of history length, and list what the model recommends.
 
     Args:
-        retriever: asked as of each user's earliest test row; its catalogue is in the order of the item
-            table.
-        known: whose rows are the histories.
-        test: whose rows are the choices.
-        names: what to call the items of the item table.
-        leading: the rule of the lists.
-        explain: says why; None where nothing can.
+        retriever: the model, queried at each user's earliest test row; its catalogue is in the order of
+            the item table.
+        known: rows of the histories.
+        test: rows of the chosen items.
+        names: titles of the items, in the order of the item table.
+        leading: rule of the lists, `seen_removed` or `seen_kept`.
+        explain: function that explains items; None without explanations.
 
     Returns:
         For each `user_id`, `length` of the history, `had` (titles, latest first, with ratings where
         there are any), `chosen` (how many items) and `shown`: `title`, whether it was `chosen`, and
-        `because`, the strongest things that speak for it.
+        `because`, its strongest reasons.
     """
     lengths = test.log.select(pl.col("user_id").unique(maintain_order=True)).join(
         known.log.group_by("user_id").len("length"), on="user_id", how="left", maintain_order="left"

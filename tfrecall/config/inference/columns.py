@@ -43,7 +43,7 @@ class ColumnDecision:
 
 
 def decide(table: str, column: pl.Series, *, gaps: str = "") -> ColumnDecision:
-    """Decides by content whether a column is a feature, and of which kind.
+    """Decide by content whether a column is a feature, and of which kind.
 
     Args:
         table: `log`, `users` or `items`.
@@ -72,6 +72,7 @@ def _no_feature(stats: Profile) -> str:
     try:
         check_column(stats.name)
     except ValueError as error:
+        # The message of `check_column` ends with the proposed name in quotes.
         better = str(error).rsplit('"', 2)[-2]
         return (
             "its name cannot be a feature: letters, digits and underscores only, a letter first; rename "
@@ -110,7 +111,7 @@ def _decide_list(stats: Profile, column: pl.Series) -> ColumnDecision:
 def _decide_number(stats: Profile, gaps: str) -> ColumnDecision:
     whole = "Int" in stats.dtype
     code = whole and words_of(stats.name)[-1] in ID_WORDS | {"zip", "postcode", "plz"}
-    # In a small table ages may all differ, too.
+    # In a small table even ages may all differ, so only codes or long tables are taken for identifiers.
     if whole and stats.is_distinct and (code or stats.rows > FEW_VALUES):
         return _left_out(stats, "has another number in every row: it identifies the row")
     if code:
@@ -171,12 +172,15 @@ def _separator(stats: Profile, column: pl.Series) -> str | None:
     texts = column.drop_nulls().unique()
     for mark in SEPARATORS:
         parts = texts.str.split(mark)
+        # Fewer than a fifth of the texts hold the mark: punctuation, not a list.
         if float((parts.list.len() > 1).mean() or 0) < 0.2:  # type: ignore[arg-type]
             continue
         values = parts.explode().str.strip_chars()
         values = values.filter(values != "")
         words = float(values.str.count_matches(r"\S+").mean() or 0)
         distinct = values.n_unique()
+        # `values` come from distinct texts, so a value that is 1.5 times as frequent as distinct recurs in
+        # other texts. "|" is never punctuation and need not prove it.
         often = distinct * ROWS_PER_PHRASE <= stats.rows
         elsewhere = mark == "|" or distinct * 1.5 <= len(values)
         if often and elsewhere and words <= 3:
@@ -197,7 +201,7 @@ def _left_out(stats: Profile, why: str) -> ColumnDecision:
 
 
 def plain_name(name: str) -> str:
-    """Turns a name into one that a recipe and a folder may have.
+    """Convert a name to one that a recipe and a folder may have.
 
     >>> plain_name("my log/2024")
     'my_log_2024'

@@ -1,4 +1,4 @@
-"""Dispensable columns for which a log would be refused: they are ignored, with the reason."""
+"""Columns without which a log can be read: those that `tr.data.read` would refuse are ignored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Conflicts:
 
     Attributes:
         reasons: `table.column` to the reason.
-        unusable: those of `rating` and `weight` that cannot be used.
-        messages: sentences for people.
+        unusable: the roles, `rating` or `weight`, whose column cannot be used.
+        messages: sentences about unusable columns.
     """
 
     reasons: dict[str, str]
@@ -32,7 +32,7 @@ class Conflicts:
 
 
 def find_conflicts(raw: RawTables) -> Conflicts:
-    """Finds columns that no model needs and `tr.data.read` would refuse."""
+    """Find columns that no model needs and `tr.data.read` would refuse."""
     reasons: dict[str, str] = {}
     messages, unusable = [], set()
     for key in ("rating", "weight"):
@@ -43,7 +43,7 @@ def find_conflicts(raw: RawTables) -> Conflicts:
             messages.append(f"No {key} is read. {why}")
     taken: dict[str, str] = {}
     used = {name for name in raw.columns if name}
-    # Tables before the log: a column that stands in both is kept where it describes a thing, not an event.
+    # Tables before the log: a column of both is kept in the table of items or users that it describes.
     for table in sorted(raw.tables, key=("items", "users", "log").index):
         for column in raw.tables[table].iter_columns():
             where = f"{table}.{column.name}"

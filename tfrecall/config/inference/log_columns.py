@@ -16,7 +16,7 @@ purchased bought buy sold returned refund label target duration dwell watched wa
 listen listened progress position rank weight
 """
 OUTCOMES = frozenset(_OUTCOMES.split())
-# Least events of an item that show whether a column follows from the item.
+# Smallest number of events of an item that shows whether a column follows from the item.
 ENOUGH_EVENTS = 5
 # Value of `follows_from_item` from which a column gives the item away; 0 is chance, 1 one value an item.
 FOLLOWS_FROM_ITEM = 0.5
@@ -25,7 +25,7 @@ MANY_VALUES = 1_000
 
 
 def decide_log_column(events: pl.DataFrame, name: str) -> ColumnDecision:
-    """Decides about a column of the log that is no id, time, rating or weight.
+    """Decide about a column of the log that is no id, time, rating or weight.
 
     Args:
         events: the log with additional columns `user` and `item`.
@@ -41,6 +41,7 @@ def decide_log_column(events: pl.DataFrame, name: str) -> ColumnDecision:
         return (
             of_event if of_event.feature is None else _left_out(name, "lists that come with the event")
         )
+    # Before the test on items: where users stay with one item, their own columns follow from it as well.
     if _same_for_each(events, "user", name):
         users = events.unique("user", keep="last", maintain_order=True)
         decision = decide("log", users[name])
@@ -60,7 +61,7 @@ def decide_log_column(events: pl.DataFrame, name: str) -> ColumnDecision:
 
 
 def follows_from_item(events: pl.DataFrame, name: str) -> float:
-    """Measures how far the item determines a column (Goodman and Kruskal's lambda): 0 by chance, 1 fully.
+    """Measure how far the item determines a column (Goodman and Kruskal's lambda): 0 by chance, 1 fully.
 
     The share of events with the most frequent value of their item, above the share of the most frequent
     value overall. Items with fewer than `ENOUGH_EVENTS` events are left out; 0 if none is left.
@@ -72,6 +73,8 @@ def follows_from_item(events: pl.DataFrame, name: str) -> float:
     items = items.filter(pl.col("all") >= ENOUGH_EVENTS)
     if not items.height:
         return 0.0
+    # Example: 10 events, 5 of them "red", and 9 agree with their item's most frequent colour:
+    # (.9 - .5) / (1 - .5) = .8.
     chance = int(events[name].value_counts()["count"].to_numpy().max()) / events.height
     agreeing = int(items["top"].sum()) / int(items["all"].sum())
     return (agreeing - chance) / (1 - chance) if chance < 1 else 0.0

@@ -95,7 +95,7 @@ def _toml(proposal: Proposal, command: str) -> str:
 
 
 def value(given: Any) -> str:
-    """Writes a value as TOML, in one line.
+    """Write a value as TOML, in one line.
 
     >>> value({"type": "text", "column": "title", "max_tokens": 10, "ks": [1, 2]})
     '{ type = "text", column = "title", max_tokens = 10, ks = [1, 2] }'
@@ -104,7 +104,9 @@ def value(given: Any) -> str:
         return "{ " + ", ".join(f"{_key(k)} = {value(v)}" for k, v in given.items()) + " }"
     if isinstance(given, list | tuple):
         return "[" + ", ".join(map(value, given)) + "]"
-    if isinstance(given, str):  # TOML strings are JSON strings, without surrogate pairs
+    # TOML strings are JSON strings, but without surrogate pairs (\ud83d\ude00 for an emoji), hence no
+    # ASCII, and DEL must be escaped.
+    if isinstance(given, str):
         return json.dumps(given, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(given)
 
@@ -144,5 +146,5 @@ def _comment(text: str, start: str = "# ") -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    """Replaces line breaks and control characters, which a comment cannot hold, by blanks."""
+    """Replace line breaks and control characters, which a comment cannot hold, by blanks."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -21,9 +21,9 @@ from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
 from tfrecall.errors import DataError
 
 KS = (1, 5, 10, 20, 50, 100)
-# Fewer validation rows say too little about when to stop.
+# Fewer validation rows do not show when to stop.
 LEAST_VALIDATION_ROWS = 20
-# Share of events up to which those of items that the table lacks are dropped.
+# Largest share of events that are dropped because the item table lacks their items.
 FEW_MISSING = 0.01
 # Share of events before the test, split by time.
 TEST_FROM = 0.9
@@ -35,7 +35,7 @@ def propose(
     items: str | Path | None = None,
     **given: str | None,
 ) -> Proposal:
-    """Infers a run from the files of a log.
+    """Infer a run from the files of a log.
 
     Args:
         log: path of the log: CSV, Parquet, JSON lines.
@@ -149,9 +149,11 @@ class _Proposer:
             seconds = self.description.arrays["seconds"]
             split["at"] = _moment(seconds, TEST_FROM)
             before = seconds[seconds < float(split["at"])]
+            # All events at one time cannot be split by time again.
             enough = len(before) * 0.1 >= LEAST_VALIDATION_ROWS and len(np.unique(before)) > 1
             split["validation_fraction"] = 0.1 if enough else 0.0
         elif method == "leave_last_out":
+            # One event each for test, validation and training.
             enough = (self.description.arrays["history_lengths"] > 2).sum() >= LEAST_VALIDATION_ROWS
             split["validation_fraction"] = 0.1 if enough else 0.0
         else:
@@ -160,7 +162,7 @@ class _Proposer:
         return split, why.removeprefix("Split: ")
 
     def _times(self) -> list[ColumnDecision]:
-        """Leaves the time out: buckets hold few events, and later queries all fall into the last bucket."""
+        """Leave the time out: buckets hold few events, and later queries all fall into the last bucket."""
         if self.description.all_times_equal:
             return []
         why = (
@@ -196,7 +198,7 @@ class _Proposer:
         return log.with_columns(log[columns.user_id].alias("user"), log[columns.item_id].alias("item"))
 
     def _gaps(self, table: str) -> str:
-        """The reason why rows without values will be added to a table; empty if none will."""
+        """Reason why reading adds rows without values to a table; empty if it adds none."""
         lost = self.description.missing.get(table, {"ids": 0, "events": 0})
         dropped = table == "items" and lost["events"] / self.description.usable_rows <= FEW_MISSING
         if not lost["ids"] or dropped:
@@ -219,6 +221,8 @@ def _with_dim(one: ColumnDecision, choice: Choice) -> ColumnDecision:
 
 def _moment(seconds: np.ndarray, share: float) -> str:
     """A moment with about this share of the events before it, and at least one event on either side."""
+    # "higher" gives the time of an event, so `at` can be written exactly. The test begins at `at`: if it is
+    # the first time of the log, nothing would be left to train on.
     at = float(np.quantile(seconds, share, method="higher"))
     first = float(seconds.min())
     if at == first:

@@ -60,13 +60,15 @@ def facts_of(description: Description, items: int, has_validation: bool) -> Fact
 
 
 def choose_training(facts: Facts) -> Choice:
-    """Chooses first settings for a log.
+    """Choose first settings for a log.
 
     Embeddings are summed without dense layers: on generated logs of 40,000 to 120,000 events (sparse,
     dense, sequential, repeated) two dense layers fell back to popularity where sums learned users' tastes.
     Adagrad at .1: its validation curves rose at once, where Adam's stayed at popularity's level for
     epochs and stopped early. With more data and features `model.layer_sizes` is worth a try.
     """
+    # Larger logs get larger batches: more in-batch negatives, and epochs of some hundred steps. Small logs
+    # would have too few steps an epoch.
     batch_size = _first_at_least(facts.rows, {50_000: 256, 200_000: 1024, 2_000_000: 2048}, 4096)
     training: dict[str, Any] = {
         "optimizer": "adagrad",
@@ -94,7 +96,7 @@ def choose_training(facts: Facts) -> Choice:
 
 
 def monitored_k(items: int) -> int:
-    """Chooses a list length at which hits are neither certain nor rare.
+    """Choose a list length at which hits are neither certain nor rare.
 
     >>> monitored_k(50_000), monitored_k(300), monitored_k(8)
     (100, 10, 1)
