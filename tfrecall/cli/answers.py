@@ -131,6 +131,7 @@ def with_history(release: Release, queries: Sequence[Any], history: list[str]) -
             f"--history says what one user had. Received {len(queries)} users. Name one, or give each "
             "list with --features."
         )
+    # Without a query, --history alone stands for an unknown user.
     (query,) = queries or [{}]
     query = {"user_id": query} if isinstance(query, str) else query
     return {**query, "history" if "history" in lists else lists[0]: history}
@@ -203,6 +204,7 @@ def reasons_text(names: Mapping[str, str], explanation: Explanation) -> str:
         for reason in explanation.reasons[:REASONS_SHOWN]
         if reason.contribution > 0
     ]
+    # In an additive explanation the rest is the base score; in leave-one-out each change may just be small.
     nothing = "everyone is given this" if explanation.additive else "nothing by itself"
     return ", ".join(texts) or nothing
 

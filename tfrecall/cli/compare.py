@@ -42,7 +42,7 @@ def compare(
     from tfrecall.release import load
 
     added = baselines or []
-    make_baselines(added)  # refuses a wrong name before anything takes time
+    make_baselines(added)  # refuses a wrong name before TensorFlow is imported and data are read
     paths = _release_paths(releases, added)
     loaded = {name: load(*_version_of(path), trust=trust) for name, path in paths.items()}
     import_tensorflow()
@@ -90,6 +90,7 @@ def named(names: list[str]) -> dict[str, str]:
     {'two_tower': 'old/two_tower', 'two_tower@2': 'two_tower@2'}
     """
     short = [Path(name).name for name in names]
+    # A release in a directory `popularity` would share a column with the baseline of that name.
     taken = [*short, *BASELINES]
     return {s if taken.count(s) == 1 else n: n for s, n in zip(short, names, strict=True)}
 

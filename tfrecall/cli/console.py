@@ -92,6 +92,7 @@ def import_tensorflow() -> None:
     C++ writes them before any log level applies, so file descriptor 2 itself is redirected.
     """
     sys.stderr.flush()
+    # `sys.stderr` writes through descriptor 2, so it is flushed first and works again after `dup2`.
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -29,6 +29,7 @@ def evaluate(
                 f"{release} was exported without a configuration, so its test rows are not known. Judge it "
                 "in Python with `tfrecall.evaluate(release, test, seen=train)`."
             )
+        # A shallow copy: `data` is replaced as a whole, so the manifest stays as it is.
         values = dict(loaded.manifest["config"])
         values["data"] = {**values["data"], **data_settings(data)}
         config = config_from_dict(values, str(release))

@@ -120,6 +120,7 @@ def with_tables(command: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         is_tables = parameter.name == "tables"
+        # Keyword-only: options have defaults, and Python allows none before a parameter without.
         parameters += options if is_tables else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
 
     @wraps(command)

@@ -77,6 +77,7 @@ def predictions_of(outcome: Outcome, evaluation: RankingEvaluation) -> tuple[str
     """The user of the first test row, and predictions and labels of the user's test rows."""
     release, test = outcome.release, outcome.splits.test
     user_id, label = test.log["user_id"][0], release.manifest["label"]["column"]
+    # Predictions are in the order of the test rows.
     scores = pl.Series("score", evaluation.predictions[evaluation.model])
     columns = [column for column in title_and_labels(release) if column not in test.log.columns]
     rows = test.log.with_columns(scores).filter(pl.col("user_id") == user_id)

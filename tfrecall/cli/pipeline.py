@@ -44,6 +44,7 @@ def pipeline(
     caps = dict(_cap(text) for text in cap or [])
     rules = Rules(diversity, caps, tuple(Boost(**_boost(text)) for text in boost or []))
     stages = [load(path, trust=trust) for path in (retrieval, ranker)]
+    # After the cheap checks, for errors without the seconds of a TensorFlow import.
     import_tensorflow()
     from tfrecall.exporting.pipeline import Pipeline, export_pipeline
 
@@ -73,6 +74,7 @@ def _cap(text: str) -> tuple[str, int]:
 
 def _boost(text: str) -> dict[str, Any]:
     """Arguments of `Boost` for COLUMN:VALUE=NUMBER."""
+    # From the right for the number, from the left for the column: a value may hold "=" and ":".
     what, _, number = text.rpartition("=")
     column, _, value = what.partition(":")
     try:

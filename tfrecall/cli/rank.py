@@ -47,6 +47,7 @@ def rank(
     loaded.check_columns(wanted)
     import_tensorflow()
     scores = loaded.predict([query], ids)
+    # `sorted` is stable: ties keep the order of --items.
     order = sorted(range(len(ids)), key=lambda i: -float(scores[i]))
     columns_of = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)}
     rows: list[dict[str, Any]] = [

@@ -52,6 +52,7 @@ def run_recipe(
     from tfrecall.config.recipes import load_config
     from tfrecall.data.datasets.grouplens import size_of
 
+    # A MovieLens folder has shipped recipes; only foreign logs need inference.
     if recipe is None and data is not None and not size_of(data):
         proposal = propose(data, tables.users, tables.items, **tables.columns)
         stderr.print(

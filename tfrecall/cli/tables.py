@@ -12,9 +12,9 @@ from tfrecall.data.inspection.profiles import Profile
 from tfrecall.evaluation.metrics import is_lower_better
 from tfrecall.evaluation.summary import primary_metrics
 
-ITEMS_SHOWN = 5  # of the items that one model recommends and another does not
+ITEMS_SHOWN = 5  # items recommended by one model only
 TRIALS_SHOWN = 10
-FOLDS_SHOWN = 5  # fit 80 columns beside model, mean and spread
+FOLDS_SHOWN = 5  # as many as fit into 80 columns with model, mean and spread
 _ITEM = ("item_id", "title", "users", "train_rows")
 
 
@@ -60,7 +60,7 @@ def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for column in columns:
         justify: Any = "right" if column == "score" else "left"
-        # Folded: names cut short are alike.
+        # Folded, not cut: long ids and titles often differ at the end only.
         table.add_column(_heading(one_line(column)), justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
@@ -199,6 +199,7 @@ def trial_table(search: dict[str, Any]) -> Table:
     """The best trials of a search, best first, then the number of pruned and failed ones."""
     sign = 1 if is_lower_better(search["metric"]) else -1
     done = [trial for trial in search["trials"] if trial["state"] == "complete"]
+    # Stable, so of equal trials the earlier one stays first, as in `Study.best`.
     done.sort(key=lambda trial: sign * trial["value"])
     headings = short_names(list(search["best"]["settings"]))
     rows = [
@@ -213,7 +214,7 @@ def trial_table(search: dict[str, Any]) -> Table:
 
 
 def short_names(paths: list[str]) -> dict[str, str]:
-    """Last key of each path; the whole path where two end alike.
+    """Last key of each path; the whole path if two have the same last key.
 
     >>> short_names(["training.epochs", "model.dropout"])
     {'training.epochs': 'epochs', 'model.dropout': 'dropout'}
@@ -229,7 +230,7 @@ def _short(value: Any) -> str:
 
 def fold_table(validation: dict[str, Any], metric: str) -> Table:
     """One metric of a cross-validation, a row a model; with many folds mean and spread alone."""
-    digits = 3 if validation["seen"] else 4  # errors of rankers have a digit more than shares
+    digits = 3 if validation["seen"] else 4  # errors of rankers differ in the fourth digit
     rows = []
     for model, figures in validation["figures"].items():
         summary = figures[metric]

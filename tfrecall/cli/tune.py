@@ -67,6 +67,7 @@ def tune_recipe(
     if search.interrupted:
         again = f"--study {study} goes on with the rest" if study else "with --study it could go on"
         narrator.note(f"Interrupted after {len(search.trials)} of {trials} trials; {again}.")
+    # Named after its file: the release of the original recipe is not replaced.
     best = with_settings(search.config, {"recipe": out.stem})
     write_atomically(out, best.to_toml())
     answer = {**search.to_dict(), "config": best.to_dict(), "out": str(out)}

@@ -104,6 +104,7 @@ def _check_ranking(config: RunConfig, task: RankingTaskConfig) -> None:
         ("export", ExportConfig()),
         ("evaluation", EvaluationConfig()),
     ):
+        # Only a changed section: recipes of before, and `to_dict`, write the defaults out.
         if getattr(config, name) != default:
             raise ValueError(
                 f"`[{name}]` is for retrievers: a ranker trains on every row and scores given pairs. Omit it"

@@ -57,7 +57,7 @@ def export(model: Any, path: str | Path, **options: Any) -> Release:
     stay as they are.
 
     Args:
-        model: a trained `TwoTower` (or what derives from it), a `Ranker`, a `Pipeline`, or a fitted
+        model: a trained `TwoTower` (or a subclass), a `Ranker`, a `Pipeline`, or a fitted
             baseline such as `ItemCF`.
         path: the release directory; created if it does not exist.
         index: of a `TwoTower` or a `Pipeline` of live models: the Annoy index to build and tune; None for

@@ -37,6 +37,7 @@ class LiveRetrieval(RetrieverRelease):
         self.model = model
         exact = Exact().build(model.embed_candidates(), model.catalogue.ids)
         annoy = None if index is None else index.build_over(exact)
+        # Only entries that answering and joining read; an export computes all facts anew.
         facts = {
             "name": model.name,
             "fingerprint": "not exported",

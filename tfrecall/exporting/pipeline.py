@@ -141,9 +141,11 @@ def export_pipeline(
         releases = directory / "stages"
         first = _retrieval_release(pipeline, releases / "retrieval", index)
         second = _ranker_release(pipeline, releases / "ranker")
+        # The releases of live stages lie in `stages`, which is no part, so it is not published.
         _copy_parts(first, PARTS, directory)
         _copy_parts(second, ("ranker",), directory)
         shutil.copytree(second.context, directory / RANKER_CONTEXT)
+        # Without rules, which the SavedModel does not hold: the comparison is of the same lists.
         live = BasePipeline(first, second, pipeline.n_candidates)
         count = min(pipeline.n_candidates, len(first.item_ids))
         target = directory / "pipeline"

@@ -182,6 +182,7 @@ def _compare(model: Ranker, directory: Path) -> float:
     """Write warm-up requests; return the largest difference between SavedModel and live model."""
     queries = sample_queries(model, SAMPLE_ROWS)
     count = min(len(model.catalogue), len(next(iter(queries.values()))))
+    # As many queries as items: row i scores query i with item i.
     queries = {column: values[:count] for column, values in queries.items()}
     items = model.catalogue.items[:count]
     candidates = raw_features(items, model.candidate_tower.forms)

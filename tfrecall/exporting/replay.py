@@ -38,6 +38,7 @@ def replay(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _plain(values: Any) -> Any:
+    # TensorFlow returns strings as bytes in object arrays, of ids `[batch, k]`.
     if values.dtype.kind == "O":
         return [[item.decode() for item in row] for row in values]
     return values.tolist()

@@ -156,6 +156,7 @@ def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) 
     save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"), model.repeats)
     one_query = {name: values[:1] for name, values in sample_queries(model, 1).items()}
     one_candidate = raw_features(model.catalogue.items[:1], candidate.forms)
+    # A signature takes its inputs in full, so warm-up requests hold an empty history, too.
     request = {"history": np.array([[""]], object), **one_query} if model.repeats else one_query
     everyone = {**request, "k": np.int32(k), "exclude": np.array([[""]], object)}
     write_warmup(directory / "query", "query", [("serving_default", one_query)])
@@ -248,6 +249,7 @@ def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:
     lists = model.schema.histories
     rows = 2 if lists else 1
     shape = {name: (rows, 1) if form == "strings" else (rows,) for name, form in forms.items()}
+    # Texts as object arrays: NumPy's fixed-width strings would cut longer ones when joined.
     unknown = {name: np.full(shape[name], unknowns[name]) for name in forms}
     unknown = {name: v if forms[name] == "number" else v.astype(object) for name, v in unknown.items()}
     some = model.catalogue.ids[:2].tolist()

@@ -227,6 +227,8 @@ def replayed(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
 
 def _environment() -> dict[str, str]:
     """The environment of this process, with this `tfrecall` on the path."""
+    # The fresh process may start in another directory, where a relative path or an older installation
+    # would be found first.
     package = str(Path(tfrecall.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -311,6 +313,7 @@ def check_pipeline(pipeline: BasePipeline, directory: Path, n_candidates: int, k
 
 def _queries(pipeline: BasePipeline, at_once: int, requests: int) -> list[list[Query]]:
     users: list[Query] = list(pipeline.users.ids)
+    # Spread over the table: the first users of a log are often the oldest and most active.
     users = users[:: max(1, len(users) // (at_once * requests))]
     groups = [users[i * at_once : (i + 1) * at_once] for i in range(requests)]
     return [[*group[: at_once - 1], {}] if at_once > 1 or not group else group for group in groups]

@@ -56,9 +56,9 @@ def save_retrieval(
 
     - `serving_default`: raw query features; `k` is fixed, as batching in TF Serving needs it.
     - `recommend`: also `k` (int32 scalar from 1; more than there are gives all) and `exclude` (string
-      `[batch, any]`, ids not wanted; ids that are not in the catalogue, such as the padding "", are
+      `[batch, any]`, ids to leave out; ids outside the catalogue, such as the padding "", are
       ignored).
-    - `recommend_allowed`: also `allow` (string `[any]`), the only ids wanted.
+    - `recommend_allowed`: also `allow` (string `[any]`), ids to which all lists are restricted.
 
     With `repeats` each signature takes `history`, too: string `[batch, any]`, the item ids of a user's
     history, oldest first; "" pads. A history feature of that name reads the same argument.
@@ -219,13 +219,13 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
 
     The inputs are the raw columns of both, each column once; the candidates are the retrieval's exact
     best. All signatures give `candidate_ids` (string `[batch, k]`) and `scores` (float `[batch, k]`), the
-    ranker's, best first, of equal ones the retrieval's better one first. Where fewer are left, the id is
-    empty and the score -inf; a list is no longer than the candidates.
+    ranker's, best first; ties keep the order of the retrieval. If fewer are left, the id is empty and the
+    score -inf; a list is no longer than the candidates.
 
     - `serving_default`: raw columns; `k` and `n_candidates` are fixed, as batching in TF Serving needs it.
     - `recommend`: also `k`, `n_candidates` (int32 scalars from 1) and `exclude` (string `[batch, any]`, ids
-      that shall be no candidates: what was seen, for one; "" pads).
-    - `recommend_allowed`: also `allow` (string `[any]`), the only ids wanted.
+      to leave out of the candidates, such as seen items; "" pads).
+    - `recommend_allowed`: also `allow` (string `[any]`), ids to which all lists are restricted.
 
     Args:
         retrieval, ranker: directories of the SavedModels, as `save_retrieval` and `save_ranker` write them.
@@ -240,6 +240,7 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
     allow = {"allow": tf.TensorSpec([None], tf.string, name="allow")}
 
     def fixed(**raw: tf.Tensor) -> Tensors:
+        # The retrieval's `recommend` takes `exclude`: one column of padding, as high as the batch.
         nothing = tf.fill([tf.shape(raw[next(iter(query))])[0], 1], "")
         return module.best(tf.constant(k), tf.constant(n_candidates), {"exclude": nothing, **raw})
 

@@ -62,7 +62,7 @@ class Items:
 
     @classmethod
     def load(cls, directory: Path, ids: np.ndarray | None = None) -> "Items":
-        """Opens `items.parquet` of a directory.
+        """Open `items.parquet` of a directory.
 
         Args:
             directory: the part `context` of a release.
@@ -158,11 +158,11 @@ class Release:
         manifest: facts of the version.
         users: features and histories of its users.
         catalogue: its items.
-        needs_tensorflow: whether answering takes an exported model.
+        needs_tensorflow: whether recommendations run an exported model.
     """
 
     needs_tensorflow: ClassVar[bool] = True
-    # Abilities of other kinds, with the sentence that says what to do instead.
+    # Ability of another kind -> message with the alternative.
     lacks: ClassVar[dict[str, str]] = {}
 
     def __init__(
@@ -243,7 +243,7 @@ class RecommendingRelease(Release, ABC):
         data, that event included, unless the query gives others.
 
         Args:
-            queries: user ids, or dictionaries of features (see `forms` in the manifest). Histories are
+            queries: user ids, or dictionaries of features (`forms` in the manifest). Histories are
                 lists of item ids, oldest first, in place of the stored history of a known user, or for a
                 new one: `{"history": ["a", "b"]}`. Unknown ids are ignored; the newest ids of a long
                 list count; None is the empty list. A release with `repeats` takes `history`, too. The

@@ -196,8 +196,8 @@ def listed(
 def _counting(people: UserStore, events: np.ndarray, length: int) -> np.ndarray:
     """Positions of the events that the model reads: the newest `length` with items that it knows.
 
-    Events of catalogue items without training events lie between them and stay. The known items are those
-    of the training log; in a release without users all count.
+    Events of catalogue items without training events, in between, stay. The known items are those of the
+    training log; in a release without users all count.
     """
     # The model drops unknown items before it cuts, so the cut is found by counting known events only.
     there = np.flatnonzero(events >= 0)

@@ -132,7 +132,7 @@ class RankerFacts(ReleaseFacts):
 
 
 class StagesFacts(Facts):
-    """How a pipeline joins its two models."""
+    """Number of candidates and rules of a pipeline."""
 
     n_candidates: AtLeastOne
     rules: dict[str, Any]

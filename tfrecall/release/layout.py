@@ -275,7 +275,7 @@ def _discard(root: Path, version: int) -> None:
     manifest_file(root, version).unlink(missing_ok=True)
     for part in _ALL_PARTS:
         shutil.rmtree(root / part / str(version), ignore_errors=True)
-    # The directories that the first export made and did not fill.
+    # Directories of parts that the first export created and left empty; `rmdir` refuses the others.
     for name in (*_ALL_PARTS, "manifests"):
         with suppress(OSError):
             (root / name).rmdir()
@@ -309,7 +309,7 @@ def _next_version(root: Path) -> int:
 
 
 def _remove_leftovers_of_0_4(root: Path) -> None:
-    """Removes what killed processes of version 0.4.0 left: it had other temporary names."""
+    """Remove temporary files of killed processes of version 0.4.0, which had other names."""
     for name in (MANIFEST, "metrics.json", "config.toml", "report.html"):
         for file in root.glob(f".{name}.{'[0-9a-f]' * 8}"):
             file.unlink(missing_ok=True)  # written with the lock of the root, so its writer is gone

@@ -1,4 +1,4 @@
-"""Opens a release of any kind."""
+"""Loading of releases of all kinds."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +24,7 @@ _KINDS: dict[str, type[RetrieverRelease | BaselineRelease | RankerRelease | Pipe
 def load(
     path: str | Path, version: int | None = None, *, verify: bool = True, trust: bool = False
 ) -> Release:
-    """Opens a release.
+    """Open a release.
 
     Args:
         path: the release directory, as `export`, `tfrecall run` and the `save` of a baseline write it.
@@ -36,9 +36,9 @@ def load(
             before TensorFlow sees it. With trust nothing is searched: know its author.
 
     A checksum promises that files are those that the manifest lists: it finds damage, cut downloads and
-    mixed versions. It promises nothing about their author, who can write any checksum. Where releases come
-    over a network, take them from a place that only you can write to, or compare the SHA-256 of
-    `manifest.json` with one that came another way.
+    mixed versions. It promises nothing about their author, who can write any checksum. Load releases from
+    a place that only you can write to, or compare the SHA-256 of `manifest.json` with a value received
+    another way.
 
     Returns:
         A release with the methods of its kind; `recommend` and `similar_items` of a retriever, a baseline

@@ -296,7 +296,7 @@ class BasePipeline(Release):
         return self.embed(self.users.of_table(queries))
 
     def _candidates_of(self, queries: pl.DataFrame, found: np.ndarray) -> np.ndarray:
-        """Which items are candidates of which query: bool, of the shape of `found`."""
+        """Mask of the candidates of each query: bool, of the shape of `found`."""
         count = min(self.n_candidates, found.shape[1])
         if not self.exclude_seen:
             return is_top_k(found, count)
@@ -393,6 +393,7 @@ class _Clock:
 
 def _listed(chosen: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The chosen columns of each row, the largest score first, -1 beyond: int32 `[n, any]`."""
+    # Queries may have different numbers of candidates: as wide as the longest, the others padded.
     width = max(1, int(chosen.sum(axis=1).max(initial=0)))
     return top_k(np.where(chosen, scores, -np.inf), width)
 

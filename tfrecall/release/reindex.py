@@ -25,7 +25,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
     Args:
         path: the release directory.
         index: the settings of the new index.
-        trust: whether to load models with suspicious operations, see `tfrecall.load`.
+        trust: whether to load models with operations that touch files or run foreign code.
 
     Raises:
         ReleaseError: if there is no release or it is damaged.

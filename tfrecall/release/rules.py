@@ -57,15 +57,15 @@ class Rules:
     """Rules on ranked candidates, in this order: allow-list, boosts, diversity with caps.
 
     Attributes:
-        diversity: from 0 to 1, how much unlikeness counts beside the score, 1 - lambda of maximal marginal
+        diversity: from 0 to 1, weight of dissimilarity against the score, 1 - lambda of maximal marginal
             relevance: the next item is the one with the largest
-            `(1 - diversity) * score - diversity * likeness`. Scores are scaled to [0, 1] among the
-            candidates of a query; likeness is the largest cosine of the retrieval's item vectors with an
-            item that is in the list already. 0 is the plain order.
+            `(1 - diversity) * score - diversity * similarity`. Scores are scaled to [0, 1] among the
+            candidates of a query; similarity is the largest cosine, by the retrieval's item vectors, with
+            an item already in the list. 0 keeps the order of the scores.
         caps: column of the item table -> how many items of the list may have the same value there. Of a
             column of lists (genres) each value of an item counts; an item without any always fits.
         boosts: added to the scores, all that match.
-        allow: the only items that anybody may get; None for all.
+        allow: ids to which all lists are restricted; None for no restriction.
 
     Raises:
         ConfigError: if a number is out of its range.

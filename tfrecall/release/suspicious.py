@@ -2,8 +2,8 @@
 
 A SavedModel is a program. TensorFlow runs whatever its graph holds, some of it already when it is loaded,
 so `saved_model.pb` is read here before TensorFlow sees it, by the wire format of protocol buffers and with
-no import of TensorFlow. Only the fields on the way to operations are followed; where a field stands
-several times, all of them are, which is more than any parser would take.
+no import of TensorFlow. Only the fields on the way to operations are followed. All occurrences of a
+repeated field are read, more than any parser would take.
 """
 
 import re
@@ -30,7 +30,7 @@ _REFUSED = {
     "writes files": (
         "WriteFile Save SaveSlices SaveDataset SnapshotDataset CacheDataset DatasetToTFRecord "
         "CreateSummaryFileWriter CreateSummaryDbWriter CalibrationStatisticsSaver CustomAggregator DumpTensor "
-        # Both write to a file or a server where their attributes say so.
+        # Their attributes can name a file or a server to write to.
         "Print DebugIdentity DebugNanCount DebugNumericSummary"
     ),
     "runs Python": "PyFunc PyFuncStateless EagerPyFunc",

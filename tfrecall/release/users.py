@@ -165,11 +165,11 @@ class UserStore:
         return self.seen_items[self.seen_offsets[user] : self.seen_offsets[user + 1]]
 
     def build_queries(self, queries: Sequence[Query]) -> QueryBatch:
-        """Completes queries with what is known of their users.
+        """Complete queries with the stored features and histories of their users.
 
         Args:
-            queries: user ids, or dictionaries with `user_id` and columns of the signature. What a
-                dictionary gives takes precedence over what is known.
+            queries: user ids, or dictionaries with `user_id` and columns of the signature. Values of a
+                dictionary take precedence over stored ones.
 
         Raises:
             DataError: if a query is of another type, or a value does not fit its column.
@@ -315,7 +315,7 @@ class UserStore:
 
 
 def _check_lists(name: str, offsets: np.ndarray, items: np.ndarray, users: int, values: int) -> None:
-    """Refuses offsets that do not cut the items into one list a user, and items outside the catalogue.
+    """Refuse offsets that do not cut the items into one list a user, and items outside the catalogue.
 
     Raises:
         ValueError: naming the list.

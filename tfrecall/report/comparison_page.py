@@ -15,6 +15,7 @@ def comparison_page(compared: dict[str, Any]) -> str:
     Args:
         compared: result of `Comparison.to_dict`.
     """
+    # The first release is the reference of all differences.
     first, *others = compared["models"]
     leading = compared["leading"]
     shown = {**compared["models"], **compared["baselines"]}

@@ -1,7 +1,7 @@
 """Small charts as inline SVG: text and lines take their colours from the page, light or dark.
 
-Panels are as wide as a phone, so that text keeps its size there; on a wide screen several stand side
-by side. Series are told apart by the classes `s0`, `s1`, ... of the style sheet.
+Panels are as wide as a phone, so that text keeps its size there; on a wide screen several fit side by
+side. The classes `s0`, `s1`, ... of the style sheet distinguish the series.
 """
 
 import math

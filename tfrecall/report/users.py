@@ -50,6 +50,7 @@ def example_users(
         known.log.group_by("user_id").len("length"), on="user_id", how="left", maintain_order="left"
     )
     ordered = lengths.with_columns(pl.col("length").fill_null(0)).sort("length", maintain_order=True)
+    # Fewer than five users give the same place twice; `fromkeys` below keeps each once.
     places = [int(q * (ordered.height - 1)) for q in QUANTILES]
     picked = ordered[list(dict.fromkeys(places))]
     users = picked["user_id"].to_list()

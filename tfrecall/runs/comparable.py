@@ -56,6 +56,7 @@ def comparable(
             rows, naming the difference.
     """
     progress = progress or LogProgress()
+    # Baselines exported in Python have no configuration, so they name no test rows.
     loose = {name: one for name, one in releases.items() if "config" not in one.manifest}
     runs = [_run_of(name, one, data or {}) for name, one in releases.items() if name not in loose]
     for name, release in loose.items():

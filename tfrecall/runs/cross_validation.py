@@ -121,6 +121,7 @@ def cross_validate(
         leading,
         kind.primary_metrics(list(next(iter(figures[0].values())))),
         {
+            # From figures by fold to folds by figure; all folds have the same models and metrics.
             model: {metric: [fold[model][metric] for fold in figures] for metric in metrics}
             for model, metrics in figures[0].items()
         },

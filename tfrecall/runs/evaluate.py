@@ -34,6 +34,7 @@ def evaluate_release(
     losses = None
     with progress.step("Evaluate on the test rows"):
         evaluation = kind.evaluate(release, splits, progress)
+        # The lists of the pipeline were computed above: only those of its retrieval are new.
         if isinstance(release, BasePipeline):
             losses = stage_losses(
                 release,

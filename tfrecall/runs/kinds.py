@@ -198,6 +198,7 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
                 metrics, manifest, model.retriever(), known, test, evaluation, explainer(model)
             )
             return run_page(live)
+        # From a release, where no Keras model is left: vectors and explanations are the exported ones.
         released = ReleaseRetriever(model.name, model)
         reasons = released.explanations
         return run_page(RunReportData(metrics, manifest, released, known, test, evaluation, reasons))

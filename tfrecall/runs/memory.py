@@ -101,8 +101,7 @@ def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
     if not isinstance(feature, Categorical):
         return []
     kept = min(ids, feature.max_tokens or ids)
-    # float32.
-    table = kept * feature.embedding_dim * 4
+    table = kept * feature.embedding_dim * 4  # float32
     slots = SLOTS.get(config.training.optimizer, 3)
     word = feature.column.removesuffix("_id")
     advice = (

@@ -134,6 +134,7 @@ def split(config: RunConfig, data: Interactions) -> DataSplits:
     if not fraction:
         return _all_trainable(known, None, known, test)
     times = known.log["timestamp"].to_numpy()
+    # "higher" gives the time of an event, so no event lies between `at` and the first validation row.
     at = float(np.quantile(times, 1 - fraction, method="higher"))
     train, validation = split_by_time(known, at, how.known_users, how.known_items)
     return _all_trainable(train, validation, known, test)

@@ -158,6 +158,7 @@ def _metrics(
         **trained.kind.metrics(trained.evaluation, manifest),
         "training": {"best_epoch": fitted.best_epoch, "history": finite(fitted.history)},
         "timings": timings(fitted, clock),
+        # The test rows inherit the notes of the data: only their own are added.
         "notes": [*splits.known.notes, *splits.test.notes[len(splits.known.notes) :]],
         **({} if leading is None else {"leading": leading}),
         "diagnostics": [finding.to_dict() for finding in trained.diagnostics.findings],

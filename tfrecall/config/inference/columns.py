@@ -151,6 +151,7 @@ def _decide_text(stats: Profile, column: pl.Series) -> ColumnDecision:
         return _lists(stats, f"lists written with {separator!r} between the values", separator)
     if column.drop_nulls().str.contains(r"^\s*[+-]?\d+\s*$").all():  # codes with leading zeros
         return _decide_codes(stats)
+    # Phrases are worth splitting into words, so as whole values they must recur more often.
     many_words = (stats.mean_words or 0) >= 1.5
     needed = ROWS_PER_PHRASE if many_words else ROWS_PER_VALUE
     if stats.distinct * needed <= stats.rows:

@@ -128,6 +128,7 @@ class _Proposer:
         messages = list(conflicts.messages)
         lost = self.description.missing.get("items", {"ids": 0, "events": 0})
         if lost["ids"]:
+            # A few odd ids are dropped; many would cost events, and their items can still be learned by id.
             share = lost["events"] / self.description.usable_rows
             data["missing_items"] = "drop" if share <= FEW_MISSING else "add"
             what = (

@@ -179,6 +179,7 @@ def _equal(kept: Study, params: Mapping[str, Any]) -> FrozenTrial | None:
 
 def _fitted_value(config: RunConfig, parts: DataSplits, trial: optuna.Trial) -> float:
     keras.backend.clear_session()
+    # A second fit would measure nothing: its rows include the validation rows.
     config = replace(config, training=replace(config.training, refit=False))
     monitor, silent = config.training.monitor, ProgressReporter()
     # Diagnostics are for the run that follows the search.
