@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from tests.integration.runs import write_files
 from tfrecall.cli import app
+from tfrecall.runs import kinds, run
 
 pytestmark = pytest.mark.slow
 
@@ -256,17 +257,15 @@ def test_a_second_run_is_a_second_version(root, ended, tmp_path):
     assert ask_json("recommend", copy, "--user", "u1")["recommendations"][0]["known"]
 
 
-STEPS = ["prepare", "train", "judge", "stage_retriever"]
+STEPS = [(run, "prepare"), (run, "train"), (kinds, "evaluate"), (kinds, "stage_retriever")]
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_an_interrupted_run_leaves_nothing_and_ends_with_130(tmp_path, monkeypatch, step):
-    from tfrecall.runs import retrieval as run
-
+@pytest.mark.parametrize(("module", "step"), STEPS, ids=[step for _, step in STEPS])
+def test_an_interrupted_run_leaves_nothing_and_ends_with_130(tmp_path, monkeypatch, module, step):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, step, interrupted)
+    monkeypatch.setattr(module, step, interrupted)
     result = CliRunner().invoke(app, ["run", *write_files(tmp_path), "--set", "training.epochs=1"])
     assert result.exit_code == 130
     assert "Interrupted" in result.stderr

@@ -11,9 +11,9 @@ from tfrecall._keras import keras, tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tfrecall.data import synthetic
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Schema
+from tfrecall.schema.features import Categorical, Schema
 from tfrecall.tasks.full_softmax import FullSoftmax
 
 data = synthetic(n_users=30, n_items=20, n_rows=400)
@@ -50,9 +50,9 @@ from tfrecall._keras import keras, tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from tfrecall.data import synthetic
-from tfrecall.data.pipelines import examples
+from tfrecall.data.batches import examples
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema import Categorical, Schema
+from tfrecall.schema.features import Categorical, Schema
 from tfrecall.tasks.in_batch import InBatchSoftmax
 
 data = synthetic(n_users=30, n_items=20, n_rows=400)
