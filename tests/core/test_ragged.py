@@ -184,3 +184,10 @@ def test_ranges_are_counted_up_one_after_the_other(pairs):
     expected = [start + i for start, length in pairs for i in range(length)]
     assert ranges(starts, lengths).tolist() == expected
     assert offsets_of(lengths).tolist() == [sum(lengths[:i]) for i in range(len(lengths) + 1)]
+
+
+def test_lists_may_begin_within_their_values():
+    # 0 1 belong to no list: [2], [3, 4].
+    lists = Ragged(np.arange(5), np.array([2, 3, 5]))
+    assert lists.positions().tolist() == [0, 0, 1]
+    assert lists.padded("left", fill=-1).tolist() == [[-1, 2], [3, 4]]

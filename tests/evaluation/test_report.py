@@ -104,7 +104,7 @@ def test_baselines_can_be_left_out_or_given() -> None:
 
 def test_baselines_of_one_name_are_refused() -> None:
     twice = [Popularity().fit(SEEN), Popularity().fit(SEEN)]
-    with pytest.raises(ConfigError, match="different names.*popularity"):
+    with pytest.raises(ConfigError, match=r"different names.*popularity"):
         evaluate(MODEL, TEST, seen=SEEN, baselines=twice)
 
 

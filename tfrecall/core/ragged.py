@@ -90,7 +90,7 @@ class Ragged:
 
     def positions(self) -> np.ndarray:
         """The place of each value in its list, from 0: int64 `[n_values]`."""
-        return np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], self.lengths)
+        return np.arange(self.offsets[0], self.offsets[-1]) - np.repeat(self.offsets[:-1], self.lengths)
 
     def flat(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The values of many lists in one array.

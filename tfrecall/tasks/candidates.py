@@ -7,6 +7,9 @@ from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.layers.randomness import RandomStream
 
+# Stands for scores that do not count: its exp() is 0, and a sum with it does not overflow.
+MASKED = -1e9
+
 
 class Candidates(NamedTuple):
     """Candidates with their vectors, one a row; an id may occur more than once.

@@ -7,7 +7,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders.interests import best_scores, closest
 from tfrecall.layers.frequency import StreamingFrequency, integer_ids
 from tfrecall.schema.negatives import batch_negatives_from, batch_settings
-from tfrecall.tasks.candidates import Candidates, ExtraNegatives, distinct_columns
+from tfrecall.tasks.candidates import MASKED, Candidates, ExtraNegatives, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
 
 
@@ -40,9 +40,6 @@ def sparse_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> Any:
 
     return log_sum - positives, gradient
 
-
-# Stands for scores that do not count: its exp() is 0, and a sum with it does not overflow.
-MASKED = -1e9
 
 Correction = Literal["standard", "without_positive"]
 

@@ -19,10 +19,7 @@ from tfrecall.schema.negatives import (
     negatives_from_dict,
     negatives_to_dict,
 )
-from tfrecall.tasks.candidates import Candidates, ExtraNegatives, distinct_columns
-
-# Stands for scores that do not count: its exp() is 0.
-MASKED = -1e9
+from tfrecall.tasks.candidates import MASKED, Candidates, ExtraNegatives, distinct_columns
 
 
 class PairTask(ExtraNegatives):

@@ -10,11 +10,9 @@ from tfrecall.errors import ConfigError, DataError, nearest
 from tfrecall.layers.encoders.interests import apart, closest, to_the_first_largest, together
 from tfrecall.layers.randomness import RandomStream
 from tfrecall.schema.negatives import Source, negatives_from_dict, shared_settings
+from tfrecall.tasks.candidates import MASKED
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.samplers import Sampler, StratifiedSampler
-
-# Stands for scores that do not count: its exp() is 0.
-MASKED = -1e9
 
 Correction = Literal["standard", "without_positive"]
 
