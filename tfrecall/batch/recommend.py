@@ -56,7 +56,7 @@ def recommend_all(
     block_users: int = BLOCK_USERS,
     progress: ProgressReporter | None = None,
 ) -> Bulk:
-    """Writes recommendations for many users as Parquet: `user_id`, `rank` from 1, `item_id`, `score`.
+    """Write recommendations for many users as Parquet: `user_id`, `rank` from 1, `item_id`, `score`.
 
     Memory holds one block of users at a time; `users` may be a generator. A user without any allowed
     item has no rows. Histories are those at the end of the training data. The file appears when it is

@@ -22,7 +22,7 @@ def write_context(
     forms: dict[str, Form],
     histories: Mapping[str, UserHistories] | None = None,
 ) -> None:
-    """Writes the files that `tfrecall.release.users.UserStore` reads.
+    """Write the files that `tfrecall.release.users.UserStore` reads.
 
     Users keep the order of the user table. Users without events have their values of that table, null in
     the columns of the log, and an empty history.

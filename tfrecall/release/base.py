@@ -110,7 +110,7 @@ class Items:
         return np.array([self.vocabulary.row(item) for item in item_ids], dtype=np.int64)
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Raises a `MissingColumnError` if the table lacks one of them."""
+        """Raise a `MissingColumnError` if the table lacks one of them."""
         for column in [columns] if isinstance(columns, str) else columns:
             if column not in self.table.columns:
                 raise MissingColumnError(
@@ -202,7 +202,7 @@ class Release:
         return self.catalogue.table
 
     def check_columns(self, columns: Sequence[str]) -> None:
-        """Raises a `MissingColumnError` if the item table lacks one of them."""
+        """Raise a `MissingColumnError` if the item table lacks one of them."""
         self.catalogue.check_columns(columns)
 
     def part(self, part: str) -> Path:
@@ -357,6 +357,6 @@ class RecommendingRelease(Release, ABC):
 
 
 def check_queries(queries: Sequence[Query]) -> None:
-    """Raises a `DataError` if queries are no list, such as a single user id."""
+    """Raise a `DataError` if queries are no list, such as a single user id."""
     if not isinstance(queries, _LISTS):
         raise DataError(f"`queries` is a list of user ids or dictionaries. Received: {queries!r}.")

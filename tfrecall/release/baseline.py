@@ -70,7 +70,7 @@ class BaselineRelease(RecommendingRelease):
 
     @classmethod
     def load(cls, root: Path, manifest: dict[str, Any]) -> "BaselineRelease":
-        """Opens the parts of a version whose files were checked.
+        """Open the parts of a version whose files were checked.
 
         Raises:
             ReleaseError: naming a part that is damaged or foreign.

@@ -124,7 +124,7 @@ def explained(
     catalogue: np.ndarray,
     repeats: Repeats | None,
 ) -> list[Explanation]:
-    """Explains the scores of some items by the difference that each left-out item or feature makes.
+    """Explain the scores of some items by the difference that each left-out item or feature makes.
 
     Args:
         user_id: user of the query; None without one.

@@ -81,7 +81,7 @@ class UserContexts(UserHistories):
 
     @classmethod
     def load_beside(cls, directory: Path, name: str, past: UserHistories) -> UserHistories:
-        """Opens the files of `save`; without files, empty lists for all users."""
+        """Open the files of `save`; without files, empty lists for all users."""
         file = _file(directory, name, "values", "json")
         values = json.loads(file.read_text("utf-8")) if file.exists() else [""]
         # One offset and no items: a ragged array of no users, for which every user is empty.

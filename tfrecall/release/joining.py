@@ -99,7 +99,7 @@ def _named(form: str) -> str:
 
 
 def join_users(first: UserStore, second: UserStore) -> UserStore:
-    """Joins two stores into one with the features of both models.
+    """Join two stores into one with the features of both models.
 
     A shared column has the value of the first model, for users missing there that of the second. The
     longer one of a shared history is kept. Seen items are those of the first model.

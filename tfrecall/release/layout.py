@@ -99,7 +99,7 @@ class StagedRelease:
         return self.manifest
 
     def write(self, name: str, text: str) -> None:
-        """Adds a document to the version; the release directory shows those of its current version.
+        """Add a document to the version; the release directory shows those of its current version.
 
         Args:
             name: of the file, such as `metrics.json`.
@@ -118,7 +118,7 @@ class StagedRelease:
 
 @contextmanager
 def stage(root: str | Path) -> Iterator[StagedRelease]:
-    """Publishes the next version of a release when the block ends well.
+    """Publish the next version of a release when the block ends well.
 
     The block fills the directory and calls `describe`; otherwise nothing is published. Whatever fails, the
     version before stays current and nothing is left behind; a release directory that was made for this
@@ -171,7 +171,7 @@ def stage(root: str | Path) -> Iterator[StagedRelease]:
 
 
 def check_writable(root: str | Path) -> None:
-    """Refuses a release directory that cannot be written, before work is spent on it.
+    """Refuse a release directory that cannot be written, before work is spent on it.
 
     Raises:
         ExportError: naming the directory and the cause.

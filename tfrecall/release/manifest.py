@@ -27,7 +27,7 @@ _OLD_DOCUMENTS = ("metrics.json", "config.toml", "report.html")
 
 
 def check_facts(facts: dict[str, Any] | None) -> None:
-    """Refuses facts that a manifest cannot hold.
+    """Refuse facts that a manifest cannot hold.
 
     Raises:
         ConfigError: if they cannot be written as JSON.
@@ -90,7 +90,7 @@ def _is_current(root: Path, manifest: dict[str, Any]) -> bool:
 
 
 def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
-    """Reads the manifest of a version and checks its header, but not the facts of its kind.
+    """Read the manifest of a version and checks its header, but not the facts of its kind.
 
     Args:
         root: the release directory.
@@ -130,7 +130,7 @@ def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
 
 
 def check_kind(root: Path, manifest: dict[str, Any]) -> str:
-    """Checks the facts that a release of its kind must have; returns the kind.
+    """Check the facts that a release of its kind must have; returns the kind.
 
     Raises:
         ReleaseError: naming the place in the manifest that is missing or of another type.
@@ -152,7 +152,7 @@ def versions(root: Path) -> list[int]:
 
 
 def check_files(root: Path, manifest: dict[str, Any], *, contents: bool = True) -> None:
-    """Compares every file with the manifest.
+    """Compare every file with the manifest.
 
     A checksum finds damage and parts that were mixed up. It is no signature: an author of a release can
     write any file and the checksum that goes with it.

@@ -414,7 +414,7 @@ class PipelineRelease(BasePipeline):
 
     @classmethod
     def load(cls, root: Path, manifest: dict[str, Any]) -> "PipelineRelease":
-        """Opens the parts of a version whose files were checked.
+        """Open the parts of a version whose files were checked.
 
         Raises:
             ReleaseError: naming a part that is damaged or foreign.

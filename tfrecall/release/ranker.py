@@ -60,7 +60,7 @@ class RankerRelease(Release):
     def load(
         cls, root: Path, manifest: dict[str, Any], context_part: str = "context"
     ) -> "RankerRelease":
-        """Opens the parts of a version whose files were checked.
+        """Open the parts of a version whose files were checked.
 
         Args:
             root: the release directory.

@@ -20,7 +20,7 @@ TUNING_ROWS = 500
 
 
 def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
-    """Publishes a version that differs from the current one in its Annoy index only.
+    """Publish a version that differs from the current one in its Annoy index only.
 
     Args:
         path: the release directory.

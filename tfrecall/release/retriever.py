@@ -44,7 +44,7 @@ class RetrieverRelease(RecommendingRelease):
 
     @classmethod
     def load(cls, root: Path, manifest: dict[str, Any]) -> "RetrieverRelease":
-        """Opens the parts of a version whose files were checked.
+        """Open the parts of a version whose files were checked.
 
         Raises:
             ReleaseError: naming a part that is damaged or foreign.

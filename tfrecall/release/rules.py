@@ -152,7 +152,7 @@ class ItemValues:
 
     @classmethod
     def of(cls, column: pl.Series) -> "ItemValues":
-        """Reads a column of the item table, of single values or of lists.
+        """Read a column of the item table, of single values or of lists.
 
         Raises:
             ConfigError: if its values cannot be texts.

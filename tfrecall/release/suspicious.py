@@ -56,7 +56,7 @@ _CONCRETE_FUNCTIONS, _KEY = 2, 1
 
 
 def check_graph(directory: Path) -> None:
-    """Refuses a SavedModel whose graph may touch more than its own variables.
+    """Refuse a SavedModel whose graph may touch more than its own variables.
 
     Args:
         directory: of the SavedModel.
