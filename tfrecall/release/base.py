@@ -318,9 +318,10 @@ class RecommendingRelease(Release, ABC):
     def explain(self, query: Query, item_id: str) -> Explanation:
         """Why the user of a query gets an item with its score.
 
-        For a baseline, the reasons are the contributions of the items of the history, which add up to the
-        score. For a two-tower model, they are the falls of the score when one item of the history, or one
-        feature, is left out; see `Explanation.additive` and `tfrecall.release.explanation.LeaveOneOut`.
+        For a baseline, the reasons are the contributions of the items of the history; with the base they
+        add up to the score. For a two-tower model, they are the falls of the score when one item of the
+        history, or one feature, is left out; see `Explanation.additive` and
+        `tfrecall.release.explanation.LeaveOneOut`.
         Only items of the catalogue are reasons, of a long history only the newest events that the model
         reads. With several interests the best one scores, possibly another one after an item is left
         out. With `repeats` the item is left out of the repeated history, too.

@@ -90,7 +90,7 @@ def _is_current(root: Path, manifest: dict[str, Any]) -> bool:
 
 
 def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
-    """Read the manifest of a version and checks its header, but not the facts of its kind.
+    """Read the manifest of a version and check its header, but not the facts of its kind.
 
     Args:
         root: the release directory.
@@ -130,7 +130,7 @@ def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
 
 
 def check_kind(root: Path, manifest: dict[str, Any]) -> str:
-    """Check the facts that a release of its kind must have; returns the kind.
+    """Check the facts that a release of its kind must have, and return the kind.
 
     Raises:
         ReleaseError: naming the place in the manifest that is missing or of another type.
