@@ -28,8 +28,8 @@ KEPT_SECONDS = 3600
 def fit_once(model: Any, data: Any, **settings: Any) -> None:
     """`tfrecall.fit`, or where an equal model was fitted before: `adapt`, and its weights.
 
-    The model answers, explains and exports alike either way. It is not compiled and has no metrics of a
-    fit, so tests of training fit for themselves.
+    The model answers, evaluates, explains and exports alike either way. It has no optimizer of a fit, so
+    tests of training fit for themselves.
     """
     from tfrecall._keras import tf
     from tfrecall.training import fit
@@ -47,6 +47,7 @@ def fit_once(model: Any, data: Any, **settings: Any) -> None:
         model.adapt(data)
         # Variables that are made later get their values then.
         tf.train.Checkpoint(model=model).read(str(folder / "weights")).expect_partial()
+        model.compile()  # `evaluate` asks for it
 
 
 def release_once(name: str, target: Path, export: Callable[[Path], Any]) -> Path:
