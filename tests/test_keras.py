@@ -18,6 +18,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_needs_no_tensorflow_does_not_import_it():
     modules = (
         "tfrecall, tfrecall.data, tfrecall.index, tfrecall.schema.features, tfrecall.evaluation.metrics, "

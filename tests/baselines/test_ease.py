@@ -30,6 +30,7 @@ def test_worked_case_of_two_items():
     np.testing.assert_allclose(EASE(1).fit(train).scores(asked("u")), [[2 / 3, 2 / 3]], rtol=1e-6)
 
 
+@pytest.mark.slow
 @given(EVENTS, st.sampled_from([0.5, 10]), st.sampled_from([1, 4, 1024]))
 def test_each_item_is_the_regression_on_all_others(events, l2, block):
     with patch.object(ease, "_BLOCK_ITEMS", block):

@@ -93,6 +93,7 @@ def test_of_equal_neighbours_the_lower_row_is_kept() -> None:
     assert ItemCF(top_n=2).fit(train).scores(asked("u")).tolist() == [[3, 3, 2, 0]]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(BINARY, st.one_of(st.none(), st.integers(1, 9)), st.integers(1, 3))
 def test_similarity_agrees_with_dense_arithmetic(

@@ -120,6 +120,7 @@ def test_of_equal_transitions_the_lower_rows_are_kept():
     assert scores.tolist() == [0, 0.25, 0, 0.5]
 
 
+@pytest.mark.slow
 @given(
     st.lists(EVENTS, min_size=1, max_size=30),
     st.lists(st.tuples(st.sampled_from([*USERS, "stranger"]), st.integers(0, 6)), max_size=6),

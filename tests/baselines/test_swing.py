@@ -44,6 +44,7 @@ def test_of_the_users_of_an_item_those_with_the_fewest_items_are_looked_at():
     assert Swing(max_users=None).fit(train).scores(asked("u"))[0, 1] > scores[1]
 
 
+@pytest.mark.slow
 @given(
     EVENTS,
     st.sampled_from([0.5, 1, 3]),

@@ -54,6 +54,7 @@ def test_it_agrees_with_loops(events, top_n):
         np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 @given(EVENTS)
 def test_it_agrees_with_loops_where_popular_items_count_less(events):
     found = UserCF(None, inverse_item_frequency=True).fit(make_train(events)).scores(asked(*USERS))

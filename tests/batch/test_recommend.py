@@ -149,6 +149,7 @@ def test_a_place_that_cannot_be_written_is_named(tiny_release, tmp_path):
             recommend_all(tiny_release, ["u1"], 1, out)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_file(tiny_root, tmp_path):
     from tests.cli.test_cli import ask
 

@@ -157,6 +157,7 @@ def test_refusals_and_interruptions_are_told_in_one_line(capsys, error, status, 
 # Answers
 
 
+@pytest.mark.slow
 def test_recommend_prints_a_table_or_one_json_object(tiny_root):
     arguments = ["recommend", tiny_root, "--user", "u1", "--user", "nobody", "-k", "2"]
     table = ask(*arguments).stdout

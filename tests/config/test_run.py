@@ -311,6 +311,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([field.name for field in dataclasses.fields(RunConfig)]),
     st.sampled_from(["type", "query", "ks", "at", "epochs", "text", "column", "x"]),

@@ -46,6 +46,7 @@ def test_nothing_from_the_future_stands_before_an_event(log):
                 assert (times[earlier], earlier) < (times[target], target)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, N_USERS - 1), max_size=40))
 def test_events_at_one_time_keep_the_order_of_the_file(users):
     histories = Histories.build(

@@ -54,11 +54,13 @@ def test_a_gap_is_the_time_since_the_event_before_of_the_same_user():
     assert gaps(log)[:5] == ["seconds", "start", "start", "minutes", "seconds"]
 
 
+@pytest.mark.slow
 @given(EVENTS)
 def test_gaps_are_what_a_loop_finds(rows):
     assert gaps(log_of(rows)) == expected_gaps(log_of(rows))
 
 
+@pytest.mark.slow
 @given(EVENTS, st.sampled_from([0, 59, 4000, 9 * DAY]))
 def test_what_comes_later_changes_no_gap(rows, end):
     log = log_of(rows)

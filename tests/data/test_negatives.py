@@ -254,6 +254,7 @@ def test_a_threshold_that_separates_nothing_is_refused(threshold, which):
         draw_negatives(log, [0], 1, source="head_tail", threshold=threshold)
 
 
+@pytest.mark.slow
 @given(logs(), st.booleans(), st.integers(0, 999), st.data())
 def test_head_and_tail_never_give_what_is_excluded(log, exclude_known, seed, data):
     rows = np.array(data.draw(st.lists(st.integers(0, len(log) - 1), min_size=1, max_size=20)))

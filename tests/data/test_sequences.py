@@ -165,6 +165,7 @@ def events_before(log: Interactions) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     log=logs(),

@@ -141,6 +141,7 @@ def test_leave_last_out_without_validation(data):
     assert (rows(parts.train), rows(parts.test)) == (train, test)
 
 
+@pytest.mark.slow
 @given(logs())
 def test_leave_last_out_lets_no_future_into_the_past(data):
     expected = leave_out_by_hand(data, validation=True)
@@ -156,6 +157,7 @@ def test_leave_last_out_lets_no_future_into_the_past(data):
         assert all(before)
 
 
+@pytest.mark.slow
 @given(logs())
 def test_every_user_keeps_an_event_in_train(data):
     expected = leave_out_by_hand(data, validation=True)
@@ -196,6 +198,7 @@ def test_a_split_by_time_is_a_partition_with_the_future_in_the_test(data, at):
     assert train.log["timestamp"].max() < at <= test.log["timestamp"].min()
 
 
+@pytest.mark.slow
 @given(logs(), st.integers(1, 6), st.booleans(), st.booleans())
 def test_known_only_options_leave_out_just_what_they_say_and_count_it(data, at, users, items):
     times = data.log["timestamp"]

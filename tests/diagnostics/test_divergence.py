@@ -85,6 +85,7 @@ def test_a_gradient_that_spoils_finite_weights_is_caught_before_it_does():
     assert "the loss, weights and vectors are finite" in text
 
 
+@pytest.mark.slow
 def test_weights_that_were_spoilt_before_are_named():
     def spoil(model):
         model.query_tower.create_weights()

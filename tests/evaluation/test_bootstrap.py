@@ -75,6 +75,7 @@ def test_the_interval_holds_as_often_as_it_says():
     assert 360 <= held <= 396
 
 
+@pytest.mark.slow
 def test_models_that_are_alike_differ_significantly_about_once_in_twenty():
     rng = np.random.default_rng(3)
     flagged = sum(

@@ -22,6 +22,7 @@ def at_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+@pytest.mark.slow
 def test_the_generator_gives_the_same_files_byte_for_byte(tmp_path):
     subprocess.run([sys.executable, SHOP / "make_log.py", tmp_path], check=True)
     for name in TABLES:

@@ -26,6 +26,7 @@ def test_the_release_predicts_what_the_model_predicts(rating_model, rating_relea
     assert rating_release.predict(["u3"], []).shape == (0,)
 
 
+@pytest.mark.slow
 def test_both_signatures_give_the_same(rating_model, rating_root):
     loaded = tf.saved_model.load(str(rating_root / "ranker" / "1"))
     release = load(rating_root)
@@ -98,6 +99,7 @@ def test_the_next_version_stands_beside_the_first(rating_model, rating_root, tmp
     assert load(copy, 1).predict(["u3"], ITEMS) == pytest.approx(release.predict(["u3"], ITEMS))
 
 
+@pytest.mark.slow
 def test_scores_that_are_not_finite_are_not_published(rating_model, tmp_path):
     before = float(rating_model.offset)
     rating_model.offset.assign(float("nan"))

@@ -70,6 +70,7 @@ def test_the_manifest_tells_of_the_model_and_the_comparison(tiny_root, tiny_mode
     assert set(manifest["made_with"]) == {"python", "tfrecall", "tensorflow", "tf-keras", "annoy"}
 
 
+@pytest.mark.slow
 def test_facts_and_documents_are_kept(untested, tmp_path):
     with stage(tmp_path) as staged:
         manifest = stage_retriever(small_model(), staged, index=None, k=2, facts={"test": {"mrr": 0.5}})

@@ -48,6 +48,7 @@ def query_model(history_root):
     return ask
 
 
+@pytest.mark.slow
 def test_signatures_take_lists_of_any_length_and_no_example_age(history_root):
     for name in ("query", "retrieval"):
         inputs = signatures(history_root, name)["serving_default"].structured_input_signature[1]
@@ -127,6 +128,7 @@ def test_the_index_is_tuned_to_users_with_their_histories(history_model, tmp_pat
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["query", "retrieval"])
 def test_warm_up_asks_with_the_lists_of_a_known_user(history_root, name):
     from tensorflow_serving.apis import prediction_log_pb2

@@ -91,6 +91,7 @@ def test_rounding_at_the_border_is_looked_into():
         assert_same(Exact().build(vectors, names(100)).search(queries, k), expected)
 
 
+@pytest.mark.slow
 def test_an_index_is_tuned_to_all_vectors_of_its_queries():
     vectors = random_vectors(3000, 16) * np.random.default_rng(5).gamma(2, size=(3000, 1))
     queries, others = random_queries(150, 4, 16), random_queries(100, 4, 16, seed=2)

@@ -100,6 +100,7 @@ def wanted(said):
     return [" ".join(text.split()).lower() for text in said]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_refused(name, tmp_path):
     changes, options, said = CASES[name]

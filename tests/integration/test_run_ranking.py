@@ -100,6 +100,7 @@ def test_a_run_says_where_it_errs_and_draws_it(ran):
     assert 0 < found["error"] < told["test"]["mae"]
 
 
+@pytest.mark.slow
 def test_items_are_ranked_on_the_command_line(ran):
     root, _ = ran
     answer = json.loads(ask("rank", root, "--user", "u3", "--items", "i1,i2,i3", "--json").stdout)

@@ -25,6 +25,7 @@ def batches_of(inclusion, steps, seed):
     return [np.flatnonzero(row) for row in held if row.any()]
 
 
+@pytest.mark.slow
 def test_three_steps_worked_by_hand():
     # alpha = 0.5. Id 7 in the steps 1, 2, 5: first interval 1 - 0 = 1, B = 1. Then
     # B = 0.5 * 1 + 0.5 * (2 - 1) = 1, and B = 0.5 * 1 + 0.5 * (5 - 2) = 2: p = 1/2.

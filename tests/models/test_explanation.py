@@ -33,6 +33,7 @@ def last_event(log, user):
     return own.sort("timestamp", maintain_order=True)[-1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tiny", "history", "context", "interest"])
 def test_as_of_the_last_event_live_model_release_and_table_agree(kind, request):
     model, release = (request.getfixturevalue(f"{kind}_{what}") for what in ("model", "release"))

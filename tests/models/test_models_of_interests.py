@@ -24,6 +24,7 @@ def by_brute_force(queries, candidates):
     return np.einsum("nkd,md->nkm", queries.astype(float), candidates.astype(float)).max(axis=1)
 
 
+@pytest.mark.slow
 def test_windows_and_whole_sequences_give_the_same_vectors(interest_model, history_log):
     found = []
     for options in ({"form": "windows"}, {"form": "sequences", "targets_per_row": 7}):
@@ -86,11 +87,13 @@ def trained_vectors(history_log, task):
     return trained, np.arange(INTERESTS) == closest[:, np.newaxis]
 
 
+@pytest.mark.slow
 def test_a_task_of_one_vector_gets_the_one_that_is_closest_to_the_target(history_log):
     trained, closest = trained_vectors(history_log, tfrs.tasks.Retrieval())
     np.testing.assert_array_equal(trained, closest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [InBatchSoftmax(), SampledSoftmax(num_sampled=9)])
 def test_our_tasks_train_every_vector_that_is_best_for_some_candidate(history_log, task):
     trained, closest = trained_vectors(history_log, task)

@@ -119,6 +119,7 @@ def test_a_ranker_begins_with_the_vectors_of_a_retriever(chosen_log, tower):
     assert np.sqrt(np.square(table).mean()) == pytest.approx(0.1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_vectors_of_another_length_are_refused(chosen_log, tower):
     schema = Schema(query=[Categorical("user_id", 3)], candidate=[Categorical("item_id", 3)])
     model = Ranker(schema, [4])

@@ -186,6 +186,7 @@ def test_raw_batches_are_encoded_on_the_way(rating_log):
         model.scores(["u1"], ["i1"])
 
 
+@pytest.mark.slow
 def test_clicks_begin_at_their_log_odds(rating_log):
     model = Ranker(
         Schema(query=[USER], candidate=[ITEM]),

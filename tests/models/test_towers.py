@@ -41,6 +41,7 @@ def raw(tower, frame=FRAME):
     return raw_features(frame, tower.forms)
 
 
+@pytest.mark.slow
 def test_features_stand_side_by_side():
     tower = adapted()
     # 4 + 1 + 3 + 5 + 4 + 4 values.
@@ -71,6 +72,7 @@ def test_dense_layers_have_relu_on_all_but_the_last():
     assert (vectors < 0).any()
 
 
+@pytest.mark.slow
 def test_normalized_vectors_have_length_one():
     tower = adapted(layer_sizes=[8], normalize=True)
     np.testing.assert_allclose(np.linalg.norm(tower.embed(raw(tower)), axis=1), 1, rtol=1e-5)
@@ -99,6 +101,7 @@ def test_a_tower_from_the_configuration_gives_equal_vectors(cls):
     assert copy.get_config() == tower.get_config()
 
 
+@pytest.mark.slow
 def test_the_batch_size_does_not_change_the_vectors():
     tower = adapted(layer_sizes=[8])
     whole = tower.embed(raw(tower))
@@ -122,6 +125,7 @@ def test_the_graph_follows_the_weights_and_is_not_traced_anew():
     assert tower.embed_batch.experimental_get_tracing_count() == traces
 
 
+@pytest.mark.slow
 def test_the_input_pipeline_encodes_like_a_call():
     tower = adapted()
     arrays = {column: tf.constant(values) for column, values in raw(tower).items()}

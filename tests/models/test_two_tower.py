@@ -334,6 +334,7 @@ def test_the_rows_of_unknown_values_move_in_training():
         np.testing.assert_array_equal(table.numpy()[0], old[0])  # nothing is padding here
 
 
+@pytest.mark.slow
 def test_an_item_that_no_training_row_holds_has_the_vector_of_the_unknown():
     cold = DATA.with_log(DATA.log.filter(pl.col("item_id") != "i7"))
     model = build(cold, without_chance(rate=0.2), eager=True)
@@ -345,6 +346,7 @@ def test_an_item_that_no_training_row_holds_has_the_vector_of_the_unknown():
 # Keras
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["weights", "model.weights.h5", "model.h5"])
 def test_saved_weights_give_the_same_answers(name, tmp_path):
     model = build(eager=True)
@@ -415,6 +417,7 @@ def test_equal_seeds_give_equal_models(task):
     assert not np.allclose(first, other)
 
 
+@pytest.mark.slow
 def test_batches_may_be_trained_and_tested_one_by_one():
     model = build()
     batch = next(iter(encoded(model)))
@@ -425,6 +428,7 @@ def test_batches_may_be_trained_and_tested_one_by_one():
     assert tested["loss"] < trained["loss"]
 
 
+@pytest.mark.slow
 def test_eager_mode_gives_what_the_graph_gives():
     model = build()
     train(model)

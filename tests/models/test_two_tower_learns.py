@@ -27,6 +27,7 @@ def test_keeps_the_contract_of_retrievers():
     check_retriever(lambda train: fit(train, epochs=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [InBatchSoftmax, FullSoftmax])
 def test_beats_popularity_where_there_is_structure_and_stays_at_chance_where_there_is_none(task):
     check_learning(lambda train: fit(train, task()), margin=0.3)

@@ -60,6 +60,7 @@ def moved(model, batch):
     return {int(row) for row in np.flatnonzero(np.abs(gradient).sum(axis=1))}
 
 
+@pytest.mark.slow
 def test_uniform_negatives_move_candidates_that_no_row_holds():
     batch = one_batch(["i1", "i2", "i3"])
     assert len(moved(build(), batch)) == 3
@@ -67,12 +68,14 @@ def test_uniform_negatives_move_candidates_that_no_row_holds():
     assert len(moved(build(num_uniform_negatives=200), batch)) == 20
 
 
+@pytest.mark.slow
 def test_remembered_candidates_do_not_move():
     model = build(memory_size=100)
     model.fit(encoded(model), verbose=0)
     assert len(moved(model, one_batch(["i1", "i2", "i3"]))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"correction": "without_positive"}, {"memory_size": 50}])
 def test_a_candidate_outside_the_catalogue_is_no_negative(settings):
     def losses(items):
@@ -92,6 +95,7 @@ def test_a_candidate_outside_the_catalogue_is_no_negative(settings):
     np.testing.assert_allclose(found, losses(known), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_of_weight_0_change_nothing():
     keep = np.arange(400) % 3 > 0
     weighted = DATA.with_log(DATA.log.with_columns(weight=pl.Series(keep, dtype=pl.Float64)))
@@ -115,6 +119,7 @@ def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
         np.testing.assert_allclose(one, eager, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_validation_leaves_the_state_of_the_task_alone():
     model = build(**EVERYTHING)
     model.fit(encoded(model), verbose=0)
@@ -125,6 +130,7 @@ def test_validation_leaves_the_state_of_the_task_alone():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["weights", "model.weights.h5"])
 def test_saved_weights_hold_the_state_of_the_task(name, tmp_path):
     model, copy = build(**EVERYTHING), build(**EVERYTHING)

@@ -56,6 +56,7 @@ def twins(task, schema, layers, temperature=1.0):
     return model, full
 
 
+@pytest.mark.slow
 @every_form
 @pytest.mark.parametrize("correction", ["standard", "without_positive"])
 def test_a_whole_catalogue_drawn_is_the_full_softmax(schema, layers, correction):
@@ -79,6 +80,7 @@ def test_a_step_looks_up_the_positives_and_what_was_drawn(schema, layers):
     assert 3 <= len(gradient.indices) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_no_operation_of_a_step_makes_anything_as_large_as_the_catalogue(clip_norm):
     data = synthetic(n_users=30, n_items=997, n_rows=3000)
@@ -119,6 +121,7 @@ def test_the_optimizer_leaves_rows_alone_that_no_step_used(name, clip_norm):
     assert items <= moved[1] <= items + 2
 
 
+@pytest.mark.slow
 @every_form
 def test_the_validation_loss_is_that_of_the_full_softmax(schema, layers):
     models = twins(SampledSoftmax(3, temperature=0.5), schema, layers, temperature=0.5)
@@ -126,6 +129,7 @@ def test_the_validation_loss_is_that_of_the_full_softmax(schema, layers):
     assert sampled == pytest.approx(full, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_validation_draws_nothing():
     model = build(SampledSoftmax(3))
     model.fit(encoded(model), verbose=0)
@@ -147,6 +151,7 @@ def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
         np.testing.assert_allclose(one, eager, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["weights", "model.weights.h5"])
 def test_training_goes_on_from_saved_weights_as_if_it_had_not_stopped(name, tmp_path):
     models = [build(SampledSoftmax(5), optimizer=keras.optimizers.SGD(0.1)) for _ in range(2)]
@@ -158,6 +163,7 @@ def test_training_goes_on_from_saved_weights_as_if_it_had_not_stopped(name, tmp_
     np.testing.assert_array_equal(*(model.embed_candidates() for model in models))
 
 
+@pytest.mark.slow
 def test_without_the_correction_nothing_is_subtracted():
     corrected, plain = (
         build(SampledSoftmax(5, "unigram"), correct_sampling_bias=corrects)
@@ -166,6 +172,7 @@ def test_without_the_correction_nothing_is_subtracted():
     assert float(step(corrected, ["i1", "i2"])[0]) != pytest.approx(float(step(plain, ["i1", "i2"])[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["uniform", "log_uniform", "unigram"])
 def test_it_learns(sampler):
     model = build(SampledSoftmax(5, sampler), eager=False)

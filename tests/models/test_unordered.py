@@ -72,6 +72,7 @@ def test_asked_it_is_all_that_the_user_has_whenever_that_was(log, model):
         np.testing.assert_allclose(vector, table[items].sum(axis=0) / np.sqrt(len(items)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_release_answers_as_the_model(log, model, tmp_path):
     release = export(model, tmp_path / "bags", index=Annoy(n_trees=5))
     users = ["u3", "u7"]
@@ -83,6 +84,7 @@ def test_a_release_answers_as_the_model(log, model, tmp_path):
         assert release.recommend([user], k=5, index="exact")[0].item_ids == best
 
 
+@pytest.mark.slow
 def test_it_learns_structure(log):
     once = filter_log(synthetic(200, 60, 8000, seed=1), duplicates="first")
     held = once.log.sample(800, seed=0)
@@ -94,6 +96,7 @@ def test_it_learns_structure(log):
     assert hits > 1.3 * judged.baselines["popularity"]["seen_removed"]["hit_rate@10"]
 
 
+@pytest.mark.slow
 def test_negatives_mined_from_its_own_lists_are_asked_for_with_bags(log):
     model = TwoTower(
         SCHEMA, layer_sizes=[], normalize=True, task=Pointwise(Hard(ranks=(1, 5), per_positive=2))

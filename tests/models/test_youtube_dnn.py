@@ -31,6 +31,7 @@ def vectors_of_targets(model, data, **histories) -> list[tuple]:
     return sorted(found)
 
 
+@pytest.mark.slow
 def test_windows_and_whole_sequences_give_the_same_vectors(history_model, history_log):
     windows = vectors_of_targets(history_model, history_log, form="windows", minimum_history=0)
     whole = vectors_of_targets(history_model, history_log, minimum_history=0, targets_per_row=7)

@@ -132,6 +132,7 @@ def test_a_known_user_is_explained_by_what_is_known(context_release, context_mod
     check_items(context_release, KNOWN, given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("item_id", ["i2", "i6", "i7"])
 def test_of_several_interests_the_best_one_that_is_left_scores(interest_release, item_id):
     query = {"history": ["i2", "i7", "i11", "i3"], "device": "web"}
@@ -299,6 +300,7 @@ def ask(*arguments):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_recommend_says_why(history_root, history_release):
     command = ["recommend", history_root, "--user", KNOWN, "--user", "nobody", "-k", "2", "--explain"]
     found = json.loads(ask(*command, "--json"))

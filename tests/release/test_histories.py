@@ -374,6 +374,7 @@ def ask(*arguments, status=0):
     return result
 
 
+@pytest.mark.slow
 def test_recommend_takes_a_history_of_somebody_new(history_root, history_release):
     arguments = ["recommend", history_root, "--history", "i1,i5,no such item", "-k", "3"]
     answer = json.loads(ask(*arguments, "--json").stdout)

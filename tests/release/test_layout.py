@@ -140,6 +140,7 @@ def fail_at(monkeypatch, error, at):
 FULL = OSError(28, "No space left on device")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full disk", "interrupted"])
 def test_a_failure_at_any_step_leaves_one_whole_version(tmp_path, error):
     """What a single file takes is tested in tests/core/test_storage.py."""

@@ -39,6 +39,7 @@ def best_first(pipeline, query, barred=(), count=N_CANDIDATES):
 # The two stages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", [KNOWN, OTHER, ABSENT])
 def test_the_ranker_orders_what_the_retrieval_finds(pipeline_release, rating_log, user):
     (answer,) = pipeline_release.recommend([user], 5)

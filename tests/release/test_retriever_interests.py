@@ -55,6 +55,7 @@ def test_the_exported_query_model_gives_all_vectors(interest_root, interest_mode
     np.testing.assert_allclose(vectors["query_embedding"], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_exported_retrieval_model_scores_by_the_best_vector(
     interest_root, interest_model, interest_release, live_scores
 ):
@@ -69,6 +70,7 @@ def test_the_exported_retrieval_model_scores_by_the_best_vector(
     np.testing.assert_allclose(without["scores"], expected[:, 1:5], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", ["exact", "annoy"])
 def test_python_answers_as_the_saved_model(interest_root, interest_release, index):
     (answer,) = interest_release.recommend([ASKED], 40, exclude_seen=False, index=index)
@@ -150,6 +152,7 @@ def test_repeats_score_own_items_beside_the_best_vector(interest_model, tmp_path
     np.testing.assert_allclose(answer.scores, -np.sort(-scores[0]), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_another_index_is_tuned_to_all_vectors(interest_root, tmp_path):
     shutil.copytree(interest_root, tmp_path / "copy")
     release = reindex(tmp_path / "copy", ANNOY)

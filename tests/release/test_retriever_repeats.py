@@ -40,6 +40,7 @@ def saved_model_answer(release, user, k):
     return [item.decode() for item in answer["candidate_ids"].numpy()[0]], answer["scores"].numpy()[0]
 
 
+@pytest.mark.slow
 def test_python_saved_model_and_table_of_scores_agree(repeating, tiny_log) -> None:
     user = "u3"
     (answer,) = repeating.recommend([user], k=8)

@@ -103,6 +103,7 @@ def test_text_is_readable_on_white_and_on_black():
     assert (luminance + 0.05) / 0.05 >= 4.5
 
 
+@pytest.mark.slow
 def test_importing_plots_does_not_import_matplotlib():
     code = "import sys, tfrecall.report.plots; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -184,6 +184,7 @@ def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(his
     assert f"{disliked:,} events are not rated 3 or higher (min_rating)" in progress.notes
 
 
+@pytest.mark.slow
 def test_each_epoch_is_told_in_one_line(tmp_path):
     config = tiny_run(tmp_path, "training.epochs=2", "training.patience=2")
     progress = RecordedProgress()

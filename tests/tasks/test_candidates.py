@@ -45,6 +45,7 @@ def test_the_newest_come_first_and_the_oldest_give_way():
     np.testing.assert_allclose(held.share, [0.005, 0.004, 0.003, 0.002])
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.integers(1, 6), st.lists(st.integers(0, 15), max_size=6))
 def test_it_holds_the_last_rows_whatever_the_batches(size, lengths):

@@ -64,6 +64,7 @@ def test_reset_forgets():
     assert [float(v) for v in metric.result().values()] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 @given(arrays(np.float32, st.integers(2, 30), elements=st.floats(-1e6, 1e6, width=32)))
 def test_bins_are_in_the_order_of_the_scores(scores):
     ordered = np.sort(scores)

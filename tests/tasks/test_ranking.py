@@ -50,6 +50,7 @@ def test_clicks_take_logits():
     assert task.offset(np.array([1.0, 0, 0, 0])) == pytest.approx(np.log(1 / 3))
 
 
+@pytest.mark.slow
 @given(rows)
 @settings(max_examples=30)
 def test_lists_lose_what_a_brute_force_softmax_loses(drawn):

@@ -85,6 +85,7 @@ def test_patience_counts_validations_not_epochs(parts, monkeypatch):
     assert len(fitted.history["loss"]) == 8
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_a_validation_keep_the_last(parts):
     fitted = fit(new_model(), *parts, epochs=2, validate_every=5, monitor=TOP_5, verbose=0)
     assert (fitted.epochs, fitted.best_epoch) == (2, 2)
@@ -96,6 +97,7 @@ def test_the_loss_is_better_when_it_is_lower(parts):
     assert fitted.best_epoch == 1 + int(np.argmin(fitted.history["val_loss"]))
 
 
+@pytest.mark.slow
 def test_without_validation_rows_all_epochs_are_trained(parts):
     fitted = fit(new_model(), parts.train, epochs=3, verbose=0)
     assert (fitted.epochs, fitted.best_epoch) == (3, 3)
@@ -179,6 +181,7 @@ def test_without_a_warm_up_the_first_step_has_the_whole_rate():
     assert float(WarmUpDecay(0.4, "linear", 0, 4)(1)) == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_the_schedule_runs_over_the_steps_of_all_epochs(parts):
     model = new_model()
     # 320 rows in batches of 100 are 4 steps, in 3 epochs 12; the last step is the 12th.
@@ -366,6 +369,7 @@ def test_a_fit_that_was_over_is_not_trained_again(parts, tmp_path, monkeypatch):
     assert weight == same == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_settings_or_data_is_refused(parts, tmp_path):
     with Checkpoints(tmp_path, seconds=0) as kept:
         fit(new_model(), parts.train, epochs=1, batch_size=100, checkpoints=kept, verbose=0)
@@ -390,6 +394,7 @@ def test_a_directory_given_by_its_path_is_gone_when_the_fit_is_done(parts, tmp_p
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_in_no_checkpoint(parts, tmp_path):
     progress = RecordedProgress()
     with Checkpoints(tmp_path, seconds=0, progress=progress) as kept:

@@ -10,6 +10,7 @@ from tfrecall.schema.labels import Label
 from tfrecall.training import fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crosses", [("dot", "concat", "elementwise"), ("dcn", "dot_interaction")])
 def test_a_ranker_learns_in_bfloat16_and_answers_in_float32(crosses):
     train, test = split_random(rating_interactions(), 0.2, seed=1)

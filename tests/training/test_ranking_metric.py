@@ -23,6 +23,7 @@ def parts():
     return split_random(once, 0.2, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["removed", "kept"])
 @pytest.mark.parametrize("metric", ["hit_rate@3", "ndcg@7"])
 def test_the_figure_is_that_of_the_table(parts, rule, metric):
@@ -33,6 +34,7 @@ def test_the_figure_is_that_of_the_table(parts, rule, metric):
     assert fitted.history[f"val_seen_{rule}/{metric}"] == [judged.test[f"seen_{rule}"][metric]]
 
 
+@pytest.mark.slow
 def test_the_epoch_with_the_best_figure_gives_its_weights(parts):
     class Forget(keras.callbacks.Callback):
         """From the second epoch on, all items score alike, which counts against the model."""
@@ -57,6 +59,7 @@ def test_the_epoch_with_the_best_figure_gives_its_weights(parts):
     assert all(np.array_equal(now, then) for now, then in kept)
 
 
+@pytest.mark.slow
 def test_it_measures_only_where_keras_validates(parts):
     name = "seen_kept/ndcg@5"
     fitted = fit(
@@ -66,6 +69,7 @@ def test_it_measures_only_where_keras_validates(parts):
     assert len(fitted.history["loss"]) == 4
 
 
+@pytest.mark.slow
 def test_histories_of_the_rows_are_what_was_seen_before_and_the_log_of_the_model_stays(parts):
     """Trained on half of the users, judged on rows of the others, as `by_user` splits do."""
     everything, rows = parts

@@ -59,6 +59,7 @@ def test_loss_metrics_and_rate_of_each_epoch(tmp_path):
     assert validation.keys() == {"loss"}
 
 
+@pytest.mark.slow
 def test_a_resumed_training_goes_on_where_it_was(tmp_path):
     fitted(0.125, tmp_path, epochs=1)
     fitted(0.125, tmp_path, first=1, epochs=3)
