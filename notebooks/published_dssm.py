@@ -73,5 +73,5 @@ class PublishedDSSM(tr.DSSM):
         for tower in (self.query_tower, self.candidate_tower):
             tower._scale = SquaredLength()
 
-    def towers_retriever(self) -> Nearest:
-        return Nearest(super().towers_retriever())
+    def towers_retriever(self, log: tr.data.Interactions | None = None) -> Nearest:
+        return Nearest(super().towers_retriever(log))
