@@ -161,14 +161,22 @@ def test_the_largest_exact_floats_are_ids(largest, dtype):
 
 
 @pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32])
-def test_whole_floats_with_gaps_are_whole_numbers_again(dtype):
-    zips = pl.Series("zip", [10001.0, None], dtype=dtype)
+@pytest.mark.parametrize("second", [None, 501.0])
+def test_whole_floats_are_whole_numbers_again(dtype, second):
+    zips = pl.Series("zip", [10001.0, second], dtype=dtype)
     users = pl.DataFrame({"user_id": ["u1", "u2"]}).with_columns(zips)
-    assert Interactions.from_frame(frame(), users=users).users["zip"].to_list() == [10001, None]
-    assert Interactions.from_frame(frame(), users=users).users.schema["zip"] == pl.Int64
+    read = Interactions.from_frame(frame(), users=users).users["zip"]
+    assert (read.to_list(), read.dtype) == ([10001, second], pl.Int64)
 
 
-@pytest.mark.parametrize("values", [[0.5, None], [2.0**53, None], [1.0, 2.0], [None, None]])
+def test_lists_of_whole_floats_are_lists_of_whole_numbers():
+    tags = pl.Series("tags", [[1.0, 2.0], [], None, [3.0]], dtype=pl.List(pl.Float64))
+    users = pl.DataFrame({"user_id": ["u1", "u2", "u3", "u4"]}).with_columns(tags)
+    read = Interactions.from_frame(frame(), users=users).users["tags"]
+    assert (read.to_list(), read.dtype) == ([[1, 2], [], None, [3]], pl.List(pl.Int64))
+
+
+@pytest.mark.parametrize("values", [[0.5, None], [2.0**53, None], [1.0, 2.5], [None, None]])
 def test_other_floats_stay_floats(values):
     users = pl.DataFrame({"user_id": ["u1", "u2"], "score": pl.Series(values, dtype=pl.Float64)})
     assert Interactions.from_frame(frame(), users=users).users.schema["score"] == pl.Float64

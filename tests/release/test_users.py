@@ -3,6 +3,8 @@
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfrecall.release.users import UserStore
 
@@ -23,7 +25,8 @@ def zips(stored, *values):
 
 
 @pytest.mark.parametrize(
-    "values", [[10001], [10001.0], ["10001"], [10001, 10001.0], [10001.0, 10001], [np.float64(10001)]]
+    "values",
+    [[10001], [10001.0], ["10001"], [10001, 10001.0, "10001"], [10001.0, 10001], [np.float64(10001)]],
 )
 def test_a_whole_number_is_one_category_whatever_stands_beside_it(values):
     assert zips([10001, None], *values) == ["10001"] * len(values)
@@ -35,7 +38,19 @@ def test_fractions_and_unknown_values_stay_as_they_are():
 
 
 def test_releases_that_learned_decimals_are_still_asked_with_them():
-    assert zips([10001.0, None], 10001.0) == ["10001.0"]
+    assert zips([10001.0, None], 10001.0, 10001, "10001") == ["10001.0"] * 3
+
+
+def test_versions_are_texts_that_may_end_alike():
+    assert zips(["1.0", "1"], "1.0", "1") == ["1.0", "1"]
+
+
+@given(st.integers(-(2**53) + 1, 2**53 - 1))
+def test_any_exact_whole_number_is_one_category_and_one_user(number):
+    store = people([number, None])
+    same = [number, float(number), str(number)]
+    built = store.build_queries([{"user_id": value, "zip": value} for value in same])
+    assert set(built.features["zip"]) == set(built.user_ids) == {str(number)}
 
 
 def test_a_table_of_queries_is_read_alike():

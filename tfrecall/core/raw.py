@@ -11,7 +11,7 @@ A fourth, `integer` (int64 [n], null is refused), serves batches whose features 
 can still become a string or a number without loss.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,8 @@ Form = Literal["string", "strings", "number", "integer"]
 
 # The out-of-vocabulary token of Keras' StringLookup: always encoded as the unknown value.
 UNKNOWN_TOKEN = "[UNK]"
+# float64 holds every integer below 2^53; above it a float may stand for another one.
+EXACT_BELOW = 2.0**53
 
 
 def raw_features(frame: pl.DataFrame, forms: dict[str, Form]) -> dict[str, np.ndarray]:
@@ -86,6 +88,22 @@ def _number(column: pl.Series) -> np.ndarray:
     values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
     refuse_not_finite(values, column.name)
     return values
+
+
+def number_text(value: Any) -> str | None:
+    """A number as a category, whole ones without `.0`; None for what is no finite number.
+
+    >>> number_text(10001.0), number_text(0.5), number_text(True), number_text(float("nan"))
+    ('10001', '0.5', None, None)
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        return None
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if not np.isfinite(value):
+        return None
+    whole = float(value).is_integer() and abs(value) < EXACT_BELOW
+    return str(int(value)) if whole else str(value)
 
 
 def refuse_not_finite(values: np.ndarray, column: str) -> None:

@@ -109,23 +109,32 @@ def as_number(column: pl.Series, what: str, *, at_least: float | None = None) ->
 
 
 def plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """Casts categories to `String`, decimals to `Float64`, and whole floats with gaps back to `Int64`.
+    """Casts categories to `String`, decimals to `Float64`, and whole floats to `Int64`, in lists, too.
 
-    pandas makes floats of whole numbers as soon as one is missing. A number with gaps can only be a category,
-    whose value is then "10001" and not "10001.0".
+    pandas makes floats of whole numbers as soon as one is missing, and JSON has one kind of number. As a
+    category such a value is then "10001" and not "10001.0", whatever file, frame or request it comes from;
+    as a number it is unchanged.
     """
-    casts: dict[str, Any] = {
-        name: pl.String if dtype in (pl.Categorical, pl.Enum) else pl.Float64
-        for name, dtype in frame.schema.items()
-        if dtype in (pl.Categorical, pl.Enum, pl.Decimal)
-    }
+    casts: dict[str, Any] = {}
     for column in frame.iter_columns():
-        if column.dtype in EXACT_BELOW and column.is_null().any():
-            values = column.drop_nulls()
-            exact = (values.abs() < EXACT_BELOW[column.dtype]) & (values.floor() == values)
-            if len(values) and exact.all():
-                casts[column.name] = pl.Int64
+        if column.dtype in (pl.Categorical, pl.Enum):
+            casts[column.name] = pl.String
+        elif column.dtype == pl.Decimal:
+            casts[column.name] = pl.Float64
+        elif column.dtype in EXACT_BELOW and _is_whole(column):
+            casts[column.name] = pl.Int64
+        elif column.dtype in (pl.List(pl.Float64), pl.List(pl.Float32)) and _is_whole(
+            column.explode().drop_nulls()
+        ):
+            casts[column.name] = pl.List(pl.Int64)
     return frame.cast(casts) if casts else frame  # type: ignore[arg-type]
+
+
+def _is_whole(column: pl.Series) -> bool:
+    """Whether floats hold at least one number, and only whole ones that are exact."""
+    values = column.drop_nulls()
+    exact = (values.abs() < EXACT_BELOW[column.dtype]) & (values.floor() == values)
+    return bool(len(values) and exact.all())
 
 
 def refuse_not_finite(frame: pl.DataFrame, what: str) -> None:

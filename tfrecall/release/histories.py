@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.ragged import Ragged
+from tfrecall.core.raw import number_text
 from tfrecall.errors import DataError
 
 # Ordered types only: a set does not say which event is the newest.
@@ -102,7 +103,7 @@ def checked_ids(name: str, given: Any) -> list[str]:
     """The item ids of a list that a request gives, without padding; None is the empty list.
 
     Raises:
-        DataError: if `given` is not a list, or an id is not a string.
+        DataError: if `given` is not a list, or an id is neither a string nor a whole number.
     """
     if given is None:
         return []
@@ -111,16 +112,29 @@ def checked_ids(name: str, given: Any) -> list[str]:
             f'"{name}" takes a list of item ids, which are strings, oldest first. Received: {given!r:.200} '
             f"of type {type(given).__name__}."
         )
-    ids = list(given)
-    wrong = next((i for i, item in enumerate(ids) if not isinstance(item, str)), None)
-    if wrong is not None:
-        raise DataError(
-            f'"{name}" takes a list of item ids, which are strings, oldest first. Received as number '
-            f"{wrong + 1} of {len(ids):,}: {ids[wrong]!r:.200} of type {type(ids[wrong]).__name__}."
-        )
-    for item in ids:
-        check_text(name, item)
+    ids = []
+    for place, item in enumerate(given, start=1):
+        text = id_text(item)
+        if text is None:
+            raise DataError(
+                f'"{name}" takes a list of item ids, which are strings, oldest first. Received as number '
+                f"{place} of {len(given):,}: {item!r:.200} of type {type(item).__name__}."
+            )
+        check_text(name, text)
+        ids.append(text)
     return [item for item in ids if item]
+
+
+def id_text(value: Any) -> str | None:
+    """An id as the log has it, None for what is no id: JSON may hold 42 for "42".
+
+    >>> id_text("007"), id_text(42), id_text(42.0), id_text(4.5)
+    ('007', '42', '42', None)
+    """
+    if isinstance(value, str):
+        return value
+    text = number_text(value)
+    return text if text is not None and text.lstrip("-").isdecimal() else None
 
 
 def check_text(column: str, text: str) -> None:

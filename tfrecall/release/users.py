@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.event_context import aligned, checked_context, context_column
-from tfrecall.core.raw import Form, raw_features
+from tfrecall.core.raw import EXACT_BELOW, Form, number_text, raw_features
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, nearest
 from tfrecall.release.histories import (
@@ -19,6 +19,7 @@ from tfrecall.release.histories import (
     UserHistories,
     check_text,
     checked_ids,
+    id_text,
     padded_ids,
     same_width,
 )
@@ -26,8 +27,6 @@ from tfrecall.release.histories import (
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
 _NO_ITEMS = np.empty(0, dtype=object)
-# float64 holds every integer below 2^53; above it a float may stand for another one.
-EXACT_BELOW = 2.0**53
 
 
 class QueryBatch(NamedTuple):
@@ -236,9 +235,14 @@ class UserStore:
                     f'The query model does not take "{column}".{nearest(str(column), valid)} It takes: '
                     f"{', '.join(valid)}."
                 )
-        if not isinstance(query.get("user_id", ""), str):
-            raise DataError(f"User ids are strings. Received: {query['user_id']!r}.")
-        check_text("user_id", query.get("user_id", ""))
+        if "user_id" in query:
+            user = id_text(query["user_id"])
+            if user is None:
+                raise DataError(
+                    f"User ids are strings or whole numbers. Received: {query['user_id']!r}."
+                )
+            check_text("user_id", user)
+            query = {**query, "user_id": user}
         lists = {name: checked_ids(name, query[name]) for name in self.item_lists if name in query}
         return {**query, **lists, **self._context(query)}
 
@@ -267,17 +271,19 @@ class UserStore:
         # Null means "not known" in texts and lists; in numbers the default stands for it.
         absent = self.defaults[column] if self.forms[column] == "number" else None
         values_given = [given[i].get(column, absent) for i in own]
-        if self.forms[column] == "string" and any(isinstance(v, float) for v in values_given):
+        if self.forms[column] == "string":
             values_given = [self._digits(column, value) for value in values_given]
+        elif self.forms[column] == "strings":
+            values_given = [_texts(values) for values in values_given]
         converted = _convert(column, values_given, self.forms[column])
         values, converted = same_width(values, converted)
         values[own] = converted
         return values
 
     def _digits(self, column: str, value: Any) -> Any:
-        """A whole float as the integer that the log has: 10001.0 and 10001 are one category."""
-        is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
-        return int(value) if is_whole and column not in self._decimal else value
+        """A number as the text that the log has: 10001.0, 10001 and "10001" are one category."""
+        text = value if isinstance(value, str) else number_text(value)
+        return value if text is None else self._decimal.get(column, {}).get(text, text)
 
     def _whole(self, queries: pl.DataFrame) -> pl.DataFrame:
         """A table of queries with whole floats as integers, in columns that are categories."""
@@ -292,14 +298,18 @@ class UserStore:
         return queries.with_columns(columns) if columns else queries
 
     @cached_property
-    def _decimal(self) -> frozenset[str]:
-        """Categories that are written with a decimal point: releases before 0.5 have "10001.0"."""
-        texts = (column for column, form in self.forms.items() if form == "string")
-        return frozenset(
-            column
-            for column in texts
-            if column in self.features and any(v.endswith(".0") for v in self.features[column])
-        )
+    def _decimal(self) -> dict[str, dict[str, str]]:
+        """Categories written with a decimal point: column -> "10001" -> "10001.0"."""
+        found = {}
+        for column, form in self.forms.items():
+            if form == "string" and column in self.features:
+                values = set(self.features[column])
+                decimal = (value for value in values if value.endswith(".0"))
+                # A text that is a value itself, such as a version "1" beside "1.0", is left alone.
+                whole = {value[:-2]: value for value in decimal if value[:-2] not in values}
+                if whole:
+                    found[column] = whole
+        return found
 
     def _history(self, name: str, given: list[dict[str, Any]], users: np.ndarray) -> np.ndarray:
         # Stored context belongs to the stored events. A query that gives its own events but not their
@@ -333,6 +343,12 @@ def _check_lists(name: str, offsets: np.ndarray, items: np.ndarray, users: int, 
 def _beside(contexts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """Pairs of history and context column."""
     return [(history, name) for history, names in contexts.items() for name in names]
+
+
+def _texts(values: Any) -> Any:
+    """A list of numbers as texts, whole ones without `.0`; other values are left to be checked."""
+    texts = [number_text(value) for value in values] if isinstance(values, list | tuple) else [None]
+    return values if None in texts else texts
 
 
 def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
