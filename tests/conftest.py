@@ -1,8 +1,11 @@
 """Fixtures that every room shares."""
 
 import os
+import random
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -11,6 +14,16 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 # Exported models answer in the process of the tests, but where a test asks for `fresh_replay`.
 os.environ["TFRECALL_REPLAY"] = "in_process"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Each test and its fixtures draw the same weights, in any order and on any worker."""
+    # By hand, because keras.utils.set_random_seed would import TensorFlow for tests that do without.
+    random.seed(0)
+    np.random.seed(0)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)
 
 
 @pytest.fixture
