@@ -12,8 +12,8 @@ from tests.tiny_ratings import rating_interactions
 from tfrecall.data.splits import split_random
 from tfrecall.evaluation.ranking import RatingJudge, evaluate_ranking
 from tfrecall.report import page_or_error, ranking_page
+from tfrecall.report.bars import Bars, bar_chart
 from tfrecall.report.ranking_page import slice_table, tiles
-from tfrecall.report.svg import Bars, bar_chart
 from tfrecall.schema.labels import Label
 
 RATINGS = RatingJudge("rating", Label("rating", 1, 5))

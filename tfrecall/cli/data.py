@@ -35,7 +35,7 @@ def data_describe(
     ],
     tables: LogTables = NO_TABLES,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the distributions into this .png or .svg file.")
+        Path | None, typer.Option(help="Draw the distributions into this .svg or .html file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -43,11 +43,13 @@ def data_describe(
     from tfrecall.cli.console import show, stderr
     from tfrecall.cli.tables import description_tables
     from tfrecall.data.inspection.describe import describe
+    from tfrecall.report.pictures import check_suffix, save
+    from tfrecall.report.plots import log_picture
 
+    if picture is not None:
+        check_suffix(picture)
     description = describe(log, tables.users, tables.items, **tables.columns)
     if picture is not None:
-        from tfrecall.report.plots import log_picture, save
-
         save(log_picture(description), picture)
         stderr.print(f"Picture: {picture}", soft_wrap=True)
     show(description.to_dict(), as_json, *description_tables(description))

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from markupsafe import Markup
 
-from tfrecall.report.svg import COLORS, figure, picture, tag
+from tfrecall.report.svg import COLORS, Panel, figure, tag
 
 WIDTH, HEIGHT, MARGIN = 720, 560, 14
 # A point takes about 100 bytes, so the page stays below a megabyte.
@@ -99,12 +99,12 @@ def item_map(
     sizes = np.bincount(groups)
     sequence = sorted(range(len(called)), key=lambda i: (-sizes[groups[i]], i))
     points = [_point(spots[i], int(groups[i]), called[i]) for i in sequence]
-    content = picture(_LABEL, [*points, *_labels(spots, called)], WIDTH, HEIGHT)
+    panel = Panel(_LABEL, [*points, *_labels(spots, called)], WIDTH, HEIGHT, names=keys)
     caption = _caption(plane, len(called), len(order), len(vectors))
     if column is not None:
         many = ", the first value of each" if items.schema[column] == pl.List else ""
         caption += f"; coloured by {column}{many}"
-    return tag("div", figure(_LABEL, content, keys), class_="map"), f"{caption}."
+    return tag("div", figure(panel), class_="map"), f"{caption}."
 
 
 def _caption(plane: Plane, drawn: int, planned: int, everything: int) -> str:

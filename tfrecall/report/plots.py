@@ -1,34 +1,25 @@
-"""Pictures of runs, for notebooks and the README.
+"""Pictures of models and logs, for notebooks and the README.
 
-Figures are transparent and their text is a middle grey, so they can be read on white and on dark pages.
-Show one by naming it at the end of a notebook cell, after `%matplotlib inline`.
+Show one by naming it at the end of a notebook cell; `save` writes it to a file.
 """
 
-import itertools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
 from tfrecall.data.inspection.description import Description
-from tfrecall.errors import ConfigError, DataError
+from tfrecall.errors import DataError
+from tfrecall.report.bars import Row, histogram_panel, row_panel
+from tfrecall.report.pictures import Picture, save
+from tfrecall.report.svg import COLORS, WIDTH, Panel, Series, line_panel, percent, short
 
-if TYPE_CHECKING:  # an extra
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Contrast 4.5 : 1 against white and 4.6 : 1 against black; WCAG asks for 4.5.
-TEXT = "#767676"
-GRID = "#76767640"
-COLORS = ("#2f7fd1", "#d9730d", "#2a9d6f", "#a259c4")
-# Lighter: seen items kept. Stronger: seen items removed.
-MODEL_COLORS = ("#8fbbe8", "#2f7fd1")
-BASELINE_COLORS = ("#bdbdbd", "#8a8a8a")
-PICTURES = (".png", ".svg", ".pdf")
-# The year 2261 in seconds, near the end of nanosecond timestamps; larger numbers are no dates.
-LAST_DATE = 9.2e9
+# The last moment of the year 9999 in seconds; larger numbers are no dates.
+LAST_DATE = 253_402_300_799
 TOP_K = "val_factorized_top_k/top_{}_categorical_accuracy"
+_YEAR = 365.25 * 86400
+# Grey: the last colour is that of what a model is compared with.
+_GREY = COLORS - 1
 
 
 def accuracy_curves(
@@ -39,7 +30,7 @@ def accuracy_curves(
     reference: Mapping[str, float] | None = None,
     reference_name: str = "popularity",
     title: str = "",
-) -> "Figure":
+) -> Picture:
     """Top-k accuracy against epochs: a panel for each k, a line for each model.
 
     Args:
@@ -55,25 +46,65 @@ def accuracy_curves(
         DataError: if a history lacks one of the accuracies or has another number of them.
     """
     _check_histories(histories, epochs, ks)
-    figure = _figure(11, 6)
-    panels = figure.subplots(2, (len(ks) + 2) // 2, sharex=True, squeeze=False).flat
-    for k, axes in zip(ks, panels, strict=False):
-        for (name, history), color in zip(histories.items(), itertools.cycle(COLORS), strict=False):
-            axes.plot(epochs, history[TOP_K.format(k)], color=color, label=name)
+    panels = {}
+    for k in ks:
+        lines = [
+            Series(name, list(zip(map(float, epochs), history[TOP_K.format(k)], strict=True)))
+            for name, history in histories.items()
+        ]
         if reference is not None:
-            axes.axhline(reference[f"hit_rate@{k}"], color=TEXT, ls="--", label=reference_name)
-        _dress(axes, f"top-{k} accuracy")
-        axes.set_ylim(bottom=0)
-        axes.tick_params(labelbottom=True)
-        axes.set_xlabel("epoch", color=TEXT)
-    lines, names = axes.get_legend_handles_labels()
-    # `panels` is an iterator: the loop above took as many as there are ks, the rest are empty cells of the
-    # grid, where the legend goes.
-    for empty in list(panels):
-        empty.set_axis_off()
-    figure.legend(lines, names, loc="lower right", frameon=False, labelcolor=TEXT, fontsize=12)
-    figure.suptitle(title, color=TEXT)
-    return figure
+            ends = [(float(epoch), reference[f"hit_rate@{k}"]) for epoch in (epochs[0], epochs[-1])]
+            lines.append(Series(reference_name, ends, dashed=True))
+        panels[f"top-{k} accuracy"] = lines
+    return curves(panels, x_label="epoch", title=title, bottom=0.0)
+
+
+def curves(
+    panels: Mapping[str, Sequence[Series]],
+    *,
+    x_label: str,
+    title: str = "",
+    log_x: bool = False,
+    bottom: float | None = None,
+    text: Callable[[float], str] = short,
+    dates: bool = False,
+) -> Picture:
+    """Lines in panels that share a legend, up to three panels a row.
+
+    Args:
+        panels: title of the panel -> its lines; equal places have equal names in all panels.
+        x_label: title of the horizontal axes.
+        title: title above all panels.
+        log_x: whether those axes are logarithmic.
+        bottom: value that the vertical axes include at their lower end; None for the smallest value.
+        text: format of the values of the vertical axes.
+        dates: whether the horizontal values are seconds since 1970, shown as dates.
+
+    Raises:
+        DataError: if there is nothing to draw.
+
+    Example:
+
+    >>> picture = curves({"recall": [Series("towers", [(1, 0.1), (10, 0.4)])]}, x_label="k")
+    >>> len(picture.panels)
+    1
+    """
+    if not panels:
+        raise DataError("There is no line to draw. Received: an empty mapping. Pass at least one.")
+    drawn = [
+        line_panel(
+            label,
+            lines,
+            x_label=x_label,
+            log_x=log_x,
+            x_ticks=_x_ticks(lines, log_x, dates),
+            x_text=_date if dates else None,
+            bottom=bottom,
+            text=text,
+        )
+        for label, lines in panels.items()
+    ]
+    return Picture(title, drawn, columns=_columns(len(drawn)))
 
 
 def model_bars(
@@ -82,7 +113,7 @@ def model_bars(
     baselines: Sequence[str] = (),
     metric: str = "hit_rate@100",
     title: str = "",
-) -> "Figure":
+) -> Picture:
     """Two horizontal bars a model, seen items kept and removed, from top to bottom.
 
     Args:
@@ -93,23 +124,20 @@ def model_bars(
 
     Raises:
         DataError: if there is nothing to draw.
+
+    Example:
+
+    >>> picture = model_bars({"popularity": (0.30, 0.41), "two_tower": (0.62, 0.74)})
+    >>> len(picture.panels)
+    1
     """
-    if not figures:
-        raise DataError("There is no model to draw. Received: an empty mapping. Pass at least one.")
-    figure = _figure(9, 1.2 + 0.5 * len(figures))
-    axes = figure.subplots()
-    for row, (name, values) in enumerate(figures.items()):
-        colors = BASELINE_COLORS if name in baselines else MODEL_COLORS
-        for shift, value, color in zip((-0.2, 0.2), values, colors, strict=True):
-            bar = axes.barh(row + shift, value, height=0.36, color=color)
-            axes.bar_label(bar, fmt="%.3f", padding=3, color=TEXT, fontsize=9)
-    axes.set_yticks(range(len(figures)), list(figures))
-    axes.invert_yaxis()
-    _dress(axes, title)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"{metric}:  lighter bar = seen items kept,  stronger bar = removed", color=TEXT)
-    axes.set_xlim(0, 1.12 * max(max(values) for values in figures.values()))
-    return figure
+    _check_models(figures)
+    rows = []
+    for name, values in figures.items():
+        colour = f"s{_GREY if name in baselines else 0}"
+        rows.append(Row(name, values, (f"{colour} faint", colour)))
+    rule = "lighter bar: seen items kept, stronger bar: removed"
+    return Picture(title, [row_panel(metric, rows, width=2 * WIDTH, x_label=rule, text=_three)])
 
 
 def slice_bars(
@@ -117,8 +145,8 @@ def slice_bars(
     *,
     baselines: Sequence[str] = (),
     title: str = "",
-) -> "Figure":
-    """A panel for each slice, a horizontal bar for each model.
+) -> Picture:
+    """A panel for each slice, a horizontal bar for each model, up to three panels a row.
 
     Each panel has a scale of its own, from 0: the bars of one panel compare with one another.
 
@@ -130,106 +158,124 @@ def slice_bars(
     Raises:
         DataError: if there is nothing to draw.
     """
-    if not figures:
-        raise DataError("There is no model to draw. Received: an empty mapping. Pass at least one.")
-    names = list(next(iter(figures.values())))
-    figure = _figure(11, 1.4 + 0.35 * len(figures))
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False).flat
-    colors = [(BASELINE_COLORS if name in baselines else MODEL_COLORS)[1] for name in figures]
-    for axes, name in zip(panels, names, strict=True):
-        values = [row[name] for row in figures.values()]
-        bars = axes.barh(range(len(figures)), values, height=0.7, color=colors)
-        axes.bar_label(bars, fmt="%.3f", padding=3, color=TEXT, fontsize=9)
-        axes.set_yticks(range(len(figures)), list(figures))
-        axes.set_xlim(0, 1.25 * max(values) or 1)
-        _dress(axes, name)
-        axes.grid(axis="y", visible=False)
-    axes.invert_yaxis()
-    figure.suptitle(title, color=TEXT)
-    return figure
+    _check_models(figures)
+    panels = []
+    for part in next(iter(figures.values())):
+        rows = [
+            Row(name, [values[part]], [f"s{_GREY if name in baselines else 0}"])
+            for name, values in figures.items()
+        ]
+        panels.append(row_panel(part, rows, width=WIDTH, text=_three))
+    return Picture(title, panels, columns=_columns(len(panels)))
 
 
-def log_picture(found: Description) -> "Figure":
+def log_picture(found: Description) -> Picture:
     """Draw the distributions of a log: events over time, histories, popularity, ratings if any.
 
     Args:
         found: description of the log, from `tfrecall.data.describe`.
     """
-    figure = _figure(11, 6.5)
-    panels = figure.subplots(2, 2).flat
-    arrays = found.arrays
-    _bars(panels[0], _dates(arrays["seconds"]), "events over time", "time", "events", bins=60)
-    lengths = arrays["history_lengths"]
+    seconds, ratings = (_finite(found.arrays[name]) for name in ("seconds", "ratings"))
+    panels = [_time_panel(seconds), _lengths_panel(found.arrays["history_lengths"])]
+    panels.append(_popularity_panel(found))
+    if len(ratings):
+        edges = np.histogram_bin_edges(ratings, 20)
+        panels.append(histogram_panel("events by rating", ratings, edges, x_label="rating"))
+    title = f"{found.name}: {found.rows:,} rows, {found.users:,} users, {found.items:,} items"
+    return Picture(title, panels, columns=2)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    numbers = values.astype(np.float64)
+    return numbers[np.isfinite(numbers)]
+
+
+def _time_panel(seconds: np.ndarray) -> Panel:
+    if not len(seconds):
+        return Panel("events over time", ())
+    edges = np.histogram_bin_edges(seconds, 60)
+    # Numbers out of that range, such as counters, stay numbers.
+    dated = seconds.min() > 0 and seconds.max() < LAST_DATE
+    return histogram_panel(
+        "events over time",
+        seconds,
+        edges,
+        x_label="time" if dated else "time, as the log counts it",
+        x_ticks=_date_ticks(edges[0], edges[-1]) if dated else (),
+        x_text=_date if dated else short,
+    )
+
+
+def _lengths_panel(lengths: np.ndarray) -> Panel:
     # Equal widths on the logarithmic axis; short lengths round to the same edge.
     edges = np.unique(np.geomspace(1, lengths.max() + 1, 30).astype(int))
-    _bars(panels[1], lengths, "how long histories are", "events of a user", "users", bins=edges)
-    panels[0].tick_params(axis="x", rotation=20)
-    panels[1].set_xscale("log")
-    panels[1].minorticks_off()
-    shares = np.cumsum(np.sort(arrays["popularity"])[::-1]) / arrays["popularity"].sum()
-    panels[2].plot(np.linspace(0, 1, len(shares) + 1), [0, *shares], color=COLORS[0])
-    panels[2].plot([0, 1], [0, 1], color=TEXT, ls="--", lw=1)
-    _dress(panels[2], f"popularity: Gini {found.popularity['gini']:.2f}")
-    panels[2].set_xlabel("share of the items, most popular first", color=TEXT)
-    panels[2].set_ylabel("share of the events", color=TEXT)
-    if len(arrays["ratings"]):
-        _bars(panels[3], arrays["ratings"], "ratings", "rating", "events", bins=20)
-    else:
-        panels[3].set_axis_off()
-    figure.suptitle(
-        f"{found.name}: {found.rows:,} rows, {found.users:,} users, {found.items:,} items", color=TEXT
+    powers = _powers(1, int(lengths.max()) + 1)
+    label, x_label = "users by length of history", "events of a user"
+    return histogram_panel(label, lengths, edges, x_label=x_label, log_x=True, x_ticks=powers)
+
+
+def _popularity_panel(found: Description) -> Panel:
+    counts = np.sort(found.arrays["popularity"])[::-1]
+    shares = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+    at = np.unique(np.linspace(0, len(counts), 101).round().astype(int))
+    line = [(float(i / len(counts)), float(shares[i])) for i in at]
+    return line_panel(
+        f"share of the events by item, Gini {found.popularity['gini']:.2f}",
+        [Series("items", line), Series("all items alike", [(0.0, 0.0), (1.0, 1.0)], dashed=True)],
+        x_label="share of the items, most popular first",
+        x_ticks=[0.0, 0.25, 0.5, 0.75, 1.0],
+        x_text=percent,
+        bottom=0.0,
+        text=percent,
     )
-    return figure
 
 
-def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure; the suffix of the path decides the format.
-
-    Raises:
-        ConfigError: if the suffix is not of a picture, or the file cannot be written.
-    """
-    if Path(path).suffix.lower() not in PICTURES:
-        raise ConfigError(f"A picture is a file of {', '.join(PICTURES)}. Received: {path}.")
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise ConfigError(
-            f"The picture {path} cannot be written: {error}. Name another place."
-        ) from error
+def _x_ticks(lines: Sequence[Series], log_x: bool, dates: bool) -> Sequence[float]:
+    places = [x for line in lines for x, _ in line.points]
+    if not places or not (log_x or dates):
+        return ()
+    return _date_ticks(min(places), max(places)) if dates else _powers(min(places), max(places))
 
 
-def _bars(axes: "Axes", values: Any, title: str, x: str, y: str, bins: Any) -> None:
-    axes.hist(values, bins=bins, color=COLORS[0])
-    _dress(axes, title)
-    axes.set_xlabel(x, color=TEXT)
-    axes.set_ylabel(y, color=TEXT)
+def _powers(low: float, high: float) -> list[float]:
+    """1, 10, 100, ... between two positive numbers, with twos and fives where these are few."""
+    exponents = range(int(np.floor(np.log10(low))), int(np.log10(high)) + 1)
+    factors = (1, 2, 5) if len(exponents) < 4 else (1,)
+    return [float(f * 10.0**e) for e in exponents for f in factors if low <= f * 10.0**e <= high]
 
 
-def _dates(seconds: np.ndarray) -> np.ndarray:
-    """Convert seconds since 1970 to dates; numbers out of that range, such as counters, stay numbers."""
-    if len(seconds) and seconds.min() > 0 and seconds.max() < LAST_DATE:
-        return seconds.astype("int64").astype("datetime64[s]")
-    return seconds
+def _date_ticks(low: float, high: float) -> list[float]:
+    """About five moments, at the first of January where the years are many."""
+    years = (high - low) / _YEAR
+    if years < 4:
+        return [float(x) for x in np.linspace(low, high, 4)]
+    first, last = (_moment(seconds).year for seconds in (low, high))
+    every = -(-(last - first) // 5)
+    moments = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in range(first + 1, last + 1, every))
+    return [moment.timestamp() for moment in moments]
 
 
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure  # an extra that answering and training do without
-    except ImportError as error:
-        raise ConfigError(
-            "Pictures are drawn by matplotlib, which is not installed: pip install matplotlib."
-        ) from error
-
-    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+def _moment(seconds: float) -> datetime:
+    # `fromtimestamp` refuses moments before 1970 on some systems.
+    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=float(seconds))
 
 
-def _dress(axes: "Axes", title: str) -> None:
-    axes.set_facecolor("none")
-    axes.set_title(title, color=TEXT, fontsize=11)
-    axes.grid(color=GRID)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=TEXT, length=0)
-    axes.spines[:].set_visible(False)
+def _date(seconds: float) -> str:
+    return f"{_moment(seconds):%Y-%m-%d}"
+
+
+def _columns(panels: int) -> int:
+    """Three panels a row, but two for four."""
+    return 2 if panels == 4 else min(3, panels)
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _check_models(figures: Mapping[str, object]) -> None:
+    if not figures:
+        raise DataError("There is no model to draw. Received: an empty mapping. Pass at least one.")
 
 
 def _check_histories(
@@ -248,4 +294,13 @@ def _check_histories(
                 )
 
 
-__all__ = ["accuracy_curves", "log_picture", "model_bars", "save", "slice_bars"]
+__all__ = [
+    "Picture",
+    "Series",
+    "accuracy_curves",
+    "curves",
+    "log_picture",
+    "model_bars",
+    "save",
+    "slice_bars",
+]

@@ -6,8 +6,9 @@ import tomli_w
 from markupsafe import Markup
 
 from tfrecall.report import charts
+from tfrecall.report.bars import Bars, bar_chart
 from tfrecall.report.render import finding_text, number, render
-from tfrecall.report.svg import Bars, Series, bar_chart, line_chart, percent, short
+from tfrecall.report.svg import Series, line_chart, percent, short
 
 # Metrics to minimise.
 ERRORS = ("rmse", "mae", "log_loss")

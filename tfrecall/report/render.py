@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.seen import Seen
 from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ExportError
+from tfrecall.report.colours import variables
 
 
 def render(template: str, **values: Any) -> str:
@@ -60,6 +62,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    environment.globals["colours"] = Markup(variables())
     environment.filters.update(number=number, figure=figure, rule=rule_name)
     return environment
 

@@ -1,12 +1,13 @@
-"""Small charts as inline SVG: text and lines take their colours from the page, light or dark.
+"""Panels of charts in SVG: lines, axes, ticks; on a page each is a figure, in a picture they share one SVG.
 
 Panels are as wide as a phone, so that text keeps its size there; on a wide screen several fit side by
-side. The classes `s0`, `s1`, ... of the style sheet distinguish the series.
+side. The classes `s0`, `s1`, ... of `charts.css` distinguish the series.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -14,8 +15,10 @@ WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 18, 12, 36
 # Smallest distance between tick labels, which would overlap otherwise.
 _APART = 30
+# Width of an average letter in units of the picture.
+LETTER = 6.5
 # Number of distinguishable colours; further series share the last one.
-COLORS = 6
+COLORS = 8
 
 Points = Sequence[tuple[float, float]]
 
@@ -64,32 +67,70 @@ def joined(parts: Sequence[Markup]) -> Markup:
     return Markup("").join(parts)
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Drawing of one chart, not yet an SVG element.
+
+    Attributes:
+        label: title above the drawing.
+        content: elements of the drawing; without any there is no figure.
+        width, height: size in units of the drawing.
+        names: series in the order of their colours, for a legend.
+        dashed: which of them are dashed.
+    """
+
+    label: str
+    content: Sequence[Markup]
+    width: float = WIDTH
+    height: float = HEIGHT
+    names: Sequence[str] = ()
+    dashed: Sequence[bool] = ()
+
+
 def picture(
     label: str, content: Sequence[Markup], width: float = WIDTH, height: float = HEIGHT
 ) -> Markup:
     """SVG element that fills the width; `label` is for screen readers."""
-    return tag("svg", joined(content), viewBox=f"0 0 {width} {height}", role="img", aria_label=label)
+    box = f"0 0 {width:g} {height:g}"
+    return tag("svg", joined(content), viewBox=box, role="img", aria_label=label, class_="chart")
 
 
-def line_chart(
+def figure(panel: Panel) -> Markup:
+    """A panel on a page, with its title and, where there are several series, a legend."""
+    if not panel.content:
+        return Markup("")
+    drawn = picture(panel.label, panel.content, panel.width, panel.height)
+    keys = [tag("span", n, class_=f"key s{min(i, COLORS - 1)}") for i, n in enumerate(panel.names)]
+    legend = tag("div", joined(keys), class_="legend") if len(keys) > 1 else Markup("")
+    return tag("figure", tag("figcaption", panel.label) + drawn + legend)
+
+
+def line_chart(label: str, series: Sequence[Series], **options: Any) -> Markup:
+    """Lines on a page, with a legend below; the options are those of `line_panel`."""
+    return figure(line_panel(label, series, **options))
+
+
+def line_panel(
     label: str,
     series: Sequence[Series],
     *,
     x_label: str,
     log_x: bool = False,
     x_ticks: Sequence[float] = (),
+    x_text: Callable[[float], str] | None = None,
     mark: tuple[float, str] | None = None,
     bottom: float | None = None,
     text: Callable[[float], str] | None = None,
-) -> Markup:
-    """Lines over one horizontal axis, with grid, ticks and a legend below.
+) -> Panel:
+    """Lines over one horizontal axis, with grid and ticks.
 
     Args:
         label: title above the picture.
-        series: lines; without any finite point the result is empty.
+        series: lines; without any finite point the panel is empty.
         x_label: title of the horizontal axis.
         log_x: whether that axis is logarithmic.
         x_ticks: values of its ticks; chosen if empty.
+        x_text: format of its values.
         mark: value and label of a vertical line.
         bottom: value that the vertical axis must include at its lower end; None for the smallest value.
         text: format of the values of the vertical axis.
@@ -97,25 +138,19 @@ def line_chart(
     drawn = [(i, [p for p in s.points if all(map(_finite, p))]) for i, s in enumerate(series)]
     xs, ys = ([p[axis] for _, points in drawn for p in points] for axis in (0, 1))
     if not ys:
-        return Markup("")
+        return Panel(label, ())
     levels = ticks(min([*ys, *([] if bottom is None else [bottom])]), max(ys))
     x = Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT, log_x)
     y = Axis(min(levels[0], *ys), max(levels[-1], *ys), HEIGHT - BOTTOM, TOP)
     at = [t for t in x_ticks if min(xs) <= t <= max(xs)] or ticks(min(xs), max(xs))
     at = [t for t in at if min(xs) <= t <= max(xs)]
-    parts = [*_grid(x, y, at, levels, x_label, text or short)]
+    parts = [*grid(y, levels, x_label, text or short), *x_axis(x, at, x_text or short)]
     if mark is not None:
         parts.append(_mark(x, *mark))
     for (i, _), one in zip(drawn, series, strict=True):
         parts += _line(one, f"s{min(i, COLORS - 1)}", x, y)
-    return figure(label, picture(label, parts), [one.name for one in series])
-
-
-def figure(label: str, content: Markup, names: Sequence[str] = ()) -> Markup:
-    """A picture with its title and, where there are several series, a legend."""
-    keys = [tag("span", name, class_=f"key s{min(i, COLORS - 1)}") for i, name in enumerate(names)]
-    legend = tag("div", joined(keys), class_="legend") if len(keys) > 1 else Markup("")
-    return tag("figure", tag("figcaption", label) + content + legend)
+    names, dashed = [one.name for one in series], [one.dashed for one in series]
+    return Panel(label, parts, names=names, dashed=dashed)
 
 
 def intervals(label: str, rows: Sequence[tuple[str, float, float, float]]) -> Markup:
@@ -137,7 +172,7 @@ def intervals(label: str, rows: Sequence[tuple[str, float, float, float]]) -> Ma
         parts.append(text_at(name, left - 8, y + 4, "end"))
         parts.append(tag("line", x1=x(low), x2=x(high), y1=y, y2=y, class_=f"line {sure}"))
         parts.append(tag("circle", cx=x(value), cy=y, r=4, class_=f"dot {sure}"))
-    return figure(label, picture(label, parts, height=height))
+    return figure(Panel(label, parts, height=height))
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -176,24 +211,26 @@ def percent(value: float) -> str:
     return f"{100 * value:g} %"
 
 
-def _grid(
-    x: Axis,
-    y: Axis,
-    at: Sequence[float],
-    levels: Sequence[float],
-    x_label: str,
-    text: Callable[[float], str],
-) -> list[Markup]:
+def grid(y: Axis, levels: Sequence[float], x_label: str, text: Callable[[float], str]) -> list[Markup]:
+    """Level lines with their values, and the title of the horizontal axis."""
     parts = []
     for level in levels:
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(level), y2=y(level), class_="grid"))
         parts.append(text_at(text(level), LEFT - 6, y(level) + 4, "end"))
-    last = -math.inf
+    return [*parts, text_at(x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle")]
+
+
+def x_axis(x: Axis, at: Sequence[float], text: Callable[[float], str]) -> list[Markup]:
+    """Values along the horizontal axis; those that would overlap the one before are left out."""
+    parts: list[Markup] = []
+    end = -math.inf
     for place in at:
-        if x(place) - last >= _APART:
-            last = x(place)
-            parts.append(text_at(short(place), last, HEIGHT - BOTTOM + 15, "middle"))
-    parts.append(text_at(x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle"))
+        half = LETTER * len(text(place)) / 2
+        # The first and the last value stay inside the panel.
+        middle = min(max(x(place), half), WIDTH - half)
+        if middle - max(half, _APART / 2) >= end:
+            end = middle + max(half, _APART / 2)
+            parts.append(text_at(text(place), middle, HEIGHT - BOTTOM + 15, "middle"))
     return parts
 
 
@@ -230,65 +267,3 @@ def text_at(content: str, x: float, y: float, anchor: str) -> Markup:
 
 def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-# Share of its slot that a group of bars fills.
-_FILLED = 0.8
-# Width of an average letter in units of the picture.
-_LETTER = 6.5
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Bars of one colour: one value a group, from 0 up."""
-
-    name: str
-    values: Sequence[float]
-
-
-def bar_chart(
-    label: str,
-    groups: Sequence[str],
-    series: Sequence[Bars],
-    *,
-    x_label: str,
-    text: Callable[[float], str] = short,
-) -> Markup:
-    """Groups from left to right, in each a bar of each series, with a legend below.
-
-    Args:
-        label: title above the picture.
-        groups: names of the groups; if they do not fit, only every second or third is written.
-        series: bars of one value for each group; without series the result is empty.
-        x_label: title of the horizontal axis.
-        text: format of the values.
-    """
-    if not groups or not series:
-        return Markup("")
-    levels = ticks(0.0, max(0.0, *(value for one in series for value in one.values)))
-    y = Axis(0.0, levels[-1], HEIGHT - BOTTOM, TOP)
-    parts = []
-    for level in levels:
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(level), y2=y(level), class_="grid"))
-        parts.append(text_at(text(level), LEFT - 6, y(level) + 4, "end"))
-    place = (WIDTH - RIGHT - LEFT) / len(groups)
-    width = _FILLED * place / len(series)
-    for i, one in enumerate(series):
-        for j, (group, value) in enumerate(zip(groups, one.values, strict=True)):
-            # Slot j, half of its free space, then the bars of the series before.
-            left = LEFT + place * (j + (1 - _FILLED) / 2) + width * i
-            tooltip = tag("title", f"{one.name}, {group}: {text(value)}")
-            css = f"block s{min(i, COLORS - 1)}"
-            parts.append(_block(left, width, y(value), tooltip, css))
-    # Slots that the longest name needs, rounded up: -(-a // b).
-    every = -(-max(map(len, groups)) * _LETTER // place) or 1
-    for j, group in enumerate(groups):
-        if j % every == 0:
-            parts.append(text_at(group, LEFT + place * (j + 0.5), HEIGHT - BOTTOM + 15, "middle"))
-    parts.append(text_at(x_label, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, "middle"))
-    return figure(label, picture(label, parts), [one.name for one in series])
-
-
-def _block(left: float, width: float, top: float, tooltip: Markup, css: str) -> Markup:
-    places = {"x": round(left, 1), "y": top, "width": round(width, 1)}
-    return tag("rect", joined([tooltip]), **places, height=round(HEIGHT - BOTTOM - top, 1), class_=css)

@@ -1,6 +1,7 @@
 """What is said about a log is what is in it, also about one that a run would refuse."""
 
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from tfrecall.cli import app
 from tfrecall.data import describe
 from tfrecall.data.inspection.profiles import gini, top_share
 from tfrecall.errors import DataError
+from tfrecall.report.plots import log_picture
 
 LOG = pl.DataFrame(
     {
@@ -195,11 +197,37 @@ def test_the_command_gives_json_of_everything(file):
 
 @pytest.mark.slow
 def test_the_command_draws_a_picture(file, tmp_path):
-    pytest.importorskip("matplotlib")
-    for name in ("a.png", "a.svg"):
+    for name in ("a.svg", "a.html"):
         ask(file, "--picture", tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5_000
-    assert "A picture is a file of .png" in ask(file, "--picture", "a.txt", status=1).stderr
+
+
+def test_another_format_is_refused_before_the_log_is_read():
+    refused = ask("no_such_file.csv", "--picture", "log.png", status=1)
+    assert "Name it log.svg" in refused.stderr
+
+
+def test_the_picture_counts_every_event_user_and_rating(found):
+    drawn = log_picture(found).panels
+    assert [panel.label for panel in drawn] == [
+        "events over time",
+        "users by length of history",
+        "share of the events by item, Gini 0.17",
+        "events by rating",
+    ]
+    counts = [sum(map(int, re.findall(r": (\d+)</title>", "".join(panel.content)))) for panel in drawn]
+    assert counts == [6, 3, 0, 6]
+    assert ">2024-05-11</text>" in "".join(drawn[0].content)
+
+
+def test_times_out_of_the_calendar_and_a_log_without_times_are_drawn():
+    counters = LOG.with_columns(bought_at=pl.Series(range(6), dtype=pl.Int64) * 10**14)
+    assert "as the log counts it" in "".join(log_picture(describe(counters)).panels[0].content)
+    timeless = log_picture(describe(LOG.drop("bought_at", "stars")))
+    assert [panel.label for panel in timeless.panels if panel.content] == [
+        "users by length of history",
+        "share of the events by item, Gini 0.17",
+    ]
 
 
 def test_a_named_column_that_is_not_there_is_refused(file):
