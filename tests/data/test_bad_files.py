@@ -89,37 +89,44 @@ def test_whole_characters_and_backslashes_in_json_lines_are_read(tmp_path):
 
 
 def test_a_log_that_is_described_is_read_once(tmp_path, monkeypatch):
-    from tfrecall.data import files
+    from tfrecall.data.formats import delimited
 
     file, names = write(tmp_path, "log.csv", HEAD + "1,x,1\n2,y,2\n1,y,3\n"), []
-    original = files.pl.read_csv
+    original = delimited.pl.read_csv
 
     def counted(source, **options):
         if options.get("n_rows") != 0:  # the header
             names.append(options.get("columns"))
         return original(source, **options)
 
-    monkeypatch.setattr(files.pl, "read_csv", counted)
+    monkeypatch.setattr(delimited.pl, "read_csv", counted)
     describe(file)
-    # All columns once, whole numbers again for leading zeros, and the ids that are numbers as text.
-    assert names == [None, ["user_id", "timestamp"], ["user_id"]]
+    # The first rows for their types, all columns once, and the ids that are numbers as text.
+    assert names == [None, None, ["user_id"]]
 
 
 REFUSED = {
     "empty": ("log.csv", "", "utf-8", "is empty"),
     "only names": ("log.csv", HEAD, "utf-8", "empty|no row with a user and an item"),
-    "semicolons": ("log.csv", (HEAD + ROWS).replace(",", ";"), "utf-8", "separated by ';'"),
     "repeated names": (
         "log.csv",
         "user_id,item_id,timestamp,item_id\na,x,1,q\nb,y,2,r\n",
         "utf-8",
         "columns of the same name: item_id. Rename or drop",
     ),
-    "no names": ("log.csv", ROWS, "utf-8", 'no column "user_id"|first line of a file has the names'),
+    "no names": ("log.csv", ROWS, "utf-8", 'no columns "user_id"|first line of a file has the names'),
     "UTF-16": ("log.csv", HEAD + ROWS, "utf-16", "iconv -f UTF-16"),
-    "too many fields": ("log.csv", HEAD + "a,x,1\nb,y,2,3\n", "utf-8", "more fields than"),
+    "too many fields": (
+        "log.csv",
+        HEAD + "a,x,1\nb,y,2,3\n",
+        "utf-8",
+        "line 3: 4 columns instead of the 3",
+    ),
+    "too few fields": ("log.csv", HEAD + "a,x,1\nb,y\n", "utf-8", "line 3: 2 columns instead of the 3"),
     "a spreadsheet": ("log.xlsx", "PK", "utf-8", "a suffix that is not known"),
-    "an archive": ("log.zip", "PK", "utf-8", "a suffix that is not known"),
+    "a broken archive": ("log.zip", "PK", "utf-8", "log.zip cannot be decompressed"),
+    "no gzip": ("log.csv.gz", "PK", "utf-8", "log.csv.gz cannot be decompressed"),
+    "no zstandard": ("log.csv.zst", "PK", "utf-8", "log.csv.zst cannot be decompressed"),
     "no Parquet": ("log.parquet", "PAR1 garbage", "utf-8", "cannot be read as parquet"),
 }
 

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from tfrecall.core.arguments import command_line
 from tfrecall.data import Interactions
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 
@@ -100,7 +101,18 @@ def test_a_missing_column_is_refused_with_the_nearest_name_and_all_names():
     message = str(caught.value)
     assert 'no column "user_id". Did you mean "usr_id"?' in message
     assert "usr_id, item_id, timestamp" in message
-    assert "--user-column" in message
+    assert 'user_id="..."' in message
+    with command_line(), pytest.raises(MissingColumnError, match="Say which they are: --user-column"):
+        Interactions.from_frame(frame().rename({"user_id": "usr_id"}))
+
+
+def test_all_missing_columns_are_named_at_once_each_with_the_nearest():
+    with pytest.raises(MissingColumnError) as caught:
+        Interactions.from_frame(frame().rename({"user_id": "usr_id", "item_id": "itm_id"}))
+    message = str(caught.value)
+    assert 'has no columns "user_id", "item_id". Did you mean "usr_id" for "user_id"?' in message
+    assert 'Did you mean "itm_id" for "item_id"?' in message
+    assert 'Say which they are: user_id="...", item_id="...".' in message
 
 
 def test_a_named_rating_column_must_be_there():

@@ -182,10 +182,11 @@ def test_a_header_that_is_not_utf8_is_refused(tmp_path):
         read(file)
 
 
-def test_another_separator_is_recognised(tmp_path):
-    LOG.write_csv(tmp_path / "log.csv", separator=";")
-    with pytest.raises(DataError, match="separated by ';' instead of ','"):
-        read(tmp_path / "log.csv")
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", ".psv"])
+def test_the_separator_is_recognised_whatever_the_suffix(tmp_path, separator, suffix):
+    LOG.write_csv(tmp_path / f"log{suffix}", separator=separator)
+    assert read(tmp_path / f"log{suffix}").log.equals(EXPECTED.log)
 
 
 def test_a_truncated_file_is_refused(tmp_path):
@@ -197,13 +198,14 @@ def test_a_truncated_file_is_refused(tmp_path):
 
 def test_a_csv_row_with_too_many_fields_is_refused(tmp_path):
     (tmp_path / "log.csv").write_text(LOG.write_csv() + "1,2,3,4,5\n")
-    with pytest.raises(DataError, match="cannot be read as csv"):
+    # The first line has the names, four events follow.
+    with pytest.raises(DataError, match=r"log\.csv is broken in line 6: 5 columns instead of the 4"):
         read(tmp_path / "log.csv")
 
 
 def test_broken_json_is_refused(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"user_id": "u1"\n{"item_id"')
-    with pytest.raises(DataError, match="cannot be read as jsonl"):
+    with pytest.raises(DataError, match=r"log\.jsonl is broken in line 1: "):
         read(tmp_path / "log.jsonl")
 
 

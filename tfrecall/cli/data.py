@@ -48,7 +48,7 @@ def data_describe(
 
     if picture is not None:
         check_suffix(picture)
-    description = describe(log, tables.users, tables.items, **tables.columns)
+    description = describe(log, tables.users, tables.items, **tables.columns, **tables.reading)
     if picture is not None:
         save(log_picture(description), picture)
         stderr.print(f"Picture: {picture}", soft_wrap=True)

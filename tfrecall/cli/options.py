@@ -19,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import typer
 
 from tfrecall.cli.exits import INTERRUPTED, READER_GONE
+from tfrecall.core.arguments import command_line
 from tfrecall.errors import ConfigError, TfrecallError
 
 app = typer.Typer(
@@ -95,6 +96,13 @@ class LogTables:
         str | None, typer.Option("--rating-column", help="Its name in the log.")
     ] = None
 
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            "--separator", help="Mark between columns of text files, such as ';' or tab; recognised."
+        ),
+    ] = None
+
     @property
     def columns(self) -> dict[str, str | None]:
         """Role of a column in `tfrecall` -> its name in the files."""
@@ -104,6 +112,11 @@ class LogTables:
             "timestamp": self.timestamp_column,
             "rating": self.rating_column,
         }
+
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """How files are read."""
+        return {"separator": self.separator}
 
 
 NO_TABLES = LogTables()
@@ -140,7 +153,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with command_line():
+                command(*args, **kwargs)
         except TfrecallError as error:
             _print_error(f"Error: {error}")
             raise typer.Exit(1) from error

@@ -60,7 +60,7 @@ def recipes_init(
     from tfrecall.cli.console import show, stderr
     from tfrecall.config.inference import propose
 
-    proposal = propose(log, tables.users, tables.items, **tables.columns)
+    proposal = propose(log, tables.users, tables.items, **tables.columns, **tables.reading)
     path = out or Path(f"{proposal.name}.toml")
     config = proposal.config()  # fails here rather than in the next command
     for text in proposal.messages:

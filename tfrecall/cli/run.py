@@ -54,7 +54,7 @@ def run_recipe(
 
     # A MovieLens folder has shipped recipes; only foreign logs need inference.
     if recipe is None and data is not None and not size_of(data):
-        proposal = propose(data, tables.users, tables.items, **tables.columns)
+        proposal = propose(data, tables.users, tables.items, **tables.columns, **tables.reading)
         stderr.print(
             "Inferred from the files (`tfrecall recipes init` writes it down to edit):", style="bold"
         )

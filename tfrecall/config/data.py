@@ -36,6 +36,8 @@ class DataConfig:
         rating_column: name of the column of ratings; None for `rating`, if there is one.
         weight_column: name of the column of sample weights; None for `weight`, if there is one.
         timestamp_unit: unit of numeric timestamps; None recognises it by magnitude.
+        separator: mark between the columns of text files that have it in their first line; None recognises
+            commas, semicolons, tabs and bars in each file.
         missing_items: treatment of rows whose item the item table lacks: `refuse`, `add` the items without
             features, or `drop` the rows.
         ignore_columns: columns that are not read, each with its table: `log.price`, `items.photo`.
@@ -53,6 +55,7 @@ class DataConfig:
     rating_column: str | None = None
     weight_column: str | None = None
     timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
+    separator: Annotated[str, Field(min_length=1)] | None = None
     missing_items: Literal["refuse", "add", "drop"] = "refuse"
     ignore_columns: tuple[_TableColumn, ...] = ()
     list_separators: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from tfrecall.core.arguments import argument
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import checks
-from tfrecall.data.frames import first_true, rename, require, to_polars
+from tfrecall.data.frames import find_name, first_true, rename, require, require_roles, to_polars
 from tfrecall.data.timestamps import doubt, to_seconds
 from tfrecall.errors import ConfigError, DataError, nearest
 
@@ -88,9 +89,8 @@ def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tu
     if given[TIMESTAMP] == FILE_ORDER:
         frame = _without_times(frame)
         given[TIMESTAMP] = TIMESTAMP
-    for key, name in given.items():
-        hint = f'Say which column it is: {key}="..." (on the command line {option(key)}).'
-        require(frame.columns, name, "log", hint)
+    given = {key: find_name(frame.columns, name) for key, name in given.items()}
+    require_roles(frame.columns, given, "log")
     log = rename(frame, given, "log")
     if not log.height:
         checks.refuse_too_small(log)
@@ -112,15 +112,6 @@ def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tu
     return log, kind
 
 
-def option(key: str) -> str:
-    """Command-line option that names a column.
-
-    >>> option("user_id")
-    '--user-column'
-    """
-    return f"--{key.removesuffix('_id')}-column"
-
-
 def _without_times(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds equal times, so that the order of the file orders the events."""
     if TIMESTAMP in frame.columns:
@@ -138,8 +129,11 @@ def side_table(frame: Any, key: str, given: str) -> pl.DataFrame:
     what = f"{key.removesuffix('_id')}s table"
     table = to_polars(frame, what)
     # A table from another `Interactions` has the canonical name already.
+    given = find_name(table.columns, given)
     name = key if given not in table.columns and key in table.columns else given
-    require(table.columns, name, what, f'It must name the same column as the log: {key}="...".')
+    require(
+        table.columns, name, what, f"It must have the column that {argument(key)} names in the log."
+    )
     table = rename(table, {key: name}, what)
     ids = checks.as_ids(table[key], what)
     rest = checks.plain(table.drop(key))
@@ -174,8 +168,9 @@ def _treat_missing_items(tables: Tables, policy: str) -> None:
     if policy == "refuse":
         raise DataError(
             f"{count} are not in the items table, the first in row {first_true(absent):,}: "
-            f'"{missing["item_id"][0]}". Choose what to do with them: missing_items="add" keeps '
-            'them without features, missing_items="drop" removes their events.'
+            f'"{missing["item_id"][0]}". Choose what to do with them: '
+            f"{argument('missing_items', 'add')} keeps them without features, "
+            f"{argument('missing_items', 'drop')} removes their events."
         )
     if policy == "add":
         tables.items = pl.concat([tables.items, missing], how="diagonal")

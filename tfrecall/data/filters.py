@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.arguments import argument
 from tfrecall.core.columns import TIMESTAMP
 from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.data.interactions import Interactions
@@ -184,7 +185,7 @@ def _check(
     if min_rating is not None and "rating" not in data.log.columns:
         raise ConfigError(
             f"`min_rating` is {min_rating:g}, but the log has no ratings. Name their column "
-            "(`data.rating_column`, on the command line --rating-column), or omit the filter."
+            f"({argument('rating')}), or omit the filter."
         )
 
 

@@ -1,15 +1,19 @@
 """Logs from files, with their user and item tables."""
 
+import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from tfrecall.data.files import read_table
-from tfrecall.data.frames import require, to_polars
+from tfrecall.data.frames import find_name, require, to_polars
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
+
+logger = logging.getLogger("tfrecall")
 
 
 def read(
@@ -19,16 +23,20 @@ def read(
     items: Any = None,
     user_id: str = "user_id",
     item_id: str = "item_id",
+    separator: str | None = None,
     ignore_columns: Iterable[str] = (),
     list_separators: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Interactions:
     """Reads a log and its tables from files.
 
-    The suffix tells the kind: .csv, .tsv, .parquet, .jsonl; also .csv.gz and .tsv.gz. CSV is UTF-8 with
-    commas between columns and names in the first line. Ids of CSV files, and codes such as "02139", stay
-    as written. The files of a folder or pattern are read in the order of their names, must be of one kind
-    and have the same columns.
+    The suffix tells the kind: .csv, .tsv, .psv and .txt are text, .parquet and .pq Parquet, .jsonl, .ndjson
+    and .json lines of JSON objects or one array of them; .gz, .zst and .zip behind it (`log.csv.zip`) are
+    unpacked. Text is UTF-8 with names in the first line; commas, semicolons, tabs or bars between the columns
+    are recognised, decimal commas too where the columns have another mark. Ids of text files, and codes such
+    as "02139", stay as written. Fields of nested columns become columns: `id` in `user` is `user_id`, and may
+    be named "user.id". The files of a folder or pattern are read in the order of their names, must be of one
+    kind and have the same columns.
 
     Args:
         path: a file, a folder with files of one kind, or a pattern such as `logs/2024-*.parquet`.
@@ -36,6 +44,8 @@ def read(
         items: the item table: a path of the same kinds, or a frame.
         user_id: name of the user column, in the log and in `users`.
         item_id: name of the item column, in the log and in `items`.
+        separator: the mark between columns of text files that have it in their first line; None recognises
+            commas, semicolons, tabs and bars in each file.
         ignore_columns: columns to leave out, each with its table: `log.price`, `items.photo`.
         list_separators: columns of text that hold lists, and the mark between the values.
         **options: as for `Interactions.from_frame`: `timestamp`, `rating`, `weight`, `name` (by default
@@ -59,10 +69,15 @@ def read(
     """
     options.setdefault("name", Path(path).name.split(".")[0].strip("*?-_") or "log")
     keys = (user_id, item_id)
+    notes: list[str] = []
+
+    def load(table: Any, what: str) -> Any:
+        return read_table(table, what, keys, separator, notes.append) if _is_path(table) else table
+
     tables = {
-        "log": read_table(path, "log", keys),
-        "users": read_table(users, "users table", keys) if _is_path(users) else users,
-        "items": read_table(items, "items table", keys) if _is_path(items) else items,
+        "log": load(Path(path), "log"),
+        "users": load(users, "users table"),
+        "items": load(items, "items table"),
     }
     given = {
         name: to_polars(table, name if name == "log" else f"{name} table")
@@ -70,7 +85,7 @@ def read(
         if table is not None
     }
     given = split_lists(drop_columns(given, ignore_columns), list_separators or {})
-    return Interactions.from_frame(
+    data = Interactions.from_frame(
         given["log"],
         users=given.get("users"),
         items=given.get("items"),
@@ -78,6 +93,9 @@ def read(
         item_id=item_id,
         **options,
     )
+    for note in notes:
+        logger.info(note)
+    return replace(data, notes=(*notes, *data.notes))
 
 
 def _is_path(table: Any) -> bool:
@@ -91,9 +109,12 @@ def drop_columns(tables: dict[str, pl.DataFrame], names: Iterable[str]) -> dict[
         MissingColumnError: if a column does not exist.
     """
     columns = [f"{key}.{column}" for key, table in tables.items() for column in table.columns]
+    dropped = set()
     for name in names:
-        require(columns, name, "data", "`ignore_columns` names columns with their tables: log.price.")
-    dropped = set(names)
+        key, _, column = name.partition(".")
+        found = f"{key}.{find_name(tables[key].columns, column)}" if key in tables else name
+        require(columns, found, "data", "`ignore_columns` names columns with their tables: log.price.")
+        dropped.add(found)
     return {
         key: table.select(column for column in table.columns if f"{key}.{column}" not in dropped)
         for key, table in tables.items()
@@ -116,7 +137,8 @@ def split_lists(
         DataError: if the column does not hold text.
     """
     columns = [column for table in tables.values() for column in table.columns]
-    for name, separator in separators.items():
+    for given, separator in separators.items():
+        name = find_name(columns, given)
         require(columns, name, "data", "`list_separators` names columns of text that hold lists.")
         owners = {key: table for key, table in tables.items() if name in table.columns}
         for key, table in owners.items():

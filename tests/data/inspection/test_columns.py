@@ -63,15 +63,13 @@ def test_a_guess_is_said_with_the_option_that_names_another():
     found = find_columns(log("household_key,sku,when"), {"timestamp": "when"})
     assert found.columns[:3] == ("household_key", "sku", "when")
     assert found.messages[0] == (
-        'The user is taken from the column "household_key", by its name; --user-column names another.'
+        'The user is taken from the column "household_key", by its name; `user_id` names another.'
     )
     assert not any("when" in message for message in found.messages)  # a name that was given is no guess
 
 
 def test_a_name_that_was_given_must_be_there():
-    with pytest.raises(
-        MissingColumnError, match=r'no column "houshold".*mean "household".*--user-column'
-    ):
+    with pytest.raises(MissingColumnError, match=r'no column "houshold".*mean "household".*user_id='):
         find_columns(log("household,sku,date"), {"user_id": "houshold"})
 
 
@@ -84,7 +82,7 @@ def test_a_name_that_was_given_must_be_there():
     ],
 )
 def test_several_candidates_are_refused_with_their_names(header, word, candidates):
-    with pytest.raises(DataError, match=f"could be the {word}: {candidates}. Name the one that is: --"):
+    with pytest.raises(DataError, match=f"could be the {word}: {candidates}. Name the one that is: `"):
         find_columns(log(header))
 
 
@@ -140,9 +138,7 @@ def test_ratings_are_numbers_without_nulls_and_are_left_out_in_doubt():
     both = frame.with_columns(score=pl.col("stars"))
     found = find_columns(both)
     assert found.columns.rating is None
-    assert found.messages == (
-        'No rating is read: "stars", "score" could be it; --rating-column names it.',
-    )
+    assert found.messages == ('No rating is read: "stars", "score" could be it; `rating` names it.',)
 
 
 def test_quantities_are_no_weights_unless_they_are_named():

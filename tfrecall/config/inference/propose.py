@@ -33,6 +33,8 @@ def propose(
     log: str | Path,
     users: str | Path | None = None,
     items: str | Path | None = None,
+    *,
+    separator: str | None = None,
     **given: str | None,
 ) -> Proposal:
     """Infer a run from the files of a log.
@@ -41,23 +43,26 @@ def propose(
         log: path of the log: CSV, Parquet, JSON lines.
         users: path of the user table.
         items: path of the item table.
+        separator: mark between columns of text files; None recognises it.
         **given: names of columns, by role: `user_id`, `item_id`, `timestamp`, `rating`, `weight`.
 
     Raises:
         DataError: if the files cannot be read, a column cannot be guessed, or the log has fewer than two
             users or items.
     """
-    raw = open_tables(log, users, items, given)
-    paths = {"source": log, "users": users, "items": items}
-    return _Proposer(raw, {k: str(path) for k, path in paths.items() if path is not None}).proposal()
+    raw = open_tables(log, users, items, given, separator)
+    source = {"source": log, "users": users, "items": items, "separator": separator}
+    return _Proposer(
+        raw, {k: str(value) for k, value in source.items() if value is not None}
+    ).proposal()
 
 
 class _Proposer:
     """Steps from raw tables to a proposal."""
 
-    def __init__(self, raw: RawTables, paths: dict[str, str]) -> None:
+    def __init__(self, raw: RawTables, source: dict[str, str]) -> None:
         self.raw = raw
-        self.paths = paths
+        self.source = source
         self.description = describe_tables(raw)
         if self.description.users < 2 or self.description.items < 2:
             raise DataError(self.description.advice[0])
@@ -122,7 +127,7 @@ class _Proposer:
             "weight_column": None if "weight" in conflicts.unusable else columns.weight,
         }
         data: dict[str, Any] = {
-            **self.paths,
+            **self.source,
             **{k: name for k, name in names.items() if name is not None},
         }
         messages = list(conflicts.messages)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tfrecall.data.assembly import FILE_ORDER, Columns, option
-from tfrecall.data.frames import require
+from tfrecall.core.arguments import argument
+from tfrecall.data.assembly import FILE_ORDER, Columns
+from tfrecall.data.frames import find_name, require_roles
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import DataError, MissingColumnError
 
@@ -74,9 +75,7 @@ def find_columns(
     ('shopper', 'sku', 'ts')
     """
     search = _Search(log, {"user_id": users, "item_id": items})
-    for key, name in (given or {}).items():
-        if name is not None:
-            search.take_given(key, name)
+    search.take_given({key: name for key, name in (given or {}).items() if name is not None})
     for key in ("user_id", "item_id", "timestamp", "rating", "weight"):
         if key not in search.roles and key in log.columns:
             search.roles[key] = key
@@ -112,10 +111,12 @@ class _Search:
         self.roles: dict[str, str] = {}
         self.messages: list[str] = []
 
-    def take_given(self, key: str, name: str) -> None:
-        if name or key != "timestamp":
-            require(self.log.columns, name, "log", f"Say which column it is: {option(key)}.")
-        self.roles[key] = name
+    def take_given(self, given: dict[str, str]) -> None:
+        """Takes the roles that somebody named; all missing columns are refused at once."""
+        roles = {key: find_name(self.log.columns, name) for key, name in given.items()}
+        named = {key: name for key, name in roles.items() if name or key != "timestamp"}
+        require_roles(self.log.columns, named, "log")
+        self.roles |= roles
 
     def guess(self, key: str) -> None:
         free = [name for name in self.log.columns if name not in self.roles.values()]
@@ -126,32 +127,32 @@ class _Search:
         if len(chosen) == 1:
             self.roles[key] = chosen[0]
             self.messages.append(
-                f'The {WORDS[key]} is taken from the column "{chosen[0]}", {why}; {option(key)} '
+                f'The {WORDS[key]} is taken from the column "{chosen[0]}", {why}; {argument(key)} '
                 "names another."
             )
         elif key == "rating":
             if chosen:
                 listed = _listed(chosen)
                 self.messages.append(
-                    f"No rating is read: {listed} could be it; {option(key)} names it."
+                    f"No rating is read: {listed} could be it; {argument(key)} names it."
                 )
         elif chosen:
             raise DataError(
                 f"Several columns of the log could be the {WORDS[key]}: {_listed(chosen)}. "
-                f"Name the one that is: {option(key)}."
+                f"Name the one that is: {argument(key)}."
             )
         elif key == "timestamp":
             self.roles[key] = FILE_ORDER
             self.messages.append(
                 "No column of the log looks like times: the order of the file is taken for the order of "
-                f"the events; {option(key)} names one."
+                f"the events; {argument(key)} names one."
             )
         else:
             values = any(_is_value(name) for name in self.log.columns)
             hint = " These look like values: the first line of a file has the names." if values else ""
             raise MissingColumnError(
                 f"No column of the log looks like the {WORDS[key]}. Its columns: "
-                f"{', '.join(self.log.columns) or 'none'}.{hint} Name it: {option(key)}."
+                f"{', '.join(self.log.columns) or 'none'}.{hint} Name it: {argument(key)}."
             )
 
     def _narrowed(self, named: list[str], key: str) -> list[str]:

@@ -27,6 +27,7 @@ def describe(
     timestamp: str | None = None,
     rating: str | None = None,
     weight: str | None = None,
+    separator: str | None = None,
 ) -> Description:
     """Computes statistics of a log and its tables, with advice.
 
@@ -38,6 +39,7 @@ def describe(
         items: the item table: a path or a frame.
         user_id, item_id, timestamp, rating, weight: names of columns; None guesses the first four from
             names and content, and `guessed` says how.
+        separator: the mark between columns of text files; None recognises it.
 
     Raises:
         DataError: if a file cannot be read, a column cannot be guessed, or no row has both ids.
@@ -59,7 +61,7 @@ only trained on."
         "rating": rating,
         "weight": weight,
     }
-    return describe_tables(open_tables(log, users, items, given))
+    return describe_tables(open_tables(log, users, items, given, separator))
 
 
 def describe_tables(raw: RawTables) -> Description:

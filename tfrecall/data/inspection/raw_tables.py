@@ -9,7 +9,7 @@ import polars as pl
 
 from tfrecall.data.assembly import Columns
 from tfrecall.data.datasets.grouplens import read_folder, size_of
-from tfrecall.data.files import as_written, read_table
+from tfrecall.data.files import TableFiles
 from tfrecall.data.frames import to_polars
 from tfrecall.data.inspection.columns import find_columns
 from tfrecall.data.interactions import Interactions
@@ -49,7 +49,11 @@ class RawTables:
 
 
 def open_tables(
-    log: Any, users: Any = None, items: Any = None, given: Mapping[str, str | None] | None = None
+    log: Any,
+    users: Any = None,
+    items: Any = None,
+    given: Mapping[str, str | None] | None = None,
+    separator: str | None = None,
 ) -> RawTables:
     """Reads a log and its tables, and finds the columns, without checking the content.
 
@@ -58,6 +62,7 @@ def open_tables(
         users: the user table: a path or a frame.
         items: the item table: a path or a frame.
         given: known names of columns by role, as for `find_columns`.
+        separator: the mark between columns of text files; None recognises it.
 
     Raises:
         DataError: if a file cannot be read or a column cannot be guessed.
@@ -66,20 +71,24 @@ def open_tables(
         log = read_folder(log, size)
     if isinstance(log, Interactions):
         return _of_interactions(log)
-    sources = [log, users, items]
-    tables = [
-        _read(*named) for named in zip(sources, ("log", "users table", "items table"), strict=True)
+    whats = ("log", "users table", "items table")
+    sources = [
+        TableFiles(one, what, separator) if _is_path(one) else one
+        for one, what in zip((log, users, items), whats, strict=True)
     ]
+    tables = [_read(source, what) for source, what in zip(sources, whats, strict=True)]
     roles = find_columns(tables[0], given, *tables[1:])
     keys = (roles.columns.user_id, roles.columns.item_id)
     # Ids stay as written: "7.0" is not 7. Only now is it known which columns they are.
     tables = [
-        as_written(table, source, keys) if _is_path(source) else table
+        source.as_written(table, keys) if isinstance(source, TableFiles) else table
         for source, table in zip(sources, tables, strict=True)
     ]
     name = Path(log).name.split(".")[0].strip("*?-_") if _is_path(log) else ""
+    said = (note for one in sources if isinstance(one, TableFiles) for note in one.notes)
+    messages = (*said, *roles.messages)
     log, users, items = tables
-    return RawTables(name or "log", log, users, items, roles.columns, roles.messages)
+    return RawTables(name or "log", log, users, items, roles.columns, messages)
 
 
 def _of_interactions(data: Interactions) -> RawTables:
@@ -91,7 +100,7 @@ def _of_interactions(data: Interactions) -> RawTables:
 def _read(table: Any, what: str) -> Any:
     if table is None:
         return None
-    return read_table(table, what) if _is_path(table) else to_polars(table, what)
+    return table.read() if isinstance(table, TableFiles) else to_polars(table, what)
 
 
 def _is_path(table: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Formats of the files that hold a log or a table."""

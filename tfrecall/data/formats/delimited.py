@@ -1,0 +1,203 @@
+"""Tables as delimited text: CSV, TSV and their kin."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tfrecall.data.formats.compression import content, opened
+from tfrecall.data.formats.dialect import (
+    HEAD_BYTES,
+    clean_name,
+    first_lines,
+    refuse_repeated_names,
+    sniff,
+)
+from tfrecall.data.formats.lines import (
+    UTF16,
+    count_lines,
+    has_quotes,
+    misfits,
+    quoted_misfits,
+    refuse_misfits,
+    refuse_other_encodings,
+)
+from tfrecall.data.formats.text_types import decimals, narrowed
+from tfrecall.errors import DataError
+
+# First rows of a file that its column types are inferred from; all rows if these mislead.
+GUESS_ROWS = 10_000
+
+Say = Callable[[str], None]
+
+
+def read_delimited(files: list["TextFile"], keys: set[str], what: str, say: Say) -> pl.DataFrame:
+    """Reads files of the same columns.
+
+    Whole numbers become integers only where no value is a code ("02139"), in all files together.
+
+    Args:
+        files: the files.
+        keys: columns that stay as written.
+        what: name of the table in messages.
+        say: receives a sentence on each thing that is not read as it looks.
+
+    Raises:
+        DataError: if lines are broken.
+    """
+    parts = [file.read(keys, say) for file in files]
+    table = pl.concat([frame for frame, _ in parts], how="vertical_relaxed")
+    loose = {name for _, names in parts for name in names}
+    table = table.with_columns(narrowed(table[name]) for name in table.columns if name in loose)
+    if all(file.dialect.separator == "," for file in files):
+        return table
+    numbers = [decimals(column) for column in table.iter_columns() if column.name not in keys]
+    found = [column for column in numbers if column is not None]
+    if found:
+        say(f"decimal commas in the {what}: {', '.join(column.name for column in found)}")
+    return table.with_columns(found)
+
+
+class TextFile:
+    """One file of delimited text.
+
+    Attributes:
+        file: the path.
+        what: name of the table in messages.
+        dialect: the marks; `read` may find that quotes are plain characters.
+        names: names of the columns, without blanks around them.
+    """
+
+    def __init__(self, file: Path, default: str, separator: str | None, what: str) -> None:
+        self.file, self.what = file, what
+        with opened(file) as stream:
+            head = stream.read(HEAD_BYTES)
+        if head.startswith(UTF16) or b"\0" in head.split(b"\n", 1)[0]:
+            refuse_other_encodings(file, what)
+        self.dialect = sniff(head, default, separator, file)
+        try:
+            # The first line alone: a fault in it is found before any row is read.
+            self._raw = self._scan(head, n_rows=0, infer_schema=False).columns
+        except pl.exceptions.NoDataError as error:
+            raise DataError(f"The {what} file {file} is empty. Give columns and rows.") from error
+        if any("\N{REPLACEMENT CHARACTER}" in name for name in self._raw):
+            refuse_other_encodings(file, what)
+        self.names = [clean_name(name) for name in self._raw]
+        given = next(
+            csv.reader(first_lines(head, self.dialect.eol), delimiter=self.dialect.separator), []
+        )
+        refuse_repeated_names([clean_name(name) for name in given], file)
+        self._has_empty_lines = False
+
+    def read(self, keys: set[str], say: Say) -> tuple[pl.DataFrame, set[str]]:
+        """Reads the table: text in the columns of `keys`, and in those of possible whole numbers.
+
+        Returns:
+            The table, and the names of the columns of possible whole numbers.
+        """
+        source = content(self.file)
+        frame, loose = self._attempt(source, keys)
+        if self._quotes_are_plain(frame):
+            self.dialect = replace(self.dialect, quote=None)
+            say(
+                f"quotes in {self.file.name} are taken as they are: not all are closed, and without them "
+                f"each line has {len(self.names)} columns"
+            )
+            frame, loose = self._attempt(source, keys)
+        if frame is None:
+            self._refuse_broken()
+            frame = self._scan(source, infer_schema=False)  # raises: let Polars say why
+        if frame.width and frame.to_series(-1).has_nulls():
+            # A line that ends too early has a null there.
+            self._refuse_short()
+            frame = self._without_empty_lines(frame, say)
+        frame.columns = self.names
+        unnamed = [c.name for c in frame.iter_columns() if _is_unnamed(c.name) and _is_empty(c)]
+        return frame.drop(unnamed), loose
+
+    def texts(self, names: list[str]) -> pl.DataFrame:
+        """Columns of the file as text, in the rows that `read` gave."""
+        raw = dict(zip(self.names, self._raw, strict=True))
+        # A line is empty only if all its columns are.
+        wanted = None if self._has_empty_lines else [raw[name] for name in names]
+        table = self._scan(content(self.file), columns=wanted, infer_schema=False)
+        if self._has_empty_lines:
+            table = table.filter(~pl.all_horizontal(pl.all().is_null()))
+        return table.select(pl.col(raw[name]).alias(name) for name in names)
+
+    def _scan(self, source: Path | bytes, **options: Any) -> pl.DataFrame:
+        return pl.read_csv(source, **self.dialect.options, **options)
+
+    def _attempt(self, source: Path | bytes, keys: set[str]) -> tuple[pl.DataFrame | None, set[str]]:
+        """The table, None if its lines are broken, and its columns of possible whole numbers."""
+        names = dict(zip(self._raw, self.names, strict=True))
+        types: dict[str, Any] = {raw: pl.String for raw, name in names.items() if name in keys}
+        try:
+            head = self._scan(
+                source, n_rows=GUESS_ROWS, infer_schema_length=GUESS_ROWS, schema_overrides=types
+            )
+            # Empty so far: the type shows later.
+            loose = {c.name for c in head.iter_columns() if c.dtype.is_integer() or _is_empty(c)}
+            loose -= types.keys()
+            types |= {**head.schema, **dict.fromkeys(loose, pl.String)}
+            return self._scan(source, schema_overrides=types), {names[raw] for raw in loose}
+        except pl.exceptions.PolarsError:  # broken, or a value beyond the first rows has another type
+            pass
+        try:
+            return self._scan(source, infer_schema=False), set(self.names) - keys
+        except pl.exceptions.PolarsError:
+            return None, set()
+
+    def _quotes_are_plain(self, frame: pl.DataFrame | None) -> bool:
+        """Whether quotes mean nothing: some are not closed, and all lines are whole without regard to them."""
+        if not has_quotes(self.file):
+            return False
+        if frame is not None:
+            # In commas, values over several lines are usual; in tabs titles with a quote are.
+            spans_lines = frame.height + 1 < count_lines(self.file, self.dialect.eol)
+            if self.dialect.separator in ",;" or not spans_lines:
+                return False
+        marks = self.dialect.separator, self.dialect.eol
+        return next(misfits(self.file, *marks, len(self.names), quoted=False), None) is None
+
+    def _refuse_broken(self) -> None:
+        refuse_other_encodings(self.file, self.what)
+        separator, eol = self.dialect.separator, self.dialect.eol
+        if self.dialect.quote and has_quotes(self.file):
+            found = quoted_misfits(self.file, separator, len(self.names))
+        else:
+            found = misfits(self.file, separator, eol, len(self.names), quoted=False)
+        refuse_misfits(self.file, self.what, found, len(self.names))
+
+    def _refuse_short(self) -> None:
+        if len(self.names) == 1:
+            return
+        separator, eol = self.dialect.separator, self.dialect.eol
+        quoted = self.dialect.quote is not None and has_quotes(self.file)
+        columns = len(self.names)
+        found = misfits(self.file, separator, eol, columns, quoted)
+        if next(found, None) is None:
+            return
+        if quoted:  # values may go over several lines
+            found = quoted_misfits(self.file, separator, columns)
+        else:
+            found = misfits(self.file, separator, eol, columns, quoted)
+        refuse_misfits(self.file, self.what, found, columns)
+
+    def _without_empty_lines(self, frame: pl.DataFrame, say: Say) -> pl.DataFrame:
+        kept = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        if lost := frame.height - kept.height:
+            self._has_empty_lines = True
+            say(f"{lost:,} empty lines of {self.file.name} are left out")
+        return kept
+
+
+def _is_unnamed(name: str) -> bool:
+    return not name or name.startswith("_duplicated_")
+
+
+def _is_empty(column: pl.Series) -> bool:
+    return column.null_count() == len(column)

@@ -1,0 +1,158 @@
+"""Tables as JSON: lines of objects, or one array of them."""
+
+import codecs
+import io
+import json
+import mmap
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import polars as pl
+
+from tfrecall.data.formats.compression import COMPRESSED, content, opened
+from tfrecall.data.formats.lines import refuse_other_encodings
+from tfrecall.errors import DataError
+
+# A JSON escape of a UTF-16 surrogate, half a character: whole ones beyond U+FFFF are two in a row.
+SURROGATE = rb"\\u[dD][89a-fA-F]"
+BOM = codecs.BOM_UTF8
+
+
+def read_json(file: Path, what: str) -> pl.DataFrame:
+    """Reads a file of JSON lines, or of one JSON array of objects, whatever its suffix.
+
+    Fields are inferred from the whole file: one that first occurs late would be lost.
+
+    Raises:
+        DataError: if a line, or the array, cannot be read; the message has the line.
+    """
+    with opened(file) as stream:
+        start = stream.read(1 << 16).removeprefix(BOM).lstrip()
+        marked = file.suffix.lower() not in COMPRESSED and _starts_with_bom(file)
+    is_array = start.startswith(b"[")
+    _refuse_surrogates(file, what, is_array)
+    source: Any = content(file)
+    if marked or isinstance(source, bytes):
+        plain = source if isinstance(source, bytes) else source.read_bytes()
+        source = io.BytesIO(plain.removeprefix(BOM))
+    try:
+        if is_array:
+            return pl.read_json(source, infer_schema_length=None)
+        return pl.read_ndjson(source, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        refuse_other_encodings(file, what)
+        _refuse_broken(file, what, is_array, error)
+
+
+def _starts_with_bom(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(BOM)) == BOM
+
+
+def _refuse_broken(file: Path, what: str, is_array: bool, error: Exception) -> NoReturn:
+    """Finds the line that no JSON object is read from."""
+    if is_array:
+        _refuse_broken_array(file, what)
+    else:
+        with opened(file) as lines:
+            for number, line in enumerate(lines, start=1):
+                if problem := _problem(line.removeprefix(BOM) if number == 1 else line):
+                    whole = " Or is the whole file one object? Write its rows alone." * (number == 1)
+                    raise DataError(
+                        f"The {what} file {file} is broken in line {number:,}: {problem}: {_short(line)}. "
+                        f"JSON lines have one object each; repair or remove the line.{whole}"
+                    ) from error
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise DataError(
+        f"The {what} file {file} cannot be read as JSON: {reason}. One field must hold one type of "
+        "values in all rows: repair or rewrite the file."
+    ) from error
+
+
+def _problem(line: bytes) -> str:
+    """The reason why a line is no JSON object; empty for an object and for an empty line."""
+    if not line.strip():
+        return ""
+    try:
+        value = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return f"{error}"
+    return "" if isinstance(value, dict) else f"a {type(value).__name__} instead of an object"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON, write null")
+
+
+def _refuse_broken_array(file: Path, what: str) -> None:
+    try:
+        with opened(file) as stream:
+            rows = json.loads(stream.read().removeprefix(BOM), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"The {what} file {file} is no whole JSON array: {error}. Repair it, or write one object a line."
+        ) from error
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(
+                f"The {what} file {file} must be an array of objects, but row {number:,} is "
+                f"{_short(repr(row))}. Write each row as an object with the names of the columns."
+            )
+
+
+def _short(line: bytes | str) -> str:
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    text = text.rstrip("\r\n")
+    return repr(text if len(text) <= 100 else f"{text[:100]}...")
+
+
+def _refuse_surrogates(file: Path, what: str, is_array: bool) -> None:
+    """Refuses half characters (`\\ud800` alone), which Polars drops: two ids would become one."""
+    if not _has_surrogates(file):
+        return
+    with opened(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not re.search(SURROGATE, line):
+                continue
+            place = f"line {number:,}"
+            for name, text in _strings(_value(line, is_array)):
+                if re.search("[\ud800-\udfff]", text):
+                    where = f'"{name}" of {place}' if name else place
+                    raise DataError(
+                        f"The {what} file {file} has half a character in {where}: "
+                        f"{text!r}. A lone surrogate is no Unicode text: repair or remove the row."
+                    )
+
+
+def _has_surrogates(file: Path) -> bool:
+    if file.suffix.lower() in COMPRESSED:
+        with opened(file) as stream:
+            return bool(re.search(SURROGATE, stream.read()))
+    # One search over the mapped file: hardly any file has such an escape.
+    with file.open("rb") as lines, mmap.mmap(lines.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return bool(re.search(SURROGATE, mapped))
+
+
+def _value(line: bytes, is_array: bool) -> Any:
+    """The JSON of a line; of an array, whose lines need not be values, its texts in quotes."""
+    if not is_array:
+        try:
+            return json.loads(line.removeprefix(BOM))
+        except ValueError:  # broken: the reading says so
+            return None
+    texts = re.findall(rb'"(?:[^"\\]|\\.)*"', line)
+    return [json.loads(text, strict=False) for text in texts]
+
+
+def _strings(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """All texts in a value of JSON, each with the name of its field."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _strings(inner, name or key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, name)
