@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.report.helpers import a_retriever, a_run
 from tfrecall.core.results import Explanation, Reason
-from tfrecall.data.titles import title_column, titles
+from tfrecall.core.titles import title_column, titles
 from tfrecall.report import charts, tables
 from tfrecall.report.item_map import MAX_LABELS, MAX_POINTS, colour_column, item_map, principal_plane
 from tfrecall.report.run_page import run_page

@@ -9,8 +9,15 @@ from typing import Any
 from rich.table import Table
 
 from tfrecall.cli.tables import item_table
-from tfrecall.core.results import Explanation, Recommendation, SimilarItems, StagedRecommendation
-from tfrecall.data.titles import title_column, titles
+from tfrecall.core.results import (
+    Explanation,
+    Reason,
+    Recommendation,
+    SimilarItems,
+    StagedRecommendation,
+    common_reasons,
+)
+from tfrecall.core.titles import title_column, titles
 from tfrecall.errors import ConfigError
 from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
@@ -91,10 +98,16 @@ class Answers:
         shown: list[Table | str] = []
         for answer, explanations in zip(self.recommendations, self.explanations, strict=True):
             rows = item_rows(answer)
-            for row, explanation in zip(rows, explanations, strict=False):  # none without --explain
-                row["because of"] = reasons_text(names, explanation)
+            shared = common_reasons([reasons_of(names, one) for one in explanations])
+            if shared is None:
+                for row, explanation in zip(rows, explanations, strict=False):  # none without --explain
+                    row["because of"] = reasons_text(names, explanation)
             title = self._title(answer)
             shown.append(item_table(title, rows) if rows else f"{title}: no items are left.")
+            if shared is not None:
+                shown.append(
+                    f"All of them because of: {', '.join(shared) or _nothing(explanations[0])}."
+                )
             shown += stage_texts(self.release, answer, self.k)
         return shown
 
@@ -193,20 +206,29 @@ def item_rows(answer: Recommendation | SimilarItems) -> list[dict[str, Any]]:
 
 def item_names(release: Release) -> dict[str, str]:
     """The title of each item of a release, its id without one."""
-    names = titles(release.items, title_column(release.items)).to_list()
+    column = title_column(release.items, release.manifest["schema"]["candidate"])
+    names = titles(release.items, column).to_list()
     return dict(zip(release.item_ids.tolist(), names, strict=True))
+
+
+def reasons_of(names: Mapping[str, str], explanation: Explanation) -> list[str]:
+    """The strongest reasons for an item, named for people."""
+    return [reason.named(names) for reason in _strongest(explanation)]
 
 
 def reasons_text(names: Mapping[str, str], explanation: Explanation) -> str:
     """The strongest reasons for an item, with their contributions to the score."""
-    texts = [
-        f"{reason.named(names)} ({reason.contribution:.3f})"
-        for reason in explanation.reasons[:REASONS_SHOWN]
-        if reason.contribution > 0
-    ]
+    texts = [f"{reason.named(names)} ({reason.contribution:.3f})" for reason in _strongest(explanation)]
+    return ", ".join(texts) or _nothing(explanation)
+
+
+def _strongest(explanation: Explanation) -> list[Reason]:
+    return [reason for reason in explanation.reasons[:REASONS_SHOWN] if reason.contribution > 0]
+
+
+def _nothing(explanation: Explanation) -> str:
     # In an additive explanation the rest is the base score; in leave-one-out each change may just be small.
-    nothing = "everyone is given this" if explanation.additive else "nothing by itself"
-    return ", ".join(texts) or nothing
+    return "everyone is given this" if explanation.additive else "nothing by itself"
 
 
 def explanation_dict(explanation: Explanation) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Results of recommenders: recommendations, similar items, explanations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from tfrecall.core.columns import TIMESTAMP, USER
+from tfrecall.core.dates import date_text
 
 
 @dataclass(frozen=True)
@@ -88,19 +91,44 @@ class Reason:
     value: Any = None
 
     def named(self, names: Mapping[str, str]) -> str:
-        """Describes the reason, an item by its name.
+        """Describes the reason for people: an item by its title, a moment by its date.
+
+        Args:
+            names: title of each item; an item without one is named by its id.
 
         >>> Reason(None, None, 0.5, "age", 34.0).named({})
         'age = 34'
+        >>> Reason(None, None, 0.5, "timestamp", 879024327.0).named({})
+        'timestamp = 1997-11-08 21:18'
         """
         if self.item_id is not None:
-            return names[self.item_id]
-        value = "unknown" if self.value is None else self.value
-        if isinstance(value, float):
-            value = f"{value:.10g}"  # whole numbers as such, seconds since 1970 too
-        elif isinstance(value, list):
-            value = "|".join(value)
-        return f"{self.feature} = {value}"
+            return names.get(self.item_id, self.item_id)
+        if self.feature == USER:  # the id says nothing: what is learnt of the user is the reason
+            return "an unknown user" if self.value is None else "the user's own vector"
+        return f"{self.feature} = {self._said()}"
+
+    def _said(self) -> str:
+        if self.value is None:
+            return "unknown"
+        if isinstance(self.value, list):
+            return "|".join(map(str, self.value))
+        if not isinstance(self.value, float):
+            return str(self.value)
+        # Whole numbers without a point.
+        return date_text(self.value) if self.feature == TIMESTAMP else f"{self.value:.10g}"
+
+
+def common_reasons(lists: Sequence[Sequence[str]]) -> list[str] | None:
+    """The reasons that all items of a list share, word for word, to be said once; None if they differ.
+
+    A single item shares nothing.
+
+    >>> common_reasons([["age = 34"], ["age = 34"]]), common_reasons([["age = 34"], []])
+    (['age = 34'], None)
+    """
+    if len(lists) < 2 or any(list(one) != list(lists[0]) for one in lists):
+        return None
+    return list(lists[0])
 
 
 @dataclass(frozen=True)

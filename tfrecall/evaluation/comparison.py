@@ -11,9 +11,9 @@ from tfrecall.baselines.registry import check_baselines, fit_baselines, usual_ba
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import Retriever
 from tfrecall.core.seen import Seen
+from tfrecall.core.titles import title_column, titles
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.titles import title_column, titles
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import (
     Evaluation,

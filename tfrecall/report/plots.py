@@ -4,10 +4,11 @@ Show one by naming it at the end of a notebook cell; `save` writes it to a file.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import numpy as np
 
+from tfrecall.core.dates import moment
 from tfrecall.data.inspection.description import Description
 from tfrecall.errors import DataError
 from tfrecall.report.bars import Row, histogram_panel, row_panel
@@ -249,19 +250,14 @@ def _date_ticks(low: float, high: float) -> list[float]:
     years = (high - low) / _YEAR
     if years < 4:
         return [float(x) for x in np.linspace(low, high, 4)]
-    first, last = (_moment(seconds).year for seconds in (low, high))
+    first, last = (moment(seconds).year for seconds in (low, high))
     every = -(-(last - first) // 5)
-    moments = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in range(first + 1, last + 1, every))
-    return [moment.timestamp() for moment in moments]
-
-
-def _moment(seconds: float) -> datetime:
-    # `fromtimestamp` refuses moments before 1970 on some systems.
-    return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=float(seconds))
+    starts = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in range(first + 1, last + 1, every))
+    return [start.timestamp() for start in starts]
 
 
 def _date(seconds: float) -> str:
-    return f"{_moment(seconds):%Y-%m-%d}"
+    return f"{moment(seconds):%Y-%m-%d}"
 
 
 def _columns(panels: int) -> int:

@@ -8,8 +8,8 @@ import tomli_w
 
 from tfrecall.core.retriever import Retriever
 from tfrecall.core.seen import Seen
+from tfrecall.core.titles import title_column, titles
 from tfrecall.data.interactions import Interactions
-from tfrecall.data.titles import title_column, titles
 from tfrecall.evaluation import Evaluation
 from tfrecall.report import charts, tables
 from tfrecall.report.item_map import item_map

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall.core.results import Explanation
+from tfrecall.core.results import Explanation, common_reasons
 from tfrecall.core.retriever import Retriever
 from tfrecall.core.seen import Seen
 from tfrecall.core.vocabulary import Vocabulary
@@ -43,8 +43,8 @@ def example_users(
 
     Returns:
         For each `user_id`, `length` of the history, `had` (titles, latest first, with ratings where
-        there are any), `chosen` (how many items) and `shown`: `title`, whether it was `chosen`, and
-        `because`, its strongest reasons.
+        there are any), `chosen` (how many items), `because` (the reasons that all items share) and
+        `shown`: `title`, whether it was `chosen`, and `because`, its strongest reasons if they differ.
     """
     lengths = test.log.select(pl.col("user_id").unique(maintain_order=True)).join(
         known.log.group_by("user_id").len("length"), on="user_id", how="left", maintain_order="left"
@@ -63,7 +63,7 @@ def example_users(
             "length": length,
             "had": _history(few[0], user, names),
             "chosen": len(lists.targets[row_of(user)]),
-            "shown": _shown(lists, row_of(user), names, explain),
+            **_shown(lists, row_of(user), names, explain),
         }
         for user, length in picked.iter_rows()
     ]
@@ -81,9 +81,8 @@ def _history(known: Interactions, user: str, names: pl.Series) -> list[str]:
     ]
 
 
-def _shown(
-    lists: UserLists, user: int, names: pl.Series, explain: Explain | None
-) -> list[dict[str, Any]]:
+def _shown(lists: UserLists, user: int, names: pl.Series, explain: Explain | None) -> dict[str, Any]:
+    """The list of one user, and the reasons that all of it shares."""
     chosen = set(lists.targets[user].tolist())
     rows = lists.rows[user][lists.rows[user] >= 0]
     because: list[list[str]] = [[] for _ in rows]
@@ -94,7 +93,11 @@ def _shown(
             [reason.named(named) for reason in one.reasons[:REASONS] if reason.contribution > 0]
             for one in explanations
         ]
-    return [
+    shared = common_reasons(because)
+    if shared is not None:
+        because = [[] for _ in rows]
+    shown = [
         {"title": names[row], "chosen": row in chosen, "because": why}
         for row, why in zip(rows.tolist(), because, strict=True)
     ]
+    return {"because": shared or [], "shown": shown}

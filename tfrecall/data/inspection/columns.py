@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tfrecall.core.arguments import argument
+from tfrecall.core.dates import PLAUSIBLE_SECONDS
 from tfrecall.data.assembly import FILE_ORDER, Columns
 from tfrecall.data.frames import find_name, require_roles
 from tfrecall.data.timestamps import to_seconds
@@ -30,8 +31,6 @@ RATING_STARTS = {"review", "star", *NOUNS["user_id"].split(), *NOUNS["item_id"].
 
 # Values sampled to tell times from other columns.
 SAMPLE_ROWS = 1_000
-# Seconds of the years 1990 to 2100: a number in this range looks like a time whatever the column's name.
-PLAUSIBLE_SECONDS = (6.3e8, 4.1e9)
 WORDS = {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
 
 
