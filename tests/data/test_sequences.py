@@ -180,7 +180,10 @@ def test_every_target_comes_once_and_sees_what_stood_before_it(
     log, length, least, per_row, batch_size, whole, seed
 ):
     spec = History("h", history_length=length, min_rating=least, context=("rating", "gap"))
-    codes = {"rating": (2 * log.log["rating"]).to_numpy().astype(int), "gap": events_before(log)}
+    codes = {
+        f"{spec.column}_rating": (2 * log.log["rating"]).to_numpy().astype(int),
+        f"{spec.column}_gap": events_before(log),
+    }
     events = Events.build(log, spec, np.arange(2, 7, dtype=np.int32), codes)
     sequences = Sequences(
         log, np.arange(len(log)), {"h": (events, length)}, length, min(per_row, batch_size)
@@ -213,7 +216,7 @@ def test_context_stands_beside_the_items_it_belongs_to():
     spec = History("h", history_length=3, min_rating=2, context=("rating",))
     rating = LOG.log["rating"].to_numpy().astype(np.int32)
     queries = pl.DataFrame({"user_id": ["u", "u"], "timestamp": [2.0, 9.0]})
-    found = past_windows(queries, LOG, {"h": spec}, INDEX, {"rating": rating})
+    found = past_windows(queries, LOG, {"h": spec}, INDEX, {"h_rating": rating})
     # u rated a 2, b 4, c 3, and b again 1, which is left out.
     assert found["h"].tolist() == [[0, 2, 3], [2, 3, 4]]
     assert found["h_rating"].tolist() == [[0, 2, 4], [2, 4, 3]]
@@ -222,6 +225,6 @@ def test_context_stands_beside_the_items_it_belongs_to():
 def test_context_of_an_item_that_is_not_known_is_left_out_with_it():
     spec = History("h", context=("rating",))
     rating = LOG.log["rating"].to_numpy().astype(np.int32)
-    events = Events.build(LOG, spec, np.array([2, 0, 4], np.int32), {"rating": rating})
+    events = Events.build(LOG, spec, np.array([2, 0, 4], np.int32), {"h_rating": rating})
     assert events.items.tolist() == [2, 4, 4]
     assert events.context["rating"].tolist() == [2, 3, 5]

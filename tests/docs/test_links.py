@@ -12,7 +12,7 @@ from tests.docs.markdown import DOORS, OTHERS, ROOT, anchors, blocks, links, nam
 
 EVERY = [*pages(), *OTHERS]
 # Classes of Keras and of TensorFlow Recommenders.
-FOREIGN = {"Discretization", "Embedding", "Normalization", "StringLookup", "TextVectorization"}
+FOREIGN = {"Discretization", "Embedding", "StringLookup", "TextVectorization"}
 FOREIGN |= {"FactorizedTopK", "Retrieval"}
 # Places that runs and readers make, not the project.
 MADE = ("saved_models/", "/tmp/", "path/to/")

@@ -217,9 +217,47 @@ def test_a_null_text_is_empty_and_no_word():
     assert vectors[2].any()
 
 
-def test_text_keeps_no_more_words_than_asked_for():
-    layer = adapted(schema.Text("c", 3, 4), TEXTS)
-    assert list(layer.state) in (["story"], ["toy"])  # beside padding and unknown
+@pytest.mark.parametrize("tokens", [1, 2, 4])
+def test_every_feature_keeps_as_many_values_as_asked_for(tokens):
+    # a five times, b four times and so on; padding and the unknown value have rows beside them.
+    words = [word for count, word in enumerate("edcba", start=1) for word in [word] * count]
+    lists = np.array([[word, ""] for word in words])
+    kept = [
+        adapted(schema.Text("c", tokens), np.array(words)),
+        adapted(schema.Categorical("c", max_tokens=tokens), np.array(words)),
+        adapted(schema.MultiCategorical("c", max_tokens=tokens), lists),
+    ]
+    assert [list(layer.state) for layer in kept] == [list("abcde")[:tokens]] * 3
+    for layer in kept:
+        layer(layer.preprocess(tf.constant([["a"]] if layer.form == "strings" else ["a"])))
+        assert layer.table.shape[0] == 2 + tokens
+
+
+@pytest.mark.parametrize(
+    ("loud", "plain"),
+    [
+        ("ЯБЛОКО, ГРУША!", "яблоко груша"),
+        ("ÉTÉ À “Nice”…", "été à nice"),
+        ("ΟΔΟΣ", "οδος"),  # the capital sigma is an inner one to letters alone
+        ("hello\u00a0world\u3000again", "hello world again"),
+        ("so\u00adft \ufeffmark", "soft mark"),
+        ("¿Qué? «oui» – 5€", "qué oui  5"),
+        ("don't", "dont"),
+        ("नमस्ते।", "नमस्ते"),  # vowel signs belong to words
+    ],
+)
+def test_text_is_lower_cased_and_stripped_in_every_script(loud, plain):
+    layer = adapted(schema.Text("c", 10, 4), np.array([plain]))
+    known, same = layer.preprocess(tf.constant([plain, loud])).numpy()
+    assert (known > 1).sum() == len(plain.split())  # 0 pads, 1 is unknown
+    assert same.tolist() == known.tolist()
+    inside = tf.function(layer.preprocess)(tf.constant([loud]))
+    assert inside.numpy()[0].tolist() == known.tolist()
+
+
+def test_bytes_that_are_no_text_do_not_stop_a_batch():
+    layer = adapted(schema.Text("c", 10, 4), np.array(["toy"]))
+    assert layer.preprocess(tf.constant([b"\xff\xfe", b"TOY"])).numpy()[1].tolist() == [2]
 
 
 def test_numeric_has_mean_0_and_variance_1_on_time_stamps():
@@ -233,9 +271,20 @@ def test_numeric_has_mean_0_and_variance_1_on_time_stamps():
     assert encoded.var() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_constant_number_is_shifted_and_not_blown_up():
-    layer = adapted(schema.Numeric("c"), np.array([25.0, 25.0]))
-    assert layer.preprocess(tf.constant([25.0, 26.0])).numpy().tolist() == [[0.0], [1.0]]
+@pytest.mark.parametrize("value", [25.0, 0.1, 1 / 3, -0.1, 1e-9, 1e15 + 0.3, 0.0])
+@pytest.mark.parametrize("rows", [2, 1000])
+def test_a_constant_number_is_shifted_and_not_blown_up(value, rows):
+    layer = adapted(schema.Numeric("c"), np.full(rows, value))
+    found = layer.preprocess(tf.constant([value, value + 1.0], tf.float64)).numpy()[:, 0]
+    assert found == pytest.approx([0.0, 1.0], abs=1e-6)
+
+
+def test_numbers_that_differ_by_rounding_are_constant_and_small_ones_are_not():
+    tenths = adapted(schema.Numeric("c"), np.array([0.1 + 0.2, 0.3]))
+    assert tenths.preprocess(tf.constant([1.3], tf.float64)).numpy()[0, 0] == pytest.approx(1.0)
+    small = np.array([1e-12, 3e-12])
+    layer = adapted(schema.Numeric("c"), small)
+    assert layer.preprocess(tf.constant(small)).numpy()[:, 0].tolist() == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize("method", ["quantile", "equal_width"])

@@ -167,3 +167,22 @@ def test_the_last_rating_says_what_comes_next_to_those_who_can_see_it():
         correct[context] = np.mean(after == (np.arange(20) < 10))
     assert correct[("rating",)] == 1
     assert correct[()] == 0.5  # the same answer to both ratings
+
+
+def test_each_list_has_its_own_codes_of_a_context(history_log):
+    lists = [
+        History(name, Categorical("item_id", 4), 3, context=("device",))
+        for name in ("history", "other")
+    ]
+    model = TwoTower(Schema(query=lists, candidate=[ITEM]), [])
+    model.adapt(history_log)
+    first, second = (layer.contexts["device"] for layer in model.query_tower.histories)
+    assert first.state == second.state == ("app", "web")
+    second._set_state(("web", "app"))  # as of a list that was adapted to other events
+    codes = model.history_codes(history_log)
+    device = history_log.log["device"].to_numpy()
+    assert codes["history_device"].tolist() == np.where(device == "app", 2, 3).tolist()
+    assert codes["other_device"].tolist() == np.where(device == "app", 3, 2).tolist()
+    raw = model.raw_queries(history_log.queries.head(1), history_log)
+    newest = {name: raw[f"{name}_device"][0, -1] for name in ("history", "other")}
+    assert newest["history"] + newest["other"] == 5 or set(newest.values()) == {0}

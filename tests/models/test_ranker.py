@@ -7,7 +7,9 @@ import pytest
 from tests.tiny_ratings import BAG, DIM, SCHEMA, SETTINGS, rating_ranker
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data import Interactions, split_random
+from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
+from tfrecall.evaluation import metrics
 from tfrecall.models.ranker import Ranker
 from tfrecall.schema.encoders import GRU, Interests, RootSum
 from tfrecall.schema.features import Categorical, History, Numeric, Schema
@@ -200,6 +202,34 @@ def test_clicks_begin_at_their_log_odds(rating_log):
     assert float(model.offset) == pytest.approx(np.log(share / (1 - share)), rel=1e-5)
     (batch,) = TrainingExamples(model, rating_log, 400).batches().take(1)
     assert set(batch["label"].numpy()) == {0.0, 1.0}
+
+
+@pytest.mark.slow
+def test_validation_stops_by_the_auc_of_all_rows_together(rating_log):
+    train, validation = split_random(rating_log, 0.3, seed=1)
+    schema = Schema(query=[USER], candidate=[ITEM])
+    model = Ranker(schema, [], crosses=["dot"], task=Clicks(), label=Label("rating", threshold=4))
+    fitted = fit(model, train, validation, epochs=2, patience=1, batch_size=64, verbose=0)
+    model.use_log(train)
+    clicked = validation.log["rating"].to_numpy() >= 4
+    scores = model.predictions(validation)
+    expected = metrics.auc(scores[clicked], scores[~clicked])
+    assert fitted.history["val_auc"][fitted.best_epoch - 1] == pytest.approx(expected, abs=1e-6)
+    assert "auc" not in fitted.history  # training measures the loss alone
+    # Whatever the batches, alone and by name.
+    rows = examples(validation, 7, forms=model.forms)
+    assert model.evaluate(rows, verbose=0, return_dict=True)["auc"] == pytest.approx(expected, abs=1e-6)
+    assert model.evaluate(rows, verbose=0)[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_clicks_that_are_none_are_refused_before_training(rating_log):
+    schema = Schema(query=[USER], candidate=[ITEM])
+    with pytest.raises(DataError, match="`threshold`"):
+        fit(Ranker(schema, [], crosses=["dot"], task=Clicks()), rating_log, epochs=1, verbose=0)
+    thumbs = rating_log.with_log(rating_log.log.with_columns(pl.col("rating") - 3))
+    with pytest.raises(DataError, match="`gain`"):
+        fit(Ranker(schema, [], crosses=["dot"], task=Lists()), thumbs, epochs=1, verbose=0)
 
 
 @pytest.mark.slow

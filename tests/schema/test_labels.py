@@ -1,5 +1,6 @@
 """Labels are read and checked before anything is trained on them."""
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -53,3 +54,42 @@ def test_text_is_no_label():
 def test_a_range_begins_below_its_end():
     with pytest.raises(ConfigError, match=r"5\.0 to 1\.0"):
         Label("rating", 5, 1)
+
+
+@pytest.mark.parametrize("ratings", [(1.0, 5.0, 3.0), (-1.0, 1.0), (0.0, 1.0, 2.0), (0.0, 0.5)])
+def test_clicks_that_are_none_ask_for_a_threshold(ratings):
+    with pytest.raises(DataError, match=r"neither 0 \(no click\) nor 1.*`threshold`"):
+        Label("rating").check(log(*ratings), kind="click")
+    with pytest.raises(DataError, match="`threshold`"):  # also where the range says the same
+        Label("rating", 0, 1).check(log(*ratings), kind="click")
+    Label("rating", threshold=0.5).check(log(*ratings), kind="click", learned=False)
+
+
+def test_clicks_are_0_and_1_or_true_and_false():
+    Label("rating").check(log(0, 1), kind="click")
+    Label("rating").check(log(False, True, True), kind="click")
+
+
+def test_negative_gains_are_refused():
+    with pytest.raises(
+        DataError, match=r"1 of 3 training rows have a negative label.*row 1: -1.*`gain`"
+    ):
+        Label("rating").check(log(0, -1, 1), kind="list")
+
+
+@pytest.mark.parametrize(
+    ("gain", "fits", "beyond"), [("exponential", 127, 127.5), ("linear", 1e38, 2e38)]
+)
+def test_gains_beyond_float32_are_refused(gain, fits, beyond):
+    Label("rating").check(log(0, fits), kind="list", gain=gain)
+    # 2^127.5 twice, or 2e38 twice, add up to more than 3.4e38.
+    with pytest.raises(DataError, match=r"`gain`.*beyond the numbers"):
+        Label("rating").check(log(beyond, beyond, 0), kind="list", gain=gain)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_threshold_has_no_side_for_a_missing_label(missing):
+    with pytest.raises(DataError, match=r"1 of 3 values.*null or NaN.*row 1.*threshold 4"):
+        Label("rating", threshold=4).values(log(5.0, missing, 3.0)["rating"])
+    values = Label("rating").values(log(5.0, missing, 3.0)["rating"])
+    assert np.isnan(values).tolist() == [False, True, False]

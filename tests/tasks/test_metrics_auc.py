@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tfrecall._keras import tf
 from tfrecall.evaluation import metrics
-from tfrecall.tasks.metrics import PairAUC, bins_of
+from tfrecall.tasks.metrics import ExactAUC, PairAUC, bins_of
 
 
 def measured(positives, negatives, counts=None, weights=None):
@@ -93,6 +94,75 @@ def test_gauc_of_numpy_is_a_loop_over_users():
             weight += len(own)
     assert metrics.gauc(positives, users, negatives, owners) == pytest.approx(total / weight)
     assert np.isnan(metrics.gauc(positives, users, negatives, owners + 100))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3)), max_size=30))
+def test_gauc_of_numpy_counts_pairs_of_few_rows(rows):
+    positives, users, scores = (
+        (np.array(c, float) for c in zip(*rows, strict=True)) if rows else (np.zeros(0),) * 3
+    )
+    won = [
+        np.mean([(s > o) + (s == o) / 2 for q, v, o in rows if not q and v == u])
+        for p, u, s in rows
+        if p and any(not q and v == u for q, v, _ in rows)
+    ]
+    p = positives > 0
+    found = metrics.gauc(scores[p], users[p], scores[~p], users[~p])
+    assert found == pytest.approx(np.mean(won) if won else np.nan, nan_ok=True)
+
+
+def exact(labels, scores, weights=None, size=7):
+    metric = ExactAUC()
+    for start in range(0, len(labels), size):
+        part = slice(start, start + size)
+        metric.update_state(
+            labels[part, None], scores[part, None], None if weights is None else weights[part]
+        )
+    return metric
+
+
+@given(
+    arrays(np.float32, st.integers(0, 40), elements=st.integers(-20, 20).map(lambda n: n / 4)),
+    st.randoms(use_true_random=False),
+    st.sampled_from([0, 5, 1000]),
+)
+def test_auc_of_clicks_is_exact(scores, random, waiting):
+    labels = np.float32([random.random() < 0.3 for _ in scores])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tfrecall.tasks.metrics._WAITING", waiting)  # rows are joined often, or never
+        metric = exact(labels, scores)
+    expected = metrics.auc(scores[labels > 0], scores[labels == 0])
+    assert float(metric.result()) == pytest.approx(0 if np.isnan(expected) else expected, abs=1e-6)
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+def test_auc_of_clicks_that_are_rare_sees_beyond_thresholds():
+    # Logits near -9: all probabilities lie below the first of 200 thresholds.
+    random = np.random.default_rng(0)
+    scores = (-9 + random.normal(size=20_000)).astype(np.float32)
+    labels = (random.random(len(scores)) < np.exp(scores + 3)).astype(np.float32)
+    expected = metrics.auc(scores[labels > 0], scores[labels == 0])
+    assert expected > 0.7
+    assert float(exact(labels, scores, size=4096).result()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_auc_of_clicks_weighs_pairs():
+    metric = exact(np.float32([1, 1, 0, 0]), np.float32([3, 1, 2, 1]), np.float32([2, 1, 3, 1]), size=3)
+    # 3 is above 2 and 1: 2 * (3 + 1). 1 is below 2 and ties with 1: 1 * 1 / 2. Of 3 * 4 pairs.
+    assert float(metric.result()) == pytest.approx(8.5 / 12)
+
+
+def test_auc_of_clicks_in_a_graph():
+    metric = ExactAUC()
+
+    @tf.function
+    def step(labels, scores):
+        metric.update_state(labels, scores)
+        return metric.result()
+
+    step(tf.constant([1.0, 0.0]), tf.constant([1.0, 2.0]))
+    assert float(step(tf.constant([0.0, 0.0]), tf.constant([0.0, 0.5]))) == pytest.approx(2 / 3)
 
 
 def test_gauc_in_training_estimates_that_of_pooled_negatives():

@@ -50,6 +50,14 @@ def test_clicks_take_logits():
     assert task.offset(np.array([1.0, 0, 0, 0])) == pytest.approx(np.log(1 / 3))
 
 
+def test_clicks_are_measured_in_evaluation_only():
+    task = Clicks()
+    task(labels=column(1, 0), predictions=column(2, 1), training=True)
+    assert float(task.metrics[0].result()) == 0
+    task(labels=column(1, 0), predictions=column(2, 1))
+    assert float(task.metrics[0].result()) == 1
+
+
 @pytest.mark.slow
 @given(rows)
 @settings(max_examples=30)

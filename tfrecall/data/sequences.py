@@ -18,7 +18,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.schema.features import History
 
-# For each context of the histories, the code of each row of a log.
+# For each context column of the histories (`<list>_<context>`), the code of each row of a log.
 Codes = Mapping[str, np.ndarray]
 
 
@@ -47,7 +47,7 @@ class Events:
             log: the events.
             spec: the history; events whose rating it does not admit are left out.
             index: int32 `[n_items]`, the index of each row of the item table; 0 leaves the item out.
-            codes: for each context of the spec int32 `[n_rows]`, the code of each row of the log.
+            codes: for each context column of the spec int32 `[n_rows]`, the code of each row of the log.
         """
         histories = log.histories
         items = index[histories.items]
@@ -59,7 +59,10 @@ class Events:
             if spec.below_rating is not None:
                 kept &= rating < spec.below_rating
         counts = offsets_of(kept)
-        context = {name: (codes or {})[name][histories.order[kept]] for name in spec.context}
+        context = {
+            name: (codes or {})[column][histories.order[kept]]
+            for name, column in spec.context_columns.items()
+        }
         return cls(items[kept].astype(np.int32), counts, context)
 
     def windows(

@@ -162,12 +162,22 @@ def gauc(
     Reference:
         Zhu et al., "Optimized Cost per Click in Taobao Display Advertising", KDD 2017, section 4.3.
     """
-    total, weight = 0.0, 0
-    for user in np.intersect1d(users, users_of_negatives):
-        own = positives[users == user]
-        total += len(own) * auc(own, negatives[users_of_negatives == user])
-        weight += len(own)
-    return total / weight if weight else float("nan")
+    scores, owners = np.concatenate([positives, negatives]), np.append(users, users_of_negatives)
+    is_negative = np.arange(len(scores)) >= len(positives)
+    # Sorted once by user and score. Rows of one user and score are a tie; those before it, less those
+    # before its user, are the user's rows below.
+    order = np.lexsort((scores, owners))
+    owner, score, negative = owners[order], scores[order], is_negative[order]
+    new_user = owner[1:] != owner[:-1]
+    user = np.cumsum(np.append(False, new_user))[: len(owner)]
+    tie = np.cumsum(np.append(False, new_user | (score[1:] != score[:-1])))[: len(owner)]
+    ties = np.bincount(tie, weights=negative)
+    wins = (np.cumsum(ties) - ties / 2)[tie]
+    per_user = np.bincount(user, weights=negative)
+    below = np.append(0, np.cumsum(per_user))[user]
+    counts = ~negative & (per_user[user] > 0)
+    shares = (wins[counts] - below[counts]) / per_user[user][counts]
+    return float(shares.mean()) if len(shares) else float("nan")
 
 
 def rmse(predictions: np.ndarray, labels: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.evaluation import metrics
 from tfrecall.evaluation.slices import ranking_masks
-from tfrecall.schema.labels import Label
+from tfrecall.schema.labels import Gain, Kind, Label, gains
 
 # Ten points can be read off a picture, and each holds enough rows to say something.
 BINS = 10
@@ -118,7 +118,6 @@ def click_histogram(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, 
     }
 
 
-Kind = Literal["rating", "click", "list"]
 # Probabilities of baselines that are a mean of labels may be 0 or 1, or beyond.
 _LEAST = 1e-4
 
@@ -152,8 +151,12 @@ class RatingJudge:
     kind: Kind
     label: Label
     group: str = "user_id"
-    gain: Literal["linear", "exponential"] = "exponential"
+    gain: Gain = "exponential"
     k: int = 10
+
+    def check(self, rows: Interactions, what: str, *, learned: bool = False) -> None:
+        """Refuses rows whose labels cannot be compared with scores, as `Label.check` does."""
+        self.label.check(rows.log, what, learned=learned, kind=self.kind, gain=self.gain)
 
     def labels(self, rows: Interactions) -> np.ndarray:
         """Labels of rows: float64 `[n_rows]`."""
@@ -166,9 +169,8 @@ class RatingJudge:
             return {"rmse": metrics.rmse(scores, labels), "mae": metrics.mae(scores, labels)}
         if self.kind == "click":
             return _of_clicks(scores, labels, rows.user_rows)
-        gains = 2.0**labels - 1.0 if self.gain == "exponential" else labels
         lists = rows.queries[self.group].cast(pl.String).fill_null("").rank("dense").to_numpy()
-        values = metrics.graded_ndcg(scores, gains, lists, self.k)
+        values = metrics.graded_ndcg(scores, gains(labels, self.gain), lists, self.k)
         return {f"ndcg@{self.k}": float(values.mean()) if len(values) else float("nan")}
 
     def of_part(self, scores: np.ndarray, rows: Interactions) -> dict[str, float]:
@@ -259,7 +261,7 @@ def evaluate_ranking(
         DataError: if `test` is empty, a row has no label or one outside the declared range, or a score
             is not finite.
     """
-    judge.label.check(test.log, "test rows", learned=False)
+    judge.check(test, "test rows")
     if not len(test):
         raise DataError("There are no test rows to evaluate. Received an empty log as `test`.")
     if baselines is None:

@@ -6,6 +6,7 @@ in the training step. The state that `adapt` learns is part of `get_config`, so 
 configuration of another encodes alike.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -252,7 +253,8 @@ class MultiCategoricalFeature(FeatureLayer):
 class TextFeature(FeatureLayer):
     """Raw string `[batch]` -> int64 `[batch, words]` -> float `[batch, embedding_dim]`.
 
-    Words are lower-cased and stripped of punctuation; an empty text gives the zero vector.
+    Words are lower-cased and stripped of punctuation in every script (`standardized`); an empty text gives the
+    zero vector.
     """
 
     unknown = ""
@@ -264,17 +266,20 @@ class TextFeature(FeatureLayer):
         return self._mean(inputs)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        vectorization = keras.layers.TextVectorization(max_tokens=self.spec.max_tokens)
+        # Two more places than asked for, as in `_learn_vocabulary`: padding and the unknown word.
+        vectorization = keras.layers.TextVectorization(
+            max_tokens=self.spec.max_tokens + 2, standardize=None
+        )
         return self._vocabulary_of(vectorization, values.map(self._known_text))
 
     def _known_text(self, values: tf.Tensor) -> tf.Tensor:
-        """Without the token of unknown values, which would read as the word "unk"."""
+        """Standardized, without the token of unknown values, which would read as the word "unk"."""
         values = self._as_string(values)
-        return tf.where(values == UNKNOWN_TOKEN, "", values)
+        return standardized(tf.where(values == UNKNOWN_TOKEN, "", values))
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)
-        self._vectorization = keras.layers.TextVectorization(vocabulary=self.state)
+        self._vectorization = keras.layers.TextVectorization(vocabulary=self.state, standardize=None)
         self._table = self._embedding(self._vectorization.vocabulary_size())
 
 
@@ -282,12 +287,14 @@ class TextFeature(FeatureLayer):
 class NumericFeature(FeatureLayer):
     """Raw number `[batch]` -> float32 `[batch, 1]`, which is its own vector.
 
-    A column that holds a single value is shifted to 0 and not scaled.
+    A column that holds a single value, up to rounding, is shifted to 0 and not scaled.
     """
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
-        # In float64: a time stamp in seconds has more digits than a float32.
-        normalized = self._normalization(tf.cast(values, tf.float64)[:, tf.newaxis])
+        # In float64: a time stamp in seconds has more digits than a float32. Not `Normalization`, which
+        # divides by 1e-7 at least: a column of very small numbers would keep its small variance.
+        mean, variance = self.state
+        normalized = (tf.cast(values, tf.float64)[:, tf.newaxis] - mean) / math.sqrt(variance)
         return tf.cast(normalized, tf.float32)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -295,16 +302,17 @@ class NumericFeature(FeatureLayer):
 
     def _learn(self, values: tf.data.Dataset) -> list[float]:
         column = _collect(values, self.spec.column)
-        # A variance of 0 would blow up the first other value that comes.
-        return [float(column.mean()), float(column.var()) or 1.0]
+        # A variance of 0, or of rounding, would blow up the first other value that comes. Numbers that differ
+        # by a few units in their last place differ by how they were computed.
+        spread, rounding = np.ptp(column), 4 * np.spacing(np.abs(column).max())
+        if spread <= rounding:
+            return [float(column[0]), 1.0]
+        return [float(column.mean()), float(column.var())]
 
     def _set_state(self, state: list[float]) -> None:
         self.state = tuple(state)
         # The mean stands for unknown numbers: normalized it is 0, where the feature adds nothing.
-        self.unknown, variance = self.state
-        self._normalization = keras.layers.Normalization(
-            axis=None, mean=self.unknown, variance=variance, dtype="float64"
-        )
+        self.unknown, _ = self.state
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -337,6 +345,23 @@ class BucketizedFeature(FeatureLayer):
         self._discretization = keras.layers.Discretization(bin_boundaries=boundaries)
         # n boundaries make n + 1 buckets; neither padding nor an unknown value needs a row.
         self._table = self._embedding(len(boundaries) + 1)
+
+
+def standardized(texts: tf.Tensor) -> tf.Tensor:
+    """Texts in lower case, without punctuation and symbols, with words separated by single spaces.
+
+    Of every script, by the classes of Unicode. Limits: accents that are characters of their own stay apart from
+    letters that hold theirs (no normalization), "ß" and "ss" are two, and scripts that write no spaces between
+    words, such as Chinese, give a word a text or sentence.
+
+    >>> standardized(tf.constant(["“ÉTÉ”… à Nice!"])).numpy()[0].decode()
+    'été à nice'
+    """
+    lower = tf.strings.lower(texts, encoding="utf-8")
+    # Punctuation, symbols and invisible marks (byte order, soft hyphen) go, and leave no gap: "don't" is one
+    # word. Then separators of any kind and control characters, tab and new line among them, become spaces.
+    marks = tf.strings.regex_replace(lower, r"[\p{P}\p{S}\p{Cf}]+", "")
+    return tf.strings.strip(tf.strings.regex_replace(marks, r"[\p{Z}\p{Cc}]+", " "))
 
 
 LAYERS: dict[type, type[FeatureLayer]] = {

@@ -184,12 +184,13 @@ class FeatureModel(tfrs.Model):
         return self.query_tower.histories[0].index(data.item_vocabulary.ids)
 
     def history_codes(self, data: Interactions) -> dict[str, np.ndarray]:
-        """Codes of each row of a log, by context of the histories: int32 `[n_rows]` each."""
-        layers = {name: layer for layer in self.query_tower.histories for name in layer.contexts}
-        codes = {}
-        for name, layer in layers.items():
-            context = EventContext.of(data, name)
-            codes[name] = layer.codes(name, context.values)[context.places]
+        """Codes of each row of a log, by the columns of the histories' contexts: int32 `[n_rows]` each."""
+        # By column, not by name: two lists may have learned different values of one context.
+        codes, contexts = {}, {}
+        for layer in self.query_tower.histories:
+            for name, column in layer.spec.context_columns.items():
+                context = contexts.setdefault(name, EventContext.of(data, name))
+                codes[column] = layer.codes(name, context.values)[context.places]
         return codes
 
     def check_rows(self, rows: Interactions, what: str, *, learned: bool) -> None:

@@ -22,6 +22,7 @@ from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.schema.features import Categorical, Schema, schema_to_dict
 from tfrecall.schema.labels import Label
 from tfrecall.schema.specs import from_plain
+from tfrecall.tasks.metrics import ExactAUC
 from tfrecall.tasks.ranking import Ratings
 
 # Pairs scored at once: bounds the memory that the vectors of their features take.
@@ -195,7 +196,7 @@ class Ranker(FeatureModel):
         self, examples: Interactions | tf.data.Dataset, candidates: tf.data.Dataset | None = None
     ) -> None:
         log = self._labelled(examples)
-        self.label.check(log)
+        self._check_labels(log, "training rows", learned=True)
         super().adapt(examples, candidates)
         if self._settings["global_mean"]:
             labels = self.label.values(log[self.label.column])
@@ -225,14 +226,21 @@ class Ranker(FeatureModel):
 
     def check_rows(self, rows: Interactions, what: str, *, learned: bool) -> None:
         """Refuses rows whose labels are unfit for training or evaluation."""
-        self.label.check(rows.log, what, learned=learned)
+        self._check_labels(rows.log, what, learned=learned)
+
+    def _check_labels(self, log: pl.DataFrame, what: str, *, learned: bool) -> None:
+        # A task of somebody else takes labels of any kind.
+        kind, gain = getattr(self.task, "kind", "rating"), getattr(self.task, "gain", "linear")
+        self.label.check(log, what, learned=learned, kind=kind, gain=gain)
 
     def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> Encoded:
         encoded = super()._encode(raw, training, histories)
         if self.label.column in raw:
             label = tf.cast(raw[self.label.column], tf.float64)
             if self.label.threshold is not None:
-                label = tf.cast(label >= self.label.threshold, tf.float64)
+                # NaN is on neither side: it stays, and shows in the loss.
+                reached = tf.cast(label >= self.label.threshold, tf.float64)
+                label = tf.where(tf.math.is_nan(label), label, reached)
             encoded["label"] = tf.cast(label, tf.float32)
         if self._needs_lists and self.task.group in raw:
             names = raw[self.task.group]
@@ -401,7 +409,12 @@ class Ranker(FeatureModel):
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
         """Evaluates like `keras.Model.evaluate`, on datasets of raw or of encoded features with labels."""
-        return super().evaluate(self._encoded(x), **kwargs)
+        as_dict = kwargs.pop("return_dict", False)
+        logs = super().evaluate(self._encoded(x), return_dict=True, **kwargs)
+        logs.update({metric.name: float(metric.result()) for metric in self._at_the_end})
+        # Without a dictionary the metrics come in their order, then all others, as in Keras.
+        names = dict.fromkeys([*self.metrics_names, *sorted(logs)])
+        return logs if as_dict else [logs[name] for name in names if name in logs]
 
     def _check_labelled(self, columns: Any) -> None:
         if "label" not in columns:
@@ -440,10 +453,23 @@ class Ranker(FeatureModel):
         return loss
 
     def train_step(self, inputs: Encoded) -> dict[str, tf.Tensor]:
-        return self._epoch_logs(super().train_step(inputs))
+        logs = self._epoch_logs(super().train_step(inputs))
+        return {name: value for name, value in logs.items() if name not in self._names_at_the_end}
 
     def test_step(self, inputs: Encoded) -> dict[str, tf.Tensor]:
-        return self._epoch_logs(super().test_step(inputs))
+        loss = self.compute_loss(inputs, training=False)
+        measured = [metric for metric in self.metrics if metric.name not in self._names_at_the_end]
+        logs = {metric.name: metric.result() for metric in measured}
+        return self._epoch_logs({**logs, "loss": loss, "regularization_loss": sum(self.losses)})
+
+    @property
+    def _at_the_end(self) -> list[ExactAUC]:
+        """Metrics that are measured over a whole validation, not in each step."""
+        return [metric for metric in self.metrics if isinstance(metric, ExactAUC)]
+
+    @property
+    def _names_at_the_end(self) -> list[str]:
+        return [metric.name for metric in self._at_the_end]
 
     def _epoch_logs(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The mean loss of the epoch instead of the last batch's."""

@@ -229,7 +229,7 @@ class RankingKind(RunKind[Ranker, RankingEvaluation]):
         }
         for name, rows in parts.items():
             if rows is not None:
-                self._judge.label.check(rows.log, name, learned=name == "training rows")
+                self._judge.check(rows, name, learned=name == "training rows")
 
     def evaluate(
         self, model: Ranker | Release, splits: DataSplits, progress: ProgressReporter

@@ -57,7 +57,7 @@ class Categorical:
         embedding_dim: length of the vector.
         unknown_rate: share of the values that training replaces by the unknown value, so that its
             embedding is trained too.
-        max_tokens: size of the vocabulary, the most frequent values first; None for all values.
+        max_tokens: number of values that the vocabulary keeps, the most frequent first; None for all.
         prefix: number of leading characters that count, such as the region in a zip code; None for all.
 
     Raises:
@@ -87,7 +87,7 @@ class MultiCategorical:
     Attributes:
         column: name of the column of lists.
         embedding_dim: length of the vector.
-        max_tokens: size of the vocabulary, the most frequent values first; None for all values.
+        max_tokens: number of values that the vocabulary keeps, the most frequent first; None for all.
 
     Raises:
         ConfigError: if a setting is invalid.
@@ -107,7 +107,7 @@ class MultiCategorical:
 @config_errors
 @dataclass(frozen=True, config=STRICT)
 class Numeric:
-    """A number, standardized to mean 0 and variance 1 over the training data (`Normalization`).
+    """A number, standardized to mean 0 and variance 1 over the training data.
 
     Attributes:
         column: name of the column; null and NaN are refused.
@@ -159,11 +159,12 @@ class Bucketized:
 class Text:
     """Masked mean of the embeddings of the words of a text (`TextVectorization`).
 
-    A text without words, or null, gives the zero vector.
+    Words are what stands between spaces, in lower case, without punctuation and symbols, of every script. A
+    text without words, or null, gives the zero vector.
 
     Attributes:
         column: name of the column.
-        max_tokens: size of the vocabulary, the most frequent words first, with padding and the unknown word.
+        max_tokens: number of words that the vocabulary keeps, the most frequent first.
         embedding_dim: length of the vector.
 
     Raises:
@@ -174,7 +175,7 @@ class Text:
     """
 
     column: _Column
-    max_tokens: Annotated[int, Field(ge=3)] = 10_000
+    max_tokens: PositiveInt = 10_000
     embedding_dim: PositiveInt = 32
     _: KW_ONLY
     type: Literal["text"] = "text"

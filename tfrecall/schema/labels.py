@@ -1,5 +1,7 @@
 """Label specifications: the number that a ranker predicts for a row of a log."""
 
+from typing import Literal
+
 import numpy as np
 import polars as pl
 from pydantic import model_validator
@@ -7,6 +9,20 @@ from pydantic.dataclasses import dataclass
 
 from tfrecall.errors import DataError, MissingColumnError, nearest
 from tfrecall.schema.specs import STRICT, Finite, config_errors
+
+# What a label is to a task: a number to predict, 0 or 1, or the source of a gain.
+Kind = Literal["rating", "click", "list"]
+Gain = Literal["linear", "exponential"]
+
+
+def gains(labels: np.ndarray, gain: Gain) -> np.ndarray:
+    """Gains of labels in a list: the label itself, or 2^label - 1; infinite beyond float64.
+
+    >>> gains(np.array([0.0, 1.0, 3.0]), "exponential").tolist()
+    [0.0, 1.0, 7.0]
+    """
+    with np.errstate(over="ignore"):
+        return 2.0**labels - 1.0 if gain == "exponential" else labels
 
 
 @config_errors
@@ -40,21 +56,45 @@ class Label:
         return self
 
     def values(self, column: pl.Series) -> np.ndarray:
-        """Labels of the rows: float64 `[n]`, NaN for null, or 0 and 1 with a threshold."""
-        values = column.cast(pl.Float64).to_numpy()
-        return values if self.threshold is None else (values >= self.threshold).astype(np.float64)
+        """Labels of the rows: float64 `[n]`; without a threshold NaN for null, with one 0 and 1.
 
-    def check(self, log: pl.DataFrame, what: str = "training rows", *, learned: bool = True) -> None:
+        Raises:
+            DataError: if there is a threshold and a value is null or NaN, which is on neither side of it.
+        """
+        values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        if self.threshold is None:
+            return values
+        missing = np.flatnonzero(np.isnan(values))
+        if len(missing):
+            raise DataError(
+                f'{len(missing):,} of {len(values):,} values of the label "{self.column}" are null or NaN, '
+                f"the first in row {missing[0]:,}, so they are on neither side of the threshold "
+                f"{self.threshold:g}. Leave these rows out, or fill them."
+            )
+        return (values >= self.threshold).astype(np.float64)
+
+    def check(
+        self,
+        log: pl.DataFrame,
+        what: str = "training rows",
+        *,
+        learned: bool = True,
+        kind: Kind = "rating",
+        gain: Gain = "linear",
+    ) -> None:
         """Refuses a log without usable labels.
 
         Args:
             log: table with the column.
             what: name of its rows in messages.
             learned: whether a model is trained on it, which needs different labels.
+            kind: what the label is to the task: a `click` is 0 or 1, and the gains of a `list` are 0 or more.
+            gain: with `list`, the gain of a label (`gains`).
 
         Raises:
             MissingColumnError: if the column is missing.
-            DataError: if labels are null, NaN, infinite, out of the range, no numbers, or all equal.
+            DataError: if labels are null, NaN, infinite, out of the range, no numbers, or all equal; if
+                clicks are neither 0 nor 1, or gains are negative or beyond float32.
         """
         if self.column not in log.columns:
             raise MissingColumnError(
@@ -70,7 +110,11 @@ class Label:
         # The raw values and not `self.values`, where a threshold turns null and outliers into 0 and 1.
         values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
         self._check_finite(values, what)
+        if kind == "click":
+            self._check_clicks(values, what)
         self._check_range(values, what)
+        if kind == "list":
+            self._check_gains(self.values(column), what, gain)
         if learned:
             self._check_differ(self.values(column), what)
 
@@ -80,6 +124,37 @@ class Label:
             raise DataError(
                 f'{len(wrong):,} of {len(values):,} {what} have no label: "{self.column}" is null, NaN or '
                 f"infinite there, the first in row {wrong[0]:,}. Leave these rows out, or fill them."
+            )
+
+    def _check_clicks(self, values: np.ndarray, what: str) -> None:
+        if self.threshold is not None:
+            return
+        wrong = np.flatnonzero((values != 0) & (values != 1))
+        if len(wrong):
+            raise DataError(
+                f'{len(wrong):,} of {len(values):,} {what} have a label "{self.column}" that is neither 0 '
+                f"(no click) nor 1, the first in row {wrong[0]:,}: {values[wrong[0]]:g}; they lie between "
+                f"{values.min():g} and {values.max():g}. Say from which value on a label is a click, with "
+                "`threshold` (`task.threshold`, or `tr.Label(..., threshold=)`), or predict the number "
+                'itself (`task.type = "rating"`, `tr.Ratings()`).'
+            )
+
+    def _check_gains(self, labels: np.ndarray, what: str, gain: Gain) -> None:
+        negative = np.flatnonzero(labels < 0)
+        if len(negative):
+            raise DataError(
+                f'{len(negative):,} of {len(labels):,} {what} have a negative label "{self.column}", the '
+                f"first in row {negative[0]:,}: {labels[negative[0]]:g}. The `gain` of a row in a list is "
+                "0 or more: shift the labels so that the worst is 0, or leave these rows out."
+            )
+        # Sums of gains are float32 in a training step, and infinite shares are NaN.
+        if len(labels) and gains(labels, gain).sum() > np.finfo(np.float32).max:
+            raise DataError(
+                f'The `gain` "{gain}" of the label "{self.column}", which reaches {labels.max():g} in the '
+                f"{what}, is beyond the numbers of a training step"
+                f"{' (2^label - 1)' if gain == 'exponential' else ''}. "
+                'Take `gain = "linear"` (`task.gain`, `tr.Lists(gain=)`), or scale the labels down to '
+                "grades, such as 0 to 4."
             )
 
     def _check_range(self, values: np.ndarray, what: str) -> None:

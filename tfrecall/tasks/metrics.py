@@ -1,4 +1,4 @@
-"""Keras metrics of validation: exact top-K hit rate and NDCG, AUC over pairs."""
+"""Keras metrics of validation: exact top-K hit rate and NDCG, AUC of clicks and over pairs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -111,6 +111,98 @@ class ExactTopK(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "ks": list(self.ks)}
+
+
+# Rows that wait until they are joined with all others: a join copies all, and a step only these.
+_WAITING = 1 << 17
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
+class ExactAUC(keras.metrics.Metric):
+    """AUC of all rows since the last reset: how often a positive scores above a negative.
+
+    Equal scores count half, and nothing is rounded to thresholds or bins: it is
+    `tfrecall.evaluation.metrics.auc`, with weights. `keras.metrics.AUC` compares the probabilities of clicks
+    with 200 thresholds, and where clicks are rare all of them lie below the first.
+
+    Scores are kept, 8 bytes a row, and sorted by `result`, so that belongs at the end of a validation and not
+    in each step. Without positives or without negatives the result is 0.
+
+    Call arguments:
+        y_true: float `[n]` or `[n, 1]`, above 0 for positives.
+        y_pred: scores of any scale, of the same shape.
+        sample_weight: float `[n]`, optional.
+
+    Example:
+
+    >>> metric = ExactAUC()
+    >>> metric.update_state(tf.constant([1.0, 1.0, 0.0, 0.0]), tf.constant([3.0, 1.0, 1.0, 0.0]))
+    >>> float(metric.result())  # 3 > 1, 3 > 0, 1 = 1, 1 > 0
+    0.875
+    """
+
+    def __init__(self, name: str = "auc", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        # Scores and weights of positives, then of negatives: those joined already, and those that wait.
+        self._joined = [_rows(), _rows()]
+        self._waiting = [_rows(), _rows()]
+
+    @without_autograph
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        scores = tf.cast(tf.reshape(y_pred, [-1]), tf.float32)
+        weights = tf.ones_like(scores) if sample_weight is None else tf.reshape(sample_weight, [-1])
+        rows = tf.stack([scores, tf.cast(weights, tf.float32)], axis=1)
+        positive = tf.reshape(y_true, [-1]) > 0
+        for side, of_side in enumerate((positive, ~positive)):
+            self._add(self._joined[side], self._waiting[side], tf.boolean_mask(rows, of_side))
+
+    @staticmethod
+    def _add(joined: tf.Variable, waiting: tf.Variable, rows: tf.Tensor) -> None:
+        together = tf.concat([waiting, rows], axis=0)
+
+        def join() -> tf.Tensor:
+            joined.assign(tf.concat([joined, together], axis=0))
+            return together[:0]
+
+        waiting.assign(tf.cond(tf.shape(together)[0] > _WAITING, join, lambda: together))
+
+    def result(self) -> tf.Tensor:
+        positives, negatives = (
+            tf.concat([*_all(self._joined[side]), *_all(self._waiting[side])], axis=0)
+            for side in (0, 1)
+        )
+        order = tf.argsort(negatives[:, 0])
+        scores = tf.gather(negatives[:, 0], order)
+        below = tf.cumsum(tf.cast(tf.gather(negatives[:, 1], order), tf.float64))
+        below = tf.concat([[tf.zeros([], tf.float64)], below], axis=0)
+        # Negatives strictly below count 1, equal ones 1 / 2, which is half the sum of both searches.
+        wins = tf.gather(below, tf.searchsorted(scores, positives[:, 0], side="left"))
+        wins += tf.gather(below, tf.searchsorted(scores, positives[:, 0], side="right"))
+        weights = tf.cast(positives[:, 1], tf.float64)
+        pairs = tf.reduce_sum(weights) * below[-1]
+        return tf.cast(tf.math.divide_no_nan(tf.reduce_sum(weights * wins) / 2, pairs), tf.float32)
+
+    def reset_state(self) -> None:
+        for variable in [*self._joined, *self._waiting]:
+            variable.assign(tf.zeros([0, 2]))
+
+
+def _rows() -> tf.Variable:
+    """A variable of rows of two numbers; each replica of a strategy has its own."""
+    return tf.Variable(
+        tf.zeros([0, 2]),
+        shape=[None, 2],
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.SUM,
+    )
+
+
+def _all(variable: tf.Variable) -> Sequence[tf.Tensor]:
+    """The rows of all replicas: a sum of them, as a strategy reads a variable, means nothing."""
+    return tf.distribute.get_strategy().experimental_local_results(variable)
 
 
 # A bin holds the scores of one sign, one exponent from -16 to 15 and the first 10 bits of the mantissa:

@@ -1,14 +1,14 @@
 """Ranking tasks: ratings by squared error, clicks by cross entropy, lists by listwise softmax."""
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.errors import ConfigError
-
-Gain = Literal["linear", "exponential"]
+from tfrecall.schema.labels import Gain, Kind
+from tfrecall.tasks.metrics import ExactAUC
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
@@ -33,6 +33,7 @@ class Ratings(tfrs.tasks.Ranking):
     """
 
     monitor = "rmse"
+    kind: Kind = "rating"
     needs_lists = False
 
     def __init__(self, name: str = "ratings") -> None:
@@ -55,9 +56,10 @@ class Ratings(tfrs.tasks.Ranking):
 
 @keras.utils.register_keras_serializable(package="tfrecall")
 class Clicks(tfrs.tasks.Ranking):
-    """Click prediction: binary cross entropy, with the metric `auc`.
+    """Click prediction: binary cross entropy, with the metric `auc` of evaluation.
 
-    A `tfrs.tasks.Ranking`. The score is the logit; `tf.sigmoid(score)` is the probability.
+    A `tfrs.tasks.Ranking`. The score is the logit; `tf.sigmoid(score)` is the probability. The AUC is exact
+    (`ExactAUC`), and not measured where `training` is true.
 
     Call arguments:
         labels: float `[n, 1]`, 0 or 1.
@@ -75,13 +77,26 @@ class Clicks(tfrs.tasks.Ranking):
     """
 
     monitor = "auc"
+    kind: Kind = "click"
     needs_lists = False
 
     def __init__(self, name: str = "clicks") -> None:
         super().__init__(
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
-            metrics=[keras.metrics.AUC(from_logits=True, name="auc")],
+            metrics=[ExactAUC(name="auc")],
             name=name,
+        )
+
+    def call(
+        self,
+        labels: tf.Tensor,
+        predictions: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = False,
+        compute_metrics: bool = True,
+    ) -> tf.Tensor:
+        return super().call(
+            labels, predictions, sample_weight, training, compute_metrics and not training
         )
 
     def offset(self, labels: np.ndarray) -> float:
@@ -125,6 +140,7 @@ class Lists(keras.layers.Layer):
     """
 
     monitor = "ndcg"
+    kind: Kind = "list"
     needs_lists = True
 
     def __init__(

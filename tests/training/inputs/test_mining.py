@@ -1,13 +1,18 @@
 """Hard negatives stand between the ranks asked for, of the list that the vectors give."""
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.stats import chisquare
 
-from tfrecall.data import synthetic
+from tfrecall.data import Interactions, synthetic
+from tfrecall.models.two_tower import TwoTower
+from tfrecall.schema.features import Categorical, Schema
 from tfrecall.schema.negatives import Hard
+from tfrecall.tasks.pairwise import BPR
 from tfrecall.training.inputs import mining
 from tfrecall.training.inputs.mining import HardNegativeMiner
+from tfrecall.training.inputs.negatives import training_negatives
 
 LOG = synthetic(12, 30, 80, seed=2)
 RANDOM = np.random.default_rng(0)
@@ -60,3 +65,23 @@ def test_who_has_fewer_items_left_draws_from_what_there_is():
     drawn = miner(True, ranks=(20, 29)).mine(np.random.default_rng(1))
     for row in ROWS:
         assert set(drawn[row]) <= set(ranked(row, True)[19:29]) or (drawn[row] == -1).all()
+
+
+def test_an_item_that_the_model_does_not_know_is_no_negative():
+    schema = Schema(query=[Categorical("user_id", 4)], candidate=[Categorical("item_id", 4)])
+    model = TwoTower(schema, [], task=BPR(negatives=Hard(ranks=(1, 30), per_positive=30)))
+    model.adapt(LOG)
+    model.create_weights()
+    # The same log in an item table with one more item, in front of all others.
+    items = pl.concat([pl.DataFrame({"item_id": ["new"]}), LOG.items], how="diagonal")
+    log = Interactions.from_frame(LOG.log, users=LOG.users, items=items)
+    embed = lambda places: model.embed_queries(log.queries[places.tolist()])  # noqa: E731
+    draw = training_negatives(model, log, np.arange(len(log)), embed).epoch(0)
+    drawn = draw(np.arange(len(log)))  # 0 is none, 1 the unknown item, 2 the first of the catalogue
+    assert (drawn != 1).all()
+    catalogue = set(range(2, 2 + LOG.items.height))
+    for user in range(log.users.height):
+        rows = np.flatnonzero(log.user_rows == user)
+        had = set(model.catalogue.index(log.log["item_id"].to_numpy()[rows].astype(str)).numpy())
+        assert set(drawn[rows].ravel()) - {0} <= catalogue - had
+    assert set(drawn.ravel()) - {0} == catalogue

@@ -12,6 +12,7 @@ from tfrecall.data.batches import all_rows, gathered, row_batches, untuned
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Batch, Events, Sequences
 from tfrecall.data.targets import choose_targets
+from tfrecall.errors import ConfigError
 from tfrecall.models.point_in_time import encoded_rows, with_unordered
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
@@ -112,16 +113,46 @@ class TrainingExamples:
         specs, index = self.model.schema.past, self.model.history_index(data)
         targets = choose_targets(data, **histories.rules, seed=self.seed)
         self.notes = targets.notes
-        context = histories.context or max(spec.history_length for spec in specs.values())
+        per_row, context = self._row_of_sequence(data, histories)
         codes = self.model.history_codes(data)
         lists = {
             name: (Events.build(data, spec, index, codes), spec.history_length)
             for name, spec in specs.items()
         }
+        return Sequences(data, targets.rows, lists, context, per_row)
+
+    def _row_of_sequence(self, data: Interactions, histories: HistoriesConfig) -> tuple[int, int]:
+        """Targets of one sequence, and events before the first of them.
+
+        As the settings say, unless an encoder with learned positions (attention) has fewer than a sequence of
+        this log would have events.
+        """
         # A sequence with more targets than a batch could be in no batch.
-        return Sequences(
-            data, targets.rows, lists, context, min(histories.targets_per_row, self.batch_size)
+        per_row = min(histories.targets_per_row, self.batch_size)
+        context = histories.context or max(s.history_length for s in self.model.schema.past.values())
+        layers = self.model.query_tower.histories
+        positions = min(
+            (getattr(layer.encoder, "max_length", np.inf) for layer in layers), default=np.inf
         )
+        # The last event of a user is nobody's context.
+        longest = int(np.diff(data.histories.offsets).max(initial=1)) - 1
+        if not self._whole or min(longest, context + per_row - 1) <= positions:
+            return per_row, context
+        if histories.context is None:
+            per_row = min(per_row, int(positions))
+            context = int(positions) - per_row + 1
+        elif context > positions:
+            raise ConfigError(
+                f"Sequences with {context} events before their first target need more positions than the "
+                f"{positions} of the encoder. Lower `histories.context`, to 1 with attention, or raise "
+                "`max_length` of `Attention` or the `history_length` of the feature."
+            )
+        per_row = min(per_row, int(positions) - context + 1)
+        self.notes += (
+            f"Self-attention has {positions} positions, and users have up to {longest + 1:,} events: sequences "
+            f"are cut to {per_row} targets, with {context} events before the first.",
+        )
+        return per_row, context
 
     def _joined(self, batch: dict[str, Any]) -> dict[str, Any]:
         encoded = gathered(self._columns, batch["rows"])

@@ -121,13 +121,19 @@ def _miner(
     embed: Callable[[np.ndarray], np.ndarray],
     spec: Hard,
 ) -> HardNegativeMiner:
-    # Rows of the model's catalogue, in the order of the log's item table, whose rows the miner gives.
+    # Rows of the model's catalogue, in the order of the log's item table, whose rows the miner gives. An item
+    # that the model does not know has none, and no vector: it is never found.
     places = _index(model, data)[:-1] - FIRST
+    known = places >= 0
+
+    def vectors() -> np.ndarray:
+        found = model.embed_candidates()[np.maximum(places, 0)]
+        found[~known] = np.nan
+        return found
+
     # Context or a history makes the vectors of a user's targets differ.
     per_user = set(model.query_tower.forms) <= set(data.users.columns)
-    return HardNegativeMiner(
-        data, spec, rows, embed, lambda: model.embed_candidates()[places], per_user
-    )
+    return HardNegativeMiner(data, spec, rows, embed, vectors, per_user)
 
 
 def validation_negatives(
