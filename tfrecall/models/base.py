@@ -186,7 +186,8 @@ class FeatureModel(tfrs.Model):
     def history_codes(self, data: Interactions) -> dict[str, np.ndarray]:
         """Codes of each row of a log, by the columns of the histories' contexts: int32 `[n_rows]` each."""
         # By column, not by name: two lists may have learned different values of one context.
-        codes, contexts = {}, {}
+        codes: dict[str, np.ndarray] = {}
+        contexts: dict[str, EventContext] = {}
         for layer in self.query_tower.histories:
             for name, column in layer.spec.context_columns.items():
                 context = contexts.setdefault(name, EventContext.of(data, name))

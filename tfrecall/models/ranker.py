@@ -20,7 +20,7 @@ from tfrecall.models.point_in_time import predictions
 from tfrecall.models.queries import paired, users_asking
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
 from tfrecall.schema.features import Categorical, Schema, schema_to_dict
-from tfrecall.schema.labels import Label
+from tfrecall.schema.labels import Gain, Kind, Label
 from tfrecall.schema.specs import from_plain
 from tfrecall.tasks.metrics import ExactAUC
 from tfrecall.tasks.ranking import Ratings
@@ -230,7 +230,8 @@ class Ranker(FeatureModel):
 
     def _check_labels(self, log: pl.DataFrame, what: str, *, learned: bool) -> None:
         # A task of somebody else takes labels of any kind.
-        kind, gain = getattr(self.task, "kind", "rating"), getattr(self.task, "gain", "linear")
+        kind: Kind = getattr(self.task, "kind", "rating")
+        gain: Gain = getattr(self.task, "gain", "linear")
         self.label.check(log, what, learned=learned, kind=kind, gain=gain)
 
     def _encode(self, raw: dict[str, tf.Tensor], training: bool, histories: bool) -> Encoded:
