@@ -12,7 +12,8 @@ from tfrecall.errors import ConfigError, DataError
 
 
 def events(*rows, columns=("user_id", "item_id", "timestamp")):
-    return Interactions.from_frame(pl.DataFrame(rows, schema=[*columns], orient="row"))
+    frame = pl.DataFrame(rows, schema=[*columns], orient="row")
+    return Interactions.from_frame(frame, repeated_rows="keep")
 
 
 LOG = events(

@@ -133,7 +133,7 @@ def test_a_canonical_name_that_is_taken_by_another_column_is_refused():
 @pytest.mark.parametrize("broken", [None, "", "  "])
 def test_null_and_empty_ids_are_counted_and_placed(broken):
     with pytest.raises(DataError, match='"user_id": 2 of 3 rows, the first is row 2'):
-        Interactions.from_frame(frame(user_id=["u1", broken, broken]))
+        Interactions.from_frame(frame(user_id=["u1", broken, broken]), null_values=[])
 
 
 def test_whole_floats_are_ids_because_pandas_makes_them_of_integers():
@@ -143,7 +143,7 @@ def test_whole_floats_are_ids_because_pandas_makes_them_of_integers():
 
 def test_nan_is_a_missing_id():
     with pytest.raises(DataError, match="null or empty ids"):
-        Interactions.from_frame(frame(user_id=[7.0, float("nan"), 7.0]))
+        Interactions.from_frame(frame(user_id=[7.0, float("nan"), 7.0]), null_values=[])
 
 
 def test_fractions_are_no_ids():

@@ -39,7 +39,10 @@ def data_describe(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is in a log: sizes, gaps, repetitions, distributions, and what to do about it."""
+    """Say what is in a log: sizes, gaps, repetitions, distributions, and what to do about it.
+
+    Exit status 1 where `tfrecall run` would refuse the log.
+    """
     from tfrecall.cli.console import show, stderr
     from tfrecall.cli.tables import description_tables
     from tfrecall.data.inspection.describe import describe
@@ -53,3 +56,5 @@ def data_describe(
         save(log_picture(description), picture)
         stderr.print(f"Picture: {picture}", soft_wrap=True)
     show(description.to_dict(), as_json, *description_tables(description))
+    if description.refused:
+        raise typer.Exit(1)

@@ -95,6 +95,27 @@ class LogTables:
     rating_column: Annotated[
         str | None, typer.Option("--rating-column", help="Its name in the log.")
     ] = None
+    weight_column: Annotated[
+        str | None,
+        typer.Option("--weight-column", help="A number of the log that an event counts as often as."),
+    ] = None
+    null_values: Annotated[
+        str | None,
+        typer.Option(
+            "--null-values",
+            help='Words that stand for no id, with commas between: "NULL,-"; "" keeps ids as written.',
+        ),
+    ] = None
+    repeated_rows: Annotated[
+        str | None,
+        typer.Option(
+            "--repeated-rows", help="drop (by default) or keep rows that are equal in every column."
+        ),
+    ] = None
+    id_spelling: Annotated[
+        str | None,
+        typer.Option("--id-spelling", help="numbers makes 42 of 00042 and 42.0, in every table."),
+    ] = None
 
     separator: Annotated[
         str | None,
@@ -104,19 +125,27 @@ class LogTables:
     ] = None
 
     @property
-    def columns(self) -> dict[str, str | None]:
+    def columns(self) -> dict[str, Any]:
         """Role of a column in `tfrecall` -> its name in the files."""
         return {
             "user_id": self.user_column,
             "item_id": self.item_column,
             "timestamp": self.timestamp_column,
             "rating": self.rating_column,
+            "weight": self.weight_column,
         }
 
     @property
-    def reading(self) -> dict[str, str | None]:
-        """How files are read."""
-        return {"separator": self.separator}
+    def reading(self) -> dict[str, Any]:
+        """How files are read and cleaned: arguments of `describe` and `propose`."""
+        words = None if self.null_values is None else self.null_values.split(",")
+        given = {
+            "separator": self.separator,
+            "null_values": words and tuple(word.strip() for word in words if word.strip()),
+            "repeated_rows": self.repeated_rows,
+            "id_spelling": self.id_spelling,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
 NO_TABLES = LogTables()
@@ -189,6 +218,7 @@ def data_settings(data: Path | None, tables: LogTables | None = None) -> dict[st
             settings.update(source=f"movielens-{size}", folder=str(data))
     if tables is not None:
         settings |= {k: str(value) for k, value in vars(tables).items() if value is not None}
+        settings |= tables.reading
     return settings
 
 

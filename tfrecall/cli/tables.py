@@ -137,6 +137,7 @@ def description_tables(description: Description) -> list[Table | str]:
     ]
     sentences = {
         "Guessed": description.guessed,
+        "Cleaned": description.cleaned,
         "Refused by a run": description.refused,
         "Advice": description.advice,
     }

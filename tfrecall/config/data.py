@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
+from tfrecall.data.cleaning import NULL_VALUES
 from tfrecall.schema.specs import STRICT, Finite, Fraction, Rate, Seed
 
 _TableColumn = Annotated[str, Field(pattern=r"^(log|users|items)\..")]
@@ -43,6 +44,11 @@ class DataConfig:
         ignore_columns: columns that are not read, each with its table: `log.price`, `items.photo`.
         list_separators: columns of text that hold lists, and the mark between the values:
             `{ genres = "|" }`.
+        null_values: words that stand for no id, whatever their case: rows with such an id, or none, are dropped
+            and counted, and blanks around ids removed. `[]` keeps ids as written and refuses blank ones.
+        repeated_rows: of several rows that are equal in every column, time included, `drop` keeps one (an
+            event that was logged twice), `keep` all.
+        id_spelling: `numbers` makes 42 of 00042 and 42.0, in every table; `as_written` does not.
     """
 
     source: str = "movielens-100k"
@@ -59,6 +65,9 @@ class DataConfig:
     missing_items: Literal["refuse", "add", "drop"] = "refuse"
     ignore_columns: tuple[_TableColumn, ...] = ()
     list_separators: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+    null_values: tuple[str, ...] = NULL_VALUES
+    repeated_rows: Literal["drop", "keep"] = "drop"
+    id_spelling: Literal["as_written", "numbers"] = "as_written"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

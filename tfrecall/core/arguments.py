@@ -12,13 +12,16 @@ OPTIONS = {
     "item_id": "--item-column",
     "timestamp": "--timestamp-column",
     "rating": "--rating-column",
-    "weight": "--set data.weight_column",
+    "weight": "--weight-column",
     "separator": "--separator",
     "timestamp_format": "--timestamp-format",
     "unit": "--set data.timestamp_unit",
     "missing_items": "--set data.missing_items",
     "ignore_columns": "--set data.ignore_columns",
     "list_separators": "--set data.list_separators",
+    "null_values": "--null-values",
+    "repeated_rows": "--repeated-rows",
+    "id_spelling": "--id-spelling",
 }
 
 _on_command_line: ContextVar[bool] = ContextVar("on_command_line", default=False)

@@ -1,6 +1,7 @@
 """Construction of a checked log, user table and item table from raw frames."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from tfrecall.core.arguments import argument
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import checks
+from tfrecall.data.cleaning import Cleaned, Cleaning, clean_ids, other_spelling, without_repeats
 from tfrecall.data.frames import find_name, first_true, rename, require, require_roles, to_polars
 from tfrecall.data.timestamps import doubt, to_seconds
 from tfrecall.errors import ConfigError, DataError, nearest
@@ -17,6 +19,8 @@ from tfrecall.errors import ConfigError, DataError, nearest
 MISSING_ITEMS = ("refuse", "add", "drop")
 # Name of the column of times for a log without times.
 FILE_ORDER = ""
+# Share of the log's ids that a table lacks from which another spelling of its ids is refused.
+MOSTLY_MISSING = 0.5
 
 logger = logging.getLogger("tfrecall")
 
@@ -47,7 +51,13 @@ class Tables:
 
 
 def assemble(
-    frame: Any, users: Any, items: Any, columns: Columns, missing_items: str, unit: str | None
+    frame: Any,
+    users: Any,
+    items: Any,
+    columns: Columns,
+    missing_items: str,
+    unit: str | None,
+    cleaning: Cleaning | None = None,
 ) -> Tables:
     """Checks and completes the tables; arguments as for `Interactions.from_frame`."""
     if missing_items not in MISSING_ITEMS:
@@ -55,12 +65,14 @@ def assemble(
             f'`missing_items` must be one of {list(MISSING_ITEMS)}. Received: "{missing_items}".'
             f"{nearest(missing_items, MISSING_ITEMS)}"
         )
-    log, kind = canonical_log(to_polars(frame, "log"), columns, unit)
-    tables = Tables(
-        log,
-        side_table(users, USER, columns.user_id),
-        side_table(items, ITEM, columns.item_id),
-    )
+    cleaning = cleaning or Cleaning()
+    cleaned = clean_log(to_polars(frame, "log"), columns, cleaning)
+    log, kind = canonical_log(cleaned.frame, columns, unit, "; ".join(cleaned.notes))
+    tables = Tables(log, log.clear(), log.clear())
+    for text in cleaned.notes:
+        tables.note(text)
+    tables.users = side_table(users, USER, columns.user_id, cleaning, tables.note)
+    tables.items = side_table(items, ITEM, columns.item_id, cleaning, tables.note)
     if columns.timestamp == FILE_ORDER:
         kind = "no times: the order of the file is the order of the events"
     tables.note(f"timestamps read as {kind}")
@@ -83,8 +95,30 @@ def assemble(
     return tables
 
 
-def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tuple[pl.DataFrame, str]:
-    """The log with canonical names and types, keys first, and the kind of its timestamps."""
+def clean_log(frame: pl.DataFrame, columns: Columns, rules: Cleaning) -> Cleaned:
+    """The log without repeated rows and rows without ids; refused if no row is left."""
+    user, item, timestamp = (find_name(frame.columns, name) for name in columns[:3])
+    once = without_repeats(frame, timestamp, rules)
+    cleaned = clean_ids(once.frame, {"user": user, "item": item}, rules, "log")
+    if frame.height and not cleaned.frame.height:
+        raise DataError(
+            f"No row of the log has a user and an item: {'; '.join(cleaned.notes)}. "
+            "Are the columns the right ones?"
+        )
+    return Cleaned(cleaned.frame, [*once.notes, *cleaned.notes], once.repeated)
+
+
+def canonical_log(
+    frame: pl.DataFrame, columns: Columns, unit: str | None, cleaned: str = ""
+) -> tuple[pl.DataFrame, str]:
+    """The log with canonical names and types, keys first, and the kind of its timestamps.
+
+    Args:
+        frame: the log, cleaned.
+        columns: its columns by role.
+        unit: unit of numeric timestamps; None recognises it.
+        cleaned: sentences about rows that were dropped before.
+    """
     given = {key: name for key, name in columns._asdict().items() if name is not None}
     if given[TIMESTAMP] == FILE_ORDER:
         frame = _without_times(frame)
@@ -108,7 +142,7 @@ def canonical_log(frame: pl.DataFrame, columns: Columns, unit: str | None) -> tu
     context = checks.plain(log.drop(names))
     checks.refuse_not_finite(context, "log")
     log = pl.DataFrame([*series, *context.get_columns()])
-    checks.refuse_too_small(log)
+    checks.refuse_too_small(log, f" after cleaning ({cleaned})" if cleaned else "")
     return log, kind
 
 
@@ -122,8 +156,14 @@ def _without_times(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(timestamp=pl.lit(0.0))
 
 
-def side_table(frame: Any, key: str, given: str) -> pl.DataFrame:
-    """Checks a user or item table and puts its key first; None gives a table without rows."""
+def side_table(
+    frame: Any,
+    key: str,
+    given: str,
+    rules: Cleaning | None = None,
+    note: Callable[[str], None] = logger.info,
+) -> pl.DataFrame:
+    """Cleans and checks a user or item table and puts its key first; None gives a table without rows."""
     if frame is None:
         return pl.DataFrame(schema={key: pl.String})
     what = f"{key.removesuffix('_id')}s table"
@@ -134,7 +174,10 @@ def side_table(frame: Any, key: str, given: str) -> pl.DataFrame:
     require(
         table.columns, name, what, f"It must have the column that {argument(key)} names in the log."
     )
-    table = rename(table, {key: name}, what)
+    cleaned = clean_ids(table, {key.removesuffix("_id"): name}, rules or Cleaning(), what)
+    for text in cleaned.notes:
+        note(text)
+    table = rename(cleaned.frame, {key: name}, what)
     ids = checks.as_ids(table[key], what)
     rest = checks.plain(table.drop(key))
     checks.refuse_not_finite(rest, what)
@@ -149,13 +192,23 @@ def _missing(log: pl.DataFrame, table: pl.DataFrame, key: str) -> pl.DataFrame:
     return ids.join(table, on=key, how="anti", maintain_order="left")
 
 
+def _refuse_other_spelling(tables: Tables, key: str, missing: int) -> str:
+    """Refuses a table whose ids are mostly spelt otherwise; a doubt about fewer is returned in words."""
+    table = tables.users if key == USER else tables.items
+    text = other_spelling(tables.log[key], table[key], f"{key.removesuffix('_id')}s table")
+    if text and missing >= MOSTLY_MISSING * tables.log[key].n_unique():
+        raise DataError(text)
+    return f" {text}" if text else ""
+
+
 def _add_missing_users(tables: Tables) -> None:
     missing = _missing(tables.log, tables.users, USER)
     if missing.height:
+        doubt = _refuse_other_spelling(tables, USER, missing.height)
         tables.users = pl.concat([tables.users, missing], how="diagonal")
         tables.note(
             f"{missing.height:,} users of the log were not in the users table and were added "
-            "without features"
+            f"without features{'.' if doubt else ''}{doubt}"
         )
 
 
@@ -163,6 +216,7 @@ def _treat_missing_items(tables: Tables, policy: str) -> None:
     missing = _missing(tables.log, tables.items, ITEM)
     if not missing.height:
         return
+    doubt = _refuse_other_spelling(tables, ITEM, missing.height)
     absent = pl.Series(Vocabulary(tables.items[ITEM]).rows(tables.log[ITEM]) < 0)
     count = f"{missing.height:,} items of the log ({absent.sum():,} of {len(absent):,} events)"
     if policy == "refuse":
@@ -170,7 +224,7 @@ def _treat_missing_items(tables: Tables, policy: str) -> None:
             f"{count} are not in the items table, the first in row {first_true(absent):,}: "
             f'"{missing["item_id"][0]}". Choose what to do with them: '
             f"{argument('missing_items', 'add')} keeps them without features, "
-            f"{argument('missing_items', 'drop')} removes their events."
+            f"{argument('missing_items', 'drop')} removes their events.{doubt}"
         )
     if policy == "add":
         tables.items = pl.concat([tables.items, missing], how="diagonal")

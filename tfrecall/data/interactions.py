@@ -1,5 +1,6 @@
 """Interaction log with its user and item tables, checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.ragged import Histories
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import assembly
+from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.fingerprint import fingerprint
 from tfrecall.errors import ConfigError
 
@@ -57,6 +59,9 @@ class Interactions:
         name: str = "log",
         missing_items: str = "refuse",
         unit: str | None = None,
+        null_values: Sequence[str] = NULL_VALUES,
+        repeated_rows: str = "drop",
+        id_spelling: str = "as_written",
     ) -> "Interactions":
         """Checks a log and its tables.
 
@@ -78,11 +83,17 @@ class Interactions:
             missing_items: treatment of items of the log that `items` lacks: "refuse", "add" without
                 features, or "drop" their events; the last two with a note.
             unit: "s", "ms", "us" or "ns", the unit of numeric timestamps; None recognises it by magnitude.
+            null_values: words that stand for no id, whatever their case. Rows with such an id, a null or a
+                blank one are dropped, and blanks around ids removed, with notes. `[]` leaves ids as
+                they are and refuses null and blank ones.
+            repeated_rows: "drop" keeps one of several rows that are equal in every column, time included, with
+                a note: an event that was logged twice. "keep" keeps all.
+            id_spelling: "numbers" makes "42" of "00042" and "42.0" in all tables; "as_written" does not.
 
         Raises:
             DataError: if the log or a table cannot be used as it is.
             MissingColumnError: if a column is missing.
-            ConfigError: if `missing_items` or `unit` is invalid.
+            ConfigError: if a setting is invalid.
 
         Example:
 
@@ -91,7 +102,8 @@ class Interactions:
         [('7', 'a', 0.0), ('8', 'b', 60.0)]
         """
         columns = assembly.Columns(user_id, item_id, timestamp, rating, weight)
-        tables = assembly.assemble(frame, users, items, columns, missing_items, unit)
+        rules = Cleaning(tuple(null_values), repeated_rows, id_spelling)
+        tables = assembly.assemble(frame, users, items, columns, missing_items, unit, rules)
         return cls(tables.log, tables.users, tables.items, name, tuple(tables.notes))
 
     def __len__(self) -> int:

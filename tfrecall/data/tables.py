@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from tfrecall.data.cleaning import Cleaning, without_repeats
 from tfrecall.data.files import read_table
 from tfrecall.data.frames import find_name, require, to_polars
 from tfrecall.data.interactions import Interactions
@@ -49,7 +50,7 @@ def read(
         ignore_columns: columns to leave out, each with its table: `log.price`, `items.photo`.
         list_separators: columns of text that hold lists, and the mark between the values.
         **options: as for `Interactions.from_frame`: `timestamp`, `rating`, `weight`, `name` (by default
-            that of the file), `missing_items`, `unit`.
+            that of the file), `missing_items`, `unit`, `null_values`, `repeated_rows`, `id_spelling`.
 
     Returns:
         The checked log.
@@ -84,18 +85,25 @@ def read(
         for name, table in tables.items()
         if table is not None
     }
-    given = split_lists(drop_columns(given, ignore_columns), list_separators or {})
+    # Before columns are dropped: two lines of an order may differ in nothing else.
+    rules = Cleaning(repeated_rows=options.pop("repeated_rows", "drop"))
+    timestamp = find_name(given["log"].columns, options.get("timestamp", "timestamp"))
+    once = without_repeats(given["log"], timestamp, rules)
+    given = split_lists(
+        drop_columns({**given, "log": once.frame}, ignore_columns), list_separators or {}
+    )
     data = Interactions.from_frame(
         given["log"],
         users=given.get("users"),
         items=given.get("items"),
         user_id=user_id,
         item_id=item_id,
+        repeated_rows="keep",
         **options,
     )
-    for note in notes:
+    for note in (*notes, *once.notes):
         logger.info(note)
-    return replace(data, notes=(*notes, *data.notes))
+    return replace(data, notes=(*notes, *once.notes, *data.notes))
 
 
 def _is_path(table: Any) -> bool:

@@ -67,6 +67,9 @@ def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> I
         separator=config.separator,
         ignore_columns=config.ignore_columns,
         list_separators=config.list_separators,
+        null_values=config.null_values,
+        repeated_rows=config.repeated_rows,
+        id_spelling=config.id_spelling,
     )
 
 

@@ -16,7 +16,7 @@ from tfrecall.data.inspection.profiles import gini, top_share
 from tfrecall.errors import DataError
 from tfrecall.report.plots import log_picture
 
-LOG = pl.DataFrame(
+EVENTS = pl.DataFrame(
     {
         "customer_id": ["a", "a", "a", "b", "b", "c"],
         "sku": ["x", "x", "y", "x", "y", "x"],
@@ -29,9 +29,12 @@ LOG = pl.DataFrame(
             "2024-05-11",
         ],
         "stars": [5, 5, 1, 3, 4, 2],
+        "till": [1, 2, 1, 1, 1, 1],
         "shop": ["north"] * 6,
     }
 )
+# The last event was logged twice.
+LOG = EVENTS.vstack(EVENTS[-1:])
 ITEMS = pl.DataFrame({"sku": ["x", "z", "w"], "title": ["Tea", None, "Mug"], "note": [None] * 3})
 
 
@@ -41,10 +44,11 @@ def found():
 
 
 def test_sizes_and_repetitions(found):
-    assert (found.rows, found.users, found.items) == (6, 3, 2)
+    assert (found.rows, found.usable_rows, found.users, found.items) == (7, 6, 3, 2)
     assert found.density == 5 / (3 * 2)  # a-x, a-y, b-x, b-y, c-x
     assert found.repeated_share == pytest.approx(1 / 6)  # a bought x twice
-    assert found.exact_duplicates == 1
+    assert (found.exact_duplicates, found.dropped_duplicates) == (1, 1)
+    assert "1 of 7 rows of the log (14.3%) repeat another row in every column" in found.cleaned[0]
     assert found.single_event_users == 1
     assert found.equal_times == pytest.approx(2 / 6)
 
@@ -68,8 +72,8 @@ def test_gaps_between_log_and_table(found):
     assert "1 items of the log (33.3% of the events) are not in the item table" in " ".join(
         found.advice
     )
-    assert len(found.refused) == 1
-    assert "not in the items table" in found.refused[0]
+    assert "An inferred run keeps them without features" in " ".join(found.advice)
+    assert found.refused == ()
 
 
 def test_empty_and_constant_columns_are_named(found):
@@ -91,7 +95,7 @@ def test_a_log_that_is_refused_is_described_as_far_as_possible():
             "user_id": ["a", None, "b", "b", " "],
             "item_id": ["x", "x", "y", "x", "y"],
             "timestamp": ["2024-05-01", "2024-05-01", "soon", "2024-05-01", None],
-            "discount": [0.1, float("nan"), 0.2, 0.3, 0.4],
+            "discount": [0.1, 0.2, float("nan"), 0.3, 0.4],
         }
     )
     users = pl.DataFrame({"user_id": ["a", "a"]})
@@ -99,9 +103,11 @@ def test_a_log_that_is_refused_is_described_as_far_as_possible():
     assert (found.rows, found.usable_rows, found.users) == (5, 3, 2)
     assert found.time is None
     said = " | ".join(found.refused)
-    for text in ("null or empty ids", "without a timestamp", '"discount"', "duplicate ids"):
+    for text in ('cannot be read: 1 of 3 rows, the first is row 2: "soon"', "duplicate ids"):
         assert text in said
-    assert len(found.refused) == 4
+    assert len(found.refused) == 2
+    assert [text.split(" of the log")[0] for text in found.cleaned[:1]] == ["2 of 5 rows"]
+    assert found.cleaned[1].startswith("log.discount is not read: ")
 
 
 def test_a_log_that_can_be_used_is_refused_nothing():
@@ -135,7 +141,7 @@ def test_advice_follows_the_figures(log, said):
 def test_equal_times_are_advised_on_where_most_events_have_them(in_baskets, advised):
     # User a has one basket of `in_baskets` events at time 0; the rest of the ten come one at a time.
     seconds = [0] * in_baskets + list(range(1, 11 - in_baskets))
-    log = pl.DataFrame({"user_id": list("a" * 9 + "b"), "item_id": list("xyzxyzxyzx"), "time": seconds})
+    log = pl.DataFrame({"user_id": list("a" * 9 + "b"), "item_id": list("stuvwxyzst"), "time": seconds})
     description = describe(log)
     assert description.equal_times == in_baskets / 10
     assert any("at the same time as another" in text for text in description.advice) == advised
@@ -186,6 +192,7 @@ def test_the_command_prints_tables_and_advice(file):
     shown = ask(file).stdout
     assert "events of a user" in shown
     assert "Advice:\n- 6 events of 3 users with 2 items: very few." in shown
+    assert "Cleaned:\n- 1 of 7 rows" in shown
 
 
 def test_the_command_gives_json_of_everything(file):

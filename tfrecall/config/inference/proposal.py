@@ -53,7 +53,7 @@ class Proposal:
         features = [*self.query, *self.candidate]
         lines = [f"{_where(one)}{one.feature['type']}: {one.why}" for one in features if one.feature]
         lines += [f"{_where(one)}left out: {one.why}" for one in self.decisions if one.feature is None]
-        return [*self.reasons["data"], *lines, *(f"split: {text}" for text in self.reasons["split"])]
+        return [*self.reasons["data"], *lines, *self.description.advice]
 
 
 def _where(decision: ColumnDecision) -> str:

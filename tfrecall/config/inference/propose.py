@@ -1,5 +1,6 @@
 """Inference of a run from the files of a log."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ import numpy as np
 import polars as pl
 
 from tfrecall.config.inference.columns import ColumnDecision, decide, plain_name
-from tfrecall.config.inference.conflicts import Conflicts, find_conflicts
 from tfrecall.config.inference.log_columns import decide_log_column
 from tfrecall.config.inference.proposal import Proposal
 from tfrecall.config.inference.settings import Choice, choose_training, facts_of
 from tfrecall.data.assembly import FILE_ORDER
+from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.inspection.advice import best_split, percent
+from tfrecall.data.inspection.conflicts import find_conflicts, missing_items_policy
 from tfrecall.data.inspection.describe import describe_tables
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
@@ -23,8 +25,6 @@ from tfrecall.errors import DataError
 KS = (1, 5, 10, 20, 50, 100)
 # Fewer validation rows do not show when to stop.
 LEAST_VALIDATION_ROWS = 20
-# Largest share of events that are dropped because the item table lacks their items.
-FEW_MISSING = 0.01
 # Share of events before the test, split by time.
 TEST_FROM = 0.9
 
@@ -35,6 +35,9 @@ def propose(
     items: str | Path | None = None,
     *,
     separator: str | None = None,
+    null_values: Sequence[str] = NULL_VALUES,
+    repeated_rows: str = "drop",
+    id_spelling: str = "as_written",
     **given: str | None,
 ) -> Proposal:
     """Infer a run from the files of a log.
@@ -44,13 +47,15 @@ def propose(
         users: path of the user table.
         items: path of the item table.
         separator: mark between columns of text files; None recognises it.
+        null_values, repeated_rows, id_spelling: as for `tr.data.read`.
         **given: names of columns, by role: `user_id`, `item_id`, `timestamp`, `rating`, `weight`.
 
     Raises:
-        DataError: if the files cannot be read, a column cannot be guessed, or the log has fewer than two
-            users or items.
+        DataError: if the files cannot be read, a column cannot be guessed, or the run would refuse the log: the
+            message has every reason that `tr.data.describe` lists as `refused`.
     """
-    raw = open_tables(log, users, items, given, separator)
+    rules = Cleaning(tuple(null_values), repeated_rows, id_spelling)
+    raw = open_tables(log, users, items, given, separator, rules)
     source = {"source": log, "users": users, "items": items, "separator": separator}
     return _Proposer(
         raw, {k: str(value) for k, value in source.items() if value is not None}
@@ -63,13 +68,13 @@ class _Proposer:
     def __init__(self, raw: RawTables, source: dict[str, str]) -> None:
         self.raw = raw
         self.source = source
-        self.description = describe_tables(raw)
-        if self.description.users < 2 or self.description.items < 2:
-            raise DataError(self.description.advice[0])
-        self.conflicts: Conflicts = find_conflicts(raw)
+        self.conflicts = find_conflicts(raw)
+        self.description = describe_tables(raw, self.conflicts)
+        if self.description.refused:
+            raise DataError("\n".join(self.description.refused))
 
     def proposal(self) -> Proposal:
-        data, messages = self._data()
+        data = self._data()
         split, why = self._split()
         choice = choose_training(
             facts_of(self.description, self.catalogue_size, bool(split["validation_fraction"]))
@@ -90,7 +95,7 @@ class _Proposer:
             candidate=tuple(items),
             decisions=tuple(decisions),
             reasons={
-                "data": (*self.description.guessed, *messages),
+                "data": (*self.description.guessed, *self.raw.cleaned),
                 "split": (why,),
                 "filters": (self._filter_advice(),),
                 "training": (choice.why,),
@@ -98,6 +103,12 @@ class _Proposer:
             },
             description=self.description,
         )
+
+    @cached_property
+    def _share_missing(self) -> float:
+        """Share of the events whose item the item table lacks."""
+        lost = self.description.missing.get("items", {"events": 0})
+        return lost["events"] / self.description.usable_rows
 
     @cached_property
     def catalogue_size(self) -> int:
@@ -117,7 +128,7 @@ class _Proposer:
             "export": {"k": min(10, self.catalogue_size)},
         }
 
-    def _data(self) -> tuple[dict[str, Any], list[str]]:
+    def _data(self) -> dict[str, Any]:
         columns, conflicts = self.raw.columns, self.conflicts
         names = {
             "user_column": columns.user_id,
@@ -130,22 +141,12 @@ class _Proposer:
             **self.source,
             **{k: name for k, name in names.items() if name is not None},
         }
-        messages = list(conflicts.messages)
-        lost = self.description.missing.get("items", {"ids": 0, "events": 0})
-        if lost["ids"]:
-            # A few odd ids are dropped; many would cost events, and their items can still be learned by id.
-            share = lost["events"] / self.description.usable_rows
-            data["missing_items"] = "drop" if share <= FEW_MISSING else "add"
-            what = (
-                "their events are dropped" if share <= FEW_MISSING else "they are kept without features"
-            )
-            messages.append(
-                f"{lost['ids']:,} items of the log ({share:.1%} of the events) are not in the item "
-                f"table: {what}."
-            )
+        if self._share_missing:
+            data["missing_items"] = missing_items_policy(self._share_missing)
         if conflicts.ignored:
             data["ignore_columns"] = list(conflicts.ignored)
-        return data, messages
+        given, default = vars(self.raw.rules), vars(Cleaning())
+        return {**data, **{name: rule for name, rule in given.items() if rule != default[name]}}
 
     def _split(self) -> tuple[dict[str, Any], str]:
         why = next(text for text in self.description.advice if text.startswith("Split: "))
@@ -206,7 +207,7 @@ class _Proposer:
     def _gaps(self, table: str) -> str:
         """Reason why reading adds rows without values to a table; empty if it adds none."""
         lost = self.description.missing.get(table, {"ids": 0, "events": 0})
-        dropped = table == "items" and lost["events"] / self.description.usable_rows <= FEW_MISSING
+        dropped = table == "items" and missing_items_policy(self._share_missing) == "drop"
         if not lost["ids"] or dropped:
             return ""
         return f"{lost['ids']:,} {table} of the log do not have, as the table lacks them"

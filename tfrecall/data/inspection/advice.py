@@ -2,9 +2,14 @@
 
 import numpy as np
 
+from tfrecall.data.inspection.conflicts import missing_items_policy
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
 
+_MISSING_ITEMS = {
+    "drop": 'An inferred run drops these events; missing_items="add" keeps the items without features.',
+    "add": 'An inferred run keeps them without features; missing_items="drop" leaves their events out.',
+}
 # Share of users with one event above which too few users are left for a leave-last-out test.
 MOSTLY_SINGLE = 0.9
 # Events under which popularity is hard to beat, and events of an item that say little about it.
@@ -119,12 +124,13 @@ def _ratings(description: Description) -> str:
 
 
 def _duplicates(description: Description) -> str:
-    if not description.exact_duplicates:
+    kept = description.exact_duplicates - description.dropped_duplicates
+    if not kept:
         return ""
-    share = description.exact_duplicates / description.rows
     return (
-        f"{description.exact_duplicates:,} rows ({share:.1%}) repeat another row in every column. If that is "
-        'an accident of logging, drop them, or keep one event of each pair: duplicates="first".'
+        f"{kept:,} rows ({kept / description.rows:.1%}) repeat another row in every column, and no times tell "
+        "whether these are events logged twice. If they are, keep one event of each pair: "
+        'filters.duplicates="first".'
     )
 
 
@@ -156,8 +162,8 @@ def _tables(description: Description) -> list[str]:
     if (lost := description.missing.get("items", {})).get("ids"):
         share = lost["events"] / description.usable_rows
         sentences.append(
-            f"{lost['ids']:,} items of the log ({share:.1%} of the events) are not in the item table: "
-            'missing_items="add" keeps them without features, "drop" leaves their events out.'
+            f"{lost['ids']:,} items of the log ({share:.1%} of the events) are not in the item table. "
+            f"{_MISSING_ITEMS[missing_items_policy(share)]}"
         )
     if (lost := description.missing.get("users", {})).get("ids"):
         sentences.append(

@@ -1,15 +1,21 @@
 """Statistics of a log and its tables before training."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tfrecall.data import assembly, checks
 from tfrecall.data.assembly import FILE_ORDER
+from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.inspection.advice import advise
+from tfrecall.data.inspection.conflicts import (
+    Conflicts,
+    find_conflicts,
+    missing_items_policy,
+    refusals,
+)
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.profiles import concentration, profiles, spread
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
@@ -28,10 +34,14 @@ def describe(
     rating: str | None = None,
     weight: str | None = None,
     separator: str | None = None,
+    null_values: Sequence[str] = NULL_VALUES,
+    repeated_rows: str = "drop",
+    id_spelling: str = "as_written",
 ) -> Description:
     """Computes statistics of a log and its tables, with advice.
 
-    Data that `tr.data.read` would refuse are described as far as possible; `refused` lists the reasons.
+    The log is cleaned as `tr.data.read` cleans it; `cleaned` says what was dropped. Data that a run would
+    refuse are described as far as possible; `refused` lists the reasons.
 
     Args:
         log: a path, a frame, an `Interactions`, or a folder with MovieLens in GroupLens' format.
@@ -40,6 +50,7 @@ def describe(
         user_id, item_id, timestamp, rating, weight: names of columns; None guesses the first four from
             names and content, and `guessed` says how.
         separator: the mark between columns of text files; None recognises it.
+        null_values, repeated_rows, id_spelling: as for `tr.data.read`.
 
     Raises:
         DataError: if a file cannot be read, a column cannot be guessed, or no row has both ids.
@@ -61,39 +72,49 @@ only trained on."
         "rating": rating,
         "weight": weight,
     }
-    return describe_tables(open_tables(log, users, items, given, separator))
+    rules = Cleaning(tuple(null_values), repeated_rows, id_spelling)
+    return describe_tables(open_tables(log, users, items, given, separator, rules))
 
 
-def describe_tables(raw: RawTables) -> Description:
-    """Computes statistics of tables that were read already."""
+def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Description:
+    """Computes statistics of tables that were read already; None finds their conflicts."""
+    conflicts = conflicts or find_conflicts(raw)
     events = _events(raw)
     if not events.height:
+        cleaned = "".join(f" {text}." for text in raw.cleaned)
         raise DataError(
-            f"The log has no row with a user and an item ({raw.log.height:,} rows in all, columns: "
-            f"{', '.join(raw.log.columns)}). Give a log with events."
+            f"The log has no row with a user and an item ({raw.rows:,} rows in all, columns: "
+            f"{', '.join(raw.log.columns)}). Give a log with events.{cleaned}"
         )
     lengths = events["user"].value_counts()["count"].to_numpy()
     popularity = events["item"].value_counts()["count"].to_numpy()
     pairs = events.select(pl.struct("user", "item").n_unique()).item()
+    missing = {table: _missing(raw, events, table) for table in _keyed_tables(raw)}
+    policy = missing_items_policy(missing.get("items", {"events": 0})["events"] / events.height)
     description = Description(
         name=raw.name,
         columns=raw.columns,
-        guessed=(*raw.guessed, *_doubts(raw)),
-        refused=tuple(refusals(raw)),
-        rows=raw.log.height,
+        guessed=(*raw.guessed, *_doubts(raw), *conflicts.messages),
+        cleaned=(
+            *raw.cleaned,
+            *(f"{one} is not read: {why}" for one, why in conflicts.reasons.items()),
+        ),
+        refused=tuple(refusals(raw, conflicts, policy)),
+        rows=raw.rows,
         usable_rows=events.height,
         users=len(lengths),
         items=len(popularity),
         density=pairs / (len(lengths) * len(popularity)),
         time=_time(events),
         equal_times=_equal_times(events),
-        exact_duplicates=_exact_duplicates(raw.log),
+        exact_duplicates=raw.repeated + _exact_duplicates(raw.log),
+        dropped_duplicates=raw.repeated,
         repeated_share=1 - pairs / events.height,
         history_lengths=spread(lengths),
         single_event_users=int((lengths == 1).sum()),
         popularity=concentration(popularity),
         rating=_rating(events),
-        missing={table: _missing(raw, events, table) for table in _keyed_tables(raw)},
+        missing=missing,
         never_seen={table: _never_seen(raw, events, table) for table in _keyed_tables(raw)},
         profiles=tuple(one for name, table in raw.tables.items() for one in profiles(name, table)),
         arrays={
@@ -104,35 +125,6 @@ def describe_tables(raw: RawTables) -> Description:
         },
     )
     return replace(description, advice=advise(description))
-
-
-def refusals(raw: RawTables) -> list[str]:
-    """Messages of the errors that `tr.data.read` would raise, all of them instead of the first."""
-    columns, messages = raw.columns, []
-
-    def attempt(check: Callable[..., Any], *arguments: Any) -> None:
-        try:
-            check(*arguments)
-        except DataError as error:
-            messages.append(str(error))
-
-    log = raw.log
-    attempt(checks.as_ids, log[columns.user_id], "log")
-    attempt(checks.as_ids, log[columns.item_id], "log")
-    if columns.timestamp != FILE_ORDER:
-        attempt(to_seconds, log[columns.timestamp])
-    for name in (columns.rating, columns.weight):
-        if name is not None:
-            attempt(checks.as_number, log[name], "log")
-    others = log.drop(name for name in set(columns) if name)
-    for column in checks.plain(others).iter_columns():
-        attempt(checks.refuse_not_finite, column.to_frame(), "log")
-    for table in _side_tables(raw):
-        key = f"{table[:-1]}_id"
-        attempt(assembly.side_table, raw.tables[table], key, getattr(columns, key))
-    if not messages:  # faults between tables, such as ids that one lacks
-        attempt(assembly.assemble, log, raw.users, raw.items, columns, "refuse", None)
-    return messages
 
 
 def _side_tables(raw: RawTables) -> list[str]:

@@ -13,20 +13,22 @@ from tfrecall.data.inspection.profiles import Profile
 class Description:
     """Figures of a log and its tables.
 
-    Rows without a user or an item count in `rows` only; all other figures stand on `usable_rows`.
+    Rows that cleaning drops count in `rows` and `exact_duplicates` only; other figures stand on `usable_rows`.
 
     Attributes:
         name: name of the data in tables and reports.
         columns: columns of the log by role.
         guessed: a sentence for each role that was guessed.
-        refused: a sentence for each thing that `tr.data.read` would refuse; empty if there is none.
+        cleaned: a sentence for everything that cleaning dropped or changed.
+        refused: a sentence for each thing that an inferred run would refuse; empty if there is none.
         rows: rows of the log.
-        usable_rows: rows with a user and an item.
+        usable_rows: rows with a user and an item, without repeated ones.
         users, items: distinct users and items of the log.
         density: share of all pairs of user and item that occur.
         time: `first` and `last` moment (ISO 8601, UTC) and the `days` between; None if times cannot be read.
         equal_times: share of events at the same time as another event of the same user; None without times.
         exact_duplicates: rows that repeat an earlier row in every column.
+        dropped_duplicates: those that cleaning dropped.
         repeated_share: share of events whose user had the same item before.
         history_lengths: events a user: mean and quantiles.
         single_event_users: users with one event.
@@ -42,6 +44,7 @@ class Description:
     name: str
     columns: Columns
     guessed: tuple[str, ...]
+    cleaned: tuple[str, ...]
     refused: tuple[str, ...]
     rows: int
     usable_rows: int
@@ -51,6 +54,7 @@ class Description:
     time: dict[str, Any] | None
     equal_times: float | None
     exact_duplicates: int
+    dropped_duplicates: int
     repeated_share: float
     history_lengths: dict[str, float]
     single_event_users: int

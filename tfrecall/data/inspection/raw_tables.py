@@ -1,13 +1,14 @@
 """A log and its tables as read, before any check: the input of `describe` and of inferred recipes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from tfrecall.data.assembly import Columns
+from tfrecall.data.cleaning import Cleaning, clean_ids, without_repeats
 from tfrecall.data.datasets.grouplens import read_folder, size_of
 from tfrecall.data.files import TableFiles
 from tfrecall.data.frames import to_polars
@@ -25,6 +26,10 @@ class RawTables:
         users, items: the tables; None without one.
         columns: columns of the log by role.
         guessed: a sentence for each role that was guessed.
+        cleaned: a sentence for everything that was dropped or changed (`tfrecall.data.cleaning`).
+        rows: rows of the log as read.
+        repeated: rows that were dropped because they repeat another in every column.
+        rules: the rules of cleaning.
     """
 
     name: str
@@ -33,6 +38,10 @@ class RawTables:
     items: pl.DataFrame | None
     columns: Columns
     guessed: tuple[str, ...] = ()
+    cleaned: tuple[str, ...] = ()
+    rows: int = 0
+    repeated: int = 0
+    rules: Cleaning = field(default_factory=Cleaning)
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -54,8 +63,9 @@ def open_tables(
     items: Any = None,
     given: Mapping[str, str | None] | None = None,
     separator: str | None = None,
+    rules: Cleaning | None = None,
 ) -> RawTables:
-    """Reads a log and its tables, and finds the columns, without checking the content.
+    """Reads a log and its tables, finds the columns and cleans the ids, without checking the content.
 
     Args:
         log: a path, a frame, an `Interactions`, or a folder with MovieLens in GroupLens' format.
@@ -63,6 +73,7 @@ def open_tables(
         items: the item table: a path or a frame.
         given: known names of columns by role, as for `find_columns`.
         separator: the mark between columns of text files; None recognises it.
+        rules: the rules of cleaning; None for the default ones.
 
     Raises:
         DataError: if a file cannot be read or a column cannot be guessed.
@@ -88,13 +99,38 @@ def open_tables(
     said = (note for one in sources if isinstance(one, TableFiles) for note in one.notes)
     messages = (*said, *roles.messages)
     log, users, items = tables
-    return RawTables(name or "log", log, users, items, roles.columns, messages)
+    raw = RawTables(name or "log", log, users, items, roles.columns, messages)
+    return _cleaned(raw, rules or Cleaning())
+
+
+def _cleaned(raw: RawTables, rules: Cleaning) -> RawTables:
+    """The tables without repeated rows and rows without ids, as a run reads them."""
+    once = without_repeats(raw.log, raw.columns.timestamp, rules)
+    keys = {
+        "log": {"user": raw.columns.user_id, "item": raw.columns.item_id},
+        "users": {"user": raw.key("users")} if raw.users is not None else {},
+        "items": {"item": raw.key("items")} if raw.items is not None else {},
+    }
+    tables = {**raw.tables, "log": once.frame}
+    cleaned = {
+        name: clean_ids(table, keys[name], rules, "log" if name == "log" else f"{name} table")
+        for name, table in tables.items()
+    }
+    frames: dict[str, Any] = {name: one.frame for name, one in cleaned.items()}
+    return replace(
+        raw,
+        **frames,
+        cleaned=(*once.notes, *(note for one in cleaned.values() for note in one.notes)),
+        rows=raw.log.height,
+        repeated=once.repeated,
+        rules=rules,
+    )
 
 
 def _of_interactions(data: Interactions) -> RawTables:
     rating, weight = (name if name in data.log.columns else None for name in ("rating", "weight"))
     columns = Columns("user_id", "item_id", "timestamp", rating, weight)
-    return RawTables(data.name, data.log, data.users, data.items, columns)
+    return RawTables(data.name, data.log, data.users, data.items, columns, rows=len(data))
 
 
 def _read(table: Any, what: str) -> Any:
