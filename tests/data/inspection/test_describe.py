@@ -228,9 +228,9 @@ def test_the_picture_counts_every_event_user_and_rating(found):
 
 
 def test_times_out_of_the_calendar_and_a_log_without_times_are_drawn():
-    counters = LOG.with_columns(bought_at=pl.Series(range(6), dtype=pl.Int64) * 10**14)
+    counters = EVENTS.with_columns(bought_at=pl.Series(range(6), dtype=pl.Int64) * 10**14)
     assert "as the log counts it" in "".join(log_picture(describe(counters)).panels[0].content)
-    timeless = log_picture(describe(LOG.drop("bought_at", "stars")))
+    timeless = log_picture(describe(EVENTS.drop("bought_at", "stars")))
     assert [panel.label for panel in timeless.panels if panel.content] == [
         "users by length of history",
         "share of the events by item, Gini 0.17",
