@@ -13,10 +13,8 @@ from typing import Any, TypeVar
 from tfrecall.errors import KerasVersionError
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
-# Import notes about CUDA and oneDNN are no news to a user; warnings and errors still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
-import tensorflow as tf
+from tfrecall._tensorflow import tf
 
 keras = tf.keras
 if not keras.layers.Layer.__module__.startswith("tf_keras"):

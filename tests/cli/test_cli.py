@@ -7,9 +7,12 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+import tfrecall
 from tfrecall.cli import app
+from tfrecall.cli.answers import unknown_exclusions
 from tfrecall.cli.options import data_settings, guarded
 from tfrecall.errors import FetchError
+from tfrecall.release import load
 
 COMMANDS = [
     ["data", "fetch"],
@@ -177,3 +180,33 @@ def test_index_shows_what_was_measured(tiny_root):
     assert answer["default"] == "exact"
     assert answer["index"]["annoy"]["n_trees"] == 5
     assert answer["tuning"]["k"] == 10
+
+
+def test_excluded_ids_that_do_not_exist_are_told(tiny_root):
+    release = load(tiny_root)
+    known = release.item_ids[0]
+    assert unknown_exclusions(release, [known]) == []
+    (told,) = unknown_exclusions(release, [known, "zzz", "aaa"])
+    assert told == "Not in the catalogue, so --exclude changes nothing there: aaa, zzz."
+
+
+# The application
+
+
+def test_the_version_is_printed():
+    assert ask("--version").stdout == f"tfrecall {tfrecall.__version__}\n"
+
+
+def test_tab_completes_commands_and_recipes():
+    def completed(words):
+        environment = {
+            "_TFRECALL_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        }
+        result = CliRunner().invoke(app, [], prog_name="tfrecall", env=environment)
+        return result.stdout.split()
+
+    assert completed("tfrecall recommend") == ["recommend", "recommend-all"]
+    assert "two_tower_ml100k" in completed("tfrecall run two_")
+    assert completed("tfrecall recipes show no_such") == []

@@ -1,5 +1,7 @@
 """The command line: parses, calls, prints. One module a group of commands."""
 
+import gc
+
 # isort: off
 # Importing a module registers its commands, in the order of --help.
 from tfrecall.cli import run, tune, cross_validate, evaluate, compare  # noqa: F401
@@ -15,5 +17,9 @@ app.add_typer(recipes_app, name="recipes")
 
 def main() -> None:
     """Entry point of the `tfrecall` command."""
-    with standard_output():  # `--help` writes to it, too
-        app()
+    try:
+        with standard_output():  # `--help` writes to it, too
+            app()
+    finally:
+        # Python looks through all objects once more when it ends: seconds, of the million of TensorFlow.
+        gc.freeze()

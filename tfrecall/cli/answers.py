@@ -38,6 +38,7 @@ class Answers:
         k: requested length of the lists.
         history: items of `--history`; None without that option.
         explain: whether to explain each item.
+        exclude: items of `--exclude`.
     """
 
     release: Release
@@ -46,6 +47,7 @@ class Answers:
     k: int
     history: list[str] | None = None
     explain: bool = False
+    exclude: Sequence[str] = ()
 
     @cached_property
     def explanations(self) -> list[list[Explanation]]:
@@ -60,13 +62,15 @@ class Answers:
     @property
     def unknown_items(self) -> list[str]:
         """Items of the history that the catalogue lacks."""
-        return sorted(set(self.history or []) - set(self.release.item_ids))
+        return unknown_items(self.release, self.history or [])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python types, for `--json`."""
         given: dict[str, Any] = {}
         if self.history is not None:
             given = {"history": self.history, "not_in_catalogue": self.unknown_items}
+        if unknown := unknown_items(self.release, self.exclude):
+            given["excluded_not_in_catalogue"] = unknown
         if self.explain:
             given["explanations"] = [list(map(explanation_dict, e)) for e in self.explanations]
         return {**given, "recommendations": [vars(answer) for answer in self.recommendations]}
@@ -85,6 +89,7 @@ class Answers:
         if self.unknown_items:
             items = ", ".join(self.unknown_items)
             notes.append(f"Not in the catalogue, so they count for nothing: {items}.")
+        notes += unknown_exclusions(self.release, self.exclude)
         if self.explain and self.release.needs_tensorflow:
             notes.append(
                 "Because of what: how much the score falls without it alone. That need not add up to the "
@@ -103,7 +108,11 @@ class Answers:
                 for row, explanation in zip(rows, explanations, strict=False):  # none without --explain
                     row["because of"] = reasons_text(names, explanation)
             title = self._title(answer)
-            shown.append(item_table(title, rows) if rows else f"{title}: no items are left.")
+            shown.append(
+                item_table(title, rows, whole=["because of"])
+                if rows
+                else f"{title}: no items are left."
+            )
             if shared is not None:
                 shown.append(
                     f"All of them because of: {', '.join(shared) or _nothing(explanations[0])}."
@@ -120,6 +129,19 @@ class Answers:
             return f"Recommended to {user} (unknown: answered from {source})"
         source = "the history, features" if self.history else "features"
         return f"Recommended to {user} (unknown: answered from {source} and the unknown row)"
+
+
+def unknown_items(release: Release, item_ids: Sequence[str]) -> list[str]:
+    """Sorted ids that the catalogue of a release lacks."""
+    return sorted(set(item_ids) - set(release.item_ids))
+
+
+def unknown_exclusions(release: Release, exclude: Sequence[str]) -> list[str]:
+    """A sentence on ids of `--exclude` that are not in the catalogue; none if all are."""
+    unknown = unknown_items(release, exclude)
+    if not unknown:
+        return []
+    return [f"Not in the catalogue, so --exclude changes nothing there: {', '.join(unknown)}."]
 
 
 def with_history(release: Release, queries: Sequence[Any], history: list[str]) -> dict[str, Any]:

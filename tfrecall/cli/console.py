@@ -5,12 +5,13 @@ characters escaped and interpret no markup.
 """
 
 import json
-import os
 import re
-import sys
 import time
+import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tfrecall.cli.exits import standard_output
+from tfrecall.cli.narrow import fitted
+from tfrecall.cli.status import StatusLine
 from tfrecall.core.progress import ProgressReporter
 
 # C0 and C1 controls but newline and tab (colours, cursor, titles and links of terminals), marks and
@@ -64,8 +67,25 @@ stderr = _VisibleConsole(stderr=True, highlight=False, markup=False, emoji=False
 stdout = _VisibleConsole(highlight=False, markup=False, emoji=False)
 
 
+# One for each console: a terminal has one last line.
+_status_line = cache(StatusLine)
+
+
+def _status() -> StatusLine | None:
+    """The status line of standard error; None where that is no terminal that can move its cursor."""
+    interactive = stderr.is_interactive and not stderr.is_dumb_terminal
+    return _status_line(stderr) if interactive else None
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """Show on a terminal what is waited for; print nothing elsewhere."""
+    with nullcontext() if (line := _status()) is None else line.showing(one_line(title)):
+        yield
+
+
 class Narrator(ProgressReporter):
-    """Prints steps, notes and, every few seconds, counts on standard error."""
+    """Prints steps and notes on standard error; counts on a status line, or every few seconds as notes."""
 
     def __init__(self) -> None:
         self._last_output = time.perf_counter()
@@ -74,7 +94,8 @@ class Narrator(ProgressReporter):
     def step(self, title: str) -> Iterator[None]:
         started = self._last_output = time.perf_counter()
         stderr.print(f"{title} ...", style="bold")
-        yield
+        with waiting(title):
+            yield
         stderr.print(f"  done in {time.perf_counter() - started:.1f} s")
 
     def note(self, text: str) -> None:
@@ -82,27 +103,25 @@ class Narrator(ProgressReporter):
         stderr.print(f"  {text}", soft_wrap=True)
 
     def progress(self, title: str, done: int, total: int, unit: str = "rows") -> None:
-        if time.perf_counter() - self._last_output > SECONDS_BETWEEN_COUNTS:
+        if (line := _status()) is not None:
+            line.count(one_line(f"{title}: {total:,} {unit}"), done, total)
+        elif time.perf_counter() - self._last_output > SECONDS_BETWEEN_COUNTS:
             self.note(f"{title}: {done:,}{f' of {total:,}' if total else ''} {unit}")
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without the notes about CUDA and CPU features that it prints then.
-
-    C++ writes them before any log level applies, so file descriptor 2 itself is redirected.
-    """
-    sys.stderr.flush()
-    # `sys.stderr` writes through descriptor 2, so it is flushed first and works again after `dup2`.
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow as tf
+    """Import TensorFlow, with a status line for the seconds that it takes."""
+    with waiting("Start TensorFlow"):
+        from tfrecall._tensorflow import tf
 
         tf.get_logger().setLevel("ERROR")  # warnings of retracing, which users cannot act on
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+
+
+def open_page(page: Path) -> None:
+    """Open a page in the browser; its address is told where there is none."""
+    address = page.resolve().as_uri()
+    if not webbrowser.open(address):
+        stderr.print(f"No browser was found. Open it yourself: {address}", soft_wrap=True)
 
 
 def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
@@ -112,4 +131,7 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
             print(json.dumps(answer, default=str))  # dates of item tables
             return
         for table in tables:
-            stdout.print(table, soft_wrap=isinstance(table, str))  # paths stay in one piece
+            if isinstance(table, str):
+                stdout.print(table, soft_wrap=True)  # paths stay in one piece
+            else:
+                stdout.print(fitted(table, stdout.width))

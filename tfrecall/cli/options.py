@@ -24,12 +24,33 @@ from tfrecall.errors import ConfigError, TfrecallError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Candidate retrieval for Keras: from an interaction log to a served top-K.",
     epilog="Exit status: 0 success, 1 an error that is explained, 2 wrong usage, 130 interrupted, 141 the "
     "reader of the output went away.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tfrecall {version('tfrecall')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _application(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options before the name of a command."""
+
+
 data_app = typer.Typer(no_args_is_help=True, help="Data sets and logs.")
 recipes_app = typer.Typer(
     no_args_is_help=True, help="The runs that ship with the package, and new ones."
@@ -38,7 +59,21 @@ recipes_app = typer.Typer(
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, all else on standard error.")
 ]
-Recipe = Annotated[str, typer.Argument(help="A shipped recipe, or the path of a TOML file.")]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of shipped recipes for tab completion; shells complete paths by themselves."""
+    from tfrecall.config.recipes import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+Recipe = Annotated[
+    str,
+    typer.Argument(
+        help="A shipped recipe, or the path of a TOML file.", autocompletion=complete_recipe
+    ),
+]
 ReleasePath = Annotated[Path, typer.Argument(help="A release directory, as `tfrecall run` writes it.")]
 Trust = Annotated[
     bool,

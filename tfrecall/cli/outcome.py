@@ -7,6 +7,7 @@ import polars as pl
 from rich.table import Table
 
 from tfrecall.cli.answers import item_rows, label_columns, title_and_labels
+from tfrecall.cli.program import command
 from tfrecall.cli.tables import item_table, metric_table, ranking_table
 from tfrecall.evaluation.ranking import RankingEvaluation
 from tfrecall.runs.run import Outcome
@@ -32,7 +33,7 @@ class Example:
 
 
 def outcome_tables(outcome: Outcome) -> list[Table | str]:
-    """Metrics, an example, and the command to query the release."""
+    """Metrics, an example, the report, and the command to query the release."""
     if isinstance(outcome.evaluation, RankingEvaluation):
         return _ranking_tables(outcome, outcome.evaluation)
     root, example = outcome.release.root, example_of(outcome)
@@ -40,8 +41,7 @@ def outcome_tables(outcome: Outcome) -> list[Table | str]:
         metric_table(outcome.metrics),
         item_table(f"What user {example.user_id} had, {example.order} first", example.history),
         item_table(f"Recommended to user {example.user_id}", example.recommended),
-        f"Release {outcome.release.version} in {root}. Ask it: tfrecall recommend {root} "
-        f"--user {example.user_id} -k 10",
+        _release_text(outcome, "recommend", root, "--user", example.user_id, "-k", 10),
     ]
 
 
@@ -52,9 +52,16 @@ def _ranking_tables(outcome: Outcome, evaluation: RankingEvaluation) -> list[Tab
     return [
         ranking_table(outcome.metrics),
         item_table(f"Test rows of user {user_id}, the highest score first", rows),
-        f"Release {outcome.release.version} in {root}. Ask it: tfrecall rank {root} --user {user_id} "
-        f"--items {items}",
+        _release_text(outcome, "rank", root, "--user", user_id, "--items", items),
     ]
+
+
+def _release_text(outcome: Outcome, *question: object) -> str:
+    root = outcome.release.root
+    return (
+        f"Release {outcome.release.version} in {root}.\nReport: {root / 'report.html'}\n"
+        f"Ask it: {command(*question)}"
+    )
 
 
 def example_of(outcome: Outcome) -> Example:

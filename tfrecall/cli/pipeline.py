@@ -38,6 +38,7 @@ def pipeline(
 ) -> None:
     """Join a retriever and a ranker into one release, which `recommend` asks like any other."""
     from tfrecall.cli.console import import_tensorflow, show
+    from tfrecall.cli.program import command
     from tfrecall.release import load
     from tfrecall.release.rules import Boost, Rules
 
@@ -60,7 +61,7 @@ def pipeline(
     }
     text = (
         f"{release.name} in {out}, version {release.version}: {release.n_candidates} of "
-        f"{len(release.item_ids):,} items are ranked. Ask it with `tfrecall recommend {out} --user ID`."
+        f"{len(release.item_ids):,} items are ranked. Ask it: {command('recommend', out, '--user', 'ID')}"
     )
     show(answer, as_json, text)
 

@@ -11,6 +11,7 @@ from tfrecall.cli.options import (
     NO_TABLES,
     Json,
     LogTables,
+    complete_recipe,
     guarded,
     recipes_app,
     with_tables,
@@ -28,13 +29,15 @@ def recipes_list(as_json: Json = False) -> None:
     from tfrecall.config.recipes import load_config, recipe_names
 
     rows = [{"recipe": n, "description": load_config(n).description.strip()} for n in recipe_names()]
-    show({"recipes": rows}, as_json, item_table("Recipes", rows))
+    show({"recipes": rows}, as_json, item_table("Recipes", rows, whole=["description"]))
 
 
 @recipes_app.command("show")
 @guarded
 def recipes_show(
-    name: Annotated[str, typer.Argument(help="A recipe that `recipes list` names.")],
+    name: Annotated[
+        str, typer.Argument(help="A recipe that `recipes list` names.", autocompletion=complete_recipe)
+    ],
     as_json: Json = False,
 ) -> None:
     """Print a recipe, to save and edit."""
@@ -58,6 +61,7 @@ def recipes_init(
 ) -> None:
     """Write a recipe for a log: features inferred from its columns, with the reasons, to edit."""
     from tfrecall.cli.console import show, stderr
+    from tfrecall.cli.program import command
     from tfrecall.config.inference import propose
 
     proposal = propose(log, tables.users, tables.items, **tables.columns, **tables.reading)
@@ -67,7 +71,7 @@ def recipes_init(
         stderr.print(f"  {text}", soft_wrap=True)
     _write(path, proposal.to_toml(f"tfrecall run {path}"), force)
     answer = {"recipe": str(path), "config": config.to_dict(), "said": proposal.messages}
-    show(answer, as_json, f"{path}: edit it, then: tfrecall run {path}")
+    show(answer, as_json, f"{path}: edit it, then: {command('run', path)}")
 
 
 def _write(path: Path, text: str, force: bool) -> None:

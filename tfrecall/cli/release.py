@@ -81,7 +81,7 @@ def recommend(
         columns=column or label_columns(loaded),
         **details,
     )
-    answers = Answers(loaded, queries, recommendations, k, past, explain)
+    answers = Answers(loaded, queries, recommendations, k, past, explain, exclude or [])
     notes = answers.notes(seen_rule_given=keep_seen is not None)
     show({"release": str(release), **answers.to_dict()}, as_json, *notes, *answers.tables())
 
@@ -105,6 +105,7 @@ def recommend_everyone(
 ) -> None:
     """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
     from tfrecall.batch import recommend_all
+    from tfrecall.cli.answers import unknown_exclusions
     from tfrecall.cli.console import Narrator, import_tensorflow, show
     from tfrecall.release import load
 
@@ -124,7 +125,8 @@ def recommend_everyone(
     text = f"{bulk.rows:,} recommendations for {bulk.users:,} users in {bulk.file}"
     if bulk.unknown:
         text += f", {bulk.unknown:,} of them without events in training"
-    show({"release": str(release), **vars(bulk)}, as_json, f"{text}.")
+    notes = unknown_exclusions(loaded, exclude or [])
+    show({"release": str(release), **vars(bulk)}, as_json, *notes, f"{text}.")
 
 
 @app.command("export-vectors")

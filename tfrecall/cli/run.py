@@ -14,6 +14,7 @@ from tfrecall.cli.options import (
     LogTables,
     Settings,
     app,
+    complete_recipe,
     data_settings,
     guarded,
     with_tables,
@@ -30,6 +31,7 @@ def run_recipe(
             help="A shipped recipe, or the path of a TOML file. Without, two_tower_ml100k; for a log of "
             "your own one that is inferred from it.",
             show_default=False,
+            autocompletion=complete_recipe,
         ),
     ] = None,
     data: LogOrFolder = None,
@@ -44,10 +46,13 @@ def run_recipe(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Directory for TensorBoard: curves and item vectors.")
     ] = None,
+    open_report: Annotated[
+        bool, typer.Option("--open", help="Open the report in the browser at the end.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Prepare, fit, evaluate, export, index: the whole way from a log to a release."""
-    from tfrecall.cli.console import Narrator, import_tensorflow, show, stderr
+    from tfrecall.cli.console import Narrator, import_tensorflow, open_page, show, stderr
     from tfrecall.config.inference import propose
     from tfrecall.config.recipes import load_config
     from tfrecall.data.datasets.grouplens import size_of
@@ -73,4 +78,11 @@ def run_recipe(
 
         outcome = run(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
         shown = outcome_tables(outcome)
-    show({**outcome.metrics, "release": str(outcome.release.root)}, as_json, *shown)
+    report = outcome.release.root / "report.html"
+    show(
+        {**outcome.metrics, "release": str(outcome.release.root), "report": str(report)},
+        as_json,
+        *shown,
+    )
+    if open_report:
+        open_page(report)

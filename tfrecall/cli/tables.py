@@ -1,8 +1,10 @@
 """Tables of the commands, from the plain form of their answers."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 
 from tfrecall.cli.console import one_line
@@ -15,6 +17,8 @@ from tfrecall.evaluation.summary import primary_metrics
 ITEMS_SHOWN = 5  # items recommended by one model only
 TRIALS_SHOWN = 10
 FOLDS_SHOWN = 5  # as many as fit into 80 columns with model, mean and spread
+LONGEST_CELL = 60  # columns of a title; `--json` and the report have it whole
+_NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?( ?%)?")
 _ITEM = ("item_id", "title", "users", "train_rows")
 
 
@@ -54,17 +58,42 @@ def _title_of(metrics: dict[str, Any]) -> str:
     return one_line(f"{metrics['recipe']} on {metrics['data']['test_rows']:,} test rows")
 
 
-def item_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """A table with the keys of the rows as columns, such as items with their scores."""
+def item_table(title: str, rows: Sequence[dict[str, Any]], whole: Collection[str] = ()) -> Table:
+    """A table with the keys of the rows as columns, such as items with their scores.
+
+    Args:
+        title: title of the table.
+        rows: one dictionary for each row; the first key is its name, such as an id.
+        whole: columns whose long texts are not cut.
+    """
     table = Table(title=one_line(title), title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    for column in columns:
-        justify: Any = "right" if column == "score" else "left"
-        # Folded, not cut: long ids and titles often differ at the end only.
-        table.add_column(_heading(one_line(column)), justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+    columns_of_cells = []
+    for i, column in enumerate(columns):
+        cells = [_cell(row.get(column)) for row in rows]
+        # The first column names the row: its ids may be digits, and differ at the end only.
+        is_number = i > 0 and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
+        table.add_column(
+            _heading(one_line(column)), justify="right" if is_number else "left", overflow="fold"
+        )
+        columns_of_cells.append(cells if i == 0 or column in whole else [shortened(c) for c in cells])
+    for cells in zip(*columns_of_cells, strict=True):
+        table.add_row(*cells)
     return table
+
+
+def shortened(text: str) -> str:
+    """A long text without its middle: titles of a series differ at the end.
+
+    >>> shortened("The Lord of the Rings: The Fellowship of the Ring, Extended Edition, Disc 2")
+    'The Lord of the Rings: The Fellowship of…nded Edition, Disc 2'
+    """
+    width = cell_len(text)
+    if width <= LONGEST_CELL:
+        return text
+    kept = LONGEST_CELL * len(text) // width  # characters: those of some scripts take two columns each
+    end = kept // 3
+    return f"{text[: kept - end]}…{text[-end:]}"
 
 
 def _heading(name: str) -> str:

@@ -49,6 +49,7 @@ def tune_recipe(
     The section [tune] of the recipe gives a range or choices for each setting to search.
     """
     from tfrecall.cli.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.program import command
     from tfrecall.cli.tables import trial_table
     from tfrecall.config.recipes import load_config, with_settings
 
@@ -76,7 +77,7 @@ def tune_recipe(
         as_json,
         trial_table(answer),
         *_importance(search.importance),
-        f"The best recipe is in {out}. Train, judge and export it: tfrecall run {out}",
+        f"The best recipe is in {out}. Train, judge and export it: {command('run', out)}",
     )
 
 

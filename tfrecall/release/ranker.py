@@ -165,7 +165,7 @@ class _SavedRanker:
     """The signatures `rank` and `rank_lists` of a ranker's SavedModel, from arrays to an array."""
 
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf  # takes seconds, which users and items alone need not cost
+        from tfrecall._tensorflow import tf  # takes seconds, which users and items alone need not cost
 
         self._constant = tf.constant
         try:

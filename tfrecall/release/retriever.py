@@ -184,7 +184,7 @@ class _SavedTower:
     """The one signature of a tower's SavedModel, from arrays to an array."""
 
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf  # takes seconds, which similar items need not cost
+        from tfrecall._tensorflow import tf  # takes seconds, which similar items need not cost
 
         self._constant = tf.constant
         try:

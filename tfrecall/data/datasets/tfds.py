@@ -90,6 +90,8 @@ def _columns(folder: Path, config: str, names: dict[str, str]) -> pl.DataFrame:
     """Reads features of a prepared data set as columns; `names` maps TFDS' names to those of the columns."""
     import tensorflow_datasets as tfds
 
+    import tfrecall._tensorflow  # noqa: F401  before TFDS imports it, for a quiet start
+
     builder = tfds.builder(f"movielens/{config}", data_dir=str(folder))
     # Only these features are decoded: a row of ratings repeats all of its movie and user.
     wanted = tfds.decode.PartialDecoding(dict.fromkeys(names, True))

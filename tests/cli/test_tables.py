@@ -1,0 +1,139 @@
+"""Every table of the commands fits terminals of 80 and of 40 columns."""
+
+import io
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+
+from tfrecall.cli import tables
+from tfrecall.cli.narrow import fitted
+from tfrecall.core.seen import Seen
+from tfrecall.data import describe
+
+ID = "9780679783268-978067978326"
+RETRIEVAL = {
+    "hit_rate@10": 0.284,
+    "hit_rate@50": 0.589,
+    "hit_rate@100": 0.746,
+    "ndcg@10": 0.1,
+    "mrr": 0.1,
+}
+BOTH = {Seen.KEPT: RETRIEVAL, Seen.REMOVED: RETRIEVAL}
+BASELINES = dict.fromkeys(("popularity", "item_cf", "own_most_frequent", "own_most_recent"), BOTH)
+RUN = {
+    "model": "two_tower",
+    "recipe": "a_recipe_of_somebody_with_a_long_name",
+    "data": {"test_rows": 1999},
+}
+ITEMS = [
+    {
+        "item_id": "SKU4451",
+        "score": -1234.5,
+        "title": "Bergdorf Light Sparkling Rose",
+        "tags": ["vegan"],
+    },
+    {"item_id": ID, "score": 3.994, "title": "千と千尋の神隠し " * 20, "tags": ["vegan", "refill"] * 9},
+]
+INTERVAL = {"difference": -0.0123, "low": -0.0345, "high": 0.0012, "excludes_zero": True}
+GAINED = [
+    {"item_id": ID, "title": "Rosencrantz and Guildenstern", "users": 12345, "train_rows": 1234567}
+]
+COMPARISON = {
+    "rows": 1999,
+    "users": 1234,
+    "leading": Seen.KEPT,
+    "reference": "two_tower",
+    "k": 10,
+    "models": {"two_tower": BOTH, "two_tower_of_yesterday": BOTH},
+    "baselines": BASELINES,
+    "differences": {
+        "two_tower_of_yesterday": {
+            "common": 0.5,
+            "gained": GAINED,
+            "lost": GAINED,
+            "intervals": dict.fromkeys(BOTH, dict.fromkeys(RETRIEVAL, INTERVAL)),
+        }
+    },
+}
+SEARCH = {
+    "metric": "hit_rate@10",
+    "best": {
+        "settings": {"training.epochs": 3, "model.layer_sizes": [64, 32], "task.temperature": 0.1}
+    },
+    "trials": [
+        {
+            "number": 12,
+            "state": "complete",
+            "value": 0.2842,
+            "seconds": 1234.5,
+            "settings": {"training.epochs": 3, "model.layer_sizes": [64], "task.temperature": 0.12345},
+        },
+        {"number": 13, "state": "pruned", "settings": {}},
+    ],
+}
+SUMMARY = {"folds": [0.1, 0.2, 0.3, 0.4, 0.5], "mean": 0.3, "spread": 0.05}
+FOLDS = {
+    "seen": "seen_kept",
+    "folds": 5,
+    "figures": {name: {"hit_rate@10": SUMMARY} for name in ("two_tower", "own_most_frequent")},
+}
+TUNING = [
+    {"search_k": 1500, "recall": 0.95, "mean_ms": 0.12, "p95_ms": 0.2, "exact_ms": 1.2},
+]
+
+
+@pytest.fixture(scope="module")
+def description(tmp_path_factory):
+    file = tmp_path_factory.mktemp("log") / "purchases.csv"
+    rows = [f"customer-{i % 7},product-{i % 5},2024-01-{i % 28 + 1:02},{i}" for i in range(60)]
+    file.write_text("\n".join(["user_id,item_id,timestamp,a_column_of_a_long_name", *rows]), "utf-8")
+    return describe(file)
+
+
+def all_tables(description):
+    figures = {"rmse": 0.91234, "mae": 0.7, "auc": 0.8, "log_loss": 0.61, "ndcg@10": 0.5}
+    ranked = {**RUN, "model": "ranker", "test": figures, "baselines": {"own_most_frequent": figures}}
+    return {
+        "metrics": [tables.metric_table({**RUN, "test": BOTH, "baselines": BASELINES})],
+        "ranking": [tables.ranking_table(ranked)],
+        "items": [tables.item_table(f"Recommended to user {ID} and nobody else", ITEMS)],
+        "comparison": tables.comparison_tables(COMPARISON),
+        "description": tables.description_tables(description),
+        "trials": [tables.trial_table(SEARCH)],
+        "folds": [tables.fold_table(FOLDS, "hit_rate@10")],
+        "index": [tables.item_table("Annoy index of saved_models/two_tower", TUNING)],
+    }
+
+
+NAMES = ["metrics", "ranking", "items", "comparison", "description", "trials", "folds", "index"]
+
+
+def test_each_table_has_a_name(description):
+    assert list(all_tables(description)) == NAMES
+
+
+def printed(shown, width):
+    screen = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    screen.print(fitted(shown, width))
+    return screen.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_line_is_longer_than_the_terminal_and_no_number_is_broken(description, name, width):
+    for shown in all_tables(description)[name]:
+        if isinstance(shown, Table):
+            text = printed(shown, width)
+            assert max(map(cell_len, text.splitlines())) <= width
+            numbers = [
+                str(c) for column in shown.columns if column.justify == "right" for c in column.cells
+            ]
+            assert [number for number in numbers if number not in text] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eighty_columns_are_enough_for_a_table(description, name):
+    for shown in all_tables(description)[name]:
+        assert isinstance(shown, str) or fitted(shown, 80) is shown

@@ -1,0 +1,95 @@
+"""Tables on narrow terminals: fewer columns at a time, or a block of lines for each row."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Column, Table
+
+# Words of this length at most keep a line of their own; longer ones, such as ids, may be folded in a table.
+LONGEST_WORD = 12
+# A column's border and the blanks around its text; one more border ends the table.
+AROUND_COLUMN = 3
+
+
+def fitted(table: Table, width: int) -> RenderableType:
+    """The table itself if its columns fit, else several tables of numbers, or a block for each row.
+
+    Columns before the first one of numbers name the row, such as model and rule. Where numbers alone
+    follow, each of the tables has as many as fit; a block has a line for each further column.
+
+    Args:
+        table: a table whose cells are text.
+        width: columns of the terminal.
+    """
+    if _needed(table.columns) <= width:
+        return table
+    kinds = [column.justify for column in table.columns]
+    first = max(1, kinds.index("right")) if "right" in kinds else 1
+    title = [] if table.title is None else [_line(str(table.title), "table.title")]
+    if set(kinds[first:]) == {"right"}:
+        return Group(*title, *_tables(table, first, width))
+    return Group(*title, *_blocks(table, first, width))
+
+
+def _tables(table: Table, first: int, width: int) -> Iterator[Table]:
+    """Tables of the same rows, each with some of the numbers."""
+    named = Table.grid()
+    named.add_column(str(table.columns[0].header))
+    for cells in _rows(table):
+        named.add_row(", ".join(filter(None, cells[:first])))
+    numbers = table.columns[first:]
+    while numbers:
+        fit = [
+            n for n in range(1, len(numbers) + 1) if _needed([*named.columns, *numbers[:n]]) <= width
+        ]
+        shown, numbers = numbers[: max(fit, default=1)], numbers[max(fit, default=1) :]
+        part = Table(
+            *[Column(c.header, justify=c.justify, overflow="fold") for c in [*named.columns, *shown]]
+        )
+        for row, *cells in zip(table.rows, *(c.cells for c in [*named.columns, *shown]), strict=True):
+            part.add_row(*cells, style=row.style, end_section=row.end_section)
+        yield part
+
+
+def _blocks(table: Table, first: int, width: int) -> Iterator[RenderableType]:
+    """Each row as its name and a line for each further cell."""
+    names = [str(column.header).replace("\n", "") for column in table.columns]
+    for cells in _rows(table):
+        yield _line(", ".join(filter(None, cells[:first])), "bold")
+        block = Table.grid(padding=(0, 2, 0, 0))
+        block.add_column(no_wrap=max(map(cell_len, names[first:]), default=0) <= width // 2)
+        block.add_column(overflow="fold")
+        for name, cell in zip(names[first:], cells[first:], strict=True):
+            if cell:
+                block.add_row(name, cell)
+        yield Padding(block, (0, 0, 0, 2))
+
+
+def _needed(columns: Sequence[Column]) -> int:
+    """Width of a table if only long words are folded; numbers stay whole."""
+    words = [
+        max(
+            (
+                cell_len(word) if column.justify == "right" else min(cell_len(word), LONGEST_WORD)
+                for text in (column.header, *column.cells)
+                for word in str(text).split()
+            ),
+            default=0,
+        )
+        for column in columns
+    ]
+    return sum(words) + AROUND_COLUMN * len(words) + 1
+
+
+def _rows(table: Table) -> Iterator[list[str]]:
+    return (list(map(str, cells)) for cells in zip(*(c.cells for c in table.columns), strict=True))
+
+
+def _line(text: str, style: str) -> Table:
+    """Text as a table of one cell: the console escapes the cells of tables."""
+    line = Table.grid()
+    line.add_column(overflow="fold", style=style)
+    line.add_row(text)
+    return line
