@@ -68,17 +68,17 @@ def item_table(title: str, rows: Sequence[dict[str, Any]], whole: Collection[str
     """
     table = Table(title=one_line(title), title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    columns_of_cells = []
+    texts: list[list[str]] = []
     for i, column in enumerate(columns):
         cells = [_cell(row.get(column)) for row in rows]
         # The first column names the row: its ids may be digits, and differ at the end only.
-        is_number = i > 0 and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
+        is_number = i > 0 and any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)
         table.add_column(
             _heading(one_line(column)), justify="right" if is_number else "left", overflow="fold"
         )
-        columns_of_cells.append(cells if i == 0 or column in whole else [shortened(c) for c in cells])
-    for cells in zip(*columns_of_cells, strict=True):
-        table.add_row(*cells)
+        texts.append(cells if i == 0 or column in whole else list(map(shortened, cells)))
+    for row_of_texts in zip(*texts, strict=True):
+        table.add_row(*row_of_texts)
     return table
 
 
