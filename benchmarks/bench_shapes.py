@@ -81,12 +81,62 @@ def grouped(
     return _log(rows)
 
 
+def baskets(
+    n_users: int,
+    n_items: int,
+    trips: int,
+    size: float,
+    again: float,
+    n_groups: int,
+    seed: int,
+    items_again: float = 0.5,
+) -> pl.DataFrame:
+    """Users of some groups each, who fill baskets of items of one time, with what they had or with new items.
+
+    A line of a basket comes back, with the probability `again`, to an event of the user's past: any, or with
+    the probability `items_again` one of the latest baskets. Else it is new: four in five of the groups
+    that the user likes, more or less, popular items first. Numbers of trips differ widely between users.
+    """
+    random, users, items, times = np.random.default_rng(seed), [], [], []
+    weights = 1 / (np.arange(n_items) + 10) ** 0.9
+    group = random.integers(n_groups, size=n_items)
+    members = [np.flatnonzero(group == g) for g in range(n_groups)]
+    inside, anywhere = [_edges(weights[m]) for m in members], _edges(weights)
+    for user in range(n_users):
+        tastes = _edges(random.gamma(0.1, size=n_groups) + 1e-9)
+        past, time = np.empty(0, np.int64), START + random.random() * 1e6
+        for _ in range(max(3, int(random.gamma(2.0, trips / 2)))):
+            count = 1 + random.poisson(random.gamma(2.0, (size - 1) / 2))
+            draws = random.random((3, count))
+            liked = np.searchsorted(tastes, draws[0])
+            new = np.searchsorted(anywhere, draws[1])
+            for line in np.flatnonzero(draws[2] < 0.8):
+                new[line] = members[liked[line]][np.searchsorted(inside[liked[line]], draws[1, line])]
+            lines = new
+            if len(past):
+                recent = np.minimum(random.geometric(1 / (3 * size), count), len(past))
+                old = np.where(
+                    random.random(count) < items_again, recent, random.integers(1, len(past) + 1, count)
+                )
+                lines = np.where(random.random(count) < again, past[len(past) - old], lines)
+            lines = np.unique(lines)
+            past = np.concatenate([past, lines])
+            items.append(lines)
+            users.append(np.full(len(lines), user))
+            times.append(np.full(len(lines), round(time)))
+            time += random.exponential(7 * DAY)
+    columns = {"user_id": users, "item_id": items, "timestamp": times}
+    return pl.DataFrame({name: np.concatenate(parts) for name, parts in columns.items()})
+
+
 SHAPES: dict[str, Callable[[], pl.DataFrame]] = {
     "repeated by count": repeated,
     "repeated by recency": lambda: repeated(again=0.7, seed=1, by_recency=True),
     "dense": lambda: grouped(1500, 1000, 80, 20, 3),
     "in sequence": lambda: grouped(5000, 5000, 15, 50, 4, moving=True),
     "sparse": lambda: grouped(20_000, 100_000, 6, 500, 0),
+    "grocery": lambda: baskets(600, 20_000, 16, 10, 0.55, 130, 5),
+    "retail": lambda: baskets(2500, 100_000, 16, 10, 0.45, 300, 6),
 }
 
 

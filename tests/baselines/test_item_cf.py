@@ -97,9 +97,9 @@ def test_of_equal_neighbours_the_lower_row_is_kept() -> None:
 @settings(deadline=None)
 @given(BINARY, st.one_of(st.none(), st.integers(1, 9)), st.integers(1, 3))
 def test_similarity_agrees_with_dense_arithmetic(
-    matrix: np.ndarray, top_n: int | None, block_items: int
+    matrix: np.ndarray, top_n: int | None, block_pairs: int
 ) -> None:
-    with patch.object(item_cf, "_BLOCK_ITEMS", block_items):
+    with patch.object(item_cf, "_BLOCK_PAIRS", block_pairs):
         found = cosine_similarity(matrix, top_n).toarray()
     expected = np.zeros_like(found)
     n_items = matrix.shape[1]

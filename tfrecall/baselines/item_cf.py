@@ -12,14 +12,18 @@ from tfrecall.core.top_k import strongest
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.index.history import HistoryWeights
-from tfrecall.index.scorers import Neighbours
+from tfrecall.index.scorers import Neighbours, Scorer
+from tfrecall.index.shared_users import SharedUsers
 
 Similarity = Literal["cosine", "jaccard", "conditional"]
 # Similarity from the users of both items, those of the first and those of the second.
 Measure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
-# Items whose similarities are computed at once: bounds memory when `top_n` throws most away.
-_BLOCK_ITEMS = 1024
+# Pairs of items whose similarities are computed at once, some 50 bytes each: bounds memory when `top_n`
+# throws most away.
+_BLOCK_PAIRS = 2**23
+# Most pairs of items that are kept, 8 bytes each, where fewer users than items could score without them.
+_MOST_PAIRS = 2**27
 # Up to here (256 MB) a well-filled similarity is kept dense: five times faster on MovieLens-1M.
 _DENSE_ITEMS = 8192
 # How much popularity counts against an item by default.
@@ -123,10 +127,12 @@ class ItemCF(HistoryModel):
     def _weights(self) -> HistoryWeights:
         return HistoryWeights(half_life_days=self.history_half_life_days)
 
-    def _learn(self, train: Interactions) -> Neighbours:
+    def _learn(self, train: Interactions) -> Scorer:
         histories = binary_matrix(train)
         users = user_weights(histories) if self.inverse_user_frequency else None
         if self.backward == 1 and self.pair_half_life_days is None:
+            if self._factors and _needs_too_much(histories):
+                return self._without_pairs(histories, users)
             similarity = _similarity(histories, users, self._measure, self.top_n)
         else:
             both = ordered_pairs(train, users, self.pair_half_life_days)
@@ -134,6 +140,17 @@ class ItemCF(HistoryModel):
             both = both + self.backward * both.T
             similarity = _measured(both, _counts(histories, users), self._measure, self.top_n)
         return Neighbours(compact(similarity))
+
+    @property
+    def _factors(self) -> bool:
+        """Whether all neighbours count, by a similarity that is a product of `both` and of a term an item."""
+        return self.top_n is None and self.similarity != "jaccard"
+
+    def _without_pairs(self, histories: sp.csr_array, users: np.ndarray | None) -> SharedUsers:
+        counts = _counts(histories, users)
+        of_a = 1 - self.damping if self.similarity == "cosine" else 1.0
+        importance = np.ones(histories.shape[0]) if users is None else users
+        return SharedUsers(histories, importance, counts**-of_a, counts**-self.damping)
 
     def _measure(self, both: np.ndarray, of_a: np.ndarray, of_b: np.ndarray) -> np.ndarray:
         if self.similarity == "cosine":
@@ -181,10 +198,34 @@ def _similarity(
     others = histories if users is None else _weighted(histories, users)
     columns = histories.tocsc()
     blocks = []
-    for start in range(0, histories.shape[1], _BLOCK_ITEMS):
-        block = (columns[:, start : start + _BLOCK_ITEMS].T @ others).tocoo()
+    for start, end in _blocks(_reached(histories)):
+        block = (columns[:, start:end].T @ others).tocoo()
         blocks.append(_scaled(block, start, counts, measure, top_n))
     return sp.vstack(blocks, format="csr")
+
+
+def _reached(histories: sp.csr_array) -> np.ndarray:
+    """Number of pairs of each item with the items of its users, an upper bound of its neighbours."""
+    lengths = np.diff(histories.indptr).astype(np.int64)
+    pairs = np.bincount(histories.indices, np.repeat(lengths, lengths), histories.shape[1])
+    return np.minimum(pairs, histories.shape[1]).astype(np.int64)
+
+
+def _blocks(sizes: np.ndarray) -> list[tuple[int, int]]:
+    """Consecutive items, one or more in a block, with at most `_BLOCK_PAIRS` pairs together."""
+    ends, blocks, start = np.cumsum(sizes), [], 0
+    while start < len(sizes):
+        done = ends[start - 1] if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, done + _BLOCK_PAIRS, side="right")))
+        blocks.append((start, end))
+        start = end
+    return blocks
+
+
+def _needs_too_much(histories: sp.csr_array) -> bool:
+    """Whether users are fewer than items, and pairs of items too many to keep."""
+    n_users, n_items = histories.shape
+    return n_users < n_items and int(_reached(histories).sum()) > _MOST_PAIRS
 
 
 def _measured(
@@ -192,8 +233,8 @@ def _measured(
 ) -> sp.csr_array:
     """Similarities from a matrix of shared users."""
     blocks = [
-        _scaled(both[start : start + _BLOCK_ITEMS].tocoo(), start, counts, measure, top_n)
-        for start in range(0, both.shape[0], _BLOCK_ITEMS)
+        _scaled(both[start:end].tocoo(), start, counts, measure, top_n)
+        for start, end in _blocks(np.diff(both.indptr))
     ]
     return sp.vstack(blocks, format="csr")
 

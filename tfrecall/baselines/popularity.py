@@ -92,15 +92,15 @@ class OwnItems:
             )
         scores = np.tile(self._popularity, (queries.height, 1))
         events = self._histories.take(self._users.rows(queries["user_id"]))
-        rows, items = events.owners(), events.values
+        # A pair of query and item as one number. Read from the end, the first of equal pairs is the latest.
+        pairs = events.owners() * scores.shape[1] + events.values
+        own, first, counts = np.unique(pairs[::-1], return_index=True, return_counts=True)
         place = events.positions()  # 0 is the oldest event of a user
-        latest = np.zeros(scores.shape, np.float32)
         # From 1, so that 0 is left for items that the user has not had.
-        np.maximum.at(latest, (rows, items), (place + 1).astype(np.float32))
-        if self.by == "recency":
-            return np.where(latest > 0, latest, scores)
-        counts = np.zeros(scores.shape, np.float32)
-        np.add.at(counts, (rows, items), np.float32(1))
-        # Less than one event, so that it only decides between equal counts.
-        longest = self._histories.lengths.max(initial=0) + 1
-        return np.where(counts > 0, counts + latest / np.float32(longest), scores)
+        latest = (place[::-1][first] + 1).astype(np.float32)
+        if self.by == "frequency":
+            # Less than one event, so that it only decides between equal counts.
+            longest = self._histories.lengths.max(initial=0) + 1
+            latest = counts.astype(np.float32) + latest / np.float32(longest)
+        scores.reshape(-1)[own] = latest
+        return scores

@@ -39,7 +39,7 @@ def evaluate(
         ks: lengths of lists.
         baselines: True fits those of `baselines_of(seen)`; fitted retrievers are used as they are;
             False or an empty sequence leaves baselines out.
-        block_size: most queries scored at once; fewer where a block would exceed 512 MB.
+        block_size: most queries scored at once; fewer where a block would exceed 128 MB.
         progress: receives the model's name, rows done and all rows after each block; without it the
             logger "tfrecall" does.
 

@@ -15,8 +15,9 @@ from tfrecall.errors import ConfigError, DataError
 from tfrecall.evaluation.metrics import MISS, UserTargets
 from tfrecall.evaluation.truth import Truth
 
-# 512 MB of float32: with many items a block has fewer rows than `block_size`.
-MAX_SCORES = 2**27
+# 128 MB of float32: with many items a block has fewer rows than `block_size`. A model holds several such
+# blocks while it scores, and larger ones are no faster.
+MAX_SCORES = 2**25
 
 Progress = Callable[[str, int, int], None]
 
@@ -74,7 +75,7 @@ def rank(
         test: at least one row.
         seen: seen items of users; mapped by ids, so catalogues and orders may differ.
         ks: lengths of the lists for exposure.
-        block_size: most queries scored at once; fewer where a block would exceed 512 MB.
+        block_size: most queries scored at once; fewer where a block would exceed 128 MB.
         progress: receives the model's name, rows done and all rows after each block; without it the
             logger "tfrecall" does.
 

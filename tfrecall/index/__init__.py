@@ -6,6 +6,7 @@ from tfrecall.index.exact import Exact, ExactIndex
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
 from tfrecall.index.search import Hits, Index
+from tfrecall.index.shared_users import SharedUsers
 from tfrecall.index.tuning import TuningTable, tune
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Neighbours",
     "QueryHistories",
     "Scorer",
+    "SharedUsers",
     "TuningTable",
     "UserNeighbours",
     "load_bundle",

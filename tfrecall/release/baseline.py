@@ -13,6 +13,7 @@ from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
 from tfrecall.index.search import Hits
+from tfrecall.index.shared_users import SharedUsers
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
 from tfrecall.release.users import Query, QueryBatch, UserStore
 
@@ -28,7 +29,7 @@ def scorer_file(directory: Path, name: str) -> Path:
 
 
 _SCORERS: dict[str, type[Scorer]] = {
-    scorer.kind: scorer for scorer in (Neighbours, Constant, UserNeighbours, Factors)
+    scorer.kind: scorer for scorer in (Neighbours, SharedUsers, Constant, UserNeighbours, Factors)
 }
 
 
