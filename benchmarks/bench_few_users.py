@@ -22,7 +22,7 @@ def main() -> None:
     data = tr.data.Interactions.from_frame(
         frame.with_columns(pl.col("user_id", "item_id").cast(pl.String))
     )
-    seen, _, test = split_leave_last_out(data, validation=False)
+    seen, test = split_leave_last_out(data, validation=False)
     figures: dict[str, dict[str, dict[str, float]]] = {}
 
     def evaluate() -> None:

@@ -119,7 +119,7 @@ def baskets(
                     random.random(count) < items_again, recent, random.integers(1, len(past) + 1, count)
                 )
                 lines = np.where(random.random(count) < again, past[len(past) - old], lines)
-            lines = np.unique(lines)
+            lines = random.permutation(np.unique(lines))
             past = np.concatenate([past, lines])
             items.append(lines)
             users.append(np.full(len(lines), user))
