@@ -59,8 +59,8 @@ def evaluate_by_loops(
 
 
 def rank_by_loop(scores: dict[str, float], target: str, removed: set[str]) -> float:
-    """The number of other candidates that score at least the target's score."""
-    if scores.get(target, -np.inf) == -np.inf:
+    """The number of other candidates that score at least the target's score; inf if it is no candidate."""
+    if target in removed or scores.get(target, -np.inf) == -np.inf:
         return np.inf
     return sum(
         score >= scores[target]
@@ -107,7 +107,7 @@ def _list_metrics(
         offered = [item for item in scores if scores[item] > -np.inf]
         # Within equal scores the targets come last: ties count against the model.
         judged = sorted(
-            (item for item in offered if item not in gone or item in targets),
+            (item for item in offered if item not in gone),
             key=lambda item: (-scores[item], item in targets),
         )
         listed = sorted((i for i in offered if i not in gone), key=lambda i: -scores[i])

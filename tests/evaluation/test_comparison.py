@@ -15,10 +15,12 @@ from tfrecall.baselines import ease
 from tfrecall.baselines.ease import EASE
 from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.baselines.popularity import Popularity
+from tfrecall.cli.tables import comparison_tables
 from tfrecall.data.splits import split_random
 from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.evaluation import evaluate, user_lists
 from tfrecall.evaluation.comparison import compare
+from tfrecall.evaluation.truth import had_before
 from tfrecall.exporting.export import export
 from tfrecall.report import comparison_page
 from tfrecall.runs.comparable import comparable
@@ -197,6 +199,27 @@ def test_what_is_compared_does_not_stand_beside(beside_baselines, releases, rows
         {"old": releases["old"]}, rows[1], seen=rows[0], baselines=["swing"], beside=["user_cf"]
     )
     assert list(chosen.baselines) == ["user_cf"]
+
+
+def test_own_items_are_compared_where_seen_ones_are_kept_and_nowhere_else(releases, rows):
+    found = compare(
+        {"old": releases["old"]},
+        rows[1],
+        seen=rows[0],
+        baselines=["own_most_recent"],
+        beside=["own_most_frequent"],
+        resamples=50,
+    )
+    assert found.models["own_most_recent"].keys() == {"seen_kept"}
+    assert found.baselines["own_most_frequent"].keys() == {"seen_kept"}
+    assert found.differences["own_most_recent"].intervals.keys() == {"seen_kept"}
+    told = found.to_dict()
+    assert told["targets_had"] == had_before(rows[1], rows[0]).sum() > 0
+    sentence = f"{told['targets_had']:,} of {len(rows[1]):,} targets had been had before"
+    assert sentence in comparison_page(told)
+    table, said, *_ = comparison_tables(told)
+    assert table.row_count == 2 * 3 - 2
+    assert sentence in said
 
 
 def test_the_page_shows_baselines_as_members(beside_baselines):

@@ -12,6 +12,7 @@ from tests.evaluation.helpers import TableModel, evaluate_by_loops, make_log
 from tfrecall.core import top_k as blocks
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import evaluate, ranks
+from tfrecall.evaluation.metrics import MISS
 
 KS = (1, 2, 4, 9)
 ITEMS = [f"i{n}" for n in range(8)]
@@ -67,11 +68,17 @@ def test_metrics_stay_in_their_bounds_and_grow_with_k(case: Case) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(cases())
-def test_removing_seen_items_never_makes_a_rank_worse(case: Case) -> None:
+def test_removing_makes_seen_targets_misses_and_no_other_rank_worse(case: Case) -> None:
     model, test, seen = case
     ranking = ranks.rank(model, test, seen=seen, ks=KS)
-    assert (ranking.removed.rows <= ranking.kept.rows).all()
-    assert (ranking.removed.targets.ranks <= ranking.kept.targets.ranks).all()
+    pairs = set(seen.log.select("user_id", "item_id").rows())
+    had = np.array([pair in pairs for pair in test.log.select("user_id", "item_id").rows()])
+    assert (ranking.removed.rows[had] == MISS).all()
+    assert (ranking.removed.rows <= ranking.kept.rows)[~had].all()
+    missed = ranking.removed.targets.ranks == MISS
+    assert (ranking.removed.targets.ranks <= ranking.kept.targets.ranks)[~missed].all()
+    found = evaluate(model, test, seen=seen, ks=KS, baselines=False)
+    assert found.targets_had == had.sum()
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,7 +6,7 @@ import pytest
 from tests.evaluation.helpers import TableModel, make_log
 from tests.progress import RecordedProgress
 from tfrecall.errors import ConfigError, DataError
-from tfrecall.evaluation import rank
+from tfrecall.evaluation import evaluate, rank
 from tfrecall.evaluation.metrics import MISS
 
 NOTHING = make_log([], items=["a", "b", "c", "d"])
@@ -21,13 +21,27 @@ def test_worked_case() -> None:
     assert ranking.removed.rows.tolist() == [1]  # ann has seen a; what bob has seen stays
 
 
-def test_a_positive_that_was_seen_is_not_removed() -> None:
-    test = make_log([("ann", "a", 1)])
+def test_a_target_that_was_seen_is_removed_and_so_a_miss() -> None:
+    test = make_log([("ann", "a", 1), ("ann", "c", 2), ("bob", "a", 3)])
     seen = make_log([("ann", "a", 0), ("ann", "b", 0)])
-    ranking = rank(TableModel("abc", [[1, 2, 3]]), test, seen=seen)
-    assert ranking.kept.rows.tolist() == [2]
-    assert ranking.removed.rows.tolist() == [1]  # b is gone, c is better
-    assert ranking.removed.targets.ranks.tolist() == [1]
+    ranking = rank(TableModel("abc", [[3, 2, 1]] * 3), test, seen=seen)
+    assert ranking.kept.rows.tolist() == [0, 2, 0]
+    assert ranking.removed.rows.tolist() == [MISS, 0, 0]  # ann has had a; of hers c alone is left
+    assert ranking.kept.targets.ranks.tolist() == [0, 2, 0]
+    assert ranking.removed.targets.ranks.tolist() == [MISS, 0, 0]
+
+
+def test_a_user_that_had_everything_is_missed_by_every_model_where_seen_items_are_removed() -> None:
+    seen = make_log([("ann", item, 0) for item in "abc"])
+    found = evaluate(
+        TableModel("abc", [[3, 2, 1]]), make_log([("ann", "a", 1)]), seen=seen, ks=(1,), baselines=False
+    )
+    removed, kept = found.test["seen_removed"], found.test["seen_kept"]
+    names = ("hit_rate@1", "ndcg@1", "mrr", "user_recall@1", "user_ndcg@1", "user_map@1")
+    assert [removed[name] for name in names] == [0] * 6
+    assert [kept[name] for name in names] == [1] * 6
+    assert found.targets_had == 1
+    assert "1 of 1 targets had been had before" in str(found)
 
 
 def test_an_item_seen_twice_is_removed_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.evaluation.helpers import TableModel, make_log
 from tests.progress import RecordedProgress
-from tfrecall.baselines.popularity import Popularity
+from tfrecall.baselines.popularity import OwnItems, Popularity
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, evaluate
 
@@ -119,3 +119,16 @@ def test_a_log_of_seen_rows_may_be_empty() -> None:
     result = evaluate(MODEL, TEST, seen=empty)
     assert result.test["seen_kept"]["mrr"] == result.test["seen_removed"]["mrr"]
     assert np.isfinite(list(result.baselines["item_cf"]["seen_kept"].values())).all()
+
+
+def test_a_baseline_of_own_items_has_no_figures_where_those_are_removed() -> None:
+    rows = [("ann", "a", 0), ("ann", "b", 1), ("ann", "a", 2), ("bob", "c", 3), ("bob", "b", 4)]
+    seen, test = make_log(rows), make_log([("ann", "a", 5), ("bob", "a", 6)])
+    own = OwnItems().fit(seen)
+    found = evaluate(TableModel("abc", np.eye(3)[:2]), test, seen=seen, ks=(1,), baselines=[own])
+    # Ann has had "a" twice and Bob never: a hit and a miss.
+    assert found.baselines["own_most_frequent"].keys() == {"seen_kept"}
+    assert found.baselines["own_most_frequent"]["seen_kept"]["hit_rate@1"] == 0.5
+    # The model misses both of "kept" but for ann, and of "removed" but for bob, who has a left alone.
+    assert found.table(["hit_rate@1"]).rows() == [("table", 0.5, 0.5), ("own_most_frequent", 0.5, None)]
+    assert str(found).splitlines()[1].startswith("1 of 2 targets had been had")

@@ -63,7 +63,13 @@ class OwnItems:
 
     Args:
         by: `frequency` or `recency`.
+
+    Attributes:
+        ranks_seen_only: says that without seen items nothing but popularity is left, so that evaluation
+            shows no figures for that rule.
     """
+
+    ranks_seen_only = True
 
     def __init__(self, by: Literal["frequency", "recency"] = "frequency") -> None:
         if by not in ("frequency", "recency"):

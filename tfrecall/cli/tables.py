@@ -12,6 +12,7 @@ from tfrecall.core.seen import Seen
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.profiles import Profile
 from tfrecall.evaluation.metrics import is_lower_better
+from tfrecall.evaluation.report import note_on_had
 from tfrecall.evaluation.summary import primary_metrics
 
 ITEMS_SHOWN = 5  # items recommended by one model only
@@ -25,7 +26,8 @@ _ITEM = ("item_id", "title", "users", "train_rows")
 def metric_table(metrics: dict[str, Any]) -> Table:
     """Metrics of a model and its baselines under both rules, the leading rule first."""
     names = primary_metrics(metrics["test"][Seen.KEPT], of_users=False)
-    table = Table(title=_title_of(metrics))
+    note = note_on_had(metrics.get("targets_had", 0), metrics["data"]["test_rows"])
+    table = Table(title=_title_of(metrics), caption=note or None)
     table.add_column("model", overflow="fold")
     table.add_column("seen")
     for name in names:
@@ -33,9 +35,11 @@ def metric_table(metrics: dict[str, Any]) -> Table:
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
     leading = metrics.get("leading", Seen.REMOVED)
     for rule in Seen.ordered(leading):
-        for i, (model, rules) in enumerate(models.items()):
-            cells = [f"{rules[rule][name]:.3f}" for name in names]
-            last = i == len(models) - 1
+        # A baseline that ranks only what the user had has no figures where that is removed.
+        shown = {model: rules[rule] for model, rules in models.items() if rule in rules}
+        for i, (model, figures) in enumerate(shown.items()):
+            cells = [f"{figures[name]:.3f}" for name in names]
+            last = i == len(shown) - 1
             style = "bold" if i == 0 else ""
             table.add_row(one_line(model), rule.word, *cells, style=style, end_section=last)
     return table
@@ -113,6 +117,8 @@ def comparison_tables(comparison: dict[str, Any]) -> list[Table | str]:
     """Metrics of all models, then for each other model its differences to the reference."""
     title = f"{comparison['rows']:,} test rows of {comparison['users']:,} users"
     tables: list[Table | str] = [item_table(title, _model_rows(comparison))]
+    if note := note_on_had(comparison["targets_had"], comparison["rows"]):
+        tables.append(f"{note}.")
     for name, difference in comparison["differences"].items():
         tables += _difference_tables(comparison, name, difference)
     return tables
@@ -125,6 +131,7 @@ def _model_rows(comparison: dict[str, Any]) -> list[dict[str, Any]]:
         | {metric: figures[rule][metric] for metric in primary_metrics(figures[rule], of_users=False)}
         for rule in Seen.ordered(comparison["leading"])
         for name, figures in {**comparison["models"], **comparison["baselines"]}.items()
+        if rule in figures
     ]
 
 
@@ -152,6 +159,7 @@ def _interval_rows(comparison: dict[str, Any], difference: dict[str, Any]) -> li
             "95 % interval": f"{interval['low']:+.4f} to {interval['high']:+.4f}",
         }
         for rule in Seen.ordered(comparison["leading"])
+        if rule in difference["intervals"]
         for metric in primary_metrics(difference["intervals"][rule])
         for interval in [difference["intervals"][rule][metric]]
     ]

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import polars as pl
 
+from tfrecall.core.seen import Seen
 from tfrecall.core.top_k import best_scores
 
 
@@ -35,6 +36,15 @@ class Retriever(Protocol):
                 them `timestamp`, context and the columns of the user table. Models must not read
                 `item_id`, which may be a column.
         """
+        ...
+
+
+@runtime_checkable
+class AnswersByRule(Retriever, Protocol):
+    """A retriever whose scores depend on the rule: a pipeline chooses its candidates before it ranks."""
+
+    def under(self, rule: Seen) -> Retriever:
+        """Returns the retriever as it answers with seen items kept, or removed."""
         ...
 
 

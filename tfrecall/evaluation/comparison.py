@@ -25,7 +25,8 @@ from tfrecall.evaluation import (
     user_lists,
 )
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
-from tfrecall.evaluation.released import ReleaseRetriever
+from tfrecall.evaluation.offline import rules_of
+from tfrecall.evaluation.released import retriever_of
 from tfrecall.release.base import Release
 
 # Items shown by name, and quantiles of the similarity of lists at which one user is shown.
@@ -41,7 +42,8 @@ class Difference:
     """One release or baseline against the first release.
 
     Attributes:
-        intervals: rule -> metric -> difference to the first, with its interval.
+        intervals: rule -> metric -> difference to the first, with its interval; only of the rules that
+            both have figures for.
         common: mean share of items that the users' lists of both have in common.
         gained: items of most lists of this one that lists of the first lack: `item_id`, `title`,
             `users` (such lists), `first` and `second` (all lists of each), `train_rows`.
@@ -68,9 +70,10 @@ class Comparison:
         k: length of the lists that are compared item by item.
         leading: rule of those lists, and first in tables: `seen_removed` or `seen_kept`.
         models: name -> rule -> metric -> value: the releases in the order given, then the compared
-            baselines.
+            baselines; without `seen_removed` for one that ranks only what the user had.
         baselines: name -> rule -> metric -> value, of baselines for reference only.
         differences: name -> difference to the first, for all other models.
+        targets_had: test rows whose user had the item before; misses where seen items are removed.
     """
 
     reference: str
@@ -81,6 +84,7 @@ class Comparison:
     models: dict[str, dict[str, dict[str, float]]]
     baselines: dict[str, dict[str, dict[str, float]]]
     differences: dict[str, Difference]
+    targets_had: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python types, ready for `json.dumps`; intervals say whether they exclude 0."""
@@ -155,12 +159,14 @@ def compare(
     check_baselines([*baselines, *beside], seen)
     evaluations: dict[str, Evaluation] = {}
     lists: dict[str, UserLists] = {}
+    rules: dict[str, list[Seen]] = {}
     for one in _members(releases, baselines, seen):
         # Baselines for reference need one evaluation, that of the first release.
         others = baselines_of(seen, names=[] if evaluations else beside)
         evaluations[one.name] = evaluate(
             one, test, seen=seen, ks=ks, baselines=others, progress=progress
         )
+        rules[one.name] = rules_of(one)
         lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == Seen.KEPT)
     first = next(iter(releases))
     # By first appearance, the numbering of users in the ranks.
@@ -173,15 +179,21 @@ def compare(
         users=len(lists[first].user_ids),
         k=k,
         leading=leading,
-        models={name: one.test for name, one in evaluations.items()},
+        models={
+            name: {rule.value: one.test[rule] for rule in rules[name]}
+            for name, one in evaluations.items()
+        },
         baselines=evaluations[first].baselines,
         differences={
             name: Difference(
-                _intervals(evaluations[first], evaluations[name], users, ks, resamples, seed),
+                _intervals(
+                    evaluations[first], evaluations[name], rules[name], users, ks, resamples, seed
+                ),
                 *viewer.differences(lists[name]),
             )
             for name in list(evaluations)[1:]
         },
+        targets_had=evaluations[first].targets_had,
     )
 
 
@@ -206,13 +218,14 @@ def _members(
 ) -> Iterator[Retriever]:
     """Yields the compared retrievers, one at a time; a baseline is fitted at its turn."""
     for name, release in releases.items():
-        yield ReleaseRetriever(name, release)
+        yield retriever_of(name, release)
     yield from fit_baselines(baselines, seen)
 
 
 def _intervals(
     first: Evaluation,
     second: Evaluation,
+    rules: Sequence[Seen],
     users: np.ndarray,
     ks: Sequence[int],
     resamples: int,
@@ -223,7 +236,7 @@ def _intervals(
 
     return {
         rule.value: paired_bootstrap(of(first, rule), of(second, rule), resamples=resamples, seed=seed)
-        for rule in Seen
+        for rule in rules
     }
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tfrecall.baselines.registry import fit_baselines, usual_baselines
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import GivesRetriever, Retriever
+from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import check_apart
 from tfrecall.errors import ConfigError
@@ -12,6 +15,7 @@ from tfrecall.evaluation.ranks import Ranking, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
 from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
+from tfrecall.evaluation.truth import had_before
 
 
 def evaluate(
@@ -31,6 +35,10 @@ def evaluate(
     user_precision, user_ndcg, user_map) are means over the users of the test rows, of one list each;
     coverage, novelty, popularity_share and gini describe those lists. `tfrecall.evaluation.metrics`
     defines each.
+
+    Where seen items are removed, a target that the user had before is a miss, as for a release asked to
+    leave them out: 0 to row metrics, a target without a hit to user metrics. `targets_had` counts such rows.
+    A baseline that ranks nothing but seen items has no figures there.
 
     Args:
         model: a fitted retriever, or a model in training, such as `TwoTower`.
@@ -70,6 +78,10 @@ def evaluate(
     def figures(ranking: Ranking, one: Retriever) -> dict[str, Figures]:
         return summarize(ranking, seen, one.item_ids, ks)
 
+    def of_rival(ranking: Ranking, one: Retriever) -> dict[str, Figures]:
+        whole = figures(ranking, one)
+        return {rule: whole[rule] for rule in rules_of(one)}
+
     ranking = ranked(retriever)
     rivals = {one.name: (ranked(one), one) for one in _fitted(baselines, seen)}
     return Evaluation(
@@ -79,9 +91,15 @@ def evaluate(
         unknown_targets=ranking.unknown_targets,
         test=figures(ranking, retriever),
         slices=summarize_slices(ranking, slice_masks(test, seen), ks),
-        baselines={name: figures(*pair) for name, pair in rivals.items()},
+        baselines={name: of_rival(*pair) for name, pair in rivals.items()},
         rankings={**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking},
+        targets_had=int(np.count_nonzero(had_before(test, seen))),
     )
+
+
+def rules_of(retriever: Retriever) -> list[Seen]:
+    """The rules that a baseline can be measured by: only "kept" if it ranks nothing but seen items."""
+    return [Seen.KEPT] if getattr(retriever, "ranks_seen_only", False) else list(Seen)
 
 
 def baselines_of(

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.ragged import Histories
-from tfrecall.core.retriever import Retriever
+from tfrecall.core.retriever import AnswersByRule, Retriever
+from tfrecall.core.seen import Seen
 from tfrecall.core.top_k import top_k
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation.ranks import MAX_SCORES, checked_scores
@@ -58,6 +59,8 @@ def user_lists(
         k: length of a list.
         keep_seen: whether lists may hold seen items.
     """
+    if isinstance(retriever, AnswersByRule):
+        retriever = retriever.under(Seen.of(exclude_seen=not keep_seen))
     truth = Truth.build(test, seen, retriever.item_ids)
     # In order of users: `truth` is sorted by user, and users are numbered by first appearance.
     leads = np.flatnonzero(truth.leads)

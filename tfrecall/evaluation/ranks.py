@@ -1,15 +1,16 @@
 """Exact ranks of the true items over the whole catalogue, in one pass over the scores."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from tfrecall.core.progress import LogProgress, ProgressReporter
-from tfrecall.core.retriever import Retriever
+from tfrecall.core.retriever import AnswersByRule, Retriever
 from tfrecall.core.seen import Seen
-from tfrecall.core.top_k import CHUNK_ROWS, count_among, count_at_least, places_within, top_k
+from tfrecall.core.top_k import CHUNK_ROWS, Pairs, count_among, count_at_least, places_within, top_k
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.evaluation.metrics import MISS, UserTargets
@@ -28,7 +29,7 @@ class RuleRanks:
 
     Attributes:
         rows: int64 `[n_rows]`, the rank of each test row's item, in the order of the test log;
-            `MISS` for an item that is outside the catalogue or scored -inf.
+            `MISS` for an item that is outside the catalogue, scored -inf, or removed as seen.
         targets: ranks of each user's distinct test items in the user's one list.
         exposure: k -> int64 `[n_items]`, number of users' lists of length k that hold each item.
     """
@@ -64,11 +65,11 @@ def rank(
     """Ranks every test row's item among all items of the retriever's catalogue.
 
     The rank of a row is the number of other candidates that score at least as much: ties count
-    against the model. Removing takes the user's seen items out of the candidates, except the row's
-    own item. A user's one list comes from the query of the user's earliest test row (ties by file order); its
-    targets are all the user's distinct test items, which never count as seen; within equal scores
-    targets come last. Exposure is taken from `top_k` of the same queries, ties by lower row, with all seen
-    items removed: the list that the user would be shown.
+    against the model. Removing takes the user's seen items out of the candidates, so a target that the
+    user had before is a miss, as in a release asked with `exclude_seen`. A user's one list comes from the
+    query of the user's earliest test row (ties by file order); its targets are all the user's distinct test
+    items, of which removing makes the seen ones misses; within equal scores targets come last. Exposure is
+    taken from `top_k` of the same queries, ties by lower row: the list that the user would be shown.
 
     Args:
         retriever: scores each test row once.
@@ -94,6 +95,15 @@ def rank(
             f'The catalogue of "{retriever.name}" is empty, so nothing can be ranked. '
             "Fit the model before it is evaluated."
         )
+    if isinstance(retriever, AnswersByRule):
+        settings: dict[str, Any] = {
+            "seen": seen,
+            "ks": ks,
+            "block_size": block_size,
+            "progress": progress,
+        }
+        kept, removed = (rank(retriever.under(r), test, **settings) for r in (Seen.KEPT, Seen.REMOVED))
+        return replace(kept, removed=removed.removed)
     ranker = _Ranker(Truth.build(test, seen, retriever.item_ids), len(retriever.item_ids), ks)
     step = max(1, min(block_size, MAX_SCORES // len(retriever.item_ids)))
     for start in range(0, len(test), step):
@@ -157,26 +167,26 @@ class _Ranker:
     def _row_ranks(self, scores: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Ranks of one item for each row of scores, kept and removed: int64 `[2, n_rows]`."""
         rows = np.arange(len(scores))
-        own = _scores_of(scores, rows, items)
+        own, seen = _scores_of(scores, rows, items), self.truth.seen.flat(users)
         kept = count_at_least(scores, rows, own) - 1  # the target itself is one of them
-        positions, seen = self.truth.seen.flat(users)
-        # A row's own item stays a candidate even if the user has it: repeats are targets, too.
-        others = seen != items[positions]
-        removed = kept - count_among(scores, rows, own, (positions[others], seen[others]))
+        removed = kept - count_among(scores, rows, own, seen)
+        removed[_listed_in(rows, items, seen, scores.shape[1])] = MISS
         return np.where(own == -np.inf, MISS, np.stack([kept, removed]))
 
     def _target_ranks(self, scores: np.ndarray, users: np.ndarray) -> np.ndarray:
         """Ranks of all targets of each row's user, kept and removed: int64 `[2, n_targets]`."""
         rows, items = self.truth.targets.flat(users)
         own = _scores_of(scores, rows, items)
-        # Before a target of the list come the better targets of the same user, and all other candidates
-        # that score as much.
-        before = np.stack([places_within(rows, own)] * 2)
+        had = _listed_in(rows, items, self.truth.seen.flat(users), scores.shape[1])
+        # Before a target of the list come the better targets of the same user, of which "removed" keeps
+        # the unseen ones, and all other candidates that score as much.
+        unseen = np.where(had, -np.inf, own)
+        before = np.stack([places_within(rows, own), places_within(rows, unseen)])
         # A user may have more targets than a block has rows: hence parts here as well.
         for start in range(0, len(rows), CHUNK_ROWS):
             part = slice(start, start + CHUNK_ROWS)
             before[:, part] += self._others_before(scores, rows[part], users, own[part])
-        return np.where(own == -np.inf, MISS, before)
+        return np.where(np.stack([own, unseen]) == -np.inf, MISS, before)
 
     def _others_before(
         self, scores: np.ndarray, rows: np.ndarray, users: np.ndarray, own: np.ndarray
@@ -208,6 +218,14 @@ def _scores_of(scores: np.ndarray, rows: np.ndarray, items: np.ndarray) -> np.nd
     Read from the block itself: a score computed separately differs in its last bit and loses to itself.
     """
     return np.where(items < 0, scores.dtype.type(-np.inf), scores[rows, items])
+
+
+def _listed_in(rows: np.ndarray, items: np.ndarray, listed: Pairs, n_items: int) -> np.ndarray:
+    """Whether `(rows[j], items[j])` is one of the listed pairs: bool `[n]`; item -1 never is."""
+    places, others = listed
+    # A pair as one number; int64, because rows times items exceed int32.
+    asked = rows.astype(np.int64) * n_items + items
+    return (items >= 0) & np.isin(asked, places.astype(np.int64) * n_items + others)
 
 
 def checked_scores(retriever: Retriever, queries: pl.DataFrame) -> np.ndarray:

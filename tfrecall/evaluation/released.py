@@ -1,13 +1,16 @@
 """Releases as retrievers and predictors, so that they can be evaluated like models."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import polars as pl
 
 from tfrecall.core.results import Explanation
+from tfrecall.core.seen import Seen
 from tfrecall.data.interactions import Interactions
 from tfrecall.release.base import Release
+from tfrecall.release.pipeline import BasePipeline
 from tfrecall.release.ranker import RankerRelease
 
 
@@ -61,3 +64,18 @@ class ReleaseRetriever:
         # Only `repeats` weigh these events; towers read histories from the query.
         past = past[len(past) :] if repeats is None else past[-repeats.length :]
         return self.release.explained(user, people.of_table(query), past, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class PipelineRetriever(ReleaseRetriever):
+    """Scores of an exported pipeline, under a chosen name, with the candidates of each rule."""
+
+    def under(self, rule: Seen) -> ReleaseRetriever:
+        """The pipeline as it answers with seen items kept, or removed."""
+        return ReleaseRetriever(self.name, cast(BasePipeline, self.release).under(rule))
+
+
+def retriever_of(name: str, release: Release) -> ReleaseRetriever:
+    """Makes a release a retriever, so that it can be evaluated like a model."""
+    kind = PipelineRetriever if isinstance(release, BasePipeline) else ReleaseRetriever
+    return kind(name, release)

@@ -24,9 +24,11 @@ class Evaluation:
         unknown_targets: test rows whose item is not in the model's catalogue; they count as misses.
         test: rule -> metric -> value; the rules are `seen_removed` and `seen_kept`.
         slices: slice -> `rows`, and rule -> metric -> value, empty where the slice has no rows.
-        baselines: name -> rule -> metric -> value, on the same rows.
+        baselines: name -> rule -> metric -> value, on the same rows; without `seen_removed` for a baseline
+            that ranks only what the user had.
         rankings: model or baseline -> ranks of each test row and of each user's items, from which all
             metrics are computed; not in `to_dict`.
+        targets_had: test rows whose user had the item before; misses where seen items are removed.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Evaluation:
     slices: dict[str, dict[str, Any]] = field(default_factory=dict)
     baselines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     rankings: dict[str, Ranking] = field(default_factory=dict, repr=False, compare=False)
+    targets_had: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as nested plain Python types, ready for `json.dumps`."""
@@ -51,7 +54,7 @@ class Evaluation:
             metrics: names as in `test`; None for the primary metrics that are means over rows.
 
         Returns:
-            `model`, then for each metric `NAME kept` and `NAME removed`.
+            `model`, then for each metric `NAME kept` and `NAME removed`, null where a baseline has none.
 
         Raises:
             ConfigError: if a metric was not computed.
@@ -74,6 +77,8 @@ class Evaluation:
         lines = [f"{self.model}: {self.rows:,} test rows of {self.users:,} users"]
         if self.unknown_targets:
             lines.append(f"{self.unknown_targets:,} targets outside the catalogue, all misses")
+        if note := note_on_had(self.targets_had, self.rows):
+            lines.append(note)
         lines += ["", *_aligned([table.columns, *(_texts(row) for row in table.iter_rows())])]
         slices = {name: part for name, part in self.slices.items() if part["rows"]}
         if slices:
@@ -87,19 +92,32 @@ class Evaluation:
         return "\n".join(lines)
 
 
+def note_on_had(targets_had: int, rows: int) -> str:
+    """Sentence on the targets that users had before; empty without any.
+
+    >>> note_on_had(424, 1999)
+    '424 of 1,999 targets had been had before: misses where seen items are removed'
+    """
+    if not targets_had:
+        return ""
+    return (
+        f"{targets_had:,} of {rows:,} targets had been had before: misses where seen items are removed"
+    )
+
+
 def _table_row(
     model: str, rules: dict[str, dict[str, float]], metrics: Sequence[str]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"model": model}
     for name in metrics:
-        row[f"{name} kept"] = rules[Seen.KEPT][name]
-        row[f"{name} removed"] = rules[Seen.REMOVED][name]
+        for rule in (Seen.KEPT, Seen.REMOVED):
+            row[f"{name} {rule.word}"] = rules.get(rule, {}).get(name)
     return row
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
     formats = {float: ".4f", int: ","}
-    return [format(value, formats.get(type(value), "")) for value in values]
+    return ["" if value is None else format(value, formats.get(type(value), "")) for value in values]
 
 
 def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -72,6 +72,18 @@ class Truth:
         return len(self.order)
 
 
+def had_before(test: Interactions, seen: Interactions) -> np.ndarray:
+    """Whether the user of each test row had its item before: bool `[n_rows]`.
+
+    By id, so also for items outside a model's catalogue.
+    """
+    pairs = seen.log.select("user_id", "item_id").unique().with_columns(had=pl.lit(True))
+    joined = test.log.select("user_id", "item_id").join(
+        pairs, on=["user_id", "item_id"], how="left", maintain_order="left"
+    )
+    return joined["had"].fill_null(False).to_numpy()
+
+
 def _pairs(data: Interactions, people: Vocabulary, catalogue: Vocabulary) -> np.ndarray:
     """The distinct (user, item) ids of a log as rows, -1 where unknown: int32 `[2, n_pairs]`."""
     ids = data.log.select("user_id", "item_id").unique(maintain_order=True)

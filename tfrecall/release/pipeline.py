@@ -1,6 +1,7 @@
 """Release of a pipeline: a retriever proposes candidates, a ranker orders them."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +12,7 @@ import polars as pl
 
 from tfrecall.core.manifests import restore
 from tfrecall.core.results import Recommendation, SimilarItems, StagedRecommendation
+from tfrecall.core.seen import Seen
 from tfrecall.core.top_k import check_k, is_top_k, top_k
 from tfrecall.index.search import Hits
 from tfrecall.release.base import Items, RecommendingRelease, Release, check_queries
@@ -236,6 +238,8 @@ class BasePipeline(Release):
         count = self.n_candidates if n_candidates is None else n_candidates
         count = min(check_k(count, name="n_candidates"), len(self.item_ids))
         clock = _Clock()
+        if options.get("exclude_seen") is None:
+            options["exclude_seen"] = self.exclude_seen
         asked = self.users.build_queries(queries)
         clock.stop("query")
         own = asked._replace(features=self._own(asked.features))
@@ -251,12 +255,17 @@ class BasePipeline(Release):
         """The vectors that the retrieval searches with."""
         return self.retrieval.embed(self._own(features))
 
+    def under(self, rule: Seen) -> "BasePipeline":
+        """The pipeline with candidates and lists of a rule, whatever its default is."""
+        other = copy(self)
+        other.exclude_seen = rule is Seen.REMOVED
+        return other
+
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of the whole catalogue, -inf beyond the candidates, so that a pipeline can be evaluated.
 
-        If seen items are left out, the candidates are the best `n_candidates` unseen items, and the seen
-        items among the best `n_candidates` of all. With diversity or caps a score is minus the position in
-        the list of all candidates, and seen items are no candidates.
+        The candidates are those of `recommend`: without seen items where `exclude_seen` leaves them out.
+        With diversity or caps a score is minus the position in the list of all candidates.
         """
         found = self.retrieval.scores(queries)
         if self.rules.allow is not None:
@@ -304,10 +313,7 @@ class BasePipeline(Release):
         unseen = found.copy()
         for row, user in enumerate(users):
             unseen[row, self.users.seen(user)] = -np.inf
-        chosen = is_top_k(unseen, count)
-        # Evaluation masks seen items itself, or not: either way it finds a full list of candidates. A list
-        # with diversity or caps depends on all its members, so seen items may not take part there.
-        return chosen if self.rules.reorder else chosen | is_top_k(found, count)
+        return is_top_k(unseen, count)
 
     def _own(self, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {column: features[column] for column in self.retrieval.users.forms}

@@ -60,6 +60,7 @@ def recall_curves(
         series = [
             Series(name, _at_k(figures[rule]), dashed=name in baselines)
             for name, figures in models.items()
+            if rule in figures
         ]
         ks = [k for k, _ in series[0].points]
         label = f"Recall@k, seen items {rule.removeprefix('seen_')}"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tfrecall.core.seen import Seen
+from tfrecall.evaluation.report import note_on_had
 from tfrecall.evaluation.summary import primary_metrics
 from tfrecall.report.charts import recall_curves
 from tfrecall.report.render import render
@@ -22,10 +23,10 @@ def comparison_page(compared: dict[str, Any]) -> str:
     tables = [
         {
             "rule": rule,
-            "models": list(shown),
+            "models": [name for name, figures in shown.items() if rule in figures],
             "primary_metrics": primary_metrics(compared["models"][first][rule]),
             "values": {
-                metric: [figures[rule].get(metric) for figures in shown.values()]
+                metric: [figures[rule].get(metric) for figures in shown.values() if rule in figures]
                 for metric in compared["models"][first][rule]
             },
         }
@@ -35,6 +36,7 @@ def comparison_page(compared: dict[str, Any]) -> str:
         "compare.html",
         title=f"{first} and {', '.join(others)}",
         compared=compared,
+        had=note_on_had(compared["targets_had"], compared["rows"]),
         leading=leading,
         tables=tables,
         recall=recall_curves(shown, compared["baselines"], leading),
@@ -42,11 +44,14 @@ def comparison_page(compared: dict[str, Any]) -> str:
             name: {
                 **difference,
                 "pictures": [
-                    _picture(rule, difference["intervals"][rule]) for rule in Seen.ordered(leading)
+                    _picture(rule, difference["intervals"][rule])
+                    for rule in Seen.ordered(leading)
+                    if rule in difference["intervals"]
                 ],
                 "tables": [
                     {"rule": rule, "intervals": difference["intervals"][rule]}
                     for rule in Seen.ordered(leading)
+                    if rule in difference["intervals"]
                 ],
             }
             for name, difference in compared["differences"].items()

@@ -11,6 +11,7 @@ from tfrecall.core.seen import Seen
 from tfrecall.core.titles import title_column, titles
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import Evaluation
+from tfrecall.evaluation.report import note_on_had
 from tfrecall.report import charts, tables
 from tfrecall.report.item_map import item_map
 from tfrecall.report.render import finding_text, render
@@ -71,6 +72,7 @@ def run_page(data: RunReportData) -> str:
         diagnostics=[finding_text(finding) for finding in metrics.get("diagnostics", [])],
         tiles=tables.tiles(metrics, data.leading),
         tables=tables.metric_tables(metrics, data.leading),
+        had=note_on_had(metrics.get("targets_had", 0), metrics["data"]["test_rows"]),
         training=charts.training(metrics["training"], config.get("training", {})),
         recall=charts.recall_curves(
             {metrics["model"]: metrics["test"], **metrics["baselines"]},

@@ -18,7 +18,7 @@ def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
     figures = metrics["test"][leading]
     shown = []
     for metric in primary_metrics(figures)[:4] or list(figures)[:4]:
-        others = {n: rules[leading][metric] for n, rules in metrics["baselines"].items()}
+        others = {n: r[leading][metric] for n, r in metrics["baselines"].items() if leading in r}
         name = max(others, key=lambda n: others[n], default=None)
         tile = {"metric": metric, "value": figures[metric], "name": name}
         shown.append({**tile, "best": others[name] if name is not None else None})
@@ -31,10 +31,10 @@ def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]
     return [
         {
             "rule": rule,
-            "models": list(models),
+            "models": [name for name, figures in models.items() if rule in figures],
             "primary_metrics": primary_metrics(metrics["test"][rule]),
             "values": {
-                metric: [figures[rule].get(metric) for figures in models.values()]
+                metric: [figures[rule].get(metric) for figures in models.values() if rule in figures]
                 for metric in metrics["test"][rule]
             },
         }
@@ -69,6 +69,7 @@ def popularity(metrics: dict[str, Any], leading: str) -> dict[str, Any]:
     rows = [
         {"model": name, **{m: figures[leading].get(f"{m}@{k}") for m in EXPOSURE}}
         for name, figures in models.items()
+        if leading in figures
     ]
     return {"k": k, "columns": EXPOSURE, "rows": rows}
 
@@ -98,7 +99,8 @@ def exposures(evaluation: Evaluation, leading: str) -> dict[str, np.ndarray]:
     names = [evaluation.model, *(n for n in evaluation.rankings if n != evaluation.model)]
     counts = {}
     for name in names:
-        if name in evaluation.rankings:
+        # A baseline without figures of this rule has no lists of it either.
+        if name in evaluation.rankings and leading in evaluation.baselines.get(name, (leading,)):
             ranking = evaluation.rankings[name]
             exposure = ranking.by(Seen(leading)).exposure
             counts[name] = exposure[min(exposure, key=lambda k: (abs(k - 10), k))]

@@ -182,7 +182,8 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
         )
 
     def metrics(self, evaluation: Evaluation, manifest: dict[str, Any]) -> dict[str, Any]:
-        return {"unknown_targets": evaluation.unknown_targets, "index": manifest["index"]}
+        counts = {name: getattr(evaluation, name) for name in ("unknown_targets", "targets_had")}
+        return {**counts, "index": manifest["index"]}
 
     def report(
         self,
@@ -205,7 +206,7 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
 
     def figures(self, evaluation: Evaluation, leading: str | None) -> Figures:
         rule = str(leading)
-        others = {name: rules[rule] for name, rules in evaluation.baselines.items()}
+        others = {name: rules[rule] for name, rules in evaluation.baselines.items() if rule in rules}
         return {self.config.model.type: evaluation.test[rule], **others}
 
     def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
