@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -96,14 +95,22 @@ def rank(
             "Fit the model before it is evaluated."
         )
     if isinstance(retriever, AnswersByRule):
-        settings: dict[str, Any] = {
-            "seen": seen,
-            "ks": ks,
-            "block_size": block_size,
-            "progress": progress,
-        }
-        kept, removed = (rank(retriever.under(r), test, **settings) for r in (Seen.KEPT, Seen.REMOVED))
+        kept, removed = (
+            _ranked(retriever.under(rule), test, seen, ks, block_size, progress)
+            for rule in (Seen.KEPT, Seen.REMOVED)
+        )
         return replace(kept, removed=removed.removed)
+    return _ranked(retriever, test, seen, ks, block_size, progress)
+
+
+def _ranked(
+    retriever: Retriever,
+    test: Interactions,
+    seen: Interactions,
+    ks: Sequence[int],
+    block_size: int,
+    progress: ProgressReporter,
+) -> Ranking:
     ranker = _Ranker(Truth.build(test, seen, retriever.item_ids), len(retriever.item_ids), ks)
     step = max(1, min(block_size, MAX_SCORES // len(retriever.item_ids)))
     for start in range(0, len(test), step):
