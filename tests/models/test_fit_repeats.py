@@ -21,20 +21,22 @@ from tfrecall.models.repeats import (
 N_USERS, N_ITEMS = 1500, 60
 
 
-def coming_back(share: float, by: str, seed: int = 0):
+def coming_back(
+    share: float, by: str, seed: int = 0, events: int = 12, users: int = N_USERS, items: int = N_ITEMS
+):
     """A log in which an event repeats an earlier one of its user with the probability `share`.
 
     By `count` all earlier events are as likely; by `recency` the latest three, the last one most.
     """
     random, rows = np.random.default_rng(seed), []
-    for user in range(N_USERS):
+    for user in range(users):
         had: list[int] = []
-        for step in range(12):
+        for step in range(events):
             if had and random.random() < share:
                 back = random.integers(len(had)) if by == "count" else random.geometric(0.6) - 1
                 had.append(had[-1 - min(back, len(had) - 1)])
             else:
-                had.append(int(random.integers(N_ITEMS)))
+                had.append(int(random.integers(items)))
             rows.append((f"u{user}", f"i{had[-1]}", step))
     return from_frame(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
 
@@ -89,6 +91,21 @@ def test_with_towers_that_know_nothing_it_is_level_with_the_right_baseline(by, n
     ours, theirs = judged.test["seen_kept"], judged.baselines[own.name]["seen_kept"]
     # Three standard errors of 1,500 rows are .039.
     assert ours["hit_rate@3"] >= theirs["hit_rate@3"] - 0.039
+
+
+def test_of_a_long_history_all_events_count() -> None:
+    # 150 events, half of them new of 5,000 items: some 75 own items, of which the latest 50 events hold a
+    # half. An event back to any earlier one of them all is a hit among the first 75.
+    data = coming_back(0.5, "count", events=150, users=150, items=5000)
+    train, validation, test = split_leave_last_out(data)
+    repeats = fit_repeats(flat_towers(train), validation, train)
+    assert repeats.length == 148
+    model = RepeatingRetriever(flat_towers(train), repeats, train)
+    own = OwnItems("frequency").fit(train)
+    judged = evaluate(model, test, seen=train, ks=(75,), baselines=[own])
+    ours, theirs = judged.test["seen_kept"], judged.baselines[own.name]["seen_kept"]
+    # Of 150 rows about 75 are hits of either; the latest 50 events alone reach some 45.
+    assert ours["hit_rate@75"] >= theirs["hit_rate@75"] - 0.05
 
 
 def test_nobody_with_a_history_is_refused() -> None:

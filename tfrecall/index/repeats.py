@@ -111,7 +111,9 @@ class Repeats:
 
     def logits(self, own: RepeatCandidates, products: np.ndarray) -> np.ndarray:
         """Logits of repeat candidates from the towers' logits of the same items: float64 `[n]`."""
-        weights = np.bincount(own.place, self.weights(self.length)[own.after], len(own.rows))
+        # No history may be as long as `length`: weights of the events that there are, and no more.
+        fading = self.weights(int(own.after.max(initial=0)) + 1)
+        weights = np.bincount(own.place, fading[own.after], len(own.rows))
         # The weight of an event far back may vanish in float64; its item still needs a finite logit.
         return (
             np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + self.bias + self.blend * products

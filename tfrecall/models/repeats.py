@@ -15,6 +15,8 @@ from tfrecall.index.repeats import RepeatCandidates, Repeats
 
 # Rows of the fit: four numbers need no more, which only take time.
 MOST_ROWS = 2000
+# Latest events of a history that count at most: a year of groceries. A query costs that many weights.
+MOST_EVENTS = 1000
 # Scores at a time, 8 bytes each: bounds memory with large catalogues.
 BLOCK_SCORES = 2**24
 # Start of the search: weights that fade slowly with the place of an event, no inner product.
@@ -103,7 +105,9 @@ def fit_repeats(
         DataError: if no user of the rows has a history, or none of their items is known.
     """
     drawn = rows.with_log(rows.log.sample(min(len(rows), MOST_ROWS), seed=seed))
-    own = Repeats().own(histories(seen, drawn.log["user_id"]))
+    # Whole histories: beyond some latest events lie most of the items that users of long ones come back to.
+    length = min(MOST_EVENTS, max(Repeats.length, int(seen.histories.lengths.max(initial=0))))
+    own = Repeats(length=length).own(histories(seen, drawn.log["user_id"]))
     if not len(own.rows):
         raise DataError(
             "No user of the validation rows has a history to come back to, so `model.repeats` has "
@@ -116,7 +120,7 @@ def fit_repeats(
         choice.loss, list(start.values()), method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3}
     )
     recency, decay, bias, blend = map(float, optimum.x)
-    return Repeats(recency, decay, bias, blend, temperature)
+    return Repeats(recency, decay, bias, blend, temperature, length)
 
 
 @dataclass(frozen=True)
@@ -169,9 +173,13 @@ class _Choice:
     def loss(self, numbers: np.ndarray) -> float:
         """Mean negative log likelihood."""
         recency, decay, bias, blend = map(float, numbers)
-        if abs(recency) > 20 or abs(decay) > 20:  # where exp() leaves float64
-            return np.inf
         own = self.own
+        farthest = int(own.after.max(initial=0))
+        if (
+            abs(recency) > 20 or abs(decay) > 20 or -decay * farthest > 500
+        ):  # where exp() leaves float64
+            return np.inf
+        # `own` is cut to the events that count: the length given here plays no part.
         scores = Repeats(recency, decay, bias, blend).logits(own, self.products)
         # log(exp(others) + sum of exp(own scores)), less the largest in front so that nothing
         # overflows.
