@@ -209,7 +209,7 @@ def test_half_characters_of_pandas_are_refused_with_row_and_value():
 
 def test_times_that_are_hardly_seconds_are_noted():
     notes = Interactions.from_frame(frame(timestamp=[20180101, 20180102, 20180103])).notes
-    assert any("look like dates written as YYYYMMDD" in note for note in notes)
+    assert any("read as dates written as YYYYMMDD" in note for note in notes)
     stated = Interactions.from_frame(frame(timestamp=[20180101, 20180102, 20180103]), unit="s").notes
     assert not any("look like" in note for note in stated)
 

@@ -158,6 +158,19 @@ class LogTables:
             "--separator", help="Mark between columns of text files, such as ';' or tab; recognised."
         ),
     ] = None
+    timestamp_format: Annotated[
+        str | None,
+        typer.Option(
+            "--timestamp-format", help="Format of times, such as '%d/%m/%Y %H:%M'; recognised."
+        ),
+    ] = None
+    timestamp_unit: Annotated[
+        str | None,
+        typer.Option(
+            "--timestamp-unit",
+            help="Unit of times as numbers since 1970: s, ms, us, ns, d; recognised.",
+        ),
+    ] = None
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -176,6 +189,8 @@ class LogTables:
         words = None if self.null_values is None else self.null_values.split(",")
         given = {
             "separator": self.separator,
+            "unit": self.timestamp_unit,
+            "timestamp_format": self.timestamp_format,
             "null_values": words and tuple(word.strip() for word in words if word.strip()),
             "repeated_rows": self.repeated_rows,
             "id_spelling": self.id_spelling,
@@ -253,7 +268,8 @@ def data_settings(data: Path | None, tables: LogTables | None = None) -> dict[st
             settings.update(source=f"movielens-{size}", folder=str(data))
     if tables is not None:
         settings |= {k: str(value) for k, value in vars(tables).items() if value is not None}
-        settings |= tables.reading
+        # Lists of words are no texts; the unit has its own key already.
+        settings |= {k: value for k, value in tables.reading.items() if k in settings}
     return settings
 
 

@@ -36,7 +36,10 @@ class DataConfig:
         timestamp_column: name of the column of times; `""` for a log without times, whose order counts.
         rating_column: name of the column of ratings; None for `rating`, if there is one.
         weight_column: name of the column of sample weights; None for `weight`, if there is one.
-        timestamp_unit: unit of numeric timestamps; None recognises it by magnitude.
+        timestamp_unit: unit of numeric timestamps since 1970 (`d` are days); None recognises it by
+            magnitude, and dates in digits, years and days of a spreadsheet.
+        timestamp_format: format of times as text or digits, as for Python's `strptime`; None recognises ISO
+            8601 and the forms of spreadsheets, web servers and mail.
         separator: mark between the columns of text files that have it in their first line; None recognises
             commas, semicolons, tabs and bars in each file.
         missing_items: treatment of rows whose item the item table lacks: `refuse`, `add` the items without
@@ -60,7 +63,8 @@ class DataConfig:
     timestamp_column: str = "timestamp"
     rating_column: str | None = None
     weight_column: str | None = None
-    timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
+    timestamp_unit: Literal["s", "ms", "us", "ns", "d"] | None = None
+    timestamp_format: Annotated[str, Field(min_length=1)] | None = None
     separator: Annotated[str, Field(min_length=1)] | None = None
     missing_items: Literal["refuse", "add", "drop"] = "refuse"
     ignore_columns: tuple[_TableColumn, ...] = ()

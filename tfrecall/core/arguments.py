@@ -15,7 +15,7 @@ OPTIONS = {
     "weight": "--weight-column",
     "separator": "--separator",
     "timestamp_format": "--timestamp-format",
-    "unit": "--set data.timestamp_unit",
+    "unit": "--timestamp-unit",
     "missing_items": "--set data.missing_items",
     "ignore_columns": "--set data.ignore_columns",
     "list_separators": "--set data.list_separators",
@@ -47,8 +47,8 @@ def argument(name: str, value: str | None = None) -> str:
     >>> argument("user_id"), argument("user_id", "who")
     ('`user_id`', 'user_id="who"')
     >>> with command_line():
-    ...     argument("user_id"), argument("timestamp_format", "%d/%m/%Y"), argument("unit", "ms")
-    ('--user-column', '--timestamp-format "%d/%m/%Y"', '--set data.timestamp_unit=ms')
+    ...     argument("user_id"), argument("timestamp_format", "%d/%m/%Y"), argument("missing_items", "add")
+    ('--user-column', '--timestamp-format "%d/%m/%Y"', '--set data.missing_items=add')
     """
     if not _on_command_line.get():
         return f"`{name}`" if value is None else f'{name}="{value}"'

@@ -13,7 +13,8 @@ from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import checks
 from tfrecall.data.cleaning import Cleaned, Cleaning, clean_ids, other_spelling, without_repeats
 from tfrecall.data.frames import find_name, first_true, rename, require, require_roles, to_polars
-from tfrecall.data.timestamps import doubt, to_seconds
+from tfrecall.data.time_doubts import doubts
+from tfrecall.data.timestamps import TimeForm, to_seconds
 from tfrecall.errors import ConfigError, DataError, nearest
 
 MISSING_ITEMS = ("refuse", "add", "drop")
@@ -56,7 +57,7 @@ def assemble(
     items: Any,
     columns: Columns,
     missing_items: str,
-    unit: str | None,
+    times: TimeForm,
     cleaning: Cleaning | None = None,
 ) -> Tables:
     """Checks and completes the tables; arguments as for `Interactions.from_frame`."""
@@ -67,7 +68,7 @@ def assemble(
         )
     cleaning = cleaning or Cleaning()
     cleaned = clean_log(to_polars(frame, "log"), columns, cleaning)
-    log, kind = canonical_log(cleaned.frame, columns, unit, "; ".join(cleaned.notes))
+    log, kind = canonical_log(cleaned.frame, columns, times, "; ".join(cleaned.notes))
     tables = Tables(log, log.clear(), log.clear())
     for text in cleaned.notes:
         tables.note(text)
@@ -79,9 +80,10 @@ def assemble(
     if columns.timestamp != FILE_ORDER:
         if (log[TIMESTAMP] == log[TIMESTAMP][0]).all():
             tables.note("all timestamps are equal: the order of the file is the order of the events")
-        # A declared unit is not doubted.
-        elif unit is None and (text := doubt(log[TIMESTAMP], kind)):
-            tables.note(text)
+        else:
+            # A declared unit or format is not doubted.
+            for text in doubts(log[TIMESTAMP], kind, declared=times.is_given):
+                tables.note(text)
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)
     # Items before users: a user whose events are all dropped is not added to the users.
     if items is not None:
@@ -109,14 +111,14 @@ def clean_log(frame: pl.DataFrame, columns: Columns, rules: Cleaning) -> Cleaned
 
 
 def canonical_log(
-    frame: pl.DataFrame, columns: Columns, unit: str | None, cleaned: str = ""
+    frame: pl.DataFrame, columns: Columns, times: TimeForm, cleaned: str = ""
 ) -> tuple[pl.DataFrame, str]:
     """The log with canonical names and types, keys first, and the kind of its timestamps.
 
     Args:
         frame: the log, cleaned.
         columns: its columns by role.
-        unit: unit of numeric timestamps; None recognises it.
+        times: how times are written, as somebody said.
         cleaned: sentences about rows that were dropped before.
     """
     given = {key: name for key, name in columns._asdict().items() if name is not None}
@@ -128,7 +130,7 @@ def canonical_log(
     log = rename(frame, given, "log")
     if not log.height:
         checks.refuse_too_small(log)
-    seconds, kind = to_seconds(log[TIMESTAMP], unit)
+    seconds, kind = to_seconds(log[TIMESTAMP], times.unit, form=times.form)
     series = [
         checks.as_ids(log[USER], "log"),
         checks.as_ids(log[ITEM], "log"),

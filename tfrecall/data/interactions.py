@@ -14,6 +14,7 @@ from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import assembly
 from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.fingerprint import fingerprint
+from tfrecall.data.timestamps import TimeForm
 from tfrecall.errors import ConfigError
 
 
@@ -59,6 +60,7 @@ class Interactions:
         name: str = "log",
         missing_items: str = "refuse",
         unit: str | None = None,
+        timestamp_format: str | None = None,
         null_values: Sequence[str] = NULL_VALUES,
         repeated_rows: str = "drop",
         id_spelling: str = "as_written",
@@ -74,7 +76,7 @@ class Interactions:
             items: the item table, of the same kinds; its order is the order of the catalogue.
             user_id: name of the user column, in the log and in `users`.
             item_id: name of the item column, in the log and in `items`.
-            timestamp: name of the column of times: numbers since 1970, dates, date-times or ISO 8601 text;
+            timestamp: name of the column of times: numbers, dates, date-times or text;
                 "" takes the order of the rows as the order of the events.
             rating: name of the column of ratings; None for a column "rating", if there is one.
             weight: name of the column of sample weights, finite and at least 0; None for a column
@@ -82,7 +84,10 @@ class Interactions:
             name: name of the data in tables and reports.
             missing_items: treatment of items of the log that `items` lacks: "refuse", "add" without
                 features, or "drop" their events; the last two with a note.
-            unit: "s", "ms", "us" or "ns", the unit of numeric timestamps; None recognises it by magnitude.
+            unit: "s", "ms", "us", "ns" or "d" since 1970, the unit of numeric timestamps; None recognises it
+                by magnitude, and dates in digits (20240131), years and days of a spreadsheet.
+            timestamp_format: format of times as text or digits, as for Python's `strptime`; None recognises
+                ISO 8601 and the forms of spreadsheets, web servers and mail.
             null_values: words that stand for no id, whatever their case. Rows with such an id, a null or a
                 blank one are dropped, and blanks around ids removed, with notes. `[]` leaves ids as
                 they are and refuses null and blank ones.
@@ -102,8 +107,9 @@ class Interactions:
         [('7', 'a', 0.0), ('8', 'b', 60.0)]
         """
         columns = assembly.Columns(user_id, item_id, timestamp, rating, weight)
+        times = TimeForm(unit, timestamp_format)
         rules = Cleaning(tuple(null_values), repeated_rows, id_spelling)
-        tables = assembly.assemble(frame, users, items, columns, missing_items, unit, rules)
+        tables = assembly.assemble(frame, users, items, columns, missing_items, times, rules)
         return cls(tables.log, tables.users, tables.items, name, tuple(tables.notes))
 
     def __len__(self) -> int:

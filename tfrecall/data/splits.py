@@ -290,7 +290,7 @@ def _moment(at: datetime | date | str | float) -> float:
             f"`at` must be a date, a date-time, an ISO string or seconds since 1970. Received: {at!r}."
         )
     try:
-        return float(to_seconds(pl.Series(TIMESTAMP, [at]))[0].item())
+        return float(to_seconds(pl.Series(TIMESTAMP, [at]), calendar=False)[0].item())
     except DataError as error:
         raise ConfigError(
             f"`at` cannot be read as a moment. Received: {at!r}. "

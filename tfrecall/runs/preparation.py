@@ -64,6 +64,7 @@ def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> I
         weight=config.weight_column,
         missing_items=config.missing_items,
         unit=config.timestamp_unit,
+        timestamp_format=config.timestamp_format,
         separator=config.separator,
         ignore_columns=config.ignore_columns,
         list_separators=config.list_separators,

@@ -154,7 +154,7 @@ def test_days_of_a_spreadsheet_are_doubted_and_not_all_equal():
     )
     description = describe(log)
     assert not description.all_times_equal
-    assert "look like days of a spreadsheet" in description.guessed[-1]
+    assert "read as days of a spreadsheet, from 2018-01-01 to 2018-01-01" in description.guessed[-1]
 
 
 def test_movielens_folders_and_interactions_are_described(movielens_folder, tiny_log):

@@ -20,6 +20,7 @@ from tfrecall.data.inspection.describe import describe_tables
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
+from tfrecall.data.timestamps import TimeForm
 from tfrecall.errors import DataError
 
 KS = (1, 5, 10, 20, 50, 100)
@@ -35,6 +36,8 @@ def propose(
     items: str | Path | None = None,
     *,
     separator: str | None = None,
+    unit: str | None = None,
+    timestamp_format: str | None = None,
     null_values: Sequence[str] = NULL_VALUES,
     repeated_rows: str = "drop",
     id_spelling: str = "as_written",
@@ -47,6 +50,8 @@ def propose(
         users: path of the user table.
         items: path of the item table.
         separator: mark between columns of text files; None recognises it.
+        unit: unit of numeric times; None recognises it.
+        timestamp_format: format of times; None recognises it.
         null_values, repeated_rows, id_spelling: as for `tr.data.read`.
         **given: names of columns, by role: `user_id`, `item_id`, `timestamp`, `rating`, `weight`.
 
@@ -55,8 +60,15 @@ def propose(
             message has every reason that `tr.data.describe` lists as `refused`.
     """
     rules = Cleaning(tuple(null_values), repeated_rows, id_spelling)
-    raw = open_tables(log, users, items, given, separator, rules)
-    source = {"source": log, "users": users, "items": items, "separator": separator}
+    raw = open_tables(log, users, items, given, separator, rules, TimeForm(unit, timestamp_format))
+    source = {
+        "source": log,
+        "users": users,
+        "items": items,
+        "separator": separator,
+        "timestamp_unit": unit,
+        "timestamp_format": timestamp_format,
+    }
     return _Proposer(
         raw, {k: str(value) for k, value in source.items() if value is not None}
     ).proposal()

@@ -9,7 +9,9 @@ import polars as pl
 from tfrecall.core.arguments import argument
 from tfrecall.core.dates import PLAUSIBLE_SECONDS
 from tfrecall.data.assembly import FILE_ORDER, Columns
+from tfrecall.data.dates import AmbiguousDatesError
 from tfrecall.data.frames import find_name, require_roles
+from tfrecall.data.time_doubts import CALENDAR, DIGITS
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import DataError, MissingColumnError
 
@@ -215,11 +217,18 @@ def looks_like_time(column: pl.Series, *, by_itself: bool) -> bool:
         return False
     try:
         seconds, kind = to_seconds(sample)
+    except (
+        AmbiguousDatesError
+    ):  # of the whole column, one row may tell; if none does, reading it says so
+        return True
     except DataError:
         return False
-    if by_itself and "since 1970" in kind:
-        return bool(seconds.is_between(*PLAUSIBLE_SECONDS).all())
-    return True
+    if not by_itself or kind in DIGITS:
+        return True
+    # A year, or a number that could be a day of a spreadsheet, is many other things, too.
+    if kind in CALENDAR:
+        return False
+    return "since 1970" not in kind or bool(seconds.is_between(*PLAUSIBLE_SECONDS).all())
 
 
 def _can_be_id(column: pl.Series) -> bool:

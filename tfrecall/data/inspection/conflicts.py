@@ -104,14 +104,14 @@ def refusals(raw: RawTables, conflicts: Conflicts, missing_items: str) -> list[s
     attempt(checks.as_ids, log[columns.user_id], "log")
     attempt(checks.as_ids, log[columns.item_id], "log")
     if columns.timestamp != FILE_ORDER:
-        attempt(to_seconds, log[columns.timestamp])
+        attempt(to_seconds, log[columns.timestamp], raw.times.unit, "log", raw.times.form)
     for table in tables:
         if table != "log":
             key = f"{table[:-1]}_id"
             attempt(assembly.side_table, tables[table], key, getattr(columns, key), raw.rules)
     if not messages:  # faults between tables, and of the log as a whole
         users, items = tables.get("users"), tables.get("items")
-        attempt(assembly.assemble, log, users, items, columns, missing_items, None, raw.rules)
+        attempt(assembly.assemble, log, users, items, columns, missing_items, raw.times, raw.rules)
     return messages
 
 

@@ -19,7 +19,8 @@ from tfrecall.data.inspection.conflicts import (
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.profiles import concentration, profiles, spread
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
-from tfrecall.data.timestamps import doubt, to_seconds
+from tfrecall.data.time_doubts import doubts
+from tfrecall.data.timestamps import TimeForm, to_seconds
 from tfrecall.errors import DataError
 
 
@@ -34,6 +35,8 @@ def describe(
     rating: str | None = None,
     weight: str | None = None,
     separator: str | None = None,
+    unit: str | None = None,
+    timestamp_format: str | None = None,
     null_values: Sequence[str] = NULL_VALUES,
     repeated_rows: str = "drop",
     id_spelling: str = "as_written",
@@ -50,6 +53,7 @@ def describe(
         user_id, item_id, timestamp, rating, weight: names of columns; None guesses the first four from
             names and content, and `guessed` says how.
         separator: the mark between columns of text files; None recognises it.
+        unit, timestamp_format: how times are written, as for `tr.data.from_frame`; None recognises it.
         null_values, repeated_rows, id_spelling: as for `tr.data.read`.
 
     Raises:
@@ -73,7 +77,9 @@ only trained on."
         "weight": weight,
     }
     rules = Cleaning(tuple(null_values), repeated_rows, id_spelling)
-    return describe_tables(open_tables(log, users, items, given, separator, rules))
+    return describe_tables(
+        open_tables(log, users, items, given, separator, rules, TimeForm(unit, timestamp_format))
+    )
 
 
 def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Description:
@@ -143,7 +149,7 @@ def _events(raw: RawTables) -> pl.DataFrame:
         [
             _ids(log[columns.user_id]).alias("user"),
             _ids(log[columns.item_id]).alias("item"),
-            _seconds(log, columns.timestamp),
+            _seconds(log, columns.timestamp, raw.times),
             _numbers(log, columns.rating),
         ]
     )
@@ -159,13 +165,13 @@ def _ids(column: pl.Series) -> pl.Series:
     return text.set(text.str.strip_chars() == "", None)
 
 
-def _seconds(log: pl.DataFrame, name: str) -> pl.Series:
+def _seconds(log: pl.DataFrame, name: str, times: TimeForm) -> pl.Series:
     nothing = pl.Series("seconds", [None], dtype=pl.Float64).new_from_index(0, log.height)
     if name == FILE_ORDER or not log.height:
         return nothing
     present = log[name].is_not_null()
     try:
-        seconds, _ = to_seconds(log[name].filter(present))
+        seconds, _ = to_seconds(log[name].filter(present), times.unit, form=times.form)
     except DataError:
         return nothing
     return nothing.scatter(present.arg_true(), seconds).alias("seconds")
@@ -176,10 +182,11 @@ def _doubts(raw: RawTables) -> list[str]:
     if raw.columns.timestamp == FILE_ORDER:
         return []
     try:
-        text = doubt(*to_seconds(raw.log[raw.columns.timestamp].drop_nulls()))
+        column = raw.log[raw.columns.timestamp].drop_nulls()
+        seconds, kind = to_seconds(column, raw.times.unit, form=raw.times.form)
     except DataError:
         return []
-    return [text] if text else []
+    return doubts(seconds, kind, declared=raw.times.is_given)
 
 
 def _numbers(log: pl.DataFrame, name: str | None) -> pl.Series:

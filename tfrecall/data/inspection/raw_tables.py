@@ -14,6 +14,7 @@ from tfrecall.data.files import TableFiles
 from tfrecall.data.frames import to_polars
 from tfrecall.data.inspection.columns import find_columns
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.timestamps import AS_FOUND, TimeForm
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RawTables:
         rows: rows of the log as read.
         repeated: rows that were dropped because they repeat another in every column.
         rules: the rules of cleaning.
+        times: how times are written, as somebody said.
     """
 
     name: str
@@ -42,6 +44,7 @@ class RawTables:
     rows: int = 0
     repeated: int = 0
     rules: Cleaning = field(default_factory=Cleaning)
+    times: TimeForm = AS_FOUND
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -64,6 +67,7 @@ def open_tables(
     given: Mapping[str, str | None] | None = None,
     separator: str | None = None,
     rules: Cleaning | None = None,
+    times: TimeForm = AS_FOUND,
 ) -> RawTables:
     """Reads a log and its tables, finds the columns and cleans the ids, without checking the content.
 
@@ -74,6 +78,7 @@ def open_tables(
         given: known names of columns by role, as for `find_columns`.
         separator: the mark between columns of text files; None recognises it.
         rules: the rules of cleaning; None for the default ones.
+        times: how times are written, as somebody said.
 
     Raises:
         DataError: if a file cannot be read or a column cannot be guessed.
@@ -99,7 +104,7 @@ def open_tables(
     said = (note for one in sources if isinstance(one, TableFiles) for note in one.notes)
     messages = (*said, *roles.messages)
     log, users, items = tables
-    raw = RawTables(name or "log", log, users, items, roles.columns, messages)
+    raw = RawTables(name or "log", log, users, items, roles.columns, messages, times=times)
     return _cleaned(raw, rules or Cleaning())
 
 
