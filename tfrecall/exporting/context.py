@@ -70,7 +70,11 @@ def past_items(
     # stores catalogue rows, not history indexes: row + 1 here, minus 1 below.
     rows = np.where(index > 0, np.arange(1, len(index) + 1), 0)
     contexts = {name: EventContext.of(data, name) for spec in specs.values() for name in spec.context}
-    places = {name: context.places for name, context in contexts.items()}
+    places = {
+        column: contexts[name].places
+        for spec in specs.values()
+        for name, column in spec.context_columns.items()
+    }
     histories: dict[str, UserHistories] = {}
     for name, spec in specs.items():
         events = Events.build(data, spec, rows, places)
