@@ -106,4 +106,4 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(text for name, text in self.texts if name != "style")
+        return " ".join(text for name, text in self.texts if name not in ("style", "script"))

@@ -3,6 +3,7 @@
 import itertools
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,10 +15,13 @@ from tests.report.helpers import a_retriever, a_run
 from tfrecall.core.results import Explanation, Reason
 from tfrecall.core.titles import title_column, titles
 from tfrecall.report import charts, tables
+from tfrecall.report import item_map as item_map_module
+from tfrecall.report.directory import user_directory
+from tfrecall.report.images import ItemImages, is_image
 from tfrecall.report.item_map import MAX_LABELS, MAX_POINTS, colour_column, item_map, principal_plane
 from tfrecall.report.run_page import run_page
 from tfrecall.report.svg import Axis, Series, intervals, line_chart, tag, ticks
-from tfrecall.report.users import example_users
+from tfrecall.report.users import UserCards, example_users, worst_users
 
 # Charts
 
@@ -117,18 +121,58 @@ def test_of_a_large_catalogue_the_popular_items_are_drawn_and_named():
     assert svg.count("<circle") == MAX_POINTS
     assert f"the {MAX_POINTS:,} with most training rows of {n:,} are drawn" in told
     assert "coloured by kind" in told
-    named = re.findall(r'class="name">(\w+)<', svg)
+    named = re.findall(r'class="name wide">(\w+)<', svg)
     assert len(named) == MAX_LABELS
     assert named[0] == f"i{n - 1}"
 
 
-def test_labels_do_not_lie_on_each_other():
+# True widths of DejaVu Sans, the widest of the usual fonts, in multiples of the letter size.
+WIDTHS = {"W": 0.99, "m": 0.98, "O": 0.79, "e": 0.62, "i": 0.28, "7": 0.64, "電": 1.0}
+
+
+@given(
+    st.lists(st.text("".join(WIDTHS), min_size=1, max_size=40), min_size=1, max_size=12),
+    st.integers(0, 2**32 - 1),
+)
+def test_labels_never_overlap(names, seed):
+    """In neither size of letters, whatever the letters; all inside the picture."""
+    vectors = np.random.default_rng(seed).normal(size=(len(names), 2)) * [1, 0.1]
+    items = pl.DataFrame({"item_id": [str(i) for i in range(len(names))]})
+    svg, _ = item_map(vectors, items, pl.Series(names), np.arange(len(names)), ["item_id"])
+    for css, size in (("wide", 11), ("narrow", 21)):
+        found = re.findall(rf'<text x="([-\d.]+)" y="([-\d.]+)" class="name {css}">([^<]+)<', svg)
+        assert found  # the most popular one always
+        boxes = [
+            (
+                x,
+                y - 0.8 * size,
+                x + size * sum(WIDTHS.get(letter, 1) for letter in label),
+                y + 0.24 * size,
+            )
+            for x, y, label in ((float(x), float(y), label) for x, y, label in found)
+        ]
+        for left, _, right, _ in boxes:
+            assert left >= 0
+            assert right <= 720
+        for one, other in itertools.combinations(boxes, 2):
+            apart = one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+            assert apart, found
+
+
+def test_sizes_of_labels_are_those_of_the_style_sheet():
+    style = (Path(item_map_module.__file__).parent / "templates" / "style.css").read_text("utf-8")
+    assert f".map .chart text {{ font-size: {item_map_module._LETTERS}px; }}" in style
+    assert f"font-size: {item_map_module._LETTERS_OF_PHONES}px" in style
+
+
+def test_a_label_at_the_place_of_another_is_left_out():
     items = pl.DataFrame({"item_id": ["a", "b", "c"]})
     vectors = np.array([[0.0, 0], [0, 0], [5, 5]])
     svg, _ = item_map(
         vectors, items, pl.Series(["same", "place", "apart"]), np.array([3, 2, 1]), ["item_id"]
     )
-    assert re.findall(r'class="name">(\w+)<', svg) == ["same", "apart"]
+    for css in ("wide", "narrow"):
+        assert re.findall(rf'class="name {css}">(\w+)<', svg) == ["same", "apart"]
 
 
 # Tables
@@ -181,10 +225,14 @@ def test_a_title_is_free_text_or_called_so():
 # Users
 
 
+def cards(run, names, leading="seen_removed", explain=None, images=None):
+    return UserCards(run.retriever, run.known, run.test, names, leading, explain, images)
+
+
 def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
     run = a_run(tiny_log)
     names = pl.Series([f"T{item}" for item in run.known.items["item_id"]])
-    users = example_users(run.retriever, run.known, run.test, names, "seen_removed")
+    users = example_users(cards(run, names))
     lengths = dict(run.known.log.group_by("user_id").len().iter_rows())
     tested = run.test.log["user_id"].unique().to_list()
     among = sorted(lengths.get(user, 0) for user in tested)
@@ -194,7 +242,7 @@ def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
         log = run.known.log.filter(pl.col("user_id") == user["user_id"])
         assert user["length"] == log.height
         latest = log.sort("timestamp", descending=True, maintain_order=True)["item_id"][:8]
-        assert user["had"] == [f"T{item}" for item in latest]
+        assert [item["title"] for item in user["had"]] == [f"T{item}" for item in latest]
         chosen = run.test.log.filter(pl.col("user_id") == user["user_id"])["item_id"].unique()
         assert user["chosen"] == len(chosen)
         marked = {item["title"] for item in user["shown"] if item["chosen"]}
@@ -219,7 +267,7 @@ def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
             for row, some in zip(rows.tolist(), reasons, strict=True)
         ]
 
-    users = example_users(run.retriever, run.known, run.test, names, "seen_removed", explain)
+    users = example_users(cards(run, names, explain=explain))
     assert asked == [[user["user_id"]] for user in users]
     for user in users:
         because = [item["because"] for item in user["shown"]]
@@ -235,10 +283,120 @@ def test_the_lists_are_those_of_the_retriever_alone(tiny_log):
 
     run = a_run(tiny_log)
     names = run.known.items["item_id"]
-    few = example_users(run.retriever, run.known, run.test, names, "seen_kept")
+    few = example_users(cards(run, names, "seen_kept"))
     whole = user_lists(a_retriever(names.to_list()), run.test, seen=run.known, k=10, keep_seen=True)
     rows = dict(zip(whole.user_ids, whole.rows, strict=True))
     for user in few:
         assert [item["title"] for item in user["shown"]] == [
             names[row] for row in rows[user["user_id"]].tolist()
         ]
+
+
+def test_reasons_that_all_items_share_stand_once_below_the_list(tiny_log):
+    run = a_run(tiny_log)
+    names = run.known.items["item_id"]
+
+    def explain(query, rows):
+        shared = [Reason(names[0], None, 0.5)]
+        return [Explanation(None, names[row], 1.0, 0.0, shared) for row in rows.tolist()]
+
+    for user in example_users(cards(run, names, explain=explain)):
+        assert user["because"] == [names[0]]
+        assert not any(item["because"] for item in user["shown"])
+    assert f"All because of {tiny_log.items['title'][0]}" in run_page(replace(run, explain=explain))
+
+
+def test_worst_users_are_those_whose_items_rank_lowest(tiny_log):
+    run = a_run(tiny_log)
+    users = worst_users(cards(run, run.known.items["item_id"]), run.evaluation)
+    targets = run.evaluation.rankings["made_up"].removed.targets
+    tested = run.test.log["user_id"].unique(maintain_order=True).to_list()
+    means = {
+        user: np.mean([1 / (rank + 1) for rank in targets.ranks[targets.users == i]])
+        for i, user in enumerate(tested)
+    }
+    lowest = sorted(means.values())[:3]
+    np.testing.assert_allclose([means[user["user_id"]] for user in users], lowest)
+    assert not worst_users(cards(run, run.known.items["item_id"]), replace(run.evaluation, rankings={}))
+
+
+# The directory
+
+
+def test_every_user_of_the_test_is_in_the_directory_with_the_list_of_the_cards(tiny_log):
+    run = a_run(tiny_log)
+    names = pl.Series([f"T{item}" for item in run.known.items["item_id"]])
+    directory = user_directory(cards(run, names))
+    tested = run.test.log["user_id"].unique().to_list()
+    assert [user[0] for user in directory["users"]] == sorted(tested)
+    assert directory["of"] == len(tested)
+    titles = directory["titles"]
+    assert len(set(titles)) == len(titles)
+    entries = {user[0]: user for user in directory["users"]}
+    for card in example_users(cards(run, names)):
+        _, length, chosen, had, shown, hits = entries[card["user_id"]]
+        assert (length, chosen) == (card["length"], card["chosen"])
+        assert [titles[place] for place in had] == [item["title"] for item in card["had"]]
+        assert [titles[place] for place in shown] == [item["title"] for item in card["shown"]]
+        assert hits == [i for i, item in enumerate(card["shown"]) if item["chosen"]]
+
+
+@pytest.mark.parametrize("budget", [0, 500, 2_000])
+def test_the_directory_of_a_huge_log_is_bounded(tiny_log, budget):
+    run = a_run(tiny_log)
+    names = pl.Series(["long " * 40] * run.known.items.height)
+    directory = user_directory(cards(run, names), budget)
+    tested = run.test.log["user_id"].n_unique()
+    assert 1 <= len(directory["users"]) < tested == directory["of"]
+    # One user is there, however large.
+    if len(directory["users"]) > 1:
+        assert len(str(directory["users"])) + sum(map(len, directory["titles"])) < budget + 100
+    assert max(map(len, directory["titles"])) == 80
+
+
+# Pictures of items
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize("address", [PNG, "a.png", "images/7.JPG", "/static/x y.webp", "../a(1).svg"])
+def test_pictures_of_the_same_origin_are_shown(address):
+    assert is_image(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.org/a.png",
+        "HTTPS://example.org/a.png",
+        "//example.org/a.png",
+        "/\\example.org/a.png",
+        "\\\\example.org\\a.png",
+        "\t//example.org/a.png",
+        " //example.org/a.png",
+        "javascript:alert(1)//a.png",
+        "file:///etc/a.png",
+        "data:text/html;base64,PHNjcmlwdD4=",
+        "data:image/png,<script>",
+        'x" onerror="alert(1).png',
+        "a.png?u=//example.org",
+        "a.exe",
+        "",
+        "data:image/png;base64," + "A" * 60_000,
+    ],
+)
+def test_other_addresses_are_no_pictures(address):
+    assert not is_image(address)
+
+
+def test_the_column_with_most_pictures_is_taken_until_the_page_is_full():
+    items = pl.DataFrame(
+        {
+            "item_id": ["a.png", "b.png", "c.png"],
+            "thumb": ["t.png", None, "https://example.org/t.png"],
+            "photo": ["p1.png", "p2.png", None],
+        }
+    )
+    images = ItemImages(items, budget=13)  # two of six characters
+    assert [images.take(row) for row in (2, 0, 1, 0)] == [None, "p1.png", "p2.png", None]
+    assert ItemImages(items.select("item_id")).take(0) is None

@@ -1,5 +1,8 @@
 """The page of a run: whole, alone, safe, and it says what was measured."""
 
+import base64
+import hashlib
+import json
 import re
 
 import polars as pl
@@ -9,6 +12,7 @@ from tests.progress import RecordedProgress
 from tests.report.helpers import Page, a_run
 from tfrecall.errors import ExportError
 from tfrecall.report import page_or_error, run_page, write_page
+from tfrecall.report.images import is_image
 
 EVIL = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;"
 
@@ -38,15 +42,27 @@ def test_every_element_is_closed_and_the_page_is_small(html, parsed):
 
 
 def assert_alone(html):
+    """Nothing but pictures beside the page is loaded; one script runs, which the page's policy names."""
     page = Page(html)
     names = {name for name, _, _ in page.elements}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form", "use"}
-    for _, attributes, _ in page.elements:
-        assert not {"src", "href", "srcset", "action", "xlink:href"} & attributes.keys()
+    assert not names & {"link", "iframe", "object", "embed", "base", "form", "use"}
+    for name, attributes, _ in page.elements:
+        assert not {"srcset", "action", "xlink:href"} & attributes.keys()
         assert not [name for name in attributes if name.startswith("on")]
+        assert attributes.get("href", "#").startswith("#")
+        assert name == "img" or "src" not in attributes
+    assert all(is_image(image["src"]) for image in page.all("img"))
     styles = "".join(text for name, text in page.texts if name == "style")
     assert "url(" not in styles
     assert "@import" not in styles
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert html.count("<script") == len(scripts) + html.count('<script type="application/json"')
+    (policy,) = [m["content"] for m in page.all("meta") if m.get("http-equiv")]
+    assert policy.startswith("default-src 'none'; ")
+    assert re.findall(r"(\S+)-src 'self'|(https?:|\*)", policy) == [("img", "")]
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}';" in policy
 
 
 def test_nothing_is_loaded_and_nothing_runs(html):
@@ -83,7 +99,7 @@ def test_texts_of_data_are_never_markup(tiny_log):
     evil_subject.manifest["config"]["recipe"] = EVIL
     html = run_page(evil_subject)
     assert_alone(html)
-    assert "<script" not in html
+    assert html.count("<script") == 2
     page = Page(html)
     assert page.text.count("<script>alert('x')</script>") > 40
     assert {"li", "th", "title", "text", "pre"} <= {
@@ -109,7 +125,7 @@ def test_diagnostics_stand_before_the_figures(tiny_log):
     text = Page(run_page(a_run(tiny_log, diagnostics=["Plain words", finding]))).text
     assert "Plain words" in text
     assert "Warning: All users" in text
-    assert text.index("All users get the same list") < text.index("How good it is")
+    assert text.index("All users get the same list") < text.rindex("How good it is")
 
 
 def test_the_leading_rule_comes_first(tiny_log, parsed):
@@ -147,6 +163,33 @@ def test_without_baselines_titles_or_tuning_there_is_a_page(tiny_log):
     html = run_page(plain)
     assert_alone(html)
     assert "coloured by" not in html
+
+
+def test_the_contents_lead_to_every_section(html, parsed):
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", html)
+    links = re.findall(r'<li><a href="#(section-\d+)">(.*?)</a></li>', html)
+    assert [title for _, title in links] == titles
+    assert [target for target, _ in links] == [h2["id"] for h2 in parsed.all("h2")]
+    assert {"Worst users", "Any user", "Map of the items"} <= set(titles)
+
+
+def test_the_directory_is_data_and_the_script_reads_it(html, subject):
+    (data,) = re.findall(r'<script type="application/json" id="directory">(.*?)</script>', html)
+    users = json.loads(data)["users"]
+    assert {user[0] for user in users} == set(subject.test.log["user_id"])
+    ids = {attributes.get("id") for _, attributes, _ in Page(html).elements}
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert set(re.findall(r'getElementById\("(\w+)"\)', script)) <= ids
+    assert "innerHTML" not in script
+
+
+def test_pictures_of_items_are_shown_and_foreign_ones_are_not(tiny_log):
+    addresses = ["pictures/1.png", "https://example.org/2.png"] * (tiny_log.items.height // 2)
+    items = tiny_log.items.with_columns(cover=pl.Series(addresses))
+    html = run_page(a_run(type(tiny_log)(tiny_log.log, tiny_log.users, items)))
+    assert_alone(html)
+    assert Page(html).all("img")
+    assert "example.org" not in html
 
 
 # Written, or not

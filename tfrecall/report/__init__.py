@@ -1,4 +1,4 @@
-"""Self-contained HTML reports of runs and comparisons: no script, nothing to load.
+"""Self-contained HTML reports of runs and comparisons: one script at most, nothing to load from elsewhere.
 
 `tfrecall run` writes a report to the release directory, next to `metrics.json`; from Python:
 

@@ -15,8 +15,10 @@ MAX_POINTS = 1500
 MAX_LABELS = 28
 # Largest number of values of a column that colours the map.
 MAX_VALUES = 40
-# Width of an average letter in units of the picture.
-_LETTER = 6.2
+# Letters of a name.
+_LONGEST = 26
+# Size of letters in units of the picture, as in the style sheet, on a wide screen and on a phone.
+_LETTERS, _LETTERS_OF_PHONES = 11, 21
 # Vectors from which the axes are computed; more would cost memory and hardly move them.
 MAX_VECTORS = 20_000
 _LABEL = "Item vectors on their first two principal axes"
@@ -99,7 +101,12 @@ def item_map(
     sizes = np.bincount(groups)
     sequence = sorted(range(len(called)), key=lambda i: (-sizes[groups[i]], i))
     points = [_point(spots[i], int(groups[i]), called[i]) for i in sequence]
-    panel = Panel(_LABEL, [*points, *_labels(spots, called)], WIDTH, HEIGHT, names=keys)
+    # Letters keep their size on a phone, where the map is half as wide: there are two sets of names.
+    labels = [
+        *_labels(spots, called, _LETTERS, "wide"),
+        *_labels(spots, called, _LETTERS_OF_PHONES, "narrow"),
+    ]
+    panel = Panel(_LABEL, [*points, *labels], WIDTH, HEIGHT, names=keys)
     caption = _caption(plane, len(called), len(order), len(vectors))
     if column is not None:
         many = ", the first value of each" if items.schema[column] == pl.List else ""
@@ -162,21 +169,43 @@ def _point(spot: np.ndarray, group: int, name: str) -> Markup:
     return tag("circle", tooltip, cx=f"{spot[0]:g}", cy=f"{spot[1]:g}", r=3.5, class_=f"dot s{group}")
 
 
-def _labels(spots: np.ndarray, names: Sequence[str]) -> list[Markup]:
-    """Names of the first items, without overlaps."""
+def _labels(spots: np.ndarray, names: Sequence[str], size: int, css: str) -> list[Markup]:
+    """Names of the first items in one size of letters, none over another."""
     boxes: list[tuple[float, float, float, float]] = []
     labels: list[Markup] = []
     for (x, y), name in zip(spots, names, strict=True):
-        label = name if len(name) <= 26 else f"{name[:25]}…"
-        left = min(x + 5, WIDTH - _LETTER * len(label))
+        label = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+        width = size * text_width(label)
+        left = min(x + 5, WIDTH - width)
         # Left, top, right, bottom. Greedy, most popular first: a label that would overlap is left out.
-        box = (left, y - 9, left + _LETTER * len(label), y + 5)
-        if all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in boxes):
+        box = (left, y - 0.8 * size, left + width, y + 0.6 * size)
+        if left >= 0 and all(
+            box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in boxes
+        ):
             boxes.append(box)
-            labels.append(tag("text", label, x=round(left, 1), y=round(y + 3, 1), class_="name"))
+            labels.append(
+                tag("text", label, x=round(left, 1), y=round(y + 0.3 * size, 1), class_=f"name {css}")
+            )
         if len(labels) == MAX_LABELS:
             break
     return labels
+
+
+def text_width(text: str) -> float:
+    """Width of a text in any font of screens, at least, in multiples of the letter size.
+
+    >>> text_width("ill"), text_width("WWW"), text_width("電影")
+    (2.1, 3.15, 2.1)
+    """
+    return round(sum(_letter_width(letter) for letter in text), 2)
+
+
+def _letter_width(letter: str) -> float:
+    # DejaVu Sans is the widest of the fonts behind `system-ui`: its W takes 0.99, other capitals and digits
+    # up to 0.86, small letters up to 0.65. Letters of other scripts and pictographs fill a square.
+    if letter in "mwMW@%…" or not letter.isascii():
+        return 1.05
+    return 0.88 if letter.isupper() else 0.7
 
 
 __all__ = ["Plane", "colour_column", "item_map", "principal_plane"]

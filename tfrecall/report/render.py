@@ -1,5 +1,9 @@
 """Rendering of templates to HTML, and writing of pages."""
 
+import base64
+import hashlib
+import itertools
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,10 +18,26 @@ from tfrecall.core.storage import write_atomically
 from tfrecall.errors import ExportError
 from tfrecall.report.colours import variables
 
+# Pages of fewer sections are seen at a glance.
+_SECTIONS = 4
+
 
 def render(template: str, **values: Any) -> str:
-    """Render a template; values that are not markup are escaped."""
-    return _environment().get_template(template).render(**values)
+    """Render a template; values that are not markup are escaped. Long pages get a table of contents."""
+    return _with_contents(_environment().get_template(template).render(**values))
+
+
+def _with_contents(html: str) -> str:
+    """Number the sections and list them below the title, where there are several."""
+    # Texts of data are escaped, so each of these headings is one of the template.
+    titles = re.findall(r"<h2>(.*?)</h2>", html)
+    if len(titles) < _SECTIONS:
+        return html
+    numbers = itertools.count(1)
+    html = re.sub("<h2>", lambda _: f'<h2 id="section-{next(numbers)}">', html)
+    links = (f'<li><a href="#section-{i}">{title}</a></li>' for i, title in enumerate(titles, start=1))
+    contents = f'<nav aria-label="Contents"><ol>{"".join(links)}</ol></nav>'
+    return html.replace("</h1>", f"</h1>\n{contents}", 1)
 
 
 def page_or_error(draw: Callable[[], str], progress: ProgressReporter) -> str:
@@ -62,9 +82,21 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals["colours"] = Markup(variables())
+    script = (Path(__file__).parent / "templates" / "users.js").read_text("utf-8")
+    environment.globals.update(
+        colours=Markup(variables()), script=Markup(script), policy=Markup(_policy(script))
+    )
     environment.filters.update(number=number, figure=figure, rule=rule_name)
     return environment
+
+
+def _policy(script: str) -> str:
+    """What a browser may do for a page: show it, show pictures beside it, and run this one script."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
 
 
 def number(value: Any) -> str:

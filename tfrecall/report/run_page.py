@@ -13,9 +13,11 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import Evaluation
 from tfrecall.evaluation.report import note_on_had
 from tfrecall.report import charts, tables
+from tfrecall.report.directory import user_directory
+from tfrecall.report.images import ItemImages
 from tfrecall.report.item_map import item_map
 from tfrecall.report.render import finding_text, render
-from tfrecall.report.users import Explain, example_users
+from tfrecall.report.users import Explain, UserCards, example_users, worst_users
 
 
 class HasVectors(Retriever, Protocol):
@@ -63,6 +65,9 @@ def run_page(data: RunReportData) -> str:
     train_rows = np.bincount(known.item_rows[known.item_rows >= 0], minlength=known.items.height)
     leave = ["item_id", *([column] if column else [])]
     config = data.manifest.get("config", {})
+    cards = UserCards(
+        data.retriever, known, data.test, names, data.leading, data.explain, ItemImages(known.items)
+    )
     map_chart, map_caption = item_map(data.retriever.vectors, known.items, names, train_rows, leave)
     return render(
         "run.html",
@@ -87,7 +92,9 @@ def run_page(data: RunReportData) -> str:
         tuning=data.manifest.get("tuning", {}).get("rows", []),
         item_map=map_chart,
         map_caption=map_caption,
-        users=example_users(data.retriever, known, data.test, names, data.leading, data.explain),
+        users=example_users(cards),
+        worst=worst_users(cards, data.evaluation),
+        directory=user_directory(cards),
         facts={k: v for k, v in metrics["data"].items() if not isinstance(v, dict | list)},
         made_with=data.manifest.get("made_with", {}),
         created_at=data.manifest.get("created_at", ""),
