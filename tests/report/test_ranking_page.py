@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tests.progress import RecordedProgress
@@ -11,7 +12,7 @@ from tests.report.test_run_page import EVIL, assert_alone
 from tests.tiny_ratings import rating_interactions
 from tfrecall.data.splits import split_random
 from tfrecall.evaluation.ranking import RatingJudge, evaluate_ranking
-from tfrecall.report import page_or_error, ranking_page
+from tfrecall.report import example_lists, page_or_error, ranking_page
 from tfrecall.report.bars import Bars, bar_chart
 from tfrecall.report.ranking_page import slice_table, tiles
 from tfrecall.schema.labels import Label
@@ -180,3 +181,59 @@ def test_bars_are_as_high_as_their_values():
         ("268.0", "103.0", "91.0", "block s1"),
     ]
     assert bar_chart("a", [], [], x_label="g") == ""
+
+
+# Example lists
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    known, test = split_random(rating_interactions(), 0.2, seed=1)
+    return test, evaluate_ranking(Guess(), test, RATINGS, known=known)
+
+
+def test_example_lists_are_in_the_order_of_predictions(evaluated):
+    test, evaluation = evaluated
+    names = pl.Series([f"T{item}" for item in test.items["item_id"]])
+    lists = example_lists(test, evaluation, RATINGS, names)
+    lengths = [len_ for _, len_ in test.log.group_by("user_id").len().iter_rows() if len_ > 1]
+    assert [one["length"] for one in lists] == sorted(one["length"] for one in lists)
+    assert (lists[0]["length"], lists[-1]["length"]) == (min(lengths), max(lengths))
+    scores = evaluation.predictions["guess"].tolist()
+    for one in lists:
+        own = [
+            (score, f"T{item}", rating)
+            for user, item, rating, score in zip(
+                test.log["user_id"], test.log["item_id"], test.log["rating"], scores, strict=True
+            )
+            if user == one["name"]
+        ]
+        best = max(rating for _, _, rating in own)
+        own.sort(key=lambda row: -row[0])
+        assert [(r["prediction"], r["title"], r["label"]) for r in one["rows"]] == own[:10]
+        assert [row["best"] for row in one["rows"]] == [rating == best for *_, rating in own[:10]]
+
+
+def test_clicks_are_shown_by_probability(evaluated):
+    test, _ = evaluated
+    known, _ = split_random(rating_interactions(), 0.2, seed=1)
+    evaluation = evaluate_ranking(Guess(), test, CLICKS, known=known)
+    for one in example_lists(test, evaluation, CLICKS, test.items["item_id"]):
+        assert all(0 <= row["prediction"] <= 1 and row["label"] in (0, 1) for row in one["rows"])
+
+
+def test_single_rows_are_no_lists(evaluated):
+    test, evaluation = evaluated
+    alone = test.with_log(test.log.with_columns(user_id=pl.int_range(pl.len()).cast(pl.String)))
+    assert example_lists(alone, evaluation, RATINGS, test.items["item_id"]) == []
+
+
+def test_example_lists_stand_on_the_page_escaped(run, evaluated):
+    test, evaluation = evaluated
+    names = pl.Series([EVIL] * test.items.height)
+    html = ranking_page(*run, example_lists(test, evaluation, RATINGS, names))
+    assert_alone(html)
+    page = Page(html)
+    assert "Some lists" in page.text
+    assert page.text.count("<script>alert") > 10
+    assert "Some lists" not in Page(ranking_page(*run)).text

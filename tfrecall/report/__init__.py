@@ -8,6 +8,7 @@
 """
 
 from tfrecall.report.comparison_page import comparison_page
+from tfrecall.report.ranked_lists import example_lists
 from tfrecall.report.ranking_page import ranking_page
 from tfrecall.report.render import page_or_error, write_page
 from tfrecall.report.run_page import RunReportData, run_page
@@ -15,6 +16,7 @@ from tfrecall.report.run_page import RunReportData, run_page
 __all__ = [
     "RunReportData",
     "comparison_page",
+    "example_lists",
     "page_or_error",
     "ranking_page",
     "run_page",

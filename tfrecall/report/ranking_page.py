@@ -1,5 +1,6 @@
-"""Report of a ranking run: errors, calibration, slices, training; all from `metrics.json` and manifest."""
+"""Report of a ranking run: errors, calibration, slices, training, example lists."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tomli_w
@@ -14,12 +15,15 @@ from tfrecall.report.svg import Series, line_chart, percent, short
 ERRORS = ("rmse", "mae", "log_loss")
 
 
-def ranking_page(metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
+def ranking_page(
+    metrics: dict[str, Any], manifest: dict[str, Any], lists: Sequence[dict[str, Any]] = ()
+) -> str:
     """Render the report as HTML; texts of the data are escaped, nothing is loaded from elsewhere.
 
     Args:
         metrics: content of `metrics.json`.
         manifest: manifest of the version.
+        lists: examples of `example_lists`; none without them.
     """
     config = manifest.get("config", {})
     calibrated = metrics.get("calibration", {})
@@ -36,6 +40,7 @@ def ranking_page(metrics: dict[str, Any], manifest: dict[str, Any]) -> str:
         histogram=_histogram(metrics) if calibrated else "",
         slices=[table for table in (slice_table(metrics, kind) for kind in _PARTS) if table["rows"]],
         training=charts.training(metrics["training"], config.get("training", {}), of_errors=True),
+        lists=lists,
         facts={k: v for k, v in metrics["data"].items() if not isinstance(v, dict | list)},
         made_with=manifest.get("made_with", {}),
         created_at=manifest.get("created_at", ""),

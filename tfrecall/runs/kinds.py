@@ -10,6 +10,7 @@ from tfrecall.config.ranking import RankingTaskConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.seen import Seen
+from tfrecall.core.titles import title_column, titles
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import leading_rule, repeated_share
 from tfrecall.diagnostics.diagnostics import Diagnostics
@@ -27,7 +28,7 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
 from tfrecall.release.layout import StagedRelease
 from tfrecall.release.ranker import RankerRelease
-from tfrecall.report import RunReportData, ranking_page, run_page
+from tfrecall.report import RunReportData, example_lists, ranking_page, run_page
 from tfrecall.runs.preparation import DataSplits
 from tfrecall.training.tensorboard import write_projector
 
@@ -258,7 +259,11 @@ class RankingKind(RunKind[Ranker, RankingEvaluation]):
         evaluation: RankingEvaluation,
         splits: DataSplits,
     ) -> str:
-        return ranking_page(metrics, manifest)
+        items = splits.known.items
+        names = titles(items, title_column(items, manifest.get("schema", {}).get("candidate", ())))
+        return ranking_page(
+            metrics, manifest, example_lists(splits.test, evaluation, self._judge, names)
+        )
 
     def figures(self, evaluation: RankingEvaluation, leading: str | None) -> Figures:
         return {self.config.model.type: evaluation.test, **evaluation.baselines}
