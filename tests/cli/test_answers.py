@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-import polars as pl
 import pytest
 
-from tfrecall.cli.answers import Answers, item_names
+from tfrecall.cli.answers import Answers
 from tfrecall.core.results import Explanation, Reason, Recommendation
 
 
@@ -20,13 +19,8 @@ class Told:
     exclude_seen: bool = True
     item_ids: np.ndarray = field(default_factory=lambda: np.array(["i1", "i2", "i3"], dtype=object))
 
-    @property
-    def items(self):
-        return pl.DataFrame({"item_id": ["i1", "i2", "i3"], "title": ["Tea", None, "Mug"]})
-
-    @property
-    def manifest(self):
-        return {"schema": {"candidate": []}}
+    def item_names(self):
+        return {"i1": "Tea", "i2": "i2", "i3": "Mug"}
 
     def explanations(self, query, item_ids):
         return [
@@ -69,7 +63,3 @@ def test_a_single_item_keeps_its_contributions():
     columns, texts = shown(Told({"i1": [MUG]}), ["i1"])
     assert columns == ["item_id", "score", "because of"]
     assert not texts
-
-
-def test_items_without_a_title_are_named_by_their_id():
-    assert item_names(Told({})) == {"i1": "Tea", "i2": "i2", "i3": "Mug"}

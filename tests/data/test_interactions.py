@@ -386,3 +386,20 @@ def test_describe_counts_the_tables():
     described = data.describe()
     assert described.pop("fingerprint") == data.fingerprint
     assert described == {"name": "log", "users": 2, "items": 3, "rows": 3}
+
+
+def test_a_notebook_shows_the_facts_of_a_log_escaped():
+    evil = "<script>alert(1)</script>"
+    ids = [evil, "other"]
+    log = pl.DataFrame({"user_id": ids, "item_id": ids, "timestamp": [879024327.0] * 2, evil: ids})
+    html = Interactions.from_frame(log, name=evil)._repr_html_()
+    assert "<script" not in html
+    assert html.count("1997-11-08 21:25") == 4  # from, to, and the two rows
+    assert html.count("&lt;script&gt;") >= 4
+
+
+def test_a_notebook_shows_a_log_without_rows():
+    log = Interactions.from_frame(
+        pl.DataFrame({"user_id": ["u", "v"], "item_id": ["a", "b"], "timestamp": [1.0, 2.0]})
+    )
+    assert "<table>" in log.with_log(log.log[:0])._repr_html_()

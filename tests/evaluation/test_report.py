@@ -1,6 +1,7 @@
 """What an evaluation carries and prints, and its baselines."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -132,3 +133,11 @@ def test_a_baseline_of_own_items_has_no_figures_where_those_are_removed() -> Non
     # The model misses both of "kept" but for ann, and of "removed" but for bob, who has a left alone.
     assert found.table(["hit_rate@1"]).rows() == [("table", 0.5, 0.5), ("own_most_frequent", 0.5, None)]
     assert str(found).splitlines()[1].startswith("1 of 2 targets had been had")
+
+
+def test_a_notebook_shows_the_table_escaped(evaluation: Evaluation) -> None:
+    html = replace(evaluation, model="<b>mine</b>")._repr_html_()
+    assert "&lt;b&gt;mine&lt;/b&gt;: 3 test rows of 3 users" in html
+    assert "<b>" not in html
+    first = evaluation.table().row(0)
+    assert f">{first[1]:.4g}</td>" in html

@@ -172,6 +172,46 @@ def test_all_users_as_a_file(saved, tmp_path):
     assert table.filter(pl.col("user_id") == "u3")["item_id"].to_list() == one.item_ids
 
 
+# Frames and notebooks
+
+
+def test_recommendations_as_a_frame_are_those_of_the_lists(saved, model):
+    release = load(saved)
+    lists = release.recommend(
+        ["u3", "nobody", "u1"], 3, columns=["item_id", *release.items.columns[1:2]]
+    )
+    frame = release.recommend(
+        ["u3", "nobody", "u1"], 3, columns=release.items.columns[1:2], as_frame=True
+    )
+    rows = [
+        (query, one.user_id, rank, item_id)
+        for query, one in enumerate(lists)
+        for rank, item_id in enumerate(one.item_ids, start=1)
+    ]
+    assert frame.select("query", "user_id", "rank", "item_id").rows() == rows
+    for column in release.items.columns[1:2]:
+        assert frame[column].to_list() == [item[column] for one in lists for item in one.items]
+        assert frame[column].dtype == release.items[column].dtype
+    assert model.recommend(["u3"], 3, as_frame=True)["item_id"].to_list() == lists[0].item_ids
+    assert "Recommended to user u3" in lists._repr_html_()
+
+
+def test_reasons_as_a_frame_have_the_titles_of_items(saved):
+    release = load(saved)
+    item = release.recommend(["u1"], 1)[0].item_ids[0]
+    frame = release.explain("u1", item, as_frame=True)
+    told = [reason for reason in release.explain("u1", item).reasons if reason.contribution]
+    names = release.item_names()
+    assert frame["reason"].to_list() == [names[reason.item_id] for reason in told]
+    assert frame["contribution"].to_list() == [reason.contribution for reason in told]
+
+
+def test_a_notebook_shows_the_facts_of_a_release(saved):
+    html = load(saved)._repr_html_()
+    assert "Release of item_cf" in html
+    assert f">{len(load(saved).item_ids)}</td>" in html
+
+
 # Commands
 
 

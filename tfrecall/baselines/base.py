@@ -1,13 +1,13 @@
 """Base class of baselines that score from the history of a user."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from tfrecall.core.results import Explanation, Recommendation, SimilarItems
+from tfrecall.core.results import Explanation, Recommendation, Recommendations, SimilarItems
 from tfrecall.core.vocabulary import item_row
 from tfrecall.data.histories import as_of
 from tfrecall.data.interactions import Interactions
@@ -91,6 +91,7 @@ class HistoryModel:
         times = queries["timestamp"].to_numpy() if timed else None
         return self.answers.scores(self._histories(queries["user_id"], times))
 
+    @overload
     def recommend(
         self,
         users: Sequence[str],
@@ -99,7 +100,31 @@ class HistoryModel:
         exclude: Sequence[str] = (),
         exclude_seen: bool = True,
         allow: Sequence[str] | None = None,
-    ) -> list[Recommendation]:
+        as_frame: Literal[False] = False,
+    ) -> Recommendations: ...
+
+    @overload
+    def recommend(
+        self,
+        users: Sequence[str],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool = True,
+        allow: Sequence[str] | None = None,
+        as_frame: Literal[True],
+    ) -> pl.DataFrame: ...
+
+    def recommend(
+        self,
+        users: Sequence[str],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool = True,
+        allow: Sequence[str] | None = None,
+        as_frame: bool = False,
+    ) -> Recommendations | pl.DataFrame:
         """Recommends the best `k` items to each user, from the history at the end of the training data.
 
         Items of score 0 are left out, so a list may be short, and that of an unknown user empty.
@@ -110,6 +135,8 @@ class HistoryModel:
             exclude: ids to leave out of all lists; those outside the catalogue are ignored.
             exclude_seen: whether items of the user's history are left out.
             allow: the only ids that may be recommended; None for all.
+            as_frame: whether to return a Polars frame, one row for each item: `query` (its position from
+                0), `user_id`, `rank` from 1, `item_id` and `score`.
 
         Raises:
             ConfigError: if `k` is impossible, or the model is not fitted.
@@ -123,10 +150,11 @@ class HistoryModel:
         allowed = None if allow is None else self._rows("allow", allow)
         hits = self.answers.search(histories, k, excluded, allowed)
         known = histories.ends > histories.starts
-        return [
+        answers = Recommendations(
             Recommendation(user, bool(known[query]), *self._listed(rows, scores))
             for query, (user, rows, scores) in enumerate(zip(user_ids, *hits, strict=True))
-        ]
+        )
+        return answers.frame() if as_frame else answers
 
     def similar_items(self, item_id: str, k: int = 10) -> SimilarItems:
         """Finds the items most similar to one, without itself and those of similarity 0.

@@ -17,7 +17,7 @@ from tfrecall.core.results import (
     StagedRecommendation,
     common_reasons,
 )
-from tfrecall.core.titles import title_column, titles
+from tfrecall.core.titles import title_column
 from tfrecall.errors import ConfigError
 from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
@@ -99,7 +99,7 @@ class Answers:
 
     def tables(self) -> list[Table | str]:
         """Items of each answer, and the stages of a pipeline."""
-        names = item_names(self.release) if self.explain else {}
+        names = self.release.item_names() if self.explain else {}
         shown: list[Table | str] = []
         for answer, explanations in zip(self.recommendations, self.explanations, strict=True):
             rows = item_rows(answer)
@@ -224,13 +224,6 @@ def item_rows(answer: Recommendation | SimilarItems) -> list[dict[str, Any]]:
         {"item_id": item_id, "score": score, **columns}
         for item_id, score, columns in zip(answer.item_ids, answer.scores, items, strict=True)
     ]
-
-
-def item_names(release: Release) -> dict[str, str]:
-    """The title of each item of a release, its id without one."""
-    column = title_column(release.items, release.manifest["schema"]["candidate"])
-    names = titles(release.items, column).to_list()
-    return dict(zip(release.item_ids.tolist(), names, strict=True))
 
 
 def reasons_of(names: Mapping[str, str], explanation: Explanation) -> list[str]:

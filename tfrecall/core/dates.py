@@ -21,7 +21,7 @@ def date_text(seconds: float) -> str:
     """The minute of a moment; a number that is no plausible moment stays a number.
 
     >>> date_text(879024327), date_text(17)
-    ('1997-11-08 21:18', '17')
+    ('1997-11-08 21:25', '17')
     """
     low, high = PLAUSIBLE_SECONDS
     return f"{moment(seconds):%Y-%m-%d %H:%M}" if low <= seconds <= high else f"{seconds:.10g}"

@@ -1,11 +1,30 @@
-"""Results of recommenders: recommendations, similar items, explanations."""
+"""Results of recommenders: recommendations, similar items, explanations; notebooks show them as tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfrecall.core.columns import TIMESTAMP, USER
+import polars as pl
+
+from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.dates import date_text
+from tfrecall.core.html import html_table
+
+# Lists that a notebook shows.
+_SHOWN = 5
+_FRAME = {
+    "query": pl.Int32(),
+    USER: pl.String(),
+    "rank": pl.Int32(),
+    ITEM: pl.String(),
+    "score": pl.Float32(),
+}
+_REASONS = {
+    "reason": pl.String(),
+    "contribution": pl.Float64(),
+    ITEM: pl.String(),
+    "feature": pl.String(),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,11 @@ class Recommendation:
     scores: list[float]
     items: list[dict[str, Any]]
     defaulted: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        user = "somebody new" if self.user_id is None else f"user {self.user_id}"
+        title = f"Recommended to {user}{'' if self.known else ' (unknown)'}"
+        return html_table(_item_rows(self.item_ids, self.scores, self.items), title)
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,43 @@ class StagedRecommendation(Recommendation):
     milliseconds: dict[str, float] = field(default_factory=dict)
 
 
+class Recommendations(list[Recommendation]):
+    """Recommendations of several queries: a list, in notebooks a table for each of the first queries."""
+
+    def frame(self, items: pl.DataFrame | None = None) -> pl.DataFrame:
+        """One row for each recommended item.
+
+        Args:
+            items: columns to add: `item_id`, and any others.
+
+        Returns:
+            `query`, Int32, the position of the query from 0; `user_id`, String, null for a query without a
+            user; `rank`, Int32, from 1; `item_id`, String; `score`, Float32; then the columns of `items`.
+            One that is called like these gets `_of_item` behind its name. Queries with empty lists have no
+            rows.
+
+        Example:
+
+        >>> Recommendations([Recommendation("u", True, ["a", "b"], [2.0, 1.0], [])]).frame().rows()
+        [(0, 'u', 1, 'a', 2.0), (0, 'u', 2, 'b', 1.0)]
+        """
+        rows = [
+            (query, one.user_id, rank, item_id, score)
+            for query, one in enumerate(self)
+            for rank, (item_id, score) in enumerate(zip(one.item_ids, one.scores, strict=True), start=1)
+        ]
+        frame = pl.DataFrame(rows, schema=_FRAME, orient="row")
+        if items is None:
+            return frame
+        taken = {name: f"{name}_of_item" for name in items.columns if name in _FRAME and name != ITEM}
+        return frame.join(items.rename(taken), on=ITEM, how="left", maintain_order="left")
+
+    def _repr_html_(self) -> str:
+        more = len(self) - _SHOWN
+        tables = [one._repr_html_() for one in self[:_SHOWN]]
+        return "".join([*tables, f"<p>and {more:,} more lists</p>" if more > 0 else ""])
+
+
 @dataclass(frozen=True)
 class SimilarItems:
     """The items most similar to one.
@@ -68,6 +129,10 @@ class SimilarItems:
     item_ids: list[str]
     scores: list[float]
     items: list[dict[str, Any]]
+
+    def _repr_html_(self) -> str:
+        rows = _item_rows(self.item_ids, self.scores, self.items)
+        return html_table(rows, f"Similar to {self.item_id}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +164,7 @@ class Reason:
         >>> Reason(None, None, 0.5, "age", 34.0).named({})
         'age = 34'
         >>> Reason(None, None, 0.5, "timestamp", 879024327.0).named({})
-        'timestamp = 1997-11-08 21:18'
+        'timestamp = 1997-11-08 21:25'
         """
         if self.item_id is not None:
             return names.get(self.item_id, self.item_id)
@@ -155,3 +220,44 @@ class Explanation:
     base: float
     reasons: list[Reason]
     additive: bool = True
+
+    def frame(self, names: Mapping[str, str] | None = None) -> pl.DataFrame:
+        """One row for each reason with a contribution, in the order of `reasons`.
+
+        Args:
+            names: title of each item; an item without one is named by its id.
+
+        Returns:
+            `reason`, String, in words; `contribution`, Float64; `item_id` and `feature`, String, one of
+            them null.
+
+        Example:
+
+        >>> explanation = Explanation("u", "a", 1.0, 0.5, [Reason("b", None, 0.5)])
+        >>> explanation.frame({"b": "Alien (1979)"}).rows()
+        [('Alien (1979)', 0.5, 'b', None)]
+        """
+        rows = [
+            (reason.named(names or {}), reason.contribution, reason.item_id, reason.feature)
+            for reason in self.reasons
+            if reason.contribution
+        ]
+        return pl.DataFrame(rows, schema=_REASONS, orient="row")
+
+    def _repr_html_(self) -> str:
+        rows = self.frame().select("reason", "contribution").to_dicts()
+        user = "somebody new" if self.user_id is None else f"user {self.user_id}"
+        return html_table(
+            rows, f"{self.item_id} for {user}: score {self.score:.4g}, base {self.base:.4g}"
+        )
+
+
+def _item_rows(
+    item_ids: list[str], scores: list[float], items: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    return [
+        {"rank": rank, "item_id": item_id, "score": score, **columns}
+        for rank, (item_id, score, columns) in enumerate(
+            zip(item_ids, scores, items or [{}] * len(item_ids), strict=True), start=1
+        )
+    ]

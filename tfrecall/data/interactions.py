@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
+from tfrecall.core.dates import date_text
+from tfrecall.core.html import html_facts, html_list, html_table
 from tfrecall.core.ragged import Histories
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import assembly
@@ -16,6 +18,9 @@ from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.fingerprint import fingerprint
 from tfrecall.data.timestamps import TimeForm
 from tfrecall.errors import ConfigError
+
+# Rows of the log that a notebook shows.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,22 @@ class Interactions:
 
     def __len__(self) -> int:
         return self.log.height
+
+    def _repr_html_(self) -> str:
+        times = self.log[TIMESTAMP].to_numpy()
+        facts = {
+            "rows": len(self),
+            "users": self.users.height,
+            "items": self.items.height,
+            "from": date_text(times.min()) if len(times) else None,
+            "to": date_text(times.max()) if len(times) else None,
+            "columns of the log": ", ".join(self.log.columns),
+            "of users": ", ".join(self.users.columns),
+            "of items": ", ".join(self.items.columns),
+        }
+        head = self.log.head(_SHOWN).with_columns(pl.col(TIMESTAMP).map_elements(date_text, pl.String))
+        rows = html_table(head.to_dicts(), "First rows")
+        return html_facts(self.name, facts) + html_list(self.notes) + rows
 
     @cached_property
     def user_vocabulary(self) -> Vocabulary:

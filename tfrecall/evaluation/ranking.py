@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.baselines.rating import RatingBiases, label_biases, mean_label
+from tfrecall.core.html import html_table
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.evaluation import metrics
@@ -238,6 +239,10 @@ class RankingEvaluation:
         """One row a model, the evaluated one first, then the baselines."""
         rows = {self.model: self.test, **self.baselines}
         return pl.DataFrame([{"model": name, **figures} for name, figures in rows.items()])
+
+    def _repr_html_(self) -> str:
+        title = f"{self.model}: {self.rows:,} test rows of {self.users:,} users"
+        return html_table(self.table().to_dicts(), title)
 
 
 def evaluate_ranking(

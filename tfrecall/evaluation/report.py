@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from tfrecall.core.html import html_table
 from tfrecall.core.seen import Seen
 from tfrecall.errors import ConfigError, nearest
 from tfrecall.evaluation.ranks import Ranking
@@ -70,6 +71,10 @@ class Evaluation:
                 )
         models = [(self.model, self.test), *self.baselines.items()]
         return pl.DataFrame([_table_row(model, rules, metrics) for model, rules in models])
+
+    def _repr_html_(self) -> str:
+        title = f"{self.model}: {self.rows:,} test rows of {self.users:,} users"
+        return html_table(self.table().to_dicts(), title)
 
     def __str__(self) -> str:
         """The default table and the slices with hit rates at the largest k, as aligned text."""

@@ -4,13 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, overload, runtime_checkable
 
 import numpy as np
 import polars as pl
 
+from tfrecall.core.columns import ITEM
+from tfrecall.core.html import html_facts
 from tfrecall.core.manifests import restore
-from tfrecall.core.results import Explanation, Recommendation, SimilarItems
+from tfrecall.core.results import Explanation, Recommendation, Recommendations, SimilarItems
+from tfrecall.core.titles import title_column, titles
 from tfrecall.core.vocabulary import Vocabulary, item_row
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, UnsupportedError, nearest
 from tfrecall.index.repeats import Repeats
@@ -125,6 +128,12 @@ class Items:
         rows, scores = hits.rows[query][found], hits.scores[query][found]
         return self.ids[rows].tolist(), scores.tolist(), self.columns(rows, columns)
 
+    def frame(self, answers: Recommendations, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Recommendations as a frame, with columns of the item table."""
+        names = [columns] if isinstance(columns, str) else columns
+        wanted = [name for name in dict.fromkeys(names) if name != ITEM]
+        return answers.frame(self.table.select(ITEM, *wanted) if wanted else None)
+
     def columns(self, rows: np.ndarray, columns: Sequence[str]) -> list[dict[str, Any]]:
         """One dictionary of columns for each item; the empty list if no columns are requested."""
         return self.table[rows.tolist()].select(columns).to_dicts() if len(columns) else []
@@ -201,6 +210,23 @@ class Release:
         """The item table, in catalogue order, `item_id` first."""
         return self.catalogue.table
 
+    def item_names(self) -> dict[str, str]:
+        """The title of each item, its id without one."""
+        features = self.manifest.get("schema", {}).get("candidate", ())
+        names = titles(self.items, title_column(self.items, features)).to_list()
+        return dict(zip(self.item_ids.tolist(), names, strict=True))
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "kind": type(self).__name__,
+            "directory": str(self.root),
+            "version": self.version,
+            "made": self.manifest.get("created_at"),
+            "users": len(self.users.vocabulary),
+            "items": len(self.item_ids),
+        }
+        return html_facts(f"Release of {self.name}", facts)
+
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise a `MissingColumnError` if the item table lacks one of them."""
         self.catalogue.check_columns(columns)
@@ -226,6 +252,7 @@ class RecommendingRelease(Release, ABC):
         super().__init__(root, manifest, users, catalogue)
         self.exclude_seen: bool = manifest.get("exclude_seen", True)
 
+    @overload
     def recommend(
         self,
         queries: Sequence[Query],
@@ -236,7 +263,35 @@ class RecommendingRelease(Release, ABC):
         allow: Sequence[str] | None = None,
         index: str | None = None,
         columns: Sequence[str] = (),
-    ) -> list[Recommendation]:
+        as_frame: Literal[False] = False,
+    ) -> Recommendations: ...
+
+    @overload
+    def recommend(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
+        as_frame: Literal[True],
+    ) -> pl.DataFrame: ...
+
+    def recommend(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
+        as_frame: bool = False,
+    ) -> Recommendations | pl.DataFrame:
         """The best `k` items for each query.
 
         The features and histories of a known user are those after the user's last event in the training
@@ -258,6 +313,8 @@ class RecommendingRelease(Release, ABC):
             index: `exact` or `annoy`; None for the bundle's default, which is exact search below
                 50,000 items.
             columns: columns of the item table to return with each item.
+            as_frame: whether to return a Polars frame, one row for each item: `query` (its position from
+                0), `user_id`, `rank` from 1, `item_id`, `score`, then `columns`.
 
         Raises:
             ConfigError: if `k`, the index or a column is impossible.
@@ -268,12 +325,13 @@ class RecommendingRelease(Release, ABC):
         asked, hits = self.find(
             queries, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
         )
-        return [
+        answers = Recommendations(
             Recommendation(user_id, bool(known), *self.catalogue.listed(hits, i, columns), missing)
             for i, (user_id, known, missing) in enumerate(
                 zip(asked.user_ids, asked.known, asked.defaulted, strict=True)
             )
-        ]
+        )
+        return self.catalogue.frame(answers, columns) if as_frame else answers
 
     def find(
         self,
@@ -315,7 +373,17 @@ class RecommendingRelease(Release, ABC):
             DataError: if the item is not in the catalogue.
         """
 
-    def explain(self, query: Query, item_id: str) -> Explanation:
+    @overload
+    def explain(
+        self, query: Query, item_id: str, *, as_frame: Literal[False] = False
+    ) -> Explanation: ...
+
+    @overload
+    def explain(self, query: Query, item_id: str, *, as_frame: Literal[True]) -> pl.DataFrame: ...
+
+    def explain(
+        self, query: Query, item_id: str, *, as_frame: bool = False
+    ) -> Explanation | pl.DataFrame:
         """Why the user of a query gets an item with its score.
 
         For a baseline, the reasons are the contributions of the items of the history; with the base they
@@ -329,11 +397,14 @@ class RecommendingRelease(Release, ABC):
         Args:
             query: as `recommend` takes it.
             item_id: any item of the catalogue, whether it would be recommended or not.
+            as_frame: whether to return a Polars frame, one row for each reason that contributes: `reason`
+                (items by title, times as dates), `contribution`, `item_id` and `feature`.
 
         Raises:
             DataError: if the query cannot be used, or the item is not in the catalogue.
         """
-        return self.explanations(query, [item_id])[0]
+        explanation = self.explanations(query, [item_id])[0]
+        return explanation.frame(self.item_names()) if as_frame else explanation
 
     @abstractmethod
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:

@@ -5,13 +5,18 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload
 
 import numpy as np
 import polars as pl
 
 from tfrecall.core.manifests import restore
-from tfrecall.core.results import Recommendation, SimilarItems, StagedRecommendation
+from tfrecall.core.results import (
+    Recommendation,
+    Recommendations,
+    SimilarItems,
+    StagedRecommendation,
+)
 from tfrecall.core.seen import Seen
 from tfrecall.core.top_k import check_k, is_top_k, top_k
 from tfrecall.index.search import Hits
@@ -133,6 +138,7 @@ class BasePipeline(Release):
         """Names of both models, such as `two_tower > ranker`."""
         return f"{self.retrieval.name} > {self.ranker.name}"
 
+    @overload
     def recommend(
         self,
         queries: Sequence[Query],
@@ -146,7 +152,41 @@ class BasePipeline(Release):
         n_candidates: int | None = None,
         rules: Rules | None = None,
         details: bool = False,
-    ) -> list[Recommendation]:
+        as_frame: Literal[False] = False,
+    ) -> Recommendations: ...
+
+    @overload
+    def recommend(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
+        n_candidates: int | None = None,
+        rules: Rules | None = None,
+        details: bool = False,
+        as_frame: Literal[True],
+    ) -> pl.DataFrame: ...
+
+    def recommend(
+        self,
+        queries: Sequence[Query],
+        k: int = 10,
+        *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
+        n_candidates: int | None = None,
+        rules: Rules | None = None,
+        details: bool = False,
+        as_frame: bool = False,
+    ) -> Recommendations | pl.DataFrame:
         """The best `k` items for each query by the ranker's scores.
 
         Excluded and not allowed items are left out before the retrieval takes its `n_candidates`. A list
@@ -165,6 +205,8 @@ class BasePipeline(Release):
             n_candidates: number of candidates to rank; None for the pipeline's number.
             rules: rules in place of the pipeline's; `Rules()` for none.
             details: whether each answer is a `StagedRecommendation`, with candidates and timings.
+            as_frame: whether to return a Polars frame, one row for each item: `query` (its position from
+                0), `user_id`, `rank` from 1, `item_id`, `score`, then `columns`.
 
         Raises:
             ConfigError: if a number, the index, a rule or a column is impossible.
@@ -183,7 +225,7 @@ class BasePipeline(Release):
             rules=rules,
         )
         asked = staged.queries
-        answers = []
+        answers = Recommendations()
         for i, user_id in enumerate(asked.user_ids):
             lists = self.catalogue.listed(staged.hits, i, columns)
             facts = (user_id, bool(asked.known[i]), *lists, asked.defaulted[i])
@@ -191,7 +233,7 @@ class BasePipeline(Release):
             answers.append(
                 Recommendation(*facts) if more is None else StagedRecommendation(*facts, **more)
             )
-        return answers
+        return self.catalogue.frame(answers, columns) if as_frame else answers
 
     def find(
         self,
