@@ -312,7 +312,7 @@ def test_worst_users_are_those_whose_items_rank_lowest(tiny_log):
     targets = run.evaluation.rankings["made_up"].removed.targets
     tested = run.test.log["user_id"].unique(maintain_order=True).to_list()
     means = {
-        user: np.mean([1 / (rank + 1) for rank in targets.ranks[targets.users == i]])
+        user: np.mean([1 / (float(rank) + 1) for rank in targets.ranks[targets.users == i]])
         for i, user in enumerate(tested)
     }
     lowest = sorted(means.values())[:3]
