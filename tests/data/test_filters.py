@@ -1,5 +1,7 @@
 """Filters leave out what they say, count it, and come to a fixed point."""
 
+from collections import Counter
+
 import numpy as np
 import polars as pl
 import pytest
@@ -68,6 +70,25 @@ def test_one_event_of_each_pair_is_kept_by_time_and_place(rows, which):
     order = sorted(range(len(log)), key=lambda k: (log[k][2], k), reverse=which == "last")
     wanted = sorted({log[k][:2]: k for k in reversed(order)}.values())
     assert kept.log.rows() == [log[k] for k in wanted]
+
+
+@given(ROWS, st.integers(1, 5))
+def test_users_with_too_many_events_are_left_out_whole(rows, most):
+    data = events(*[(f"u{u}", f"i{i}", k) for k, (u, i) in enumerate([(7, 7), (8, 8), *rows])])
+    kept = filter_log(data, max_user_interactions=most)
+    counts = Counter(data.log["user_id"])
+    assert kept.log.rows() == [row for row in data.log.rows() if counts[row[0]] <= most]
+    assert kept.users is data.users
+    left_out = sum(count > most for count in counts.values())
+    if left_out:
+        assert f"{left_out} of {len(counts)} users" in kept.notes[-1]
+
+
+def test_a_maximum_that_leaves_nothing_or_contradicts_the_minimum_is_refused():
+    with pytest.raises(DataError, match="Raise max_user_interactions=1"):
+        filter_log(LOG, max_user_interactions=1)
+    with pytest.raises(ConfigError, match="max_user_interactions"):
+        filter_log(LOG, max_user_interactions=2, min_user_interactions=3)
 
 
 def test_low_ratings_are_left_out_and_counted():

@@ -159,6 +159,42 @@ def test_leave_last_out_lets_no_future_into_the_past(data):
 
 @pytest.mark.slow
 @given(logs())
+def test_baskets_are_kept_whole(data):
+    # By hand: the distinct times of each user, the last of them tests, the one before validates.
+    times = {}
+    for user, _, time, *_ in data.log.select("user_id", "item_id", "timestamp").rows():
+        times.setdefault(user, set()).add(time)
+    assume(any(len(own) > 1 for own in times.values()) and any(len(own) > 2 for own in times.values()))
+
+    def part(user, time):
+        place = sorted(times[user], reverse=True).index(time)
+        if place == 0 and len(times[user]) > 1:
+            return "test"
+        return "validation" if place == 1 and len(times[user]) > 2 else "train"
+
+    wanted = {"train": [], "validation": [], "test": []}
+    for row, user, time in data.log.select("row", "user_id", "timestamp").rows():
+        wanted[part(user, time)].append(row)
+    split = split_leave_last_out(data, baskets=True)
+    assert_partition(data, *split)
+    assert [rows(one) for one in split] == [*wanted.values()]
+    without = split_leave_last_out(data, validation=False, baskets=True)
+    assert [rows(one) for one in without] == [
+        sorted(wanted["train"] + wanted["validation"]),
+        wanted["test"],
+    ]
+
+
+def test_users_with_one_basket_are_counted():
+    log = pl.DataFrame({"user_id": list("aabb"), "item_id": list("xyxy"), "timestamp": [1, 1, 1, 2]})
+    train, test = split_leave_last_out(Interactions.from_frame(log), validation=False, baskets=True)
+    assert "1 users with a single basket are in train only" in test.notes[-1]
+    assert (len(train), len(test)) == (3, 1)
+    with pytest.raises(DataError, match="No user of the log has two baskets"):
+        split_leave_last_out(Interactions.from_frame(log[:2].vstack(log[2:3])), baskets=True)
+
+
+@given(logs())
 def test_every_user_keeps_an_event_in_train(data):
     expected = leave_out_by_hand(data, validation=True)
     assume(expected[1] and expected[2])

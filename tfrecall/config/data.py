@@ -81,12 +81,15 @@ class FilterConfig:
     Attributes:
         min_rating: events rated lower, or not rated, are removed; None keeps all.
         duplicates: of several events of one user with one item keep `all`, the `first` or the `last`.
+        max_user_interactions: users with more events (programs, tills, shared accounts) are left out with
+            all their events; None leaves none out.
         min_user_interactions, min_item_interactions: users, items with fewer events are removed,
             repeatedly until all have enough.
     """
 
     min_rating: Finite = None
     duplicates: Literal["all", "first", "last"] = "all"
+    max_user_interactions: PositiveInt | None = None
     min_user_interactions: PositiveInt = 1
     min_item_interactions: PositiveInt = 1
 
@@ -98,6 +101,8 @@ class SplitConfig:
     Attributes:
         method: `random`, `leave_last_out` (each user's last event tests), `by_time`, or `by_user` (some
             users train, one event of each other user tests).
+        baskets: with `leave_last_out`, events of a user at one time stay together: the test is each user's last
+            basket, validation the one before. (`by_time` divides no basket either.)
         test_fraction: with `random`, share of test rows.
         seed: with `random`, seed of the split.
         at: with `by_time`, first moment of the test rows: an ISO date or date-time, or seconds since 1970.
@@ -112,6 +117,7 @@ class SplitConfig:
     """
 
     method: Literal["random", "leave_last_out", "by_time", "by_user"] = "random"
+    baskets: bool = False
     test_fraction: Fraction = 0.2
     seed: Seed = 42
     at: Annotated[str | None, BeforeValidator(_moment)] = None
@@ -122,6 +128,11 @@ class SplitConfig:
     validation_fraction: Rate = 0.1
 
     def __post_init__(self) -> None:
+        if self.baskets and self.method != "leave_last_out":
+            raise ValueError(
+                '`split.baskets` keeps the last baskets whole: set `split.method = "leave_last_out"`. '
+                f'Received: "{self.method}"'
+            )
         if self.method == "by_time" and self.at is None:
             raise ValueError('`split.method = "by_time"` needs `split.at`, the date the test begins')
         if self.method == "by_user" and self.train_users is None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# Argument of `tr.data.read` -> option of the commands; a key of recipes where there is none of its own.
+# Argument of `read` or `filter_log` -> option of the commands; a key of recipes where there is none.
 OPTIONS = {
     "users": "--users",
     "items": "--items",
@@ -19,6 +19,10 @@ OPTIONS = {
     "missing_items": "--set data.missing_items",
     "ignore_columns": "--set data.ignore_columns",
     "list_separators": "--set data.list_separators",
+    "min_rating": "--set filters.min_rating",
+    "duplicates": "--set filters.duplicates",
+    "max_user_interactions": "--set filters.max_user_interactions",
+    "min_item_interactions": "--set filters.min_item_interactions",
     "null_values": "--null-values",
     "repeated_rows": "--repeated-rows",
     "id_spelling": "--id-spelling",
@@ -51,7 +55,9 @@ def argument(name: str, value: str | None = None) -> str:
     ('--user-column', '--timestamp-format "%d/%m/%Y"', '--set data.missing_items=add')
     """
     if not _on_command_line.get():
-        return f"`{name}`" if value is None else f'{name}="{value}"'
+        number = value is not None and value.replace(".", "").removeprefix("-").isdecimal()
+        quoted = value if number else f'"{value}"'
+        return f"`{name}`" if value is None else f"{name}={quoted}"
     option = OPTIONS[name]
     if value is None:
         return option

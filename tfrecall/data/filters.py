@@ -24,13 +24,14 @@ def filter_log(
     duplicates: str = "all",
     min_user_interactions: int = 1,
     min_item_interactions: int = 1,
+    max_user_interactions: int | None = None,
 ) -> Interactions:
-    """Filters events by rating, then duplicates, then users and items with few events.
+    """Filters events by rating, duplicates, users with too many, and users and items with few events.
 
-    The minima are applied until all users and items meet them (a k-core), because each removal takes events
-    of others along. The remaining events keep the order of the file. With `min_user_interactions` above 1 the
-    user table keeps only users with events, with `min_item_interactions` above 1 the item table only items
-    with events; otherwise the tables are unchanged. Filtered events count as never seen: their items may be
+    The filters apply in this order. The minima are applied until all users and items meet them (a k-core),
+    because each removal takes events of others along. The remaining events keep the order of the file. With
+    `min_user_interactions` above 1 the user table keeps only users with events, with `min_item_interactions`
+    above 1 the item table only items with events; otherwise the tables are unchanged. Filtered events count as never seen: their items may be
     recommended. Each filter adds a note with the numbers of rows, users and items that it removed.
 
     Args:
@@ -40,6 +41,8 @@ def filter_log(
             at equal times by the order of the file.
         min_user_interactions: least number of events of a user.
         min_item_interactions: least number of events of an item.
+        max_user_interactions: users with more events are left out with all of them, as no person has so many;
+            None leaves none out.
 
     Returns:
         The filtered log.
@@ -56,12 +59,22 @@ def filter_log(
     (['a', 'b'], ['x'], 'min_item_interactions=2 left out 1 of 3 rows, 0 of 2 users, 1 of 2 items; \
 the catalogue keeps the items that are left')
     """
-    _check(data, min_rating, duplicates, min_user_interactions, min_item_interactions)
+    _check(
+        data,
+        min_rating,
+        duplicates,
+        min_user_interactions,
+        min_item_interactions,
+        max_user_interactions,
+    )
     if min_rating is not None:
         keep = (data.log["rating"] >= min_rating).fill_null(False).to_numpy()
         data = _kept(data, keep, f"min_rating={min_rating:g}")
     if duplicates != "all":
         data = _kept(data, _one_of_each(data, duplicates == "last"), f'duplicates="{duplicates}"')
+    if max_user_interactions is not None:
+        keep = np.bincount(data.user_rows)[data.user_rows] <= max_user_interactions
+        data = _kept(data, keep, f"max_user_interactions={max_user_interactions}", word="Raise")
     if min_user_interactions > 1 or min_item_interactions > 1:
         keep = core(data.user_rows, data.item_rows, min_user_interactions, min_item_interactions)
         minima = {"users": min_user_interactions, "items": min_item_interactions}
@@ -130,7 +143,11 @@ def _one_of_each(data: Interactions, last: bool) -> np.ndarray:
 
 
 def _kept(
-    data: Interactions, keep: np.ndarray, name: str, tables: list[str] | None = None
+    data: Interactions,
+    keep: np.ndarray,
+    name: str,
+    tables: list[str] | None = None,
+    word: str = "Lower",
 ) -> Interactions:
     """The rows that a filter keeps, with its note.
 
@@ -139,6 +156,7 @@ def _kept(
         keep: bool `[n_rows]`.
         name: setting of the filter, for the note.
         tables: tables to reduce to ids with events.
+        word: what to do with a setting that leaves nothing.
 
     Raises:
         DataError: if no row is kept.
@@ -150,7 +168,7 @@ def _kept(
     ]
     note = f"{name} left out {', '.join(counts)}"
     if not keep.any():
-        raise DataError(f"No event is left: {note}. Lower {name}.")
+        raise DataError(f"No event is left: {note}. {word} {name}.")
     kept = data.with_log(data.log.filter(pl.Series(keep)))
     changes: dict[str, Any] = {}
     for table in tables or []:
@@ -170,7 +188,12 @@ def _lost(rows: np.ndarray, keep: np.ndarray, word: str) -> str:
 
 
 def _check(
-    data: Interactions, min_rating: float | None, duplicates: str, min_user: int, min_item: int
+    data: Interactions,
+    min_rating: float | None,
+    duplicates: str,
+    min_user: int,
+    min_item: int,
+    max_user: int | None,
 ) -> None:
     if duplicates not in DUPLICATES:
         raise ConfigError(
@@ -181,6 +204,11 @@ def _check(
         raise ConfigError(
             "`min_user_interactions` and `min_item_interactions` must be at least 1, which removes "
             f"nothing. Received: {min_user}, {min_item}."
+        )
+    if max_user is not None and max_user < max(1, min_user):
+        raise ConfigError(
+            "`max_user_interactions` must be at least 1, and at least `min_user_interactions`. "
+            f"Received: {max_user}."
         )
     if min_rating is not None and "rating" not in data.log.columns:
         raise ConfigError(

@@ -122,10 +122,16 @@ def split_folds(data: Interactions, folds: int = 5, seed: int = 42) -> list[Spli
 
 
 @overload
-def split_leave_last_out(data: Interactions, validation: Literal[True] = True) -> ValidatedSplit: ...
+def split_leave_last_out(
+    data: Interactions, validation: Literal[True] = True, baskets: bool = False
+) -> ValidatedSplit: ...
 @overload
-def split_leave_last_out(data: Interactions, validation: Literal[False]) -> Split: ...
-def split_leave_last_out(data: Interactions, validation: bool = True) -> Split | ValidatedSplit:
+def split_leave_last_out(
+    data: Interactions, validation: Literal[False], baskets: bool = False
+) -> Split: ...
+def split_leave_last_out(
+    data: Interactions, validation: bool = True, baskets: bool = False
+) -> Split | ValidatedSplit:
     """Splits off each user's last event for the test and the last but one for validation (leave-one-out).
 
     Last is by time; events at the same time keep the order of the file. The event of a user with a single
@@ -135,6 +141,8 @@ def split_leave_last_out(data: Interactions, validation: bool = True) -> Split |
     Args:
         data: the log.
         validation: whether to split off validation rows.
+        baskets: whether events of a user at one time stay together, as one purchase of several items: then
+            the last basket is the test and the last but one validation, with a row for each item.
 
     Returns:
         `ValidatedSplit`, or `Split` without validation.
@@ -151,32 +159,54 @@ def split_leave_last_out(data: Interactions, validation: bool = True) -> Split |
     >>> train.log["item_id"].to_list(), validation.log["item_id"].to_list(), test.log["item_id"].to_list()
     (['x', 'x'], ['y'], ['z', 'y'])
     """
-    histories = data.histories
-    # Position from the end of its user's history, 1 for the last event, brought back to the order of the log.
-    from_end = np.empty(len(data), dtype=np.int64)
-    ends = np.repeat(histories.offsets[1:], histories.lengths)
-    from_end[histories.order] = ends - np.arange(len(data))
-    lengths = histories.lengths[data.user_rows]
+    from_end, visits = _visits_from_end(data, baskets)
+    lengths = visits[data.user_rows]
     test = (from_end == 1) & (lengths > 1)
-    single, two = int((histories.lengths == 1).sum()), int((histories.lengths == 2).sum())
+    word = "basket" if baskets else "event"
+    single, two = int((visits == 1).sum()), int((visits == 2).sum())
     if not test.any():
         raise DataError(
-            f"No user of the log has two events ({single:,} users have one), so none can be left out for the "
+            f"No user of the log has two {word}s ({single:,} users have one), so none can be left out for the "
             'test. Split by time (split.method="by_time", split.at) or at random '
             '(split.method="random"), or check that the user column is the right one.'
         )
-    kept = f"{single:,} users with a single event are in train only"
+    kept = f"{single:,} users with a single {word} are in train only"
     if not validation:
         why = "leave-last-out split"
         return Split(_part(data, ~test, "train", why, kept), _part(data, test, "test", why, kept))
     why = "leave-last-out split with validation"
-    second = f"{two:,} users with two events have none in the validation"
+    second = f"{two:,} users with two {word}s have none in the validation"
     held = (from_end == 2) & (lengths > 2)
     return ValidatedSplit(
         _part(data, ~test & ~held, "train", why, kept, second),
         _part(data, held, "validation", why, kept, second),
         _part(data, test, "test", why, kept, second),
     )
+
+
+def _visits_from_end(data: Interactions, baskets: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Place of each event from the end of its user's history, and the number of visits of each user.
+
+    Args:
+        data: the log.
+        baskets: whether all events of a user at one time are one visit; else each event is one.
+
+    Returns:
+        int64 `[n_rows]`, 1 for the last visit, in the order of the log, and int64 `[n_users]`.
+    """
+    histories = data.histories
+    starts = np.ones(len(data), dtype=bool)
+    if baskets:
+        starts[1:] = np.diff(data.event_times) > 0
+        firsts = histories.offsets[:-1][histories.lengths > 0]
+        starts[firsts] = True
+    # Visits up to each offset, so that differences are counts even for users without events.
+    before = np.concatenate([[0], np.cumsum(starts)])
+    visits = np.diff(before[histories.offsets])
+    from_end = np.empty(len(data), dtype=np.int64)
+    ends = np.repeat(before[histories.offsets[1:]], histories.lengths)
+    from_end[histories.order] = ends - before[1:] + 1
+    return from_end, visits
 
 
 def split_by_time(

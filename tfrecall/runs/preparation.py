@@ -127,11 +127,11 @@ def split(config: RunConfig, data: Interactions) -> DataSplits:
         return _split_by_user(how, data)
     if how.method == "leave_last_out":
         if not fraction:
-            known, test = split_leave_last_out(data, validation=False)
+            known, test = split_leave_last_out(data, False, how.baskets)
             return _all_trainable(known, None, known, test)
-        train, validation, test = split_leave_last_out(data, validation=True)
+        train, validation, test = split_leave_last_out(data, True, how.baskets)
         # `known` is `train` plus validation events: the same test rows, with all events before them.
-        known, _ = split_leave_last_out(data, validation=False)
+        known, _ = split_leave_last_out(data, False, how.baskets)
         return _all_trainable(train, validation, known, test)
     if how.method == "random":
         return _split_random(how, *split_random(data, how.test_fraction, how.seed))

@@ -1,12 +1,19 @@
 """Each kind of column becomes the feature a person would choose, or is left out for a reason."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfrecall.config.inference.columns import decide
-from tfrecall.config.inference.log_columns import decide_log_column, follows_from_item
+from tfrecall.config.inference.log_columns import (
+    decide_log_column,
+    follows_from_item,
+    follows_from_time,
+)
 
 N = 200
 ROW = range(N)
@@ -138,3 +145,53 @@ def test_codes_with_leading_zeros_are_codes_not_words():
     decision = decide("users", pl.Series("zip", ["02139", "2139", "00501", "10001"] * 25))
     assert decision.feature == {"type": "categorical"}
     assert decision.why == "codes, 4 different"
+
+
+# A year of events, ten a day, of 40 users, in the order of the time.
+DAYS = pl.Series([date(2023, 1, 1) + timedelta(days=k // 10) for k in range(3_650)])
+SECONDS = DAYS.to_physical().cast(pl.Float64) * 86_400 + pl.Series(
+    [k % 10 * 8_000.0 for k in range(3_650)]
+)
+PEOPLE = [f"u{k}" for k in np.random.default_rng(0).integers(0, 40, 3_650)]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (DAYS.dt.month(), "the month"),
+        (DAYS.dt.strftime("%Y-%m"), "the month"),
+        (DAYS.dt.week(), "the week"),
+        (DAYS.dt.strftime("%Y-%m-%d"), "the day"),
+        (DAYS.dt.day(), "the day of the month"),
+        (DAYS.dt.weekday().cast(pl.String), "the day of the week"),
+        (pl.Series([k % 10 * 8_000 // 3_600 for k in range(3_650)]), "the hour"),
+        (pl.Series([f"release {k // 37}" for k in range(3_650)]), "an interval of its own"),
+        (pl.Series(["web" if k * 3 % 7 < 3 else "app" for k in range(3_650)]), None),
+        (pl.Series([f"city {int(user[1:]) % 5}" for user in PEOPLE]), None),
+        (pl.Series([f"b{k // 3}" for k in range(3_650)]), None),
+    ],
+)
+def test_what_the_time_says_already_is_left_out(values, why):
+    events = pl.DataFrame(
+        {"user": PEOPLE, "item": [f"i{k % 11}" for k in range(3_650)], "part": values}
+    )
+    decision = decide_log_column(events, "part", SECONDS)
+    assert ("follows from the time" in decision.why) == (why is not None)
+    if why is not None:
+        assert decision.feature is None
+        assert why in decision.why
+    assert "follows from the time" not in decide_log_column(events, "part").why
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+def test_values_drawn_at_random_do_not_follow_from_the_time(seed, values):
+    drawn = np.random.default_rng(seed).integers(0, values, len(PEOPLE))
+    events = pl.DataFrame({"user": PEOPLE, "part": drawn})
+    assert follows_from_time(events, "part", SECONDS) == ""
+
+
+def test_a_few_events_in_the_next_partition_change_nothing():
+    late = DAYS.dt.offset_by("1d")
+    days = pl.select(pl.when(pl.int_range(3_650) % 50 == 49).then(late).otherwise(DAYS)).to_series()
+    events = pl.DataFrame({"user": PEOPLE, "part": days.dt.strftime("%Y-%m-%d")})
+    assert follows_from_time(events, "part", SECONDS) == "the day"

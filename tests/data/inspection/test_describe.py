@@ -147,6 +147,67 @@ def test_equal_times_are_advised_on_where_most_events_have_them(in_baskets, advi
     assert any("at the same time as another" in text for text in description.advice) == advised
 
 
+def advice_on(**columns):
+    return " | ".join(describe(pl.DataFrame(columns)).advice)
+
+
+def test_ratings_that_are_no_likes_are_said_with_the_filter():
+    # 2 of 5 are zero or below; the least above is 0.5.
+    log = {"user_id": list("aabbc"), "item_id": list("xyxyx"), "time": [1, 2, 3, 4, 5]}
+    said = advice_on(**log, rating=[-1.0, 0.0, 0.5, 1.0, 2.0])
+    assert "40% of the ratings are zero or negative" in said
+    assert "min_rating=0.5 leaves them out" in said
+    assert "zero or negative" not in advice_on(**log, rating=[0.5, 1.0, 2.0, 2.0, 2.0])
+    assert "zero or negative" not in advice_on(**log, rating=[-1, -1, -2, -1, -2])
+
+
+def test_the_huge_user_is_named_with_the_setting_that_leaves_it_out():
+    # 50 users of 20 events, one of 2,100: 100 times the median and more.
+    users = [f"u{k % 50}" for k in range(1_000)] + ["till"] * 2_100
+    log = {"user_id": users, "item_id": [f"i{k % 30}" for k in range(3_100)], "time": range(3_100)}
+    said = advice_on(**log)
+    assert 'User "till" has 2,100 events (68% of all), the median user 20' in said
+    assert "max_user_interactions=20 leaves it out" in said
+    assert "max_user_interactions" not in advice_on(
+        **{**log, "user_id": [f"u{k % 50}" for k in range(3_100)]}
+    )
+
+
+def test_a_huge_user_of_a_small_log_is_known_by_its_share():
+    users = [f"u{k % 30}" for k in range(300)] + ["till"] * 150
+    log = {"user_id": users, "item_id": [f"i{k % 9}" for k in range(450)], "time": range(450)}
+    assert 'User "till" has 150 events (33% of all)' in advice_on(**log)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "offered"),
+    [
+        ("plays", [1, 2, 3, 4, 5], True),
+        ("playCount", [1, 2, 3, 4, 5], True),
+        ("plays", [1, 1, 1, 1, 1], False),  # says nothing
+        ("plays", [1, 2, 3, 4, -5], False),  # no count
+        ("plays", [1.5, 2.0, 3.0, 4.0, 5.0], False),
+        ("shelf", [1, 2, 3, 4, 5], False),
+    ],
+)
+def test_a_column_that_counts_is_offered_as_weight(name, values, offered):
+    log = {"user_id": list("aabbc"), "item_id": list("xyxyx"), "time": [1, 2, 3, 4, 5], name: values}
+    assert (f'weight="{name}" weighs events by it' in advice_on(**log)) == offered
+
+
+def test_baskets_are_seen_where_users_come_again():
+    def log(visits, items):
+        rows = [(u, i, v) for u in range(30) for v in range(visits) for i in range(items)]
+        frame = pl.DataFrame(rows, schema=["user_id", "item", "time"], orient="row")
+        return frame.with_columns(item_id=pl.format("i{}", pl.col("item") + pl.col("time")))
+
+    found = describe(log(3, 4).drop("item"))
+    assert (found.in_baskets, found.basket_items, found.single_visit_users) == (True, 4.0, 0)
+    assert "last basket is the test" in " ".join(found.advice)
+    for visits, items in ((3, 1), (1, 4)):  # single items; users who never come back
+        assert not describe(log(visits, items).drop("item")).in_baskets
+
+
 def test_days_of_a_spreadsheet_are_doubted_and_not_all_equal():
     # As seconds all lie within the second 1970-01-01T11:58:21.
     log = pl.DataFrame(

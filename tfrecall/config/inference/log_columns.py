@@ -1,5 +1,6 @@
 """Column decisions for the log: only circumstances known before the item is chosen become query features."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import polars as pl
@@ -20,16 +21,21 @@ OUTCOMES = frozenset(_OUTCOMES.split())
 ENOUGH_EVENTS = 5
 # Value of `follows_from_item` from which a column gives the item away; 0 is chance, 1 one value an item.
 FOLLOWS_FROM_ITEM = 0.5
+# The same for the time: a few events are written into the next day's partition.
+FOLLOWS_FROM_TIME = 0.95
 # Distinct values above which a column is a code of the event, not a circumstance of it.
 MANY_VALUES = 1_000
 
 
-def decide_log_column(events: pl.DataFrame, name: str) -> ColumnDecision:
+def decide_log_column(
+    events: pl.DataFrame, name: str, seconds: pl.Series | None = None
+) -> ColumnDecision:
     """Decide about a column of the log that is no id, time, rating or weight.
 
     Args:
         events: the log with additional columns `user` and `item`.
         name: name of the column.
+        seconds: times of the events; None for a log without times.
     """
     column = events[name]
     of_event = decide("log", column)
@@ -37,6 +43,11 @@ def decide_log_column(events: pl.DataFrame, name: str) -> ColumnDecision:
         return of_event
     if _is_outcome(name):
         return _left_out(name, "known only with the event, not when recommendations are asked for")
+    if part := follows_from_time(events, name, seconds):
+        return _left_out(
+            name,
+            f"follows from the time ({part}), which orders the log; as a feature it is learned by heart",
+        )
     if column.dtype.is_nested():
         return (
             of_event if of_event.feature is None else _left_out(name, "lists that come with the event")
@@ -66,17 +77,68 @@ def follows_from_item(events: pl.DataFrame, name: str) -> float:
     The share of events with the most frequent value of their item, above the share of the most frequent
     value overall. Items with fewer than `ENOUGH_EVENTS` events are left out; 0 if none is left.
     """
-    counts = events.group_by("item", name).len()
-    items = counts.group_by("item").agg(
+    return _determined(events["item"], events[name])
+
+
+def follows_from_time(events: pl.DataFrame, name: str, seconds: pl.Series | None) -> str:
+    """The part of the time that a column follows from, such as "the day"; empty if it follows from none.
+
+    A partition of the files, a week or a month tells nothing beyond the time. Times are taken in UTC.
+
+    Args:
+        events: the log with an additional column `user`.
+        name: name of the column.
+        seconds: times of the events; None for a log without times.
+    """
+    column = events[name]
+    if seconds is None or column.dtype.is_nested() or seconds.null_count() or column.n_unique() < 2:
+        return ""
+    moments = pl.from_epoch((seconds * 1_000).cast(pl.Int64), time_unit="ms")
+    for word, part in _PARTS.items():
+        if _determined(part(moments), column) >= FOLLOWS_FROM_TIME:
+            return word
+    return (
+        "each value has an interval of its own"
+        if _has_intervals(events["user"], column, seconds)
+        else ""
+    )
+
+
+_PARTS: dict[str, Callable[[pl.Series], pl.Series]] = {
+    "the year": lambda moments: moments.dt.year(),
+    "the month": lambda moments: moments.dt.month(),
+    "the week": lambda moments: moments.dt.truncate("1w"),
+    "the day of the month": lambda moments: moments.dt.day(),
+    "the day of the week": lambda moments: moments.dt.weekday(),
+    "the hour": lambda moments: moments.dt.hour(),
+    "the day": lambda moments: moments.dt.date(),
+}
+
+
+def _has_intervals(users: pl.Series, column: pl.Series, seconds: pl.Series) -> bool:
+    """Whether each value occurs in an unbroken stretch of time, in which several users have events."""
+    # Values of a user or a basket have stretches of their own, too.
+    values = pl.DataFrame({"value": column, "user": users, "seconds": seconds})
+    counts = values.group_by("value").agg(pl.len(), users=pl.col("user").n_unique())
+    if float(counts["users"].median() or 0) < 2 or len(column) < ENOUGH_EVENTS * counts.height:  # type: ignore[arg-type]
+        return False
+    runs = values.sort("seconds", "value")["value"].rle_id().max()
+    return int(runs) + 1 == counts.height  # type: ignore[arg-type]
+
+
+def _determined(owner: pl.Series, column: pl.Series) -> float:
+    """How far an owner, such as the item, determines a column, as `follows_from_item` says."""
+    counts = pl.DataFrame({"owner": owner, "value": column}).group_by("owner", "value").len()
+    owners = counts.group_by("owner").agg(
         pl.col("len").sum().alias("all"), pl.col("len").max().alias("top")
     )
-    items = items.filter(pl.col("all") >= ENOUGH_EVENTS)
-    if not items.height:
+    owners = owners.filter(pl.col("all") >= ENOUGH_EVENTS)
+    if owners.height < 1:
         return 0.0
     # Example: 10 events, 5 of them "red", and 9 agree with their item's most frequent colour:
     # (.9 - .5) / (1 - .5) = .8.
-    chance = int(events[name].value_counts()["count"].to_numpy().max()) / events.height
-    agreeing = int(items["top"].sum()) / int(items["all"].sum())
+    chance = int(column.value_counts()["count"].to_numpy().max()) / len(column)
+    agreeing = int(owners["top"].sum()) / int(owners["all"].sum())
     return (agreeing - chance) / (1 - chance) if chance < 1 else 0.0
 
 

@@ -16,7 +16,7 @@ from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.inspection.advice import best_split, percent
 from tfrecall.data.inspection.conflicts import find_conflicts, missing_items_policy
-from tfrecall.data.inspection.describe import describe_tables
+from tfrecall.data.inspection.describe import describe_tables, seconds_of
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
@@ -172,8 +172,11 @@ class _Proposer:
             enough = len(before) * 0.1 >= LEAST_VALIDATION_ROWS and len(np.unique(before)) > 1
             split["validation_fraction"] = 0.1 if enough else 0.0
         elif method == "leave_last_out":
-            # One event each for test, validation and training.
-            enough = (self.description.arrays["history_lengths"] > 2).sum() >= LEAST_VALIDATION_ROWS
+            # One event, or basket, each for test, validation and training.
+            baskets = self.description.in_baskets
+            visits = self.description.arrays["visits" if baskets else "history_lengths"]
+            enough = (visits > 2).sum() >= LEAST_VALIDATION_ROWS
+            split |= {"baskets": True} if baskets else {}
             split["validation_fraction"] = 0.1 if enough else 0.0
         else:
             enough = self.description.usable_rows * 0.8 * 0.1 >= LEAST_VALIDATION_ROWS
@@ -206,7 +209,7 @@ class _Proposer:
                 if reason := self.conflicts.reasons.get(f"{name}.{column}"):
                     decisions.append(ColumnDecision(name, column, None, reason))
                 elif name == "log":
-                    decisions.append(decide_log_column(self._events, column))
+                    decisions.append(decide_log_column(self._events, column, self._seconds))
                 else:
                     decisions.append(decide(name, table[column], gaps=self._gaps(name)))
         return decisions
@@ -215,6 +218,13 @@ class _Proposer:
     def _events(self) -> pl.DataFrame:
         log, columns = self.raw.log, self.raw.columns
         return log.with_columns(log[columns.user_id].alias("user"), log[columns.item_id].alias("item"))
+
+    @cached_property
+    def _seconds(self) -> pl.Series | None:
+        """Times of the events; None where they do not tell events apart."""
+        if self.description.all_times_equal:
+            return None
+        return seconds_of(self.raw.log, self.raw.columns.timestamp, self.raw.times)
 
     def _gaps(self, table: str) -> str:
         """Reason why reading adds rows without values to a table; empty if it adds none."""
@@ -225,8 +235,9 @@ class _Proposer:
         return f"{lost['ids']:,} {table} of the log do not have, as the table lacks them"
 
     def _filter_advice(self) -> str:
-        rare = next((text for text in self.description.advice if "min_item_interactions" in text), "")
-        return f"No event is left out. {rare}".strip()
+        names = ("min_rating", "duplicates", "max_user_interactions", "min_item_interactions")
+        advice = [text for text in self.description.advice if any(name in text for name in names)]
+        return " ".join(["No event is left out.", *advice])
 
 
 def _keys(raw: RawTables) -> set[str]:

@@ -2,23 +2,23 @@
 
 import numpy as np
 
+from tfrecall.core.arguments import argument
 from tfrecall.data.inspection.conflicts import missing_items_policy
-from tfrecall.data.inspection.description import Description
+from tfrecall.data.inspection.description import MOSTLY_EQUAL_TIMES, MOSTLY_SINGLE, Description
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
 
 _MISSING_ITEMS = {
     "drop": 'An inferred run drops these events; missing_items="add" keeps the items without features.',
     "add": 'An inferred run keeps them without features; missing_items="drop" leaves their events out.',
 }
-# Share of users with one event above which too few users are left for a leave-last-out test.
-MOSTLY_SINGLE = 0.9
 # Events under which popularity is hard to beat, and events of an item that say little about it.
 FEW_ROWS = 1_000
 FEW_EVENTS = 5
-# Share of events at the time of another of the same user above which file order decides most splits.
-MOSTLY_EQUAL_TIMES = 0.5
-# A history of at least so many events, and so many times the 99th percentile, is no person's.
-CRAWLER_EVENTS, CRAWLER_FACTOR = 1_000, 20
+# A history of at least so many events, and so many times the 99th percentile or the median, is no person's.
+CRAWLER_EVENTS, CRAWLER_FACTOR, CRAWLER_MEDIANS = 1_000, 20, 100
+# One of at least so many users with such a share of all events is none, either.
+ENOUGH_USERS, CRAWLER_SHARE, FEWEST_OF_ALL = 20, 0.2, 100
+FEW_HUGE_USERS = 20
 
 
 def advise(description: Description) -> list[str]:
@@ -34,6 +34,7 @@ def advise(description: Description) -> list[str]:
         _duplicates(description),
         _times(description),
         _crawlers(description),
+        _counts(description),
         *_tables(description),
         _columns(description),
     ]
@@ -77,8 +78,11 @@ def _split(description: Description) -> str:
     share = f"{percent(description.single_event_share)} of the users have one event"
     method = best_split(description)
     if method == "leave_last_out":
-        single = f"; {share} and are only trained on" if description.single_event_users else ""
-        return f"Split: leave_last_out, each user's last event is the test{single}."
+        word, single = "event", description.single_event_users
+        if description.in_baskets:
+            word, single = "basket", description.single_visit_users
+        lone = f"; {percent(single / description.users)} of the users have one {word} and are only trained on"
+        return f"Split: leave_last_out, each user's last {word} is the test{lone if single else ''}."
     if method == "by_time":
         return (
             f"Split: by_time. {share}, so there is no history to predict a last one from, and what is "
@@ -103,23 +107,33 @@ def _filters(description: Description) -> str:
         return ""
     return (
         f"{rare.mean():.0%} of the items have fewer than {FEW_EVENTS} events, "
-        f"{popularity[rare].sum() / description.usable_rows:.1%} of all events. min_item_interactions="
-        f"{FEW_EVENTS} would leave them out of the catalogue; without, new items stay recommendable."
+        f"{popularity[rare].sum() / description.usable_rows:.1%} of all events. "
+        f"{argument('min_item_interactions', str(FEW_EVENTS))} would leave them out of the catalogue; without, "
+        "new items stay recommendable."
     )
 
 
 def _ratings(description: Description) -> str:
-    if not description.rating or len(description.rating["values"]) < 3:
+    if not description.rating:
         return ""
     low, high = description.rating["min"], description.rating["max"]
     ratings = description.arrays["ratings"]
+    if low <= 0 < high:
+        least = float(ratings[ratings > 0].min())
+        share = percent(float((ratings <= 0).mean()))
+        return (
+            f"{share} of the ratings are zero or negative: disliked or not rated items, yet all events count as "
+            f"liked. {argument('min_rating', f'{least:g}')} leaves them out."
+        )
+    if len(description.rating["values"]) < 3:
+        return ""
     middle = float(np.quantile(ratings, 0.25, method="inverted_cdf"))
     if not low < middle <= high:
         return ""
     kept = float((ratings >= middle).mean())
     return (
         f"Ratings from {low:g} to {high:g}: all events count alike. If only what was liked is to be "
-        f"recommended: min_rating={middle:g} keeps {kept:.0%} of them."
+        f"recommended: {argument('min_rating', f'{middle:g}')} keeps {kept:.0%} of them."
     )
 
 
@@ -130,7 +144,7 @@ def _duplicates(description: Description) -> str:
     return (
         f"{kept:,} rows ({kept / description.rows:.1%}) repeat another row in every column, and no times tell "
         "whether these are events logged twice. If they are, keep one event of each pair: "
-        'filters.duplicates="first".'
+        f"{argument('duplicates', 'first')}."
     )
 
 
@@ -139,21 +153,54 @@ def _times(description: Description) -> str:
         return "There are no times: the order of the file is taken for the order of the events."
     if description.all_times_equal:
         return "All times are equal: the order of the file is taken for the order of the events."
-    if (description.equal_times or 0) > MOSTLY_EQUAL_TIMES:
+    if (description.equal_times or 0) <= MOSTLY_EQUAL_TIMES:
+        return ""
+    share = (
+        f"{description.equal_times:.0%} of the events are at the same time as another of the same user"
+    )
+    if not description.in_baskets:
         return (
-            f"{description.equal_times:.0%} of the events are at the same time as another of the same user "
-            "(days or baskets): among these the order of the file decides which is the last."
+            f"{share} (days or baskets): among these the order of the file decides which is the last."
         )
-    return ""
+    return (
+        f"{share}: baskets, {description.basket_items:.1f} items each on average. The split keeps each of them "
+        "whole (split.baskets): all items of a user's last basket are test rows, none of them is trained on."
+    )
 
 
 def _crawlers(description: Description) -> str:
-    longest, usual = description.history_lengths["max"], description.history_lengths["p99"]
-    if longest < CRAWLER_EVENTS or longest < CRAWLER_FACTOR * usual:
+    lengths = np.sort(description.arrays["history_lengths"])[::-1]
+    count = int((lengths >= _huge(description)).sum())
+    # Hundreds of such users are no exception, and without the others there would be no log.
+    if not count or count == len(lengths) or count > FEW_HUGE_USERS:
         return ""
+    largest = description.largest_user
+    others = f" and {count - 1} more are" if count > 1 else " is"
     return (
-        f"One user has {longest:,.0f} events, 99 % have {usual:,.0f} or fewer: look whether it is a "
-        "program or a till, and leave it out."
+        f'User "{largest["id"]}" has {largest["events"]:,} events ({percent(largest["share"])} of all), the '
+        f"median user {description.history_lengths['median']:,.0f}: look whether it{others} a program, a till "
+        f"or an account of many. {argument('max_user_interactions', str(lengths[count]))} leaves "
+        f"{'it' if count == 1 else 'them'} out."
+    )
+
+
+def _huge(description: Description) -> float:
+    """Number of events from which a user is no person."""
+    lengths = description.history_lengths
+    by_others = min(CRAWLER_FACTOR * lengths["p99"], CRAWLER_MEDIANS * lengths["median"])
+    huge = max(CRAWLER_EVENTS, by_others)
+    if description.users >= ENOUGH_USERS:
+        return min(huge, max(FEWEST_OF_ALL, CRAWLER_SHARE * description.usable_rows))
+    return huge
+
+
+def _counts(description: Description) -> str:
+    if not description.count_columns or description.columns.weight:
+        return ""
+    name = description.count_columns[0]
+    return (
+        f'The column "{name}" counts: an event with {name} 12 is learned from like one with 1. '
+        f"{argument('weight', name)} weighs events by it."
     )
 
 

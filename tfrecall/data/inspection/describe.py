@@ -10,6 +10,7 @@ import polars as pl
 from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.inspection.advice import advise
+from tfrecall.data.inspection.columns import words_of
 from tfrecall.data.inspection.conflicts import (
     Conflicts,
     find_conflicts,
@@ -22,6 +23,13 @@ from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.time_doubts import doubts
 from tfrecall.data.timestamps import TimeForm, to_seconds
 from tfrecall.errors import DataError
+
+# Words in names of columns that count how often something was done.
+_COUNTS = """
+count counts plays play playcount listens listencount views viewcount quantity qty units times visits
+clicks purchases frequency freq hits
+"""
+COUNT_WORDS = frozenset(_COUNTS.split())
 
 
 def describe(
@@ -92,7 +100,8 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
             f"The log has no row with a user and an item ({raw.rows:,} rows in all, columns: "
             f"{', '.join(raw.log.columns)}). Give a log with events.{cleaned}"
         )
-    lengths = events["user"].value_counts()["count"].to_numpy()
+    users = _users(events)
+    lengths = users["events"].to_numpy()
     popularity = events["item"].value_counts()["count"].to_numpy()
     pairs = events.select(pl.struct("user", "item").n_unique()).item()
     missing = {table: _missing(raw, events, table) for table in _keyed_tables(raw)}
@@ -113,11 +122,19 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
         density=pairs / (len(lengths) * len(popularity)),
         time=_time(events),
         equal_times=_equal_times(events),
+        basket_items=_basket_items(events),
         exact_duplicates=raw.repeated + _exact_duplicates(raw.log),
         dropped_duplicates=raw.repeated,
         repeated_share=1 - pairs / events.height,
         history_lengths=spread(lengths),
+        largest_user={
+            "id": users["user"][0],
+            "events": int(lengths[0]),
+            "share": int(lengths[0]) / events.height,
+        },
         single_event_users=int((lengths == 1).sum()),
+        single_visit_users=int((users["visits"] == 1).sum()),
+        count_columns=_count_columns(raw),
         popularity=concentration(popularity),
         rating=_rating(events),
         missing=missing,
@@ -125,12 +142,41 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
         profiles=tuple(one for name, table in raw.tables.items() for one in profiles(name, table)),
         arrays={
             "history_lengths": lengths,
+            "visits": users["visits"].to_numpy(),
             "popularity": popularity,
             "seconds": events["seconds"].drop_nulls().to_numpy(),
             "ratings": events["rating"].drop_nulls().to_numpy(),
         },
     )
     return replace(description, advice=advise(description))
+
+
+def _users(events: pl.DataFrame) -> pl.DataFrame:
+    """Events and visits of each user, the user with the most events first."""
+    # Without times each event is a visit of its own.
+    timed = events["seconds"].null_count() == 0
+    visits = pl.col("seconds").n_unique() if timed else pl.len()
+    users = events.group_by("user", maintain_order=True).agg(events=pl.len(), visits=visits)
+    return users.sort("events", descending=True, maintain_order=True)
+
+
+def _basket_items(events: pl.DataFrame) -> float:
+    baskets = events.drop_nulls("seconds").group_by("user", "seconds").agg(pl.col("item").n_unique())
+    return float(baskets.filter(pl.col("item") > 1)["item"].mean() or 0.0)  # type: ignore[arg-type]
+
+
+def _count_columns(raw: RawTables) -> tuple[str, ...]:
+    """Columns of whole numbers that are named after a count and hold more than one value."""
+    taken = {name for name in raw.columns if name}
+    return tuple(
+        column.name
+        for column in raw.log.iter_columns()
+        if column.name not in taken
+        and column.dtype.is_integer()
+        and any(word in COUNT_WORDS for word in words_of(column.name))
+        and not column.null_count()
+        and 0 <= int(column.min()) < int(column.max())  # type: ignore[arg-type]
+    )
 
 
 def _side_tables(raw: RawTables) -> list[str]:
@@ -149,7 +195,7 @@ def _events(raw: RawTables) -> pl.DataFrame:
         [
             _ids(log[columns.user_id]).alias("user"),
             _ids(log[columns.item_id]).alias("item"),
-            _seconds(log, columns.timestamp, raw.times),
+            seconds_of(log, columns.timestamp, raw.times),
             _numbers(log, columns.rating),
         ]
     )
@@ -165,7 +211,8 @@ def _ids(column: pl.Series) -> pl.Series:
     return text.set(text.str.strip_chars() == "", None)
 
 
-def _seconds(log: pl.DataFrame, name: str, times: TimeForm) -> pl.Series:
+def seconds_of(log: pl.DataFrame, name: str, times: TimeForm) -> pl.Series:
+    """Times of a log in seconds, null where they cannot be read."""
     nothing = pl.Series("seconds", [None], dtype=pl.Float64).new_from_index(0, log.height)
     if name == FILE_ORDER or not log.height:
         return nothing

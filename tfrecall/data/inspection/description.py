@@ -8,6 +8,11 @@ import numpy as np
 from tfrecall.data.assembly import Columns
 from tfrecall.data.inspection.profiles import Profile
 
+# Share of users with one event above which too few users are left for a leave-last-out test.
+MOSTLY_SINGLE = 0.9
+# Share of events at the time of another of the same user above which file order decides most splits.
+MOSTLY_EQUAL_TIMES = 0.5
+
 
 @dataclass(frozen=True)
 class Description:
@@ -27,17 +32,23 @@ class Description:
         density: share of all pairs of user and item that occur.
         time: `first` and `last` moment (ISO 8601, UTC) and the `days` between; None if times cannot be read.
         equal_times: share of events at the same time as another event of the same user; None without times.
+        basket_items: distinct items of a user at one time, the mean over baskets of two items or more; 0
+            without times or baskets.
         exact_duplicates: rows that repeat an earlier row in every column.
         dropped_duplicates: those that cleaning dropped.
         repeated_share: share of events whose user had the same item before.
         history_lengths: events a user: mean and quantiles.
+        largest_user: `id`, `events` and `share` of all events of the user with the most.
+        single_visit_users: users with events at one time only; those with one event, without times.
+        count_columns: columns of the log that count, such as plays, and could be weights.
         single_event_users: users with one event.
         popularity: events an item: mean, quantiles, Gini coefficient, shares of the most frequent.
         rating: mean, quantiles and counts of the values; None without ratings.
         missing: by table, ids of the log that the table lacks, and their events.
         never_seen: by table, ids without an event.
         profiles: figures of each column.
-        arrays: values behind the distributions: `history_lengths`, `popularity`, `seconds`, `ratings`.
+        arrays: values behind the distributions: `history_lengths`, `visits` (distinct times a user, in the
+            same order), `popularity`, `seconds`, `ratings`.
         advice: sentences on split, filters, seen items and data quality, the most important first.
     """
 
@@ -53,11 +64,15 @@ class Description:
     density: float
     time: dict[str, Any] | None
     equal_times: float | None
+    basket_items: float
     exact_duplicates: int
     dropped_duplicates: int
     repeated_share: float
     history_lengths: dict[str, float]
+    largest_user: dict[str, Any]
     single_event_users: int
+    single_visit_users: int
+    count_columns: tuple[str, ...]
     popularity: dict[str, float]
     rating: dict[str, Any] | None
     missing: dict[str, dict[str, int]]
@@ -70,6 +85,12 @@ class Description:
     def all_times_equal(self) -> bool:
         """Whether times do not order the events: there are none, or all are equal."""
         return self.time is None or self.time["days"] == 0
+
+    @property
+    def in_baskets(self) -> bool:
+        """Whether most events are items of a basket, and most users come more than once."""
+        in_baskets = (self.equal_times or 0) > MOSTLY_EQUAL_TIMES and self.basket_items > 0
+        return in_baskets and self.single_visit_users <= MOSTLY_SINGLE * self.users
 
     @property
     def single_event_share(self) -> float:
