@@ -30,9 +30,10 @@ def filter_log(
 
     The filters apply in this order. The minima are applied until all users and items meet them (a k-core),
     because each removal takes events of others along. The remaining events keep the order of the file. With
-    `min_user_interactions` above 1 the user table keeps only users with events, with `min_item_interactions`
-    above 1 the item table only items with events; otherwise the tables are unchanged. Filtered events count as never seen: their items may be
-    recommended. Each filter adds a note with the numbers of rows, users and items that it removed.
+    `min_user_interactions` above 1 the user table keeps only users with events, with
+    `min_item_interactions` above 1 the item table only items with events; otherwise the tables are
+    unchanged. Filtered events count as never seen: their items may be recommended. Each filter adds a note
+    with the numbers of rows, users and items that it removed.
 
     Args:
         data: the log.

@@ -122,8 +122,8 @@ def _ratings(description: Description) -> str:
         least = float(ratings[ratings > 0].min())
         share = percent(float((ratings <= 0).mean()))
         return (
-            f"{share} of the ratings are zero or negative: disliked or not rated items, yet all events count as "
-            f"liked. {argument('min_rating', f'{least:g}')} leaves them out."
+            f"{share} of the ratings are zero or negative: disliked or not rated items, yet all events count "
+            f"as liked. {argument('min_rating', f'{least:g}')} leaves them out."
         )
     if len(description.rating["values"]) < 3:
         return ""
