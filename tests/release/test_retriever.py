@@ -163,14 +163,27 @@ def test_columns_of_the_item_table_come_with_each_item(tiny_release, tiny_log):
     ]
 
 
-def test_similar_items_are_those_of_the_largest_inner_product(tiny_release, tiny_model):
-    vectors = tiny_model.embed_candidates()
+@pytest.mark.parametrize("score", [None, "cosine", "inner"])
+@pytest.mark.parametrize("index", [None, "exact", "annoy"])
+def test_similar_items_are_those_of_the_largest_cosine_or_product(
+    tiny_release, tiny_model, score, index
+):
+    vectors = np.asarray(tiny_model.embed_candidates(), np.float64)
+    if score != "inner":
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     order = np.argsort(-(vectors @ vectors[4]), kind="stable")
-    answer = tiny_release.similar_items("i4", 3, columns=["title"])
+    answer = tiny_release.similar_items("i4", 3, score=score, index=index, columns=["title"])
     expected = [item for item in tiny_model.catalogue.ids[order] if item != "i4"][:3]
     assert answer.item_ids == expected
     assert [item["title"].split()[1] for item in answer.items] == [item[1:] for item in expected]
-    assert tiny_release.similar_items("i4", 3, index="annoy").item_ids == expected
+    np.testing.assert_allclose(answer.scores, np.sort(vectors @ vectors[4])[::-1][1:4], rtol=1e-5)
+
+
+def test_another_score_of_items_is_refused_with_the_nearest(tiny_release):
+    with pytest.raises(ConfigError, match=r"Received: 'cosin'.*\"cosine\""):
+        tiny_release.similar_items("i4", 3, score="cosin")
+    with pytest.raises(ConfigError, match=r'no index "anoy"'):
+        tiny_release.similar_items("i4", 3, index="anoy")
 
 
 # What is refused

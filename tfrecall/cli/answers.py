@@ -17,7 +17,7 @@ from tfrecall.core.results import (
     StagedRecommendation,
     common_reasons,
 )
-from tfrecall.core.titles import title_column
+from tfrecall.core.titles import item_of_title, title_column, titles
 from tfrecall.errors import ConfigError
 from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
@@ -224,6 +224,22 @@ def item_rows(answer: Recommendation | SimilarItems) -> list[dict[str, Any]]:
         {"item_id": item_id, "score": score, **columns}
         for item_id, score, columns in zip(answer.item_ids, answer.scores, items, strict=True)
     ]
+
+
+def titled_item(release: Release, title: str) -> str:
+    """The id of the one item of a release with a title.
+
+    Raises:
+        ConfigError: if the items have no titles.
+        DataError: if no title fits, or several do.
+    """
+    column = title_column(release.items, release.manifest["schema"]["candidate"])
+    if column is None:
+        raise ConfigError(
+            f"The items of {release.root} have no titles, so --title finds none. Give the id. Columns: "
+            f"{', '.join(release.items.columns)}."
+        )
+    return item_of_title(title, titles(release.items, column), release.item_ids.tolist())
 
 
 def reasons_of(names: Mapping[str, str], explanation: Explanation) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -162,22 +162,41 @@ def export_vectors(
 @guarded
 def similar(
     release: ReleasePath,
-    item: Annotated[str, typer.Argument(help="Item id.")],
+    item: Annotated[str | None, typer.Argument(help="Item id.")] = None,
+    title: Annotated[
+        str | None,
+        typer.Option(help="The item's title in place of its id, or the part of it that only one has."),
+    ] = None,
     k: TopK = 10,
+    score: Annotated[
+        str | None,
+        typer.Option(help="cosine, or inner: the inner product, which favours popular items."),
+    ] = None,
     index: IndexName = None,
     column: Columns = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """The items most similar to an item."""
-    from tfrecall.cli.answers import item_rows, label_columns
+    from tfrecall.cli.answers import item_rows, label_columns, titled_item
     from tfrecall.cli.console import show
     from tfrecall.cli.tables import item_table
     from tfrecall.release import load
 
+    if (item is None) == (title is None):
+        raise ConfigError(
+            "Name one item, by its id or by --title. Received: "
+            + ("neither." if item is None else f"the id {item!r} and the title {title!r}.")
+        )
     loaded = load(release, trust=trust)
-    answer = loaded.similar_items(item, k, index=index, columns=column or label_columns(loaded))
-    table = item_table(f"Similar to {item}", item_rows(answer))
+    item_id = cast(str, item) if title is None else titled_item(loaded, title)
+    # The release refuses other scores.
+    by = cast(Any, score)
+    answer = loaded.similar_items(
+        item_id, k, score=by, index=index, columns=column or label_columns(loaded)
+    )
+    named = item_id if title is None else f"{loaded.item_names()[item_id]} ({item_id})"
+    table = item_table(f"Similar to {named}", item_rows(answer))
     show({"release": str(release), **vars(answer)}, as_json, table)
 
 

@@ -1,10 +1,14 @@
 """Readable names of items."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from tfrecall.errors import DataError, nearest
+
+# Items named by a message where a title fits several.
+_LISTED = 10
 _NAMES = ("title", "name", "label")
 
 
@@ -33,3 +37,41 @@ def titles(items: pl.DataFrame, column: str | None) -> pl.Series:
     if column is None:
         return items["item_id"]
     return items.select(pl.coalesce(column, "item_id").alias("title"))["title"]
+
+
+def item_of_title(text: str, names: pl.Series, item_ids: Sequence[str]) -> str:
+    """Finds the one item of a title, regardless of case and of blanks around it.
+
+    The whole title counts most, then its beginning, then any part of it.
+
+    Args:
+        text: a title or a part of it.
+        names: the title of each item.
+        item_ids: the id of each item.
+
+    Raises:
+        DataError: if no title fits, with the nearest; if several do, with their items.
+
+    >>> item_of_title("toy", pl.Series(["Toy Story (1995)", "Alien (1979)", "A toy"]), ["1", "2", "3"])
+    '1'
+    """
+    wanted = _folded(text)
+    folded = [_folded(name) for name in names]
+    tests = (str.__eq__, str.startswith, str.__contains__)
+    fits = ([row for row, name in enumerate(folded) if wanted and test(name, wanted)] for test in tests)
+    rows = next((found for found in fits if found), [])
+    if len(rows) == 1:
+        return str(item_ids[rows[0]])
+    if not rows:
+        raise DataError(
+            f"No item has the title {text!r}.{nearest(text, names)} Give a part of a title, or the id."
+        )
+    listed = "; ".join(f'"{names[row]}" ({item_ids[row]})' for row in rows[:_LISTED])
+    more = f"; and {len(rows) - _LISTED:,} more" if len(rows) > _LISTED else ""
+    raise DataError(
+        f"{len(rows):,} items fit the title {text!r}: {listed}{more}. Give more of the title, or the id."
+    )
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -18,9 +18,10 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -41,6 +42,7 @@ from tfrecall.core.storage import staged_directory
 from tfrecall.errors import ConfigError, ExportError, ReleaseError, nearest
 from tfrecall.index.annoy import Annoy, AnnoyIndex, open_forest
 from tfrecall.index.exact import Exact, ExactIndex
+from tfrecall.index.search import Hits, ItemScore
 from tfrecall.index.tuning import TuningTable
 
 FORMAT = "tfrecall.index"
@@ -176,6 +178,42 @@ class Bundle:
                 f"Choose one of: {', '.join(present)}."
             )
         return present[name]
+
+    @cached_property
+    def directions(self) -> ExactIndex:
+        """The catalogue by vectors of length one; a zero vector stays one. In memory from the first use on."""
+        if self.exact.normalized:
+            return self.exact
+        vectors = np.asarray(self.exact.vectors, np.float64)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+        return ExactIndex(unit.astype(np.float32), self.exact.ids, 1.0, normalized=False)
+
+    def similar(self, row: int, k: int, score: ItemScore = "cosine", index: str | None = None) -> Hits:
+        """Finds the items most similar to one, without itself.
+
+        By inner product an item of a long vector, a popular one, is near everything. By cosine length does
+        not count. Trees are planted for inner products: where lengths differ, cosines are compared exactly,
+        whichever index is asked.
+
+        Args:
+            row: row of the item.
+            k: from 1 to the size of the catalogue.
+            score: `cosine`, or `inner` for the inner product.
+            index: `exact` or `annoy`; None for the default.
+
+        Raises:
+            ConfigError: if there is no such score or index, or `k` is impossible.
+        """
+        if score not in get_args(ItemScore):
+            raise ConfigError(
+                f'Items are compared by "cosine" or by "inner", the inner product. Received: {score!r}.'
+                f"{nearest(str(score), get_args(ItemScore))}"
+            )
+        search, exact = self.index(index), self.exact
+        if score == "cosine" and not self.exact.normalized:
+            search = exact = self.directions
+        return search.search(np.asarray(exact.vectors[row : row + 1]), k, exclude=[np.array([row])])
 
     @property
     def tuning(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from tfrecall.core.top_k import check_k
 from tfrecall.errors import ConfigError, DataError
 
 Exclusions = Sequence[np.ndarray] | np.ndarray
+# How two items are compared: by the angle of their vectors, or by their inner product.
+ItemScore = Literal["cosine", "inner"]
 # The product of two such lengths still fits into float32.
 LONGEST = 1e19
 

@@ -17,7 +17,7 @@ from tfrecall.core.titles import title_column, titles
 from tfrecall.core.vocabulary import Vocabulary, item_row
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, UnsupportedError, nearest
 from tfrecall.index.repeats import Repeats
-from tfrecall.index.search import Hits
+from tfrecall.index.search import Hits, ItemScore
 from tfrecall.release.users import Query, QueryBatch, UserStore
 
 # Name of the query's list from which repeats and baselines compute their scores.
@@ -365,11 +365,26 @@ class RecommendingRelease(Release, ABC):
 
     @abstractmethod
     def similar_items(
-        self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
+        self,
+        item_id: str,
+        k: int = 10,
+        *,
+        score: ItemScore | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
     ) -> SimilarItems:
         """The items most similar to an item, without itself.
 
+        Args:
+            item_id: an item of the catalogue.
+            k: from 1 to the size of the catalogue.
+            score: of vectors `cosine` (None) or `inner`, the inner product; None for a baseline, which has
+                its own measure.
+            index: `exact` or `annoy`; None for the default.
+            columns: columns of the item table to add.
+
         Raises:
+            ConfigError: if there is no such score or index, or `k` is impossible.
             DataError: if the item is not in the catalogue.
         """
 

@@ -12,7 +12,7 @@ from tfrecall.core.results import Explanation, SimilarItems
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
-from tfrecall.index.search import Hits
+from tfrecall.index.search import Hits, ItemScore
 from tfrecall.index.shared_users import SharedUsers
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
 from tfrecall.release.users import Query, QueryBatch, UserStore
@@ -118,13 +118,25 @@ class BaselineRelease(RecommendingRelease):
         return [self.answers.explain(had, asked.user_ids[0], row) for row in rows]
 
     def similar_items(
-        self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
+        self,
+        item_id: str,
+        k: int = 10,
+        *,
+        score: ItemScore | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
     ) -> SimilarItems:
         """The items most similar to an item by the model's own measure, without itself.
 
         Raises:
+            ConfigError: if a `score` of vectors is asked for.
             DataError: if the item is not in the catalogue.
         """
+        if score is not None:
+            raise ConfigError(
+                f"{self.root} is the release of a baseline, which compares items by its own measure: it has no "
+                f"vectors with a cosine or an inner product. Received: score={score!r}. Leave `score` out."
+            )
         row = self.catalogue.row(item_id)
         self.check_columns(columns)
         return SimilarItems(item_id, *self.catalogue.listed(self.answers.similar(row, k), 0, columns))

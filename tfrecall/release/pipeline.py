@@ -19,7 +19,7 @@ from tfrecall.core.results import (
 )
 from tfrecall.core.seen import Seen
 from tfrecall.core.top_k import check_k, is_top_k, top_k
-from tfrecall.index.search import Hits
+from tfrecall.index.search import Hits, ItemScore
 from tfrecall.release.base import Items, RecommendingRelease, Release, check_queries
 from tfrecall.release.joining import check_joinable, join_users
 from tfrecall.release.ranker import RankerRelease
@@ -330,7 +330,13 @@ class BasePipeline(Release):
         return given
 
     def similar_items(
-        self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
+        self,
+        item_id: str,
+        k: int = 10,
+        *,
+        score: ItemScore | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
     ) -> SimilarItems:
         """The items most similar to an item by the retriever, without itself.
 
@@ -338,7 +344,7 @@ class BasePipeline(Release):
             DataError: if the item is not in the catalogue.
         """
         self.check_columns(columns)
-        answer = self.retrieval.similar_items(item_id, k, index=index)
+        answer = self.retrieval.similar_items(item_id, k, score=score, index=index)
         rows = self.catalogue.rows(answer.item_ids)
         return replace(answer, items=self.catalogue.columns(rows, columns))
 

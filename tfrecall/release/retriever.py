@@ -14,7 +14,7 @@ from tfrecall.core.top_k import best_scores
 from tfrecall.errors import ReleaseError
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.repeats import Repeats, search_with_repeats
-from tfrecall.index.search import Hits
+from tfrecall.index.search import Hits, ItemScore
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
 from tfrecall.release.explanation import LeaveOneOut, explained, listed
 from tfrecall.release.users import Query, QueryBatch, UserStore
@@ -103,17 +103,30 @@ class RetrieverRelease(RecommendingRelease):
         )
 
     def similar_items(
-        self, item_id: str, k: int = 10, *, index: str | None = None, columns: Sequence[str] = ()
+        self,
+        item_id: str,
+        k: int = 10,
+        *,
+        score: ItemScore | None = None,
+        index: str | None = None,
+        columns: Sequence[str] = (),
     ) -> SimilarItems:
-        """The items whose vectors have the largest inner product with the item's, without itself.
+        """The items whose vectors have the largest cosine with the item's, without itself.
+
+        Args:
+            item_id: an item of the catalogue.
+            k: from 1 to the size of the catalogue.
+            score: `cosine` (None), or `inner` for the inner product, which favours popular items.
+            index: `exact` or `annoy`; None for the default.
+            columns: columns of the item table to add.
 
         Raises:
+            ConfigError: if there is no such score or index, or `k` is impossible.
             DataError: if the item is not in the catalogue.
         """
         row = self.catalogue.row(item_id)
         self.check_columns(columns)
-        vector = np.asarray(self.bundle.exact.vectors[row : row + 1])
-        hits = self.bundle.index(index).search(vector, k, exclude=[np.array([row])])
+        hits = self.bundle.similar(row, k, score or "cosine", index)
         return SimilarItems(item_id, *self.catalogue.listed(hits, 0, columns))
 
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
