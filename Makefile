@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 # Keras 2 and quiet start-up for every tool that imports TensorFlow on its own.
 export TF_USE_LEGACY_KERAS = 1
 export TF_CPP_MIN_LOG_LEVEL = 3
+# Bytecode of the package and of the tests, which pytest rewrites, is kept for the next process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo fast test check format lint types imports docs notebooks bench bench-check clean
 
@@ -21,7 +23,7 @@ fast: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m "" $(PYTEST)
+	TFRECALL_PROPERTIES=thorough $(BIN)/pytest -n 2 --dist loadfile -m "" $(PYTEST)
 
 check: $(STAMP) format lint types imports docs notebooks test
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# Properties are not timed: the first call loads what later calls find loaded.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# Properties are not timed: the first call loads what later calls find loaded. CI is `thorough`.
+settings.register_profile("fast", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None)
+settings.load_profile(os.environ.get("TFRECALL_PROPERTIES", "fast"))
+# One thread a worker for a graph's operations: threads that wait for small tensors take time, too.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # Exported models answer in the process of the tests, but where a test asks for `fresh_replay`.
 os.environ["TFRECALL_REPLAY"] = "in_process"
 
@@ -24,6 +27,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     np.random.seed(0)
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].random.set_seed(0)
+
+
+def pytest_collection_finish() -> None:
+    """Run graphs as they are traced: most run once or twice, and optimizing one takes longer than that.
+
+    Processes that tests start optimize theirs, as users' do.
+    """
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture
@@ -74,11 +86,7 @@ def tiny_root(request, release_copy) -> Path:
     from tfrecall.exporting.export import export
 
     def write(root):
-        model = request.getfixturevalue("tiny_model")
-        # This one is compared in a fresh process.
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("TFRECALL_REPLAY")
-            export(model, root, index=ANNOY, k=5)
+        export(request.getfixturevalue("tiny_model"), root, index=ANNOY, k=5)
 
     return release_copy("tiny", write)
 

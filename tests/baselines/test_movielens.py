@@ -20,7 +20,7 @@ def parts(movielens_folder):
     ("model", "kept", "removed"),
     [
         (Popularity(), 0.072, 0.126),
-        (ItemCF(), 0.065, 0.128),
+        pytest.param(ItemCF(), 0.065, 0.128, marks=pytest.mark.slow),
         pytest.param(EASE(1000), 0.037, 0.155, marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "name", None),

@@ -25,8 +25,8 @@ query = [{ type = "categorical", column = "user_id" }]
 candidate = [{ type = "categorical", column = "item_id" }]
 """
 WITH_PYTHON = [page for page in pages() if blocks(page, "python")]
-# Exports write, open and compare SavedModels; a pipeline trains two models.
-TAKES_TIME = ("tr.export(model", "tr.Pipeline(")
+# Exports write, open and compare SavedModels; a pipeline trains two models, some guides one a block.
+TAKES_TIME = ("tr.export(model", "tr.Pipeline(", "tr.fit(")
 RUNS = [
     pytest.param(
         page,

@@ -8,6 +8,8 @@ from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.data import movielens, split_random
 from tfrecall.evaluation import Evaluation, evaluate
 
+# Seconds, and figures of models that are tested elsewhere.
+pytestmark = pytest.mark.slow
 # Figures move by .003 (one standard error of 20,000 rows) from one random split to the next.
 TOLERANCE = 0.015
 

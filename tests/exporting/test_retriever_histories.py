@@ -13,6 +13,7 @@ from tfrecall.exporting.retriever import STRANGE_ID, sample_queries
 from tfrecall.exporting.signatures import FILE, save_retrieval
 from tfrecall.index.repeats import Repeats
 from tfrecall.models.two_tower import TwoTower
+from tfrecall.release import load
 from tfrecall.schema.features import Categorical, History, MultiCategorical, Schema
 
 REPEATS = Repeats(recency=0.7, decay=0.01, bias=3.0, blend=0.4, length=6)
@@ -176,14 +177,16 @@ def test_a_model_that_takes_unknown_ids_for_events_is_not_published(
 
 
 @pytest.fixture(scope="module")
-def repeating(history_model, tmp_path_factory):
+def repeating(request, release_copy):
     """The same list of the schema and of `repeats`."""
-    root = tmp_path_factory.mktemp("repeating") / "release"
-    history_model.repeats = REPEATS
-    try:
-        return export(history_model, root, index=None, k=5, exclude_seen=False)
-    finally:
-        history_model.repeats = None
+
+    def write(root):
+        with pytest.MonkeyPatch.context() as patch:
+            model = request.getfixturevalue("history_model")
+            patch.setattr(model, "repeats", REPEATS)
+            export(model, root, index=None, k=5, exclude_seen=False)
+
+    return load(release_copy("histories_repeating", write))
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def test_negatives_follow_their_own_seed_and_not_the_shuffling():
 @pytest.mark.parametrize(
     "task",
     [
-        Pointwise(Uniform(3)),
+        pytest.param(Pointwise(Uniform(3)), marks=pytest.mark.slow),
         DSSMSoftmax(Hard(ranks=(1, 20))),
         pytest.param(Triplet(HeadTail(2, threshold=12)), marks=pytest.mark.slow),
         pytest.param(Triplet("in_batch", semi_hard=True, distance="cosine"), marks=pytest.mark.slow),

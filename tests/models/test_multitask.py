@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.built_once import fit_once
 from tests.tiny_ratings import DIM, SCHEMA
 from tfrecall._keras import keras, tfrs
 from tfrecall.data import synthetic
@@ -102,7 +103,7 @@ def test_it_survives_its_configuration():
 @pytest.fixture(scope="module")
 def tower(chosen_log):
     model = TwoTower(IDS, [DIM], name="tower")
-    fit(model, chosen_log, epochs=3, verbose=0)
+    fit_once(model, chosen_log, epochs=3, verbose=0)
     return model
 
 

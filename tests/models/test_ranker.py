@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.built_once import fit_once
 from tests.tiny_ratings import BAG, DIM, SCHEMA, SETTINGS, rating_ranker
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.data import Interactions, split_random
@@ -29,7 +30,7 @@ SVD = Schema(query=[USER, RATED], candidate=[ITEM])
 def svd(rating_log):
     """SVD++: the mean, two biases and an inner product, with weights that are not at their start."""
     model = Ranker(SVD, crosses=["dot"], biases=["user_id", "item_id"], embedding_stddev=0.5)
-    fit(model, rating_log, optimizer="adam", learning_rate=0.05, epochs=2, verbose=0)
+    fit_once(model, rating_log, optimizer="adam", learning_rate=0.05, epochs=2, verbose=0)
     return model
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.built_once import fit_once
 from tfrecall._keras import tf
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data import filter_log, synthetic
@@ -32,7 +33,7 @@ def log():
 @pytest.fixture(scope="module")
 def model(log):
     model = TwoTower(SCHEMA, layer_sizes=[], task=FullSoftmax())
-    fit(model, log, epochs=3, optimizer="adam", learning_rate=0.02, batch_size=64, verbose=0)
+    fit_once(model, log, epochs=3, optimizer="adam", learning_rate=0.02, batch_size=64, verbose=0)
     return model
 
 

@@ -17,14 +17,16 @@ REPEATS = Repeats(recency=0.7, decay=0.01, bias=3.0, blend=0.4, length=6)
 
 
 @pytest.fixture(scope="module")
-def repeating(tiny_model, tmp_path_factory):
+def repeating(request, release_copy):
     """The tiny model, exported as one whose users come back; its lists keep what they had."""
-    root = tmp_path_factory.mktemp("repeating") / "release"
-    tiny_model.repeats = REPEATS
-    try:
-        return export(tiny_model, root, index=ANNOY, k=5, exclude_seen=False)
-    finally:
-        tiny_model.repeats = None
+
+    def write(root):
+        with pytest.MonkeyPatch.context() as patch:
+            model = request.getfixturevalue("tiny_model")
+            patch.setattr(model, "repeats", REPEATS)
+            export(model, root, index=ANNOY, k=5, exclude_seen=False)
+
+    return load(release_copy("tiny_repeating", write))
 
 
 def saved_model_answer(release, user, k):
@@ -94,9 +96,8 @@ def test_histories_that_cannot_be_used_are_refused(repeating, tiny_release) -> N
         tiny_release.recommend([{"user_id": "u3", "history": ["i7"]}])
 
 
-def test_loading_anew_gives_the_same_repeats(repeating) -> None:
-    again = load(repeating.root)
-    assert again.repeats == REPEATS
+def test_a_release_keeps_the_repeats_of_its_model(repeating) -> None:
+    assert repeating.repeats == REPEATS
     assert json.loads((repeating.root / "manifest.json").read_text())["exclude_seen"] is False
 
 
