@@ -5,7 +5,7 @@ import gzip
 import polars as pl
 import pytest
 
-from tfrecall.data import Interactions, read
+from tfrecall.data import Interactions, describe, read
 from tfrecall.errors import DataError, MissingColumnError
 
 LOG = pl.DataFrame(
@@ -214,3 +214,39 @@ def test_files_with_other_columns_do_not_mix(tmp_path):
     write(LOG.drop("device"), tmp_path / "b.csv")
     with pytest.raises(DataError, match="cannot be read as csv"):
         read(tmp_path)
+
+
+GUESSED = LOG.rename({"user_id": "Customer ID", "item_id": "sku", "timestamp": "bought_at"})
+
+
+def test_columns_are_found_on_request_as_on_the_command_line(tmp_path):
+    items = pl.DataFrame({"sku": ["a", "b", "ü"], "price": [1, 2, 3]})
+    file = write(GUESSED.with_columns(stars=pl.Series([1.0, 2.0, 3.0, 4.0])), tmp_path / "log.csv")
+    data = read(file, items=write(items, tmp_path / "items.csv"), infer=True)
+    assert data.log["user_id"].to_list() == ["007", "8", "007", "9"]
+    assert data.log["rating"].to_list() == [1.0, 2.0, 3.0, 4.0]
+    assert data.items.columns == ["item_id", "price"]
+    assert data.notes[:2] == (
+        'The user is taken from the column "Customer ID", by its name; `user_id` names another.',
+        'The item is taken from the column "sku", by its name; `item_id` names another.',
+    )
+    found = describe(file)
+    assert found.columns[:3] == ("Customer ID", "sku", "bought_at")
+    assert found.guessed[:2] == data.notes[:2]
+    with pytest.raises(MissingColumnError, match='no columns "user_id", "item_id", "timestamp"'):
+        read(file)
+
+
+def test_a_name_that_is_given_is_no_guess(tmp_path):
+    file = write(GUESSED.with_columns(visitor_id=pl.col("device")).drop_nulls(), tmp_path / "log.csv")
+    with pytest.raises(DataError, match='could be the user: "Customer ID", "visitor_id"'):
+        read(file, infer=True)
+    assert read(file, user_id="visitor_id", infer=True).users["user_id"].to_list() == ["tv", "web"]
+
+
+def test_a_log_without_times_is_taken_in_its_order_where_columns_are_found(tmp_path):
+    data = read(write(LOG.drop("timestamp"), tmp_path / "log.csv"), infer=True)
+    assert data.log["timestamp"].to_list() == [0.0, 0.0, 0.0, 0.0]
+    assert any(
+        "the order of the file is taken for the order of the events" in note for note in data.notes
+    )

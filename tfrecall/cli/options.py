@@ -7,7 +7,7 @@ reader of the output went away, as in `tfrecall recommend ... | head -1`.
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
@@ -286,7 +286,7 @@ def check_writable(file: Path) -> None:
 
 
 def json_features(text: str) -> dict[str, Any]:
-    """Parse the value of `--features`, a JSON object of query features.
+    """Parse the value of `--features`, a JSON object of query features, nested or not.
 
     Raises:
         ConfigError: if the text is no JSON object.
@@ -297,4 +297,14 @@ def json_features(text: str) -> dict[str, Any]:
         raise ConfigError(f"--features takes a JSON object. Received {text!r}: {error}.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"--features takes a JSON object. Received: {text!r}.")
-    return values
+    return dict(_flat(values))
+
+
+def _flat(values: dict[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
+    """Names nested values as the columns of nested logs are named: `age` in `user` is `user_age`."""
+    for name, value in values.items():
+        path = f"{start}{name}".replace(".", "_")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}_")
+        else:
+            yield path, value

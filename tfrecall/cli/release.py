@@ -1,6 +1,5 @@
 """Commands that ask a release: `recommend`, `recommend-all`, `export-vectors`, `similar`, `index`."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -20,7 +19,7 @@ from tfrecall.cli.options import (
     guarded,
     json_features,
 )
-from tfrecall.errors import ConfigError, DataError
+from tfrecall.errors import ConfigError
 
 
 @app.command()
@@ -95,7 +94,13 @@ def recommend_everyone(
     ),
     k: TopK = 10,
     users: Annotated[
-        Path | None, typer.Option(help="A text file, one user id a line; by default all users.")
+        Path | None,
+        typer.Option(
+            help="A text file, one user id a line, or a table (CSV, Parquet, JSON); by default all users."
+        ),
+    ] = None,
+    user_column: Annotated[
+        str | None, typer.Option(help="With a table of users, the name of their column.")
     ] = None,
     exclude: Excluded = None,
     keep_seen: KeepSeen = None,
@@ -107,6 +112,7 @@ def recommend_everyone(
     from tfrecall.batch import recommend_all
     from tfrecall.cli.answers import unknown_exclusions
     from tfrecall.cli.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.user_lists import asked_users
     from tfrecall.release import load
 
     loaded = load(release, trust=trust)
@@ -114,7 +120,7 @@ def recommend_everyone(
         import_tensorflow()
     bulk = recommend_all(
         loaded,
-        None if users is None else _lines(users),
+        None if users is None else asked_users(users, user_column),
         k,
         out,
         exclude=exclude or [],
@@ -233,12 +239,3 @@ def index_release(
         "tuning": tuning,
     }
     show(answer, as_json, item_table(f"Annoy index of {release}", tuning.get("rows", [])))
-
-
-def _lines(file: Path) -> Iterator[str]:
-    """Yield the non-empty lines of a file, without reading all of it."""
-    try:
-        with file.open(encoding="utf-8") as lines:
-            yield from (line.rstrip("\r\n") for line in lines if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The users in {file} cannot be read: {error}.") from error

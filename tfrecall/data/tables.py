@@ -1,16 +1,19 @@
 """Logs from files, with their user and item tables."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tfrecall.data.assembly import Columns
 from tfrecall.data.cleaning import Cleaning, without_repeats
 from tfrecall.data.files import read_table
+from tfrecall.data.formats.delimited import Say
 from tfrecall.data.frames import find_name, require, to_polars
+from tfrecall.data.inspection.raw_tables import guess_tables
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
@@ -22,8 +25,9 @@ def read(
     *,
     users: Any = None,
     items: Any = None,
-    user_id: str = "user_id",
-    item_id: str = "item_id",
+    user_id: str | None = None,
+    item_id: str | None = None,
+    infer: bool = False,
     separator: str | None = None,
     ignore_columns: Iterable[str] = (),
     list_separators: Mapping[str, str] | None = None,
@@ -43,14 +47,18 @@ def read(
         path: a file, a folder with files of one kind, or a pattern such as `logs/2024-*.parquet`.
         users: the user table: a path of the same kinds, or a frame.
         items: the item table: a path of the same kinds, or a frame.
-        user_id: name of the user column, in the log and in `users`.
-        item_id: name of the item column, in the log and in `items`.
+        user_id: name of the user column, in the log and in `users`; None for "user_id".
+        item_id: name of the item column, in the log and in `items`; None for "item_id".
+        infer: whether columns of users, items, times and ratings that are not named are found by names and
+            content, as the command line does; a log without times is then taken in its order. Notes say what
+            was found.
         separator: the mark between columns of text files that have it in their first line; None recognises
             commas, semicolons, tabs and bars in each file.
         ignore_columns: columns to leave out, each with its table: `log.price`, `items.photo`.
         list_separators: columns of text that hold lists, and the mark between the values.
         **options: as for `Interactions.from_frame`: `timestamp`, `rating`, `weight`, `name` (by default
-            that of the file), `missing_items`, `unit`, `null_values`, `repeated_rows`, `id_spelling`.
+            that of the file), `missing_items`, `unit`, `timestamp_format`, `null_values`, `repeated_rows`,
+            `id_spelling`. `timestamp=""` takes a log without times in its order.
 
     Returns:
         The checked log.
@@ -67,27 +75,30 @@ def read(
     ...     _ = path.write_text("user_id,item_id,timestamp\\n007,a,0\\n8,b,60\\n")
     ...     read(path).log.rows()
     [('007', 'a', 0.0), ('8', 'b', 60.0)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "orders.csv"
+    ...     _ = path.write_text("customer;sku;bought_at\\nA;1;31/05/2024 12:30\\nB;2;01/06/2024 08:15\\n")
+    ...     read(path, infer=True).notes[0]
+    'The user is taken from the column "customer", by its name; `user_id` names another.'
     """
     options.setdefault("name", Path(path).name.split(".")[0].strip("*?-_") or "log")
-    keys = (user_id, item_id)
-    notes: list[str] = []
-
-    def load(table: Any, what: str) -> Any:
-        return read_table(table, what, keys, separator, notes.append) if _is_path(table) else table
-
-    tables = {
-        "log": load(Path(path), "log"),
-        "users": load(users, "users table"),
-        "items": load(items, "items table"),
+    named = {
+        "user_id": user_id,
+        "item_id": item_id,
+        **{role: options.pop(role, None) for role in ("timestamp", "rating", "weight")},
     }
-    given = {
-        name: to_polars(table, name if name == "log" else f"{name} table")
-        for name, table in tables.items()
-        if table is not None
-    }
+    tables: Sequence[pl.DataFrame | None]
+    if infer:
+        tables, roles = guess_tables(Path(path), users, items, named, separator)
+        columns, notes = roles.columns, list(roles.messages)
+    else:
+        columns, notes = Columns(**{k: name for k, name in named.items() if name is not None}), []
+        tables = _read_tables(path, users, items, columns, separator, notes.append)
+    names = zip(("log", "users", "items"), tables, strict=True)
+    given = {name: table for name, table in names if table is not None}
     # Before columns are dropped: two lines of an order may differ in nothing else.
     rules = Cleaning(repeated_rows=options.pop("repeated_rows", "drop"))
-    timestamp = find_name(given["log"].columns, options.get("timestamp", "timestamp"))
+    timestamp = find_name(given["log"].columns, columns.timestamp)
     once = without_repeats(given["log"], timestamp, rules)
     given = split_lists(
         drop_columns({**given, "log": once.frame}, ignore_columns), list_separators or {}
@@ -96,14 +107,28 @@ def read(
         given["log"],
         users=given.get("users"),
         items=given.get("items"),
-        user_id=user_id,
-        item_id=item_id,
+        **columns._asdict(),
         repeated_rows="keep",
         **options,
     )
     for note in (*notes, *once.notes):
         logger.info(note)
     return replace(data, notes=(*notes, *once.notes, *data.notes))
+
+
+def _read_tables(
+    log: Any, users: Any, items: Any, columns: Columns, separator: str | None, say: Say
+) -> list[pl.DataFrame | None]:
+    """The log, the user and the item table, with ids as written."""
+    # A path into a nested column of text is that of its name in the flat table.
+    keys = {name for key in columns[:2] for name in (key, key.replace(".", "_"))}
+    tables: list[pl.DataFrame | None] = []
+    for table, what in ((Path(log), "log"), (users, "users table"), (items, "items table")):
+        if _is_path(table):
+            tables.append(read_table(table, what, keys, separator, say))
+        else:
+            tables.append(None if table is None else to_polars(table, what))
+    return tables
 
 
 def _is_path(table: Any) -> bool:

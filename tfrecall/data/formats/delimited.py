@@ -77,7 +77,7 @@ class TextFile:
             head = stream.read(HEAD_BYTES)
         if head.startswith(UTF16) or b"\0" in head.split(b"\n", 1)[0]:
             refuse_other_encodings(file, what)
-        self.dialect = sniff(head, default, separator, file)
+        self.dialect = sniff(head, default, separator)
         try:
             # The first line alone: a fault in it is found before any row is read.
             self._raw = self._scan(head, n_rows=0, infer_schema=False).columns

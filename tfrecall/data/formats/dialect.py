@@ -42,7 +42,7 @@ class Dialect:
         }
 
 
-def sniff(head: bytes, default: str, given: str | None, file: Path) -> Dialect:
+def sniff(head: bytes, default: str, given: str | None = None) -> Dialect:
     """Recognises the marks from the first lines of a file.
 
     The separator divides the first line, and if possible all lines into as many columns as the first.
@@ -52,7 +52,6 @@ def sniff(head: bytes, default: str, given: str | None, file: Path) -> Dialect:
         default: the separator that is taken where several are possible.
         given: the separator that somebody named; None recognises it. A file without it in its first
             line has a single column, or another separator.
-        file: the path, for messages.
     """
     # Files of old Macs have no line feed at all.
     eol = "\r" if b"\r" in head and b"\n" not in head else "\n"
@@ -62,7 +61,7 @@ def sniff(head: bytes, default: str, given: str | None, file: Path) -> Dialect:
     divisions = {mark: _columns(lines, mark) for mark in MARKS}
     possible = {mark: counts for mark, counts in divisions.items() if counts and counts[0] > 1}
     if not possible:
-        return Dialect(default, eol=eol)
+        return Dialect(given or default, eol=eol)
 
     def merit(mark: str) -> tuple[bool, bool, int]:
         counts = possible[mark]

@@ -12,7 +12,7 @@ from tfrecall.data.cleaning import Cleaning, clean_ids, without_repeats
 from tfrecall.data.datasets.grouplens import read_folder, size_of
 from tfrecall.data.files import TableFiles
 from tfrecall.data.frames import to_polars
-from tfrecall.data.inspection.columns import find_columns
+from tfrecall.data.inspection.columns import ColumnRoles, find_columns
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.timestamps import AS_FOUND, TimeForm
 
@@ -87,6 +87,21 @@ def open_tables(
         log = read_folder(log, size)
     if isinstance(log, Interactions):
         return _of_interactions(log)
+    tables, roles = guess_tables(log, users, items, given, separator)
+    name = Path(log).name.split(".")[0].strip("*?-_") if _is_path(log) else ""
+    raw = RawTables(name or "log", *tables, roles.columns, roles.messages, times=times)
+    return _cleaned(raw, rules or Cleaning())
+
+
+def guess_tables(
+    log: Any, users: Any, items: Any, given: Mapping[str, str | None] | None, separator: str | None
+) -> tuple[tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None], ColumnRoles]:
+    """Reads a log and its tables and finds the columns; arguments as for `open_tables`.
+
+    Returns:
+        The log and the user and item table, whose ids are as written, and the columns with a sentence for
+        everything that was recognised.
+    """
     whats = ("log", "users table", "items table")
     sources = [
         TableFiles(one, what, separator) if _is_path(one) else one
@@ -100,12 +115,9 @@ def open_tables(
         source.as_written(table, keys) if isinstance(source, TableFiles) else table
         for source, table in zip(sources, tables, strict=True)
     ]
-    name = Path(log).name.split(".")[0].strip("*?-_") if _is_path(log) else ""
     said = (note for one in sources if isinstance(one, TableFiles) for note in one.notes)
-    messages = (*said, *roles.messages)
     log, users, items = tables
-    raw = RawTables(name or "log", log, users, items, roles.columns, messages, times=times)
-    return _cleaned(raw, rules or Cleaning())
+    return (log, users, items), ColumnRoles(roles.columns, (*said, *roles.messages))
 
 
 def _cleaned(raw: RawTables, rules: Cleaning) -> RawTables:

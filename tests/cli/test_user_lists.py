@@ -1,0 +1,64 @@
+"""Files of users are read as logs are: tables of all kinds, or one id a line."""
+
+import gzip
+import json
+
+import polars as pl
+import pytest
+
+from tfrecall.cli.options import json_features
+from tfrecall.cli.user_lists import asked_users
+from tfrecall.errors import DataError, MissingColumnError
+
+IDS = ["007", "u2", "ü, 3"]
+
+
+@pytest.mark.parametrize("name", ["users.txt", "users", "users.csv", "users.list", "users.txt.gz"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_file_of_one_id_a_line(tmp_path, name, mark):
+    ids = ["007", "u2", "ü3", "u 4"]
+    content = (mark + "\n".join(ids) + "\r\n\n").encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert list(asked_users(tmp_path / name)) == ids
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("named", ["user_id", "Customer ID"])
+def test_a_table_of_text(tmp_path, separator, named):
+    table = pl.DataFrame({named: IDS, "age": [1, 2, 3]})
+    table.write_csv(tmp_path / "users.csv", separator=separator)
+    column = None if named == "user_id" else named
+    assert list(asked_users(tmp_path / "users.csv", column)) == IDS
+    table.select(named).write_csv(tmp_path / "one.csv", separator=separator)
+    assert list(asked_users(tmp_path / "one.csv", column, separator)) == IDS
+
+
+def test_tables_that_know_types(tmp_path):
+    pl.DataFrame({"user_id": [7, 8]}).write_parquet(tmp_path / "users.parquet")
+    assert list(asked_users(tmp_path / "users.parquet")) == ["7", "8"]
+    (tmp_path / "users.json").write_text(json.dumps([{"user": {"id": "a"}}, {"user": {"id": "b"}}]))
+    assert list(asked_users(tmp_path / "users.json")) == ["a", "b"]
+    assert list(asked_users(tmp_path / "users.json", "user.id")) == ["a", "b"]
+
+
+def test_a_table_without_the_column_or_with_gaps_is_refused(tmp_path):
+    (tmp_path / "users.csv").write_text("customer,age\na,1\n,2\n")
+    with pytest.raises(MissingColumnError, match=r'no column "user_id".*customer, age.*--user-column'):
+        list(asked_users(tmp_path / "users.csv"))
+    with pytest.raises(DataError, match="null or empty ids"):
+        list(asked_users(tmp_path / "users.csv", "customer"))
+    with pytest.raises(DataError, match="there is no such file"):
+        list(asked_users(tmp_path / "none.csv"))
+    (tmp_path / "latin.txt").write_bytes("ü".encode("latin-1"))
+    with pytest.raises(DataError, match="cannot be read"):
+        list(asked_users(tmp_path / "latin.txt"))
+
+
+def test_nested_features_are_named_as_the_columns_of_nested_logs():
+    text = '{"user_id": "42", "user": {"age": 30, "home": {"zip": "02139"}}, "at.hour": 8}'
+    assert json_features(text) == {
+        "user_id": "42",
+        "user_age": 30,
+        "user_home_zip": "02139",
+        "at_hour": 8,
+    }

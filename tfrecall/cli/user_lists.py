@@ -1,0 +1,68 @@
+"""Lists of users in files: one id a line, or a table as a log has it."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfrecall.errors import DataError, MissingColumnError
+
+
+def asked_users(file: Path, column: str | None = None, separator: str | None = None) -> Iterator[str]:
+    """Yields the users of a file, without reading all of it where it has one id a line.
+
+    A table of the kinds that a log may have (CSV, Parquet, JSON) is read like a log, ids as written. Without
+    `column` it has a column `user_id`; a text without that name in its first line has one id a line.
+
+    Args:
+        file: the path; .gz, .zst and .zip are unpacked.
+        column: name of the user column.
+        separator: mark between the columns of a text; None recognises it.
+
+    Raises:
+        DataError: if the file cannot be read, or an id is missing.
+        MissingColumnError: if there is no such column.
+    """
+    from tfrecall.data.checks import as_ids
+    from tfrecall.data.files import SEPARATORS, SUFFIXES, read_table
+    from tfrecall.data.formats.compression import inner_name
+    from tfrecall.data.frames import find_name
+
+    if not file.is_file():
+        raise DataError(f"The users in {file} cannot be read: there is no such file.")
+    suffix = Path(inner_name(file)).suffix.lower()
+    if suffix not in SUFFIXES or (suffix in SEPARATORS and column is None and _has_one_column(file)):
+        yield from _lines(file)
+        return
+    name = column or "user_id"
+    table = read_table(file, "users table", {name}, separator)
+    found = find_name(table.columns, name)
+    if found not in table.columns:
+        raise MissingColumnError(
+            f'{file} has no column "{name}". Its columns: {", ".join(table.columns)}. Name the one with the '
+            "users: --user-column."
+        )
+    yield from as_ids(table[found], "users table")
+
+
+def _has_one_column(file: Path) -> bool:
+    """Whether a text holds ids alone: its first line is not divided, and is no `user_id`."""
+    from tfrecall.data.formats.compression import opened
+    from tfrecall.data.formats.dialect import HEAD_BYTES, clean_name, first_lines, sniff
+
+    with opened(file) as stream:
+        head = stream.read(HEAD_BYTES)
+    dialect = sniff(head, ",", None)
+    line = next(iter(first_lines(head, dialect.eol)), "")
+    return dialect.separator not in line and clean_name(line) != "user_id"
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """Yields the lines that are not empty."""
+    from tfrecall.data.formats.compression import opened
+
+    try:
+        with opened(file) as stream:
+            lines = io.TextIOWrapper(stream, encoding="utf-8-sig")
+            yield from (line.rstrip("\r\n") for line in lines if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The users in {file} cannot be read: {error}.") from error
