@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tfrecall.errors import KerasVersionError
+from tfrecall.errors import ConfigError, KerasVersionError
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -26,6 +26,29 @@ if not keras.layers.Layer.__module__.startswith("tf_keras"):
 
 import tensorflow_recommenders as tfrs  # noqa: E402
 
+
+def refuse_keras_3(given: Any, module: Any, what: str) -> None:
+    """Refuses an object of Keras 3, which fits no model of Keras 2, with a sentence.
+
+    Args:
+        given: an optimizer or a layer of anybody.
+        module: the module of Keras 2 to take it from instead, such as `keras.optimizers`.
+        what: its name in the message.
+
+    Raises:
+        ConfigError: if it comes from Keras 3.
+    """
+    of = next(
+        (cls.__module__ for cls in type(given).__mro__ if cls.__module__.startswith("keras.")), None
+    )
+    if of is not None:
+        place = module.__name__.rpartition(".")[2]
+        raise ConfigError(
+            f"The {what} {type(given).__name__} is one of Keras 3 (`{of}`), and tfrecall's models are of Keras "
+            f"2. Take it from there: `from tfrecall import keras; keras.{place}.{type(given).__name__}(...)`."
+        )
+
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
@@ -40,4 +63,4 @@ def without_autograph(method: _Method) -> _Method:
     return plain
 
 
-__all__ = ["keras", "tf", "tfrs", "without_autograph"]
+__all__ = ["keras", "refuse_keras_3", "tf", "tfrs", "without_autograph"]

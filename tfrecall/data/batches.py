@@ -1,7 +1,7 @@
 """Batches of an interaction log as `tf.data` datasets. The only module of this room that needs TensorFlow."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,35 @@ def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> t
     )
     # `flat_map` loses the number of steps, which Keras shows in its progress bar and schedules need.
     return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def raw_tensors(batch: Mapping[str, Any], forms: dict[str, Form]) -> dict[str, tf.Tensor]:
+    """One raw batch as tensors: columns of tensors as they are, arrays and lists in the form of each.
+
+    Args:
+        batch: columns; None in arrays and lists is null.
+        forms: columns and their raw forms. Arrays and lists of other columns are left out.
+
+    Raises:
+        DataError: if a column cannot take its form.
+
+    >>> raw_tensors({"user_id": ["u1", None], "other": [1, 2]}, {"user_id": "string"})["user_id"].numpy()
+    array([b'u1', b'[UNK]'], dtype=object)
+    """
+    tensors = {c: v for c, v in batch.items() if tf.is_tensor(v) or isinstance(v, tf.RaggedTensor)}
+    given = {c: v for c, v in batch.items() if c in forms and c not in tensors}
+    frame = pl.DataFrame(
+        [pl.Series(column, _plain(values), strict=False) for column, values in given.items()]
+    )
+    arrays = raw_features(frame, {column: forms[column] for column in given})
+    return {**tensors, **{column: tf.constant(values) for column, values in arrays.items()}}
+
+
+def _plain(values: Any) -> Any:
+    """Lists of texts and numbers; bytes, as datasets give them, are UTF-8."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    return [_plain(v) if isinstance(v, list | tuple | np.ndarray) else _text(v) for v in values]
 
 
 def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Dataset:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import tf, tfrs
+from tfrecall._keras import tf
 from tfrecall.core.event_context import aligned
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.batches import as_batches, column_batches, to_frame
@@ -16,11 +16,11 @@ from tfrecall.data.sequences import past_windows
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.layers.features import ColumnReader
 from tfrecall.models.catalogue import Catalogue
-from tfrecall.models.towers import CandidateTower, QueryTower
+from tfrecall.models.keras_methods import KerasMethods
 from tfrecall.schema.features import History, Schema, schema_from_dict
 
 
-class FeatureModel(tfrs.Model):
+class FeatureModel(KerasMethods):
     """Base of `TwoTower` and `Ranker`: a schema of features, two towers, a catalogue.
 
     `adapt` learns vocabularies, boundaries and moments and takes in the catalogue; `encode` turns raw
@@ -33,10 +33,6 @@ class FeatureModel(tfrs.Model):
         interactions: the log that the model was adapted to; None if it was a dataset. The histories of
             queries are taken from it.
     """
-
-    query_tower: QueryTower
-    candidate_tower: CandidateTower
-    task: Any
 
     def __init__(self, schema: Schema | dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -190,7 +186,9 @@ class FeatureModel(tfrs.Model):
         contexts: dict[str, EventContext] = {}
         for layer in self.query_tower.histories:
             for name, column in layer.spec.context_columns.items():
-                context = contexts.setdefault(name, EventContext.of(data, name))
+                if name not in contexts:
+                    contexts[name] = EventContext.of(data, name)
+                context = contexts[name]
                 codes[column] = layer.codes(name, context.values)[context.places]
         return codes
 
@@ -300,15 +298,3 @@ class FeatureModel(tfrs.Model):
         encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
         encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
         return encoded.prefetch(tf.data.AUTOTUNE)
-
-    # Keras
-
-    def create_weights(self) -> None:
-        """Makes all weights before a step is traced: a step that makes some is traced twice."""
-        raise NotImplementedError
-
-    def load_weights(self, *args: Any, **kwargs: Any) -> Any:
-        """Loads weights like `keras.Model.load_weights`, also into a model that was adapted but not called."""
-        self.create_weights()
-        self.built = True  # else HDF5 weights are refused
-        return super().load_weights(*args, **kwargs)

@@ -63,14 +63,28 @@ class Catalogue:
                 f'The column "{candidate_id}" of the item table names a candidate "{reserved[0]}", '
                 "which stands for padding or for what is unknown. Rename it or take it out."
             )
-        raw = raw_features(items, tower.forms)
-        padded = {name: _with_specials(raw[name], tower.unknowns[name]) for name in raw}
-        encoded = tower.preprocess({name: tf.constant(values) for name, values in padded.items()})
         # Two ones in front for padding and the unknown candidate. A candidate without training rows counts as
         # one row: log 0 has no place in a correction.
         share = np.maximum(np.concatenate([[1, 1], counts]), 1) / max(counts.sum(), 1)
-        names = np.array(ids.to_list(), dtype=object)
-        return cls(items, names, encoded, tf.constant(share, tf.float32))
+        return cls.of(items, candidate_id, tower, share)
+
+    @classmethod
+    def of(
+        cls, items: pl.DataFrame, candidate_id: str, tower: CandidateTower, probability: np.ndarray
+    ) -> "Catalogue":
+        """Encodes an item table whose ids are known to be good, as a file holds it.
+
+        Args:
+            items: one row a candidate.
+            candidate_id: the column that names it.
+            tower: the adapted tower.
+            probability: float `[n + 2]`, as the attribute.
+        """
+        raw = raw_features(items, tower.forms)
+        padded = {name: _with_specials(raw[name], tower.unknowns[name]) for name in raw}
+        encoded = tower.preprocess({name: tf.constant(values) for name, values in padded.items()})
+        names = np.array(items[candidate_id].cast(pl.String).to_list(), dtype=object)
+        return cls(items, names, encoded, tf.constant(probability, tf.float32))
 
     def __post_init__(self) -> None:
         self.lookup = keras.layers.StringLookup(

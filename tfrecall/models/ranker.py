@@ -1,6 +1,7 @@
 """Ranking model: one score for a pair of a query and a candidate, from features of both and their crosses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import polars as pl
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.core.raw import Form
 from tfrecall.core.vocabulary import FIRST
-from tfrecall.data.batches import as_batches, to_frame
+from tfrecall.data.batches import as_batches, raw_tensors, to_frame
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.layers.crosses import Biases, Cross, Crosses, MeanSquares
@@ -18,7 +19,7 @@ from tfrecall.layers.randomness import Dropout
 from tfrecall.models.base import FeatureModel
 from tfrecall.models.point_in_time import predictions
 from tfrecall.models.queries import paired, users_asking
-from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
+from tfrecall.models.towers import CandidateTower, QueryTower, share_tables, with_lists
 from tfrecall.schema.features import Categorical, Schema, schema_to_dict
 from tfrecall.schema.labels import Gain, Kind, Label
 from tfrecall.schema.specs import from_plain
@@ -254,7 +255,7 @@ class Ranker(FeatureModel):
 
     @without_autograph
     def call(self, inputs: Encoded, training: bool | None = None) -> tf.Tensor:
-        """Scores of encoded pairs, float `[n]`."""
+        """Scores of pairs, raw or encoded, float `[n]`."""
         candidate = self.catalogue.features(inputs["candidate_index"])
         return self.score(inputs["query"], candidate, training=training)
 
@@ -412,10 +413,23 @@ class Ranker(FeatureModel):
         """Evaluates like `keras.Model.evaluate`, on datasets of raw or of encoded features with labels."""
         as_dict = kwargs.pop("return_dict", False)
         logs = super().evaluate(self._encoded(x), return_dict=True, **kwargs)
-        logs.update({metric.name: float(metric.result()) for metric in self._at_the_end})
-        # Without a dictionary the metrics come in their order, then all others, as in Keras.
-        names = dict.fromkeys([*self.metrics_names, *sorted(logs)])
-        return logs if as_dict else [logs[name] for name in names if name in logs]
+        return self._with_ends(logs, as_dict)
+
+    def _with_ends(self, logs: dict[str, Any], as_dict: bool) -> Any:
+        ends = {metric.name: float(metric.result()) for metric in self._at_the_end}
+        return super()._with_ends({**logs, **ends}, as_dict)
+
+    def _check_training_batch(self, encoded: Mapping[str, Any]) -> None:
+        self._check_labelled(encoded)
+
+    def _learned(self, learned: dict[str, Any]) -> None:
+        self._adapted()
+
+    def _call_inputs(self, raw: Mapping[str, Any]) -> Encoded:
+        columns = raw_tensors(raw, self.feature_forms)
+        self._check_names_candidates(columns)
+        index = self.catalogue.index(columns[self.schema.candidate_id])
+        return {**super()._call_inputs(columns), "candidate_index": index}
 
     def _check_labelled(self, columns: Any) -> None:
         if "label" not in columns:
@@ -492,10 +506,10 @@ class Ranker(FeatureModel):
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "schema": schema_to_dict(self.schema),
+            "schema": with_lists(schema_to_dict(self.schema)),
             "task": keras.layers.serialize(self.task),
-            "label": vars(self.label),
-            **self._settings,
+            "label": asdict(self.label),
+            **with_lists(self._settings),
         }
 
     @classmethod

@@ -1,12 +1,13 @@
 """Query and candidate towers: from raw features to one vector."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.core.raw import Form
+from tfrecall.data.batches import raw_tensors
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.layers.dense import Activation, HiddenLayer, L2Normalization, activation_function
 from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
@@ -37,7 +38,7 @@ class Tower(keras.Model):
         states: vocabularies, boundaries and moments, when the tower is made from a configuration.
 
     Call arguments:
-        inputs: encoded features, as `preprocess` gives them.
+        inputs: raw features by column, or encoded ones, as `preprocess` gives them.
 
     Returns:
         Float tensor `[batch_size, layer_sizes[-1]]`. With a history of several interests
@@ -199,6 +200,16 @@ class Tower(keras.Model):
             encoded.update({layer.name: tf.zeros([rows, 1]) for layer in ages})
         return encoded
 
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        # Before Keras sees them: it casts numbers to float32, which cuts seconds since 1970.
+        return super().__call__(self._encoded(inputs), *args, **kwargs)
+
+    def _encoded(self, inputs: Any) -> Any:
+        """The encoded features of a raw batch; encoded ones, by the names of the layers, as they are."""
+        if not isinstance(inputs, Mapping) or all(layer.name in inputs for layer in self.features):
+            return inputs
+        return self.preprocess(raw_tensors(inputs, self.forms))
+
     @without_autograph
     def call(self, inputs: dict[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         vectors = [self._for_each_interest(v) for v in self.feature_vectors(inputs, training)]
@@ -254,6 +265,25 @@ class Tower(keras.Model):
         """Makes the weights that are not there yet, as the first call would."""
         self(self.preprocess(self.unknown_row()))
 
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Prints the layers like `keras.Model.summary`, once the tower is adapted."""
+        self.create_weights()
+        super().summary(*args, **kwargs)
+
+    def set_states(self, states: Sequence[Any]) -> None:
+        """Takes in what another tower of the same features learned, in their order."""
+        for layer, state in zip(self.features, states, strict=True):
+            layer._set_state(state)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Whether there are weights to make, for a `.keras` file; None before `adapt`."""
+        return None if any(layer.state is None for layer in self.features) else {"adapted": True}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Makes the weights, which a `.keras` file then fills."""
+        if config.get("adapted"):
+            self.create_weights()
+
     def unknown_row(self) -> dict[str, tf.Tensor]:
         """One raw row of unknown values."""
         return {
@@ -281,7 +311,7 @@ class Tower(keras.Model):
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "features": [schema.feature_to_dict(layer.spec) for layer in self.features],
+            "features": with_lists([schema.feature_to_dict(layer.spec) for layer in self.features]),
             "layer_sizes": list(self.layer_sizes),
             "dropout": self.dropout,
             "hidden_dropout": self.hidden_dropout,
@@ -292,7 +322,7 @@ class Tower(keras.Model):
             "normalize": self.normalize,
             "embedding_regularization": self.embedding_regularization,
             "embedding_stddev": self.embedding_stddev,
-            "states": [layer.state for layer in self.features],
+            "states": with_lists([layer.state for layer in self.features]),
         }
 
 
@@ -371,6 +401,17 @@ class CandidateTower(Tower):
     >>> tower(tower.preprocess({name: tf.constant(values) for name, values in columns.items()})).shape[1]
     5
     """
+
+
+def with_lists(value: Any) -> Any:
+    """A configuration with lists in the place of tuples, which `.keras` files wrap and do not unwrap.
+
+    >>> with_lists({"ks": (1, (2,))})
+    {'ks': [1, [2]]}
+    """
+    if isinstance(value, dict):
+        return {name: with_lists(part) for name, part in value.items()}
+    return [with_lists(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def share_tables(query: QueryTower, candidate: CandidateTower) -> None:

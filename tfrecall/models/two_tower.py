@@ -1,7 +1,7 @@
 """The two-tower retrieval model."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from tfrecall.layers.dense import Activation
 from tfrecall.layers.encoders.interests import best_scores
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import TaskLossModel
-from tfrecall.models.towers import CandidateTower, QueryTower, share_tables
+from tfrecall.models.towers import CandidateTower, QueryTower, share_tables, with_lists
 from tfrecall.schema.features import Schema, schema_to_dict
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import KS, ExactTopK, PairAUC
@@ -182,11 +182,22 @@ class TwoTower(TaskLossModel):
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
         """Evaluates like `keras.Model.evaluate`; embeds the catalogue once, before the first batch."""
-        self.embed_candidates()
+        self._before_test()
         return super().evaluate(self._encoded(x), **kwargs)
 
+    def _before_test(self) -> None:
+        self.embed_candidates()
+
+    def _check_training_batch(self, encoded: Mapping[str, Any]) -> None:
+        self._check_negatives(encoded)
+
+    def _learned(self, learned: dict[str, Any]) -> None:
+        self._adapted()
+        if learned["repeats"]:
+            self.repeats = Repeats(**learned["repeats"])
+
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> tf.Tensor:
-        """Scores of the encoded queries for the whole catalogue, `[batch_size, n]`."""
+        """Scores of queries, raw or encoded, for the whole catalogue, `[batch_size, n]`."""
         candidates = self.catalogue.embed(self.candidate_tower)
         queries = self.query_tower(inputs["query"], training=training)
         return best_scores(queries, candidates)
@@ -247,12 +258,12 @@ class TwoTower(TaskLossModel):
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "schema": schema_to_dict(self.schema),
+            "schema": with_lists(schema_to_dict(self.schema)),
             "task": keras.layers.serialize(self.task),
             "correct_sampling_bias": self.correct_sampling_bias,
             "ks": list(self.ks),
-            "candidate_layer_sizes": self.candidate_layer_sizes,
-            **self._settings,
+            "candidate_layer_sizes": list(self.candidate_layer_sizes),
+            **with_lists(self._settings),
         }
 
     @classmethod

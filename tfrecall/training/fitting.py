@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall._keras import keras
+from tfrecall._keras import keras, refuse_keras_3
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
@@ -219,6 +219,7 @@ def seed_everything(seed: int) -> None:
 def _optimizer(
     optimizer: str | keras.optimizers.Optimizer | None, training: TrainingConfig, steps: int
 ) -> keras.optimizers.Optimizer:
+    refuse_keras_3(optimizer, keras.optimizers, "optimizer")
     is_constant = training.schedule == "constant" and not training.warmup_steps
     if isinstance(optimizer, keras.optimizers.Optimizer):
         if not is_constant or training.clip_norm is not None:

@@ -164,7 +164,9 @@ class _ClipsTheWholeGradient:
 
 # Clipping goes before the class of Keras in the order of inheritance, so its method is found first.
 _CLIPPING = {
-    name: type(f"Clipping{cls.__name__}", (_ClipsTheWholeGradient, cls), {})
+    name: keras.utils.register_keras_serializable(package="tfrecall")(
+        type(f"Clipping{cls.__name__}", (_ClipsTheWholeGradient, cls), {})
+    )
     for name, cls in OPTIMIZERS.items()
 }
 
