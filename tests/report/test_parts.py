@@ -62,6 +62,28 @@ def test_intervals_that_exclude_zero_are_coloured():
     assert re.findall(r'class="dot (\w+)"', svg) == ["s0", "unsure"]
 
 
+def test_intervals_of_the_leading_metric_have_a_row_for_each_model_that_has_one():
+    figures = {"seen_kept": {"hit_rate@10": 0.2, "mrr": 0.1}}
+    metrics = {
+        "model": "mine",
+        "test": figures,
+        "baselines": {"popularity": {"seen_kept": {"hit_rate@10": 0.3}}, "own": {}},
+        "intervals": {
+            "mine": {"seen_kept": {"hit_rate@10": [0.1, 0.3]}, "seen_removed": {"hit_rate@10": [0, 1]}},
+            "popularity": {"seen_kept": {"hit_rate@10": [0.25, 0.35]}},
+        },
+    }
+    svg = charts.leading_intervals(metrics, "seen_kept")
+    assert svg.count("<figure") == 1
+    assert re.findall(r"<title>([^<]+)</title></circle>", svg) == [
+        "mine: 20 %, 10 % to 30 %",
+        "popularity: 30 %, 25 % to 35 %",
+    ]
+    assert re.findall(r'class="dot (\w+)"', svg) == ["s0", "unsure"]
+    assert 'class="zero"' not in svg
+    assert charts.leading_intervals({**metrics, "intervals": {}}, "seen_kept") == ""
+
+
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
 def test_ticks_are_few_even_and_hold_all_values(a, b):
     low, high = min(a, b), max(a, b)

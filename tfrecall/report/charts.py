@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from tfrecall.core.seen import Seen
 from tfrecall.evaluation import Evaluation
-from tfrecall.report.svg import Series, joined, line_chart, percent, short
+from tfrecall.report.svg import Series, intervals, joined, line_chart, percent, short
 from tfrecall.report.tables import exposures
 
 # Points of a curve over all items; more would be invisible.
@@ -67,6 +67,26 @@ def recall_curves(
         charts.append(
             line_chart(label, series, x_label="k", log_x=True, x_ticks=ks, bottom=0.0, text=percent)
         )
+    return joined(charts)
+
+
+def leading_intervals(metrics: dict[str, Any], leading: str) -> Markup:
+    """The leading metric of the model and each baseline with its 95 % interval over users.
+
+    Args:
+        metrics: content of `metrics.json`; `intervals` is model -> rule -> metric -> low and high end.
+        leading: rule of the figures.
+    """
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    found = metrics.get("intervals", {})
+    rows: dict[str, list[tuple[str, float, float, float]]] = {}
+    for name, rules in models.items():
+        for metric, (low, high) in found.get(name, {}).get(leading, {}).items():
+            rows.setdefault(metric, []).append((name, rules[leading][metric], low, high))
+    charts = [
+        intervals(f"{metric}, 95 % interval over users", of_metric, about_zero=False, text=percent)
+        for metric, of_metric in rows.items()
+    ]
     return joined(charts)
 
 

@@ -84,6 +84,7 @@ def run_page(data: RunReportData) -> str:
             metrics["baselines"],
             data.leading,
         ),
+        intervals=charts.leading_intervals(metrics, data.leading),
         slices=tables.slices(metrics, data.leading),
         popularity=tables.popularity(metrics, data.leading),
         exposure=charts.exposure(data.evaluation, metrics["model"], train_rows, data.leading),

@@ -153,25 +153,43 @@ def line_panel(
     return Panel(label, parts, names=names, dashed=dashed)
 
 
-def intervals(label: str, rows: Sequence[tuple[str, float, float, float]]) -> Markup:
-    """A row for each (name, value, low, high): a dot with whiskers about a line at 0."""
+def intervals(
+    label: str,
+    rows: Sequence[tuple[str, float, float, float]],
+    *,
+    about_zero: bool = True,
+    text: Callable[[float], str] | None = None,
+) -> Markup:
+    """A row for each (name, value, low, high): a dot with whiskers.
+
+    Args:
+        label: title above the picture.
+        rows: from top to bottom.
+        about_zero: whether values are differences: a line marks 0, and rows are coloured that exclude it.
+            Otherwise the first row is coloured.
+        text: format of the values.
+    """
     if not rows:
         return Markup("")
+    text = text or short
     height, left = 26 * len(rows) + 34, 116
-    ends = [0.0, *(v for _, *values in rows for v in values)]
-    levels = ticks(min(ends), max(ends))
+    ends = [*([0.0] if about_zero else []), *(v for _, *values in rows for v in values)]
+    levels = ticks(min(ends), max(ends), 3)
     x = Axis(min(levels[0], *ends), max(levels[-1], *ends), left, WIDTH - RIGHT)
     parts = []
     for level in levels:
-        kind = "zero" if level == 0 else "grid"
+        kind = "zero" if about_zero and level == 0 else "grid"
         parts.append(tag("line", x1=x(level), x2=x(level), y1=6, y2=height - 24, class_=kind))
-        parts.append(text_at(short(level), x(level), height - 8, "middle"))
+        parts.append(text_at(text(level), x(level), height - 8, "middle"))
+    longest = int((left - 8) / LETTER)
     for i, (name, value, low, high) in enumerate(rows):
         y = 20 + 26 * i
-        sure = "s0" if low > 0 or high < 0 else "unsure"
-        parts.append(text_at(name, left - 8, y + 4, "end"))
+        sure = "s0" if (low > 0 or high < 0 if about_zero else i == 0) else "unsure"
+        called = name if len(name) <= longest else f"{name[: longest - 1]}…"
+        tooltip = tag("title", f"{name}: {text(value)}, {text(low)} to {text(high)}")
+        parts.append(text_at(escape(called) + tooltip, left - 8, y + 4, "end"))
         parts.append(tag("line", x1=x(low), x2=x(high), y1=y, y2=y, class_=f"line {sure}"))
-        parts.append(tag("circle", cx=x(value), cy=y, r=4, class_=f"dot {sure}"))
+        parts.append(tag("circle", tooltip, cx=x(value), cy=y, r=4, class_=f"dot {sure}"))
     return figure(Panel(label, parts, height=height))
 
 
