@@ -270,6 +270,9 @@ def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
         marked = {item["title"] for item in user["shown"] if item["chosen"]}
         assert marked == {i["title"] for i in user["shown"]} & {f"T{item}" for item in chosen}
         assert not {i["title"] for i in user["shown"]} & {f"T{item}" for item in log["item_id"]}
+        missed = {f"T{item}" for item in chosen} - {item["title"] for item in user["shown"]}
+        assert {item["title"] for item in user["missed"]} <= missed
+        assert len(user["missed"]) == min(5, len(missed))
 
 
 def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):

@@ -19,7 +19,7 @@ from tfrecall.report.images import ItemImages
 # because it looks good.
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 WORST = 3
-HISTORY, LIST, REASONS = 8, 10, 2
+HISTORY, LIST, REASONS, MISSED = 8, 10, 2, 5
 
 # Function from one query and catalogue rows to an explanation of each.
 Explain = Callable[[pl.DataFrame, np.ndarray], list[Explanation]]
@@ -72,9 +72,10 @@ class UserCards:
 
         Returns:
             For each `user_id`, `length` of the history, `had` (items, latest first, titles with ratings
-            where there are any), `chosen` (how many items), `because` (the reasons that all items share)
-            and `shown`: items, whether each was `chosen`, and `because`, its strongest reasons if they
-            differ. An item has a `title` and an `image`, None without a picture.
+            where there are any), `chosen` (how many items), `missed` (some of these that are not shown),
+            `because` (the reasons that all items share) and `shown`: items, whether each was `chosen`, and
+            `because`, its strongest reasons if they differ. An item has a `title` and an `image`, None
+            without a picture.
         """
         users = picked["user_id"].to_list()
         if not users:
@@ -110,8 +111,8 @@ class UserCards:
         return items
 
     def _shown(self, lists: UserLists, user: int) -> dict[str, Any]:
-        """The list of one user, and the reasons that all of it shares."""
-        chosen = set(lists.targets[user].tolist())
+        """The list of one user, the reasons that all of it shares, and chosen items that it lacks."""
+        chosen = {row for row in lists.targets[user].tolist() if row >= 0}
         rows = lists.rows[user][lists.rows[user] >= 0]
         because: list[list[str]] = [[] for _ in rows]
         if self.explain is not None:
@@ -127,7 +128,8 @@ class UserCards:
             {**self._item(row), "chosen": row in chosen, "because": why}
             for row, why in zip(rows.tolist(), because, strict=True)
         ]
-        return {"because": shared or [], "shown": shown}
+        missed = sorted(chosen - set(rows.tolist()))[:MISSED]
+        return {"because": shared or [], "shown": shown, "missed": [self._item(row) for row in missed]}
 
 
 def example_users(cards: UserCards) -> list[dict[str, Any]]:
