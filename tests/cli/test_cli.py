@@ -5,13 +5,14 @@ import subprocess
 import sys
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import tfrecall
 from tfrecall.cli import app
 from tfrecall.cli.answers import unknown_exclusions
-from tfrecall.cli.options import data_settings, guarded
-from tfrecall.errors import FetchError
+from tfrecall.cli.options import data_settings, guarded, json_features
+from tfrecall.errors import ConfigError, FetchError
 from tfrecall.release import load
 
 COMMANDS = [
@@ -145,8 +146,6 @@ def test_a_movielens_folder_is_told_by_its_files(tmp_path, files, settings):
     ],
 )
 def test_refusals_and_interruptions_are_told_in_one_line(capsys, error, status, told):
-    import typer
-
     @guarded
     def command():
         raise error
@@ -155,6 +154,25 @@ def test_refusals_and_interruptions_are_told_in_one_line(capsys, error, status, 
         command()
     assert ended.value.exit_code == status
     assert capsys.readouterr() == ("", told)
+
+
+def test_errors_of_the_system_are_told_in_one_line(capsys):
+    @guarded
+    def command():
+        raise PermissionError(13, "Permission denied", "secret.csv")
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 1
+    told = "Error: [Errno 13] Permission denied: 'secret.csv'. Releases are as they were.\n"
+    assert capsys.readouterr() == ("", told)
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000 + "]" * 20_000, "[1]", "{", "x" * 1000])
+def test_features_that_are_no_object_are_refused_in_one_line(text):
+    with pytest.raises(ConfigError, match="--features takes a JSON object") as refused:
+        json_features(text)
+    assert len(str(refused.value)) < 300
 
 
 # Answers

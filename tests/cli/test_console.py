@@ -119,3 +119,16 @@ def test_a_full_output_is_an_error_without_a_traceback(arguments):
     assert done.returncode == 1
     assert "Error: the output cannot be written: [Errno 28]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [[1], [2], [0, 1, 2]], ids=str)
+def test_closed_streams_do_no_harm(closed, tmp_path):
+    """Closed as a shell does by `>&-`: the next file that is opened would take the number."""
+    code = (
+        f"import os, sys; [os.close(number) for number in {closed}]\n"
+        f"os.execv(sys.executable, [sys.executable, '-m', 'tfrecall.cli', 'recipes', 'list', '--json'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("{") is (1 not in closed)

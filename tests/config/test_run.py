@@ -290,6 +290,34 @@ def test_a_file_that_is_no_toml_is_named(tmp_path, content):
         load_config(str(file))
 
 
+DEEP = "[" * 20_000 + "]" * 20_000
+
+
+def test_values_nested_too_deeply_are_refused(tmp_path):
+    file = tmp_path / "deep.toml"
+    file.write_text(f"a = {DEEP}\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"deep.toml nests its values too deeply"):
+        load_config(str(file))
+    with pytest.raises(ConfigError, match=r"training.epochs nests its values too deeply"):
+        load_config("two_tower_ml100k", [f"training.epochs={DEEP}"])
+
+
+# The release would be written to saved_models/.., or nowhere.
+@pytest.mark.parametrize(
+    "name", [".", "..", "...", ". .", " ", "a/b", "/etc/x", "a\\b", "a\nb", "a\0", "é" * 101]
+)
+def test_a_name_that_is_no_directory_is_refused(name):
+    values = load_config("two_tower_ml100k").to_dict() | {"recipe": name}
+    with pytest.raises(ConfigError, match=r"recipe: (a recipe is named|the name of a recipe)"):
+        config_from_dict(values)
+
+
+@pytest.mark.parametrize("name", ["a b", ".hidden", "v1.2", "é" * 100, "..a"])
+def test_a_name_of_a_directory_is_taken(name):
+    values = load_config("two_tower_ml100k").to_dict() | {"recipe": name}
+    assert config_from_dict(values).recipe == name
+
+
 def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path):
     (tmp_path / "folder.toml").mkdir()
     for name in ("folder", "nowhere"):

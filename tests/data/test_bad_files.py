@@ -1,6 +1,7 @@
 """Files that people have: read as they are meant, or refused with what to do."""
 
 import gzip
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -161,3 +162,25 @@ def test_users_who_come_once_have_no_last_event_to_leave_out(tmp_path):
     data = read(write(tmp_path, "log.csv", HEAD + "a,x,1\nb,y,2\nc,x,3\n"))
     with pytest.raises(DataError, match=r"No user of the log has two events \(3 users have one\)"):
         split_leave_last_out(data)
+
+
+@pytest.mark.parametrize("place", ["", "part"])
+def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch, place):
+    (tmp_path / "part").mkdir()
+    write(tmp_path, "log.csv", HEAD + ROWS)
+    plain = Path.iterdir
+
+    def iterdir(path):
+        if path == tmp_path / place:
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)  # permissions do not bind the administrator
+    with pytest.raises(DataError, match=r"The log cannot be read: .*Check the permissions"):
+        read(tmp_path)
+
+
+def test_links_that_go_round_in_a_circle_do_no_harm(tmp_path):
+    write(tmp_path, "log.csv", HEAD + ROWS)
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert read(tmp_path).log.rows() == EVENTS

@@ -8,7 +8,7 @@ from tfrecall.cli import run, tune, cross_validate, evaluate, compare  # noqa: F
 from tfrecall.cli import release, pipeline, rank, data, recipes  # noqa: F401
 # isort: on
 
-from tfrecall.cli.exits import standard_output
+from tfrecall.cli.exits import open_streams, standard_output
 from tfrecall.cli.options import app, data_app, recipes_app
 
 app.add_typer(data_app, name="data")
@@ -17,6 +17,7 @@ app.add_typer(recipes_app, name="recipes")
 
 def main() -> None:
     """Entry point of the `tfrecall` command."""
+    open_streams()
     try:
         with standard_output():  # `--help` writes to it, too
             app()

@@ -37,19 +37,21 @@ def compare(
 ) -> None:
     """Releases side by side on the same test rows: figures, intervals, and what each recommends."""
     from tfrecall.baselines.registry import make_baselines
-    from tfrecall.cli.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.console import STARTING, Narrator, import_tensorflow, show, waiting
     from tfrecall.cli.tables import comparison_tables
     from tfrecall.release import load
 
     added = baselines or []
     make_baselines(added)  # refuses a wrong name before TensorFlow is imported and data are read
     paths = _release_paths(releases, added)
-    loaded = {name: load(*_version_of(path), trust=trust) for name, path in paths.items()}
+    with waiting("Open the releases"):
+        loaded = {name: load(*_version_of(path), trust=trust) for name, path in paths.items()}
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.evaluation.comparison import compare as compare_releases
-        from tfrecall.report import comparison_page, write_page
-        from tfrecall.runs.comparable import comparable, rule_of_run
+        with waiting(STARTING):
+            from tfrecall.evaluation.comparison import compare as compare_releases
+            from tfrecall.report import comparison_page, write_page
+            from tfrecall.runs.comparable import comparable, rule_of_run
 
         narrator, first = Narrator(), next(iter(loaded.values()))
         with narrator.step("Prepare the data"):

@@ -34,6 +34,9 @@ _HIDDEN = re.compile(
 SECONDS_BETWEEN_COUNTS = 5.0
 
 
+STARTING = "Start TensorFlow"
+
+
 def visible(text: str) -> str:
     r"""Escape characters that a terminal obeys or hides; newlines and tabs stay.
 
@@ -111,7 +114,7 @@ class Narrator(ProgressReporter):
 
 def import_tensorflow() -> None:
     """Import TensorFlow, with a status line for the seconds that it takes."""
-    with waiting("Start TensorFlow"):
+    with waiting(STARTING):
         from tfrecall._tensorflow import tf
 
         tf.get_logger().setLevel("ERROR")  # warnings of retracing, which users cannot act on

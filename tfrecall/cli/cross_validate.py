@@ -39,7 +39,7 @@ def cross_validate_recipe(
     as_json: Json = False,
 ) -> None:
     """Train and judge a recipe on each fold of its rows: figures with mean and spread; no release."""
-    from tfrecall.cli.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.console import STARTING, Narrator, import_tensorflow, show, waiting
     from tfrecall.cli.tables import fold_table
     from tfrecall.config.recipes import load_config
 
@@ -48,7 +48,8 @@ def cross_validate_recipe(
     check_writable(out)
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.runs.cross_validation import cross_validate
+        with waiting(STARTING):
+            from tfrecall.runs.cross_validation import cross_validate
 
         validation = cross_validate(config, folds, Narrator()).to_dict()
     write_atomically(out, json.dumps(validation, indent=2))

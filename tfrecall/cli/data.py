@@ -43,7 +43,7 @@ def data_describe(
 
     Exit status 1 where `tfrecall run` would refuse the log.
     """
-    from tfrecall.cli.console import show, stderr
+    from tfrecall.cli.console import show, stderr, waiting
     from tfrecall.cli.tables import description_tables
     from tfrecall.data.inspection.describe import describe
     from tfrecall.report.pictures import check_suffix, save
@@ -51,7 +51,8 @@ def data_describe(
 
     if picture is not None:
         check_suffix(picture)
-    description = describe(log, tables.users, tables.items, **tables.columns, **tables.reading)
+    with waiting(f"Read {log}"):
+        description = describe(log, tables.users, tables.items, **tables.columns, **tables.reading)
     if picture is not None:
         save(log_picture(description), picture)
         stderr.print(f"Picture: {picture}", soft_wrap=True)

@@ -14,16 +14,17 @@ def evaluate(
     release: ReleasePath, data: MovedLog = None, trust: Trust = False, as_json: Json = False
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
-    from tfrecall.cli.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.console import Narrator, import_tensorflow, show, waiting
     from tfrecall.cli.tables import item_table, metric_table, ranking_table
     from tfrecall.config.recipes import config_from_dict
     from tfrecall.release import load
 
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.runs.evaluate import evaluate_release
+        with waiting(f"Open {release}"):
+            from tfrecall.runs.evaluate import evaluate_release
 
-        loaded = load(release, trust=trust)
+            loaded = load(release, trust=trust)
         if "config" not in loaded.manifest:
             raise ReleaseError(
                 f"{release} was exported without a configuration, so its test rows are not known. Judge it "

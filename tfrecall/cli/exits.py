@@ -9,6 +9,19 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 READER_GONE = 141  # 128 + SIGPIPE, likewise
 
 
+def open_streams() -> None:
+    """Give closed standard streams (`>&-`) the null device: the next files would take their numbers."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  until the end
+            setattr(sys, name, stream)
+
+
 @contextmanager
 def standard_output() -> Iterator[None]:
     """Turn a closed or full standard output into an exit status, without a traceback.

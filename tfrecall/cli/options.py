@@ -242,6 +242,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(INTERRUPTED) from error
         except BrokenPipeError as error:  # of standard error; `show` handles standard output
             raise typer.Exit(READER_GONE) from error
+        except (
+            OSError,
+            MemoryError,
+        ) as error:  # permissions, full disks, memory: no fault of the program
+            _print_error(f"Error: {error or 'there is not enough memory'}. Releases are as they were.")
+            raise typer.Exit(1) from error
 
     return run
 
@@ -291,13 +297,15 @@ def json_features(text: str) -> dict[str, Any]:
     Raises:
         ConfigError: if the text is no JSON object.
     """
+    received = text if len(text) <= 100 else f"{text[:100]}..."
     try:
         values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"--features takes a JSON object. Received {text!r}: {error}.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"--features takes a JSON object. Received: {text!r}.")
-    return dict(_flat(values))
+        flat = dict(_flat(values)) if isinstance(values, dict) else None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--features takes a JSON object. Received {received!r}: {error}.") from error
+    if flat is None:
+        raise ConfigError(f"--features takes a JSON object. Received: {received!r}.")
+    return flat
 
 
 def _flat(values: dict[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:

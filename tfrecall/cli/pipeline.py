@@ -37,21 +37,23 @@ def pipeline(
     as_json: Json = False,
 ) -> None:
     """Join a retriever and a ranker into one release, which `recommend` asks like any other."""
-    from tfrecall.cli.console import import_tensorflow, show
+    from tfrecall.cli.console import import_tensorflow, show, waiting
     from tfrecall.cli.program import command
     from tfrecall.release import load
     from tfrecall.release.rules import Boost, Rules
 
     caps = dict(_cap(text) for text in cap or [])
     rules = Rules(diversity, caps, tuple(Boost(**_boost(text)) for text in boost or []))
-    stages = [load(path, trust=trust) for path in (retrieval, ranker)]
+    with waiting(f"Open {retrieval} and {ranker}"):
+        stages = [load(path, trust=trust) for path in (retrieval, ranker)]
     # After the cheap checks, for errors without the seconds of a TensorFlow import.
     import_tensorflow()
-    from tfrecall.exporting.pipeline import Pipeline, export_pipeline
+    with waiting("Join, export and compare in a fresh process"):
+        from tfrecall.exporting.pipeline import Pipeline, export_pipeline
 
-    joined = Pipeline(*stages, n_candidates=candidates, rules=rules)  # type: ignore[arg-type]
-    facts = {"joined": {"retrieval": str(retrieval), "ranker": str(ranker)}}
-    release = export_pipeline(joined, out, k=k, facts=facts)
+        joined = Pipeline(*stages, n_candidates=candidates, rules=rules)  # type: ignore[arg-type]
+        facts = {"joined": {"retrieval": str(retrieval), "ranker": str(ranker)}}
+        release = export_pipeline(joined, out, k=k, facts=facts)
     answer = {
         "release": str(out),
         "version": release.version,

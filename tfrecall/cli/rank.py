@@ -24,7 +24,7 @@ def rank(
 ) -> None:
     """Score items for a user by the release of a ranker, the best first."""
     from tfrecall.cli.answers import title_and_labels
-    from tfrecall.cli.console import import_tensorflow, show
+    from tfrecall.cli.console import import_tensorflow, show, waiting
     from tfrecall.cli.tables import item_table
     from tfrecall.release import load
     from tfrecall.release.ranker import RankerRelease
@@ -37,7 +37,8 @@ def rank(
             f"There is nothing to score. Received: --items {items!r}. Give --items a,b,c."
         )
     query: Any = user if features is None else json_features(features)
-    loaded = load(release, trust=trust)
+    with waiting(f"Open {release}"):
+        loaded = load(release, trust=trust)
     if not isinstance(loaded, RankerRelease):
         raise ConfigError(
             f"{release} is no release of a ranker, but of {loaded.manifest['model']['type']}. Ask it with "
@@ -46,7 +47,8 @@ def rank(
     wanted = column or title_and_labels(loaded)
     loaded.check_columns(wanted)
     import_tensorflow()
-    scores = loaded.predict([query], ids)
+    with waiting(f"Ask {release}"):
+        scores = loaded.predict([query], ids)
     # `sorted` is stable: ties keep the order of --items.
     order = sorted(range(len(ids)), key=lambda i: -float(scores[i]))
     columns_of = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)}

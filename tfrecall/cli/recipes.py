@@ -60,11 +60,12 @@ def recipes_init(
     as_json: Json = False,
 ) -> None:
     """Write a recipe for a log: features inferred from its columns, with the reasons, to edit."""
-    from tfrecall.cli.console import show, stderr
+    from tfrecall.cli.console import show, stderr, waiting
     from tfrecall.cli.program import command
     from tfrecall.config.inference import propose
 
-    proposal = propose(log, tables.users, tables.items, **tables.columns, **tables.reading)
+    with waiting(f"Read {log}"):
+        proposal = propose(log, tables.users, tables.items, **tables.columns, **tables.reading)
     path = out or Path(f"{proposal.name}.toml")
     config = proposal.config()  # fails here rather than in the next command
     for text in proposal.messages:

@@ -56,13 +56,14 @@ def recommend(
 ) -> None:
     """The best items for users."""
     from tfrecall.cli.answers import Answers, check_stages, label_columns, with_history
-    from tfrecall.cli.console import import_tensorflow, show
+    from tfrecall.cli.console import import_tensorflow, show, waiting
     from tfrecall.release import load
 
     queries: list[Any] = [*(user or []), *map(json_features, features or [])]
     if not queries and history is None:
         raise ConfigError("Nobody to recommend to. Give --user ID, --features JSON or --history IDS.")
-    loaded = load(release, trust=trust)
+    with waiting(f"Open {release}"):
+        loaded = load(release, trust=trust)
     past = None if history is None else [item for item in history.split(",") if item]
     if past is not None:
         queries = [with_history(loaded, queries, past)]
@@ -71,18 +72,19 @@ def recommend(
         check_stages(loaded)
     if loaded.needs_tensorflow:
         import_tensorflow()
-    recommendations = loaded.recommend(
-        queries,
-        k,
-        exclude=exclude or [],
-        exclude_seen=None if keep_seen is None else not keep_seen,
-        index=index,
-        columns=column or label_columns(loaded),
-        **details,
-    )
-    answers = Answers(loaded, queries, recommendations, k, past, explain, exclude or [])
-    notes = answers.notes(seen_rule_given=keep_seen is not None)
-    show({"release": str(release), **answers.to_dict()}, as_json, *notes, *answers.tables())
+    with waiting(f"Ask {release}"):
+        recommendations = loaded.recommend(
+            queries,
+            k,
+            exclude=exclude or [],
+            exclude_seen=None if keep_seen is None else not keep_seen,
+            index=index,
+            columns=column or label_columns(loaded),
+            **details,
+        )
+        answers = Answers(loaded, queries, recommendations, k, past, explain, exclude or [])
+        shown = [*answers.notes(seen_rule_given=keep_seen is not None), *answers.tables()]
+    show({"release": str(release), **answers.to_dict()}, as_json, *shown)
 
 
 @app.command("recommend-all")
@@ -111,23 +113,25 @@ def recommend_everyone(
     """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
     from tfrecall.batch import recommend_all
     from tfrecall.cli.answers import unknown_exclusions
-    from tfrecall.cli.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.console import Narrator, import_tensorflow, show, waiting
     from tfrecall.cli.user_lists import asked_users
     from tfrecall.release import load
 
-    loaded = load(release, trust=trust)
+    with waiting(f"Open {release}"):
+        loaded = load(release, trust=trust)
     if loaded.needs_tensorflow:
         import_tensorflow()
-    bulk = recommend_all(
-        loaded,
-        None if users is None else asked_users(users, user_column),
-        k,
-        out,
-        exclude=exclude or [],
-        exclude_seen=None if keep_seen is None else not keep_seen,
-        index=index,
-        progress=Narrator(),
-    )
+    with waiting(f"Ask {release}"):
+        bulk = recommend_all(
+            loaded,
+            None if users is None else asked_users(users, user_column),
+            k,
+            out,
+            exclude=exclude or [],
+            exclude_seen=None if keep_seen is None else not keep_seen,
+            index=index,
+            progress=Narrator(),
+        )
     text = f"{bulk.rows:,} recommendations for {bulk.users:,} users in {bulk.file}"
     if bulk.unknown:
         text += f", {bulk.unknown:,} of them without events in training"
@@ -150,13 +154,15 @@ def export_vectors(
 ) -> None:
     """Ids and vectors of items and users as Parquet files, for a vector database."""
     from tfrecall.batch.vectors import export_vectors as write
-    from tfrecall.cli.console import import_tensorflow, show
+    from tfrecall.cli.console import import_tensorflow, show, waiting
     from tfrecall.release import load
 
-    loaded = load(release, trust=trust)
+    with waiting(f"Open {release}"):
+        loaded = load(release, trust=trust)
     if users:
         import_tensorflow()
-    facts = write(loaded, out, columns=column or [], users=users)
+    with waiting(f"Ask {release}"):
+        facts = write(loaded, out, columns=column or [], users=users)
     text = (
         f"{facts['items']:,} items and {facts['users']:,} users in {out}: {facts['dimension']} numbers "
         f"each, to compare by {facts['metric'].replace('_', ' ')}."
@@ -185,7 +191,7 @@ def similar(
 ) -> None:
     """The items most similar to an item."""
     from tfrecall.cli.answers import item_rows, label_columns, titled_item
-    from tfrecall.cli.console import show
+    from tfrecall.cli.console import show, waiting
     from tfrecall.cli.tables import item_table
     from tfrecall.release import load
 
@@ -194,13 +200,15 @@ def similar(
             "Name one item, by its id or by --title. Received: "
             + ("neither." if item is None else f"the id {item!r} and the title {title!r}.")
         )
-    loaded = load(release, trust=trust)
+    with waiting(f"Open {release}"):
+        loaded = load(release, trust=trust)
     item_id = cast(str, item) if title is None else titled_item(loaded, title)
     # The release refuses other scores.
     by = cast(Any, score)
-    answer = loaded.similar_items(
-        item_id, k, score=by, index=index, columns=column or label_columns(loaded)
-    )
+    with waiting(f"Ask {release}"):
+        answer = loaded.similar_items(
+            item_id, k, score=by, index=index, columns=column or label_columns(loaded)
+        )
     named = item_id if title is None else f"{loaded.item_names()[item_id]} ({item_id})"
     table = item_table(f"Similar to {named}", item_rows(answer))
     show({"release": str(release), **vars(answer)}, as_json, table)
@@ -216,12 +224,13 @@ def index_release(
     as_json: Json = False,
 ) -> None:
     """Show recall and latency of the Annoy index, or build it again as a new version."""
-    from tfrecall.cli.console import show
+    from tfrecall.cli.console import show, waiting
     from tfrecall.cli.tables import item_table
     from tfrecall.index import Annoy
     from tfrecall.release import load
 
-    loaded = load(release, trust=trust)
+    with waiting(f"Open {release}"):
+        loaded = load(release, trust=trust)
     if n_trees is not None or target_recall is not None:
         from tfrecall.release.reindex import reindex
 
@@ -229,7 +238,8 @@ def index_release(
         given = {"n_trees": n_trees, "target_recall": target_recall}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         # Without the old `search_k`, which was tuned for the old trees.
-        loaded = reindex(release, replace(current, search_k=None, **changes), trust=trust)
+        with waiting("Build and tune the index"):
+            loaded = reindex(release, replace(current, search_k=None, **changes), trust=trust)
     tuning = loaded.bundle.tuning
     answer = {
         "release": str(release),

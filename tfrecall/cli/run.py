@@ -52,14 +52,23 @@ def run_recipe(
     as_json: Json = False,
 ) -> None:
     """Prepare, fit, evaluate, export, index: the whole way from a log to a release."""
-    from tfrecall.cli.console import Narrator, import_tensorflow, open_page, show, stderr
+    from tfrecall.cli.console import (
+        STARTING,
+        Narrator,
+        import_tensorflow,
+        open_page,
+        show,
+        stderr,
+        waiting,
+    )
     from tfrecall.config.inference import propose
     from tfrecall.config.recipes import load_config
     from tfrecall.data.datasets.grouplens import size_of
 
     # A MovieLens folder has shipped recipes; only foreign logs need inference.
     if recipe is None and data is not None and not size_of(data):
-        proposal = propose(data, tables.users, tables.items, **tables.columns, **tables.reading)
+        with waiting(f"Read {data}"):
+            proposal = propose(data, tables.users, tables.items, **tables.columns, **tables.reading)
         stderr.print(
             "Inferred from the files (`tfrecall recipes init` writes it down to edit):", style="bold"
         )
@@ -73,11 +82,13 @@ def run_recipe(
     stderr.print(" ".join(config.description.split()))
     import_tensorflow()
     with redirect_stdout(sys.stderr):  # libraries may print; standard output holds the answer only
-        from tfrecall.cli.outcome import outcome_tables
-        from tfrecall.runs.run import run
+        with waiting(STARTING):
+            from tfrecall.cli.outcome import outcome_tables
+            from tfrecall.runs.run import run
 
         outcome = run(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
-        shown = outcome_tables(outcome)
+        with waiting("Ask the release"):
+            shown = outcome_tables(outcome)
     report = outcome.release.root / "report.html"
     show(
         {**outcome.metrics, "release": str(outcome.release.root), "report": str(report)},

@@ -48,7 +48,7 @@ def tune_recipe(
 
     The section [tune] of the recipe gives a range or choices for each setting to search.
     """
-    from tfrecall.cli.console import Narrator, import_tensorflow, show
+    from tfrecall.cli.console import STARTING, Narrator, import_tensorflow, show, waiting
     from tfrecall.cli.program import command
     from tfrecall.cli.tables import trial_table
     from tfrecall.config.recipes import load_config, with_settings
@@ -60,7 +60,8 @@ def tune_recipe(
     check_writable(out)
     import_tensorflow()
     with redirect_stdout(sys.stderr):
-        from tfrecall.runs.tuning import tune
+        with waiting(STARTING):
+            from tfrecall.runs.tuning import tune
 
         narrator = Narrator()
         with narrator.step(f"Search over {config.recipe}"):

@@ -154,6 +154,8 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where} nests its values too deeply to be a recipe.") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -168,6 +170,10 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = None if text.strip() == "none" else text.strip()  # text without quotes
+    except RecursionError as error:
+        raise ConfigError(
+            f"--set {path.strip()} nests its values too deeply to be a setting."
+        ) from error
     _put(values, keys, value, override)
 
 

@@ -4,10 +4,11 @@ A recipe is such a file that ships with the package (`tfrecall recipes list`). A
 configuration and its data alone; the release keeps the configuration.
 """
 
+import re
 from typing import Annotated, Any
 
 import tomli_w
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from tfrecall.config.data import DataConfig, FilterConfig, SplitConfig
@@ -19,6 +20,19 @@ from tfrecall.schema.features import History, Schema
 from tfrecall.schema.specs import STRICT
 from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.schema.training import TrainingConfig
+
+# Common file systems allow 255 bytes; temporary files of a release have longer names than its directory.
+_LONGEST_NAME = 200
+
+
+def _directory_name(recipe: str) -> str:
+    """Refuse a name that cannot be that of a directory: the release is in `saved_models/<recipe>`."""
+    dots_alone = not recipe.strip(". ")
+    if dots_alone or not re.fullmatch(r"[^/\\\x00-\x1f]+", recipe):
+        raise ValueError("a recipe is named like a directory, without / and \\, and not by dots alone")
+    if len(recipe.encode()) > _LONGEST_NAME:
+        raise ValueError(f"the name of a recipe has {_LONGEST_NAME} bytes at most")
+    return recipe
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -32,7 +46,7 @@ class RunConfig:
             `"training.learning_rate" = { low = 0.001, high = 0.3, log = true }`.
     """
 
-    recipe: Annotated[str, Field(min_length=1, pattern=r"^[^/\\]+$")]
+    recipe: Annotated[str, AfterValidator(_directory_name)]
     description: str = ""
     schema: Schema
     data: DataConfig = DataConfig()

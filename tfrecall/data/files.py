@@ -1,7 +1,7 @@
 """One table from files: CSV and its kin, Parquet, JSON, compressed or not."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -122,23 +122,37 @@ def read_table(
 
 def _files(path: Path, what: str) -> list[Path]:
     """The files of a path, ordered by name."""
-    if path.is_dir():
-        inside = (file for file in path.rglob("*") if file.is_file())
-        # Spark, Hadoop and macOS write such files next to the data: _SUCCESS, .part.crc, ._part.
-        files = sorted(file for file in inside if not file.name.startswith(("_", ".")))
-        problem = f"there are no files in the folder {path}."
-    elif path.exists():
-        files, problem = [path], ""
-    else:
-        names = glob.glob(str(path), recursive=True)
-        files = sorted(Path(name) for name in names if Path(name).is_file())
-        problem = f"there is no file {path}.{_nearest_file(path)}"
+    try:
+        files, problem = _found(path)
+    except OSError as error:
+        raise DataError(f"The {what} cannot be read: {error}. Check the permissions.") from error
     if not files:
         raise DataError(
             f"The {what} was not found: {problem} Give a file, a folder or a pattern of "
             f"{', '.join(SUFFIXES)}."
         )
     return files
+
+
+def _found(path: Path) -> tuple[list[Path], str]:
+    """The files of a path, and the problem if there are none."""
+    if path.is_dir():
+        inside = [file for file in _walk(path) if file.is_file()]
+        # Spark, Hadoop and macOS write such files next to the data: _SUCCESS, .part.crc, ._part.
+        files = sorted(file for file in inside if not file.name.startswith(("_", ".")))
+        return files, f"there are no files in the folder {path}."
+    if path.exists():
+        return [path], ""
+    names = glob.glob(str(path), recursive=True)
+    files = sorted(Path(name) for name in names if Path(name).is_file())
+    return files, f"there is no file {path}.{_nearest_file(path)}"
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All paths in a folder; `rglob` would leave out folders that it may not look into."""
+    for inside in folder.iterdir():
+        is_folder = inside.is_dir() and not inside.is_symlink()  # links may go round in a circle
+        yield from _walk(inside) if is_folder else [inside]
 
 
 def _nearest_file(path: Path) -> str:

@@ -136,7 +136,11 @@ class Items:
 
     def columns(self, rows: np.ndarray, columns: Sequence[str]) -> list[dict[str, Any]]:
         """One dictionary of columns for each item; the empty list if no columns are requested."""
-        return self.table[rows.tolist()].select(columns).to_dicts() if len(columns) else []
+        return (
+            self.table[rows.tolist()].select(list(dict.fromkeys(columns))).to_dicts()
+            if len(columns)
+            else []
+        )
 
 
 def _read_items(file: Path, item_ids: np.ndarray | None = None) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """MovieLens 100K and 1M in GroupLens' own files."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,10 @@ def check_size(size: str) -> Size:
 
 def size_of(folder: Path) -> str | None:
     """The size of the MovieLens data set in a folder, by the name of its log; None for other paths."""
-    return next((size for size, known in SIZES.items() if (folder / known.files[0]).is_file()), None)
+    # Of `os.path`, as a folder that may not be looked into is no MovieLens folder either.
+    return next(
+        (size for size, known in SIZES.items() if os.path.isfile(folder / known.files[0])), None
+    )
 
 
 def read_folder(path: str | Path, size: str) -> Interactions:
