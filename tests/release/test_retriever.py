@@ -176,12 +176,12 @@ def test_similar_items_are_those_of_the_largest_cosine_or_product(
     expected = [item for item in tiny_model.catalogue.ids[order] if item != "i4"][:3]
     assert answer.item_ids == expected
     assert [item["title"].split()[1] for item in answer.items] == [item[1:] for item in expected]
+    np.testing.assert_allclose(answer.scores, np.sort(vectors @ vectors[4])[::-1][1:4], rtol=1e-5)
 
 
 def test_columns_asked_for_twice_are_given_once(tiny_release):
     once = tiny_release.similar_items("i4", 3, columns=["title"])
     assert tiny_release.similar_items("i4", 3, columns=["title", "title"]) == once
-    np.testing.assert_allclose(answer.scores, np.sort(vectors @ vectors[4])[::-1][1:4], rtol=1e-5)
 
 
 def test_another_score_of_items_is_refused_with_the_nearest(tiny_release):
