@@ -43,6 +43,7 @@ GAINED = [
 COMPARISON = {
     "rows": 1999,
     "users": 1234,
+    "targets_had": 424,
     "leading": Seen.KEPT,
     "reference": "two_tower",
     "k": 10,
