@@ -143,5 +143,5 @@ def test_the_rule_that_leads_follows_the_log_unless_it_is_told() -> None:
 def test_a_large_catalogue_is_scored_in_blocks_with_the_same_result(monkeypatch) -> None:
     train, validation, _ = split_leave_last_out(coming_back(0.7, "recency"))
     whole = fit_repeats(flat_towers(train), validation, train)
-    monkeypatch.setattr("tfrecall.models.repeats.BLOCK_SCORES", 7 * N_ITEMS)
+    monkeypatch.setattr("tfrecall.models.repeat_choice.BLOCK_SCORES", 7 * N_ITEMS)
     assert fit_repeats(flat_towers(train), validation, train) == whole
