@@ -13,6 +13,12 @@ export TF_USE_LEGACY_KERAS = 1
 export TF_CPP_MIN_LOG_LEVEL = 3
 # Bytecode of the package and of the tests, which pytest rewrites, is kept for the next process.
 unexport PYTHONDONTWRITEBYTECODE
+# Two workers that take files in the order of the tree: by default the files with few and long tests come
+# last, and one worker waits for the other.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Large arrays that training frees are kept for the next step: giving them back to the system and asking
+# anew was a third of the notebooks' time. Of the C library of Linux; others ignore it.
+KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
 
 .PHONY: demo fast test check format lint types imports docs notebooks bench bench-check clean
 
@@ -20,10 +26,10 @@ demo: $(STAMP)
 	$(BIN)/tfrecall run $(if $(DATA),--data $(DATA))
 
 fast: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/pytest $(WORKERS) $(PYTEST)
 
 test: $(STAMP)
-	TFRECALL_PROPERTIES=thorough $(BIN)/pytest -n 2 --dist loadfile -m "" $(PYTEST)
+	TFRECALL_PROPERTIES=thorough $(BIN)/pytest $(WORKERS) -m "" $(PYTEST)
 
 check: $(STAMP) format lint types imports docs notebooks test
 
@@ -46,7 +52,8 @@ docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet
 
 notebooks: $(STAMP)
-	TFRECALL_NOTEBOOK_BUDGET=small $(BIN)/pytest --nbmake --nbmake-timeout=900 -o addopts= notebooks
+	TFRECALL_NOTEBOOK_BUDGET=small $(KEEP_MEMORY) \
+	  $(BIN)/pytest $(WORKERS) --nbmake --nbmake-timeout=900 -o addopts= notebooks
 
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done

@@ -346,32 +346,60 @@ def test_a_killed_export_leaves_the_version_before_and_the_next_tidies_up(
 # TensorFlow's own tool
 
 
-def cli_of_tensorflow(*arguments):
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *arguments]
+# One process for all: TensorFlow takes seconds to start. Flags of a command stay set for those after it.
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from tensorflow.python.tools import saved_model_cli
+for arguments in json.loads(sys.argv[1]):
+    print("\f", end="", flush=True)
+    sys.argv = ["saved_model_cli", *arguments]
+    try:
+        saved_model_cli.main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def told_by_tensorflow(commands):
+    """What `saved_model_cli` prints, command by command."""
     environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     ended = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment, timeout=300
-    )
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(commands)],
+        check=False, capture_output=True, text=True, env=environment, timeout=300,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr[-2000:]
-    return ended.stdout
+    return ended.stdout.split("\f")[1:]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["query", "candidate", "retrieval"])
-def test_saved_model_cli_shows_and_runs_each_model(tiny_root, tiny_model, name):
-    path = str(tiny_root / name / "1")
-    shown = cli_of_tensorflow("show", "--dir", path, "--all")
-    assert "signature_def['serving_default']" in shown
-    side = tiny_model.candidate_tower if name == "candidate" else tiny_model.query_tower
-    assert all(f"inputs['{column}']" in shown for column in side.forms)
+def test_saved_model_cli_shows_and_runs_each_model(tiny_root, tiny_model):
+    sides = {
+        "query": tiny_model.query_tower.forms,
+        "candidate": tiny_model.candidate_tower.forms,
+        "retrieval": tiny_model.query_tower.forms,
+    }
     values = {"string": "['x']", "strings": "[['x', 'y']]", "number": "[1.0]"}
-    given = ";".join(f"{column}={values[form]}" for column, form in side.forms.items())
-    run = ["run", "--dir", path, "--tag_set", "serve", "--signature_def"]
-    answer = cli_of_tensorflow(*run, "serving_default", "--input_exprs", given)
-    assert "Result for output key" in answer
-    if name == "retrieval":
-        given += ";k=3;exclude=[['i1', '']]"
-        assert "candidate_ids" in cli_of_tensorflow(*run, "recommend", "--input_exprs", given)
+    given = {
+        name: ";".join(f"{column}={values[form]}" for column, form in forms.items())
+        for name, forms in sides.items()
+    }
+
+    def run(name, signature, inputs):
+        path = str(tiny_root / name / "1")
+        how = ["--tag_set", "serve", "--signature_def", signature, "--input_exprs", inputs]
+        return ["run", "--dir", path, *how]
+
+    shows = [["show", "--dir", str(tiny_root / name / "1"), "--all"] for name in sides]
+    runs = [run(name, "serving_default", inputs) for name, inputs in given.items()]
+    own_k = run("retrieval", "recommend", given["retrieval"] + ";k=3;exclude=[['i1', '']]")
+    told = told_by_tensorflow([*shows, *runs, own_k])
+
+    for shown, forms in zip(told[:3], sides.values(), strict=True):
+        assert "signature_def['serving_default']" in shown
+        assert all(f"inputs['{column}']" in shown for column in forms)
+    assert all("Result for output key" in answer for answer in told[3:6])
+    assert "candidate_ids" in told[6]
 
 
 def test_json_of_the_manifest_is_plain(tiny_root):
