@@ -203,6 +203,9 @@ MORNING = LAST_DAY + 8 * 3_600 + 15 * 60
         ("31-DEC-2023", LAST_DAY),
         ("December 31, 2023", LAST_DAY),
         ("Dec 31, 2023 8:15 AM", MORNING),
+        ("12/31/2023, 8:15:00 AM", MORNING),  # browsers
+        ("Dec 31, 2023, 8:15:00 AM", MORNING),
+        ("20231231T0815", MORNING),
     ],
 )
 def test_dates_as_programs_and_people_write_them(text, expected):

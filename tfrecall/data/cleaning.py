@@ -27,7 +27,7 @@ REPEATED_ROWS = ("drop", "keep")
 ID_SPELLINGS = ("as_written", "numbers")
 
 # A whole number, however a program or a spreadsheet spells it: 42, 00042, 42.0, +42.
-_WHOLE = r"^([+-]?)0*(\d+)(?:\.0*)?$"
+_WHOLE = r"^(?:\+|(-))?0*(\d+)(?:\.0*)?$"
 # Share of a table's missing ids that another spelling must explain: fewer meet by chance.
 EXPLAINED = 0.5
 # Most values that a note lists.
@@ -100,6 +100,8 @@ def without_repeats(frame: pl.DataFrame, timestamp: str, rules: Cleaning) -> Cle
 
 
 def _are_equal(times: pl.Series) -> bool:
+    if times.dtype.is_nested():  # no times: reading them says so
+        return False
     return bool(len(times) == 0 or (times == times[0]).all())
 
 
@@ -199,7 +201,7 @@ def spelt_as_number(ids: pl.Series) -> pl.Series:
     >>> spelt_as_number(pl.Series(["00042", "42.0", "42", "-07", "0", "4.5", "A042"])).to_list()
     ['42', '42', '42', '-7', '0', '4.5', 'A042']
     """
-    return ids.str.strip_chars().str.replace(_WHOLE, "$1$2").str.strip_prefix("+")
+    return ids.str.strip_chars().str.replace(_WHOLE, "$1$2")
 
 
 def other_spelling(log: pl.Series, table: pl.Series, what: str) -> str:

@@ -18,6 +18,8 @@ ISO = (
     "%Y-%m-%d",
     "%Y%m%dT%H%M%S%.f%#z",
     "%Y%m%dT%H%M%S%.f",
+    "%Y%m%dT%H%M%#z",
+    "%Y%m%dT%H%M",
 )
 # Of web servers, programs and mail; blanks and case do not count.
 NAMED = (
@@ -31,6 +33,8 @@ NAMED = (
     "%d-%B-%Y %H:%M:%S%.f",
     "%d-%B-%Y %H:%M",
     "%d-%B-%Y",
+    "%d %B %Y %I:%M:%S %p",
+    "%d %B %Y %I:%M %p",
     "%B %d, %Y %I:%M:%S %p",
     "%B %d, %Y %I:%M %p",
     "%B %d, %Y %H:%M:%S",
@@ -245,4 +249,4 @@ def _tidied(texts: pl.Series) -> pl.Series:
     """Texts with single blanks, without brackets, with +0000 for UTC."""
     texts = texts.str.strip_chars(" []\t").str.replace_all(r"[\s\u202f]+", " ")
     texts = texts.str.replace(r"(?i)\b(UTC|GMT)\b|(\d)Z$", "${2}+0000")
-    return texts.str.replace(r"(\d{4})T(\d)", "$1 $2")
+    return texts.str.replace(r"(\d{4})(?:T|, )(\d)", "$1 $2")

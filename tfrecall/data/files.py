@@ -188,4 +188,4 @@ def _kind(file: Path) -> str:
 def _read_parquet(files: list[Path], path: Path) -> pl.DataFrame:
     if path.is_dir() and any("=" in part for part in files[0].relative_to(path).parts[:-1]):
         return pl.read_parquet(path, hive_partitioning=True)  # folders such as day=2024-05-31
-    return pl.read_parquet(files, hive_partitioning=False)
+    return pl.read_parquet(files, hive_partitioning=False, glob=False)

@@ -211,3 +211,68 @@ def test_a_packed_file_that_was_cut_is_refused(folder, packed):
     file.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"cut.csv.* cannot be decompressed"):
         read(file)
+
+
+def test_quotes_that_may_not_be_closed_are_said(folder):
+    # Read as people write it: one value over two lines; but each line has three columns without quotes, too.
+    (folder / "log.csv").write_text('user_id,item_id,timestamp\na,"x,1\nb,y",2\nc,z,3\n')
+    assert "values in quotes of log.csv go over several lines" in read(folder / "log.csv").notes[0]
+
+
+def test_documents_are_read_whole(folder):
+    text = "word, " * 100_000
+    (folder / "items.csv").write_text(f'item_id,text,year\nx,"{text}",1999\ny,"{text}",\n')
+    assert read_table(folder / "items.csv")["text"].to_list() == [text, text]
+
+
+def test_ten_thousand_columns_take_a_few_queries(folder, monkeypatch):
+    from tfrecall.data.formats import text_types
+
+    queries = []
+    original = text_types.pl.DataFrame.select
+    monkeypatch.setattr(
+        text_types.pl.DataFrame, "select", lambda *a, **k: queries.append(1) or original(*a, **k)
+    )
+    names = [f"c{i}" for i in range(10_000)]
+    (folder / "wide.csv").write_text(f"{','.join(names)}\n{'1,' * 9_999}1\n{'x,' * 9_999}02\n")
+    table = read_table(folder / "wide.csv")
+    assert (table.width, table["c0"][1], table["c9999"][1]) == (10_000, "x", 2)
+    assert len(queries) < 20
+
+
+def test_columns_of_several_files_may_stand_in_another_order(folder):
+    (folder / "orders").mkdir(exist_ok=True)
+    (folder / "orders" / "1.csv").write_text("user_id,item_id,timestamp\na,x,1\n")
+    (folder / "orders" / "2.csv").write_text("item_id;timestamp;user_id\ny;2;b\n")
+    assert read(folder / "orders").log.rows() == [("a", "x", 1.0), ("b", "y", 2.0)]
+    (folder / "orders" / "3.csv").write_text("item_id,time,user_id\ny,2,b\n")
+    with pytest.raises(
+        DataError, match=r"3\.csv has other columns .* lacks timestamp, and has time more"
+    ):
+        read(folder / "orders")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (gzip.compress(b"user_id"), "compressed"),
+        (b"PK\x03\x04...", "a spreadsheet"),
+        (b"PAR1....", "a Parquet file"),
+    ],
+)
+def test_files_of_other_kinds_by_the_name_of_a_text_are_refused(folder, start, kind):
+    (folder / "renamed.csv").write_bytes(start)
+    with pytest.raises(DataError, match=rf"renamed\.csv is .*{kind}.*and no text"):
+        read(folder / "renamed.csv")
+
+
+def test_a_first_line_that_holds_no_names_is_doubted(folder):
+    (folder / "log.csv").write_text("# exported\nuser_id,item_id,timestamp\na,x,1\nb,y,2\n")
+    with pytest.raises(
+        DataError, match=r"in line 2: 3 columns instead .*Does the first line have the names"
+    ):
+        read(folder / "log.csv")
+    (folder / "log.csv").write_text("user_id item_id timestamp\na x 1\nb y 2\n")
+    with pytest.raises(DataError, match="If they are all in one: `separator` names the mark"):
+        read(folder / "log.csv")
+    assert len(read(folder / "log.csv", separator=" ")) == 2

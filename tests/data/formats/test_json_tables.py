@@ -93,3 +93,28 @@ def test_half_characters_in_arrays_are_refused(tmp_path):
     (tmp_path / "log.json").write_text('[{"user_id": "a",\n"item_id": "\\ud800"}]')
     with pytest.raises(DataError, match="half a character in line 2"):
         read(tmp_path / "log.json")
+
+
+def test_one_object_of_lists_is_refused(tmp_path):
+    (tmp_path / "log.json").write_text(json.dumps({"user_id": ["a", "b"], "item_id": ["x", "y"]}))
+    with pytest.raises(DataError, match="is one object of lists, a table by columns"):
+        read(tmp_path / "log.json")
+
+
+@pytest.mark.parametrize("name", ["log[1].jsonl", "log[1].parquet"])
+def test_a_name_with_brackets_is_no_pattern(tmp_path, name):
+    frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1, 2]})
+    if name.endswith("jsonl"):
+        (tmp_path / name).write_text(frame.write_ndjson())
+    else:
+        with (tmp_path / name).open("wb") as file:
+            frame.write_parquet(file)
+    assert len(read(tmp_path / name)) == 2
+
+
+def test_times_that_are_lists_are_refused(tmp_path):
+    (tmp_path / "log.jsonl").write_text(lines([{**row, "timestamp": [1]} for row in ROWS]))
+    with pytest.raises(
+        DataError, match=r"must be numbers, dates, date-times or strings. Received: List"
+    ):
+        read(tmp_path / "log.jsonl")

@@ -22,7 +22,8 @@ def inner_name(file: Path) -> str:
     """
     suffix = file.suffix.lower()
     if suffix == ".zip":
-        return PurePosixPath(_member(file)).name
+        name = PurePosixPath(_member(file)).name
+        return name if PurePosixPath(name).suffix else file.stem
     return file.stem if suffix in COMPRESSED else file.name
 
 

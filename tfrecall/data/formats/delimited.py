@@ -13,6 +13,7 @@ from tfrecall.data.formats.dialect import (
     HEAD_BYTES,
     clean_name,
     first_lines,
+    long_values,
     refuse_repeated_names,
     sniff,
 )
@@ -24,8 +25,9 @@ from tfrecall.data.formats.lines import (
     quoted_misfits,
     refuse_misfits,
     refuse_other_encodings,
+    refuse_other_formats,
 )
-from tfrecall.data.formats.text_types import decimals, narrowed
+from tfrecall.data.formats.text_types import decimals, narrowed, without_decimal_commas
 from tfrecall.errors import DataError
 
 # First rows of a file that its column types are inferred from; all rows if these mislead.
@@ -49,16 +51,32 @@ def read_delimited(files: list["TextFile"], keys: set[str], what: str, say: Say)
         DataError: if lines are broken.
     """
     parts = [file.read(keys, say) for file in files]
-    table = pl.concat([frame for frame, _ in parts], how="vertical_relaxed")
+    frames = [_aligned(frame, parts[0][0], file) for file, (frame, _) in zip(files, parts, strict=True)]
+    table = pl.concat(frames, how="vertical_relaxed")
     loose = {name for _, names in parts for name in names}
-    table = table.with_columns(narrowed(table[name]) for name in table.columns if name in loose)
+    table = narrowed(table, [name for name in table.columns if name in loose])
     if all(file.dialect.separator == "," for file in files):
         return table
-    numbers = [decimals(column) for column in table.iter_columns() if column.name not in keys]
-    found = [column for column in numbers if column is not None]
+    found = decimals(table, keys)
     if found:
-        say(f"decimal commas in the {what}: {', '.join(column.name for column in found)}")
-    return table.with_columns(found)
+        say(f"decimal commas in the {what}: {', '.join(found)}")
+    return table.with_columns(map(without_decimal_commas, found))
+
+
+def _aligned(frame: pl.DataFrame, first: pl.DataFrame, file: "TextFile") -> pl.DataFrame:
+    """The columns in the order of the first file; other columns are refused."""
+    if frame.columns == first.columns:
+        return frame
+    given, wanted = set(frame.columns), set(first.columns)
+    if given != wanted:
+        lacks, more = (
+            ", ".join(sorted(names)[:5]) or "nothing" for names in (wanted - given, given - wanted)
+        )
+        raise DataError(
+            f"The {file.what} file {file.file} has other columns than the first one: it lacks {lacks}, and has "
+            f"{more} more. Give files with the same columns."
+        )
+    return frame.select(first.columns)
 
 
 class TextFile:
@@ -75,6 +93,7 @@ class TextFile:
         self.file, self.what = file, what
         with opened(file) as stream:
             head = stream.read(HEAD_BYTES)
+        refuse_other_formats(head, file, what)
         if head.startswith(UTF16) or b"\0" in head.split(b"\n", 1)[0]:
             refuse_other_encodings(file, what)
         self.dialect = sniff(head, default, separator)
@@ -86,9 +105,10 @@ class TextFile:
         if any("\N{REPLACEMENT CHARACTER}" in name for name in self._raw):
             refuse_other_encodings(file, what)
         self.names = [clean_name(name) for name in self._raw]
-        given = next(
-            csv.reader(first_lines(head, self.dialect.eol), delimiter=self.dialect.separator), []
-        )
+        with long_values():
+            given = next(
+                csv.reader(first_lines(head, self.dialect.eol), delimiter=self.dialect.separator), []
+            )
         refuse_repeated_names([clean_name(name) for name in given], file)
         self._has_empty_lines = False
 
@@ -100,7 +120,7 @@ class TextFile:
         """
         source = content(self.file)
         frame, loose = self._attempt(source, keys)
-        if self._quotes_are_plain(frame):
+        if self._quotes_are_plain(frame, say):
             self.dialect = replace(self.dialect, quote=None)
             say(
                 f"quotes in {self.file.name} are taken as they are: not all are closed, and without them "
@@ -151,17 +171,24 @@ class TextFile:
         except pl.exceptions.PolarsError:
             return None, set()
 
-    def _quotes_are_plain(self, frame: pl.DataFrame | None) -> bool:
+    def _quotes_are_plain(self, frame: pl.DataFrame | None, say: Say) -> bool:
         """Whether quotes mean nothing: some are not closed, and all lines are whole without regard to them."""
         if not has_quotes(self.file):
             return False
         if frame is not None:
             # In commas, values over several lines are usual; in tabs titles with a quote are.
             spans_lines = frame.height + 1 < count_lines(self.file, self.dialect.eol)
-            if self.dialect.separator in ",;" or not spans_lines:
+            if not spans_lines:
                 return False
         marks = self.dialect.separator, self.dialect.eol
-        return next(misfits(self.file, *marks, len(self.names), quoted=False), None) is None
+        is_plain = next(misfits(self.file, *marks, len(self.names), quoted=False), None) is None
+        if is_plain and frame is not None and self.dialect.separator in ",;":
+            say(
+                f"values in quotes of {self.file.name} go over several lines, although each line has "
+                f"{len(self.names)} columns without regard to quotes: is one not closed?"
+            )
+            return False
+        return is_plain
 
     def _refuse_broken(self) -> None:
         refuse_other_encodings(self.file, self.what)

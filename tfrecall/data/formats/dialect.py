@@ -1,6 +1,8 @@
 """Marks of delimited text: between columns, around values, at the ends of lines."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ MARKS = (",", ";", "\t", "|")
 SPELT = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 # First bytes and lines that the marks are recognised from: a first line of 100,000 names fits.
 HEAD_BYTES, HEAD_LINES = 1 << 22, 100
+LONGEST_VALUE = 1 << 30
 # Beside white space, which `strip` knows, blanks that nobody sees.
 INVISIBLE = "\0\u200b\u200c\u200d\u2060\ufeff"
 
@@ -82,9 +85,20 @@ def first_lines(head: bytes, eol: str) -> list[str]:
 def _columns(lines: list[str], mark: str) -> list[int]:
     """Number of columns of each line, if `mark` separates them; nothing if quotes break the lines."""
     try:
-        return [len(row) for row in csv.reader(lines, delimiter=mark) if row]
+        with long_values():
+            return [len(row) for row in csv.reader(lines, delimiter=mark) if row]
     except csv.Error:
         return []
+
+
+@contextmanager
+def long_values() -> Iterator[None]:
+    """Lets Python's `csv` read documents: its own limit is 131,072 characters a value."""
+    before = csv.field_size_limit(LONGEST_VALUE)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def checked_separator(text: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Tables as JSON: lines of objects, or one array of them."""
 
 import codecs
+import glob
 import io
 import json
 import mmap
@@ -34,16 +35,24 @@ def read_json(file: Path, what: str) -> pl.DataFrame:
     is_array = start.startswith(b"[")
     _refuse_surrogates(file, what, is_array)
     source: Any = content(file)
-    if marked or isinstance(source, bytes):
+    # Polars takes brackets in a path for a pattern.
+    if marked or isinstance(source, bytes) or glob.escape(str(source)) != str(source):
         plain = source if isinstance(source, bytes) else source.read_bytes()
         source = io.BytesIO(plain.removeprefix(BOM))
     try:
         if is_array:
-            return pl.read_json(source, infer_schema_length=None)
-        return pl.read_ndjson(source, infer_schema_length=None)
+            table = pl.read_json(source, infer_schema_length=None)
+        else:
+            table = pl.read_ndjson(source, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
         refuse_other_encodings(file, what)
         _refuse_broken(file, what, is_array, error)
+    if table.height == 1 and table.width and all(dtype == pl.List for dtype in table.dtypes):
+        raise DataError(
+            f"The {what} file {file} is one object of lists, a table by columns. Write a list of objects, or "
+            "one object a line."
+        )
+    return table
 
 
 def _starts_with_bom(file: Path) -> bool:

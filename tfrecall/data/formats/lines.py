@@ -10,10 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from tfrecall.data.formats.compression import opened
+from tfrecall.data.formats.dialect import long_values
 from tfrecall.errors import DataError
 
 # Bytes read at a time: a few copies of it are all the memory that a check takes.
 BLOCK_BYTES = 1 << 24
+# First bytes of what people rename by mistake.
+FORMATS = {
+    b"\x1f\x8b": "compressed (.gz)",
+    b"\x28\xb5\x2f\xfd": "compressed (.zst)",
+    b"PK\x03\x04": "an archive (.zip) or a spreadsheet (.xlsx)",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet (.xls)",
+    b"PAR1": "a Parquet file (.parquet)",
+}
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -41,6 +50,20 @@ def blocks(file: Path, eol: bytes) -> Iterator[bytes]:
                 yield whole + mark
     if rest:
         yield rest + eol
+
+
+def refuse_other_formats(head: bytes, file: Path, what: str) -> None:
+    """Refuses a file that is no text although its name says so, by its first bytes.
+
+    Raises:
+        DataError: if it is compressed, a spreadsheet or Parquet.
+    """
+    for start, kind in FORMATS.items():
+        if head.startswith(start):
+            raise DataError(
+                f"The {what} file {file} is {kind}, and no text. Give it the name of its "
+                "kind, or export it as text."
+            )
 
 
 def has_quotes(file: Path) -> bool:
@@ -85,7 +108,8 @@ def misfits(file: Path, separator: str, eol: str, columns: int, quoted: bool) ->
             text = block[begins[row] : ends[row]].decode("utf-8", "replace").rstrip("\r")
             found = int(counts[row])
             if quoted and '"' in text:
-                found = len(next(csv.reader([text], delimiter=separator)))
+                with long_values():
+                    found = len(next(csv.reader([text], delimiter=separator)))
             if text.strip() and found != columns:
                 yield Misfit(start + int(row), found, text)
         start += len(ends)
@@ -93,7 +117,7 @@ def misfits(file: Path, separator: str, eol: str, columns: int, quoted: bool) ->
 
 def quoted_misfits(file: Path, separator: str, columns: int) -> Iterator[Misfit]:
     """Yields lines as `misfits`, where values in quotes may go over several lines; slower."""
-    with opened(file) as stream:
+    with opened(file) as stream, long_values():
         lines = io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="")
         reader = csv.reader(lines, delimiter=separator, strict=True)
         begin = 1
@@ -132,10 +156,11 @@ def refuse_misfits(file: Path, what: str, found: Iterator[Misfit], columns: int)
             f"within a value: {shown!r}. Write quotes inside of values twice, or remove them."
         )
     others = sum(1 for _ in found)
+    header = " Does the first line have the names of the columns?" if first.line == 2 and others else ""
     more = f", and {others:,} more lines have another number than that too" if others else ""
     raise DataError(
         f"The {what} file {file} is broken in line {first.line:,}: {first.columns} columns instead of the "
-        f"{columns} of the first line{more}: {shown!r}. Repair or remove such lines."
+        f"{columns} of the first line{more}: {shown!r}. Repair or remove such lines.{header}"
     )
 
 

@@ -151,6 +151,8 @@ class _Search:
         else:
             values = any(_is_value(name) for name in self.log.columns)
             hint = " These look like values: the first line of a file has the names." if values else ""
+            single = f" If all are in one, {argument('separator')} names the mark between columns."
+            hint += single if self.log.width == 1 else ""
             raise MissingColumnError(
                 f"No column of the log looks like the {WORDS[key]}. Its columns: "
                 f"{', '.join(self.log.columns) or 'none'}.{hint} Name it: {argument(key)}."
