@@ -42,10 +42,11 @@ def refuse_keras_3(given: Any, module: Any, what: str) -> None:
         (cls.__module__ for cls in type(given).__mro__ if cls.__module__.startswith("keras.")), None
     )
     if of is not None:
-        place = module.__name__.rpartition(".")[2]
+        name = type(given).__name__
+        place = "" if hasattr(keras, name) else module.__name__.rpartition(".")[2] + "."
         raise ConfigError(
-            f"The {what} {type(given).__name__} is one of Keras 3 (`{of}`), and tfrecall's models are of Keras "
-            f"2. Take it from there: `from tfrecall import keras; keras.{place}.{type(given).__name__}(...)`."
+            f"The {what} {name} is one of Keras 3 (`{of}`), and tfrecall's models are of Keras 2. Take it from "
+            f"there: `from tfrecall import keras; keras.{place}{name}(...)`."
         )
 
 

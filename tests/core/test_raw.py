@@ -88,3 +88,32 @@ def test_an_empty_table_gives_empty_arrays():
     frame = pl.DataFrame(schema={"a": pl.String, "b": pl.List(pl.String), "c": pl.Float64})
     arrays = raw_features(frame, {"a": "string", "b": "strings", "c": "number"})
     assert [len(arrays[name]) for name in "abc"] == [0, 0, 0]
+
+
+def test_vectors_are_rows_of_numbers_and_null_is_zeros():
+    for dtype in (pl.List(pl.Float64), pl.List(pl.Int64), pl.Array(pl.Float32, 2)):
+        frame = pl.DataFrame({"v": pl.Series([[1, 2], None, [-3, 4]], dtype=dtype)})
+        found = raw_features(frame, {"v": "vector"})["v"]
+        assert found.dtype == np.float32
+        assert found.tolist() == [[1, 2], [0, 0], [-3, 4]]
+
+
+def test_without_any_vector_the_length_is_not_known():
+    for column in (pl.Series([None, None]), pl.Series([None], dtype=pl.List(pl.Float32))):
+        frame = column.alias("v").to_frame()
+        assert raw_features(frame, {"v": "vector"})["v"].shape == (len(frame), 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([[1.0, 2.0], None, [1.0]], "lists of 2 and of 1 numbers, the first such in row 2"),
+        ([[1.0, 2.0], []], "lists of 2 and of 0 numbers"),
+        ([[1.0], [None], [float("nan")]], "2 vectors with a null, NaN or infinite number.*row 1"),
+        ([1.0, 2.0], "holds Float64.*list of numbers"),
+        ([["a"], ["b"]], r"holds List\(String\).*list of numbers"),
+    ],
+)
+def test_what_is_no_vector_is_refused(rows, words):
+    with pytest.raises(DataError, match=words):
+        raw_features(pl.DataFrame({"v": rows}), {"v": "vector"})

@@ -155,3 +155,22 @@ def test_the_exported_encoding_is_that_of_the_input_pipeline(tiny_model, tiny_lo
         expected = batch["query"][name].numpy()
         expected = expected if width is None else expected[:, :width]
         np.testing.assert_array_equal(values.numpy(), expected, err_msg=name)
+
+
+@pytest.mark.slow
+def test_numbers_may_come_as_float32(served, queries):
+    narrow = {c: v.astype(np.float32) for c, v in queries.items() if v.dtype == np.float64}
+    assert narrow
+    # What float32 holds, as float64: times are rounded on both sides.
+    wide = {c: v.astype(np.float64) for c, v in narrow.items()}
+    for model, output in (("query", "query_embedding"), ("retrieval", "scores")):
+        found = served[model].ask("serving_float32", **{**queries, **narrow})[output]
+        expected = served[model].ask("serving_default", **{**queries, **wide})[output]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_manifest_says_what_stands_for_not_known(tiny_release, tiny_model):
+    manifest = tiny_release.manifest
+    assert manifest["query"]["defaults"].keys() == manifest["query"]["forms"].keys()
+    defaults = manifest["candidate"]["defaults"]
+    assert defaults == tiny_model.candidate_tower.unknowns

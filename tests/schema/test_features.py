@@ -8,11 +8,13 @@ from tfrecall.errors import ConfigError, MissingColumnError
 from tfrecall.schema.features import (
     Bucketized,
     Categorical,
+    Custom,
     History,
     MultiCategorical,
     Numeric,
     Schema,
     Text,
+    Vector,
     feature_from_dict,
     feature_to_dict,
     schema_from_dict,
@@ -34,12 +36,23 @@ FEATURES = st.one_of(
     st.builds(Numeric, columns),
     st.builds(Bucketized, columns, counts, method=st.sampled_from(["quantile", "equal_width"])),
     st.builds(Text, columns, counts, counts),
+    st.builds(Vector, columns, counts, st.none() | counts, normalize=st.booleans()),
+    st.builds(
+        Custom,
+        columns,
+        st.just("shop>Layer"),
+        counts,
+        form=st.sampled_from(["string", "strings", "number", "vector"]),
+        settings=st.dictionaries(st.text(max_size=3), st.integers() | st.lists(st.text(max_size=2))),
+    ),
 )
 
 
 @given(FEATURES)
 def test_a_feature_survives_its_plain_form(feature):
-    assert feature_from_dict(feature_to_dict(feature)) == feature
+    copy = feature_from_dict(feature_to_dict(feature))
+    assert copy == feature
+    assert hash(copy) == hash(feature)
 
 
 def test_a_schema_survives_its_plain_form():
@@ -207,3 +220,8 @@ def test_a_dataset_holds_the_lists_themselves():
     schema.check_query(["h", "h_gap"], of_log=False)
     with pytest.raises(MissingColumnError, match='"h_gap", but the dataset has only: h, rating'):
         schema.check_query(["h", "rating"], of_log=False)
+
+
+def test_vectors_of_one_column_are_equally_long():
+    with pytest.raises(ConfigError, match="a vector of 3 numbers and as one of 4"):
+        Schema(query=[Vector("taste", 3), Vector("taste", 4)], candidate=[Categorical("item_id")])

@@ -1,13 +1,14 @@
 """Raw features: columns of a table as the NumPy arrays that a tower or a SavedModel takes.
 
-The one place where a table meets a signature, so training and serving cannot differ. There are three
+The one place where a table meets a signature, so training and serving cannot differ. There are four
 forms of a column, each with its null:
 
     string   object array of `str` [n]       null is the unknown value
     strings  object array of `str` [n, any]  null is the empty list; "" pads
     number   float64 array [n]               null is refused: no number stands for "not known"
+    vector   float32 array [n, length]       null is a row of zeros; without any vector the length is 0
 
-A fourth, `integer` (int64 [n], null is refused), serves batches whose features are not known yet: it
+A fifth, `integer` (int64 [n], null is refused), serves batches whose features are not known yet: it
 can still become a string or a number without loss.
 """
 
@@ -18,7 +19,7 @@ import polars as pl
 
 from tfrecall.errors import DataError, MissingColumnError, nearest
 
-Form = Literal["string", "strings", "number", "integer"]
+Form = Literal["string", "strings", "number", "vector", "integer"]
 
 # The out-of-vocabulary token of Keras' StringLookup: always encoded as the unknown value.
 UNKNOWN_TOKEN = "[UNK]"
@@ -116,6 +117,41 @@ def refuse_not_finite(values: np.ndarray, column: str) -> None:
         )
 
 
+def _vector(column: pl.Series) -> np.ndarray:
+    if column.dtype == pl.Null:
+        return np.zeros((len(column), 0), np.float32)
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if not (isinstance(column.dtype, pl.List) and _is_number(column.dtype.inner)):
+        raise DataError(
+            f'Column "{column.name}" holds {column.dtype}, but a Vector feature takes a list of numbers a '
+            "row. Make it one, such as from text by `str.json_decode`."
+        )
+    there = column.is_not_null().to_numpy()
+    lengths = column.list.len().drop_nulls().to_numpy()
+    if len(wrong := np.flatnonzero(lengths != lengths[:1])):
+        raise DataError(
+            f'Column "{column.name}" holds lists of {lengths[0]} and of {lengths[wrong[0]]} numbers, the first '
+            f"such in row {np.flatnonzero(there)[wrong[0]]}. All vectors of a column are equally long; null is "
+            "one that is not known."
+        )
+    width = int(lengths.max(initial=0))
+    vectors = np.zeros((len(column), width), np.float32)
+    numbers = column.drop_nulls().list.explode(empty_as_null=False).cast(pl.Float32)
+    vectors[there] = numbers.fill_null(np.nan).to_numpy().reshape(len(lengths), width)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f'Column "{column.name}" has {bad.size} vectors with a null, NaN or infinite number, the first in '
+            f"row {bad[0]}. Fill it, or make the whole vector null."
+        )
+    return vectors
+
+
+def _is_number(dtype: object) -> bool:
+    return isinstance(dtype, pl.DataType) and (dtype.is_numeric() or dtype == pl.Null)
+
+
 def _integer(column: pl.Series) -> np.ndarray:
     if column.null_count() or not column.dtype.is_integer():
         raise DataError(
@@ -125,4 +161,10 @@ def _integer(column: pl.Series) -> np.ndarray:
     return column.cast(pl.Int64).to_numpy()
 
 
-_CONVERTERS = {"string": _string, "strings": _strings, "number": _number, "integer": _integer}
+_CONVERTERS = {
+    "string": _string,
+    "strings": _strings,
+    "number": _number,
+    "vector": _vector,
+    "integer": _integer,
+}

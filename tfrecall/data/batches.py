@@ -154,7 +154,7 @@ def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Data
         MissingColumnError: if the column is missing.
         DataError: if its values cannot take the form.
     """
-    if form == "number":
+    if form in ("number", "vector"):
         values = raw_features(frame, {column: form})[column]
         return tf.data.Dataset.from_tensor_slices(values).batch(CHUNK_ROWS)
     raw_features(frame.head(0), {column: form})  # an error inside tf.data would lose its type
@@ -174,7 +174,7 @@ def natural_forms(frame: pl.DataFrame) -> dict[str, Form]:
     forms: dict[str, Form] = {}
     for column in frame.iter_columns():
         if isinstance(column.dtype, pl.List | pl.Array):
-            forms[column.name] = "strings"
+            forms[column.name] = "vector" if column.dtype.inner.is_float() else "strings"
         elif not column.dtype.is_numeric():
             forms[column.name] = "string"
         elif not column.null_count():
@@ -227,7 +227,9 @@ def _text(value: Any) -> Any:
 def _columns(frame: pl.DataFrame, forms: dict[str, Form], encode: Encoder | None) -> dict[str, Any]:
     """Converts and encodes all rows, chunk by chunk."""
     # Numbers are checked all at once, so that messages count rows of the table, not of a chunk.
-    raw_features(frame, {c: form for c, form in forms.items() if form in ("number", "integer")})
+    raw_features(
+        frame, {c: form for c, form in forms.items() if form in ("number", "integer", "vector")}
+    )
     chunks = []
     for chunk in frame.iter_slices(CHUNK_ROWS):
         raw = {name: tf.constant(values) for name, values in raw_features(chunk, forms).items()}

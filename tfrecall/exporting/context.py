@@ -92,5 +92,10 @@ def past_items(
 
 def nobody(forms: dict[str, Form]) -> pl.DataFrame:
     """An empty user table, of a model without a training log."""
-    types = {"string": pl.String(), "strings": pl.List(pl.String), "number": pl.Float64()}
+    types = {
+        "string": pl.String(),
+        "strings": pl.List(pl.String),
+        "number": pl.Float64(),
+        "vector": pl.List(pl.Float32),
+    }
     return pl.DataFrame(schema={"user_id": pl.String(), **{c: types[f] for c, f in forms.items()}})

@@ -225,7 +225,10 @@ def _facts(model: Ranker, difference: float) -> dict[str, Any]:
         "label": config["label"],
         "schema": config["schema"],
         "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
-        "candidate": {"forms": model.candidate_tower.forms},
+        "candidate": {
+            "forms": model.candidate_tower.forms,
+            "defaults": model.candidate_tower.unknowns,
+        },
         "histories": history_settings(model.schema),
         "round_trip": {"largest_relative_difference": difference},
         "made_with": made_with(*PACKAGES),

@@ -249,9 +249,13 @@ def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:
     lists = model.schema.histories
     rows = 2 if lists else 1
     shape = {name: (rows, 1) if form == "strings" else (rows,) for name, form in forms.items()}
+    shape |= {name: (rows, len(unknowns[name])) for name, form in forms.items() if form == "vector"}
     # Texts as object arrays: NumPy's fixed-width strings would cut longer ones when joined.
     unknown = {name: np.full(shape[name], unknowns[name]) for name in forms}
-    unknown = {name: v if forms[name] == "number" else v.astype(object) for name, v in unknown.items()}
+    unknown = {
+        name: v.astype(object) if forms[name] in ("string", "strings") else v
+        for name, v in unknown.items()
+    }
     some = model.catalogue.ids[:2].tolist()
     strange = {name: padded_ids([[*some, STRANGE_ID, some[0]], []]) for name in lists}
     for spec in lists.values():
@@ -275,7 +279,10 @@ def _facts(model: TwoTower, identity: str, k: int, difference: float, bundle: Bu
         },
         "schema": config["schema"],
         "query": {"forms": model.query_tower.forms, "defaults": query_defaults(model)},
-        "candidate": {"forms": model.candidate_tower.forms},
+        "candidate": {
+            "forms": model.candidate_tower.forms,
+            "defaults": model.candidate_tower.unknowns,
+        },
         "repeats": model.repeats and model.repeats.to_dict(),
         "histories": history_settings(model.schema),
         "k": k,

@@ -23,9 +23,10 @@ CANDIDATE_OUTPUT = "candidate_embedding"
 
 
 def save_tower(tower: Tower, output: str, path: str) -> None:
-    """Save a tower with one signature, `serving_default`: raw features -> `[batch, embedding_dim]`.
+    """Save a tower with the signature `serving_default`: raw features -> `[batch, embedding_dim]`.
 
-    A tower of several interests gives `[batch, interests, embedding_dim]`.
+    A tower of several interests gives `[batch, interests, embedding_dim]`. With numbers among the features,
+    which are float64, there is a signature `serving_float32`, too, that takes them as float32.
 
     Args:
         tower: an adapted tower.
@@ -34,9 +35,25 @@ def save_tower(tower: Tower, output: str, path: str) -> None:
     """
     module = tf.Module()
     embed = tf.function(lambda **raw: {output: _embed(tower, raw)})
-    signature = embed.get_concrete_function(**tower.signature)
+    signatures = {
+        name: embed.get_concrete_function(**columns)
+        for name, columns in _by_precision(tower.signature).items()
+    }
     module.tracked = _resources(tower)  # after the first trace, which makes missing variables
-    tf.saved_model.save(module, path, signatures={"serving_default": signature})
+    tf.saved_model.save(module, path, signatures=signatures)
+
+
+def _by_precision(columns: dict[str, tf.TensorSpec]) -> dict[str, dict[str, tf.TensorSpec]]:
+    """Names of signatures, and the columns of each: with numbers in float64, and in float32.
+
+    TensorFlow converts no argument, and seconds since 1970 do not fit float32, so the first is the default.
+    """
+    narrow = {
+        name: tf.TensorSpec(spec.shape, tf.float32, name=name) if spec.dtype == tf.float64 else spec
+        for name, spec in columns.items()
+    }
+    one = {"serving_default": columns}
+    return one if narrow == columns else {**one, "serving_float32": narrow}
 
 
 def save_retrieval(
@@ -54,7 +71,8 @@ def save_retrieval(
     candidate first where scores are equal. Where fewer than `k` candidates are left, the id is empty
     and the score -inf.
 
-    - `serving_default`: raw query features; `k` is fixed, as batching in TF Serving needs it.
+    - `serving_default`: raw query features; `k` is fixed, as batching in TF Serving needs it. With numbers
+      among them, which are float64, `serving_float32` takes them as float32.
     - `recommend`: also `k` (int32 scalar from 1; more than there are gives all) and `exclude` (string
       `[batch, any]`, ids to leave out; ids outside the catalogue, such as the padding "", are
       ignored).
@@ -86,7 +104,7 @@ def save_retrieval(
         _check_history(tower)
         query["history"] = tf.TensorSpec([None, None], tf.string, name="history")
     signatures = {
-        "serving_default": fixed.get_concrete_function(**query),
+        **{name: fixed.get_concrete_function(**of) for name, of in _by_precision(query).items()},
         "recommend": free.get_concrete_function(k=number, exclude=string_lists, **query),
         "recommend_allowed": among.get_concrete_function(
             k=number, exclude=string_lists, allow=allowed, **query

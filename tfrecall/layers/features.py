@@ -347,6 +347,53 @@ class BucketizedFeature(FeatureLayer):
         self._table = self._embedding(len(boundaries) + 1)
 
 
+@keras.utils.register_keras_serializable(package="tfrecall")
+class VectorFeature(FeatureLayer):
+    """Raw numbers `[batch, length]` -> float32 `[batch, length]` -> float `[batch, output_dim]`.
+
+    A batch without any vector may come with the length 0: zeros, as null is.
+    """
+
+    def __init__(self, spec: schema.Feature | dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        super().__init__(spec, *args, **kwargs)
+        # A tuple: Keras would track each entry of a list.
+        self.unknown = (0.0,) * self.spec.length
+
+    @property
+    def output_dim(self) -> int:
+        """Length of the vectors."""
+        return self.spec.embedding_dim or self.spec.length
+
+    def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        length, given = self.spec.length, values.shape[-1]
+        if given is not None and given not in (0, length):
+            raise DataError(
+                f'The vectors of "{self.spec.column}" have {given} numbers, and the schema says {length}. Set '
+                f"`length` of the feature, or give the vectors that it was trained on."
+            )
+        values = tf.cast(values, tf.float32)
+        if given != length:
+            values = tf.pad(values, [[0, 0], [0, length - tf.shape(values)[1]]])
+        values = tf.ensure_shape(values, [None, length])
+        return tf.math.l2_normalize(values, axis=-1) if self.spec.normalize else values
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self._matrix(inputs) if self._matrix else inputs
+
+    def _learn(self, values: tf.data.Dataset) -> list[int]:
+        if not any(bool(tf.reduce_any(self.preprocess(batch) != 0)) for batch in values):
+            raise DataError(
+                f'The column "{self.spec.column}" holds no vector at all, so {type(self.spec).__name__} has '
+                "nothing to tell. Fill it, or take the feature out of the schema."
+            )
+        return [self.spec.length]
+
+    def _set_state(self, state: list[int]) -> None:
+        self.state = tuple(state)
+        dim = self.spec.embedding_dim
+        self._matrix = keras.layers.Dense(dim, use_bias=False) if dim else None
+
+
 def standardized(texts: tf.Tensor) -> tf.Tensor:
     """Texts in lower case, without punctuation and symbols, with words separated by single spaces.
 
@@ -364,12 +411,14 @@ def standardized(texts: tf.Tensor) -> tf.Tensor:
     return tf.strings.strip(tf.strings.regex_replace(marks, r"[\p{Z}\p{Cc}]+", " "))
 
 
-LAYERS: dict[type, type[FeatureLayer]] = {
+# What makes the layer of a specification: its class, or a function with the arguments of one.
+LAYERS: dict[type, Callable[..., FeatureLayer]] = {
     schema.Categorical: CategoricalFeature,
     schema.MultiCategorical: MultiCategoricalFeature,
     schema.Numeric: NumericFeature,
     schema.Bucketized: BucketizedFeature,
     schema.Text: TextFeature,
+    schema.Vector: VectorFeature,
 }
 
 

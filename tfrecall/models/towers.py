@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfrecall._keras import keras, tf, without_autograph
+from tfrecall._keras import keras, refuse_keras_3, tf, without_autograph
 from tfrecall.core.raw import Form
 from tfrecall.data.batches import raw_tensors
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
@@ -23,6 +23,8 @@ class Tower(keras.Model):
     Args:
         features: specifications from `tfrecall.schema.features`, or their plain forms.
         layer_sizes: units of the dense layers. Empty for the combined features themselves.
+        network: a layer or model of Keras in the place of the dense layers, from the combined vector of the
+            features, float `[batch_size, length]`, to that of the tower.
         dropout: share of the combined values dropped in training.
         hidden_dropout: share of the values dropped after each dense layer but the last.
         batch_normalization: whether the values after each dense layer but the last are normalised.
@@ -56,6 +58,7 @@ class Tower(keras.Model):
         features: Sequence[schema.Feature | dict[str, Any]],
         layer_sizes: Sequence[int] = (),
         *,
+        network: keras.layers.Layer | dict[str, Any] | None = None,
         dropout: float = 0.0,
         hidden_dropout: float = 0.0,
         batch_normalization: bool = False,
@@ -76,7 +79,9 @@ class Tower(keras.Model):
             LAYERS[type(spec)](spec, embedding_regularization, state, embedding_stddev, name=name)
             for spec, state, name in zip(specs, states, _names(specs), strict=True)
         )
-        self.layer_sizes = tuple(layer_sizes)
+        self.network = _network_of(network)
+        # A network of its own takes the place of the dense layers.
+        self.layer_sizes = () if self.network is not None else tuple(layer_sizes)
         self.dropout = dropout
         self.combine = combine
         if combine == "sum":
@@ -103,7 +108,8 @@ class Tower(keras.Model):
         if self.layer_sizes:
             return self.layer_sizes[-1]
         lengths = [layer.output_dim for layer in self.features]
-        return lengths[0] if self.combine == "sum" else sum(lengths)
+        combined = lengths[0] if self.combine == "sum" else sum(lengths)
+        return combined if self.network is None else _output_dim(self.network, combined)
 
     @property
     def histories(self) -> list[HistoryFeature]:
@@ -142,7 +148,12 @@ class Tower(keras.Model):
             "strings": ([None, None], tf.string),
             "number": ([None], tf.float64),
         }
-        return {column: tf.TensorSpec(*specs[form], name=column) for column, form in self.forms.items()}
+        return {
+            column: tf.TensorSpec([None, len(self.unknowns[column])], tf.float32, name=column)
+            if form == "vector"
+            else tf.TensorSpec(*specs[form], name=column)
+            for column, form in self.forms.items()
+        }
 
     def adapt(
         self,
@@ -159,7 +170,8 @@ class Tower(keras.Model):
         Raises:
             DataError: if the tower has weights, which belong to what it learned before.
         """
-        if self.weights:
+        # Those of the features: a network of one's own may come with weights.
+        if any(layer.weights for layer in self.features) or (self._last and self._last.built):
             raise DataError(
                 f"{type(self).__name__} has weights already, which fit the values that it learned "
                 "before. Make a new model for new data."
@@ -218,6 +230,9 @@ class Tower(keras.Model):
         for hidden in self._hidden:
             vector = hidden(vector, training=training)
         vector = self._last(vector) if self._last else vector
+        if self.network is not None:
+            # Without `training`, which not every layer takes: Keras hands it on.
+            vector = self.network(vector)
         # Scores and losses need float32, also where layers compute in bfloat16.
         vector = tf.cast(vector, tf.float32)
         return self._scale(vector) if self._scale else vector
@@ -311,6 +326,7 @@ class Tower(keras.Model):
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "network": self.network and keras.layers.serialize(self.network),
             "features": with_lists([schema.feature_to_dict(layer.spec) for layer in self.features]),
             "layer_sizes": list(self.layer_sizes),
             "dropout": self.dropout,
@@ -337,6 +353,8 @@ class QueryTower(Tower):
     Args:
         features: specifications of features (`tfrecall.Categorical` and the like), or their plain forms.
         layer_sizes: units of the dense layers. Empty for the combined features themselves.
+        network: a layer or model of Keras in the place of the dense layers, from the combined vector of the
+            features, float `[batch_size, length]`, to that of the tower.
         dropout: share of the combined values dropped in training.
         hidden_dropout: share of the values dropped after each dense layer but the last.
         batch_normalization: whether the values after each dense layer but the last are normalised.
@@ -375,6 +393,8 @@ class CandidateTower(Tower):
     Args:
         features: specifications of features (`tfrecall.Categorical` and the like), or their plain forms.
         layer_sizes: units of the dense layers. Empty for the combined features themselves.
+        network: a layer or model of Keras in the place of the dense layers, from the combined vector of the
+            features, float `[batch_size, length]`, to that of the tower.
         dropout: share of the combined values dropped in training.
         hidden_dropout: share of the values dropped after each dense layer but the last.
         batch_normalization: whether the values after each dense layer but the last are normalised.
@@ -401,6 +421,50 @@ class CandidateTower(Tower):
     >>> tower(tower.preprocess({name: tf.constant(values) for name, values in columns.items()})).shape[1]
     5
     """
+
+
+def _network_of(network: keras.layers.Layer | dict[str, Any] | None) -> keras.layers.Layer | None:
+    """A network given as a layer, or by its configuration.
+
+    Raises:
+        ConfigError: if it is no layer of Keras 2.
+    """
+    refuse_keras_3(network, keras.layers, "network")
+    if isinstance(network, dict):
+        network = keras.layers.deserialize(network)
+    if network is not None and not isinstance(network, keras.layers.Layer):
+        raise ConfigError(
+            "The network of a tower is a layer or a model of Keras, from the combined vector of the features "
+            f"to the vector of the tower. Received: {network!r}."
+        )
+    return network
+
+
+def _output_dim(network: keras.layers.Layer, length: int) -> int:
+    """Length of the vectors that a network makes of vectors of some length.
+
+    Raises:
+        ConfigError: if it does not take them, or gives anything but one vector a row.
+    """
+    # A functional model knows its shapes, which Keras cannot infer again where it holds bare operations.
+    shape: Any = getattr(network, "output_shape", None)
+    given: Any = getattr(network, "input_shape", None)
+    try:
+        if shape is None:
+            shape = network.compute_output_shape((None, length))
+        elif given[-1] != length:
+            raise ValueError(f"it takes {given[-1]}.")
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise ConfigError(
+            f'The network "{network.name}" does not take the combined vector of the features, which has '
+            f"{length} numbers a row: {error}"
+        ) from error
+    if len(shape) != 2 or shape[-1] is None:
+        raise ConfigError(
+            f'The network "{network.name}" of a tower gives one vector a row. Received: the shape '
+            f"{tuple(shape)}."
+        )
+    return int(shape[-1])
 
 
 def with_lists(value: Any) -> Any:

@@ -45,6 +45,8 @@ class TwoTower(TaskLossModel):
         schema: the features of both towers.
         layer_sizes: units of the dense layers of the towers.
         candidate_layer_sizes: units of the candidate tower, where they differ; empty for a plain item table.
+        query_network, candidate_network: a layer or model of Keras in the place of the dense layers of a tower,
+            from the combined vector of its features to the vector of the tower.
         task: `InBatchSoftmax` (the default), `FullSoftmax`, `SampledSoftmax`, a loss over pairs
             (`Pointwise`, `Triplet`, `DSSMSoftmax`, `BPR`), `tfrs.tasks.Retrieval`, or anything called like
             it.
@@ -91,6 +93,8 @@ class TwoTower(TaskLossModel):
         layer_sizes: Sequence[int] = (64, 32),
         *,
         candidate_layer_sizes: Sequence[int] | None = None,
+        query_network: keras.layers.Layer | None = None,
+        candidate_network: keras.layers.Layer | None = None,
         task: keras.layers.Layer | None = None,
         dropout: float = 0.0,
         hidden_dropout: float = 0.0,
@@ -118,7 +122,9 @@ class TwoTower(TaskLossModel):
             "embedding_regularization": embedding_regularization,
             "embedding_stddev": embedding_stddev,
         }
-        self.query_tower = QueryTower(self.schema.query, name="query_tower", **self._settings)
+        self.query_tower = QueryTower(
+            self.schema.query, name="query_tower", network=query_network, **self._settings
+        )
         if candidate_layer_sizes is None:
             candidate_layer_sizes = layer_sizes
         self.candidate_layer_sizes = tuple(candidate_layer_sizes)
@@ -126,7 +132,7 @@ class TwoTower(TaskLossModel):
         if layer_sizes and not self.candidate_layer_sizes:
             candidate["dropout"] = 0.0  # a plain item table has no dense layers to enter
         self.candidate_tower = CandidateTower(
-            self.schema.candidate, name="candidate_tower", **candidate
+            self.schema.candidate, name="candidate_tower", network=candidate_network, **candidate
         )
         share_tables(self.query_tower, self.candidate_tower)
         if self.query_tower.output_dim != self.candidate_tower.output_dim:
@@ -263,6 +269,8 @@ class TwoTower(TaskLossModel):
             "correct_sampling_bias": self.correct_sampling_bias,
             "ks": list(self.ks),
             "candidate_layer_sizes": list(self.candidate_layer_sizes),
+            "query_network": self.query_tower.get_config()["network"],
+            "candidate_network": self.candidate_tower.get_config()["network"],
             **with_lists(self._settings),
         }
 

@@ -53,14 +53,16 @@ class VectorModelFacts(ModelFacts):
 class QueryFacts(Facts):
     """Columns of a query: the raw form of each, and its value where nothing is known."""
 
-    forms: dict[str, Literal["string", "strings", "number"]]
-    defaults: dict[str, str | float | None]
+    forms: dict[str, Literal["string", "strings", "number", "vector"]]
+    defaults: dict[str, str | float | list[float] | None]
 
     @model_validator(mode="after")
     def _numbers_have_defaults(self) -> "QueryFacts":
         for column, form in self.forms.items():
             if form == "number" and not isinstance(self.defaults.get(column), int | float):
                 raise ValueError(f'the number "{column}" has no default')
+            if form == "vector" and not isinstance(self.defaults.get(column), list):
+                raise ValueError(f'the vector "{column}" has no default')
         return self
 
 

@@ -162,6 +162,9 @@ def same_width(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndar
     if left.ndim < 2:
         return left, right
     width = max(left.shape[1], right.shape[1])
+    # Vectors are padded only where none is known, by the zeros that stand for that.
+    padding = 0.0 if left.dtype.kind == "f" else ""
     return tuple(  # type: ignore[return-value]
-        np.pad(part, [(0, 0), (0, width - part.shape[1])], constant_values="") for part in (left, right)
+        np.pad(part, [(0, 0), (0, width - part.shape[1])], constant_values=padding)
+        for part in (left, right)
     )

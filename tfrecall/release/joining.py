@@ -94,7 +94,12 @@ def _refuse(items: Sequence[str], what: str) -> None:
 
 
 def _named(form: str) -> str:
-    names = {"string": "a text", "strings": "a list of texts", "number": "a number"}
+    names = {
+        "string": "a text",
+        "strings": "a list of texts",
+        "number": "a number",
+        "vector": "a vector",
+    }
     return names.get(form, form)
 
 

@@ -276,9 +276,19 @@ class UserStore:
         elif self.forms[column] == "strings":
             values_given = [_texts(values) for values in values_given]
         converted = _convert(column, values_given, self.forms[column])
+        if self.forms[column] == "vector":
+            self._check_length(column, converted)
         values, converted = same_width(values, converted)
         values[own] = converted
         return values
+
+    def _check_length(self, column: str, vectors: np.ndarray) -> None:
+        length = len(self.defaults[column])
+        if vectors.shape[1] not in (0, length):
+            raise DataError(
+                f'The vectors given for "{column}" have {vectors.shape[1]} numbers, and the model takes '
+                f"{length}. Give those of the model that made the training data, or null."
+            )
 
     def _digits(self, column: str, value: Any) -> Any:
         """A number as the text that the log has: 10001.0, 10001 and "10001" are one category."""
@@ -368,7 +378,12 @@ def _convert(column: str, values: list[Any], form: Form) -> np.ndarray:
         series = pl.Series(column, values, dtype=dtype)
         return raw_features(series.to_frame(), {column: form})[column]
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
-        wanted = {"string": "text", "strings": "lists of texts", "number": "finite numbers"}[form]
+        wanted = {
+            "string": "text",
+            "strings": "lists of texts",
+            "number": "finite numbers",
+            "vector": "lists of numbers, equally long",
+        }[form]
         raise DataError(
             f'The values given for "{column}" do not fit: it takes {wanted}, all of one type. '
             f"Received: {', '.join(map(repr, values[:5]))}{', ...' if len(values) > 5 else ''}."

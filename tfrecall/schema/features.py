@@ -300,8 +300,81 @@ class ExampleAge:
     form: ClassVar[Form] = "number"
 
 
+@config_errors
+@dataclass(frozen=True, config=STRICT)
+class Vector:
+    """A ready-made embedding: a list of numbers, of a text or an image model, as it is.
+
+    Null is the zero vector. The numbers are not trained; with `embedding_dim` a trained matrix makes shorter or
+    longer vectors of them, which `combine = "sum"` needs.
+
+    Attributes:
+        column: name of the column of lists, all equally long.
+        length: number of numbers in each.
+        embedding_dim: length of the vector after a trained matrix; None for the numbers themselves.
+        normalize: whether each is scaled to length one first.
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> Vector("title_embedding", 384, embedding_dim=32).form
+    'vector'
+    """
+
+    column: _Column
+    length: PositiveInt
+    embedding_dim: PositiveInt | None = None
+    _: KW_ONLY
+    normalize: bool = True
+    type: Literal["vector"] = "vector"
+    form: ClassVar[Form] = "vector"
+
+
+@config_errors
+@dataclass(frozen=True, config=STRICT)
+class Custom:
+    """A feature of your own: a column, and the registered layer that makes a vector of it.
+
+    The layer derives from `tfrecall.CustomFeature` and is registered with Keras
+    (`keras.utils.register_keras_serializable`) before a schema that names it is used.
+
+    Attributes:
+        column: name of the column.
+        layer: registered name of the layer, `package>Class`.
+        embedding_dim: length of the vector.
+        form: raw form that the layer takes: `string`, `strings`, `number` or `vector`.
+        settings: further settings, for the layer alone: texts, numbers, and lists or tables of them.
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> Custom("price", "shop>LogPrice", embedding_dim=1, form="number").layer
+    'shop>LogPrice'
+    """
+
+    column: _Column
+    layer: str
+    embedding_dim: PositiveInt = 32
+    _: KW_ONLY
+    form: Literal["string", "strings", "number", "vector"] = "string"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    type: Literal["custom"] = "custom"
+
+    def __hash__(self) -> int:
+        # Settings are a dictionary, which has no hash; equal features still have equal ones.
+        return hash((self.column, self.layer, self.embedding_dim, self.form))
+
+
 Feature = Annotated[
-    Categorical | MultiCategorical | Numeric | Bucketized | Text | History | ExampleAge,
+    Categorical
+    | MultiCategorical
+    | Numeric
+    | Bucketized
+    | Text
+    | Vector
+    | History
+    | ExampleAge
+    | Custom,
     Field(discriminator="type"),
 ]
 
@@ -440,6 +513,11 @@ def check_forms(features: Iterable[Feature]) -> None:
                 f'The column "{feature.column}" is read as a {other.form} by {type(other).__name__} and '
                 f"as a {feature.form} by {type(feature).__name__}, but a batch holds it once. Copy it "
                 "under a second name, or use Bucketized beside Numeric."
+            )
+        if isinstance(other, Vector) and isinstance(feature, Vector) and other.length != feature.length:
+            raise ConfigError(
+                f'The column "{feature.column}" is read as a vector of {other.length} numbers and as one of '
+                f"{feature.length}. Set `length` to the numbers that it has."
             )
 
 
