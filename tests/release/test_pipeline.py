@@ -164,6 +164,14 @@ def test_an_allow_list_of_the_rules_and_of_the_request_hold_together(pipeline_re
 # On request: candidates and timings
 
 
+def test_a_frame_has_the_lists_of_the_answers(pipeline_release):
+    lists = pipeline_release.recommend([KNOWN, HISTORY], 3)
+    frame = pipeline_release.recommend([KNOWN, HISTORY], 3, as_frame=True)
+    assert frame["item_id"].to_list() == [item for one in lists for item in one.item_ids]
+    assert frame["rank"].to_list() == [1, 2, 3, 1, 2, 3]
+    assert frame["score"].to_list() == pytest.approx([score for one in lists for score in one.scores])
+
+
 def test_details_tell_candidates_in_the_order_of_the_retrieval(pipeline_release, rating_log):
     (answer,) = pipeline_release.recommend([KNOWN], 5, details=True)
     barred = sorted(had(rating_log, KNOWN))
