@@ -1,5 +1,6 @@
-"""Logs of five shapes through `run` without a recipe: the model beside popularity and the other baselines."""
+"""Logs of seven shapes through `run` without a recipe: the model beside popularity and the other baselines."""
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,22 +141,33 @@ SHAPES: dict[str, Callable[[], pl.DataFrame]] = {
 }
 
 
-def judge(shape: str, folder: Path) -> dict[str, float]:
-    """hit_rate@100 of each model under the leading rule, of a run of what is proposed for the log."""
+# Figures of a list, by which the model is compared with baselines that count.
+METRICS = ("hit_rate@10", "hit_rate@100", "ndcg@10")
+Figures = dict[str, dict[str, float]]
+
+
+def judge(shape: str, folder: Path) -> Figures:
+    """`METRICS` of each model under the leading rule, of a run of what is proposed for the log."""
     file = folder / "log.parquet"
     SHAPES[shape]().write_parquet(file)
     metrics = run(propose(file).config(), folder / shape.replace(" ", "_")).metrics
     models = {"two_tower": metrics["test"], **metrics["baselines"]}
-    return {name: rules[metrics["leading"]]["hit_rate@100"] for name, rules in models.items()}
+    rule = metrics["leading"]
+    # Baselines that answer with seen items only have no figures where these are removed.
+    return {
+        name: {m: rules[rule][m] for m in METRICS} for name, rules in models.items() if rule in rules
+    }
 
 
-def least_over(judged: dict[str, dict[str, float]], kind: str) -> float:
-    """The smallest ratio of the model to the best baseline whose name starts so, over all logs."""
+def least_over(
+    judged: dict[str, Figures], kinds: tuple[str, ...], metrics: tuple[str, ...] = ("hit_rate@100",)
+) -> float:
+    """The smallest ratio of the model to the best baseline whose name starts so, over logs and metrics."""
     ratios = []
-    for rates in judged.values():
-        others = [rate for name, rate in rates.items() if name.startswith(kind)]
-        if others:
-            ratios.append(rates["two_tower"] / max(others))
+    for figures in judged.values():
+        others = [one for name, one in figures.items() if name.startswith(kinds)]
+        for metric in metrics if others else ():
+            ratios.append(figures["two_tower"][metric] / max(one[metric] for one in others))
     return min(ratios)
 
 
@@ -168,15 +180,32 @@ def _log(rows: list[tuple[int, int, float]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Judges the shapes that are asked for, all by default, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--shape", action="append", choices=list(SHAPES), help="one of the logs; repeatable"
+    )
+    shapes = parser.parse_args().shape or list(SHAPES)
     with TemporaryDirectory() as folder:
-        judged = {shape: judge(shape, Path(folder)) for shape in SHAPES}
+        judged = {shape: judge(shape, Path(folder)) for shape in shapes}
+    own = {shape: figures for shape, figures in judged.items() if "own_most_frequent" in figures}
     report(
         "shapes",
-        over_popularity=least_over(judged, "popularity"),
-        over_own_items=least_over(judged, "own"),
+        over_popularity=least_over(judged, ("popularity",)),
+        **({"over_own_items": least_over(own, ("own",))} if own else {}),
+        **(
+            {"over_counting": least_over(own, ("popularity", "item_cf", "own"), METRICS)} if own else {}
+        ),
         **{
-            shape: {name: round(rate, 3) for name, rate in rates.items()}
-            for shape, rates in judged.items()
+            shape: {
+                name: {metric: round(value, 3) for metric, value in one.items()}
+                for name, one in figures.items()
+            }
+            for shape, figures in judged.items()
         },
     )
+
+
+if __name__ == "__main__":
+    main()
