@@ -183,6 +183,34 @@ def test_without_times_equal_rows_may_be_two_events(times):
     assert len(data) == 4
 
 
+# Headers in the middle of a file
+
+
+@pytest.mark.parametrize("far", [0, 12_000])
+def test_names_of_columns_in_the_middle_of_a_file_are_left_out_and_types_are_found(tmp_path, far):
+    lines = [
+        "user_id,item_id,timestamp,price",
+        *(f"0{k % 7}7,i{k % 5},{k},{k}.5" for k in range(far + 9)),
+    ]
+    lines[far + 4 : far + 4] = lines[:1]
+    lines.append(lines[0])
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    data = read(tmp_path / "log.csv")
+    assert len(data) == far + 9
+    assert data.log["price"].dtype == pl.Float64
+    assert data.log["user_id"].to_list()[:2] == ["007", "017"]
+    assert "2 lines of log.csv repeat the names of the columns" in notes(data)
+    found = describe(tmp_path / "log.csv")
+    assert (found.rows, found.refused) == (far + 9, ())
+    assert "repeat the names of the columns" in " ".join(found.guessed)
+
+
+def test_ids_stay_as_written_beside_a_second_header(tmp_path):
+    (tmp_path / "log.csv").write_text("who,sku,at\n1.0,5,1\n2.0,6,2\nwho,sku,at\n1.0,6,3\n")
+    config = propose(tmp_path / "log.csv", user_id="who").config()
+    assert load_data(config.data).log["user_id"].to_list() == ["1.0", "2.0", "1.0"]
+
+
 # Settings
 
 

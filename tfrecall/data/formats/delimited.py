@@ -110,7 +110,7 @@ class TextFile:
                 csv.reader(first_lines(head, self.dialect.eol), delimiter=self.dialect.separator), []
             )
         refuse_repeated_names([clean_name(name) for name in given], file)
-        self._has_empty_lines = False
+        self._has_empty_lines = self._has_headers = False
 
     def read(self, keys: set[str], say: Say) -> tuple[pl.DataFrame, set[str]]:
         """Reads the table: text in the columns of `keys`, and in those of possible whole numbers.
@@ -135,17 +135,22 @@ class TextFile:
             self._refuse_short()
             frame = self._without_empty_lines(frame, say)
         frame.columns = self.names
+        if self._is_header(frame).any():
+            frame, loose = self._without_headers(frame, say), set(self.names) - keys
         unnamed = [c.name for c in frame.iter_columns() if _is_unnamed(c.name) and _is_empty(c)]
         return frame.drop(unnamed), loose
 
     def texts(self, names: list[str]) -> pl.DataFrame:
         """Columns of the file as text, in the rows that `read` gave."""
         raw = dict(zip(self.names, self._raw, strict=True))
-        # A line is empty only if all its columns are.
-        wanted = None if self._has_empty_lines else [raw[name] for name in names]
+        # A line is empty, or a header, only if all its columns are.
+        whole = self._has_empty_lines or self._has_headers
+        wanted = None if whole else [raw[name] for name in names]
         table = self._scan(content(self.file), columns=wanted, infer_schema=False)
         if self._has_empty_lines:
             table = table.filter(~pl.all_horizontal(pl.all().is_null()))
+        if self._has_headers:
+            table = table.filter(~self._is_header(table))
         return table.select(pl.col(raw[name]).alias(name) for name in names)
 
     def _scan(self, source: Path | bytes, **options: Any) -> pl.DataFrame:
@@ -219,6 +224,24 @@ class TextFile:
         if lost := frame.height - kept.height:
             self._has_empty_lines = True
             say(f"{lost:,} empty lines of {self.file.name} are left out")
+        return kept
+
+    def _is_header(self, frame: pl.DataFrame) -> pl.Series:
+        """Whether each line repeats the names of the columns, as in files put together from several."""
+        # A header is text in every column; in a table of one column it may be a value.
+        if frame.width < 2 or any(column.dtype != pl.String for column in frame.iter_columns()):
+            return pl.Series([False], dtype=pl.Boolean).new_from_index(0, frame.height)
+        pairs = zip(frame.columns, self.names, strict=True)
+        same = [pl.col(raw).str.strip_chars() == name for raw, name in pairs]
+        return frame.select(header=pl.all_horizontal(same).fill_null(False)).to_series()
+
+    def _without_headers(self, frame: pl.DataFrame, say: Say) -> pl.DataFrame:
+        kept = frame.filter(~self._is_header(frame))
+        self._has_headers = True
+        say(
+            f"{frame.height - kept.height:,} lines of {self.file.name} repeat the names of the columns and are "
+            "left out"
+        )
         return kept
 
 
