@@ -108,6 +108,59 @@ def test_users_who_come_once_are_split_by_time(tmp_path):
     assert (len(prepared.known), len(prepared.test), len(prepared.validation)) == (270, 30, 27)
 
 
+def sessions(folder, days=60, count=400, seconds=60):
+    """Sessions that last minutes, spread over days, each through neighbouring items."""
+    rows = [
+        (f"s{s:03}", f"i{(s * 7 + k) % 30}", s * days * 86_400 // count + k * seconds)
+        for s in range(count)
+        for k in range(2 + s % 4)
+    ]
+    names = ("session_id", "item_id", "timestamp")
+    return write(folder, **dict(zip(names, zip(*rows, strict=True), strict=True)))
+
+
+@pytest.mark.parametrize("seconds", [60, 0])
+def test_users_who_never_come_back_are_known_by_their_history_alone(tmp_path, seconds):
+    proposal = propose(sessions(tmp_path, seconds=seconds), user_id="session_id")
+    config = proposal.config()
+    assert [(f.type, f.column) for f in config.schema.query] == [("history", "history")]
+    assert (config.split.method, config.split.train_users) == ("by_user", 360)
+    assert "do not come back" in proposal.reasons["split"][0]
+    prepared = prepare(config)
+    # No test row is of a user who was trained on, each has a history, and none of it is the row itself.
+    trained = set(prepared.trainable.log["user_id"])
+    assert not trained & set(prepared.test.log["user_id"])
+    assert len(prepared.test) == 40
+    assert set(prepared.test.log["user_id"]) <= set(prepared.known.log["user_id"])
+
+
+def test_users_who_come_back_and_logs_of_a_day_are_no_sessions(tmp_path):
+    assert not propose(sessions(tmp_path, days=0.1), user_id="session_id").description.short_lived
+    log = pl.read_csv(sessions(tmp_path)).with_columns(
+        session_id=pl.format("u{}", pl.col("session_id").str.slice(1).cast(pl.Int64) % 60)
+    )
+    log.write_csv(tmp_path / "log.csv")
+    config = propose(tmp_path / "log.csv", user_id="session_id").config()
+    assert [f.column for f in config.schema.query] == ["user_id", "history"]
+    assert config.split.method == "leave_last_out"
+
+
+def test_orders_and_visits_of_a_shop_are_baskets_that_stay_whole(tmp_path):
+    rows = [(u, f"i{(u + v * k) % 17}", v) for u in range(40) for v in range(4) for k in range(1, 4)]
+    names = ("user_id", "item_id", "timestamp")
+    log = write(tmp_path, **dict(zip(names, zip(*rows, strict=True), strict=True)))
+    proposal = propose(log)
+    config = proposal.config()
+    assert config.split.baskets
+    assert "baskets" in " ".join(proposal.messages)
+    prepared = prepare(config)
+    places = [
+        {(row[0], row[1]) for row in part.log.select("user_id", "timestamp").rows()}
+        for part in (prepared.train, prepared.validation, prepared.test)
+    ]
+    assert len(set.union(*places)) == sum(map(len, places))
+
+
 def test_equal_times_give_no_feature_and_keep_the_order_of_the_file(tmp_path):
     users = [f"u{i % 30}" for i in range(120)]
     log = write(tmp_path, user_id=users, item_id=[f"i{i % 7}" for i in range(120)], timestamp=[5] * 120)

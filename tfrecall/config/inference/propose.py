@@ -26,6 +26,11 @@ from tfrecall.errors import DataError
 KS = (1, 5, 10, 20, 50, 100)
 # Fewer validation rows do not show when to stop.
 LEAST_VALIDATION_ROWS = 20
+# Least and most events of a history, and the weight of each relative to the one after it.
+HISTORY_LENGTHS = (5, 50)
+DECAY = 0.7
+# Share of users who train, split by user.
+TRAIN_USERS = 0.9
 # Share of events before the test, split by time.
 TEST_FROM = 0.9
 
@@ -96,7 +101,7 @@ class _Proposer:
         separators = {one.column: one.separator for one in features if one.separator}
         if separators:
             data["list_separators"] = separators
-        query = [self._id("log", "user_id", "the user", choice)]
+        query = [*self._users(choice), *self._history(choice)]
         query += [one for one in features if one.table != "items"]
         items = [self._id("items", "item_id", "the item", choice)]
         items += [one for one in features if one.table == "items"]
@@ -121,6 +126,11 @@ class _Proposer:
         """Share of the events whose item the item table lacks."""
         lost = self.description.missing.get("items", {"events": 0})
         return lost["events"] / self.description.usable_rows
+
+    @property
+    def _all_users(self) -> int:
+        """Users of the log and of the table together."""
+        return self.description.users + self.description.never_seen.get("users", 0)
 
     @cached_property
     def catalogue_size(self) -> int:
@@ -164,7 +174,11 @@ class _Proposer:
         why = next(text for text in self.description.advice if text.startswith("Split: "))
         method = best_split(self.description)
         split: dict[str, Any] = {"method": method}
-        if method == "by_time":
+        if method == "by_user":
+            split["train_users"] = int(TRAIN_USERS * self._all_users)
+            enough = split["train_users"] * 0.1 >= LEAST_VALIDATION_ROWS
+            split["validation_fraction"] = 0.1 if enough else 0.0
+        elif method == "by_time":
             seconds = self.description.arrays["seconds"]
             split["at"] = _moment(seconds, TEST_FROM)
             before = seconds[seconds < float(split["at"])]
@@ -193,6 +207,33 @@ class _Proposer:
             "embedding_dim = 64 }"
         )
         return [ColumnDecision("log", "timestamp", None, why)]
+
+    def _users(self, choice: Choice) -> list[ColumnDecision]:
+        """The id of the user, unless users never come back: then it says nothing when it is asked for."""
+        if self.description.short_lived:
+            return []
+        return [self._id("log", "user_id", "the user", choice)]
+
+    def _history(self, choice: Choice) -> list[ColumnDecision]:
+        """The items before, if times order them.
+
+        None for baskets: in training the other items of a basket would stand in its own history, which no
+        query for the next basket has.
+        """
+        if self.description.all_times_equal or self.description.in_baskets:
+            return []
+        length = int(np.clip(self.description.history_lengths["p99"], *HISTORY_LENGTHS))
+        settings = {
+            "type": "history",
+            "of": {"type": "categorical", "column": "item_id", "embedding_dim": choice.embedding_dim},
+            "history_length": length,
+            "encoder": {"type": "decay", "rate": DECAY},
+        }
+        strangers = (
+            ", which answers users that the log does not have" if self.description.short_lived else ""
+        )
+        why = f"the last {length} items of the user, the newest counting most{strangers}"
+        return [ColumnDecision("log", "history", settings, why)]
 
     def _id(self, table: str, name: str, what: str, choice: Choice) -> ColumnDecision:
         settings = {"type": "categorical", "embedding_dim": choice.embedding_dim}

@@ -42,7 +42,13 @@ def advise(description: Description) -> list[str]:
 
 
 def best_split(description: Description) -> str:
-    """Chooses a split: `leave_last_out`; if most users have one event `by_time`, or without times `random`."""
+    """Chooses a split.
+
+    `leave_last_out`; for users who never come back `by_user`; if most users have one event `by_time`, or
+    without times `random`.
+    """
+    if description.short_lived:
+        return "by_user"
     if description.single_event_share <= MOSTLY_SINGLE:
         return "leave_last_out"
     return "random" if description.all_times_equal else "by_time"
@@ -83,12 +89,26 @@ def _split(description: Description) -> str:
             word, single = "basket", description.single_visit_users
         lone = f"; {percent(single / description.users)} of the users have one {word} and are only trained on"
         return f"Split: leave_last_out, each user's last {word} is the test{lone if single else ''}."
+    if method == "by_user":
+        return (
+            f"Split: by_user. Nine users in ten have all their events within {_duration(description)} and do "
+            "not come back, as sessions, visits or orders do. The first nine tenths of them train; of each "
+            "other one the last event is predicted from those before it, without its id, as strangers will be "
+            "answered."
+        )
     if method == "by_time":
         return (
             f"Split: by_time. {share}, so there is no history to predict a last one from, and what is "
             "recommended rests on what is known of the user."
         )
     return f"Split: random. {share}, and times do not tell earlier from later."
+
+
+def _duration(description: Description) -> str:
+    hours = description.lifetimes["p90"] if description.lifetimes else 0.0
+    return (
+        f"{hours:.0f} hours" if hours >= 1.5 else f"{hours * 60:.0f} minutes" if hours else "one moment"
+    )
 
 
 def _seen(description: Description) -> str:

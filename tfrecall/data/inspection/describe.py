@@ -134,6 +134,7 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
         },
         single_event_users=int((lengths == 1).sum()),
         single_visit_users=int((users["visits"] == 1).sum()),
+        lifetimes=_lifetimes(users),
         count_columns=_count_columns(raw),
         popularity=concentration(popularity),
         rating=_rating(events),
@@ -152,12 +153,20 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
 
 
 def _users(events: pl.DataFrame) -> pl.DataFrame:
-    """Events and visits of each user, the user with the most events first."""
+    """Events, visits and hours of each user, the user with the most events first."""
     # Without times each event is a visit of its own.
     timed = events["seconds"].null_count() == 0
     visits = pl.col("seconds").n_unique() if timed else pl.len()
-    users = events.group_by("user", maintain_order=True).agg(events=pl.len(), visits=visits)
+    hours = (pl.col("seconds").max() - pl.col("seconds").min()) / 3_600
+    users = events.group_by("user", maintain_order=True).agg(
+        events=pl.len(), visits=visits, hours=hours
+    )
     return users.sort("events", descending=True, maintain_order=True)
+
+
+def _lifetimes(users: pl.DataFrame) -> dict[str, float] | None:
+    hours = users.filter(pl.col("events") > 1)["hours"].drop_nulls()
+    return spread(hours.to_numpy()) if len(hours) else None
 
 
 def _basket_items(events: pl.DataFrame) -> float:

@@ -12,6 +12,8 @@ from tfrecall.data.inspection.profiles import Profile
 MOSTLY_SINGLE = 0.9
 # Share of events at the time of another of the same user above which file order decides most splits.
 MOSTLY_EQUAL_TIMES = 0.5
+# Nine users in ten whose events lie within so many hours are sessions, if the log lasts so many times as long.
+SESSION_HOURS, SESSIONS_A_LOG, ENOUGH_SESSIONS = 24, 10, 50
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Description:
         history_lengths: events a user: mean and quantiles.
         largest_user: `id`, `events` and `share` of all events of the user with the most.
         single_visit_users: users with events at one time only; those with one event, without times.
+        lifetimes: hours between the first and the last event of users with two events or more: mean and
+            quantiles; None without times or such users.
         count_columns: columns of the log that count, such as plays, and could be weights.
         single_event_users: users with one event.
         popularity: events an item: mean, quantiles, Gini coefficient, shares of the most frequent.
@@ -72,6 +76,7 @@ class Description:
     largest_user: dict[str, Any]
     single_event_users: int
     single_visit_users: int
+    lifetimes: dict[str, float] | None
     count_columns: tuple[str, ...]
     popularity: dict[str, float]
     rating: dict[str, Any] | None
@@ -91,6 +96,16 @@ class Description:
         """Whether most events are items of a basket, and most users come more than once."""
         in_baskets = (self.equal_times or 0) > MOSTLY_EQUAL_TIMES and self.basket_items > 0
         return in_baskets and self.single_visit_users <= MOSTLY_SINGLE * self.users
+
+    @property
+    def short_lived(self) -> bool:
+        """Whether users live for hours and never come back, as sessions, visits and orders do."""
+        if self.lifetimes is None or self.time is None or self.users < ENOUGH_SESSIONS:
+            return False
+        hours = self.lifetimes["p90"]
+        # In a log of a day every user lives for a day.
+        lasting = self.time["days"] * 24 >= SESSIONS_A_LOG * max(hours, 1.0)
+        return hours <= SESSION_HOURS and lasting and self.single_event_share <= MOSTLY_SINGLE
 
     @property
     def single_event_share(self) -> float:
