@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
 from tfrecall.core.arguments import argument
@@ -88,15 +89,25 @@ def without_repeats(frame: pl.DataFrame, timestamp: str, rules: Cleaning) -> Cle
     """
     if rules.repeated_rows == "keep" or timestamp not in frame.columns or _are_equal(frame[timestamp]):
         return Cleaned(frame)
+    # Only rows that share their time can be equal, often few.
+    rows = frame[timestamp].is_duplicated().arg_true()
+    if not len(rows):
+        return Cleaned(frame)
+    shared = frame[rows]
     # By 64-bit hashes, as columns of lists have no order: among a billion rows two may count as one.
-    kept = frame.filter(frame.hash_rows(seed=1).is_first_distinct())
+    again = ~shared.hash_rows(seed=1).is_first_distinct()
+    if not again.any():
+        return Cleaned(frame)
+    keep = np.ones(frame.height, dtype=bool)
+    keep[rows.filter(again).to_numpy()] = False
+    kept = frame.filter(pl.Series(keep))
     repeated = frame.height - kept.height
     notes = [
         f"{repeated:,} of {frame.height:,} rows of the log ({repeated / frame.height:.1%}) repeat another row "
         "in every column, time included, and were dropped, as events logged twice. "
         f"{argument('repeated_rows', 'keep')} keeps them"
     ]
-    return Cleaned(kept, notes, repeated) if repeated else Cleaned(frame)
+    return Cleaned(kept, notes, repeated)
 
 
 def _are_equal(times: pl.Series) -> bool:
@@ -131,28 +142,35 @@ def _with_clean_ids(
     frame: pl.DataFrame, name: str, word: str, rules: Cleaning, what: str, notes: list[str]
 ) -> pl.DataFrame:
     """The table with clean ids in one column, without the rows that have none."""
-    ids = frame[name].fill_nan(None) if frame[name].dtype.is_float() else frame[name]
-    trimmed = ids.str.strip_chars() if ids.dtype == pl.String and rules.null_values else ids
-    missing = _is_missing(trimmed, rules.null_values)
+    column = frame[name].fill_nan(None) if frame[name].dtype.is_float() else frame[name]
+    # Each distinct id is looked at once: they are few compared with the rows, and mostly clean.
+    ids = column.unique(maintain_order=True)
+    clean = ids.str.strip_chars() if ids.dtype == pl.String and rules.null_values else ids
+    missing = _is_missing(clean, rules.null_values)
     if missing.any():
+        gone = column.is_in(ids.filter(missing).implode(), nulls_equal=True)
         notes.append(
-            f"{missing.sum():,} of {frame.height:,} rows of the {what} have no {word} "
-            f"({_counted(trimmed.filter(missing))}) and were dropped. An empty list of "
+            f"{gone.sum():,} of {frame.height:,} rows of the {what} have no {word} "
+            f"({_counted(column.filter(gone))}) and were dropped. An empty list of "
             f"{argument('null_values')} keeps such words as ids"
         )
-    frame, ids, trimmed = frame.filter(~missing), ids.filter(~missing), trimmed.filter(~missing)
-    changed = ids.filter(trimmed != ids) if ids.dtype == pl.String else ids.clear()
-    if len(changed):
+        frame, column = frame.filter(~gone), column.filter(~gone)
+        ids, clean = ids.filter(~missing), clean.filter(~missing)
+    if clean.dtype != pl.String:
+        return frame.with_columns(column)
+    if len(padded := ids.filter(clean != ids)):
+        count = column.is_in(padded.implode()).sum()
         notes.append(
-            f"{len(changed):,} {word} ids of the {what} have blanks around them, such as {changed[0]!r}, which "
-            "were removed"
+            f"{count:,} {word} ids of the {what} have blanks around them, such as {padded[0]!r}, which were "
+            "removed"
         )
-    if trimmed.dtype == pl.String:
-        if rules.id_spelling == "numbers":
-            trimmed = spelt_as_number(trimmed)
-        else:
-            _note_spellings(trimmed, word, what, notes)
-    return frame.with_columns(trimmed)
+    if rules.id_spelling == "numbers":
+        clean = spelt_as_number(clean)
+    else:
+        _note_spellings(clean.unique(maintain_order=True), word, what, notes)
+    if (clean != ids).any():
+        column = column.replace_strict(ids, clean)
+    return frame.with_columns(column)
 
 
 def _is_missing(ids: pl.Series, null_values: tuple[str, ...]) -> pl.Series:
@@ -169,9 +187,8 @@ def _is_missing(ids: pl.Series, null_values: tuple[str, ...]) -> pl.Series:
     )
 
 
-def _note_spellings(column: pl.Series, word: str, what: str, notes: list[str]) -> None:
+def _note_spellings(ids: pl.Series, word: str, what: str, notes: list[str]) -> None:
     """Notes ids that stand in one table in two spellings: "42" and "42.0" are two users."""
-    ids = column.drop_nulls().unique(maintain_order=True)
     spelt = pl.DataFrame({"id": ids, "alike": spelt_as_number(ids)})
     several = spelt.filter(pl.col("alike").is_duplicated())
     if several.height:
@@ -189,7 +206,7 @@ def _counted(values: pl.Series) -> str:
     >>> _counted(pl.Series(["NULL", "NULL", "", None]))
     '2 "NULL", 2 blank'
     """
-    texts = values.cast(pl.String).fill_null("")
+    texts = values.cast(pl.String).fill_null("").str.strip_chars()
     counts = texts.value_counts(sort=True).rows()
     parts = [f'{count:,} "{text}"' if text else f"{count:,} blank" for text, count in counts[:LISTED]]
     return ", ".join(parts) + (", ..." if len(counts) > LISTED else "")

@@ -284,7 +284,7 @@ def test_init_writes_a_file_that_loads_and_never_over_another(folder, tmp_path):
     arguments = ["recipes", "init", folder / "purchases.csv", "--out", file]
     result = ask(*arguments)
     assert "log.price: left out: known only with the event" in result.stderr
-    assert f"tfrecall run {file}" in result.stdout
+    assert f" run {file}" in result.stdout  # after the program, as it can be called here
     assert load_config(str(file)).data.item_column == "sku"
     assert "is there already" in ask(*arguments, status=1).stderr
     answer = json.loads(ask(*arguments, "--force", "--json").stdout)
@@ -315,3 +315,48 @@ def test_movielens_folders_have_their_own_recipe(movielens_folder, monkeypatch):
     CliRunner().invoke(app, ["run", "--data", str(movielens_folder / "ml-100k")])
     CliRunner().invoke(app, ["run"])
     assert [config.recipe for config in seen] == ["two_tower_ml100k"] * 2
+
+
+GOOD = {
+    "user_id": [f"u{i % 30}" for i in range(120)],
+    "item_id": [f"i{i % 7}" for i in range(120)],
+    "timestamp": [*range(1_700_000_000, 1_700_000_120)],
+}
+ITEMS = {"item_id": [f"i{i}" for i in range(7)], "price": [i * 0.5 for i in range(7)]}
+
+
+@pytest.mark.parametrize(
+    ("log", "items", "said"),
+    [
+        (GOOD, ITEMS, ""),
+        ({**GOOD, "user_id": ["NULL", *GOOD["user_id"][1:]]}, ITEMS, ""),
+        ({**GOOD, "discount": [None, float("nan"), *[0.5] * 118]}, ITEMS, ""),
+        (GOOD, {**ITEMS, "item_id": [f"x{i}" for i in range(7)]}, ""),  # added without features
+        ({**GOOD, "timestamp": ["soon", *["2024-05-01"] * 119]}, ITEMS, "timestamp"),
+        ({**GOOD, "user_id": ["a"] * 120}, ITEMS, "only one user"),
+        (GOOD, {**ITEMS, "item_id": ["i0"] * 7}, "duplicate ids"),
+        (GOOD, {**ITEMS, "item_id": [f"I{i}" for i in range(7)]}, "spell their ids differently"),
+        ({**GOOD, "user_id": [None] * 120}, ITEMS, "no user"),
+    ],
+)
+def test_describe_refuses_what_a_run_refuses_and_advises_alike(tmp_path, monkeypatch, log, items, said):
+    pl.DataFrame(log).write_parquet(tmp_path / "log.parquet")
+    pl.DataFrame(items).write_csv(tmp_path / "items.csv")
+
+    def run(config, *_, **__):
+        prepare(config)
+        raise DataError("It was read.")
+
+    monkeypatch.setattr("tfrecall.runs.run.run", run)
+    tables = ["--items", tmp_path / "items.csv", "--timestamp-column", "timestamp"]
+    ran = " ".join(ask("run", "--data", tmp_path / "log.parquet", *tables, status=1).stderr.split())
+    described = ask("data", "describe", tmp_path / "log.parquet", *tables, status=1 if said else 0)
+    assert ("It was read." in ran) == (not said)
+    assert said in ran
+    assert said in " ".join((described.stdout + described.stderr).split())
+    if not said:
+        advice = [
+            line[2:] for line in described.stdout.split("Advice:")[1].splitlines() if line[:2] == "- "
+        ]
+        assert advice
+        assert all(" ".join(line.split()) in ran for line in advice)
