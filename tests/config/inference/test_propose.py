@@ -17,6 +17,7 @@ from tfrecall.config.inference.settings import Facts, choose_training, monitored
 from tfrecall.config.recipes import load_config
 from tfrecall.errors import DataError
 from tfrecall.runs.preparation import prepare
+from tfrecall.runs.run import run
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,20 @@ def test_users_who_never_come_back_are_known_by_their_history_alone(tmp_path, se
     assert not trained & set(prepared.test.log["user_id"])
     assert len(prepared.test) == 40
     assert set(prepared.test.log["user_id"]) <= set(prepared.known.log["user_id"])
+
+
+@pytest.mark.slow
+def test_a_release_of_sessions_answers_strangers_by_what_they_had(tmp_path):
+    proposal = propose(sessions(tmp_path), user_id="session_id")
+    release = run(proposal.config(["training.epochs=4"]), tmp_path / "release").release
+    here, there, nobody = release.recommend(
+        [{"history": ["i3", "i4"]}, {"history": ["i20"]}, "new"], k=3
+    )
+    assert here.item_ids != there.item_ids
+    # Sessions go on to the next item: i5 after i4, i21 after i20.
+    assert "i5" in here.item_ids
+    assert "i21" in there.item_ids
+    assert len(nobody.item_ids) == 3
 
 
 def test_users_who_come_back_and_logs_of_a_day_are_no_sessions(tmp_path):
@@ -343,11 +358,11 @@ def test_describe_refuses_what_a_run_refuses_and_advises_alike(tmp_path, monkeyp
     pl.DataFrame(log).write_parquet(tmp_path / "log.parquet")
     pl.DataFrame(items).write_csv(tmp_path / "items.csv")
 
-    def run(config, *_, **__):
+    def only_prepare(config, *_, **__):
         prepare(config)
         raise DataError("It was read.")
 
-    monkeypatch.setattr("tfrecall.runs.run.run", run)
+    monkeypatch.setattr("tfrecall.runs.run.run", only_prepare)
     tables = ["--items", tmp_path / "items.csv", "--timestamp-column", "timestamp"]
     ran = " ".join(ask("run", "--data", tmp_path / "log.parquet", *tables, status=1).stderr.split())
     described = ask("data", "describe", tmp_path / "log.parquet", *tables, status=1 if said else 0)

@@ -7,10 +7,6 @@ from tfrecall.data.inspection.conflicts import missing_items_policy
 from tfrecall.data.inspection.description import MOSTLY_EQUAL_TIMES, MOSTLY_SINGLE, Description
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
 
-_MISSING_ITEMS = {
-    "drop": 'An inferred run drops these events; missing_items="add" keeps the items without features.',
-    "add": 'An inferred run keeps them without features; missing_items="drop" leaves their events out.',
-}
 # Events under which popularity is hard to beat, and events of an item that say little about it.
 FEW_ROWS = 1_000
 FEW_EVENTS = 5
@@ -230,7 +226,7 @@ def _tables(description: Description) -> list[str]:
         share = lost["events"] / description.usable_rows
         sentences.append(
             f"{lost['ids']:,} items of the log ({share:.1%} of the events) are not in the item table. "
-            f"{_MISSING_ITEMS[missing_items_policy(share)]}"
+            f"{_missing_items(missing_items_policy(share))}"
         )
     if (lost := description.missing.get("users", {})).get("ids"):
         sentences.append(
@@ -241,6 +237,14 @@ def _tables(description: Description) -> list[str]:
             f"{unseen:,} items of the table have no event: they are recommended by their features only."
         )
     return sentences
+
+
+def _missing_items(policy: str) -> str:
+    if policy == "drop":
+        other = f"{argument('missing_items', 'add')} keeps the items without features"
+        return f"An inferred run drops these events; {other}."
+    other = f"{argument('missing_items', 'drop')} leaves their events out"
+    return f"An inferred run keeps them without features; {other}."
 
 
 def _columns(description: Description) -> str:
