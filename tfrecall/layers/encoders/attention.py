@@ -94,8 +94,7 @@ class AttentionEncoder(CausalEncoder):
     def _start(
         self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        events = count_events(mask)
-        self._check_length(events)
+        events = self._within_positions(count_events(mask))
         # The first event has the count 1 and the position 0. Padding before it has the count 0 and
         # takes a position that the mask hides.
         positions = tf.gather(self._positions, tf.maximum(events - 1, 0))
@@ -104,19 +103,22 @@ class AttentionEncoder(CausalEncoder):
         states = vectors * vectors.shape[-1] ** 0.5 + positions
         return self._dropout(states, training=training), events
 
-    def _check_length(self, events: tf.Tensor) -> None:
+    def _within_positions(self, events: tf.Tensor) -> tf.Tensor:
         # A known number of cells within the limit needs no check; an unknown one is checked in the
         # step.
         if (events.shape[1] or self.max_length + 1) <= self.max_length:
-            return
+            return events
         message = (
             f"A row has more events than the encoder has positions, which are {self.max_length}. Cut the "
             "row, or make `max_length` of `Attention` longer."
         )
         try:
-            tf.debugging.assert_less_equal(tf.reduce_max(events), self.max_length, message)
+            check = tf.debugging.assert_less_equal(tf.reduce_max(events), self.max_length, message)
         except tf.errors.InvalidArgumentError as error:
             raise ConfigError(f"{message} Received: {int(tf.reduce_max(events))} events.") from error
+        # In a graph the look-up of positions waits for the check, or may fail before it in fewer words.
+        with tf.control_dependencies([] if check is None else [check]):
+            return tf.identity(events)
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
