@@ -405,3 +405,16 @@ def test_a_ranker_is_a_model_of_its_own():
 def test_what_a_ranker_does_not_have_is_refused(recipe, override, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
         load_config(recipe, [override])
+
+
+def test_old_names_of_monitors_are_read_as_those_of_tables(caplog):
+    from tfrecall.schema.training import TrainingConfig
+
+    old = "factorized_top_k/top_37_categorical_accuracy"
+    assert [TrainingConfig(monitor=old).monitor for _ in range(2)] == ["hit_rate@37"] * 2
+    assert TrainingConfig(monitor=old).monitored_length == 37
+    assert TrainingConfig(monitor="factorized_top_k/ndcg_38").monitor == "ndcg@38"
+    told = [record.getMessage() for record in caplog.records]
+    assert sum('"hit_rate@37"' in text for text in told) == 1, "once a process"
+    assert TrainingConfig().monitor == "hit_rate@100"
+    assert TrainingConfig(monitor="seen_removed/hit_rate@50").monitor == "seen_removed/hit_rate@50"

@@ -35,7 +35,7 @@ def configured(**training) -> RunConfig:
             "model": {"layer_sizes": [8]},
             "training": {
                 "batch_size": 64,
-                "monitor": "factorized_top_k/top_5_categorical_accuracy",
+                "monitor": "hit_rate@5",
                 **training,
             },
         }
@@ -131,7 +131,7 @@ def test_a_leak_is_told_before_training(parts):
 
 
 def test_curves_are_read_with_the_settings_of_the_run(learned, parts):
-    monitor = "factorized_top_k/top_5_categorical_accuracy"
+    monitor = "hit_rate@5"
     history = {"loss": [3.0, 2.0], f"val_{monitor}": [0.1, 0.2]}
     for epochs, patience, said in ((2, 3, ["best_epoch_is_last"]), (9, 3, []), (2, None, [])):
         diagnostics = Diagnostics(configured(epochs=epochs, patience=patience))
@@ -145,11 +145,11 @@ def test_curves_are_read_with_the_settings_of_the_run(learned, parts):
 @pytest.mark.parametrize(
     ("monitor", "n_items", "ks", "length"),
     [
-        ("factorized_top_k/top_100_categorical_accuracy", 1682, (), 100),
-        ("factorized_top_k/top_100_categorical_accuracy", 40, (), 10),
+        ("hit_rate@100", 1682, (), 100),
+        ("hit_rate@100", 40, (), 10),
         ("loss", 1682, (), 100),
-        ("factorized_top_k/top_5_categorical_accuracy", 1682, (1, 10, 50), 1),
-        ("factorized_top_k/top_100_categorical_accuracy", 1682, (1, 10, 50), 50),
+        ("hit_rate@5", 1682, (1, 10, 50), 1),
+        ("hit_rate@100", 1682, (1, 10, 50), 50),
         ("loss", 3, (20, 50), 20),
     ],
 )

@@ -14,7 +14,7 @@ from tfrecall.schema.encoders import Interests
 from tfrecall.schema.features import Categorical, History, Numeric, Schema
 from tfrecall.training import fit
 
-MONITOR = "factorized_top_k/top_5_categorical_accuracy"
+MONITOR = "hit_rate@5"
 DATA = synthetic(30, 20, 400, seed=5)
 PLAIN = [Categorical("user_id", 4)]
 

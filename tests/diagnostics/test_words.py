@@ -16,7 +16,7 @@ from tfrecall.diagnostics.quality import (
 from tfrecall.diagnostics.unknown_rows import dead_unknown_row
 
 RANDOM = np.random.default_rng(1)
-TOP = "factorized_top_k/top_5_categorical_accuracy"
+TOP = "hit_rate@5"
 
 
 # Lists

@@ -27,7 +27,7 @@ layer_sizes = [8]
 [training]
 epochs = 2
 batch_size = 256
-monitor = "factorized_top_k/top_5_categorical_accuracy"
+monitor = "hit_rate@5"
 
 [evaluation]
 ks = [1, 5, 10, 20, 100]

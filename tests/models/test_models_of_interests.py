@@ -143,7 +143,7 @@ def test_the_keras_model_and_its_metric_score_alike(interest_model, history_log)
     ranks = (expected >= expected[np.arange(len(test)), index - 2][:, np.newaxis]).sum(axis=1) - 1
     measured = interest_model.evaluate(tf.data.Dataset.from_tensors(batch), return_dict=True, verbose=0)
     for k in (1, 5, 10):
-        hits = measured[f"factorized_top_k/top_{k}_categorical_accuracy"]
+        hits = measured[f"hit_rate@{k}"]
         assert hits == pytest.approx(np.mean(ranks < k), rel=1e-5)
 
 

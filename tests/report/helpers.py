@@ -21,7 +21,7 @@ TUNING = {
         {"search_k": 20, "recall": 0.96, "standard_error": 0.0, "p50_us": 9.0, "p95_us": 11.0},
     ],
 }
-MONITOR = "factorized_top_k/top_5_categorical_accuracy"
+MONITOR = "hit_rate@5"
 
 
 def a_run(data: Interactions, baselines: bool = True, **changes) -> RunReportData:

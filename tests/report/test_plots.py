@@ -20,8 +20,8 @@ from tfrecall.report.svg import COLORS
 EPOCHS = [5, 10, 15]
 HISTORY = {
     "loss": [3.0, 2.0, 1.0],
-    "val_factorized_top_k/top_1_categorical_accuracy": [0.0, 0.1, 0.2],
-    "val_factorized_top_k/top_5_categorical_accuracy": [0.3, 0.4, 0.5],
+    "val_hit_rate@1": [0.0, 0.1, 0.2],
+    "val_hit_rate@5": [0.3, 0.4, 0.5],
 }
 EVIL = '</svg><script>alert(1)</script>" onload="x'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -61,7 +61,7 @@ def widths(panel):
 
 def test_each_k_has_a_panel_and_each_model_a_line():
     picture = accuracy_curves({"[32]": HISTORY, "[64, 32]": HISTORY}, EPOCHS, ks=(1, 5))
-    assert titles(picture) == ["top-1 accuracy", "top-5 accuracy"]
+    assert titles(picture) == ["hit_rate@1", "hit_rate@5"]
     assert legend(picture) == ["[32]", "[64, 32]"]
     # Epochs 5, 10, 15 lie at 46, 194, 342; 0 to 0.6 from 194 up to 12, so 0.3 is at 103 and 0.1 at 30.33.
     lines = panels_of(picture)[1].findall(f"{SVG}path")
@@ -94,7 +94,7 @@ def test_a_long_legend_takes_more_lines_and_stays_inside():
 
 
 def test_history_of_other_epochs_is_refused():
-    with pytest.raises(DataError, match=r'"a" has 3 values of .*top_1_.* for 2 validated epochs'):
+    with pytest.raises(DataError, match=r'"a" has 3 values of val_hit_rate@1 for 2 validated epochs'):
         accuracy_curves({"a": HISTORY}, [5, 10], ks=(1,))
 
 

@@ -192,7 +192,7 @@ def test_each_epoch_is_told_in_one_line(tmp_path):
     told = [note for note in progress.notes if note.startswith("epoch ")]
     assert len(told) == 2
     assert re.fullmatch(
-        r"epoch 2 of 2: loss \d+\.\d{4}, validation factorized_top_k/\S+ 0\.\d{4}, [\d.]+ s", told[1]
+        r"epoch 2 of 2: loss \d+\.\d{4}, validation hit_rate@\d+ 0\.\d{4}, [\d.]+ s", told[1]
     )
 
 

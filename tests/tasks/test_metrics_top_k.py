@@ -88,7 +88,7 @@ def test_batches_add_up_until_reset():
     catalogue = tf.constant([[1.0], [0.0]])
     metric.update_state(tf.constant([[1.0]]), catalogue, tf.constant([0]))
     metric.update_state(tf.constant([[1.0]] * 3), catalogue, tf.constant([1, 1, 1]))
-    name = "factorized_top_k/top_1_categorical_accuracy"
+    name = "hit_rate@1"
     assert metric.result()[name].numpy() == 0.25
     metric.reset_state()
     assert metric.result()[name].numpy() == 0.0
@@ -97,10 +97,10 @@ def test_batches_add_up_until_reset():
 
 def test_names_are_those_of_tfrs_and_ndcg_beside():
     assert list(ExactTopK((5, 100)).result()) == [
-        "factorized_top_k/top_5_categorical_accuracy",
-        "factorized_top_k/top_100_categorical_accuracy",
-        "factorized_top_k/ndcg_5",
-        "factorized_top_k/ndcg_100",
+        "hit_rate@5",
+        "hit_rate@100",
+        "ndcg@5",
+        "ndcg@100",
     ]
 
 

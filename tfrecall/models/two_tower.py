@@ -19,6 +19,7 @@ from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import TaskLossModel
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables, with_lists
 from tfrecall.schema.features import Schema, schema_to_dict
+from tfrecall.schema.training import metric_name
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import KS, ExactTopK, PairAUC
 from tfrecall.tasks.pairwise import PairTask
@@ -237,7 +238,8 @@ class TwoTower(TaskLossModel):
         logs = super().train_step(inputs)
         loss = logs.pop("mean_loss")
         # Top-K is not measured in training, but its metrics are listed with the value 0.
-        silent = ["factorized_top_k", "total_loss", "pair_auc"]
+        # That of a TFRS task has the name `factorized_top_k`.
+        silent = [self.top_k.name, "factorized_top_k", "total_loss", "pair_auc"]
         if not self._settings["embedding_regularization"]:
             silent.append("regularization_loss")
         return {**{k: v for k, v in logs.items() if not k.startswith(tuple(silent))}, "loss": loss}
@@ -250,7 +252,9 @@ class TwoTower(TaskLossModel):
         pairs = logs.pop("pair_auc", {}) if "auc_negatives" in inputs else {}
         # Also popped where it was not measured: it would be reported as 0.
         logs.pop("pair_auc", None)
-        return {**logs, **({} if self._task_has_top_k else top_k), **pairs, "loss": loss}
+        # A task of TFRS has a metric of its own, which is called as ours is.
+        named = {metric_name(name): value for name, value in logs.items()}
+        return {**named, **({} if self._task_has_top_k else top_k), **pairs, "loss": loss}
 
     def create_weights(self) -> None:
         with self.distribute_strategy.scope():

@@ -38,7 +38,7 @@ def training(fitted: dict[str, Any], config: dict[str, Any], *, of_errors: bool 
     options: dict[str, Any] = {"x_label": "epoch", "x_ticks": ticks, "mark": mark}
     charts = [line_chart("Loss", loss, **options)]
     if judged and monitor != "loss":
-        name = monitor.rpartition("/")[2].replace("_", " ")
+        name = monitor.rpartition("/")[2]
         series = [Series(name, _epochs(judged, every))]
         label, bottom = f"Validation: {name}", None if of_errors else 0.0
         if of_errors:

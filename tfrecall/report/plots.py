@@ -17,7 +17,7 @@ from tfrecall.report.svg import COLORS, WIDTH, Panel, Series, line_panel, percen
 
 # The last moment of the year 9999 in seconds; larger numbers are no dates.
 LAST_DATE = 253_402_300_799
-TOP_K = "val_factorized_top_k/top_{}_categorical_accuracy"
+TOP_K = "val_hit_rate@{}"
 _YEAR = 365.25 * 86400
 # Grey: the last colour is that of what a model is compared with.
 _GREY = COLORS - 1
@@ -32,7 +32,7 @@ def accuracy_curves(
     reference_name: str = "popularity",
     title: str = "",
 ) -> Picture:
-    """Top-k accuracy against epochs: a panel for each k, a line for each model.
+    """hit_rate@k of the validation rows against epochs: a panel for each k, a line for each model.
 
     Args:
         histories: name of the model -> its `Fitted.history`.
@@ -56,7 +56,7 @@ def accuracy_curves(
         if reference is not None:
             ends = [(float(epoch), reference[f"hit_rate@{k}"]) for epoch in (epochs[0], epochs[-1])]
             lines.append(Series(reference_name, ends, dashed=True))
-        panels[f"top-{k} accuracy"] = lines
+        panels[f"hit_rate@{k}"] = lines
     return curves(panels, x_label="epoch", title=title, bottom=0.0)
 
 

@@ -297,7 +297,7 @@ def _warn_of_monitor(config: RunConfig, splits: DataSplits, progress: ProgressRe
         progress.warning(
             f"`training.monitor` is {config.training.monitor}, but there are only "
             f"{splits.known.items.height} items: it is 1 after every epoch, and the first counts as the "
-            "best. Choose a shorter list, such as factorized_top_k/top_5_categorical_accuracy, or loss."
+            "best. Choose a shorter list, such as hit_rate@5, or loss."
         )
 
 

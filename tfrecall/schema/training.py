@@ -1,12 +1,42 @@
 """Training settings: optimizer, schedule, epochs, early stopping. One list for `fit` and for configurations."""
 
+import logging
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from tfrecall.schema.specs import STRICT, Positive, Seed, Weight, config_errors
+
+# Names of TFRS, which the metrics of validation had before version 0.6.
+_OLD_MONITOR = re.compile(r"factorized_top_k/(?:top_(\d+)_categorical_accuracy|ndcg_(\d+))")
+_noted: set[str] = set()
+
+
+def metric_name(name: str) -> str:
+    """The name of a validation metric in tables, for its name of TFRS; other names are unchanged.
+
+    >>> metric_name("factorized_top_k/top_100_categorical_accuracy"), metric_name("loss")
+    ('hit_rate@100', 'loss')
+    """
+    match = _OLD_MONITOR.fullmatch(name)
+    if match is None:
+        return name
+    return f"hit_rate@{match[1]}" if match[1] else f"ndcg@{match[2]}"
+
+
+def _present_name(monitor: str) -> str:
+    """Reads an old name of a monitor, with one note in the log."""
+    name = metric_name(monitor)
+    if name not in (monitor, *_noted):
+        _noted.add(name)
+        logging.getLogger("tfrecall").warning(
+            'Since version 0.6 the metric "%s" of `training.monitor` is called "%s", as in tables.',
+            monitor,
+            name,
+        )
+    return name
 
 
 def _none(value: Any) -> Any:
@@ -37,9 +67,10 @@ class TrainingConfig:
         mixed_precision: compute in bfloat16 and keep weights in float32; helps on hardware that has it.
         batch_size: rows a step.
         epochs: largest number of epochs.
-        monitor: the validation metric to stop by, as Keras names it without `val_`, or a figure of the
-            final table: `seen_removed/hit_rate@50`, `seen_kept/ndcg@10`. Higher is better, but for a loss
-            or an error.
+        monitor: the validation metric to stop by. `hit_rate@k` and `ndcg@k`, for k of 1, 5, 10, 50 and
+            100, rank the validation rows by the vectors alone, seen items kept; `seen_removed/hit_rate@50`
+            and `seen_kept/ndcg@10`, for any k, are measured as in the final table; also `loss`, and the
+            metrics of a ranking task. Higher is better, but for a loss or an error.
         patience: validations without improvement before training stops; None, in a file `"none"`, never
             stops early and keeps the last weights.
         validate_every: epochs between two validations.
@@ -67,7 +98,7 @@ class TrainingConfig:
     mixed_precision: bool = False
     batch_size: PositiveInt = 2048
     epochs: PositiveInt = 20
-    monitor: str = "factorized_top_k/top_100_categorical_accuracy"
+    monitor: Annotated[str, AfterValidator(_present_name)] = "hit_rate@100"
     patience: _Patience = 3
     validate_every: PositiveInt = 1
     refit: bool = False
@@ -77,6 +108,5 @@ class TrainingConfig:
     @property
     def monitored_length(self) -> int | None:
         """Length of the lists whose hits `monitor` counts; None for other metrics."""
-        # Keras' names of TFRS metrics, and those of the final table.
-        match = re.search(r"top_(\d+)_|hit_rate@(\d+)", self.monitor)
-        return int(match[1] or match[2]) if match else None
+        match = re.search(r"hit_rate@(\d+)", self.monitor)
+        return int(match[1]) if match else None

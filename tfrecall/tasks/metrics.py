@@ -19,11 +19,10 @@ KS = (1, 5, 10, 50, 100)
 class ExactTopK(keras.metrics.Metric):
     """Hit rate and NDCG at k over the whole catalogue.
 
-    Reports the hit rate under the name of `tfrs.metrics.FactorizedTopK`
-    (`factorized_top_k/top_100_categorical_accuracy`), and NDCG (`factorized_top_k/ndcg_100`): a hit at
-    rank r, from 0, counts 1 / log2(r + 2). The positive's score comes out of the same matrix product as
-    all others. Ties count against the positive, and a positive outside the catalogue is a miss. Seen
-    items stay in the lists, as in TFRS; `tfrecall.evaluate` measures both ways.
+    Reports `hit_rate@100`, which TFRS calls `factorized_top_k/top_100_categorical_accuracy`, and
+    `ndcg@100`: a hit at rank r, from 0, counts 1 / log2(r + 2). The positive's score comes out of the same
+    matrix product as all others. Ties count against the positive, and a positive outside the catalogue is
+    a miss. Seen items stay in the lists, as in TFRS; `tfrecall.evaluate` measures both ways.
 
     Args:
         ks: the list lengths.
@@ -33,11 +32,11 @@ class ExactTopK(keras.metrics.Metric):
     >>> metric = ExactTopK(ks=[1, 2])
     >>> catalogue = tf.constant([[1.0, 0.0], [0.0, 1.0]])
     >>> metric.update_state(tf.constant([[2.0, 1.0], [2.0, 1.0]]), catalogue, tf.constant([0, 1]))
-    >>> float(metric.result()["factorized_top_k/top_1_categorical_accuracy"])
+    >>> float(metric.result()["hit_rate@1"])
     0.5
     """
 
-    def __init__(self, ks: Sequence[int] = KS, name: str = "factorized_top_k", **kwargs: Any) -> None:
+    def __init__(self, ks: Sequence[int] = KS, name: str = "exact_top_k", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.ks = tuple(ks)
         self._hits = self.add_weight("hits", shape=[len(self.ks)], initializer="zeros")
@@ -105,8 +104,8 @@ class ExactTopK(keras.metrics.Metric):
         shares = tf.math.divide_no_nan(self._hits, self._count)
         gains = tf.math.divide_no_nan(self._gains, self._count)
         return {
-            **{f"{self.name}/top_{k}_categorical_accuracy": shares[i] for i, k in enumerate(self.ks)},
-            **{f"{self.name}/ndcg_{k}": gains[i] for i, k in enumerate(self.ks)},
+            **{f"hit_rate@{k}": shares[i] for i, k in enumerate(self.ks)},
+            **{f"ndcg@{k}": gains[i] for i, k in enumerate(self.ks)},
         }
 
     def get_config(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tfrecall.runs.tuning import search, tune
 from tfrecall.runs.tuning.study import FIRST_EPOCH_TO_PRUNE
 
 RATE = '"training.learning_rate"'
-TOP = "factorized_top_k/top_5_categorical_accuracy"
+TOP = "hit_rate@5"
 
 
 class Trials(RecordedProgress):

@@ -75,7 +75,7 @@ def choose_training(facts: Facts) -> Choice:
         "learning_rate": 0.1,
         "batch_size": batch_size,
         "epochs": 30 if facts.has_validation else 10,
-        "monitor": f"factorized_top_k/top_{monitored_k(facts.items)}_categorical_accuracy",
+        "monitor": f"hit_rate@{monitored_k(facts.items)}",
         "patience": 4,
         "refit": facts.has_validation,
     }
