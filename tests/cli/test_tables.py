@@ -26,6 +26,7 @@ RUN = {
     "model": "two_tower",
     "recipe": "a_recipe_of_somebody_with_a_long_name",
     "data": {"test_rows": 1999},
+    "targets_had": 424,
 }
 ITEMS = [
     {
@@ -138,3 +139,30 @@ def test_no_line_is_longer_than_the_terminal_and_no_number_is_broken(description
 def test_eighty_columns_are_enough_for_a_table(description, name):
     for shown in all_tables(description)[name]:
         assert isinstance(shown, str) or fitted(shown, 80) is shown
+
+
+def test_the_best_of_each_column_is_marked_whichever_model_it_is():
+    own = {**RETRIEVAL, "hit_rate@10": 0.3}
+    baselines = {"own_most_frequent": {Seen.KEPT: own}, "popularity": BOTH}
+    table = tables.metric_table({**RUN, "test": BOTH, "baselines": baselines, "leading": Seen.KEPT})
+    _, rules, first, second, *_ = (list(column.cells) for column in table.columns)
+    # Where seen items are removed, own items have no row; equal figures are both the best.
+    assert rules == ["kept", "kept", "kept", "removed", "removed"]
+    assert first == ["0.284", "*.300", "0.284", "*.284", "*.284"]
+    assert second == ["*.589"] * 5
+    ranked = {**RUN, "test": {"rmse": 0.9}, "baselines": {"biases": {"rmse": 0.8}}}
+    assert list(tables.ranking_table(ranked).columns[1].cells) == ["0.9000", "*.8000"]
+
+
+def test_notes_tell_intervals_of_the_leading_rule_and_what_makes_figures_doubtful():
+    ends = {"seen_kept": {"hit_rate@10": [0.262, 0.305]}, "seen_removed": {"hit_rate@10": [0.1, 0.2]}}
+    run = {**RUN, "data": {"test_rows": 120}, "targets_had": 24, "leading": "seen_kept"}
+    assert tables.metric_notes({**run, "intervals": {"two_tower": ends, "popularity": ends}}) == [
+        "* the best of its column.",
+        "95 % intervals of hit_rate@10 over users, seen items kept: two_tower 0.262 to 0.305, popularity "
+        "0.262 to 0.305.",
+        "24 of 120 targets had been had before: misses where seen items are removed.",
+        "Only 120 test rows (fewer than 300): differences as wide as the intervals are chance.",
+    ]
+    told = tables.metric_notes({**RUN, "targets_had": 0, "intervals": {"ranker": {"rmse": [0.8, 0.9]}}})
+    assert told[1:] == ["95 % intervals of rmse over users: ranker 0.800 to 0.900."]

@@ -157,3 +157,27 @@ def test_lists_are_cut_by_history_and_never_apart():
     # Lists that hold rows of several users have no history of one user.
     shared = evaluate_ranking(model, test, RatingJudge("list", LABEL, group="item_id"), known=TRAIN)
     assert shared.slices == {}
+
+
+@pytest.mark.parametrize(
+    ("judge", "metric"),
+    [
+        (RatingJudge("rating", LABEL), "rmse"),
+        (RatingJudge("click", Label("rating", threshold=4)), "log_loss"),
+        (RatingJudge("list", LABEL), "ndcg@10"),
+    ],
+    ids=lambda one: getattr(one, "kind", one),
+)
+def test_the_first_metric_has_an_interval_about_it(judge, metric):
+    random = np.random.default_rng(0)
+    users = np.array([*"uvw"])[random.integers(3, size=90)]
+    data = log(users, np.array([*"abcd"])[random.integers(4, size=90)], random.integers(1, 6, 90) * 1.0)
+    found = evaluate_ranking(Constant(*random.normal(3, 1, 90)), data, judge, known=TRAIN)
+    assert next(iter(found.test)) == metric
+    assert found.intervals.keys() == {"constant", *found.baselines}
+    for name, figures in {"constant": found.test, **found.baselines}.items():
+        low, high = found.intervals[name][metric]
+        assert low - 1e-12 <= figures[metric] <= high + 1e-12
+    low, high = found.intervals["constant"][metric]
+    assert low < high
+    assert found.to_dict()["intervals"] == found.intervals

@@ -49,7 +49,7 @@ cli.main()
 
 def started(arguments, code=None, *before):
     how = ["-m", "tfrecall.cli"] if code is None else ["-c", code, *before]
-    command = [sys.executable, *how, "run", *arguments]
+    command = [sys.executable, *how, "run", *arguments, "--allow-worse"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

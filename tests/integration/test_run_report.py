@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
     """`out` has two versions, of one and of two epochs."""
     folder = tmp_path_factory.mktemp("report")
     for epochs in (1, 2):
-        ask("run", *write_files(folder), "--set", f"training.epochs={epochs}")
+        ask("run", *write_files(folder), "--set", f"training.epochs={epochs}", "--allow-worse")
     return folder
 
 
@@ -76,14 +76,15 @@ def test_one_version_is_compared_with_baselines(folder):
 
 def test_the_baselines_of_a_run_are_those_of_its_configuration(tmp_path):
     settings = ["--set", "training.epochs=1", "--set", 'evaluation.baselines=["ease", "swing"]']
-    made = json.loads(ask("run", *write_files(tmp_path), *settings, "--json").stdout)
+    made = json.loads(ask("run", *write_files(tmp_path), *settings, "--allow-worse", "--json").stdout)
     assert list(made["baselines"]) == ["ease", "swing"]
     judged = json.loads(ask("evaluate", tmp_path / "out", "--json").stdout)
     assert judged["baselines"] == made["baselines"]
 
 
 def test_runs_on_other_splits_are_refused(folder, tmp_path):
-    ask("run", *write_files(tmp_path), "--set", "training.epochs=1", "--set", "split.seed=7")
+    settings = ["--set", "training.epochs=1", "--set", "split.seed=7"]
+    ask("run", *write_files(tmp_path), *settings, "--allow-worse")
     told = ask("compare", folder / "out", tmp_path / "out", status=1).stderr
     assert "split.seed is 42" in told
     moved = shutil.move(tmp_path / "log.csv", tmp_path / "moved.csv")

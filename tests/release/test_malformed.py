@@ -86,6 +86,7 @@ MALFORMED = [
     (put("histories", value={"history": {}}), "histories"),
     (put("histories", value={"history": {"history_length": 5}}), "the manifest|histories"),
     (put("repeats", value={"wings": 2}), "repeats"),
+    (put("beaten_by", value={"metric": "mrr"}), r"beaten_by\.(model|baselines)"),
 ]
 
 

@@ -127,6 +127,35 @@ def open_page(page: Path) -> None:
         stderr.print(f"No browser was found. Open it yourself: {address}", soft_wrap=True)
 
 
+def name_rivals(facts: dict[str, Any] | None) -> bool:
+    """Print the baselines that are better than a model on standard error, and say whether there are any.
+
+    Args:
+        facts: `beaten_by` of `metrics.json` or of a manifest.
+    """
+    if not facts:
+        return False
+    from tfrecall.evaluation.rivals import Beaten  # all metrics with it, which most answers do without
+
+    stderr.print(f"Warning: {Beaten(**facts)}", soft_wrap=True)
+    return True
+
+
+def opened(root: Path, trust: bool) -> Any:
+    """Load a release; on a terminal, name the baselines that were better on the test rows of its run.
+
+    Raises:
+        ReleaseError: if it cannot be loaded.
+    """
+    with waiting(f"Open {root}"):
+        from tfrecall.release import load  # with Polars, which takes a part of the wait
+
+        release = load(root, trust=trust)
+    if stderr.is_terminal:
+        name_rivals(release.manifest.get("beaten_by"))
+    return release
+
+
 def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
     """Print an answer on standard output: one JSON object, or tables and sentences."""
     with standard_output():

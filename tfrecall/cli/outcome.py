@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tfrecall.cli.answers import item_rows, label_columns, title_and_labels
 from tfrecall.cli.program import command
-from tfrecall.cli.tables import item_table, metric_table, ranking_table
+from tfrecall.cli.tables import item_table, metric_notes, metric_table, ranking_table
 from tfrecall.evaluation.ranking import RankingEvaluation
 from tfrecall.runs.run import Outcome
 
@@ -39,6 +39,7 @@ def outcome_tables(outcome: Outcome) -> list[Table | str]:
     root, example = outcome.release.root, example_of(outcome)
     return [
         metric_table(outcome.metrics),
+        *metric_notes(outcome.metrics),
         item_table(f"What user {example.user_id} had, {example.order} first", example.history),
         item_table(f"Recommended to user {example.user_id}", example.recommended),
         _release_text(outcome, "recommend", root, "--user", example.user_id, "-k", 10),
@@ -51,6 +52,7 @@ def _ranking_tables(outcome: Outcome, evaluation: RankingEvaluation) -> list[Tab
     items = ",".join(row["item_id"] for row in rows[:3])
     return [
         ranking_table(outcome.metrics),
+        *metric_notes(outcome.metrics),
         item_table(f"Test rows of user {user_id}, the highest score first", rows),
         _release_text(outcome, "rank", root, "--user", user_id, "--items", items),
     ]

@@ -24,9 +24,8 @@ def rank(
 ) -> None:
     """Score items for a user by the release of a ranker, the best first."""
     from tfrecall.cli.answers import title_and_labels
-    from tfrecall.cli.console import import_tensorflow, show, waiting
+    from tfrecall.cli.console import import_tensorflow, opened, show, waiting
     from tfrecall.cli.tables import item_table
-    from tfrecall.release import load
     from tfrecall.release.ranker import RankerRelease
 
     if (user is None) == (features is None):
@@ -37,8 +36,7 @@ def rank(
             f"There is nothing to score. Received: --items {items!r}. Give --items a,b,c."
         )
     query: Any = user if features is None else json_features(features)
-    with waiting(f"Open {release}"):
-        loaded = load(release, trust=trust)
+    loaded = opened(release, trust)
     if not isinstance(loaded, RankerRelease):
         raise ConfigError(
             f"{release} is no release of a ranker, but of {loaded.manifest['model']['type']}. Ask it with "

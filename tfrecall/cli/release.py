@@ -56,14 +56,12 @@ def recommend(
 ) -> None:
     """The best items for users."""
     from tfrecall.cli.answers import Answers, check_stages, label_columns, with_history
-    from tfrecall.cli.console import import_tensorflow, show, waiting
-    from tfrecall.release import load
+    from tfrecall.cli.console import import_tensorflow, opened, show, waiting
 
     queries: list[Any] = [*(user or []), *map(json_features, features or [])]
     if not queries and history is None:
         raise ConfigError("Nobody to recommend to. Give --user ID, --features JSON or --history IDS.")
-    with waiting(f"Open {release}"):
-        loaded = load(release, trust=trust)
+    loaded = opened(release, trust)
     past = None if history is None else [item for item in history.split(",") if item]
     if past is not None:
         queries = [with_history(loaded, queries, past)]
@@ -113,12 +111,10 @@ def recommend_everyone(
     """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
     from tfrecall.batch import recommend_all
     from tfrecall.cli.answers import unknown_exclusions
-    from tfrecall.cli.console import Narrator, import_tensorflow, show, waiting
+    from tfrecall.cli.console import Narrator, import_tensorflow, opened, show, waiting
     from tfrecall.cli.user_lists import asked_users
-    from tfrecall.release import load
 
-    with waiting(f"Open {release}"):
-        loaded = load(release, trust=trust)
+    loaded = opened(release, trust)
     if loaded.needs_tensorflow:
         import_tensorflow()
     with waiting(f"Ask {release}"):
@@ -154,11 +150,9 @@ def export_vectors(
 ) -> None:
     """Ids and vectors of items and users as Parquet files, for a vector database."""
     from tfrecall.batch.vectors import export_vectors as write
-    from tfrecall.cli.console import import_tensorflow, show, waiting
-    from tfrecall.release import load
+    from tfrecall.cli.console import import_tensorflow, opened, show, waiting
 
-    with waiting(f"Open {release}"):
-        loaded = load(release, trust=trust)
+    loaded = opened(release, trust)
     if users:
         import_tensorflow()
     with waiting(f"Ask {release}"):
@@ -191,17 +185,15 @@ def similar(
 ) -> None:
     """The items most similar to an item."""
     from tfrecall.cli.answers import item_rows, label_columns, titled_item
-    from tfrecall.cli.console import show, waiting
+    from tfrecall.cli.console import opened, show, waiting
     from tfrecall.cli.tables import item_table
-    from tfrecall.release import load
 
     if (item is None) == (title is None):
         raise ConfigError(
             "Name one item, by its id or by --title. Received: "
             + ("neither." if item is None else f"the id {item!r} and the title {title!r}.")
         )
-    with waiting(f"Open {release}"):
-        loaded = load(release, trust=trust)
+    loaded = opened(release, trust)
     item_id = cast(str, item) if title is None else titled_item(loaded, title)
     # The release refuses other scores.
     by = cast(Any, score)
@@ -224,13 +216,11 @@ def index_release(
     as_json: Json = False,
 ) -> None:
     """Show recall and latency of the Annoy index, or build it again as a new version."""
-    from tfrecall.cli.console import show, waiting
+    from tfrecall.cli.console import opened, show, waiting
     from tfrecall.cli.tables import item_table
     from tfrecall.index import Annoy
-    from tfrecall.release import load
 
-    with waiting(f"Open {release}"):
-        loaded = load(release, trust=trust)
+    loaded = opened(release, trust)
     if n_trees is not None or target_recall is not None:
         from tfrecall.release.reindex import reindex
 

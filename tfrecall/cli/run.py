@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tfrecall.cli.exits import BEATEN
 from tfrecall.cli.options import (
     NO_TABLES,
     Json,
@@ -49,13 +50,24 @@ def run_recipe(
     open_report: Annotated[
         bool, typer.Option("--open", help="Open the report in the browser at the end.")
     ] = False,
+    allow_worse: Annotated[
+        bool,
+        typer.Option(
+            "--allow-worse", help="End with status 0, not 3, where a baseline of the table is better."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Prepare, fit, evaluate, export, index: the whole way from a log to a release."""
+    """Prepare, fit, evaluate, export, index: the whole way from a log to a release.
+
+    Where a baseline of the table beats the model on the leading figure, the release is written, and the
+    command ends with status 3.
+    """
     from tfrecall.cli.console import (
         STARTING,
         Narrator,
         import_tensorflow,
+        name_rivals,
         open_page,
         show,
         stderr,
@@ -97,3 +109,6 @@ def run_recipe(
     )
     if open_report:
         open_page(report)
+    if name_rivals(outcome.metrics["beaten_by"]) and not allow_worse:
+        stderr.print("Status 3, so that nothing goes on by itself; --allow-worse ends with 0.")
+        raise typer.Exit(BEATEN)

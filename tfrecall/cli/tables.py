@@ -12,7 +12,8 @@ from tfrecall.core.seen import Seen
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.profiles import Profile
 from tfrecall.evaluation.metrics import is_lower_better
-from tfrecall.evaluation.report import note_on_had
+from tfrecall.evaluation.report import note_on_few, note_on_had
+from tfrecall.evaluation.rivals import best_of_columns
 from tfrecall.evaluation.summary import primary_metrics
 
 ITEMS_SHOWN = 5  # items recommended by one model only
@@ -26,22 +27,19 @@ _ITEM = ("item_id", "title", "users", "train_rows")
 def metric_table(metrics: dict[str, Any]) -> Table:
     """Metrics of a model and its baselines under both rules, the leading rule first."""
     names = primary_metrics(metrics["test"][Seen.KEPT], of_users=False)
-    note = note_on_had(metrics.get("targets_had", 0), metrics["data"]["test_rows"])
-    table = Table(title=_title_of(metrics), caption=note or None)
+    table = Table(title=_title_of(metrics))
     table.add_column("model", overflow="fold")
     table.add_column("seen")
     for name in names:
         table.add_column(_heading(name), justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
-    leading = metrics.get("leading", Seen.REMOVED)
-    for rule in Seen.ordered(leading):
+    for rule in Seen.ordered(_leading(metrics)):
         # A baseline that ranks only what the user had has no figures where that is removed.
         shown = {model: rules[rule] for model, rules in models.items() if rule in rules}
+        best = best_of_columns(shown, names)
         for i, (model, figures) in enumerate(shown.items()):
-            cells = [f"{figures[name]:.3f}" for name in names]
-            last = i == len(shown) - 1
-            style = "bold" if i == 0 else ""
-            table.add_row(one_line(model), rule.word, *cells, style=style, end_section=last)
+            cells = [_marked(f"{figures[name]:.3f}", model in best[name]) for name in names]
+            table.add_row(one_line(model), rule.word, *cells, end_section=i == len(shown) - 1)
     return table
 
 
@@ -52,10 +50,44 @@ def ranking_table(metrics: dict[str, Any]) -> Table:
     for name in metrics["test"]:
         table.add_column(name, justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
-    for i, (model, figures) in enumerate(models.items()):
-        cells = [f"{value:.4f}" for value in figures.values()]
-        table.add_row(one_line(model), *cells, style="bold" if i == 0 else "")
+    best = best_of_columns(models, list(metrics["test"]))
+    for model, figures in models.items():
+        cells = [
+            _marked(f"{value:.4f}", model in best.get(name, ())) for name, value in figures.items()
+        ]
+        table.add_row(one_line(model), *cells)
     return table
+
+
+def metric_notes(metrics: dict[str, Any]) -> list[str]:
+    """Sentences below the table of metrics: intervals of the leading figure, and what makes it doubtful."""
+    rows, leading = metrics["data"]["test_rows"], metrics.get("leading")
+    found = metrics.get("intervals", {})
+    intervals = {model: ends[leading] if leading else ends for model, ends in found.items()}
+    shown = [
+        f"{one_line(model)} {low:.3f} to {high:.3f}"
+        for model, ends in intervals.items()
+        for low, high in ends.values()
+    ]
+    notes = ["* the best of its column"]
+    if shown:
+        metric = next(iter(next(iter(intervals.values()))))
+        rule = f", seen items {Seen(leading).word}" if leading else ""
+        notes.append(f"95 % intervals of {metric} over users{rule}: {', '.join(shown)}")
+    notes += [note_on_had(metrics.get("targets_had", 0), rows), note_on_few(rows)]
+    return [f"{note}." for note in notes if note]
+
+
+def _leading(metrics: dict[str, Any]) -> str:
+    return metrics.get("leading", Seen.REMOVED)
+
+
+def _marked(cell: str, is_best: bool) -> str:
+    """A figure, marked in the place of its leading zero if it is the best of its column.
+
+    So digits align, and the table of all usual baselines fits 80 columns.
+    """
+    return f"*{cell.removeprefix('0')}" if is_best else cell
 
 
 def _title_of(metrics: dict[str, Any]) -> str:
@@ -117,7 +149,7 @@ def comparison_tables(comparison: dict[str, Any]) -> list[Table | str]:
     """Metrics of all models, then for each other model its differences to the reference."""
     title = f"{comparison['rows']:,} test rows of {comparison['users']:,} users"
     tables: list[Table | str] = [item_table(title, _model_rows(comparison))]
-    if note := note_on_had(comparison["targets_had"], comparison["rows"]):
+    if note := note_on_had(comparison.get("targets_had", 0), comparison["rows"]):
         tables.append(f"{note}.")
     for name, difference in comparison["differences"].items():
         tables += _difference_tables(comparison, name, difference)

@@ -17,8 +17,10 @@ from tfrecall.diagnostics.divergence import StopOnNonFinite
 from tfrecall.diagnostics.finding import Finding
 from tfrecall.diagnostics.leaks import leaking_features
 from tfrecall.diagnostics.quality import (
+    below_baseline,
     below_popularity,
     best_epoch,
+    few_rows,
     list_length,
     never_learned,
     same_lists,
@@ -26,6 +28,7 @@ from tfrecall.diagnostics.quality import (
 from tfrecall.diagnostics.unknown_rows import UnknownRows
 from tfrecall.diagnostics.vectors import collapsed_vectors, dead_dimensions
 from tfrecall.evaluation import Evaluation, metrics, rank, top_k
+from tfrecall.evaluation.rivals import Beaten
 from tfrecall.models.two_tower import TwoTower
 
 # Sizes of samples: vectors, users, and scores of 4 bytes, 1 GB. Larger ones would
@@ -58,10 +61,17 @@ class Diagnostics:
         self._progress = progress or LogProgress()
         self._unknown_rows = UnknownRows(config.training.batch_size)
 
-    def check_data(self, train: Interactions, validation: Interactions | None) -> None:
-        """Look for features that leak the target, before training."""
+    def check_data(
+        self,
+        train: Interactions,
+        validation: Interactions | None,
+        test: Interactions | None = None,
+    ) -> None:
+        """Look for features that leak the target, and for a test of few rows, before training."""
         if not self.enabled:
             return
+        if test is not None:
+            self._keep([few_rows(len(test))])
         self._keep(leaking_features(self.config.schema, train, validation))
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
@@ -148,6 +158,11 @@ class Diagnostics:
                 )
             ]
         )
+
+    def check_baselines(self, beaten: Beaten | None) -> None:
+        """Name the baselines that beat the model on the leading figure, after the evaluation."""
+        if self.enabled and beaten is not None:
+            self._keep([below_baseline(beaten)])
 
     def restore(self, findings: Iterable[Mapping[str, str]]) -> None:
         """Restore the findings of an interrupted run from their plain form."""

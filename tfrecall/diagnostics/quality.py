@@ -7,6 +7,8 @@ import numpy as np
 
 from tfrecall.core.seen import Seen
 from tfrecall.diagnostics.finding import Finding
+from tfrecall.evaluation.report import note_on_few
+from tfrecall.evaluation.rivals import Beaten
 
 
 def below_popularity(
@@ -39,6 +41,24 @@ def below_popularity(
         "serve it. Train longer, change `training.learning_rate` (`tfrecall tune` searches), or look "
         "whether the features are known for these rows.",
     )
+
+
+def below_baseline(beaten: Beaten) -> Finding:
+    """Finding on the baselines of the table that beat the model on its leading figure."""
+    return Finding(
+        "below_baseline",
+        "error",
+        f"{beaten} Counting is cheaper to serve and as good or better: serve the baseline "
+        "(`tfrecall.export(tfrecall.ItemCF().fit(log), directory)`), or improve the model (`tfrecall tune`, "
+        "a history, `model.repeats` where people come back to items).",
+    )
+
+
+def few_rows(rows: int) -> Finding | None:
+    """Finding if the test has so few rows that its figures are mostly chance."""
+    note = note_on_few(rows)
+    text = f"{note}. Test more users, or a larger part of the time (section [split] of the recipe)."
+    return Finding("few_test_rows", "warning", text) if note else None
 
 
 # Relative fall below which a loss has not moved: the mean over an epoch varies by more.

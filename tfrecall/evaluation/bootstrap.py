@@ -1,8 +1,8 @@
-"""Confidence intervals of differences between two models: paired bootstrap over users.
+"""Confidence intervals by bootstrap over users: of figures, and of differences between two models.
 
 Test rows of one user depend on each other, so they are drawn together: a resample draws as many users as
 there are, with replacement, and takes all rows of each. Both models are evaluated on the same resamples,
-so difficulty common to both cancels out.
+so difficulty common to both cancels out. The interval of a single figure uses the same resamples.
 
 Reference:
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 (clusters) and 13
@@ -11,6 +11,7 @@ Reference:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from tfrecall.evaluation import metrics
 from tfrecall.evaluation.ranks import RuleRanks
 
 RESAMPLES = 2000
+# Draws for the intervals of figures, some seconds: with 100,000 users or more there are fewer resamples.
+_MOST_DRAWS, _FEWEST_RESAMPLES = 2 * 10**8, 200
 # Numbers in the weights of the resamples that are multiplied at once: 64 MB of float64.
 _BLOCK = 2**23
 
@@ -80,6 +83,58 @@ def per_user(ranks: RuleRanks, users: np.ndarray, ks: Sequence[int]) -> PerUser:
     sums = [np.bincount(users, weights=values) for values in rows.values()]
     counts = [n_rows] * len(rows) + [np.ones_like(n_rows)] * len(lists)
     return PerUser((*rows, *lists), np.stack([*sums, *lists.values()]), np.stack(counts))
+
+
+def figure_intervals(
+    ranks: Sequence[RuleRanks], users: np.ndarray, metric: str, **options: Any
+) -> list[list[float]]:
+    """Computes the interval of one figure for each of some models.
+
+    Args:
+        ranks: ranks of each model on the same test rows.
+        users: int `[n_rows]`, the user of each test row, from 0.
+        metric: a mean over rows: `hit_rate@k`, `ndcg@k` or `mrr`.
+        **options: of `mean_intervals`.
+
+    Returns:
+        Low and high end of each model's interval.
+    """
+    return mean_intervals([_row_values(one, metric) for one in ranks], users, **options)
+
+
+def mean_intervals(
+    values: Sequence[np.ndarray],
+    users: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[list[float]]:
+    """Computes percentile intervals of means over rows, all from the same resamples of users.
+
+    Args:
+        values: float `[n_rows]` of each model.
+        users: int `[n_rows]`, the user of each row, from 0.
+        resamples: number of resamples, fewer where users are very many.
+        confidence: confidence level of the intervals, in (0, 1).
+        seed: seed of the draws.
+
+    Returns:
+        Low and high end of each interval.
+    """
+    sums = np.stack([np.bincount(users, weights=one) for one in values])
+    counts = np.broadcast_to(np.bincount(users).astype(np.float64), sums.shape)
+    draws = min(resamples, max(_FEWEST_RESAMPLES, _MOST_DRAWS // sums.shape[1]))
+    drawn = _resampled(sums, counts, draws, seed)
+    ends = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return ends.T.tolist()
+
+
+def _row_values(ranks: RuleRanks, metric: str) -> np.ndarray:
+    name, _, k = metric.partition("@")
+    if name == "mrr":
+        return metrics.mrr(ranks.rows)
+    return {"hit_rate": metrics.hit_rate, "ndcg": metrics.ndcg}[name](ranks.rows, int(k))
 
 
 def paired_bootstrap(
@@ -146,4 +201,12 @@ def _resampled(gains: np.ndarray, counts: np.ndarray, resamples: int, seed: int)
     return np.concatenate(drawn)
 
 
-__all__ = ["RESAMPLES", "Interval", "PerUser", "paired_bootstrap", "per_user"]
+__all__ = [
+    "RESAMPLES",
+    "Interval",
+    "PerUser",
+    "figure_intervals",
+    "mean_intervals",
+    "paired_bootstrap",
+    "per_user",
+]

@@ -204,9 +204,14 @@ def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     >>> log_loss(np.array([0.0, 0.0]), np.array([1.0, 0.0]))  # log 2
     0.6931471805599453
     """
+    return float(row_log_losses(logits, labels).mean()) if len(labels) else np.nan
+
+
+def row_log_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Cross entropy of each logit with its label of 0 or 1, in nats: float64 `[n_rows]`."""
     logits = logits.astype(np.float64)
     # -y log s(x) - (1 - y) log(1 - s(x)) is log(1 + exp(x)) - y x, which no large logit overflows.
-    return float((np.logaddexp(0, logits) - labels * logits).mean()) if len(labels) else np.nan
+    return np.logaddexp(0, logits) - labels * logits
 
 
 def graded_ndcg(scores: np.ndarray, gains: np.ndarray, lists: np.ndarray, k: int) -> np.ndarray:

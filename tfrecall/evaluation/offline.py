@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 
 import numpy as np
+import polars as pl
 
 from tfrecall.baselines.registry import fit_baselines, usual_baselines
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.retriever import GivesRetriever, Retriever
 from tfrecall.core.seen import Seen
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import check_apart
 from tfrecall.errors import ConfigError
+from tfrecall.evaluation.bootstrap import figure_intervals
 from tfrecall.evaluation.ranks import Ranking, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
-from tfrecall.evaluation.summary import Figures, summarize, summarize_slices
+from tfrecall.evaluation.summary import Figures, primary_metrics, summarize, summarize_slices
 from tfrecall.evaluation.truth import had_before
 
 
@@ -82,19 +85,38 @@ def evaluate(
         whole = figures(ranking, one)
         return {rule: whole[rule] for rule in rules_of(one)}
 
+    ids = test.log["user_id"]
     ranking = ranked(retriever)
     rivals = {one.name: (ranked(one), one) for one in _fitted(baselines, seen)}
+    measured = {retriever.name: figures(ranking, retriever)}
+    measured |= {name: of_rival(*pair) for name, pair in rivals.items()}
+    rankings = {**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking}
     return Evaluation(
         model=retriever.name,
         rows=len(test),
-        users=test.log["user_id"].n_unique(),
+        users=ids.n_unique(),
         unknown_targets=ranking.unknown_targets,
-        test=figures(ranking, retriever),
+        test=measured[retriever.name],
         slices=summarize_slices(ranking, slice_masks(test, seen), ks),
-        baselines={name: of_rival(*pair) for name, pair in rivals.items()},
-        rankings={**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking},
+        baselines={name: measured[name] for name in rivals},
+        rankings=rankings,
         targets_had=int(np.count_nonzero(had_before(test, seen))),
+        intervals=_intervals(measured, rankings, ids),
     )
+
+
+def _intervals(
+    measured: dict[str, dict[str, Figures]], rankings: dict[str, Ranking], user_ids: pl.Series
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Intervals of the leading figure of all models, from the same resamples of users."""
+    (metric, *_) = primary_metrics(next(iter(measured.values()))[Seen.KEPT])
+    places = [(name, Seen(rule)) for name, rules in measured.items() for rule in rules]
+    users = Vocabulary(user_ids.unique(maintain_order=True)).rows(user_ids)
+    ends = figure_intervals([rankings[name].by(rule) for name, rule in places], users, metric)
+    found: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in measured}
+    for (name, rule), interval in zip(places, ends, strict=True):
+        found[name][rule.value] = {metric: interval}
+    return found
 
 
 def rules_of(retriever: Retriever) -> list[Seen]:

@@ -13,6 +13,7 @@ from tfrecall.core.html import html_table
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.evaluation import metrics
+from tfrecall.evaluation.bootstrap import mean_intervals
 from tfrecall.evaluation.slices import ranking_masks
 from tfrecall.schema.labels import Gain, Kind, Label, gains
 
@@ -170,9 +171,34 @@ class RatingJudge:
             return {"rmse": metrics.rmse(scores, labels), "mae": metrics.mae(scores, labels)}
         if self.kind == "click":
             return _of_clicks(scores, labels, rows.user_rows)
-        lists = rows.queries[self.group].cast(pl.String).fill_null("").rank("dense").to_numpy()
-        values = metrics.graded_ndcg(scores, gains(labels, self.gain), lists, self.k)
+        values = self._of_lists(scores, rows, labels)
         return {f"ndcg@{self.k}": float(values.mean()) if len(values) else float("nan")}
+
+    def intervals(
+        self, predictions: dict[str, np.ndarray], rows: Interactions
+    ) -> dict[str, dict[str, list[float]]]:
+        """95 % intervals of the first metric, by bootstrap over users: name -> metric -> low and high end.
+
+        With kind `list` over lists. Empty where nothing can be measured.
+        """
+        labels, users = self.labels(rows), rows.log["user_id"].rank("dense").to_numpy() - 1
+        if self.kind == "rating":
+            squares = [np.square(scores - labels) for scores in predictions.values()]
+            ends = np.sqrt(mean_intervals(squares, users)).tolist()
+        elif self.kind == "click":
+            losses = [metrics.row_log_losses(scores, labels) for scores in predictions.values()]
+            ends = mean_intervals(losses, users)
+        else:
+            of_lists = [self._of_lists(scores, rows, labels) for scores in predictions.values()]
+            if not len(of_lists[0]):
+                return {}
+            ends = mean_intervals(of_lists, np.arange(len(of_lists[0])))
+        name = {"rating": "rmse", "click": "log_loss", "list": f"ndcg@{self.k}"}[self.kind]
+        return {model: {name: pair} for model, pair in zip(predictions, ends, strict=True)}
+
+    def _of_lists(self, scores: np.ndarray, rows: Interactions, labels: np.ndarray) -> np.ndarray:
+        lists = rows.queries[self.group].cast(pl.String).fill_null("").rank("dense").to_numpy()
+        return metrics.graded_ndcg(scores, gains(labels, self.gain), lists, self.k)
 
     def of_part(self, scores: np.ndarray, rows: Interactions) -> dict[str, float]:
         """Computes the metrics of a slice; of clicks only `log_loss`, as AUCs compare rows within users."""
@@ -211,6 +237,8 @@ class RankingEvaluation:
             distributions of labels and predictions. Empty with kind `list`, whose scores only order.
         predictions: model or baseline -> its score of each test row; not in `to_dict`.
         labels: labels of the test rows; not in `to_dict`.
+        intervals: model or baseline -> first metric -> low and high end of its 95 % interval, by bootstrap
+            over users, or with kind `list` over lists.
     """
 
     model: str
@@ -222,6 +250,7 @@ class RankingEvaluation:
     calibration: dict[str, Any]
     predictions: dict[str, np.ndarray] = field(repr=False, compare=False)
     labels: np.ndarray = field(repr=False, compare=False)
+    intervals: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as plain Python types, ready for `json.dumps`."""
@@ -233,6 +262,7 @@ class RankingEvaluation:
             "baselines": {name: dict(figures) for name, figures in self.baselines.items()},
             "slices": copy.deepcopy(self.slices),
             "calibration": copy.deepcopy(self.calibration),
+            "intervals": copy.deepcopy(self.intervals),
         }
 
     def table(self) -> pl.DataFrame:
@@ -293,6 +323,7 @@ def evaluate_ranking(
         _calibration(model.name, predictions, judge, judge.labels(test)),
         predictions,
         judge.labels(test),
+        judge.intervals(predictions, test),
     )
 
 

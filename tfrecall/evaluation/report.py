@@ -30,6 +30,8 @@ class Evaluation:
         rankings: model or baseline -> ranks of each test row and of each user's items, from which all
             metrics are computed; not in `to_dict`.
         targets_had: test rows whose user had the item before; misses where seen items are removed.
+        intervals: model or baseline -> rule -> metric -> low and high end of the 95 % interval of the leading
+            figure, by bootstrap over users.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Evaluation:
     baselines: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     rankings: dict[str, Ranking] = field(default_factory=dict, repr=False, compare=False)
     targets_had: int = 0
+    intervals: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as nested plain Python types, ready for `json.dumps`."""
@@ -84,7 +87,9 @@ class Evaluation:
             lines.append(f"{self.unknown_targets:,} targets outside the catalogue, all misses")
         if note := note_on_had(self.targets_had, self.rows):
             lines.append(note)
-        lines += ["", *_aligned([table.columns, *(_texts(row) for row in table.iter_rows())])]
+        if note := note_on_few(self.rows):
+            lines.append(note)
+        lines += ["", *_aligned([table.columns, *self._rows_with_intervals(table)])]
         slices = {name: part for name, part in self.slices.items() if part["rows"]}
         if slices:
             # Metrics stand in the order of `ks`; the last hit rate is that of the longest list.
@@ -95,6 +100,34 @@ class Evaluation:
                 cells.append(_texts((name, part["rows"], *rates)))
             lines += ["", *_aligned(cells)]
         return "\n".join(lines)
+
+    def _rows_with_intervals(self, table: pl.DataFrame) -> list[list[str]]:
+        """Cells of the table, the leading figure with its interval."""
+        rows = []
+        for cells in table.iter_rows(named=True):
+            texts = dict(zip(cells, _texts(list(cells.values())), strict=True))
+            for rule, metrics in self.intervals.get(cells["model"], {}).items():
+                for metric, (low, high) in metrics.items():
+                    column = f"{metric} {Seen(rule).word}"
+                    if texts.get(column):
+                        texts[column] += f" ({low:.3f}-{high:.3f})"
+            rows.append(list(texts.values()))
+        return rows
+
+
+# A hit rate of .1 on 300 rows has an interval of .07 to .14.
+FEW_ROWS = 300
+
+
+def note_on_few(rows: int) -> str:
+    """Sentence on a test of few rows, whose figures are mostly chance; empty for others.
+
+    >>> note_on_few(120)
+    'Only 120 test rows (fewer than 300): differences as wide as the intervals are chance'
+    """
+    if rows >= FEW_ROWS:
+        return ""
+    return f"Only {rows:,} test rows (fewer than {FEW_ROWS}): differences as wide as the intervals are chance"
 
 
 def note_on_had(targets_had: int, rows: int) -> str:

@@ -82,6 +82,15 @@ class FeatureFacts(Facts):
     candidate: list[dict[str, Any]]
 
 
+class BeatenFacts(Facts):
+    """Baselines of the run's table that were better than the model."""
+
+    metric: str
+    rule: Literal["seen_removed", "seen_kept"] | None = None
+    model: float
+    baselines: dict[str, float]
+
+
 class ReleaseFacts(Facts):
     """Facts of every kind of release beyond the header."""
 
@@ -91,6 +100,8 @@ class ReleaseFacts(Facts):
     exclude_seen: bool = True
     histories: dict[Name, HistoryFacts] = Field(default_factory=dict)
     repeats: dict[str, Any] | None = None
+    # Before version 0.6.0 nobody compared.
+    beaten_by: BeatenFacts | None = None
 
     @model_validator(mode="after")
     def _histories_are_columns(self) -> "ReleaseFacts":

@@ -8,6 +8,7 @@ from tfrecall.evaluation.summary import primary_metrics
 from tfrecall.report.charts import recall_curves
 from tfrecall.report.render import render
 from tfrecall.report.svg import intervals
+from tfrecall.report.tables import rule_table
 
 
 def comparison_page(compared: dict[str, Any]) -> str:
@@ -21,16 +22,7 @@ def comparison_page(compared: dict[str, Any]) -> str:
     leading = compared["leading"]
     shown = {**compared["models"], **compared["baselines"]}
     tables = [
-        {
-            "rule": rule,
-            "models": [name for name, figures in shown.items() if rule in figures],
-            "primary_metrics": primary_metrics(compared["models"][first][rule]),
-            "values": {
-                metric: [figures[rule].get(metric) for figures in shown.values() if rule in figures]
-                for metric in compared["models"][first][rule]
-            },
-        }
-        for rule in Seen.ordered(leading)
+        rule_table(rule, shown, list(compared["models"][first][rule])) for rule in Seen.ordered(leading)
     ]
     return render(
         "compare.html",

@@ -6,6 +6,7 @@ from typing import Any
 import tomli_w
 from markupsafe import Markup
 
+from tfrecall.evaluation.rivals import best_of_columns
 from tfrecall.report import charts
 from tfrecall.report.bars import Bars, bar_chart
 from tfrecall.report.render import finding_text, number, render
@@ -27,6 +28,7 @@ def ranking_page(
     """
     config = manifest.get("config", {})
     calibrated = metrics.get("calibration", {})
+    models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
     return render(
         "ranking.html",
         title=f"{metrics['recipe']}, version {metrics['version']}",
@@ -34,7 +36,8 @@ def ranking_page(
         label=manifest.get("label", {}).get("column", "label"),
         diagnostics=[finding_text(finding) for finding in metrics.get("diagnostics", [])],
         tiles=tiles(metrics),
-        models={metrics["model"]: metrics["test"], **metrics["baselines"]},
+        models=models,
+        best=best_of_columns(models, metrics["test"]),
         calibration=calibrated,
         curve=calibration_curve(metrics) if calibrated else "",
         histogram=_histogram(metrics) if calibrated else "",

@@ -7,6 +7,7 @@ import polars as pl
 
 from tfrecall.core.seen import Seen
 from tfrecall.evaluation import Evaluation
+from tfrecall.evaluation.rivals import best_of_columns
 from tfrecall.evaluation.summary import primary_metrics
 
 EXPOSURE = ("coverage", "gini", "popularity_share", "novelty")
@@ -28,18 +29,32 @@ def tiles(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
 def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
     """All metrics of all models, one table a rule; `primary_metrics` are shown unfolded."""
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
+    intervals = metrics.get("intervals", {})
     return [
-        {
-            "rule": rule,
-            "models": [name for name, figures in models.items() if rule in figures],
-            "primary_metrics": primary_metrics(metrics["test"][rule]),
-            "values": {
-                metric: [figures[rule].get(metric) for figures in models.values() if rule in figures]
-                for metric in metrics["test"][rule]
-            },
-        }
+        rule_table(rule, models, list(metrics["test"][rule]), intervals)
         for rule in Seen.ordered(leading)
     ]
+
+
+def rule_table(
+    rule: str,
+    models: dict[str, dict[str, dict[str, float]]],
+    metrics: list[str],
+    intervals: dict[str, dict[str, dict[str, list[float]]]] | None = None,
+) -> dict[str, Any]:
+    """Figures of one rule, of the models that have any: `values`, `intervals` of those that have one.
+
+    `best` names the models with the best value of each primary metric.
+    """
+    shown = {name: figures[rule] for name, figures in models.items() if rule in figures}
+    return {
+        "rule": rule,
+        "models": list(shown),
+        "primary_metrics": primary_metrics(metrics),
+        "values": {metric: [row.get(metric) for row in shown.values()] for metric in metrics},
+        "intervals": {name: (intervals or {}).get(name, {}).get(rule, {}) for name in shown},
+        "best": best_of_columns(shown, primary_metrics(metrics)),
+    }
 
 
 def list_length(figures: dict[str, float], metric: str = "hit_rate", wanted: int = 10) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
+from tfrecall.evaluation.rivals import Beaten, beaten_by
 from tfrecall.runs.kinds import Figures, RunKind, kind_of
 from tfrecall.runs.preparation import DataSplits, prepare_folds
 from tfrecall.runs.train import train
@@ -47,8 +48,16 @@ class CrossValidation:
         """
         return float(np.std(self.figures[model][metric], ddof=1))
 
+    @property
+    def beaten(self) -> Beaten | None:
+        """Baselines whose mean of the leading figure is better than the model's; None if there are none."""
+        metric = self.leading[0]
+        means = {model: {metric: self.mean(model, metric)} for model in self.figures}
+        return beaten_by(means, metric, self.seen)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python types, with `mean`, `spread` and `folds` of each metric."""
+        beaten = self.beaten
         return {
             "recipe": self.recipe,
             "folds": len(self.test_rows),
@@ -57,6 +66,7 @@ class CrossValidation:
             "best_epochs": list(self.best_epochs),
             "seen": self.seen,
             "leading": list(self.leading),
+            "beaten_by": None if beaten is None else beaten.to_dict(),
             "figures": {
                 model: {
                     metric: {

@@ -7,6 +7,7 @@ from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.evaluation import StageLosses, stage_losses
 from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
+from tfrecall.runs.facts import intervals_of
 from tfrecall.runs.kinds import kind_of
 from tfrecall.runs.preparation import prepare
 
@@ -45,12 +46,16 @@ def evaluate_release(
                 progress=progress,
             )
     figures, leading = evaluation.to_dict(), kind.leading_rule(splits.known)
+    beaten = kind.beaten(evaluation, leading)
+    model = release.name if losses else config.model.type
     answer = {
         "recipe": config.recipe,
         "version": release.version,
         "data": {"test_rows": figures["rows"], "fingerprint": splits.known.fingerprint},
         **figures,
-        "model": release.name if losses else config.model.type,
+        "model": model,
+        "intervals": intervals_of(figures, model),
+        "beaten_by": None if beaten is None else beaten.to_dict(),
         **({} if leading is None else {"leading": leading}),
         **({} if losses is None else {"stages": losses.to_dict()}),
     }

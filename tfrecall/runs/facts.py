@@ -44,6 +44,13 @@ def data_facts(splits: DataSplits) -> dict[str, Any]:
     }
 
 
+def intervals_of(figures: dict[str, Any], model: str) -> dict[str, Any]:
+    """Intervals of an evaluation in its plain form, the model under the name that tables give it."""
+    return {
+        model if name == figures["model"] else name: ends for name, ends in figures["intervals"].items()
+    }
+
+
 def finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:
     """Replace values of diverged epochs by None: JSON has no NaN."""
     return {

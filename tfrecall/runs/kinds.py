@@ -18,6 +18,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation, baselines_of, evaluate
 from tfrecall.evaluation.ranking import RankingEvaluation, RatingJudge, evaluate_ranking
 from tfrecall.evaluation.released import ReleaseRanker, ReleaseRetriever
+from tfrecall.evaluation.rivals import Beaten, beaten_by
 from tfrecall.evaluation.summary import primary_metrics
 from tfrecall.exporting.ranker import stage_ranker
 from tfrecall.exporting.retriever import stage_retriever
@@ -108,7 +109,13 @@ class RunKind(ABC, Generic[Model, Result]):
 
     @abstractmethod
     def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
-        """Select the metrics that tables show from all measured ones."""
+        """Select the metrics that tables show from all measured ones, the leading figure first."""
+
+    def beaten(self, evaluation: Result, leading: str | None) -> Beaten | None:
+        """Baselines that beat the model on the leading figure; None if there are none."""
+        figures = self.figures(evaluation, leading)
+        metric = self.primary_metrics(list(next(iter(figures.values()))))[0]
+        return beaten_by(figures, metric, leading)
 
 
 class RetrievalKind(RunKind[TwoTower, Evaluation]):

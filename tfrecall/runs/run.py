@@ -10,13 +10,14 @@ from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.diagnostics.diagnostics import Diagnostics
 from tfrecall.evaluation import Evaluation
 from tfrecall.evaluation.ranking import RankingEvaluation
+from tfrecall.evaluation.rivals import Beaten
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
 from tfrecall.release.layout import check_writable, stage
 from tfrecall.release.loading import load
 from tfrecall.report import page_or_error
-from tfrecall.runs.facts import Stopwatch, data_facts, finite, timings
+from tfrecall.runs.facts import Stopwatch, data_facts, finite, intervals_of, timings
 from tfrecall.runs.kinds import RunKind, kind_of
 from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import DataSplits, prepare
@@ -29,7 +30,7 @@ class Outcome:
     """Result of a run.
 
     Attributes:
-        metrics: content of `metrics.json`.
+        metrics: content of `metrics.json`; `beaten_by` names baselines that are better, None without any.
         evaluation: figures on the test rows; an `Evaluation` of a retriever, a `RankingEvaluation` of a
             ranker.
         release: the release that was written.
@@ -85,7 +86,7 @@ def run(
         leading = kind.leading_rule(splits.known)
         if note := kind.rule_note(splits.known, leading):
             progress.note(note)
-        diagnostics.check_data(splits.train, splits.validation)
+        diagnostics.check_data(splits.train, splits.validation, splits.test)
     checkpoints = checkpoints_of(config, splits, root, progress)
     if fresh:
         checkpoints.discard()
@@ -98,7 +99,9 @@ def run(
     with progress.step("Evaluate on the test rows"), clock.time("evaluate"):
         evaluation = kind.evaluate(model, splits, progress)
         kind.diagnose(diagnostics, model, evaluation, splits)
-    trained = _Trained(kind, model, fitted, evaluation, splits, diagnostics)
+        beaten = kind.beaten(evaluation, leading)
+        diagnostics.check_baselines(beaten)
+    trained = _Trained(kind, model, fitted, evaluation, splits, diagnostics, beaten)
     with progress.step(kind.export_title), clock.time("export"):
         metrics, release = _export(trained, root, leading, clock, progress)
     # Only after publication: a failed export can then be repeated without training again.
@@ -116,6 +119,12 @@ class _Trained:
     evaluation: Any
     splits: DataSplits
     diagnostics: Diagnostics
+    beaten: Beaten | None
+
+    @property
+    def beaten_by(self) -> dict[str, Any] | None:
+        """Plain form of `beaten`, for `metrics.json` and the manifest."""
+        return None if self.beaten is None else self.beaten.to_dict()
 
 
 def _export(
@@ -128,7 +137,12 @@ def _export(
     """Publish the model with its metrics, configuration and report."""
     kind, splits, evaluation = trained.kind, trained.splits, trained.evaluation
     config = kind.config
-    facts = {"config": config.to_dict(), "data": data_facts(splits), "test": evaluation.test}
+    facts = {
+        "config": config.to_dict(),
+        "data": data_facts(splits),
+        "test": evaluation.test,
+        "beaten_by": trained.beaten_by,
+    }
     with stage(root) as staged:
         manifest = kind.stage(trained.model, staged, leading, facts)
         metrics = _metrics(trained, manifest, leading, clock)
@@ -154,6 +168,8 @@ def _metrics(
         "data": data_facts(splits),
         "test": figures["test"],
         "baselines": figures["baselines"],
+        "intervals": intervals_of(figures, config.model.type),
+        "beaten_by": trained.beaten_by,
         "slices": figures["slices"],
         **trained.kind.metrics(trained.evaluation, manifest),
         "training": {"best_epoch": fitted.best_epoch, "history": finite(fitted.history)},
