@@ -30,9 +30,7 @@ def data_fetch(
 @guarded
 @with_tables
 def data_describe(
-    log: Annotated[
-        Path, typer.Argument(help="A log (CSV, Parquet, JSON lines), or a MovieLens folder.")
-    ],
+    log: Annotated[Path, typer.Argument(help="A log (CSV, Parquet, JSON), or a MovieLens folder.")],
     tables: LogTables = NO_TABLES,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the distributions into this .svg or .html file.")

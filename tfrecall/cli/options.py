@@ -101,7 +101,7 @@ KeepSeen = Annotated[
 ]
 LogOrFolder = Annotated[
     Path | None,
-    typer.Option(help="A log (CSV, Parquet, JSON lines), or a MovieLens folder as GroupLens ships it."),
+    typer.Option(help="A log (CSV, Parquet, JSON), or a MovieLens folder as GroupLens ships it."),
 ]
 MovedLog = Annotated[
     Path | None,

@@ -51,7 +51,7 @@ def recipes_show(
 @guarded
 @with_tables
 def recipes_init(
-    log: Annotated[Path, typer.Argument(help="Your log: CSV, Parquet, JSON lines.")],
+    log: Annotated[Path, typer.Argument(help="Your log: CSV, Parquet, JSON.")],
     tables: LogTables = NO_TABLES,
     out: Annotated[
         Path | None, typer.Option(help="The file to write; <log>.toml here by default.")

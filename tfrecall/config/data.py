@@ -27,7 +27,7 @@ class DataConfig:
 
     Attributes:
         source: `movielens-100k` or `movielens-1m` (fetched if they are not there), or the path of a
-            log: CSV, Parquet, JSON lines.
+            log: CSV, Parquet, JSON.
         folder: with MovieLens, a folder in GroupLens' format to read instead of fetching.
         users: path of the user table.
         items: path of the item table.

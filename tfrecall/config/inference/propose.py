@@ -51,7 +51,7 @@ def propose(
     """Infer a run from the files of a log.
 
     Args:
-        log: path of the log: CSV, Parquet, JSON lines.
+        log: path of the log: CSV, Parquet, JSON.
         users: path of the user table.
         items: path of the item table.
         separator: mark between columns of text files; None recognises it.

@@ -1,6 +1,7 @@
 """Marks of delimited text: between columns, around values, at the ends of lines."""
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,9 +78,13 @@ def sniff(head: bytes, default: str, given: str | None = None) -> Dialect:
 
 def first_lines(head: bytes, eol: str) -> list[str]:
     """The first lines that are not empty, without a last one that may be cut."""
-    lines = head.decode("utf-8-sig", "replace").split(eol)
-    whole = lines[:-1] if len(head) == HEAD_BYTES and len(lines) > 1 else lines
-    return [line.rstrip("\r") for line in whole if line.strip()][:HEAD_LINES]
+    # Twice as many, as some may be empty; the last part is the rest of the head.
+    lines = head.removeprefix(BOM_UTF8).split(eol.encode(), 2 * HEAD_LINES)
+    whole = (
+        lines[:-1] if len(lines) > 2 * HEAD_LINES or len(head) == HEAD_BYTES > len(lines[0]) else lines
+    )
+    texts = (line.decode("utf-8", "replace") for line in whole)
+    return [text.rstrip("\r") for text in texts if text.strip()][:HEAD_LINES]
 
 
 def _columns(lines: list[str], mark: str) -> list[int]:

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 
 import polars as pl
 
-# A code, not a number: a leading zero before two or more digits, a plus. Hours and months ("08") stay numbers.
-CODE = r"^(\+|-?0\d\d)"
 DECIMAL_COMMA = r"^\s*[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?\s*$"
 TRUTH = {"true": True, "True": True, "false": False, "False": False}
 # Rows that rule out a type before whole columns are converted.
@@ -25,23 +23,30 @@ def narrowed(table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
     left = [name for name in names if table.schema[name] == pl.String]
     left = [name for name in left if table[name].null_count() < table.height]
     for dtype in (pl.Int64(), pl.Int128(), pl.Float64()):
-        possible = _castable(table, _castable(table.head(SAMPLE), left, dtype), dtype)
-        if not possible:
-            continue
-        left = [name for name in left if name not in set(possible)]
-        if dtype.is_integer():  # only whole numbers lose zeros that a code has
-            codes = table.select(pl.col(possible).str.contains(CODE).any()).row(0)
-            possible = [name for name, code in zip(possible, codes, strict=True) if not code]
-        table = table.with_columns(pl.col(possible).cast(dtype))
+        possible = _cast(table.head(SAMPLE), left, dtype).columns
+        numbers = _cast(table, possible, dtype)
+        left = [name for name in left if name not in set(numbers.columns)]
+        if dtype.is_integer() and numbers.width:  # only whole numbers lose zeros that a code has
+            codes = table.select(_is_code(pl.col(numbers.columns)).any()).row(0)
+            numbers = numbers.drop(n for n, code in zip(numbers.columns, codes, strict=True) if code)
+        table = table.with_columns(numbers.iter_columns())
     return table.with_columns(_truth(table, left))
 
 
-def _castable(table: pl.DataFrame, names: list[str], dtype: pl.DataType) -> list[str]:
-    """The columns of which no value is lost as this type."""
+def _cast(table: pl.DataFrame, names: list[str], dtype: pl.DataType) -> pl.DataFrame:
+    """The columns of which no value is lost as this type, as such."""
     columns = table.select(names)
-    lost = columns.select(pl.all().cast(dtype, strict=False)).null_count().row(0)
-    nulls = columns.null_count().row(0)
-    return [name for name, *counts in zip(names, lost, nulls, strict=True) if counts[0] == counts[1]]
+    numbers = columns.select(pl.all().cast(dtype, strict=False))
+    counts = zip(names, numbers.null_count().row(0), columns.null_count().row(0), strict=True)
+    return numbers.select([name for name, lost, nulls in counts if lost == nulls])
+
+
+def _is_code(texts: pl.Expr) -> pl.Expr:
+    """Whether whole numbers are codes: a leading zero before two digits or more, or a plus; "08" is an hour."""
+    digits = texts.str.len_bytes()
+    zero = texts.str.starts_with("0") & (digits > 2)
+    negative = texts.str.starts_with("-0") & (digits > 3)
+    return zero | negative | texts.str.starts_with("+")
 
 
 def _truth(table: pl.DataFrame, names: list[str]) -> list[pl.Expr]:
