@@ -25,7 +25,7 @@ def test_an_event_logged_twice_is_refused_before_training(tmp_path):
     config = RunConfig(
         recipe="twice",
         schema=Schema(query=[History(of=item)], candidate=[item]),
-        data={"source": str(log)},
+        data={"source": str(log), "repeated_rows": "keep"},
         split={"method": "leave_last_out", "validation_fraction": 0},
         export={"k": 2},
     )
