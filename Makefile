@@ -24,6 +24,7 @@ KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000
 
 demo: $(STAMP)
 	$(BIN)/tfrecall run $(if $(DATA),--data $(DATA))
+	@echo 'After ". $(BIN)/activate" the name tfrecall is enough, in commands of your own, too.'
 
 fast: $(STAMP)
 	$(BIN)/pytest $(WORKERS) $(PYTEST)

@@ -1,5 +1,6 @@
 """TensorFlow starts without notes on CUDA, TensorRT, CPU features and retracing; all other lines are kept."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from tfrecall._tensorflow import is_note, without_notes
+from tfrecall._tensorflow import is_note, is_of_interest, without_notes
 
 NOTES = [
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
@@ -47,6 +48,23 @@ def test_notes_are_told_from_other_lines(has_gpu):
     assert [line for line in NOTES if not is_note(line, has_gpu)] == []
     assert [line for line in OTHERS if is_note(line, has_gpu)] == []
     assert is_note(CUDA_ERROR, has_gpu) is not has_gpu
+
+
+@pytest.mark.parametrize(
+    ("function", "shown"),
+    [
+        ("Model.make_train_function.<locals>.train_function", False),
+        ("PreprocessingLayer.make_adapt_function.<locals>.adapt_step", False),
+        ("Tower.embed_batch", False),
+        ("my_function", True),
+    ],
+)
+def test_retracing_is_told_of_functions_of_users_only(function, shown):
+    text = (
+        f"6 out of the last 6 calls to <function {function} at 0x7f> triggered tf.function retracing."
+    )
+    record = logging.LogRecord("tensorflow", logging.WARNING, "", 0, text, None, None)
+    assert is_of_interest(record) is shown
 
 
 def test_lines_that_are_no_notes_reach_standard_error(capfd):

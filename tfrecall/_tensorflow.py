@@ -24,8 +24,10 @@ _NOTE = re.compile(
     r"|E.*(Unable to register cu\w+ factory|computation placer already registered)"
 )
 _CUDA_ERROR = re.compile(r"(E\d{4} [\d:.]+ |\d{4}-\d\d-\d\d [\d:.]+: E ).*(cuda|cuInit)", re.IGNORECASE)
-_RETRACED_BY_KERAS = re.compile(
-    r"calls to <function (Model|PreprocessingLayer)\.make_\w+_function.*triggered tf\.function retracing"
+# Steps of Keras, and the towers and rankers of this package, are traced once for each model.
+_RETRACED_FOR_A_MODEL = re.compile(
+    r"calls to <(function|bound method) (Model\.make_|PreprocessingLayer\.make_|Tower\.|Ranker\.|MultiTask\.)"
+    r".*triggered tf\.function retracing"
 )
 # Devices of NVIDIA's driver, on Linux and in WSL. Without one, nobody expects CUDA to start.
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
@@ -77,9 +79,9 @@ def _flush() -> None:
             sys.stderr.flush()
 
 
-def _is_no_retracing_of_keras(record: logging.LogRecord) -> bool:
-    """Whether a warning is other than of the steps that Keras traces for each new model."""
-    return not _RETRACED_BY_KERAS.search(record.getMessage())
+def is_of_interest(record: logging.LogRecord) -> bool:
+    """Whether a warning is other than of functions that are traced anew for each model."""
+    return not _RETRACED_FOR_A_MODEL.search(record.getMessage())
 
 
 _HAS_GPU = any(Path(device).exists() for device in _GPU_DEVICES)
@@ -89,6 +91,6 @@ with without_notes(has_gpu=_HAS_GPU):
     if not _HAS_GPU:
         # CUDA is looked for when devices are first listed, and its absence is told then.
         tf.config.list_physical_devices("GPU")
-tf.get_logger().addFilter(_is_no_retracing_of_keras)
+tf.get_logger().addFilter(is_of_interest)
 
 __all__ = ["tf"]

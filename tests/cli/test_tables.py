@@ -135,6 +135,14 @@ def test_no_line_is_longer_than_the_terminal_and_no_number_is_broken(description
             assert [number for number in numbers if number not in text] == []
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_title_and_caption_stay(width):
+    table = tables.metric_table({**RUN, "test": BOTH, "baselines": BASELINES, "targets_had": 424})
+    text = " ".join(printed(table, width).split())
+    assert "1,999 test rows" in text
+    assert "424 of 1,999 targets had been had before" in text
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_eighty_columns_are_enough_for_a_table(description, name):
     for shown in all_tables(description)[name]:

@@ -29,6 +29,17 @@ def blocks(path: Path, language: str = "[a-z]*") -> list[str]:
     return [str(block) for block in found]
 
 
+def examples(path: Path) -> list[tuple[str, str | None]]:
+    """The Python blocks of a page, each with the block of text that shows what it prints, if one follows."""
+    fenced = re.findall(r"^```([a-z]*)\n(.*?)^```", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    after = [*fenced[1:], ("", "")]
+    return [
+        (code, text if following == "text" else None)
+        for (language, code), (following, text) in zip(fenced, after, strict=True)
+        if language == "python"
+    ]
+
+
 def prose(path: Path) -> str:
     """A page without its fenced blocks, indented ones included."""
     return re.sub(r"^ *```.*?^ *```", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)

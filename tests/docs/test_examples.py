@@ -5,7 +5,7 @@ import sys
 import polars as pl
 import pytest
 
-from tests.docs.markdown import DOCS, ROOT, blocks, name, pages
+from tests.docs.markdown import DOCS, ROOT, blocks, examples, name, pages
 from tfrecall.config.recipes import config_from_text
 from tfrecall.data import Interactions, synthetic
 from tfrecall.data.datasets import cache
@@ -85,8 +85,33 @@ def test_python_blocks_run(page, small_cache, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     scope: dict[str, object] = {"__name__": "example"}
-    for block in blocks(page, "python"):
+    for block, shown in examples(page):
         exec(compile(block, name(page), "exec"), scope)
+        printed = capsys.readouterr().out
+        if shown is not None:
+            assert_same_text(printed, shown)
+
+
+# Two runs on different processors differ in the last bits, and after training in the third digit.
+TOLERANCE = 0.02
+
+
+def assert_same_text(printed: str, shown: str) -> None:
+    """Compare word by word; numbers may differ a little."""
+    words, expected = printed.split(), shown.split()
+    assert len(words) == len(expected), printed
+    for word, other in zip(words, expected, strict=True):
+        if "." in other and other.replace(".", "").isdecimal():
+            assert abs(float(word) - float(other)) <= TOLERANCE, printed
+        else:
+            assert word == other, printed
+
+
+@pytest.mark.parametrize("printed", ["hits 0.26", "hits 0.23 0", "hit 0.23", "hits x"])
+def test_other_output_than_the_page_shows_is_found(printed):
+    assert_same_text("hits  0.22\n", "hits 0.23")
+    with pytest.raises((AssertionError, ValueError)):
+        assert_same_text(printed, "hits 0.23")
 
 
 @pytest.mark.parametrize("page", WITH_TOML, ids=name)

@@ -141,3 +141,12 @@ def test_a_notebook_shows_the_table_escaped(evaluation: Evaluation) -> None:
     assert "<b>" not in html
     first = evaluation.table().row(0)
     assert f">{first[1]:.4g}</td>" in html
+
+
+def test_text_has_a_table_for_each_rule_that_fits_a_terminal(evaluation: Evaluation) -> None:
+    lines = str(evaluation).splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("seen ")] == [
+        ["seen", "kept"],
+        ["seen", "removed"],
+    ]
+    assert max(map(len, lines)) <= 80

@@ -27,10 +27,10 @@ def fitted(table: Table, width: int) -> RenderableType:
         return table
     kinds = [column.justify for column in table.columns]
     first = max(1, kinds.index("right")) if "right" in kinds else 1
-    title = [] if table.title is None else [_line(str(table.title), "table.title")]
-    if set(kinds[first:]) == {"right"}:
-        return Group(*title, *_tables(table, first, width))
-    return Group(*title, *_blocks(table, first, width))
+    above = [] if table.title is None else [_line(str(table.title), "table.title")]
+    below = [] if table.caption is None else [_line(str(table.caption), "table.caption")]
+    parts = _tables if set(kinds[first:]) == {"right"} else _blocks
+    return Group(*above, *parts(table, first, width), *below)
 
 
 def _tables(table: Table, first: int, width: int) -> Iterator[Table]:

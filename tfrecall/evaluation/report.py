@@ -80,8 +80,7 @@ class Evaluation:
         return html_table(self.table().to_dicts(), title)
 
     def __str__(self) -> str:
-        """The default table and the slices with hit rates at the largest k, as aligned text."""
-        table = self.table()
+        """A table under each rule, and the slices with hit rates at the largest k, as aligned text."""
         lines = [f"{self.model}: {self.rows:,} test rows of {self.users:,} users"]
         if self.unknown_targets:
             lines.append(f"{self.unknown_targets:,} targets outside the catalogue, all misses")
@@ -89,7 +88,10 @@ class Evaluation:
             lines.append(note)
         if note := note_on_few(self.rows):
             lines.append(note)
-        lines += ["", *_aligned([table.columns, *self._rows_with_intervals(table)])]
+        for rule in (Seen.KEPT, Seen.REMOVED):
+            lines += ["", *_aligned(self._cells(rule))]
+        if self.intervals:
+            lines += ["", *_aligned(self._interval_cells())]
         slices = {name: part for name, part in self.slices.items() if part["rows"]}
         if slices:
             # Metrics stand in the order of `ks`; the last hit rate is that of the longest list.
@@ -101,18 +103,30 @@ class Evaluation:
             lines += ["", *_aligned(cells)]
         return "\n".join(lines)
 
-    def _rows_with_intervals(self, table: pl.DataFrame) -> list[list[str]]:
-        """Cells of the table, the leading figure with its interval."""
-        rows = []
-        for cells in table.iter_rows(named=True):
-            texts = dict(zip(cells, _texts(list(cells.values())), strict=True))
-            for rule, metrics in self.intervals.get(cells["model"], {}).items():
-                for metric, (low, high) in metrics.items():
-                    column = f"{metric} {Seen(rule).word}"
-                    if texts.get(column):
-                        texts[column] += f" ({low:.3f}-{high:.3f})"
-            rows.append(list(texts.values()))
-        return rows
+    def _cells(self, rule: str) -> list[list[str]]:
+        """The primary metrics of each model that has them under a rule; five columns fit a terminal."""
+        metrics = primary_metrics(self.test[Seen.KEPT], of_users=False)
+        models = {self.model: self.test, **self.baselines}
+        rows = [
+            _texts([model, *(rules[rule][name] for name in metrics)])
+            for model, rules in models.items()
+            if rule in rules
+        ]
+        return [[f"seen {Seen(rule).word}", *metrics], *rows]
+
+    def _interval_cells(self) -> list[list[str]]:
+        """The intervals of the leading figure, a column for each rule that has them."""
+        rows = [
+            {"95 % interval": model}
+            | {
+                f"{metric} {Seen(rule).word}": f"{low:.3f}-{high:.3f}"
+                for rule, metrics in rules.items()
+                for metric, (low, high) in metrics.items()
+            }
+            for model, rules in self.intervals.items()
+        ]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        return [columns, *([row.get(name, "") for name in columns] for row in rows)]
 
 
 # A hit rate of .1 on 300 rows has an interval of .07 to .14.
