@@ -1,5 +1,6 @@
 """Every Python block of the documentation runs, and every TOML block is a recipe or a part of one."""
 
+import re
 import sys
 
 import polars as pl
@@ -98,7 +99,8 @@ TOLERANCE = 0.02
 
 def assert_same_text(printed: str, shown: str) -> None:
     """Compare word by word; numbers may differ a little."""
-    words, expected = printed.split(), shown.split()
+    # An interval, 0.255-0.294, is two numbers.
+    words, expected = (re.findall(r"[^\s-]+", text) for text in (printed, shown))
     assert len(words) == len(expected), printed
     for word, other in zip(words, expected, strict=True):
         if "." in other and other.replace(".", "").isdecimal():
