@@ -76,5 +76,7 @@ def test_what_is_proposed_can_be_prepared(tmp_path, made):
     config = propose(tmp_path / "log.parquet", **paths).config()
     prepared = prepare(config)
     for part in (prepared.train, prepared.test):
-        raw_features(part.queries, {f.column: f.form for f in config.schema.query})
+        raw_features(
+            part.queries, {f.column: f.form for f in config.schema.query if f.type != "history"}
+        )
     raw_features(prepared.known.items, {f.column: f.form for f in config.schema.candidate})

@@ -215,12 +215,12 @@ class _Proposer:
         return [self._id("log", "user_id", "the user", choice)]
 
     def _history(self, choice: Choice) -> list[ColumnDecision]:
-        """The items before, if times order them.
+        """The items before, where their order tells of the next one.
 
         None for baskets: in training the other items of a basket would stand in its own history, which no
         query for the next basket has.
         """
-        if self.description.all_times_equal or self.description.in_baskets:
+        if not self.description.has_order:
             return []
         length = int(np.clip(self.description.history_lengths["p99"], *HISTORY_LENGTHS))
         settings = {

@@ -29,6 +29,7 @@ def advise(description: Description) -> list[str]:
     sentences += [
         _duplicates(description),
         _times(description),
+        _order(description),
         _crawlers(description),
         _counts(description),
         *_tables(description),
@@ -182,6 +183,15 @@ def _times(description: Description) -> str:
         f"{share}: baskets, {description.basket_items:.1f} items each on average. The split keeps each of them "
         "whole (split.baskets): all items of a user's last basket are test rows, none of them is trained on."
     )
+
+
+def _order(description: Description) -> str:
+    if description.all_times_equal or description.in_baskets or description.short_lived:
+        return ""
+    often = f"users share pairs of successive items {description.order_lift:.1f} times as often as any pairs"
+    if description.has_order:
+        return f"Order: {often}: the items before are a feature (a history)."
+    return f"Order: {often}: it says little beyond the user, so there is no history among the features."
 
 
 def _crawlers(description: Description) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.inspection.advice import advise
@@ -18,6 +19,7 @@ from tfrecall.data.inspection.conflicts import (
     refusals,
 )
 from tfrecall.data.inspection.description import Description
+from tfrecall.data.inspection.order import order_lift
 from tfrecall.data.inspection.profiles import concentration, profiles, spread
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.time_doubts import doubts
@@ -135,6 +137,7 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
         single_event_users=int((lengths == 1).sum()),
         single_visit_users=int((users["visits"] == 1).sum()),
         lifetimes=_lifetimes(users),
+        order_lift=_order_lift(events),
         count_columns=_count_columns(raw),
         popularity=concentration(popularity),
         rating=_rating(events),
@@ -162,6 +165,16 @@ def _users(events: pl.DataFrame) -> pl.DataFrame:
         events=pl.len(), visits=visits, hours=hours
     )
     return users.sort("events", descending=True, maintain_order=True)
+
+
+def _order_lift(events: pl.DataFrame) -> float:
+    if events["seconds"].null_count() or events["seconds"].n_unique() < 2:
+        return 1.0
+    ordered = events.sort("user", "seconds", maintain_order=True)
+    lengths = ordered["user"].rle().struct.field("len").to_numpy()
+    return order_lift(
+        Ragged(ordered["item"].rank("dense").to_numpy().astype(np.int64), offsets_of(lengths))
+    )
 
 
 def _lifetimes(users: pl.DataFrame) -> dict[str, float] | None:

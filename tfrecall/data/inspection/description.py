@@ -12,6 +12,8 @@ from tfrecall.data.inspection.profiles import Profile
 MOSTLY_SINGLE = 0.9
 # Share of events at the time of another of the same user above which file order decides most splits.
 MOSTLY_EQUAL_TIMES = 0.5
+# From here on the item before says more than the taste of the user, which any two events share.
+ORDER_LIFT = 1.5
 # Nine users in ten whose events lie within so many hours are sessions, if the log lasts so many times as long.
 SESSION_HOURS, SESSIONS_A_LOG, ENOUGH_SESSIONS = 24, 10, 50
 
@@ -44,6 +46,8 @@ class Description:
         single_visit_users: users with events at one time only; those with one event, without times.
         lifetimes: hours between the first and the last event of users with two events or more: mean and
             quantiles; None without times or such users.
+        order_lift: how many times as often neighbouring events of two users are the same pair of items as any
+            two events of theirs; 1 without times, or if the order says nothing.
         count_columns: columns of the log that count, such as plays, and could be weights.
         single_event_users: users with one event.
         popularity: events an item: mean, quantiles, Gini coefficient, shares of the most frequent.
@@ -77,6 +81,7 @@ class Description:
     single_event_users: int
     single_visit_users: int
     lifetimes: dict[str, float] | None
+    order_lift: float
     count_columns: tuple[str, ...]
     popularity: dict[str, float]
     rating: dict[str, Any] | None
@@ -96,6 +101,11 @@ class Description:
         """Whether most events are items of a basket, and most users come more than once."""
         in_baskets = (self.equal_times or 0) > MOSTLY_EQUAL_TIMES and self.basket_items > 0
         return in_baskets and self.single_visit_users <= MOSTLY_SINGLE * self.users
+
+    @property
+    def has_order(self) -> bool:
+        """Whether the item before tells of the next one: in sessions, and where pairs recur in their order."""
+        return self.short_lived or (not self.in_baskets and self.order_lift >= ORDER_LIFT)
 
     @property
     def short_lived(self) -> bool:

@@ -1,0 +1,48 @@
+"""The order of a log: a figure that is 1 by chance and large where items follow each other."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfrecall.core.ragged import Ragged
+from tfrecall.data.inspection.order import order_lift
+
+
+def walks(follow, seed=0, users=300, events=12, items=60):
+    """Users of five groups of items, who take the next item of the group with the probability `follow`."""
+    random = np.random.default_rng(seed)
+    lists = []
+    for user in range(users):
+        first = user % 5 * (items // 5)
+        item, walk = random.integers(items // 5), []
+        for _ in range(events):
+            walk.append(first + int(item))
+            item = (
+                (item + 1) % (items // 5) if random.random() < follow else random.integers(items // 5)
+            )
+        lists.append(walk)
+    return Ragged.of_lists(lists)
+
+
+@given(st.integers(0, 1_000))
+def test_taste_alone_is_no_order(seed):
+    assert order_lift(walks(0.0, seed)) == pytest.approx(1, abs=0.15)
+
+
+def test_the_more_items_follow_each_other_the_larger():
+    lifts = [order_lift(walks(follow)) for follow in (0.0, 0.3, 0.6, 0.9)]
+    assert lifts == sorted(lifts)
+    assert lifts[-1] > 3
+
+
+def test_shuffled_histories_have_no_order():
+    ordered = walks(0.9)
+    random = np.random.default_rng(1)
+    shuffled = Ragged.of_lists([random.permutation(ordered[row]) for row in range(len(ordered))])
+    assert order_lift(shuffled) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("lists", [[], [[1], [2]], [[1, 2], [1, 2]], [[3] * 50] * 9])
+def test_too_little_to_tell_is_no_order(lists):
+    assert order_lift(Ragged.of_lists(lists)) == 1.0
