@@ -173,5 +173,8 @@ def test_notes_tell_intervals_of_the_leading_rule_and_what_makes_figures_doubtfu
         "24 of 120 targets had been had before: misses where seen items are removed.",
         "Only 120 test rows (fewer than 300): differences as wide as the intervals are chance.",
     ]
+    kept_only = {"two_tower": ends, "own": {"seen_kept": ends["seen_kept"]}}
+    removed = tables.metric_notes({**run, "leading": "seen_removed", "intervals": kept_only})
+    assert removed[1].endswith("seen items removed: two_tower 0.100 to 0.200.")
     told = tables.metric_notes({**RUN, "targets_had": 0, "intervals": {"ranker": {"rmse": [0.8, 0.9]}}})
     assert told[1:] == ["95 % intervals of rmse over users: ranker 0.800 to 0.900."]

@@ -7,6 +7,7 @@ import pytest
 from tests.cli.test_cli import ask
 from tests.integration.runs import write_files
 from tests.report.helpers import Page
+from tests.report.test_run_page import assert_alone
 from tfrecall.cli import console
 from tfrecall.release import load
 
@@ -67,6 +68,9 @@ def test_evaluate_repeats_it_and_ends_with_0(ended):
     assert told["intervals"]["two_tower"]["seen_kept"].keys() == {"hit_rate@10"}
 
 
-def test_a_model_that_nothing_beats_ends_with_0(tmp_path):
-    ask("run", *write_files(tmp_path), *IDLE, "--set", "evaluation.baselines=[]")
+def test_a_baseline_without_figures_of_the_rule_beats_nothing(tmp_path):
+    settings = ["--set", "evaluation.seen=removed", "--set", 'evaluation.baselines=["own_most_recent"]']
+    told = ask("run", *write_files(tmp_path), *IDLE, *settings)
+    assert "targets had been had before" in told.stdout
     assert load(tmp_path / "out").manifest["beaten_by"] is None
+    assert_alone((tmp_path / "out" / "report.html").read_text("utf-8"))

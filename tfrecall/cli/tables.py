@@ -63,7 +63,8 @@ def metric_notes(metrics: dict[str, Any]) -> list[str]:
     """Sentences below the table of metrics: intervals of the leading figure, and what makes it doubtful."""
     rows, leading = metrics["data"]["test_rows"], metrics.get("leading")
     found = metrics.get("intervals", {})
-    intervals = {model: ends[leading] if leading else ends for model, ends in found.items()}
+    # Without a rule in the figures of a ranker, and of one rule only where own items are all that is ranked.
+    intervals = {model: ends.get(leading, {}) if leading else ends for model, ends in found.items()}
     shown = [
         f"{one_line(model)} {low:.3f} to {high:.3f}"
         for model, ends in intervals.items()
