@@ -229,7 +229,10 @@ class TextFile:
     def _is_header(self, frame: pl.DataFrame) -> pl.Series:
         """Whether each line repeats the names of the columns, as in files put together from several."""
         # A header is text in every column; in a table of one column it may be a value.
-        if frame.width < 2 or any(column.dtype != pl.String for column in frame.iter_columns()):
+        is_text = all(column.dtype == pl.String for column in frame.iter_columns())
+        first = frame.to_series(0) if frame.width > 1 and is_text else None
+        # Of most files the first column says at once that there is none.
+        if first is None or not ((first == self._raw[0]) | (first == self.names[0])).any():
             return pl.Series([False], dtype=pl.Boolean).new_from_index(0, frame.height)
         pairs = zip(frame.columns, self.names, strict=True)
         same = [pl.col(raw).str.strip_chars() == name for raw, name in pairs]
