@@ -115,7 +115,10 @@ def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
 
 
 def _vectors(config: RunConfig, data: Interactions) -> Need:
-    dims = [getattr(feature, "embedding_dim", 1) for feature in config.schema.candidate]
+    dims = [
+        getattr(feature, "embedding_dim", None) or getattr(feature, "length", 1)
+        for feature in config.schema.candidate
+    ]
     length = config.model.layer_sizes[-1] if config.model.layer_sizes else max(dims)
     size = length * 4 * data.items.height
     advice = (

@@ -47,6 +47,11 @@ LEFT_OUT = {
     "dates as text": ([f"2024-01-{1 + i % 28:02}" for i in ROW], "dates as text"),
     "documents": ([f"{i} " + "word " * 2_000 for i in ROW], "texts of up to 10,0"),
     "vectors": ([[0.1, 0.2]] * (N // 2) + [[0.3, 0.4]] * (N // 2), "holds List(Float64)"),
+    "embeddings": (
+        [[0.1 * i] * 768 for i in ROW],
+        'up to 768 numbers; an embedding is a feature if you say so: { type = "vector", column = "column", '
+        "length = 768 }",
+    ),
     "very long lists": ([["a"] * 501, ["b"]] * (N // 2), "lists of up to 501 values"),
     "structs": ([{"a": i % 3} for i in ROW], "for which there is no feature"),
 }

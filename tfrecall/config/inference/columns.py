@@ -93,6 +93,11 @@ def _too_long(stats: Profile) -> str:
             f"holds texts of up to {stats.longest:,} bytes: documents, not titles; a column with a "
             "summary or with keywords could be a feature"
         )
+    if stats.dtype.startswith("List(Float"):
+        return (
+            f"holds {stats.dtype} of up to {stats.longest:,} numbers; an embedding is a feature if you say so: "
+            f'{{ type = "vector", column = "{stats.name}", length = {stats.longest} }}'
+        )
     if stats.dtype.startswith("List") and (stats.longest or 0) > LONGEST_LIST:
         return f"holds lists of up to {stats.longest:,} values; shorter ones could be a feature"
     return ""
