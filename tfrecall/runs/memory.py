@@ -116,7 +116,7 @@ def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
 
 def _vectors(config: RunConfig, data: Interactions) -> Need:
     dims = [
-        getattr(feature, "embedding_dim", None) or getattr(feature, "length", 1)
+        int(getattr(feature, "embedding_dim", None) or getattr(feature, "length", None) or 1)
         for feature in config.schema.candidate
     ]
     length = config.model.layer_sizes[-1] if config.model.layer_sizes else max(dims)
