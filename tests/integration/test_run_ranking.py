@@ -78,7 +78,7 @@ def ran(tmp_path_factory):
 def test_a_run_writes_its_figures_beside_the_baselines(ran):
     root, told = ran
     metrics = json.loads((root / "metrics.json").read_text("utf-8"))
-    assert {**metrics, "release": str(root)} == told
+    assert {**metrics, "release": str(root), "report": str(root / "report.html")} == told
     assert set(metrics["test"]) == {"rmse", "mae"}
     assert metrics["test"]["rmse"] < metrics["baselines"]["biases"]["rmse"]
     assert set(metrics["baselines"]) == {"mean", "biases"}
