@@ -42,10 +42,12 @@ def data_describe(
     Exit status 1 where `tfrecall run` would refuse the log.
     """
     from tfrecall.cli.console import show, stderr, waiting
-    from tfrecall.cli.tables import description_tables
-    from tfrecall.data.inspection.describe import describe
-    from tfrecall.report.pictures import check_suffix, save
-    from tfrecall.report.plots import log_picture
+
+    with waiting(f"Read {log}"):
+        from tfrecall.cli.tables import description_tables
+        from tfrecall.data.inspection.describe import describe
+        from tfrecall.report.pictures import check_suffix, save
+        from tfrecall.report.plots import log_picture
 
     if picture is not None:
         check_suffix(picture)

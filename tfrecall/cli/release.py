@@ -55,8 +55,10 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """The best items for users."""
-    from tfrecall.cli.answers import Answers, check_stages, label_columns, with_history
     from tfrecall.cli.console import import_tensorflow, opened, show, waiting
+
+    with waiting(f"Open {release}"):
+        from tfrecall.cli.answers import Answers, check_stages, label_columns, with_history
 
     queries: list[Any] = [*(user or []), *map(json_features, features or [])]
     if not queries and history is None:

@@ -73,9 +73,11 @@ def run_recipe(
         stderr,
         waiting,
     )
-    from tfrecall.config.inference import propose
-    from tfrecall.config.recipes import load_config
-    from tfrecall.data.datasets.grouplens import size_of
+
+    with waiting("Read the recipe"):
+        from tfrecall.config.inference import propose
+        from tfrecall.config.recipes import load_config
+        from tfrecall.data.datasets.grouplens import size_of
 
     # A MovieLens folder has shipped recipes; only foreign logs need inference.
     if recipe is None and data is not None and not size_of(data):

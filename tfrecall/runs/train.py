@@ -315,7 +315,8 @@ class _Epochs(keras.callbacks.Callback):
         self._epoch, self._started = epoch + 1, time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self.progress.progress(f"epoch {self._epoch}", batch + 1, self.params["steps"] or 0, "steps")
+        title = f"epoch {self._epoch} of {self.params['epochs']}"
+        self.progress.progress(title, batch + 1, self.params["steps"] or 0, "steps")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
