@@ -141,6 +141,16 @@ def test_titles_of_items_stand_on_the_map_and_in_the_lists(subject, parsed):
     assert any(text.startswith(tuple(titles)) for name, text in parsed.texts if name == "li")
 
 
+def test_long_titles_are_cut_with_the_whole_in_the_tooltip(tiny_log):
+    long = tiny_log.items.with_columns(title=pl.lit('"long" ' * 20) + pl.col("title"))
+    html = run_page(a_run(type(tiny_log)(tiny_log.log, tiny_log.users, long, "log")))
+    shown = [text for name, text in Page(html).texts if name == "span" and text.startswith('"long" ')]
+    assert shown
+    assert {len(text) for text in shown} == {80}
+    whole = f"{'&#34;long&#34; ' * 20}"
+    assert f'<span title="{whole}' in html.replace("&quot;", "&#34;")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

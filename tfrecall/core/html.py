@@ -68,7 +68,15 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.10g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return cut(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
+def cut(text: str) -> str:
+    """A text as HTML, of 80 letters at most; the whole of a longer one is in its tooltip.
+
+    >>> cut("Heat & Dust")
+    'Heat &amp; Dust'
+    """
     if len(text) <= _LETTERS:
         return escaped(text)
     return f'<span title="{escaped(text)}">{escaped(text[: _LETTERS - 1])}…</span>'

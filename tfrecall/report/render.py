@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tfrecall.core.html import cut
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.seen import Seen
 from tfrecall.core.storage import write_atomically
@@ -86,8 +87,12 @@ def _environment() -> Environment:
     environment.globals.update(
         colours=Markup(variables()), script=Markup(script), policy=Markup(_policy(script))
     )
-    environment.filters.update(number=number, figure=figure, rule=rule_name)
+    environment.filters.update(number=number, figure=figure, rule=rule_name, cut=_cut)
     return environment
+
+
+def _cut(text: object) -> Markup:
+    return Markup(cut(str(text)))  # escaped there
 
 
 def _policy(script: str) -> str:

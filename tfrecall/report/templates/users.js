@@ -3,6 +3,7 @@ const search = document.getElementById("search");
 const list = document.getElementById("people");
 const card = document.getElementById("person");
 const MOST = 200;
+const LETTERS = 80;  // of a title; the whole of a longer one is in its tooltip
 
 function element(name, text, parent, kind) {
   const made = document.createElement(name);
@@ -25,7 +26,9 @@ function items(parent, name, title, places, hits) {
       image.alt = "";
       line.append(image, " ");
     }
-    line.append(found.titles[place] + (hit ? " ✓" : ""));
+    const title = found.titles[place];
+    if (title.length > LETTERS) line.title = title;
+    line.append((title.length > LETTERS ? title.slice(0, LETTERS - 1) + "…" : title) + (hit ? " ✓" : ""));
   });
 }
 
