@@ -20,12 +20,14 @@ def narrowed(table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
     >>> narrowed(table, table.columns).rows()
     [(7, '007', '1.5'), (None, '8', '2'), (8, '9', 'x')]
     """
-    left = [name for name in names if table.schema[name] == pl.String]
-    left = [name for name in left if table[name].null_count() < table.height]
+    # Asked once: each call of `schema` or `columns` goes over all columns.
+    schema, nulls = table.schema, table.null_count().row(0, named=True)
+    left = [name for name in names if schema[name] == pl.String and nulls[name] < table.height]
     for dtype in (pl.Int64(), pl.Int128(), pl.Float64()):
         possible = _cast(table.head(SAMPLE), left, dtype).columns
         numbers = _cast(table, possible, dtype)
-        left = [name for name in left if name not in set(numbers.columns)]
+        found = set(numbers.columns)
+        left = [name for name in left if name not in found]
         if dtype.is_integer() and numbers.width:  # only whole numbers lose zeros that a code has
             codes = table.select(_is_code(pl.col(numbers.columns)).any()).row(0)
             numbers = numbers.drop(n for n, code in zip(numbers.columns, codes, strict=True) if code)
