@@ -15,6 +15,13 @@ INTRODUCTION = """# Command line
 Every command, argument and option, as the program itself knows them; `tfrecall COMMAND --help` prints the
 same. A command that fails prints `Error: ...` on standard error and exits with status 1. With `--json`,
 standard output holds one JSON object and nothing else.
+
+`tfrecall --version` prints the version. `tfrecall --install-completion` lets Tab complete commands, options
+and shipped recipes in bash, zsh, fish and PowerShell, from the next shell on.
+
+Progress goes to standard error: on a terminal a last line with the present work, a bar and the time left,
+elsewhere plain lines, counts every five seconds. Tables fit the terminal; where it is narrow they have fewer
+columns at a time, or a block of lines for each row.
 """
 
 
