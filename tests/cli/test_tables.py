@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfrecall.cli import tables
+from tfrecall.cli.console import show
 from tfrecall.cli.narrow import fitted
 from tfrecall.core.seen import Seen
 from tfrecall.data import describe
@@ -178,3 +179,8 @@ def test_notes_tell_intervals_of_the_leading_rule_and_what_makes_figures_doubtfu
     assert removed[1].endswith("seen items removed: two_tower 0.100 to 0.200.")
     told = tables.metric_notes({**RUN, "targets_had": 0, "intervals": {"ranker": {"rmse": [0.8, 0.9]}}})
     assert told[1:] == ["95 % intervals of rmse over users: ranker 0.800 to 0.900."]
+
+
+def test_a_title_wider_than_its_table_stays_on_one_line(capsys):
+    show({}, False, tables.item_table("What user 00096 had, latest first", [{"item_id": "A0001"}]))
+    assert capsys.readouterr().out.splitlines()[0] == "What user 00096 had, latest first"

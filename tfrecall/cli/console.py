@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -165,5 +166,9 @@ def show(answer: dict[str, Any], as_json: bool, *tables: Table | str) -> None:
         for table in tables:
             if isinstance(table, str):
                 stdout.print(table, soft_wrap=True)  # paths stay in one piece
-            else:
-                stdout.print(fitted(table, stdout.width))
+                continue
+            if table.title and cell_len(str(table.title)) > stdout.measure(table).maximum:
+                # Rich would break it into lines as short as those of the table.
+                stdout.print(str(table.title), style="table.title")
+                table.title = None
+            stdout.print(fitted(table, stdout.width))
