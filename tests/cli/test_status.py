@@ -1,11 +1,17 @@
 """What a terminal shows while work goes on: a line with the title, the share and the time left."""
 
 import io
+import os
 import re
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import tfrecall
 from tfrecall.cli import console
 from tfrecall.cli.status import StatusLine
 
@@ -110,3 +116,41 @@ def test_waiting_is_told_to_terminals_only(monkeypatch):
         with console.waiting("Start \x1b[31mTensorFlow"):
             pass
         assert any(r"Start \x1b[31mTensorFlow" in line for line in lines(screen)) is screen.is_terminal
+
+
+# A terminal of its own
+
+# In the place of TensorFlow: a note and an error of C++, and a line of Python beside them.
+NOISY = """
+import logging, os, types
+from tfrecall.cli import console
+os.write(2, b"I0000 00:00:17.5  1 cudart_stub.cc:31] Could not find cuda drivers\\n")
+os.write(2, b"an error of C++\\n")
+console.stderr.print("a line of Python")
+config = types.SimpleNamespace(list_physical_devices=lambda kind: [])
+get_logger = lambda: logging.getLogger("tensorflow")
+"""
+
+
+@pytest.mark.slow
+def test_the_line_is_shown_while_the_notes_of_tensorflow_are_kept_back(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(NOISY)
+    code = "from tfrecall.cli.console import import_tensorflow; import_tensorflow()"
+    ours, theirs = os.openpty()
+    places = [str(tmp_path), str(Path(tfrecall.__file__).parents[1])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "TERM": "xterm"}
+    with subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=environment) as program:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # Linux tells the end so
+            while part := os.read(ours, 4096):
+                shown += part
+    os.close(ours)
+    assert program.returncode == 0
+    text = shown.decode()
+    assert "Could not find cuda" not in text
+    # The console writes at once, the rest of C++ comes when the import is over.
+    assert (
+        text.index("Start TensorFlow") < text.index("a line of Python") < text.index("an error of C++")
+    )
+    assert text.rstrip().endswith("\x1b[2K")
