@@ -132,3 +132,14 @@ def test_closed_streams_do_no_harm(closed, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("{") is (1 not in closed)
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_page_is_opened_or_its_address_told(monkeypatch, capsys, tmp_path, opens):
+    asked = []
+    monkeypatch.setattr(console.webbrowser, "open", lambda address: asked.append(address) or opens)
+    page = tmp_path / "a report.html"
+    console.open_page(page)
+    assert asked == [page.as_uri()]
+    told = "" if opens else f"No browser was found. Open it yourself: {page.as_uri()}\n"
+    assert capsys.readouterr().err == told
