@@ -148,7 +148,7 @@ def test_its_candidates_are_rows_of_a_table():
     schema = Schema(query=[History("history", ITEM, 5, Windows([5, 1]))], candidate=[ITEM])
     model = YouTubeDNN(schema, [16, 8])
     assert model.candidate_tower.layer_sizes == ()
-    assert model.get_config()["candidate_layer_sizes"] == ()
+    assert model.get_config()["candidate_layer_sizes"] == []
 
 
 def test_a_log_that_has_a_column_of_that_name_is_refused(history_log):

@@ -105,7 +105,8 @@ def test_a_release_scores_like_its_model(interest_model, interest_release, histo
 
 def test_similar_items_have_one_vector_each(interest_release):
     found = interest_release.similar_items("i3", 5)
-    vectors = np.asarray(interest_release.bundle.exact.vectors)
+    vectors = np.asarray(interest_release.bundle.exact.vectors, np.float64)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = vectors @ vectors[interest_release.item_ids.tolist().index("i3")]
     by_score = interest_release.item_ids[np.argsort(-scores, kind="stable")]
     assert found.item_ids == [item for item in by_score if item != "i3"][:5]

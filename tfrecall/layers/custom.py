@@ -8,6 +8,7 @@ from tfrecall.layers.features import LAYERS, FeatureLayer
 from tfrecall.schema import features as schema
 
 
+@keras.utils.register_keras_serializable(package="tfrecall")
 class CustomFeature(FeatureLayer):
     """Base of a feature of one's own, which a `Custom` specification names.
 
@@ -46,7 +47,7 @@ class CustomFeature(FeatureLayer):
         return dict(self.spec.settings)
 
     def learn(self, values: tf.data.Dataset) -> Any:
-        """Reads the training data; gives numbers, texts, and lists of them.
+        """Read the training data and give numbers, texts, and lists of them.
 
         Args:
             values: batches of the raw column.
