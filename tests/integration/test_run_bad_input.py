@@ -37,6 +37,8 @@ OLD = {
     "text": USERS.with_columns(age=pl.lit("old")),
 }
 MIXED = pl.when(ROW < 9).then(pl.col("timestamp") * 1000).otherwise(pl.col("timestamp"))
+# Without words for "no id", rows without one are refused, not dropped.
+KEPT = ["--set", "data.null_values=[]"]
 NO_VALIDATION = ["--set", "training.refit=true", "--set", "split.validation_fraction=0"]
 BY_TIME = ["--set", "split.method=by_time", "--set"]
 
@@ -48,8 +50,8 @@ CASES = {
         ['"user_id"', 'mean "userid"', "--user-column"],
     ),
     "misnamed column": ({}, ["--item-column", "itm_id"], ['"itm_id"', 'mean "item_id"']),
-    "null ids": ({"log": swap(LOG, 3, user_id=None)}, [], ["null or empty ids", "first is row 4"]),
-    "empty ids": ({"log": swap(LOG, 3, item_id=" ")}, [], ["null or empty ids", "first is row 4"]),
+    "null ids": ({"log": swap(LOG, 3, user_id=None)}, KEPT, ["null or empty ids", "first is row 4"]),
+    "empty ids": ({"log": swap(LOG, 3, item_id=" ")}, KEPT, ["null or empty ids", "first is row 4"]),
     "unreadable time": (
         {"log": swap(LOG, 3, timestamp="soon")},
         [],
