@@ -30,7 +30,7 @@ fast: $(STAMP)
 	$(BIN)/pytest $(WORKERS) $(PYTEST)
 
 test: $(STAMP)
-	TFRECALL_PROPERTIES=thorough $(BIN)/pytest $(WORKERS) -m "" $(PYTEST)
+	$(BIN)/pytest $(WORKERS) -m "" $(PYTEST)
 
 check: $(STAMP) format lint types imports docs notebooks test
 

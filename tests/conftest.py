@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# Properties are not timed: the first call loads what later calls find loaded. CI is `thorough`.
+# Properties are not timed: the first call loads what later calls find loaded. `TFRECALL_PROPERTIES=thorough`
+# tries more examples.
 settings.register_profile("fast", deadline=None, max_examples=30)
 settings.register_profile("thorough", deadline=None)
 settings.load_profile(os.environ.get("TFRECALL_PROPERTIES", "fast"))

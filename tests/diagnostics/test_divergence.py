@@ -103,7 +103,7 @@ def test_a_number_far_out_is_named_with_its_row_and_what_to_do():
     def shrink(model):
         """As if the moments had been learned before the outlier came."""
         layer = model.query_tower.features[1]
-        layer._set_state([0.0, 1e-60])
+        layer._set_state([0.0, 1e-40])
 
     text = story(
         query=[*PLAIN, Numeric("timestamp")], start=shrink, optimizer="sgd", learning_rate=1e-9

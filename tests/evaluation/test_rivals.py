@@ -89,5 +89,15 @@ def test_an_evaluation_has_intervals_of_its_leading_figure_for_everybody_in_the_
             assert low <= figures[rule]["hit_rate@2"] <= high
     assert found.to_dict()["intervals"] == found.intervals
     low, high = found.intervals["table"]["seen_kept"]["hit_rate@2"]
-    assert f"({low:.3f}-{high:.3f})" in str(found)
+    assert f"{low:.3f}-{high:.3f}" in str(found)
     assert "Only 40 test rows (fewer than 300)" in str(found)
+
+
+def test_a_baseline_of_the_models_name_keeps_its_own_figures() -> None:
+    seen = make_log([("u", "a", 1.0), ("v", "b", 1.0)])
+    test = make_log([("u", "c", 2.0), ("v", "c", 2.0)])
+    model, other = (TableModel("abc", [scores] * 2) for scores in ([3, 2, 1], [1, 2, 3]))
+    found = evaluate(model, test, seen=seen, ks=(1,), baselines=[other])
+    assert found.test["seen_kept"]["hit_rate@1"] == 0
+    assert found.baselines["table"]["seen_kept"]["hit_rate@1"] == 1
+    assert found.intervals["table"]["seen_kept"]["hit_rate@1"] == [0, 0]

@@ -88,20 +88,21 @@ def evaluate(
     ids = test.log["user_id"]
     ranking = ranked(retriever)
     rivals = {one.name: (ranked(one), one) for one in _fitted(baselines, seen)}
-    measured = {retriever.name: figures(ranking, retriever)}
-    measured |= {name: of_rival(*pair) for name, pair in rivals.items()}
+    measured = {name: of_rival(*pair) for name, pair in rivals.items()}
+    own = figures(ranking, retriever)
     rankings = {**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking}
     return Evaluation(
         model=retriever.name,
         rows=len(test),
         users=ids.n_unique(),
         unknown_targets=ranking.unknown_targets,
-        test=measured[retriever.name],
+        test=own,
         slices=summarize_slices(ranking, slice_masks(test, seen), ks),
-        baselines={name: measured[name] for name in rivals},
+        baselines=measured,
         rankings=rankings,
         targets_had=int(np.count_nonzero(had_before(test, seen))),
-        intervals=_intervals(measured, rankings, ids),
+        # A baseline may bear the name of the model: then name, ranking and interval are the model's.
+        intervals=_intervals({retriever.name: own, **measured, retriever.name: own}, rankings, ids),
     )
 
 
