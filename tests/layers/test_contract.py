@@ -98,7 +98,7 @@ def outputs(layer, inputs):
 
 def check_equal(ones, others):
     for one, other in zip(ones, others, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_ids_are_encoded_as_a_loop_does(ids, rows):
 def test_an_id_has_the_mean_of_its_vectors(ids):
     mean = ids({"items": tf.constant([[0, 2, 4], [0, 0, 0]])}).numpy()
     table = ids.inner.vectors(ids.inner.preprocess(tf.constant(["a", "c"]))).numpy()
-    np.testing.assert_allclose(mean, [table.mean(axis=0), [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(mean, [table.mean(axis=0), [0, 0]], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("of", [MultiCategorical("genres", 2), Text("title", 10, 2)])
@@ -100,7 +100,7 @@ def test_normalized_items_have_length_one_and_padding_none():
 def test_positions_take_the_states_of_sequences(ids):
     whole = ids({"items": tf.constant([[2, 3, 4, 3]]), "positions": tf.constant([1, 3], tf.int64)})
     windows = ids({"items": tf.constant([[0, 2, 3], [3, 4, 3]])})
-    np.testing.assert_allclose(whole, windows, rtol=1e-6)
+    np.testing.assert_allclose(whole, windows, rtol=1e-6, atol=1e-7)
 
 
 def test_a_copy_of_its_configuration_encodes_alike():
@@ -220,7 +220,7 @@ def test_positions_see_the_context_up_to_them(told):
             "gap": tf.constant([[0, 2, 3], [3, 1, 1]]),
         },
     }
-    np.testing.assert_allclose(told(sequences), told(windows), rtol=1e-6)
+    np.testing.assert_allclose(told(sequences), told(windows), rtol=1e-6, atol=1e-7)
 
 
 def test_codes_are_taken_as_they_are(told):

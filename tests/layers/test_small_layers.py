@@ -11,14 +11,14 @@ from tfrecall.layers.randomness import RandomUnknown
 def test_vectors_get_length_one_and_keep_their_direction():
     # 3, 4 has length 5.
     scaled = L2Normalization()(tf.constant([[3.0, 4.0], [30.0, 40.0]]))
-    np.testing.assert_allclose(scaled, [[0.6, 0.8], [0.6, 0.8]], rtol=1e-6)
+    np.testing.assert_allclose(scaled, [[0.6, 0.8], [0.6, 0.8]], rtol=1e-6, atol=1e-7)
 
 
 def test_padding_is_zero_after_scaling():
     # The vector of index 0 in a table is not zero, and would get length one.
     table = keras.layers.Embedding(3, 2, mask_zero=True)
     scaled = L2Normalization()(table(tf.constant([[0, 1, 2]])))
-    np.testing.assert_allclose(tf.norm(scaled, axis=-1), [[0, 1, 1]], rtol=1e-6)
+    np.testing.assert_allclose(tf.norm(scaled, axis=-1), [[0, 1, 1]], rtol=1e-6, atol=1e-7)
     assert scaled._keras_mask.numpy().tolist() == [[False, True, True]]
 
 

@@ -65,10 +65,10 @@ def test_refreshed_vectors_are_those_of_the_tower_now(catalogue, candidate_tower
     refreshed = catalogue.refresh(candidate_tower, batch_size=2)
     np.testing.assert_allclose(refreshed, whole, rtol=1e-6, atol=1e-7)
     candidate_tower.set_weights([2 * weight for weight in candidate_tower.get_weights()])
-    np.testing.assert_allclose(catalogue.vectors, whole, rtol=1e-6)
+    np.testing.assert_allclose(catalogue.vectors, whole, rtol=1e-6, atol=1e-7)
     after = catalogue.refresh(candidate_tower).numpy()
     np.testing.assert_allclose(catalogue.vectors, after)
-    np.testing.assert_allclose(after, catalogue.embed(candidate_tower), rtol=1e-6)
+    np.testing.assert_allclose(after, catalogue.embed(candidate_tower), rtol=1e-6, atol=1e-7)
     assert not np.allclose(after, whole)
 
 

@@ -58,7 +58,9 @@ def test_other_features_stand_beside_each_interest(history_log, combine):
     for interest in range(2):
         parts = device, history[:, interest]
         expected = sum(parts) if combine == "sum" else np.concatenate(parts, axis=1)
-        np.testing.assert_allclose(model.query_tower(features)[:, interest], expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            model.query_tower(features)[:, interest], expected, rtol=1e-6, atol=1e-7
+        )
 
 
 def test_one_interest_is_one_vector(history_log):

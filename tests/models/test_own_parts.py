@@ -92,7 +92,9 @@ def test_vectors_come_as_they_are_or_through_a_matrix():
     raw.adapt(column(values))
     matrix = raw.features[0]._matrix
     assert raw(values).shape == (3, 5)
-    np.testing.assert_allclose(raw(values), values["taste"] @ matrix.kernel.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        raw(values), values["taste"] @ matrix.kernel.numpy(), rtol=1e-6, atol=1e-7
+    )
 
 
 def test_vectors_of_another_length_and_none_at_all_are_refused():
@@ -137,10 +139,11 @@ def test_a_release_answers_with_given_and_with_stored_vectors(model, tmp_path):
     stored, given, missing = (
         list(hits.scores) for hits in release.recommend(asked, k=5, exclude_seen=False)
     )
-    assert stored == given
-    assert stored != missing
+    assert stored == pytest.approx(given, rel=1e-5, abs=1e-6)
+    assert stored != pytest.approx(missing, rel=1e-5, abs=1e-6)
     scores = model.retriever().scores(log().queries.filter(pl.col("user_id") == users[1]).head(1))[0]
-    assert stored == pytest.approx(np.sort(scores)[::-1][:5].tolist(), rel=1e-5)
+    # float32: sums near 0 follow the size of the batch.
+    assert stored == pytest.approx(np.sort(scores)[::-1][:5].tolist(), rel=1e-5, abs=1e-6)
     # A stranger by a vector alone, and the user table's null.
     assert len(release.recommend([{"taste": TASTES[2]}, "nobody", users[0]], k=3)) == 3
     with pytest.raises(DataError, match='"taste" have 2 numbers, and the model takes 3'):

@@ -45,7 +45,7 @@ def test_the_ranker_orders_what_the_retrieval_finds(pipeline_release, rating_log
     (answer,) = pipeline_release.recommend([user], 5)
     items, scores = best_first(pipeline_release, user, had(rating_log, user))
     assert answer.item_ids == items[:5]
-    np.testing.assert_allclose(answer.scores, scores[:5], rtol=1e-6)
+    np.testing.assert_allclose(answer.scores, scores[:5], rtol=1e-6, atol=1e-7)
 
 
 def test_histories_of_a_request_reach_the_model_that_takes_them(pipeline_release):
@@ -85,7 +85,7 @@ def test_each_of_many_queries_is_answered_as_if_alone(pipeline_release):
 def test_as_many_candidates_as_items_is_the_ranker_alone(pipeline_release, rating_release):
     (answer,) = pipeline_release.recommend([KNOWN], 10, n_candidates=10_000, exclude_seen=False)
     everything = rating_release.predict([KNOWN], rating_release.item_ids.tolist())
-    np.testing.assert_allclose(answer.scores, np.sort(everything)[::-1][:10], rtol=1e-6)
+    np.testing.assert_allclose(answer.scores, np.sort(everything)[::-1][:10], rtol=1e-6, atol=1e-7)
 
 
 def test_annoy_proposes_candidates_too(pipeline_release):

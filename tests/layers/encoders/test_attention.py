@@ -74,7 +74,7 @@ def test_attention_is_a_mean_of_the_values_by_hand():
     # Scores of ln 3 and 0 with weights 3 / 4 and 1 / 4, so 3/4 * 8 + 1/4 * 4 = 7; the third is padding.
     query, key = tf.constant([[[math.log(3)]]]), tf.constant([[[1.0], [0.0], [9.0]]])
     value, bias = tf.constant([[[8.0], [4.0], [100.0]]]), tf.constant([[[0.0, 0.0, -1e9]]])
-    np.testing.assert_allclose(attention(query, key, value, bias), [[[7.0]]], rtol=1e-6)
+    np.testing.assert_allclose(attention(query, key, value, bias), [[[7.0]]], rtol=1e-6, atol=1e-7)
 
 
 def test_a_cell_attends_to_events_up_to_itself():

@@ -65,14 +65,14 @@ def test_weights_by_hand():
     # The inner layer gives tanh(0) = 0, so ages decide alone: ln 3 for the newest, 0 for the one
     # before, so weights 3/4 and 1/4: 3/4 * 8 + 1/4 * 4 = 7. For the other interest all count alike.
     states = states_by_hand([99, 4, 8], inner=0, outer=[1, 1], ages=[[np.log(3), 0], [0, 0]])
-    np.testing.assert_allclose(states[-1], [7, 6], rtol=1e-6)
+    np.testing.assert_allclose(states[-1], [7, 6], rtol=1e-6, atol=1e-7)
 
 
 def test_small_weights_behind_large_ones_keep_their_digits():
     # Logits of 200 tanh(x): 152, 0, 0 and 39. The first outweighs the second by e^152, which float32
     # cannot hold; once it has left the window the two zeros share, then the last has all.
     states = states_by_hand([1, 0, 0, 0.2], inner=1, outer=[200], ages=[[0, 0]])
-    np.testing.assert_allclose(states.ravel(), [1, 1, 0, 0.2], rtol=1e-6)
+    np.testing.assert_allclose(states.ravel(), [1, 1, 0, 0.2], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("interests", [1, 3])

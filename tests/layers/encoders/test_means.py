@@ -34,8 +34,8 @@ MASK = tf.constant([[False, True, True, True, True]])
 )
 def test_a_history_by_hand(spec, history_length, expected):
     encoder = make_encoder(spec, history_length)
-    np.testing.assert_allclose(encoder(EVENTS, MASK)[0], expected, rtol=1e-6)
-    np.testing.assert_allclose(encoder.last(EVENTS, MASK)[0], expected[-1], rtol=1e-6)
+    np.testing.assert_allclose(encoder(EVENTS, MASK)[0], expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(encoder.last(EVENTS, MASK)[0], expected[-1], rtol=1e-6, atol=1e-7)
 
 
 def weighted_sums(values, length, rate, lag):
@@ -74,7 +74,7 @@ def test_large_values_long_ago_take_no_digits_from_the_newest(spec):
     # more than the values.
     values = np.concatenate([np.full((1, 1000, 1), 1e5), np.ones((1, 150, 1))], axis=1)
     out = make_encoder(spec, 60)(values.astype(np.float32), np.full([1, 1150], True))
-    np.testing.assert_allclose(out[0, -1], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(out[0, -1], 1.0, rtol=1e-6, atol=1e-7)
 
 
 def test_counts_are_exact_in_bfloat16():
