@@ -2,10 +2,11 @@
 
 import xml.etree.ElementTree as ET
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrecall.core.html import html_facts, html_list, html_table
+from tfrecall.core.html import escaped, html_facts, html_list, html_table
 
 
 def cells(html):
@@ -39,3 +40,8 @@ def test_more_rows_than_a_notebook_shows_are_counted():
 def test_lists_of_sentences():
     assert html_list(["a & b", "c"]) == "<ul><li>a &amp; b</li><li>c</li></ul>"
     assert html_list([]) == ""
+
+
+@pytest.mark.parametrize("sign", ["\u200b", "\ufeff", "\u2060", "\U000e0041"])
+def test_signs_that_nobody_sees_are_written_out(sign):
+    assert escaped(f"a{sign}b") == "a" + sign.encode("unicode_escape").decode("ascii") + "b"

@@ -7,8 +7,8 @@ from typing import Any
 from rich.cells import cell_len
 from rich.table import Table
 
-from tfrecall.cli.console import one_line
 from tfrecall.core.seen import Seen
+from tfrecall.core.text import one_line
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.profiles import Profile
 from tfrecall.evaluation.metrics import is_lower_better

@@ -1,16 +1,15 @@
 """Tables in HTML for notebooks, in the colours of the notebook; every text is escaped."""
 
 import html
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from tfrecall.core.text import one_line
 
 # Rows of a table: a notebook shows the beginning, as it does of a frame.
 MOST_ROWS = 20
 # Letters of a cell; the whole text is in its tooltip.
 _LETTERS = 80
-# Control characters, and those that turn the direction of the text around them.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def html_table(rows: Sequence[Mapping[str, Any]], caption: str = "", most: int = MOST_ROWS) -> str:
@@ -52,8 +51,7 @@ def escaped(text: str) -> str:
     >>> escaped("a & b")
     'a &amp; b'
     """
-    shown = _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
-    return html.escape(shown)
+    return html.escape(one_line(text))
 
 
 def _data(value: Any) -> str:

@@ -1,0 +1,29 @@
+"""Texts of data as people may see them: characters that a terminal or a page obeys or hides are escaped."""
+
+import re
+
+# C0 and C1 controls but newline and tab (colours, cursor, titles and links of terminals), marks and
+# overrides of writing direction, invisible signs, surrogates, tags. Joiners (U+200C, U+200D) stay: words
+# of Persian and families of emoji are written with them.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Escape characters that a terminal obeys or hides; newlines and tabs stay.
+
+    >>> print(visible("\x1b[31mred\x1b[0m \u202etxt.exe"))
+    \x1b[31mred\x1b[0m \u202etxt.exe
+    """
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(value: object) -> str:
+    r"""Text of a value for a table or its title, where newlines and tabs are escaped as well.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return visible(str(value)).replace("\n", r"\n").replace("\t", r"\t")
