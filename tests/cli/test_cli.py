@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 import tfrecall
+from tests.commands import ask
 from tfrecall.cli import app
 from tfrecall.cli.answers import unknown_exclusions
 from tfrecall.cli.options import data_settings, guarded, json_features
@@ -31,12 +32,6 @@ COMMANDS = [
     ["recipes", "show"],
     ["recipes", "init"],
 ]
-
-
-def ask(*arguments, status=0):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == status, (result.output, result.exception)
-    return result
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -3,15 +3,13 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from tfrecall.cli import app
+from tests import commands
 from tfrecall.release import load
 
 
 def ask(*arguments, status=0):
-    result = CliRunner().invoke(app, ["similar", *map(str, arguments)])
-    assert result.exit_code == status, (result.output, result.exception)
+    result = commands.ask("similar", *arguments, status=status)
     return " ".join((result.stdout if not status else result.stderr).split())
 
 

@@ -5,18 +5,16 @@ import polars as pl
 import pytest
 
 from tests.tiny_histories import LENGTH, LIKED, newest
+from tests.tiny_repeats import REPEATS, export_repeating
 from tfrecall._keras import tf
 from tfrecall.errors import ConfigError
 from tfrecall.exporting import retriever as exporting
 from tfrecall.exporting.export import export
 from tfrecall.exporting.retriever import STRANGE_ID, sample_queries
 from tfrecall.exporting.signatures import FILE, save_retrieval
-from tfrecall.index.repeats import Repeats
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release import load
 from tfrecall.schema.features import Categorical, History, MultiCategorical, Schema
-
-REPEATS = Repeats(recency=0.7, decay=0.01, bias=3.0, blend=0.4, length=6)
 
 
 def signatures(root, name):
@@ -181,10 +179,7 @@ def repeating(request, release_copy):
     """The same list of the schema and of `repeats`."""
 
     def write(root):
-        with pytest.MonkeyPatch.context() as patch:
-            model = request.getfixturevalue("history_model")
-            patch.setattr(model, "repeats", REPEATS)
-            export(model, root, index=None, k=5, exclude_seen=False)
+        export_repeating(request.getfixturevalue("history_model"), root, index=None)
 
     return load(release_copy("histories_repeating", write))
 

@@ -4,11 +4,10 @@ import json
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
+from tests.commands import ask
 from tests.progress import RecordedProgress
 from tests.tiny_ratings import rating_interactions
-from tfrecall.cli import app
 from tfrecall.config.recipes import load_config
 from tfrecall.errors import ConfigError
 from tfrecall.runs.kinds import judge_of
@@ -60,12 +59,6 @@ def write_files(folder, **columns):
     data.log.with_columns(**columns).write_csv(folder / "log.csv")
     arguments = [str(folder / "tiny.toml"), "--data", str(folder / "log.csv")]
     return [*arguments, "--out", str(folder / "out")]
-
-
-def ask(*arguments, status=0):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == status, (result.output, result.exception)
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,11 @@ import gzip
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
+from tests.commands import ask
 from tests.tiny import tiny_interactions
-from tfrecall.cli import app
 from tfrecall.config.recipes import load_config
 from tfrecall.runs.preparation import load_data
-
-
-def ask(*arguments, status=0):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == status, (result.output, result.exception)
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from tests.commands import ask
 from tests.integration.runs import write_files
 from tfrecall.cli import app
 from tfrecall.runs import kinds, run
@@ -118,12 +119,6 @@ def test_the_manifest_tells_data_and_metrics(root, metrics):
 
 
 # The commands
-
-
-def ask(*arguments):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result
 
 
 def ask_json(*arguments):

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
+from tests import commands
 from tests.tiny_histories import LENGTH, newest
-from tfrecall.cli import app
 from tfrecall.core.manifests import manifest_checksum
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.errors import DataError, MissingColumnError
@@ -295,9 +294,7 @@ def test_what_cannot_be_explained_is_refused(history_release):
 
 
 def ask(*arguments):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.stdout
+    return commands.ask(*arguments).stdout
 
 
 @pytest.mark.slow

@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from tests.commands import ask
 from tests.tiny_histories import LENGTH, LIKED, N_GROUPS, newest
 from tfrecall.batch import recommend_all
-from tfrecall.cli import app
 from tfrecall.data import Interactions
 from tfrecall.errors import DataError, MissingColumnError
 from tfrecall.exporting.context import past_items
@@ -366,12 +365,6 @@ def test_users_and_events_may_be_none():
 
 
 # The command line
-
-
-def ask(*arguments, status=0):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == status, (result.output, result.exception)
-    return result
 
 
 @pytest.mark.slow

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
+from tests.commands import ask
 from tests.tiny_pipeline import N_CANDIDATES
 from tests.tiny_ratings import N_ITEMS
 from tfrecall.batch import recommend_all
-from tfrecall.cli import app
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.release import load
 from tfrecall.release.rules import Boost, Rules
@@ -230,12 +229,6 @@ def test_a_live_pipeline_writes_lists_of_all_users(live_pipeline, tmp_path):
 
 
 # On the command line
-
-
-def ask(*arguments, status=0):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == status, (result.output, result.exception)
-    return result
 
 
 @pytest.mark.slow

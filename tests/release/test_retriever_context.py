@@ -6,12 +6,11 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
-from typer.testing import CliRunner
 
+from tests import commands
 from tests.models.test_context import with_lists
 from tests.tiny_histories import CONTEXT, LENGTH, LIKED, past
 from tfrecall._keras import tf
-from tfrecall.cli import app
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError
 from tfrecall.exporting.context import write_context
 from tfrecall.exporting.retriever import STRANGE_VALUE, sample_queries
@@ -232,9 +231,7 @@ def test_people_without_users_take_context(tmp_path):
 
 
 def ask(*arguments):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == 0, (result.output, result.exception)
-    return json.loads(result.stdout)["recommendations"]
+    return json.loads(commands.ask(*arguments).stdout)["recommendations"]
 
 
 @pytest.mark.slow

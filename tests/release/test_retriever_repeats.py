@@ -7,13 +7,10 @@ import polars as pl
 import pytest
 
 from tests.tiny import ANNOY
+from tests.tiny_repeats import REPEATS, export_repeating
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.exporting.export import export
 from tfrecall.exporting.signatures import save_retrieval
-from tfrecall.index.repeats import Repeats
 from tfrecall.release import load
-
-REPEATS = Repeats(recency=0.7, decay=0.01, bias=3.0, blend=0.4, length=6)
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +18,7 @@ def repeating(request, release_copy):
     """The tiny model, exported as one whose users come back; its lists keep what they had."""
 
     def write(root):
-        with pytest.MonkeyPatch.context() as patch:
-            model = request.getfixturevalue("tiny_model")
-            patch.setattr(model, "repeats", REPEATS)
-            export(model, root, index=ANNOY, k=5, exclude_seen=False)
+        export_repeating(request.getfixturevalue("tiny_model"), root, index=ANNOY)
 
     return load(release_copy("tiny_repeating", write))
 

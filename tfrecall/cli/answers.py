@@ -11,13 +11,12 @@ from rich.table import Table
 from tfrecall.cli.tables import item_table
 from tfrecall.core.results import (
     Explanation,
-    Reason,
     Recommendation,
     SimilarItems,
     StagedRecommendation,
     common_reasons,
 )
-from tfrecall.core.titles import item_of_title, title_column, titles
+from tfrecall.core.titles import item_of_title, titles
 from tfrecall.errors import ConfigError
 from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
@@ -203,7 +202,7 @@ def stage_texts(release: Release, answer: Recommendation, k: int) -> list[str]:
 
 def title_and_labels(release: Release) -> list[str]:
     """The title column of items, if there is one, and the columns of `label_columns`."""
-    title = title_column(release.items, release.manifest["schema"]["candidate"])
+    title = release.title_column
     return list(dict.fromkeys([*([title] if title else []), *label_columns(release)]))
 
 
@@ -213,7 +212,7 @@ def label_columns(release: Release) -> list[str]:
     names = [
         f["column"] for kind in ("text", "multi_categorical") for f in features if f["type"] == kind
     ]
-    title = title_column(release.items, features)
+    title = release.title_column
     return list(dict.fromkeys(names)) or ([title] if title else [])
 
 
@@ -233,28 +232,25 @@ def titled_item(release: Release, title: str) -> str:
         ConfigError: if the items have no titles.
         DataError: if no title fits, or several do.
     """
-    column = title_column(release.items, release.manifest["schema"]["candidate"])
-    if column is None:
+    if release.title_column is None:
         raise ConfigError(
             f"The items of {release.root} have no titles, so --title finds none. Give the id. Columns: "
             f"{', '.join(release.items.columns)}."
         )
-    return item_of_title(title, titles(release.items, column), release.item_ids.tolist())
+    names = titles(release.items, release.title_column)
+    return item_of_title(title, names, release.item_ids.tolist())
 
 
 def reasons_of(names: Mapping[str, str], explanation: Explanation) -> list[str]:
     """The strongest reasons for an item, named for people."""
-    return [reason.named(names) for reason in _strongest(explanation)]
+    return [reason.named(names) for reason in explanation.strongest(REASONS_SHOWN)]
 
 
 def reasons_text(names: Mapping[str, str], explanation: Explanation) -> str:
     """The strongest reasons for an item, with their contributions to the score."""
-    texts = [f"{reason.named(names)} ({reason.contribution:.3f})" for reason in _strongest(explanation)]
+    strongest = explanation.strongest(REASONS_SHOWN)
+    texts = [f"{reason.named(names)} ({reason.contribution:.3f})" for reason in strongest]
     return ", ".join(texts) or _nothing(explanation)
-
-
-def _strongest(explanation: Explanation) -> list[Reason]:
-    return [reason for reason in explanation.reasons[:REASONS_SHOWN] if reason.contribution > 0]
 
 
 def _nothing(explanation: Explanation) -> str:

@@ -221,6 +221,14 @@ class Explanation:
     reasons: list[Reason]
     additive: bool = True
 
+    def strongest(self, count: int) -> list[Reason]:
+        """The reasons that speak for the item, of the first `count`.
+
+        >>> Explanation("u", "a", 0.5, 0.5, [Reason("b", None, 0.2), Reason("c", None, -0.2)]).strongest(2)
+        [Reason(item_id='b', weight=None, contribution=0.2, feature=None, value=None)]
+        """
+        return [reason for reason in self.reasons[:count] if reason.contribution > 0]
+
     def frame(self, names: Mapping[str, str] | None = None) -> pl.DataFrame:
         """One row for each reason with a contribution, in the order of `reasons`.
 

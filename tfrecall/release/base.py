@@ -214,10 +214,14 @@ class Release:
         """The item table, in catalogue order, `item_id` first."""
         return self.catalogue.table
 
+    @property
+    def title_column(self) -> str | None:
+        """The column of the item table that names items for people; None without one."""
+        return title_column(self.items, self.manifest.get("schema", {}).get("candidate", ()))
+
     def item_names(self) -> dict[str, str]:
         """The title of each item, its id without one."""
-        features = self.manifest.get("schema", {}).get("candidate", ())
-        names = titles(self.items, title_column(self.items, features)).to_list()
+        names = titles(self.items, self.title_column).to_list()
         return dict(zip(self.item_ids.tolist(), names, strict=True))
 
     def _repr_html_(self) -> str:
@@ -367,7 +371,6 @@ class RecommendingRelease(Release, ABC):
     ) -> Hits:
         """The lists of queries that were completed already (`UserStore.build_queries`)."""
 
-    @abstractmethod
     def similar_items(
         self,
         item_id: str,
@@ -382,8 +385,8 @@ class RecommendingRelease(Release, ABC):
         Args:
             item_id: an item of the catalogue.
             k: from 1 to the size of the catalogue.
-            score: of vectors `cosine` (None) or `inner`, the inner product; None for a baseline, which has
-                its own measure.
+            score: of vectors `cosine` (None), or `inner` for the inner product, which favours popular items;
+                None for a baseline, which has its own measure.
             index: `exact` or `annoy`; None for the default.
             columns: columns of the item table to add.
 
@@ -391,6 +394,16 @@ class RecommendingRelease(Release, ABC):
             ConfigError: if there is no such score or index, or `k` is impossible.
             DataError: if the item is not in the catalogue.
         """
+        row = self.catalogue.row(item_id)
+        self.check_columns(columns)
+        hits = self.similar(row, k, score=score, index=index)
+        return SimilarItems(item_id, *self.catalogue.listed(hits, 0, columns))
+
+    @abstractmethod
+    def similar(
+        self, row: int, k: int = 10, *, score: ItemScore | None = None, index: str | None = None
+    ) -> Hits:
+        """The list of `similar_items` in arrays, for the item of a row of the catalogue."""
 
     @overload
     def explain(

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.manifests import restore
-from tfrecall.core.results import Explanation, SimilarItems
+from tfrecall.core.results import Explanation
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
@@ -117,29 +117,20 @@ class BaselineRelease(RecommendingRelease):
         had, rows = self._had(asked), [self.catalogue.row(item_id) for item_id in item_ids]
         return [self.answers.explain(had, asked.user_ids[0], row) for row in rows]
 
-    def similar_items(
-        self,
-        item_id: str,
-        k: int = 10,
-        *,
-        score: ItemScore | None = None,
-        index: str | None = None,
-        columns: Sequence[str] = (),
-    ) -> SimilarItems:
-        """The items most similar to an item by the model's own measure, without itself.
+    def similar(
+        self, row: int, k: int = 10, *, score: ItemScore | None = None, index: str | None = None
+    ) -> Hits:
+        """The list of `similar_items` in arrays, by the model's own measure.
 
         Raises:
             ConfigError: if a `score` of vectors is asked for.
-            DataError: if the item is not in the catalogue.
         """
         if score is not None:
             raise ConfigError(
                 f"{self.root} is the release of a baseline, which compares items by its own measure: it has no "
                 f"vectors with a cosine or an inner product. Received: score={score!r}. Leave `score` out."
             )
-        row = self.catalogue.row(item_id)
-        self.check_columns(columns)
-        return SimilarItems(item_id, *self.catalogue.listed(self.answers.similar(row, k), 0, columns))
+        return self.answers.similar(row, k)
 
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of the whole catalogue, from histories at the end of training: float32 `[n, n_items]`."""

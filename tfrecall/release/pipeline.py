@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, overload
@@ -343,10 +342,11 @@ class BasePipeline(Release):
         Raises:
             DataError: if the item is not in the catalogue.
         """
+        row = self.catalogue.row(item_id)
         self.check_columns(columns)
-        answer = self.retrieval.similar_items(item_id, k, score=score, index=index)
-        rows = self.catalogue.rows(answer.item_ids)
-        return replace(answer, items=self.catalogue.columns(rows, columns))
+        # Both catalogues have the same rows; that of the pipeline has the columns of the ranker, too.
+        hits = self.retrieval.similar(row, k, score=score, index=index)
+        return SimilarItems(item_id, *self.catalogue.listed(hits, 0, columns))
 
     def embed_queries(self, queries: pl.DataFrame) -> np.ndarray:
         """Vectors of a table of queries; missing histories are those at the end of training."""

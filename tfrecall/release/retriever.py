@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.manifests import restore
-from tfrecall.core.results import Explanation, SimilarItems
+from tfrecall.core.results import Explanation
 from tfrecall.core.top_k import best_scores
 from tfrecall.errors import ReleaseError
 from tfrecall.index.bundle import Bundle, load_bundle
@@ -102,32 +102,11 @@ class RetrieverRelease(RecommendingRelease):
             search, self.bundle.exact, vectors, k, barred, allowed, self.repeats, past
         )
 
-    def similar_items(
-        self,
-        item_id: str,
-        k: int = 10,
-        *,
-        score: ItemScore | None = None,
-        index: str | None = None,
-        columns: Sequence[str] = (),
-    ) -> SimilarItems:
-        """The items whose vectors have the largest cosine with the item's, without itself.
-
-        Args:
-            item_id: an item of the catalogue.
-            k: from 1 to the size of the catalogue.
-            score: `cosine` (None), or `inner` for the inner product, which favours popular items.
-            index: `exact` or `annoy`; None for the default.
-            columns: columns of the item table to add.
-
-        Raises:
-            ConfigError: if there is no such score or index, or `k` is impossible.
-            DataError: if the item is not in the catalogue.
-        """
-        row = self.catalogue.row(item_id)
-        self.check_columns(columns)
-        hits = self.bundle.similar(row, k, score or "cosine", index)
-        return SimilarItems(item_id, *self.catalogue.listed(hits, 0, columns))
+    def similar(
+        self, row: int, k: int = 10, *, score: ItemScore | None = None, index: str | None = None
+    ) -> Hits:
+        """The list of `similar_items` in arrays: the largest cosines or inner products of vectors."""
+        return self.bundle.similar(row, k, score or "cosine", index)
 
     def explanations(self, query: Query, item_ids: Sequence[str]) -> list[Explanation]:
         """Explain several items for one query, at the cost of one."""

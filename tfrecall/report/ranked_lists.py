@@ -8,7 +8,7 @@ import polars as pl
 from tfrecall.core.columns import USER
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation.ranking import RankingEvaluation, RatingJudge
-from tfrecall.report.users import QUANTILES
+from tfrecall.report.users import at_quantiles
 
 ROWS = 10
 
@@ -38,11 +38,9 @@ def example_lists(
         }
     )
     lengths = table.group_by("name", maintain_order=True).len("length").filter(pl.col("length") > 1)
-    ordered = lengths.sort("length", maintain_order=True)
-    places = [int(q * (ordered.height - 1)) for q in QUANTILES if ordered.height]
     return [
         _list(table.filter(pl.col("name") == name), name, names)
-        for name in ordered["name"][list(dict.fromkeys(places))].to_list()
+        for name in at_quantiles(lengths)["name"].to_list()
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,11 @@ class UserCards:
         known, test = (part.with_log(part.log.filter(some)) for part in (self.known, self.test))
         return known, test
 
+    @cached_property
+    def _named(self) -> dict[str, str]:
+        """The title of each item by its id, made once for all cards."""
+        return dict(zip(self.retriever.item_ids.tolist(), self.names.to_list(), strict=True))
+
     def _item(self, row: int) -> dict[str, Any]:
         return {"title": self.names[row], "image": self.images.take(row) if self.images else None}
 
@@ -116,9 +122,8 @@ class UserCards:
         rows = lists.rows[user][lists.rows[user] >= 0]
         because: list[list[str]] = [[] for _ in rows]
         if self.explain is not None:
-            named = dict(zip(lists.item_ids.tolist(), self.names.to_list(), strict=True))
             because = [
-                [reason.named(named) for reason in one.reasons[:REASONS] if reason.contribution > 0]
+                [reason.named(self._named) for reason in one.strongest(REASONS)]
                 for one in self.explain(lists.queries[user], rows)
             ]
         shared = common_reasons(because)
@@ -134,10 +139,14 @@ class UserCards:
 
 def example_users(cards: UserCards) -> list[dict[str, Any]]:
     """Cards of test users at fixed quantiles of history length."""
-    ordered = cards.lengths().sort("length", maintain_order=True)
-    # Fewer than five users give the same place twice; `fromkeys` keeps each once.
-    places = [int(q * (ordered.height - 1)) for q in QUANTILES]
-    return cards.of(ordered[list(dict.fromkeys(places))])
+    return cards.of(at_quantiles(cards.lengths()))
+
+
+def at_quantiles(lengths: pl.DataFrame) -> pl.DataFrame:
+    """The rows at fixed quantiles of their `length`; of fewer than five rows each once."""
+    ordered = lengths.sort("length", maintain_order=True)
+    places = [int(q * (ordered.height - 1)) for q in QUANTILES if ordered.height]
+    return ordered[list(dict.fromkeys(places))]
 
 
 def worst_users(cards: UserCards, evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from tests.commands import ask
 from tests.progress import RecordedProgress
 from tests.tiny import tiny_interactions
 from tfrecall.cli import app
@@ -286,12 +287,6 @@ def test_settings_are_valid_for_logs_of_every_size(rows, items, has_validation):
 
 
 # At the command line
-
-
-def ask(*arguments, status=0):
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == status, (result.output, result.exception)
-    return result
 
 
 def test_init_writes_a_file_that_loads_and_never_over_another(folder, tmp_path):
