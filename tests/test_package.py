@@ -90,6 +90,7 @@ LIGHT = (
     "release",
     "report",
     "schema",
+    "serving",
 )
 HEAVY_MODULES = {"tfrecall.data.batches"}
 

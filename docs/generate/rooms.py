@@ -134,14 +134,17 @@ def _listed(names: set[str]) -> str:
 
 
 def _corners(plan: list[list[str]]) -> dict[str, tuple[float, float]]:
-    """Place the answering wing in a column of its own on the right, the other rooms from the left."""
+    """Place the answering wing in columns of its own on the right, the other rooms from the left."""
     right, step = answering(), BOX_WIDTH + GAP
     widest = max(len(set(floor) - right) for floor in plan)
     corners: dict[str, tuple[float, float]] = {}
     for number, floor in enumerate(plan):
         y = MARGIN + number * FLOOR_HEIGHT
+        answers = [room for room in floor if room in right]
         others = [room for room in floor if room not in right]
-        corners |= {room: (MARGIN + step * widest + GAP, y) for room in floor if room in right}
+        corners |= {
+            room: (MARGIN + step * (widest + place) + GAP, y) for place, room in enumerate(answers)
+        }
         corners |= {room: (MARGIN + step * place, y) for place, room in enumerate(others)}
     return corners
 
