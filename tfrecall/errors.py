@@ -10,6 +10,10 @@
     ├── CheckpointError (ValueError)    checkpoint that is damaged or of another training
     ├── ReleaseError (ValueError)       release or index bundle that is damaged, incomplete or foreign
     ├── ExportError (RuntimeError)      release that could not be written, or differs from the live model
+    ├── ServingError (RuntimeError)     request that a service could not answer
+    │   ├── QueueFullError                  too many requests wait already
+    │   ├── NotReadyError                   the service is starting or stopping
+    │   └── DeadlineError (TimeoutError)    nobody waits for the answer any more
     └── KerasVersionError (ImportError) Keras 3 in use before tfrecall could choose Keras 2
 
 Each message says what is wrong, what was received and what to do. Each class also inherits the built-in
@@ -71,6 +75,22 @@ class ReleaseError(TfrecallError, ValueError):
 
 class ExportError(TfrecallError, RuntimeError):
     """Release that could not be written, or differs from the live model."""
+
+
+class ServingError(TfrecallError, RuntimeError):
+    """Request that a service could not answer, although nothing is wrong with it."""
+
+
+class QueueFullError(ServingError):
+    """Request refused because too many wait already."""
+
+
+class NotReadyError(ServingError):
+    """Request to a service that is starting or stopping."""
+
+
+class DeadlineError(ServingError, TimeoutError):
+    """Request whose deadline passed before its answer was there."""
 
 
 class KerasVersionError(TfrecallError, ImportError):

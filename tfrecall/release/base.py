@@ -353,23 +353,29 @@ class RecommendingRelease(Release, ABC):
     ) -> tuple[QueryBatch, Hits]:
         """The lists of `recommend` in arrays: the completed queries, and rows of the catalogue."""
         asked = self.users.build_queries(queries)
-        hits = self.search(
-            asked, k, exclude=exclude, exclude_seen=exclude_seen, allow=allow, index=index
-        )
-        return asked, hits
+        n = len(asked.users)
+        barred = self.barred(asked, [exclude] * n, [exclude_seen] * n)
+        return asked, self.search(asked, k, barred, allow=allow, index=index)
 
     @abstractmethod
     def search(
         self,
         asked: QueryBatch,
-        k: int = 10,
+        k: int,
+        barred: Sequence[np.ndarray],
         *,
-        exclude: Sequence[str] = (),
-        exclude_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         index: str | None = None,
     ) -> Hits:
-        """The lists of queries that were completed already (`UserStore.build_queries`)."""
+        """The lists of queries that were completed already (`UserStore.build_queries`).
+
+        Args:
+            asked: `n` queries.
+            k: from 1 to the size of the catalogue.
+            barred: for each query the catalogue rows to leave out (`barred`).
+            allow: ids to which all lists are restricted; None for no restriction.
+            index: `exact` or `annoy`; None for the default.
+        """
 
     def similar_items(
         self,
@@ -446,18 +452,33 @@ class RecommendingRelease(Release, ABC):
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of the whole catalogue, so that a release can be evaluated like a model."""
 
-    def _barred(
-        self, asked: QueryBatch, exclude: Sequence[str], exclude_seen: bool | None
+    def barred(
+        self,
+        asked: QueryBatch,
+        exclude: Sequence[Sequence[str]],
+        exclude_seen: Sequence[bool | None],
     ) -> list[np.ndarray]:
-        """Catalogue rows to leave out for each query: excluded ones, and seen or given ones if asked for."""
-        barred = self.catalogue.rows(exclude)
-        if not (self.exclude_seen if exclude_seen is None else exclude_seen):
-            # One array shared by all queries: searches only read it.
-            return [barred] * len(asked.users)
-        return [
-            np.concatenate([barred, self.users.seen(user), *map(self.catalogue.rows, lists.values())])
-            for user, lists in zip(asked.users, asked.lists, strict=True)
-        ]
+        """Catalogue rows to leave out for each query, -1 for ids outside the catalogue.
+
+        Args:
+            asked: `n` queries.
+            exclude: for each query the ids to leave out.
+            exclude_seen: for each query whether seen items and those of its lists go; None for the
+                release's default.
+
+        Returns:
+            `n` arrays of int64. Searches only read them: several may be the same array.
+        """
+        # One list for all queries, the usual case, is looked up once.
+        rows = {id(ids): self.catalogue.rows(ids) for ids in exclude}
+        found = []
+        for query, (ids, leave_out) in enumerate(zip(exclude, exclude_seen, strict=True)):
+            own = rows[id(ids)]
+            if self.exclude_seen if leave_out is None else leave_out:
+                lists = map(self.catalogue.rows, asked.lists[query].values())
+                own = np.concatenate([own, self.users.seen(asked.users[query]), *lists])
+            found.append(own)
+        return found
 
 
 def check_queries(queries: Sequence[Query]) -> None:

@@ -95,10 +95,9 @@ class BaselineRelease(RecommendingRelease):
     def search(
         self,
         asked: QueryBatch,
-        k: int = 10,
+        k: int,
+        barred: Sequence[np.ndarray],
         *,
-        exclude: Sequence[str] = (),
-        exclude_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         index: str | None = None,
     ) -> Hits:
@@ -107,7 +106,6 @@ class BaselineRelease(RecommendingRelease):
             raise ConfigError(
                 f'A baseline scores every item, so there is no index "{index}". Leave it out.'
             )
-        barred = self._barred(asked, exclude, exclude_seen)
         allowed = None if allow is None else self.catalogue.rows(allow)
         return self.answers.search(self._had(asked), k, barred, allowed)
 

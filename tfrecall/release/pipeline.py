@@ -228,7 +228,7 @@ class BasePipeline(Release):
         for i, user_id in enumerate(asked.user_ids):
             lists = self.catalogue.listed(staged.hits, i, columns)
             facts = (user_id, bool(asked.known[i]), *lists, asked.defaulted[i])
-            more = self._details(staged, i) if details else None
+            more = self.details(staged, i) if details else None
             answers.append(
                 Recommendation(*facts) if more is None else StagedRecommendation(*facts, **more)
             )
@@ -255,21 +255,76 @@ class BasePipeline(Release):
         queries: Sequence[Query],
         k: int = 10,
         *,
+        exclude: Sequence[str] = (),
+        exclude_seen: bool | None = None,
         n_candidates: int | None = None,
         rules: Rules | None = None,
         allow: Sequence[str] | None = None,
-        **options: Any,
+        index: str | None = None,
     ) -> Staged:
         """The lists of `recommend` in arrays, with the answers of each stage.
 
         Args:
             queries: user ids, or dictionaries of features and histories.
             k: from 1 to the size of the catalogue.
+            exclude: ids to leave out of all lists.
+            exclude_seen: whether to leave out seen items; None for the pipeline's default.
             n_candidates: number of candidates to rank; None for the pipeline's number.
             rules: rules in place of the pipeline's; None for the pipeline's.
             allow: ids to which all lists are restricted; None for no restriction.
-            **options: `exclude`, `exclude_seen` and `index`, for the retrieval.
+            index: `exact` or `annoy`; None for the retriever's default.
         """
+        clock = Clock()
+        asked = self.users.build_queries(queries)
+        clock.stop("query")
+        n = len(asked.users)
+        barred = self.barred(asked, [exclude] * n, [exclude_seen] * n)
+        return self.staged(
+            asked,
+            k,
+            barred,
+            n_candidates=n_candidates,
+            rules=rules,
+            allow=allow,
+            index=index,
+            clock=clock,
+        )
+
+    def barred(
+        self,
+        asked: QueryBatch,
+        exclude: Sequence[Sequence[str]],
+        exclude_seen: Sequence[bool | None],
+    ) -> list[np.ndarray]:
+        """Catalogue rows to leave out for each query, by the pipeline's default where it is None."""
+        rule = [self.exclude_seen if leave_out is None else leave_out for leave_out in exclude_seen]
+        return self.retrieval.barred(asked, exclude, rule)
+
+    def staged(
+        self,
+        asked: QueryBatch,
+        k: int,
+        barred: Sequence[np.ndarray],
+        *,
+        n_candidates: int | None = None,
+        rules: Rules | None = None,
+        allow: Sequence[str] | None = None,
+        index: str | None = None,
+        clock: "Clock | None" = None,
+    ) -> Staged:
+        """The stages of queries that were completed already (`UserStore.build_queries`).
+
+        Args:
+            asked: `n` queries.
+            k: from 1 to the size of the catalogue.
+            barred: for each query the catalogue rows to leave out (`barred`).
+            n_candidates: number of candidates to rank; None for the pipeline's number.
+            rules: rules in place of the pipeline's; None for the pipeline's.
+            allow: ids to which all lists are restricted; None for no restriction.
+            index: `exact` or `annoy`; None for the retriever's default.
+            clock: measures the stages; None for a new one.
+        """
+        clock = Clock() if clock is None else clock
         k = check_k(k, len(self.item_ids), of_what="items in the catalogue")
         rules = self.rules if rules is None else rules
         self._check_rules(rules)
@@ -278,13 +333,8 @@ class BasePipeline(Release):
             allow = [*rules.allow] if allow is None else [*set(rules.allow).intersection(allow)]
         count = self.n_candidates if n_candidates is None else n_candidates
         count = min(check_k(count, name="n_candidates"), len(self.item_ids))
-        clock = _Clock()
-        if options.get("exclude_seen") is None:
-            options["exclude_seen"] = self.exclude_seen
-        asked = self.users.build_queries(queries)
-        clock.stop("query")
         own = asked._replace(features=self._own(asked.features))
-        candidates = self.retrieval.search(own, count, allow=allow, **options)
+        candidates = self.retrieval.search(own, count, barred, allow=allow, index=index)
         clock.stop("retrieval")
         ranked = self._ranked(asked.features, candidates.rows)
         clock.stop("ranking")
@@ -422,7 +472,8 @@ class BasePipeline(Release):
         if rules.diversity:
             _ = self.bundle  # a retriever that is a baseline has no vectors
 
-    def _details(self, staged: Staged, i: int) -> dict[str, Any]:
+    def details(self, staged: Staged, i: int) -> dict[str, Any]:
+        """What `StagedRecommendation` adds to the answer of query `i`."""
         there = staged.candidates.rows[i] >= 0
         return {
             "candidates": self.item_ids[staged.candidates.rows[i][there]].tolist(),
@@ -432,7 +483,7 @@ class BasePipeline(Release):
         }
 
 
-class _Clock:
+class Clock:
     """Milliseconds between its stops."""
 
     def __init__(self) -> None:

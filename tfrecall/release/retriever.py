@@ -79,16 +79,14 @@ class RetrieverRelease(RecommendingRelease):
     def search(
         self,
         asked: QueryBatch,
-        k: int = 10,
+        k: int,
+        barred: Sequence[np.ndarray],
         *,
-        exclude: Sequence[str] = (),
-        exclude_seen: bool | None = None,
         allow: Sequence[str] | None = None,
         index: str | None = None,
     ) -> Hits:
         """The lists of queries that were completed already (`UserStore.build_queries`)."""
         search = self.bundle.index(index)
-        barred = self._barred(asked, exclude, exclude_seen)
         allowed = None if allow is None else self.catalogue.rows(allow)
         if not len(asked.users):
             return Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))

@@ -1,0 +1,62 @@
+"""Settings of the service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfrecall.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """Settings of the service, checked when made.
+
+    Attributes:
+        releases: name -> release directory; the first one answers requests that name none.
+        index: exact or annoy; None for what each release prefers.
+        pins: name -> version that stays served whatever is published.
+        shares: name -> share of users, by a stable hash of the user id, whose requests without a name go
+            there; the rest goes to the first release.
+        max_batch: largest number of requests of one call of a model.
+        max_waiting: largest number of requests that wait for a release; more are refused with status 429.
+        timeout_ms: deadline of requests that name none, in milliseconds.
+        max_body: largest body of a request, in bytes.
+        reload_seconds: time between two looks for a new version; 0 for none.
+        token: bearer token that requests must bring; None for none.
+        events: directory of the feedback log; None to refuse feedback.
+        trust: whether to load models that may touch files or run Python.
+
+    Raises:
+        ConfigError: if a value is impossible.
+    """
+
+    releases: Mapping[str, Path]
+    index: str | None = None
+    pins: Mapping[str, int] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    max_batch: int = 64
+    max_waiting: int = 256
+    timeout_ms: int = 10_000
+    max_body: int = 1 << 20
+    reload_seconds: float = 10.0
+    token: str | None = None
+    events: Path | None = None
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.releases:
+            raise ConfigError("A service needs a release. Give one: `tfrecall serve RELEASE`.")
+        for name in (*self.pins, *self.shares):
+            if name not in self.releases:
+                raise ConfigError(
+                    f'No release is called "{name}". There are: {", ".join(self.releases)}.'
+                )
+        for setting in ("max_batch", "max_waiting", "timeout_ms", "max_body"):
+            if getattr(self, setting) < 1:
+                raise ConfigError(
+                    f"`{setting}` is a number from 1. Received: {getattr(self, setting)!r}."
+                )
+        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
+            raise ConfigError(
+                f"Shares of users lie between 0 and 1, and so does their sum. Received: {dict(self.shares)}."
+            )
