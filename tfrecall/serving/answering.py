@@ -268,9 +268,7 @@ class Answerer:
 def _given(user_id: str | int | None, features: dict[str, Any] | None) -> dict[str, Any]:
     query = dict(features or {})
     if user_id is not None and query.setdefault("user_id", user_id) != user_id:
-        raise DataError(
-            f"Two users are given: {user_id!r}, and {query['user_id']!r} in `features`."
-        )
+        raise DataError(f"Two users are given: {user_id!r}, and {query['user_id']!r} in `features`.")
     return query
 
 
