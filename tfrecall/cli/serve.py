@@ -19,21 +19,22 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8500,
     index: IndexName = None,
+    workers: Annotated[int, typer.Option(help="Processes that answer, on one port.")] = 1,
     trust: Trust = False,
 ) -> None:
     """Answer over HTTP: recommendations, similar items, a page to look at."""
     try:
-        import uvicorn
-
-        from tfrecall.serving.app import create_app
         from tfrecall.serving.config import ServingConfig
+        from tfrecall.serving.process import address, listen, run
     except ImportError as error:
         raise ConfigError(
             f"The service needs {error.name}. Install it: pip install 'tfrecall[serve]'."
         ) from error
     named = dict(_named(release) for release in releases)
     config = ServingConfig(named, index=index, trust=trust)
-    uvicorn.run(create_app(config), host=host, port=port)
+    with listen(host, port) as bound:
+        print(f"{', '.join(named)}: {address(bound)}", flush=True)
+        run(config, bound, workers=workers)
 
 
 def _named(release: str) -> tuple[str, Path]:

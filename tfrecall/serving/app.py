@@ -1,5 +1,6 @@
 """The REST API: routes that decode a request, ask the service and encode its answer."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -30,20 +31,36 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
 _ENCODER = msgspec.json.Encoder()
 
 
-def create_app(config: ServingConfig) -> FastAPI:
-    """Make the application of a service; releases are loaded when it starts."""
+def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
+    """Make the application of a service; releases are loaded when it starts.
+
+    Args:
+        config: settings.
+        wait: whether the start ends when releases are loaded. Otherwise the application is alive and not
+            ready meanwhile, and `app.state.failure` has the error of a release that cannot be loaded.
+    """
     service = Service(config)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.start()
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        start = asyncio.create_task(service.start())
+        if wait:
+            await start
+        start.add_done_callback(lambda done: _note_failure(app, done))
         yield
+        start.cancel()
         await service.stop()
 
     app = FastAPI(title="tfrecall", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
+    app.state.failure = None
     _add_routes(app, service)
     return app
+
+
+def _note_failure(app: FastAPI, start: "asyncio.Task[None]") -> None:
+    if not start.cancelled():
+        app.state.failure = start.exception()
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:

@@ -22,6 +22,7 @@ class ServingConfig:
         timeout_ms: deadline of requests that name none, in milliseconds.
         max_body: largest body of a request, in bytes.
         reload_seconds: time between two looks for a new version; 0 for none.
+        drain_seconds: time after SIGTERM during which the service says that it is not ready and still answers.
         token: bearer token that requests must bring; None for none.
         events: directory of the feedback log; None to refuse feedback.
         trust: whether to load models that may touch files or run Python.
@@ -39,6 +40,7 @@ class ServingConfig:
     timeout_ms: int = 10_000
     max_body: int = 1 << 20
     reload_seconds: float = 10.0
+    drain_seconds: float = 1.0
     token: str | None = None
     events: Path | None = None
     trust: bool = False
@@ -56,6 +58,8 @@ class ServingConfig:
                 raise ConfigError(
                     f"`{setting}` is a number from 1. Received: {getattr(self, setting)!r}."
                 )
+        if self.drain_seconds < 0 or self.reload_seconds < 0:
+            raise ConfigError("`drain_seconds` and `reload_seconds` are numbers from 0.")
         if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
             raise ConfigError(
                 f"Shares of users lie between 0 and 1, and so does their sum. Received: {dict(self.shares)}."

@@ -34,17 +34,19 @@ class Service:
     def __init__(self, config: ServingConfig) -> None:
         self.config = config
         self.hosted: dict[str, Hosted] = {}
+        # What probes are told; requests are taken until the service stops.
         self.ready = False
+        self.is_open = False
 
     async def start(self) -> None:
         """Load and warm all releases, then be ready."""
         for name, root in self.config.releases.items():
             self.hosted[name] = await asyncio.to_thread(Hosted, name, root, self.config)
-        self.ready = True
+        self.ready = self.is_open = True
 
     async def stop(self) -> None:
         """Take no more requests, and answer those that were accepted."""
-        self.ready = False
+        self.ready = self.is_open = False
         for hosted in self.hosted.values():
             await hosted.batcher.close()
 
@@ -55,7 +57,7 @@ class Service:
             UnknownReleaseError: if there is no release of that name.
             NotReadyError: while the service starts or stops.
         """
-        if not self.ready:
+        if not self.is_open:
             raise NotReadyError("The service is starting or stopping. Try again in some seconds.")
         if name is None:
             return next(iter(self.hosted.values()))

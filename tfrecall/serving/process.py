@@ -1,0 +1,160 @@
+"""The process of a service: its socket, its workers, its end.
+
+The first SIGTERM or SIGINT starts the end: the service says that it is not ready, answers what it accepted,
+and exits with status 0. A second one ends it at once.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from functools import partial
+from math import ceil, inf
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from tfrecall.errors import ConfigError, ServingError, TfrecallError
+from tfrecall.serving.app import create_app
+from tfrecall.serving.config import ServingConfig
+
+# Exit status of a worker that could not load its releases: a new one would fail alike.
+CANNOT_START = 3
+# Longer than load balancers keep connections (60 s is usual), so that it is they who close them.
+KEEP_ALIVE_SECONDS = 75
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address; port 0 takes a free one.
+
+    Raises:
+        ConfigError: if the address is in use, or none of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.socket(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"No service can listen on {host}, port {port}: {error}. Choose others by --host and --port."
+        ) from error
+    bound.set_inheritable(True)
+    return bound
+
+
+def address(bound: socket.socket) -> str:
+    """URL of a bound socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(config: ServingConfig, bound: socket.socket, *, workers: int = 1) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        config: settings of the service.
+        bound: a socket of `listen`.
+        workers: number of processes, which share the socket and the memory of vectors.
+
+    Raises:
+        TfrecallError: if a release cannot be loaded.
+    """
+    if workers == 1:
+        _serve(config, bound)
+    else:
+        _Workers(config, bound, workers).run()
+
+
+def _serve(config: ServingConfig, bound: socket.socket) -> None:
+    app = create_app(config, wait=False)
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=ceil(config.timeout_ms / 1000) + 1,
+    )
+    _Server(settings, app.state, config.drain_seconds).run(sockets=[bound])
+    if app.state.failure is not None:
+        raise app.state.failure
+
+
+class _Server(uvicorn.Server):
+    """A server that is not ready while it ends, and that a second signal ends at once."""
+
+    def __init__(self, settings: uvicorn.Config, state: Any, drain_seconds: float) -> None:
+        super().__init__(settings)
+        self._state = state
+        self._drain_seconds = drain_seconds
+        self._end = inf
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._end < inf:
+            os._exit(128 + sig)
+        self._state.service.ready = False
+        # Nobody routes to a terminal's service by its readiness.
+        self._end = monotonic() + (self._drain_seconds if sig == signal.SIGTERM else 0)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._state.failure is not None or monotonic() >= self._end:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+class _Workers:
+    """Processes on one socket; those that die are replaced."""
+
+    def __init__(self, config: ServingConfig, bound: socket.socket, number: int) -> None:
+        # Not forked: threads of libraries that the parent has started would be missing.
+        context = multiprocessing.get_context("spawn")
+        self._new = partial(context.Process, target=_work, args=(config, bound))
+        self._number = number
+        self._processes: list[BaseProcess] = []
+        self._ending = False
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        self._processes = [self._started() for _ in range(self._number)]
+        while any(process.is_alive() for process in self._processes):
+            wait([process.sentinel for process in self._processes], timeout=1)
+            if not self._ending:
+                self._replace()
+        if any(process.exitcode == CANNOT_START for process in self._processes):
+            raise ServingError("A worker could not start: see the error above.")
+
+    def _started(self) -> BaseProcess:
+        process: BaseProcess = self._new()
+        process.start()
+        return process
+
+    def _replace(self) -> None:
+        if any(process.exitcode == CANNOT_START for process in self._processes):
+            self._end(signal.SIGTERM, None)
+            return
+        for place, process in enumerate(self._processes):
+            if process.exitcode is not None:
+                self._processes[place] = self._started()
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        """Pass a signal on; workers tell the first one from the second."""
+        self._ending = True
+        for process in self._processes:
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
+
+
+def _work(config: ServingConfig, bound: socket.socket) -> None:
+    try:
+        _serve(config, bound)
+    except TfrecallError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(CANNOT_START)
