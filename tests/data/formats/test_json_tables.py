@@ -118,3 +118,33 @@ def test_times_that_are_lists_are_refused(tmp_path):
         DataError, match=r"must be numbers, dates, date-times or strings. Received: List"
     ):
         read(tmp_path / "log.jsonl")
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"user_id": {"id": 1}}, {"user_id": "x"}, r'an object in line 1, in the field "user_id"'),
+        ({"user_id": "x"}, {"user_id": ["y"]}, r'a list in line 2, in the field "user_id"'),
+        (
+            {"user_id": "x", "a": {"b": "t"}},
+            {"user_id": "y", "a": {"b": {"c": 1}}},
+            r'line 2, in .*"a\.b"',
+        ),
+    ],
+)
+def test_a_field_of_texts_and_objects_is_refused_with_its_line(tmp_path, first, second, said, packed):
+    content = lines([{"item_id": "i", "timestamp": 1, **row} for row in (first, second)]).encode()
+    file = tmp_path / f"log.jsonl{packed}"
+    file.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DataError, match=said):
+        read(file)
+
+
+def test_texts_that_look_like_json_stay_texts(tmp_path):
+    rows = [
+        {"user_id": "a", "item_id": "[x]", "timestamp": 1},
+        {"user_id": "b", "item_id": '{"y": 1}', "timestamp": 2},
+    ]
+    (tmp_path / "log.jsonl").write_text(lines(rows))
+    assert read(tmp_path / "log.jsonl").log["item_id"].to_list() == ["[x]", '{"y": 1}']

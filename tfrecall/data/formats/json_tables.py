@@ -52,7 +52,47 @@ def read_json(file: Path, what: str) -> pl.DataFrame:
             f"The {what} file {file} is one object of lists, a table by columns. Write a list of objects, or "
             "one object a line."
         )
+    if not is_array:  # of arrays Polars refuses it
+        _refuse_mixed(file, what, table)
     return table
+
+
+def _refuse_mixed(file: Path, what: str, table: pl.DataFrame) -> None:
+    """Refuses a field with objects or lists in some lines and texts in others.
+
+    Polars makes texts of JSON of them all, which nobody meant.
+    """
+    doubtful = list(_like_json(table))
+    if not doubtful:
+        return
+    with opened(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            row = _value(line.removeprefix(BOM) if number == 1 else line, is_array=False)
+            for path in doubtful:
+                value = _at(row, path)
+                if isinstance(value, (dict, list)):
+                    kind = "an object" if isinstance(value, dict) else "a list"
+                    raise DataError(
+                        f"The {what} file {file} has {kind} in line {number:,}, in the field "
+                        f'"{".".join(path)}", and a text in others: {_short(line)}. One field must hold '
+                        "one type of values in all rows: repair or rewrite the file."
+                    )
+
+
+def _like_json(table: pl.DataFrame, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Fields of text, nested ones, too, of which some value may be the JSON of an object or a list."""
+    for column in table.iter_columns():
+        here = (*path, column.name)
+        if column.dtype == pl.Struct:
+            yield from _like_json(column.struct.unnest(), here)
+        elif column.dtype == pl.String and column.str.contains(r"^[\[{]").any():
+            yield here
+
+
+def _at(row: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        row = row.get(name) if isinstance(row, dict) else None
+    return row
 
 
 def _starts_with_bom(file: Path) -> bool:
