@@ -13,7 +13,8 @@
     ├── ServingError (RuntimeError)     request that a service could not answer
     │   ├── QueueFullError                  too many requests wait already
     │   ├── NotReadyError                   the service is starting or stopping
-    │   └── DeadlineError (TimeoutError)    nobody waits for the answer any more
+    │   ├── DeadlineError (TimeoutError)    nobody waits for the answer any more
+    │   └── ModelFailedError                the model raised, or did not return
     └── KerasVersionError (ImportError) Keras 3 in use before tfrecall could choose Keras 2
 
 Each message says what is wrong, what was received and what to do. Each class also inherits the built-in
@@ -91,6 +92,10 @@ class NotReadyError(ServingError):
 
 class DeadlineError(ServingError, TimeoutError):
     """Request whose deadline passed before its answer was there."""
+
+
+class ModelFailedError(ServingError):
+    """Request on which the model raised an error that is not ours, or did not return."""
 
 
 class KerasVersionError(TfrecallError, ImportError):

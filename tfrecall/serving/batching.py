@@ -8,35 +8,64 @@ description of adaptive batching in Crankshaw et al., "Clipper", NSDI 2017.
 """
 
 import asyncio
-from collections import deque
+import logging
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from tfrecall.errors import DeadlineError, QueueFullError
+from tfrecall.errors import (
+    DeadlineError,
+    ModelFailedError,
+    NotReadyError,
+    QueueFullError,
+    TfrecallError,
+)
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
+_LOG = logging.getLogger(__name__)
+# Calls that hang at the same time, each in a thread that nothing can end, before requests are refused.
+MAX_HANGING = 3
+# Time for an idle thread to end.
+_JOIN_SECONDS = 1.0
 
-@dataclass
+
+@dataclass(eq=False, slots=True)
 class _Waiting(Generic[Asked, Answer]):
     asked: Asked
     answer: "asyncio.Future[Answer]"
+    since: float
     deadline: float | None
-    since: float = field(default_factory=monotonic)
+
+    def is_wanted(self, now: float) -> bool:
+        """Whether a client still waits; a busy loop notices deadlines late."""
+        return not self.answer.done() and (self.deadline is None or self.deadline > now)
 
 
 class GreedyBatcher(Generic[Asked, Answer]):
     """Answers requests of one event loop in batches, in one thread of its own.
+
+    Requests are answered in the order in which they came. One whose deadline passes, or whose client leaves,
+    gives its place in the queue free at once; if its call runs already, the call is not interrupted.
+
+    A call that does not return in `stuck_seconds` fails, and a new thread takes over; its thread, which
+    nothing can end, is left alone. While `MAX_HANGING` calls hang, requests are refused.
 
     Args:
         answer: answers a batch, in order; an exception in the place of an answer is raised for that
             request alone.
         max_batch: largest number of requests of one call.
         max_waiting: largest number of requests that wait.
+        stuck_seconds: time after which a call counts as hanging.
+        observe: called after each call with the seconds that each of its requests had waited, and the
+            seconds of the call.
     """
 
     def __init__(
@@ -45,17 +74,29 @@ class GreedyBatcher(Generic[Asked, Answer]):
         *,
         max_batch: int = 64,
         max_waiting: int = 256,
+        stuck_seconds: float = 30.0,
+        observe: Callable[[Sequence[float], float], None] | None = None,
     ) -> None:
         self._answer = answer
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: deque[_Waiting[Asked, Answer]] = deque()
-        self._running: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tfrecall-answer")
+        self._stuck_seconds = stuck_seconds
+        self._observe = observe
+        self._waiting: OrderedDict[_Waiting[Asked, Answer], None] = OrderedDict()
+        self._running: list[_Waiting[Asked, Answer]] = []
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._thread: _Thread | None = None
+        self._hanging = 0
+        self._is_closed = False
 
     def __len__(self) -> int:
-        """Number of requests that wait."""
+        """Number of requests that wait, without those of the running call."""
         return len(self._waiting)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether requests are refused because calls do not return."""
+        return self._hanging >= MAX_HANGING
 
     async def ask(self, asked: Asked, deadline: float | None = None) -> Answer:
         """The answer to one request.
@@ -67,60 +108,166 @@ class GreedyBatcher(Generic[Asked, Answer]):
         Raises:
             QueueFullError: if too many wait already.
             DeadlineError: if the deadline passes first.
+            ModelFailedError: if the call raises something other than our errors, or hangs.
+            NotReadyError: after `close`, or while calls hang.
         """
+        self._check_open()
+        now = monotonic()
+        if deadline is not None and deadline <= now:
+            raise _late()
+        loop = asyncio.get_running_loop()
+        one: _Waiting[Asked, Answer] = _Waiting(asked, loop.create_future(), now, deadline)
+        timer = None if deadline is None else loop.call_later(deadline - now, _expire, one.answer)
+        self._waiting[one] = None
+        if not self._running:
+            self._start_next(loop)
+        try:
+            return await one.answer
+        finally:
+            self._waiting.pop(one, None)
+            if timer is not None:
+                timer.cancel()
+
+    async def close(self) -> None:
+        """Refuse new requests, wait for the answers of all accepted ones, then end the thread."""
+        self._is_closed = True
+        while left := [one.answer for one in (*self._waiting, *self._running) if not one.answer.done()]:
+            await asyncio.wait(left)
+        if self._thread is not None:
+            self._thread.end()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise NotReadyError("The service is stopping. Ask another one.")
+        if self.is_stuck:
+            raise NotReadyError(
+                f"{self._hanging} calls of the model have not returned. Restart the service."
+            )
         if len(self._waiting) >= self._max_waiting:
             raise QueueFullError(
                 f"{len(self._waiting):,} requests wait already. Try again later, or start more workers."
             )
-        loop = asyncio.get_running_loop()
-        waiting: _Waiting[Asked, Answer] = _Waiting(asked, loop.create_future(), deadline)
-        self._waiting.append(waiting)
-        if self._running is None:
-            self._running = loop.create_task(self._run())
-        left = None if deadline is None else deadline - monotonic()
-        try:
-            return await asyncio.wait_for(waiting.answer, left)
-        except asyncio.TimeoutError:
-            raise DeadlineError(
-                "The deadline of the request passed before its answer was there."
-            ) from None
 
-    async def close(self) -> None:
-        """Wait for all accepted requests, then end the thread."""
-        while self._running is not None:
-            await self._running
-        self._thread.shutdown()
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while batch := self._next():
-                asked = [one.asked for one in batch]
-                try:
-                    answers = await loop.run_in_executor(self._thread, self._answer, asked)
-                except Exception as error:
-                    answers = [error] * len(batch)
-                for one, answer in zip(batch, answers, strict=True):
-                    _tell(one.answer, answer)
-        finally:
-            self._running = None
-
-    def _next(self) -> "list[_Waiting[Asked, Answer]]":
-        """The next batch: the oldest requests that somebody still waits for."""
+    def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the oldest requests that somebody still waits for to the thread."""
         batch: list[_Waiting[Asked, Answer]] = []
         now = monotonic()
         while self._waiting and len(batch) < self._max_batch:
-            one = self._waiting.popleft()
-            # Cancelled: the client left, or its deadline passed; work for nobody is dropped.
-            if not one.answer.done() and (one.deadline is None or one.deadline > now):
+            one, _ = self._waiting.popitem(last=False)
+            if one.is_wanted(now):
                 batch.append(one)
-        return batch
+        self._running = batch
+        if batch:
+            if self._thread is None:
+                self._thread = _Thread()
+            self._watchdog = loop.call_later(self._stuck_seconds, self._abandon, loop, batch)
+            self._thread.run(partial(self._call, loop, batch))
+
+    def _call(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting[Asked, Answer]]) -> None:
+        """In the thread: answer a batch."""
+        start = monotonic()
+        answers: Sequence[Answer | BaseException]
+        try:
+            answers = self._answer([one.asked for one in batch])
+            if len(answers) != len(batch):
+                raise RuntimeError(f"{len(answers)} answers to {len(batch)} requests")
+        # Not `Exception`: a thread that ends would leave its requests without an answer.
+        except BaseException as error:
+            answers = [error] * len(batch)
+        with suppress(RuntimeError):  # the loop was closed meanwhile, so nobody waits
+            loop.call_soon_threadsafe(self._returned, loop, batch, answers, start, monotonic())
+
+    def _returned(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[_Waiting[Asked, Answer]],
+        answers: Sequence[Answer | BaseException],
+        start: float,
+        end: float,
+    ) -> None:
+        if batch is not self._running:  # it was abandoned, and its requests have failed
+            self._hanging -= 1
+            return
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        for one, answer in zip(batch, answers, strict=True):
+            _tell(one.answer, answer)
+        self._start_next(loop)
+        _log_failures(answers)
+        if self._observe is not None:
+            self._observe([start - one.since for one in batch], end - start)
+
+    def _abandon(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting[Asked, Answer]]) -> None:
+        """Go on in a new thread, because a call does not return."""
+        self._hanging += 1
+        failed = [*batch]
+        if self._thread is not None:
+            self._thread.end(wait=False)
+            self._thread = None
+        if self.is_stuck:
+            failed += self._waiting
+            self._waiting.clear()
+        error = TimeoutError(f"a call has not returned in {self._stuck_seconds:g} seconds")
+        _log_failures([error])
+        for one in failed:
+            _tell(one.answer, error)
+        self._start_next(loop)
 
 
-def _tell(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
+class _Thread:
+    """Thread that runs calls one after another.
+
+    A daemon: a call that hangs must not keep the process from ending, as a thread of an executor would.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self._thread = Thread(target=self._loop, name="tfrecall-answer", daemon=True)
+        self._thread.start()
+
+    def run(self, call: Callable[[], Any]) -> None:
+        self._calls.put(call)
+
+    def end(self, *, wait: bool = True) -> None:
+        """End after the running call."""
+        self._calls.put(None)
+        if wait:
+            self._thread.join(_JOIN_SECONDS)
+
+    def _loop(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            call = None  # while the thread is idle it keeps no answers alive
+
+
+def _tell(future: "asyncio.Future[Answer]", answer: Answer | BaseException) -> None:
     if future.done():
         return
-    if isinstance(answer, Exception):
+    if not isinstance(answer, BaseException):
+        future.set_result(answer)
+    elif isinstance(answer, TfrecallError):
         future.set_exception(answer)
     else:
-        future.set_result(answer)
+        # One exception for each request: raised in several tasks, one would collect all their tracebacks.
+        failed = ModelFailedError(
+            "The model failed on the request. The log of the service has the reason."
+        )
+        failed.__cause__ = answer
+        future.set_exception(failed)
+
+
+def _log_failures(answers: Sequence[Any]) -> None:
+    """Write errors that are not ours to the log, each once."""
+    failures = {id(a): a for a in answers if isinstance(a, BaseException)}
+    for failure in failures.values():
+        if not isinstance(failure, TfrecallError):
+            _LOG.error("The model failed: %s", failure, exc_info=failure)
+
+
+def _expire(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_exception(_late())
+
+
+def _late() -> DeadlineError:
+    return DeadlineError("The deadline of the request passed before its answer was there.")
