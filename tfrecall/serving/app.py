@@ -9,7 +9,13 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-from tfrecall.errors import DeadlineError, NotReadyError, QueueFullError, TfrecallError
+from tfrecall.errors import (
+    DeadlineError,
+    ModelFailedError,
+    NotReadyError,
+    QueueFullError,
+    TfrecallError,
+)
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.requests import (
     BatchRequest,
@@ -25,6 +31,7 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (QueueFullError, 429, "queue_full"),
     (NotReadyError, 503, "not_ready"),
     (DeadlineError, 504, "deadline"),
+    (ModelFailedError, 500, "model_failed"),
     (UnknownReleaseError, 404, "unknown_release"),
     (TfrecallError, 400, "bad_request"),
 )
