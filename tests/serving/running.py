@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import uvicorn
+
+from tfrecall.serving.process import listen
 
 PATIENCE_SECONDS = 120
 
@@ -109,6 +114,25 @@ def running(
             yield service
         finally:
             _end(process)
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[tuple[str, int]]:
+    """An application behind a real socket in a thread of this process: its host and port."""
+    bound = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    try:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not server.started:
+            assert thread.is_alive()
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        yield bound.getsockname()[:2]
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

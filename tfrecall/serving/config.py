@@ -21,6 +21,7 @@ class ServingConfig:
         max_waiting: largest number of requests that wait for a release; more are refused with status 429.
         timeout_ms: deadline of requests that name none, in milliseconds.
         max_body: largest body of a request, in bytes.
+        body_seconds: time for a body to arrive.
         reload_seconds: time between two looks for a new version; 0 for none.
         drain_seconds: time after SIGTERM during which the service says that it is not ready and still answers.
         token: bearer token that requests must bring; None for none.
@@ -39,6 +40,7 @@ class ServingConfig:
     max_waiting: int = 256
     timeout_ms: int = 10_000
     max_body: int = 1 << 20
+    body_seconds: float = 10.0
     reload_seconds: float = 10.0
     drain_seconds: float = 1.0
     token: str | None = None

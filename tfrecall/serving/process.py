@@ -78,6 +78,7 @@ def _serve(config: ServingConfig, bound: socket.socket) -> None:
         log_config=None,
         access_log=False,
         lifespan="on",
+        ws="none",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=ceil(config.timeout_ms / 1000) + 1,

@@ -1,0 +1,271 @@
+"""The gate in front of all routes: request ids, token, limits, errors, log, metrics.
+
+It dispatches routes without parameters itself, by a dictionary: the stack and the router of FastAPI cost
+30 us a request, as much as a query in a full batch.
+"""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tfrecall.serving.service import Service
+from tfrecall.serving.web import Exchange, HttpError, refusal
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+# Open without a token: probes and scrapers have none, and browsers ask for the page before its user can
+# give one. The page has no data of its own.
+OPEN = ("/health/", "/v2/health/", "/metrics", "/page/")
+# Largest headers of a request, in bytes, as of other servers.
+MAX_HEADERS = 65_536
+# An answer that takes longer is watched for its client; quicker ones pay for a timer alone.
+WATCH_SECONDS = 0.02
+# Status of requests whose client left, as nginx counts them.
+LEFT = 499
+
+LOG = logging.getLogger("tfrecall.serving.access")
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+# What is left of a body that was refused is not read.
+CLOSE = {"Connection": "close"}
+
+
+class Gate:
+    """ASGI application around another one.
+
+    Args:
+        app: what answers the routes that are not in `endpoints`.
+        endpoints: method and path -> endpoint, of routes without parameters.
+        service: the service, for its settings and its state.
+        observe: called at the end of each request with it and its seconds.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        endpoints: Mapping[tuple[str, str], Endpoint],
+        service: Service,
+        observe: Callable[[Exchange, float], None] | None = None,
+    ) -> None:
+        self._app = app
+        self._endpoints = endpoints
+        self._service = service
+        self._observe = observe
+        config = service.config
+        self._max_body = config.max_body
+        self._body_seconds = config.body_seconds
+        self._token = None if config.token is None else f"Bearer {config.token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        one = scope["tfrecall"] = Exchange(dict(scope["headers"]))
+        try:
+            await self._answer(scope, one, receive, self._sender(one, send))
+        finally:
+            seconds = perf_counter() - started
+            if self._observe is not None:
+                self._observe(one, seconds)
+            if LOG.isEnabledFor(logging.INFO):
+                _log(scope, one, seconds)
+
+    async def _answer(self, scope: Scope, one: Exchange, receive: Receive, send: Send) -> None:
+        """Answer a request; an error is answered, too."""
+        guard = _Guard(receive, self._body_seconds)
+        try:
+            self._check(scope, one)
+            one.body = await self._body(one, receive)
+            guard.has_body()
+            await self._dispatch(scope, one, _replay(one.body, receive), send)
+        except asyncio.CancelledError:
+            if guard.found is None:
+                raise
+            await _refuse(scope, one, guard.found, send)
+        except Exception as error:
+            if one.status:
+                raise  # the answer has begun
+            await _refuse(scope, one, error, send)
+        finally:
+            guard.end()
+
+    async def _dispatch(self, scope: Scope, one: Exchange, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get((scope["method"], scope["path"]))
+        if endpoint is None:
+            await self._app(scope, receive, send)
+            one.endpoint = getattr(scope.get("route"), "path", one.endpoint)
+            return
+        one.endpoint = scope["path"]
+        response = await endpoint(Request(scope, receive))
+        await response(scope, receive, send)
+
+    def _check(self, scope: Scope, one: Exchange) -> None:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+            raise HttpError(
+                431, "too_large", f"The headers have more than {MAX_HEADERS:,} bytes.", CLOSE
+            )
+        if self._token is None or scope["path"].startswith(OPEN) or scope["path"] == "/":
+            return
+        if not hmac.compare_digest(one.headers.get(b"authorization", b""), self._token):
+            raise HttpError(
+                401,
+                "unauthorized",
+                "The service asks for a token. Send it as: Authorization: Bearer TOKEN.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    async def _body(self, one: Exchange, receive: Receive) -> bytes:
+        headers = one.headers
+        if b"content-length" not in headers and b"transfer-encoding" not in headers:
+            return b""
+        # A size that is told is believed when it is too large; the parts are counted in any case.
+        size = int(headers.get(b"content-length", b"0"))
+        parts: list[bytes] = []
+        more = True
+        while more and size <= self._max_body:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _left()
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+            size = max(size, sum(map(len, parts)))
+        if size > self._max_body:
+            raise HttpError(
+                413,
+                "too_large",
+                f"The body has more than {self._max_body:,} bytes, the limit of this service.",
+                CLOSE,
+            )
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _sender(self, one: Exchange, send: Send) -> Send:
+        """Adds the headers that all answers have."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                one.status = message["status"]
+                added = [*SECURITY, (b"x-request-id", one.request_id.encode())]
+                if one.traceparent is not None:
+                    added.append((b"traceparent", one.traceparent))
+                if self._service.is_open and not self._service.ready:
+                    # The service ends: clients open their next connection elsewhere.
+                    added.append((b"connection", b"close"))
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        return sending
+
+
+class _Guard:
+    """Ends a request whose body is slow, or whose client has left; for the price of one timer.
+
+    Attributes:
+        found: the error that has ended the request; None while nothing is wrong.
+    """
+
+    def __init__(self, receive: Receive, body_seconds: float) -> None:
+        self.found: HttpError | None = None
+        self._receive = receive
+        self._body_seconds = body_seconds
+        self._reads_body = True
+        self._has_looked = False
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(self._loop)
+        self._watcher: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(WATCH_SECONDS, self._look)
+
+    def has_body(self) -> None:
+        self._reads_body = False
+        if self._has_looked:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(WATCH_SECONDS, self._look)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _look(self) -> None:
+        if self._reads_body:
+            self._has_looked = True
+            self._timer = self._loop.call_later(self._body_seconds, self._slow)
+        else:
+            self._watcher = self._loop.create_task(self._watch())
+
+    def _slow(self) -> None:
+        self._stop(
+            HttpError(
+                408, "slow_body", f"The body took more than {self._body_seconds:g} seconds.", CLOSE
+            )
+        )
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._stop(_left())
+
+    def _stop(self, error: HttpError) -> None:
+        self.found = error
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _left() -> HttpError:
+    return HttpError(LEFT, "left", "The client left.")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was received, then what comes after it."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _refuse(scope: Scope, one: Exchange, error: Exception, send: Send) -> None:
+    if isinstance(error, HttpError) and error.status == LEFT:
+        one.status = LEFT
+        return
+    response = refusal(Request(scope), error)
+    await response(scope, _nothing, send)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _log(scope: Scope, one: Exchange, seconds: float) -> None:
+    path = scope["raw_path"].decode("ascii", "replace")
+    LOG.info(
+        "%s %s %d",
+        scope["method"],
+        path,
+        one.status,
+        extra={
+            "fields": {
+                "request_id": one.request_id,
+                "method": scope["method"],
+                "path": path,
+                "status": one.status,
+                "milliseconds": round(1000 * seconds, 3),
+                "client": (scope.get("client") or ("",))[0],
+                **one.facts,
+            }
+        },
+    )
