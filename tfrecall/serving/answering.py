@@ -6,20 +6,24 @@ share one call of the model and one search.
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from time import perf_counter
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from tfrecall.core.results import Explanation
-from tfrecall.core.titles import item_of_title, titles
+from tfrecall.core.top_k import check_k
 from tfrecall.errors import DataError, TfrecallError, UnsupportedError
 from tfrecall.index.search import Hits
-from tfrecall.release.base import RecommendingRelease, Release
+from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline, Staged
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.rules import Rules
 from tfrecall.release.users import QueryBatch
+from tfrecall.serving.fallbacks import Popular
+from tfrecall.serving.observer import Observer
+from tfrecall.serving.queries import AskedQuery, Queries, given
+from tfrecall.serving.recent import RecentEvents
 from tfrecall.serving.requests import (
     Because,
     Item,
@@ -32,18 +36,11 @@ from tfrecall.serving.requests import (
 
 # Reasons of one item.
 REASONS = 3
-# List that a query gives for a release without histories of its own.
-_HISTORY = "history"
 
-Request = TypeVar("Request")
-
-
-class _Query(NamedTuple):
-    """A request with its query as the release takes it."""
-
-    request: RecommendRequest
-    query: dict[str, Any]
-    unknown: list[str]
+Request = RecommendRequest | SimilarRequest | RankRequest
+Answer = RecommendAnswer | ItemsAnswer
+One = TypeVar("One")
+Made = TypeVar("Made")
 
 
 class Answerer:
@@ -53,28 +50,90 @@ class Answerer:
         name: name of the release in answers.
         release: a release of any kind.
         index: exact or annoy for requests that name none; None for the release's default.
+        popular_for_unknown: whether unknown users who give nothing of themselves get popular items, not the
+            model's.
+        fallback: whether popular items stand in where the model has no item for an unknown user.
+        recent: events that came after the training log; None without feedback.
+        observer: hears of stages.
     """
 
-    def __init__(self, name: str, release: Release, index: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        release: Release,
+        index: str | None = None,
+        *,
+        popular_for_unknown: bool = False,
+        fallback: bool = True,
+        recent: RecentEvents | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self.name = name
         self.release = release
         self.index = index
+        self._popular_for_unknown = popular_for_unknown
+        self._fallback = fallback
+        self._observer = observer or Observer()
+        self._queries = Queries(name, release, recent)
+        self._popular = Popular(release)
         self._columns: dict[str, list[Any]] = {}
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer | Exception]:
+        """Answers to requests of all forms, in order; an error stands in the place of its answer."""
+        lists = [one for one in requests if isinstance(one, RecommendRequest)]
+        answered = iter(self.recommend(lists))
+        return [
+            next(answered) if isinstance(one, RecommendRequest) else _each(self._alone, [one])[0]
+            for one in requests
+        ]
+
+    def _alone(self, requests: Sequence[Request]) -> list[Answer]:
+        (request,) = requests
+        if isinstance(request, SimilarRequest):
+            return [self.similar(request)]
+        return [self.rank(cast(RankRequest, request))]
 
     def recommend(self, requests: Sequence[RecommendRequest]) -> list[RecommendAnswer | Exception]:
         """Answers to requests in order; an error in the place of an answer belongs to that request alone."""
         answers: list[RecommendAnswer | Exception] = [DataError("unanswered")] * len(requests)
-        groups: dict[Any, list[tuple[int, _Query]]] = {}
+        groups: dict[Any, list[tuple[int, AskedQuery]]] = {}
         for place, request in enumerate(requests):
             try:
-                groups.setdefault(self._together(request), []).append((place, self._query(request)))
+                query = self._queries.read(request)
+                groups.setdefault(self._together(request), []).append((place, query))
             except TfrecallError as error:
                 answers[place] = error
         for group in groups.values():
             places, queries = zip(*group, strict=True)
-            for place, answer in zip(places, _one_by_one(self._answered, queries), strict=True):
+            for place, answer in zip(places, _each(self._answered, queries), strict=True):
                 answers[place] = answer
         return answers
+
+    def popular(self, request: RecommendRequest, reason: str) -> RecommendAnswer:
+        """Popular items in place of the model's list, with the request's restrictions.
+
+        Costs no call of the model and little time: it is asked where the model has failed.
+
+        Args:
+            request: the request.
+            reason: `timeout` or `failed`.
+
+        Raises:
+            TfrecallError: if the request cannot be used.
+        """
+        one = self._queries.read(request)
+        user = one.query.get("user_id")
+        user_id = None if user is None else str(user)
+        users = self.release.users
+        row = -1 if user_id is None else users.vocabulary.row(user_id)
+        return RecommendAnswer(
+            release=self.name,
+            version=self.release.version,
+            user_id=user_id,
+            known=len(users.seen(row)) > 0,
+            fallback=reason,
+            items=self._popular_items(one),
+        )
 
     def similar(self, request: SimilarRequest) -> ItemsAnswer:
         """The items most similar to one.
@@ -87,7 +146,9 @@ class Answerer:
             raise DataError(
                 "Similar items are those of an `item_id` or of a `title`: give one of them."
             )
-        item_id = self._item(request.title) if request.item_id is None else request.item_id
+        item_id = request.item_id
+        if item_id is None:
+            item_id = self._queries.item(request.title)
         found = self.release.similar_items(
             item_id, request.k, score=request.score, index=request.index or self.index
         )
@@ -109,7 +170,7 @@ class Answerer:
             raise UnsupportedError(
                 f'The release "{self.name}" has no ranker. Ask /v1/recommend instead.'
             )
-        query = _given(request.user_id, request.features)
+        query = given(request.user_id, request.features)
         scores = ranker.predict([query], request.items)
         order = np.argsort(-scores, kind="stable")
         rows = self.release.catalogue.rows(request.items)[order]
@@ -123,16 +184,23 @@ class Answerer:
         )
 
     def warm(self) -> None:
-        """Answer once, so that the first request does not pay for loading the model."""
+        """Answer once, so that the first request does not pay for loading the model.
+
+        Raises:
+            Exception: if the release cannot answer.
+        """
         users = self.release.users.ids[:1]
         if isinstance(self.release, RankerRelease):
             self.release.predict(
                 [{"user_id": user} for user in users], self.release.item_ids[:1].tolist()
             )
             return
-        for answer in self.recommend([RecommendRequest(user_id=user, k=1) for user in users]):
+        requests = [RecommendRequest(user_id=user, k=1) for user in users]
+        for answer in self.recommend(requests):
             if isinstance(answer, Exception):
                 raise answer
+        for request in requests:
+            self.popular(request, "failed")
 
     def _together(self, request: RecommendRequest) -> tuple[Any, ...]:
         """Requests with equal keys go in one search."""
@@ -143,61 +211,45 @@ class Answerer:
         rules = None if request.rules is None else json.dumps(request.rules, sort_keys=True)
         return index, k, allow, rules
 
-    def _query(self, request: RecommendRequest) -> _Query:
-        release = self.release
-        if not isinstance(release, (RecommendingRelease, BasePipeline)):
-            release.recommend  # noqa: B018 - raises the error that says what to ask instead
-        if isinstance(release, RecommendingRelease) and (request.rules or request.stages):
-            raise UnsupportedError(
-                f'`rules` and `stages` are of pipelines, and "{self.name}" is no pipeline. Leave them out.'
-            )
-        release.check_columns(request.columns)
-        query = _given(request.user_id, request.features)
-        if request.history is None:
-            return _Query(request, query, [])
-        lists = release.users.item_lists
-        if not lists:
-            raise UnsupportedError(
-                f'The model of "{self.name}" reads no history. Give `user_id` or `features`.'
-            )
-        if twice := [name for name in lists if name in query]:
-            raise DataError(f"The history is given twice: as `history` and as `{twice[0]}`.")
-        past = [self._item(text, strict=False) for text in request.history]
-        vocabulary = release.catalogue.vocabulary
-        unknown = [item for item in past if vocabulary.row(item) < 0]
-        return _Query(request, {**query, **dict.fromkeys(lists, past)}, unknown)
-
-    def _answered(self, queries: Sequence[_Query]) -> list[RecommendAnswer]:
+    def _answered(self, queries: Sequence[AskedQuery]) -> list[RecommendAnswer]:
         """Answers to requests of one group, with one call of the model and one search."""
+        start = perf_counter()
         first = queries[0].request
         release: Any = self.release
         asked = release.users.build_queries([one.query for one in queries])
-        requests = [one.request for one in queries]
         barred = release.barred(
-            asked, [one.exclude for one in requests], [one.exclude_seen for one in requests]
+            asked, [one.exclude for one in queries], [one.exclude_seen for one in queries]
         )
-        k = max(one.k for one in requests)
+        built = perf_counter()
+        k = max(one.request.k for one in queries)
         options: dict[str, Any] = {"allow": first.allow, "index": first.index or self.index}
         staged = None
         if isinstance(release, BasePipeline):
-            rules = None if first.rules is None else Rules.from_dict(first.rules)
-            staged = release.staged(asked, k, barred, rules=rules, **options)
+            staged = release.staged(asked, k, barred, rules=_rules(first), **options)
             hits = staged.hits
         else:
             hits = release.search(asked, k, barred, **options)
-        return [self._answer(one, asked, i, hits, staged) for i, one in enumerate(queries)]
+        found = perf_counter()
+        answers = [self._answer(one, asked, i, hits, staged) for i, one in enumerate(queries)]
+        stages = {} if staged is None else {s: t / 1000 for s, t in staged.milliseconds.items()}
+        self._observer.stages(
+            self.name,
+            {
+                "retrieval": found - built,
+                **stages,
+                "query": built - start,
+                "answer": perf_counter() - found,
+            },
+        )
+        return answers
 
     def _answer(
-        self, one: _Query, asked: QueryBatch, i: int, hits: Hits, staged: Staged | None
+        self, one: AskedQuery, asked: QueryBatch, i: int, hits: Hits, staged: Staged | None
     ) -> RecommendAnswer:
         request = one.request
         rows, scores = hits.rows[i, : request.k], hits.scores[i, : request.k]
         there = rows >= 0
         items = self._items(rows[there], scores[there].tolist(), request.columns)
-        if request.explain and items:
-            explained = self.release.explanations(one.query, [item.item_id for item in items])
-            for item, explanation in zip(items, explained, strict=True):
-                item.because = self._because(explanation)
         answer = RecommendAnswer(
             release=self.name,
             version=self.release.version,
@@ -205,6 +257,12 @@ class Answerer:
             known=bool(asked.known[i]),
             items=items,
         )
+        if not answer.known and self._fallback:
+            self._stand_in(answer, one)
+        if request.explain and items and answer.fallback is None:
+            explained = self.release.explanations(one.query, [item.item_id for item in items])
+            for item, explanation in zip(items, explained, strict=True):
+                item.because = self._because(explanation)
         if one.unknown:
             answer.not_in_catalogue = one.unknown
         if asked.defaulted[i]:
@@ -212,6 +270,31 @@ class Answerer:
         if request.stages and isinstance(self.release, BasePipeline) and staged is not None:
             answer.stages = self.release.details(staged, i)
         return answer
+
+    def _stand_in(self, answer: RecommendAnswer, one: AskedQuery) -> None:
+        """Give an unknown user popular items, where the model has none or is not wanted."""
+        if answer.items and not (self._popular_for_unknown and one.is_bare):
+            return
+        items = self._popular_items(one)
+        if items:
+            answer.items, answer.fallback = items, "unknown_user"
+            self._observer.fallback(self.name, "unknown_user")
+
+    def _popular_items(self, one: AskedQuery) -> list[Item]:
+        request = one.request
+        k = check_k(request.k, len(self.release.item_ids), of_what="items in the catalogue")
+        rows, counts = self._popular.best(k, self._queries.barred(one), self._allowed(request))
+        return self._items(rows, counts.astype(float).tolist(), request.columns)
+
+    def _allowed(self, request: RecommendRequest) -> list[int] | None:
+        """Rows to which both the request and the rules restrict a list; None for no restriction."""
+        allowed = None if request.allow is None else [*request.allow]
+        if isinstance(self.release, BasePipeline):
+            rules = _rules(request) or self.release.rules
+            if rules.allow is not None:
+                own = set(rules.allow)
+                allowed = [*own] if allowed is None else [item for item in allowed if item in own]
+        return None if allowed is None else self.release.catalogue.rows(allowed).tolist()
 
     def _items(self, rows: np.ndarray, scores: Sequence[float], columns: Sequence[str]) -> list[Item]:
         ids = self.release.item_ids[rows].tolist()
@@ -230,55 +313,39 @@ class Answerer:
         return self._columns[column]
 
     def _because(self, explanation: Explanation) -> list[Because]:
+        names = self._queries.names
         return [
-            Because(reason.named(self._names), reason.contribution, reason.item_id, reason.feature)
+            Because(reason.named(names), reason.contribution, reason.item_id, reason.feature)
             for reason in explanation.strongest(REASONS)
         ]
 
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        return self.release.item_names()
 
-    @cached_property
-    def _by_title(self) -> dict[str, str]:
-        """Item of each whole title; titles that several items have are left to `item_of_title`."""
-        found: dict[str, list[str]] = {}
-        for item_id, name in self._names.items():
-            found.setdefault(name, []).append(item_id)
-        return {name: ids[0] for name, ids in found.items() if len(ids) == 1}
-
-    def _item(self, text: str | None, *, strict: bool = True) -> str:
-        """The id of an item that is given by id or title.
-
-        Args:
-            text: an id of the catalogue, or a title or a part of it.
-            strict: whether to refuse a text that no title fits; otherwise it is an unknown id.
-        """
-        text = str(text)
-        if self.release.catalogue.vocabulary.row(text) >= 0:
-            return text
-        if text in self._by_title:
-            return self._by_title[text]
-        if not strict:
-            return text
-        names = titles(self.release.items, self.release.title_column)
-        return item_of_title(text, names, self.release.item_ids.tolist())
-
-
-def _given(user_id: str | int | None, features: dict[str, Any] | None) -> dict[str, Any]:
-    query = dict(features or {})
-    if user_id is not None and query.setdefault("user_id", user_id) != user_id:
-        raise DataError(f"Two users are given: {user_id!r}, and {query['user_id']!r} in `features`.")
-    return query
-
-
-def _one_by_one(
-    answer: Callable[[Sequence[_Query]], list[RecommendAnswer]], queries: Sequence[_Query]
-) -> list[RecommendAnswer | Exception]:
-    """Answers of all together, or of each alone where a request of the batch is at fault."""
+def _rules(request: RecommendRequest) -> Rules | None:
+    if request.rules is None:
+        return None
     try:
-        return [*answer(queries)]
-    except TfrecallError as error:
-        if len(queries) == 1:
+        return Rules.from_dict(request.rules)
+    except TfrecallError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"`rules` cannot be used: {error}. They are an object of `diversity`, `caps`, `boosts` and "
+            "`allow`."
+        ) from error
+
+
+def _each(
+    answer: Callable[[Sequence[One]], Sequence[Made]], requests: Sequence[One]
+) -> list[Made | Exception]:
+    """Answers of all together, or of halves where a request of the batch is at fault.
+
+    A single wrong request among n is found with some 2 log2(n) calls.
+    """
+    try:
+        return [*answer(requests)]
+    # Not ours alone: TensorFlow has errors of its own for values that a model does not take.
+    except Exception as error:
+        if len(requests) == 1:
             return [error]
-        return [_one_by_one(answer, [one])[0] for one in queries]
+    half = len(requests) // 2
+    return [*_each(answer, requests[:half]), *_each(answer, requests[half:])]

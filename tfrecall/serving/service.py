@@ -1,14 +1,23 @@
 """The data plane: requests to releases by name. Protocols translate to it and from it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, cast
+from uuid import uuid4
 
-from tfrecall.errors import DataError, NotReadyError, nearest
-from tfrecall.serving.answering import Answerer
+from tfrecall.errors import (
+    DataError,
+    DeadlineError,
+    ModelFailedError,
+    NotReadyError,
+    nearest,
+)
+from tfrecall.serving.answering import Request
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.hosting import Hosted
+from tfrecall.serving.observer import Observer
 from tfrecall.serving.requests import (
     ItemsAnswer,
     RankRequest,
@@ -16,8 +25,9 @@ from tfrecall.serving.requests import (
     RecommendRequest,
     SimilarRequest,
 )
+from tfrecall.serving.routing import chosen
 
-Answer = TypeVar("Answer")
+_LOG = logging.getLogger(__name__)
 
 
 class UnknownReleaseError(DataError):
@@ -29,29 +39,60 @@ class Service:
 
     Args:
         config: settings.
+        observer: hears of batches, versions and fallbacks; None for nobody.
+
+    Attributes:
+        hosted: releases by name.
+        is_open: whether requests are taken.
     """
 
-    def __init__(self, config: ServingConfig) -> None:
+    def __init__(self, config: ServingConfig, observer: Observer | None = None) -> None:
         self.config = config
+        self.observer = observer or Observer()
         self.hosted: dict[str, Hosted] = {}
-        # What probes are told; requests are taken until the service stops.
-        self.ready = False
+        # Requests are taken until the service stops, also while probes are told that it is not ready.
         self.is_open = False
+        self._is_ready = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def ready(self) -> bool:
+        """The answer to probes: whether load balancers should send requests here."""
+        return self._is_ready and not any(one.batcher.is_stuck for one in self.hosted.values())
+
+    @ready.setter
+    def ready(self, ready: bool) -> None:
+        self._is_ready = ready
 
     async def start(self) -> None:
         """Load and warm all releases, then be ready."""
         for name, root in self.config.releases.items():
-            self.hosted[name] = await asyncio.to_thread(Hosted, name, root, self.config)
+            self.hosted[name] = await asyncio.to_thread(Hosted, name, root, self.config, self.observer)
+        if self.config.reload_seconds:
+            self._tasks.append(asyncio.create_task(self._keep_fresh()))
         self.ready = self.is_open = True
 
     async def stop(self) -> None:
         """Take no more requests, and answer those that were accepted."""
         self.ready = self.is_open = False
-        for hosted in self.hosted.values():
-            await hosted.batcher.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(hosted.batcher.close() for hosted in self.hosted.values()))
 
-    def route(self, name: str | None, user: str | int | None = None) -> Hosted:
+    async def refresh(self) -> list[str]:
+        """Serve newly published versions, and give the names of releases whose version changed."""
+        return [name for name, hosted in self.hosted.items() if await asyncio.to_thread(hosted.refresh)]
+
+    def route(
+        self, name: str | None, user: str | int | None = None, caller: str | None = None
+    ) -> Hosted:
         """The release of a request: the named one, or the one of the user's share.
+
+        Args:
+            name: name of the release; None for none.
+            user: user of the request.
+            caller: stands for a user who is not known, such as the id of the request; None for anyone.
 
         Raises:
             UnknownReleaseError: if there is no release of that name.
@@ -59,6 +100,9 @@ class Service:
         """
         if not self.is_open:
             raise NotReadyError("The service is starting or stopping. Try again in some seconds.")
+        if name is None and self.config.shares:
+            someone = caller or uuid4().hex
+            name = chosen(self.config.shares, someone if user is None else str(user))
         if name is None:
             return next(iter(self.hosted.values()))
         if name not in self.hosted:
@@ -69,47 +113,94 @@ class Service:
         return self.hosted[name]
 
     async def recommend(
-        self, request: RecommendRequest, deadline: float | None = None
+        self,
+        request: RecommendRequest,
+        deadline: float | None = None,
+        *,
+        release: str | None = None,
+        caller: str | None = None,
     ) -> RecommendAnswer:
-        """The answer to one request; `deadline` is a moment of `time.monotonic`."""
-        hosted = self.route(request.release, request.user_id)
-        if deadline is None:
-            deadline = monotonic() + self.config.timeout_ms / 1000
-        return await hosted.batcher.ask(request, deadline)
+        """The answer to one request, of popular items where the model has none in time.
+
+        Args:
+            request: the request.
+            deadline: moment of `time.monotonic`; None for the service's `timeout_ms` from now.
+            release: name of the release if the request has none, as the header `X-Release` gives it.
+            caller: stands for the user of a request without one (`route`).
+
+        Raises:
+            ServingError: if it is not answered; with `fallback` only because the queue is full, or the
+                service is not ready.
+            TfrecallError: if it cannot be used.
+        """
+        hosted = self.route(request.release or release, _user(request), caller)
+        try:
+            return cast(RecommendAnswer, await self._ask(hosted, request, deadline))
+        except (DeadlineError, ModelFailedError) as error:
+            if not self.config.fallback:
+                raise
+            reason = "timeout" if isinstance(error, DeadlineError) else "failed"
+            answer = hosted.answerer.popular(request, reason)
+            self.observer.fallback(hosted.name, reason)
+            return answer
 
     async def recommend_batch(
-        self, requests: Sequence[RecommendRequest], deadline: float | None = None
+        self,
+        requests: Sequence[RecommendRequest],
+        deadline: float | None = None,
+        *,
+        release: str | None = None,
+        caller: str | None = None,
     ) -> list[RecommendAnswer | BaseException]:
         """Answers in order, with the error of a request in the place of its answer."""
-        asked = (self.recommend(request, deadline) for request in requests)
-        return await asyncio.gather(*asked, return_exceptions=True)
+        answers: list[RecommendAnswer | BaseException] = []
+        deadline = self._deadline(deadline)
+        # Some at a time: a long batch leaves room in the queue for others.
+        for start in range(0, len(requests), self.config.max_batch):
+            some = requests[start : start + self.config.max_batch]
+            asked = (self.recommend(one, deadline, release=release, caller=caller) for one in some)
+            answers += await asyncio.gather(*asked, return_exceptions=True)
+        return answers
 
-    async def similar(self, request: SimilarRequest) -> ItemsAnswer:
+    async def similar(
+        self, request: SimilarRequest, deadline: float | None = None, *, release: str | None = None
+    ) -> ItemsAnswer:
         """The items most similar to one."""
-        answerer = self.route(request.release).answerer
-        return await self._in_thread(answerer.similar, request)
+        hosted = self.route(request.release or release)
+        return cast(ItemsAnswer, await self._ask(hosted, request, deadline))
 
-    async def rank(self, request: RankRequest) -> ItemsAnswer:
+    async def rank(
+        self,
+        request: RankRequest,
+        deadline: float | None = None,
+        *,
+        release: str | None = None,
+        caller: str | None = None,
+    ) -> ItemsAnswer:
         """Given items by a ranker's scores."""
-        answerer = self.route(request.release, request.user_id).answerer
-        return await self._in_thread(answerer.rank, request)
+        hosted = self.route(request.release or release, _user(request), caller)
+        return cast(ItemsAnswer, await self._ask(hosted, request, deadline))
 
     def describe(self) -> list[dict[str, Any]]:
         """Facts of each release, for `GET /v1/releases`."""
-        return [_facts(hosted.answerer) for hosted in self.hosted.values()]
+        return [hosted.describe() for hosted in self.hosted.values()]
 
-    async def _in_thread(self, call: Callable[[Any], Answer], request: Any) -> Answer:
-        return await asyncio.to_thread(call, request)
+    async def _ask(self, hosted: Hosted, request: Request, deadline: float | None) -> Any:
+        return await hosted.batcher.ask(request, self._deadline(deadline))
+
+    def _deadline(self, deadline: float | None) -> float:
+        return monotonic() + self.config.timeout_ms / 1000 if deadline is None else deadline
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.reload_seconds)
+            try:
+                await self.refresh()
+            except Exception:
+                _LOG.exception("The look for new versions failed.")
 
 
-def _facts(answerer: Answerer) -> dict[str, Any]:
-    release = answerer.release
-    return {
-        "name": answerer.name,
-        "version": release.version,
-        "kind": release.manifest["kind"],
-        "model": release.name,
-        "users": len(release.users.vocabulary),
-        "items": len(release.item_ids),
-        "state": "available",
-    }
+def _user(request: RecommendRequest | RankRequest) -> Any:
+    if request.user_id is None and request.features:
+        return request.features.get("user_id")
+    return request.user_id
