@@ -135,6 +135,17 @@ def history_release(history_root):
 
 
 @pytest.fixture(scope="session")
+def repeating_root(request, release_copy) -> Path:
+    """A release of `history_model` with repeats of fixed numbers, not to be changed: copy it."""
+    from tests.tiny_repeats import export_repeating
+
+    def write(root):
+        export_repeating(request.getfixturevalue("history_model"), root, index=None)
+
+    return release_copy("histories_repeating", write)
+
+
+@pytest.fixture(scope="session")
 def context_model(history_log):
     """A model that knows more of the events of its histories, fitted to `history_log`."""
     from tests.tiny_histories import CONTEXT_SCHEMA, history_two_tower
@@ -259,3 +270,15 @@ def pipeline_release(pipeline_root):
     from tfrecall.release import load
 
     return load(pipeline_root)
+
+
+@pytest.fixture(scope="session")
+def numbers_root(request, release_copy) -> Path:
+    """A release of a pipeline with numbers in both stages, not to be changed: copy it."""
+    from tests.tiny_numbers import export_numbers
+
+    def write(root):
+        model, log = (request.getfixturevalue(name) for name in ("tiny_model", "tiny_log"))
+        export_numbers(model, log, root)
+
+    return release_copy("numbers", write)

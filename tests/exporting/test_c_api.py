@@ -1,6 +1,6 @@
 """The exported SavedModels, asked without Python: by a program in C on TensorFlow's C API, as a server does.
 
-The requests are the warm-up records that lie beside each model, of one row and of three.
+Every signature is asked for three rows, the default one for a single one, too.
 """
 
 import shutil
@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.serving.tf_serving_contract import ROOTS, ROWS, open_models, row, same_rows
 from tfrecall._keras import tf
-from tfrecall.exporting.signatures import FILE
 
-ROOTS = ["tiny_root", "history_root", "context_root", "interest_root", "rating_root", "pipeline_root"]
 SOURCE = Path(__file__).with_name("predict.c")
 TIMEOUT = 300  # seconds
 
@@ -39,7 +38,9 @@ def request_text(inputs: dict[str, np.ndarray]) -> str:
     lines = []
     for name, values in inputs.items():
         lines.append(" ".join([name, str(values.dtype), *map(str, values.shape)]))
-        lines += [one.hex() if isinstance(one, bytes) else str(one) for one in values.ravel().tolist()]
+        for one in values.ravel().tolist():
+            one = one.encode() if isinstance(one, str) else one
+            lines.append(one.hex() if isinstance(one, bytes) else str(one))
     return "\n".join(lines) + "\n"
 
 
@@ -67,61 +68,19 @@ def ask(program: Path, model: Path, signature: str, inputs: dict[str, np.ndarray
     return done.returncode, done.stdout, done.stderr
 
 
-def warm_up_requests(model: Path):
-    """Signature and inputs of each record that lies beside a SavedModel."""
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    for record in tf.data.TFRecordDataset(str(model / FILE)):
-        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
-        yield request.model_spec.signature_name, inputs
-
-
-def repeated(inputs: dict[str, np.ndarray], rows: int, whole: set[str]) -> dict[str, np.ndarray]:
-    """The one row of each input `rows` times; those of `whole` belong to the request."""
-    return {
-        name: values if name in whole else np.repeat(values, rows, axis=0)
-        for name, values in inputs.items()
-    }
-
-
-def requests(model: Path, signatures):
-    """Signature and inputs of each recorded request, and the same of three rows where a record has one."""
-    for name, inputs in warm_up_requests(model):
-        specs = signatures[name].structured_input_signature[1]
-        # `k` has no row, and the list of `allow` is one for all rows.
-        whole = {key for key, spec in specs.items() if spec.shape.rank == 0 or key == "allow"}
-        yield name, inputs
-        if all(len(values) == 1 for key, values in inputs.items() if key not in whole):
-            yield name, repeated(inputs, 3, whole)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("root", ROOTS)
 def test_each_signature_answers_c_as_it_answers_python(program, request, root):
-    pytest.importorskip("tensorflow_serving")
-    models = sorted(path.parent for path in request.getfixturevalue(root).glob("*/1/saved_model.pb"))
-    assert models
-    for model in models:
-        signatures = tf.saved_model.load(str(model)).signatures
-        names = set()
-        for name, inputs in requests(model, signatures):
-            status, text, errors = ask(program, model, name, inputs)
-            assert status == 0, errors
-            check(
-                answers_of(text), signatures[name](**{key: tf.constant(v) for key, v in inputs.items()})
-            )
-            names.add(name)
-        assert "serving_default" in names
-
-
-def check(answers: dict[str, np.ndarray], expected: dict[str, tf.Tensor]) -> None:
-    assert answers.keys() == expected.keys()
-    for key, values in expected.items():
-        if values.dtype == tf.string:
-            assert answers[key].tolist() == values.numpy().tolist()
-        else:
-            np.testing.assert_allclose(answers[key], values, rtol=1e-5, atol=1e-6)
+    for model, served, asked in open_models(request.getfixturevalue(root)):
+        for name, inputs in asked.items():
+            expected = served.ask(name, **inputs)
+            cases = [(ROWS, inputs)]
+            if name == "serving_default":  # a process a request: the other signatures share their code
+                cases.append((1, row(inputs, 0)))
+            for rows, given in cases:
+                status, text, errors = ask(program, model, name, given)
+                assert status == 0, errors
+                same_rows(answers_of(text), {key: values[:rows] for key, values in expected.items()})
 
 
 @pytest.mark.slow

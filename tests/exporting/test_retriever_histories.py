@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from tests.tiny_histories import LENGTH, LIKED, newest
-from tests.tiny_repeats import REPEATS, export_repeating
+from tests.tiny_repeats import REPEATS
 from tfrecall._keras import tf
 from tfrecall.errors import ConfigError
 from tfrecall.exporting import retriever as exporting
@@ -175,13 +175,9 @@ def test_a_model_that_takes_unknown_ids_for_events_is_not_published(
 
 
 @pytest.fixture(scope="module")
-def repeating(request, release_copy):
+def repeating(repeating_root):
     """The same list of the schema and of `repeats`."""
-
-    def write(root):
-        export_repeating(request.getfixturevalue("history_model"), root, index=None)
-
-    return load(release_copy("histories_repeating", write))
+    return load(repeating_root)
 
 
 @pytest.fixture(scope="module")

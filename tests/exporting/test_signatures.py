@@ -3,30 +3,13 @@
 import numpy as np
 import pytest
 
+from tests.serving.session import Served
 from tests.tiny import N_ITEMS
 from tfrecall._keras import tf
 from tfrecall.core.raw import raw_features
 from tfrecall.exporting.retriever import sample_queries
 
 K = 5  # of the release's `serving_default`
-
-
-class Served:
-    """One SavedModel in a v1 session."""
-
-    def __init__(self, path):
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
-        with self.session.graph.as_default():
-            self.signatures = tf.compat.v1.saved_model.load(
-                self.session, ["serve"], str(path)
-            ).signature_def
-
-    def ask(self, name, **inputs):
-        signature = self.signatures[name]
-        feed = {signature.inputs[key].name: value for key, value in inputs.items()}
-        assert feed.keys() == {tensor.name for tensor in signature.inputs.values()}
-        fetch = {key: tensor.name for key, tensor in signature.outputs.items()}
-        return self.session.run(fetch, feed)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tfrecall.exporting.retriever import (
     tensorflow_errors,
 )
 from tfrecall.exporting.round_trip import SAMPLE_ROWS, Case, check_replayed
-from tfrecall.exporting.signatures import write_warmup
+from tfrecall.exporting.signatures import by_precision, write_warmup
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.release.layout import RANKER_PARTS, StagedRelease, stage
@@ -100,13 +100,14 @@ def stage_ranker(
 def save_ranker(model: Ranker, path: str) -> None:
     """Save a ranker as one SavedModel, with signatures that give `score`, float32 `[n]`.
 
-    - `serving_default`: the raw columns of queries and of candidates, side by side.
+    - `serving_default`: the raw columns of queries and of candidates, side by side. With numbers among
+      them, which are float64, `serving_float32` takes them as float32.
     - `rank`: the raw columns of queries, and `candidate_ids` (string `[n]`), whose features the model
       holds; an id outside the catalogue is an unknown item without features.
     - `rank_lists`: the same with `candidate_ids` (string `[batch, any]`), a list for each query, whose
       features are embedded once; `score` is `[batch, any]`. Pad with the empty string.
 
-    The first two take as many queries as candidates, or a single query for all candidates.
+    All but the last take as many queries as candidates, or a single query for all candidates.
     """
     query, candidate = model.query_tower.signature, model.candidate_tower.signature
     ids = tf.TensorSpec([None], tf.string, name="candidate_ids")
@@ -129,13 +130,16 @@ def save_ranker(model: Ranker, path: str) -> None:
         scores = model.score(queries, encoded, rows, training=False)
         return {OUTPUT: tf.reshape(scores, shape)}
 
-    default = tf.function(by_features, autograph=False).get_concrete_function(**query, **candidate)
+    score = tf.function(by_features, autograph=False)
     rank = tf.function(by_ids, autograph=False).get_concrete_function(candidate_ids=ids, **query)
     lists = tf.TensorSpec([None, None], tf.string, name="candidate_ids")
     rank_lists = tf.function(by_lists, autograph=False)
     module = tf.Module()
     signatures = {
-        "serving_default": default,
+        **{
+            name: score.get_concrete_function(**columns)
+            for name, columns in by_precision({**query, **candidate}).items()
+        },
         "rank": rank,
         "rank_lists": rank_lists.get_concrete_function(candidate_ids=lists, **query),
     }

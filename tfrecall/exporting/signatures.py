@@ -37,13 +37,13 @@ def save_tower(tower: Tower, output: str, path: str) -> None:
     embed = tf.function(lambda **raw: {output: _embed(tower, raw)})
     signatures = {
         name: embed.get_concrete_function(**columns)
-        for name, columns in _by_precision(tower.signature).items()
+        for name, columns in by_precision(tower.signature).items()
     }
     module.tracked = _resources(tower)  # after the first trace, which makes missing variables
     tf.saved_model.save(module, path, signatures=signatures)
 
 
-def _by_precision(columns: dict[str, tf.TensorSpec]) -> dict[str, dict[str, tf.TensorSpec]]:
+def by_precision(columns: dict[str, tf.TensorSpec]) -> dict[str, dict[str, tf.TensorSpec]]:
     """Names of signatures, and the columns of each: with numbers in float64, and in float32.
 
     TensorFlow converts no argument, and seconds since 1970 do not fit float32, so the first is the default.
@@ -104,7 +104,7 @@ def save_retrieval(
         _check_history(tower)
         query["history"] = tf.TensorSpec([None, None], tf.string, name="history")
     signatures = {
-        **{name: fixed.get_concrete_function(**of) for name, of in _by_precision(query).items()},
+        **{name: fixed.get_concrete_function(**of) for name, of in by_precision(query).items()},
         "recommend": free.get_concrete_function(k=number, exclude=string_lists, **query),
         "recommend_allowed": among.get_concrete_function(
             k=number, exclude=string_lists, allow=allowed, **query
@@ -241,6 +241,7 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
     score -inf; a list is no longer than the candidates.
 
     - `serving_default`: raw columns; `k` and `n_candidates` are fixed, as batching in TF Serving needs it.
+      With numbers among them, which are float64, `serving_float32` takes them as float32.
     - `recommend`: also `k`, `n_candidates` (int32 scalars from 1) and `exclude` (string `[batch, any]`, ids
       to leave out of the candidates, such as seen items; "" pads).
     - `recommend_allowed`: also `allow` (string `[any]`), ids to which all lists are restricted.
@@ -258,6 +259,11 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
     allow = {"allow": tf.TensorSpec([None], tf.string, name="allow")}
 
     def fixed(**raw: tf.Tensor) -> Tensors:
+        # Both models take numbers as float64, whichever signature was asked.
+        raw = {
+            name: tf.cast(raw[name], spec.dtype) if spec.dtype == tf.float64 else raw[name]
+            for name, spec in query.items()
+        }
         # The retrieval's `recommend` takes `exclude`: one column of padding, as high as the batch.
         nothing = tf.fill([tf.shape(raw[next(iter(query))])[0], 1], "")
         return module.best(tf.constant(k), tf.constant(n_candidates), {"exclude": nothing, **raw})
@@ -269,7 +275,7 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
         return tf.function(function, autograph=False).get_concrete_function(**specs)
 
     signatures = {
-        "serving_default": concrete(fixed, query),
+        **{name: concrete(fixed, columns) for name, columns in by_precision(query).items()},
         "recommend": concrete(free, {**number, **exclude, **query}),
         "recommend_allowed": concrete(free, {**number, **exclude, **allow, **query}),
     }
