@@ -47,7 +47,7 @@ def test_different_reasons_have_a_column():
 @pytest.mark.parametrize(
     ("reasons", "additive", "text"),
     [
-        ([MUG, AGE], True, "All of them because of: Mug, age = 34."),
+        ([MUG, AGE], True, "All of them because of: Mug, age 34."),
         ([], True, "All of them because of: everyone is given this."),
         ([Reason("i3", None, -0.5)], False, "All of them because of: nothing by itself."),
     ],

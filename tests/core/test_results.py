@@ -21,14 +21,14 @@ from tfrecall.core.results import (
     [
         (Reason("i1", None, 0.5), "Alien (1979)"),
         (Reason("i2", None, 0.5), "i2"),  # no title: the id
-        (Reason(None, None, 0.5, "timestamp", 893286638.0), "timestamp = 1998-04-22 23:10"),
-        (Reason(None, None, 0.5, "timestamp", 17.0), "timestamp = 17"),  # a counter is no date
-        (Reason(None, None, 0.5, "timestamp", None), "timestamp = unknown"),
-        (Reason(None, None, 0.5, "price", 893286638.0), "price = 893286638"),  # a number, no time
+        (Reason(None, None, 0.5, "timestamp", 893286638.0), "last active 22 Apr 1998"),
+        (Reason(None, None, 0.5, "timestamp", 17.0), "timestamp 17"),  # a counter is no date
+        (Reason(None, None, 0.5, "timestamp", None), "timestamp unknown"),
+        (Reason(None, None, 0.5, "price", 893286638.0), "price 893286638"),  # a number, no time
         (Reason(None, None, 0.5, "user_id", "42"), "the user's own vector"),
         (Reason(None, None, 0.5, "user_id", None), "an unknown user"),
-        (Reason(None, None, 0.5, "tags", ["a", "b"]), "tags = a|b"),
-        (Reason(None, None, 0.5, "device", "web"), "device = web"),
+        (Reason(None, None, 0.5, "tags", ["a", "b"]), "tags a, b"),
+        (Reason(None, None, 0.5, "device", "web"), "device web"),
     ],
 )
 def test_a_reason_is_named_for_people(reason, text):
@@ -83,7 +83,7 @@ def test_columns_of_items_keep_their_types_and_give_way_to_names_that_are_taken(
 def test_reasons_are_a_frame_without_those_that_contribute_nothing():
     reasons = [Reason("a", None, 0.5), Reason(None, None, -0.25, "age", 34.0), Reason("b", None, 0.0)]
     frame = Explanation("u", "c", 1.0, 0.0, reasons).frame({"a": "Tea"})
-    assert frame.rows() == [("Tea", 0.5, "a", None), ("age = 34", -0.25, None, "age")]
+    assert frame.rows() == [("Tea", 0.5, "a", None), ("age 34", -0.25, None, "age")]
 
 
 @pytest.mark.parametrize(

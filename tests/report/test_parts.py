@@ -296,9 +296,9 @@ def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
     assert asked == [[user["user_id"]] for user in users]
     for user in users:
         because = [item["because"] for item in user["shown"]]
-        assert because[:3] == [[f"T{ids[0]}", "age = 34"], ["device = web"], []]
+        assert because[:3] == [[f"T{ids[0]}", "age 34"], ["device web"], []]
     shown = run_page(replace(run, explain=explain))
-    assert "because of device = web" in shown
+    assert "because of device web" in shown
     assert "because of" not in run_page(run)
 
 

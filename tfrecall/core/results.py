@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
-from tfrecall.core.dates import date_text
+from tfrecall.core.dates import day_text, is_moment, value_text
 from tfrecall.core.html import html_table
+from tfrecall.core.text import feature_words
 
 # Lists that a notebook shows.
 _SHOWN = 5
@@ -156,31 +157,25 @@ class Reason:
     value: Any = None
 
     def named(self, names: Mapping[str, str]) -> str:
-        """Describes the reason for people: an item by its title, a moment by its date.
+        """Describes the reason for people: an item by its title, a feature in words, a moment by its day.
 
         Args:
             names: title of each item; an item without one is named by its id.
 
-        >>> Reason(None, None, 0.5, "age", 34.0).named({})
-        'age = 34'
-        >>> Reason(None, None, 0.5, "timestamp", 879024327.0).named({})
-        'timestamp = 1997-11-08 21:25'
+        >>> Reason(None, None, 0.5, "raw_user_age", 34.0).named({})
+        'age 34'
+        >>> Reason(None, None, 0.5, "timestamp", 889612345.0).named({})
+        'last active 11 Mar 1998'
         """
         if self.item_id is not None:
             return names.get(self.item_id, self.item_id)
         if self.feature == USER:  # the id says nothing: what is learnt of the user is the reason
             return "an unknown user" if self.value is None else "the user's own vector"
-        return f"{self.feature} = {self._said()}"
-
-    def _said(self) -> str:
-        if self.value is None:
-            return "unknown"
-        if isinstance(self.value, list):
-            return "|".join(map(str, self.value))
-        if not isinstance(self.value, float):
-            return str(self.value)
-        # Whole numbers without a point.
-        return date_text(self.value) if self.feature == TIMESTAMP else f"{self.value:.10g}"
+        if self.feature == TIMESTAMP and isinstance(self.value, float) and is_moment(self.value):
+            # A query's moment is that of the user's last event, unless the request gives another one.
+            return f"last active {day_text(self.value)}"
+        value = "unknown" if self.value is None else value_text(self.value)
+        return f"{feature_words(str(self.feature))} {value}"
 
 
 def common_reasons(lists: Sequence[Sequence[str]]) -> list[str] | None:

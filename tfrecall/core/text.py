@@ -1,6 +1,7 @@
 """Texts of data as people may see them: characters that a terminal or a page obeys or hides are escaped."""
 
 import re
+import unicodedata
 
 # C0 and C1 controls but newline and tab (colours, cursor, titles and links of terminals), marks and
 # overrides of writing direction, invisible signs, surrogates, tags. Joiners (U+200C, U+200D) stay: words
@@ -27,3 +28,24 @@ def one_line(value: object) -> str:
     'a\\nb'
     """
     return visible(str(value)).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def feature_words(column: str) -> str:
+    """Name of a column in words, without the marks of tables.
+
+    >>> feature_words("raw_user_age"), feature_words("user_occupation_text"), feature_words("home_town")
+    ('age', 'occupation', 'home town')
+    """
+    bare = re.sub("^(raw_)?((user|item|query|candidate)_)?|_text$", "", column)
+    # An id is called by its whole name: "id" alone would not say of what.
+    return (column if bare in ("", "id") else bare).replace("_", " ")
+
+
+def folded(text: str) -> str:
+    """A text as searches compare it: without case, accents and repeated blanks.
+
+    >>> folded("  Amélie  (2001) ")
+    'amelie (2001)'
+    """
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return " ".join("".join(c for c in letters if not unicodedata.combining(c)).split())

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from tfrecall.errors import DataError, TfrecallError, nearest
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.gate import Endpoint, Gate
+from tfrecall.serving.page_routes import add_page
 from tfrecall.serving.requests import (
     BatchRequest,
     RankRequest,
@@ -48,6 +49,7 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
     app.state.service = service
     app.state.failure = None
     _add_routes(app, service)
+    add_page(app, service)
     return app
 
 
