@@ -5,6 +5,7 @@ TFRS 0.7.7 works with Keras 2 only, which lives on as `tf-keras`; TensorFlow pic
 `from tfrecall._keras import keras, tfrs`.
 """
 
+import functools
 import inspect
 import os
 from collections.abc import Callable
@@ -64,4 +65,25 @@ def without_autograph(method: _Method) -> _Method:
     return plain
 
 
-__all__ = ["keras", "refuse_keras_3", "tf", "tfrs", "without_autograph"]
+def with_autograph(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a part of a user's own, whose `if` and `for` over tensors AutoGraph rewrites as Keras does.
+
+    Inside of code that is `without_autograph`, TensorFlow would refuse them. Layers of the package, which have
+    none, are called as they are.
+    """
+    owner = getattr(function, "__self__", function)
+    if tf.executing_eagerly() or type(owner).__module__.startswith("tfrecall."):
+        return function(*args, **kwargs)
+    return _converted()(function, *args, **kwargs)
+
+
+@functools.cache
+def _converted() -> Callable[..., Any]:
+    return tf.autograph.to_graph(_called)
+
+
+def _called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
+
+
+__all__ = ["keras", "refuse_keras_3", "tf", "tfrs", "with_autograph", "without_autograph"]

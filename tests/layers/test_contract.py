@@ -113,7 +113,7 @@ def test_copy_graph_and_saved_layer_give_what_eager_gives(layer, inputs, tmp_pat
     check_equal(outputs(copy, inputs), eager)
     module = tf.Module()
     module.layer = layer
-    module.run = tf.function(lambda: outputs(layer, inputs))
+    module.run = tf.function(lambda: outputs(layer, inputs), autograph=False)
     module.run()
     layer.set_weights(weights)  # some layers count their calls
     tf.saved_model.save(module, str(tmp_path))

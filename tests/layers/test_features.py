@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import DataError
@@ -215,6 +217,27 @@ def test_a_null_text_is_empty_and_no_word():
     vectors = layer(layer.preprocess(tf.constant(["[UNK]", "", "unk"]))).numpy()
     assert not vectors[:2].any()
     assert vectors[2].any()
+
+
+@pytest.mark.slow
+@given(
+    texts=st.lists(
+        st.sampled_from(["a", "b", "é", "e", "[UNK]", "", "10", "2"]), min_size=1, max_size=12
+    )
+)
+def test_vocabularies_have_the_order_of_keras(texts):
+    expected = []
+    if set(texts) - {"", "[UNK]"}:  # else Keras' `adapt` fails
+        keras_layer = keras.layers.StringLookup(mask_token="", oov_token="[UNK]")
+        keras_layer.adapt(tf.constant(texts))
+        expected = keras_layer.get_vocabulary(include_special_tokens=False)
+    for spec in (schema.Categorical("c"), schema.MultiCategorical("c")):
+        values = np.array(texts)[:, np.newaxis] if spec.type == "multi_categorical" else np.array(texts)
+        if expected:
+            assert list(adapted(spec, values).state) == expected
+        else:
+            with pytest.raises(DataError, match="holds no value at all"):
+                adapted(spec, values)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 4])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import tf
+from tfrecall._keras import tf, without_autograph
 from tfrecall.core.columns import ITEM
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.interactions import Interactions
@@ -77,7 +77,9 @@ def row_batches(
 ) -> tf.data.Dataset:
     """Batches of rows: in order if `start` is None, else shuffled in each epoch, from (seed, epoch) on."""
     # Row numbers are shuffled and batches gathered, which is far cheaper than moving rows one by one.
-    batches = _row_numbers(rows, batch_size, start).map(lambda batch: gathered(columns, batch))
+    batches = _row_numbers(rows, batch_size, start).map(
+        without_autograph(lambda batch: gathered(columns, batch))
+    )
     return batches.prefetch(2).with_options(untuned())
 
 
@@ -102,18 +104,20 @@ def _row_numbers(rows: int, batch_size: int, start: tuple[int, int] | None) -> t
     steps = -(-rows // batch_size)
 
     def order() -> np.ndarray:
+        # One Python call an epoch; `from_generator` makes four.
         # Not `Dataset.shuffle`, whose state can be neither saved nor set: a resumed training needs epoch n.
         return np.random.default_rng((seed, next(epochs))).permutation(rows)
 
-    # One Python call an epoch; `from_generator` makes four.
-    whole = tf.data.Dataset.range(1).map(
-        lambda _: tf.ensure_shape(tf.numpy_function(order, [], tf.int64), [rows])
-    )
-    batches = whole.flat_map(
-        lambda numbers: tf.data.Dataset.range(0, rows, batch_size).map(
-            lambda first: numbers[first : first + batch_size]
-        )
-    )
+    @without_autograph
+    def whole(_: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(order, [], tf.int64), [rows])
+
+    @without_autograph
+    def batches_of(numbers: tf.Tensor) -> tf.data.Dataset:
+        firsts = tf.data.Dataset.range(0, rows, batch_size)
+        return firsts.map(lambda first: numbers[first : first + batch_size])
+
+    batches = tf.data.Dataset.range(1).map(whole).flat_map(batches_of)
     # `flat_map` loses the number of steps, which Keras shows in its progress bar and schedules need.
     return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
@@ -188,7 +192,7 @@ def as_batches(dataset: tf.data.Dataset, column: str) -> tf.data.Dataset:
     Single examples are batched; bare values become the given column. Lists of several lengths become ragged.
     """
     if not isinstance(getattr(dataset, "element_spec", None), dict):
-        dataset = dataset.map(lambda values: {column: values})
+        dataset = dataset.map(without_autograph(lambda values: {column: values}))
     if any(spec.shape.rank == 0 for spec in dataset.element_spec.values()):
         return dataset.ragged_batch(CHUNK_ROWS)
     return dataset
@@ -203,7 +207,9 @@ def to_frame(batches: tf.data.Dataset, columns: Iterable[str]) -> pl.DataFrame:
     columns = list(dict.fromkeys(columns))
     frames = [
         pl.DataFrame([_series(column, values[column]) for column in columns])
-        for values in batches.map(lambda raw: {column: raw[column] for column in columns})
+        for values in batches.map(
+            without_autograph(lambda raw: {column: raw[column] for column in columns})
+        )
     ]
     if not frames:
         raise DataError(f"The dataset with the columns {', '.join(columns)} has no rows.")

@@ -1,8 +1,9 @@
 """Features of one's own: the base of their layers, and how a specification finds its layer."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, with_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.features import LAYERS, FeatureLayer
 from tfrecall.schema import features as schema
@@ -60,6 +61,12 @@ class CustomFeature(FeatureLayer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Encoded values to vectors: as they are, unless overridden."""
         return inputs
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return with_autograph(super().__call__, *args, **kwargs)
+
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> Any:
+        return with_autograph(self.preprocess, raw[self.spec.column])
 
     def _learn(self, values: tf.data.Dataset) -> Any:
         return self.learn(values)

@@ -7,7 +7,8 @@ configuration of another encodes alike.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,31 +119,26 @@ class FeatureLayer(keras.layers.Layer):
             )
         return tf.strings.as_string(values)
 
-    def _learn_vocabulary(self, values: tf.data.Dataset, max_tokens: int | None) -> list[str]:
-        # Two more places than asked for: the mask and the unknown value count as tokens in Keras.
-        lookup = keras.layers.StringLookup(
-            mask_token="", oov_token=UNKNOWN_TOKEN, max_tokens=max_tokens and max_tokens + 2
-        )
-        return self._vocabulary_of(lookup, values.map(self._as_string))
-
-    def _vocabulary_of(
-        self,
-        layer: keras.layers.StringLookup | keras.layers.TextVectorization,
-        values: tf.data.Dataset,
+    def _learn_vocabulary(
+        self, batches: Iterable[tf.Tensor | tf.RaggedTensor], max_tokens: int | None
     ) -> list[str]:
-        vocabulary = []
-        try:
-            layer.adapt(values)
-            vocabulary = layer.get_vocabulary(include_special_tokens=False)
-        except tf.errors.InvalidArgumentError as error:
-            if "cannot be empty" not in error.message:
-                raise
-        if not vocabulary:
+        """Distinct texts, the most frequent first; of equally frequent ones the last in order of bytes.
+
+        That is the order of Keras' `adapt`, which traces a graph for each layer: longer than counting takes.
+        """
+        counts: Counter[bytes] = Counter()
+        for batch in batches:
+            texts = batch.flat_values if isinstance(batch, tf.RaggedTensor) else batch
+            counts.update(texts.numpy().ravel().tolist())
+        for special in ("", UNKNOWN_TOKEN):
+            counts.pop(special.encode(), None)
+        if not counts:
             raise DataError(
                 f'The column "{self.spec.column}" holds no value at all, so {type(self.spec).__name__} '
                 "has nothing to learn. Fill it, or take the feature out of the schema."
             )
-        return [str(value) for value in vocabulary]
+        ordered = sorted(counts, key=lambda text: (counts[text], text), reverse=True)
+        return [text.decode() for text in ordered[:max_tokens]]
 
     def _embedding(self, size: int, mask_zero: bool = False) -> keras.layers.Embedding:
         initializer: Any = "uniform"
@@ -213,7 +209,7 @@ class CategoricalFeature(FeatureLayer):
         return tf.where(text == UNKNOWN_TOKEN, text, first)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        return self._learn_vocabulary(values.map(self._values_of), self.spec.max_tokens)
+        return self._learn_vocabulary(map(self._values_of, values), self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)  # Keras would track each entry of a list
@@ -241,7 +237,7 @@ class MultiCategoricalFeature(FeatureLayer):
         return self._mean(inputs)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        return self._learn_vocabulary(values, self.spec.max_tokens)
+        return self._learn_vocabulary(map(self._as_string, values), self.spec.max_tokens)
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)
@@ -266,11 +262,8 @@ class TextFeature(FeatureLayer):
         return self._mean(inputs)
 
     def _learn(self, values: tf.data.Dataset) -> list[str]:
-        # Two more places than asked for, as in `_learn_vocabulary`: padding and the unknown word.
-        vectorization = keras.layers.TextVectorization(
-            max_tokens=self.spec.max_tokens + 2, standardize=None
-        )
-        return self._vocabulary_of(vectorization, values.map(self._known_text))
+        words = (tf.strings.split(self._known_text(batch)) for batch in values)
+        return self._learn_vocabulary(words, self.spec.max_tokens)
 
     def _known_text(self, values: tf.Tensor) -> tf.Tensor:
         """Standardized, without the token of unknown values, which would read as the word "unk"."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import tf
+from tfrecall._keras import tf, without_autograph
 from tfrecall.core.event_context import aligned
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.batches import as_batches, column_batches, to_frame
@@ -117,7 +117,9 @@ class FeatureModel(KerasMethods):
         items = items.unique(name, keep="first", maintain_order=True)
         seen = to_frame(examples, [name]).group_by(name).len()
         counts = items.join(seen, on=name, how="left", maintain_order="left")["len"].fill_null(0)
-        self._adapt(lambda c, _: examples.map(lambda raw: raw[c]), items, counts.to_numpy())
+        self._adapt(
+            lambda c, _: examples.map(without_autograph(lambda raw: raw[c])), items, counts.to_numpy()
+        )
 
     def _adapt(self, read_query: ColumnReader, items: pl.DataFrame, counts: np.ndarray) -> None:
         if not counts.any():
@@ -201,7 +203,7 @@ class FeatureModel(KerasMethods):
             learned: whether the model trains on them.
         """
 
-    @tf.autograph.experimental.do_not_convert  # errors keep their type
+    @without_autograph  # errors keep their type
     def encode(self, raw: dict[str, tf.Tensor], training: bool = False) -> dict[str, Any]:
         """Encodes one raw batch to integers and floats, for `Dataset.map`."""
         return self._encode(raw, training, histories=True)
@@ -295,6 +297,6 @@ class FeatureModel(KerasMethods):
                 f"The model takes batches. Received single examples: {spec}. Add `.batch(2048)`."
             )
         # AutoGraph would wrap our errors in its own.
-        encode = tf.autograph.experimental.do_not_convert(lambda raw: self.encode(raw, training))
+        encode = without_autograph(lambda raw: self.encode(raw, training))
         encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
         return encoded.prefetch(tf.data.AUTOTUNE)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import keras, refuse_keras_3, tf, tfrs
+from tfrecall._keras import keras, refuse_keras_3, tf, tfrs, without_autograph
 from tfrecall.core.raw import Form
 from tfrecall.data.batches import raw_tensors
 from tfrecall.errors import ConfigError, DataError
@@ -85,7 +85,7 @@ class KerasMethods(tfrs.Model):
             columns = raw_tensors(x, self.forms)
             x = tf.data.Dataset.from_tensor_slices(columns).batch(batch_size or PREDICTED_AT_ONCE)
         # AutoGraph would wrap our errors in its own.
-        encode = tf.autograph.experimental.do_not_convert(self._encoded_call)
+        encode = without_autograph(self._encoded_call)
         return super().predict(x.map(encode), **kwargs)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, with_autograph
 from tfrecall.core.retriever import VectorRetriever
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import ConfigError
@@ -103,7 +103,7 @@ class MultiTask(Ranker):
             options["compute_metrics"] = False
         if self.correct_sampling_bias:
             options["candidate_sampling_probability"] = tf.gather(self.catalogue.probability, index)
-        losses = self.retrieval_task(tf.add_n(left), tf.add_n(right), **options)
+        losses = with_autograph(self.retrieval_task, tf.add_n(left), tf.add_n(right), **options)
         count = tf.reduce_sum(weights)
         # Retrieval tasks give a sum or one loss a row; the ranking loss is a mean.
         retrieval = tf.math.divide_no_nan(tf.reduce_sum(losses), count)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall._keras import tf
+from tfrecall._keras import tf, without_autograph
 from tfrecall.core.raw import Form
 from tfrecall.data.batches import all_rows, row_batches
 from tfrecall.data.interactions import Interactions
@@ -56,7 +56,9 @@ def with_unordered(
     if not model.schema.bags:
         return batches
     histories = UnorderedHistories(model, rows, seen)
-    return batches.map(lambda batch: histories.attach(batch, batch.pop("row"))).prefetch(2)
+    return batches.map(
+        without_autograph(lambda batch: histories.attach(batch, batch.pop("row")))
+    ).prefetch(2)
 
 
 def query_batches(model: FeatureModel, rows: Interactions, seen: Interactions) -> tf.data.Dataset:

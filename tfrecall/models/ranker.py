@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import keras, tf, without_autograph
+from tfrecall._keras import keras, tf, with_autograph, without_autograph
 from tfrecall.core.raw import Form
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.batches import as_batches, raw_tensors, to_frame
@@ -438,6 +438,7 @@ class Ranker(FeatureModel):
                 f"batches of: {', '.join(columns)}. Put it into the batches, or name another `label`."
             )
 
+    @without_autograph
     def compute_loss(self, inputs: Encoded, training: bool = False) -> tf.Tensor:
         """The mean loss of the batch; updates the metrics."""
         if isinstance(inputs, tuple):  # Keras wraps the batch of `train_on_batch` so
@@ -452,7 +453,7 @@ class Ranker(FeatureModel):
             options["groups"] = inputs["list"]
             # The mean over an epoch weighs batches by their lists, as the loss does within a batch.
             count = self.task.counted(labels, inputs["list"])
-        loss = self.task(labels=labels, predictions=scores, **options)
+        loss = with_autograph(self.task, labels=labels, predictions=scores, **options)
         self._mean_loss.update_state(loss, sample_weight=count)
         return self._whole_loss(loss, left, right, inputs, training)
 

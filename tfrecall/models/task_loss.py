@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-from tfrecall._keras import tf, tfrs
+from tfrecall._keras import tf, tfrs, with_autograph
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import DataError
 from tfrecall.layers.encoders.interests import apart, closest
@@ -91,7 +91,7 @@ class TaskLossModel(FeatureModel):
             # name for the setting.
             by_id = getattr(self.task, "_remove_accidental_hits", False)
             options["candidate_ids"] = self._outside_ids(index) if by_id else None
-        return self.task(self._task_queries(queries, candidates), candidates, **options)
+        return with_autograph(self.task, self._task_queries(queries, candidates), candidates, **options)
 
     def _sampled_loss(
         self, task: SampledSoftmax, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor

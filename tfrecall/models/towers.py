@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfrecall._keras import keras, refuse_keras_3, tf, without_autograph
+from tfrecall._keras import keras, refuse_keras_3, tf, with_autograph, without_autograph
 from tfrecall.core.raw import Form
 from tfrecall.data.batches import raw_tensors
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
@@ -232,7 +232,7 @@ class Tower(keras.Model):
         vector = self._last(vector) if self._last else vector
         if self.network is not None:
             # Without `training`, which not every layer takes: Keras hands it on.
-            vector = self.network(vector)
+            vector = with_autograph(self.network, vector)
         # Scores and losses need float32, also where layers compute in bfloat16.
         vector = tf.cast(vector, tf.float32)
         return self._scale(vector) if self._scale else vector

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.core.retriever import VectorRetriever
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
@@ -209,6 +209,7 @@ class TwoTower(TaskLossModel):
         queries = self.query_tower(inputs["query"], training=training)
         return best_scores(queries, candidates)
 
+    @without_autograph
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
         """The loss summed over the batch; updates the metrics."""
         if isinstance(inputs, tuple):  # Keras wraps the batch of `train_on_batch` so

@@ -100,6 +100,7 @@ class ExactTopK(keras.metrics.Metric):
         for variable in self.variables:  # Keras assigns a scalar 0, which does not fit a vector
             variable.assign(tf.zeros_like(variable))
 
+    @without_autograph
     def result(self) -> dict[str, tf.Tensor]:
         shares = tf.math.divide_no_nan(self._hits, self._count)
         gains = tf.math.divide_no_nan(self._gains, self._count)
@@ -167,6 +168,7 @@ class ExactAUC(keras.metrics.Metric):
 
         waiting.assign(tf.cond(tf.shape(together)[0] > _WAITING, join, lambda: together))
 
+    @without_autograph
     def result(self) -> tf.Tensor:
         positives, negatives = (
             tf.concat([*_all(self._joined[side]), *_all(self._waiting[side])], axis=0)
@@ -274,6 +276,7 @@ class PairAUC(keras.metrics.Metric):
         self._ahead.assign_add(tf.reduce_sum(shares * weights))
         self._count.assign_add(tf.reduce_sum(weights))
 
+    @without_autograph
     def result(self) -> dict[str, tf.Tensor]:
         # Negatives in lower bins lose to a positive, those in its own bin count half.
         below = tf.cumsum(self._negatives, exclusive=True) + self._negatives / 2

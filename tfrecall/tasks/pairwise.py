@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from tfrecall._keras import keras, tf, without_autograph
+from tfrecall._keras import keras, tf, with_autograph, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders.interests import apart
 from tfrecall.layers.frequency import integer_ids
@@ -121,7 +121,7 @@ class PairTask(ExtraNegatives):
             negatives = _best([self.score_all(query, columns) for query in queries])
         if isinstance(self.negatives, Hard) and self.negatives.hardest:
             counts = keep_hardest(negatives, counts, self.negatives.hardest)
-        losses = self.compute_loss(positives, negatives, counts)
+        losses = with_autograph(self.compute_loss, positives, negatives, counts)
         return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)
 
     def _columns(

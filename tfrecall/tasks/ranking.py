@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall._keras import keras, tf, tfrs
+from tfrecall._keras import keras, tf, tfrs, without_autograph
 from tfrecall.errors import ConfigError
 from tfrecall.schema.labels import Gain, Kind
 from tfrecall.tasks.metrics import ExactAUC
@@ -87,6 +87,7 @@ class Clicks(tfrs.tasks.Ranking):
             name=name,
         )
 
+    @without_autograph
     def call(
         self,
         labels: tf.Tensor,
@@ -159,6 +160,7 @@ class Lists(keras.layers.Layer):
         """Zero: a constant orders nothing."""
         return 0.0
 
+    @without_autograph
     def call(
         self,
         labels: tf.Tensor,

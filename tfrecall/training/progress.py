@@ -190,7 +190,7 @@ def _optimizer_variables(model: keras.Model) -> list[tf.Variable]:
 def _create_variables(model: keras.Model, batches: tf.data.Dataset) -> None:
     """Makes the variables of the first training step, without a step."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def trace(batch: Any) -> None:
         model.distribute_strategy.run(model.compute_loss, (batch,), {"training": True})
 

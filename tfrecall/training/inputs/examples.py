@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall._keras import tf
+from tfrecall._keras import tf, without_autograph
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.data.batches import all_rows, gathered, row_batches, untuned
 from tfrecall.data.interactions import Interactions
@@ -154,6 +154,7 @@ class TrainingExamples:
         )
         return per_row, context
 
+    @without_autograph
     def _joined(self, batch: dict[str, Any]) -> dict[str, Any]:
         encoded = gathered(self._columns, batch["rows"])
         if self._sequences is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import tf
+from tfrecall._keras import tf, without_autograph
 from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.data.batches import gathered, untuned
 from tfrecall.data.interactions import Interactions
@@ -63,4 +63,6 @@ class ListwiseBatches:
             lambda: self.epoch(batch_size), output_signature=tf.TensorSpec([None], tf.int64)
         )
         sized = rows.apply(tf.data.experimental.assert_cardinality(self.steps(batch_size)))
-        return sized.map(lambda some: gathered(columns, some)).with_options(untuned())
+        return sized.map(without_autograph(lambda some: gathered(columns, some))).with_options(
+            untuned()
+        )
