@@ -209,7 +209,7 @@ class Answerer:
         k = None if index in (None, "exact") else request.k
         allow = None if request.allow is None else tuple(request.allow)
         rules = None if request.rules is None else json.dumps(request.rules, sort_keys=True)
-        return index, k, allow, rules
+        return index, k, allow, rules, request.n_candidates
 
     def _answered(self, queries: Sequence[AskedQuery]) -> list[RecommendAnswer]:
         """Answers to requests of one group, with one call of the model and one search."""
@@ -225,6 +225,7 @@ class Answerer:
         options: dict[str, Any] = {"allow": first.allow, "index": first.index or self.index}
         staged = None
         if isinstance(release, BasePipeline):
+            options["n_candidates"] = first.n_candidates
             staged = release.staged(asked, k, barred, rules=_rules(first), **options)
             hits = staged.hits
         else:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -11,10 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tfrecall.errors import DataError, TfrecallError, nearest
+from tfrecall.errors import ConfigError, DataError, TfrecallError, nearest
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.gate import Endpoint, Gate
 from tfrecall.serving.page_routes import add_page
+from tfrecall.serving.protocols import grpc, predict, v2
 from tfrecall.serving.requests import (
     BatchRequest,
     RankRequest,
@@ -41,7 +42,13 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
         if wait:
             await start
         start.add_done_callback(lambda done: _note_failure(app, done))
-        yield
+        async with AsyncExitStack() as stack:
+            try:
+                port = await stack.enter_async_context(grpc.serving(service, config.grpc_address))
+                app.state.grpc_port = port
+            except ConfigError as error:
+                app.state.failure = error
+            yield
         start.cancel()
         await service.stop()
 
@@ -50,11 +57,13 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
     app.state.failure = None
     _add_routes(app, service)
     add_page(app, service)
+    predict.add_routes(app, service)
+    v2.add_routes(app, service)
     return app
 
 
 def _note_failure(app: FastAPI, start: "asyncio.Task[None]") -> None:
-    if not start.cancelled():
+    if not start.cancelled() and start.exception() is not None:
         app.state.failure = start.exception()
 
 

@@ -26,6 +26,7 @@ class ServingConfig:
         body_seconds: time for a body to arrive.
         reload_seconds: time between two looks for a new version; 0 for none.
         drain_seconds: time after SIGTERM during which the service says that it is not ready and still answers.
+        grpc_address: host and port of the gRPC server, such as 127.0.0.1:8501; None for none.
         token: bearer token that requests must bring; None for none.
         events: directory of the feedback log; None to refuse feedback.
         unknown_users: `model`, or `popular` for popular items to unknown users who give nothing of themselves.
@@ -49,6 +50,7 @@ class ServingConfig:
     body_seconds: float = 10.0
     reload_seconds: float = 10.0
     drain_seconds: float = 1.0
+    grpc_address: str | None = None
     token: str | None = None
     events: Path | None = None
     unknown_users: Literal["model", "popular"] = "model"

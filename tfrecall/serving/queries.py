@@ -64,9 +64,11 @@ class Queries:
         release: Any = self.release
         if not self._recommends:
             release.recommend  # noqa: B018 - raises the error that says what to ask instead
-        if not self._is_pipeline and (request.rules or request.stages):
+        of_pipelines = request.rules or request.stages or request.n_candidates is not None
+        if not self._is_pipeline and of_pipelines:
             raise UnsupportedError(
-                f'`rules` and `stages` are of pipelines, and "{self.name}" is no pipeline. Leave them out.'
+                f'`rules`, `stages` and `n_candidates` are of pipelines, and "{self.name}" is no pipeline. '
+                "Leave them out."
             )
         if request.columns:
             release.check_columns(request.columns)

@@ -27,6 +27,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         columns: columns of the item table to add to each item.
         rules: of a pipeline, rules in place of its own.
         stages: of a pipeline, whether to add candidates and timings.
+        n_candidates: of a pipeline, number of candidates to rank; None for its own.
         index: exact or annoy; None for the service's default.
         release: name of the release; None for the routed one.
     """
@@ -42,6 +43,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
     columns: list[str] = []
     rules: dict[str, Any] | None = None
     stages: bool = False
+    n_candidates: int | None = None
     index: str | None = None
     release: str | None = None
 

@@ -1,0 +1,31 @@
+"""Messages of `inference.proto`, made at run time from its descriptors.
+
+Generated modules are made for one version of protobuf, and the TensorFlow versions that we run with span three
+major ones. They also register their names with the process, as client libraries of the protocol do, and a name
+can be registered once; here the messages live in a pool of their own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+DESCRIPTORS = Path(__file__).with_name("inference.binpb")
+SERVICE = "inference.GRPCInferenceService"
+
+
+def _classes() -> dict[str, tuple[type[Any], type[Any]]]:
+    pool = descriptor_pool.DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
+        pool.Add(file)
+    return {
+        method.name: (
+            message_factory.GetMessageClass(method.input_type),
+            message_factory.GetMessageClass(method.output_type),
+        )
+        for method in pool.FindServiceByName(SERVICE).methods
+    }
+
+
+# Method -> classes of its request and of its response.
+METHODS = _classes()
