@@ -37,11 +37,13 @@ class Running:
         url: its address, such as http://127.0.0.1:40123.
         process: its process; with workers, the one that watches them.
         log: file of what it wrote to standard error.
+        first_line: what it wrote first, with its addresses.
     """
 
     url: str
     process: "subprocess.Popen[str]"
     log: Path
+    first_line: str
 
     def get(self, path: str, **headers: str) -> Reply:
         return self._reply(urllib.request.Request(self.url + path, headers=headers))
@@ -108,7 +110,8 @@ def running(
             assert process.stdout is not None
             first = process.stdout.readline()
             assert "http://" in first, f"The service did not start: {first}{log.read_text()}"
-            service = Running("http://" + first.split("http://")[1].split()[0], process, log)
+            url = "http://" + first.split("http://")[1].split()[0]
+            service = Running(url, process, log, first)
             if ready:
                 service.wait_until_ready()
             yield service

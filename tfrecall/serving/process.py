@@ -54,6 +54,18 @@ def address(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def free_address(host: str, port: int) -> str:
+    """Host and port of an address on which nobody listens, for a server that binds it itself.
+
+    Workers share the port of a gRPC server, so that a foreign one would be shared, too, and not noticed.
+
+    Raises:
+        ConfigError: if the address is in use, or none of this machine.
+    """
+    with listen(host, port) as bound:
+        return address(bound).removeprefix("http://")
+
+
 def run(config: ServingConfig, bound: socket.socket, *, workers: int = 1) -> None:
     """Serve until a signal ends it.
 

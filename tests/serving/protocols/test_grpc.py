@@ -15,6 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import tfrecall as tr
+from tests.serving.running import running
 from tfrecall.errors import ConfigError
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
@@ -250,3 +251,24 @@ def test_bytes_on_the_wire_are_the_standards():
     assert message.inputs[0].contents.bytes_contents[0] == b"z"
     assert list(message.inputs[0].shape) == [1]
     assert message.SerializeToString(deterministic=True) == wire
+
+
+@pytest.mark.slow
+def test_a_process_answers_by_grpc_and_refuses_a_port_in_use(item_cf):
+    with running(item_cf, "--grpc-port", 0, "--workers", 2) as service:
+        port = service.first_line.split("grpc://127.0.0.1:")[1].strip()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            request = health_pb2.HealthCheckRequest(service="item_cf")
+            watch = health_pb2_grpc.HealthStub(channel).Watch(request, wait_for_ready=True, timeout=60)
+            serving = health_pb2.HealthCheckResponse.SERVING
+            assert any(answer.status == serving for answer in watch)
+            assert infer(channel, USERS).model_version == "1"
+        arguments = ["serve", str(item_cf), "--port", "0", "--grpc-port", port]
+        other = subprocess.run(
+            [sys.executable, "-m", "tfrecall.cli", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert other.returncode == 1
+        assert f"port {port}" in other.stderr
