@@ -92,7 +92,7 @@ LIGHT = (
     "schema",
     "serving",
 )
-HEAVY_MODULES = {"tfrecall.data.batches"}
+HEAVY_MODULES = {"tfrecall.data.batches", "tfrecall.serving.tf_serving_grpc"}
 
 
 def test_light_rooms_start_without_tensorflow():
