@@ -189,7 +189,7 @@ class Client:
                 "TF Serving knows no users: each query is a mapping with the same raw columns, those of the "
                 f"signature. Received: {str(queries)[:100]}."
             )
-        inputs = {name: [row[name] for row in rows] for name in rows[0]}
+        inputs: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
         inputs |= {"k": k, "exclude": [list(exclude) or [""]] * len(rows)}
         if n_candidates is not None:
             inputs["n_candidates"] = n_candidates
