@@ -223,7 +223,7 @@ def test_failure_within_tells_neither_path_nor_stack(item_cf, error, caplog):
 def test_path_in_a_message_to_the_caller_is_left_out(client, app, item_cf, monkeypatch):
     from tfrecall.errors import ConfigError
 
-    async def refused(*_):
+    async def refused(*_, **__):
         raise ConfigError(f"No index. Build one: tfrecall index {item_cf}. Or ask /v1/similar.")
 
     monkeypatch.setattr(app.state.service, "recommend", refused)
@@ -237,7 +237,7 @@ def test_work_of_a_client_that_left_is_cancelled(item_cf):
     app = create_app(ServingConfig({"item_cf": item_cf}))
     ended = []
 
-    async def waits(*_):
+    async def waits(*_, **__):
         try:
             await asyncio.sleep(20)
             ended.append("waited")

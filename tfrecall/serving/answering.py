@@ -6,6 +6,7 @@ share one call of the model and one search.
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from time import perf_counter
 from typing import Any, TypeVar, cast
 
@@ -201,6 +202,15 @@ class Answerer:
                 raise answer
         for request in requests:
             self.popular(request, "failed")
+
+    def is_approximate(self, request: RecommendRequest) -> bool:
+        """Whether the list of a request comes from an approximate index."""
+        return (request.index or self.index or self._default_index) not in (None, "exact")
+
+    @cached_property
+    def _default_index(self) -> str | None:
+        bundle = getattr(self.release, "bundle", None)
+        return None if bundle is None else bundle.default
 
     def _together(self, request: RecommendRequest) -> tuple[Any, ...]:
         """Requests with equal keys go in one search."""

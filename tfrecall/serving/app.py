@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tfrecall.errors import ConfigError, DataError, TfrecallError, nearest
 from tfrecall.serving.config import ServingConfig
-from tfrecall.serving.gate import Endpoint, Gate
+from tfrecall.serving.gate import Gate
+from tfrecall.serving.metrics import Metrics
 from tfrecall.serving.page_routes import add_page
 from tfrecall.serving.protocols import grpc, predict, v2
 from tfrecall.serving.requests import (
@@ -34,14 +35,16 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
         wait: whether the start ends when releases are loaded. Otherwise the application is alive and not
             ready meanwhile, and `app.state.failure` has the error of a release that cannot be loaded.
     """
-    service = Service(config)
+    metrics = Metrics()
+    service = Service(config, metrics)
+    metrics.hosted = service.hosted
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         start = asyncio.create_task(service.start())
+        start.add_done_callback(lambda done: _note_failure(app, done))
         if wait:
             await start
-        start.add_done_callback(lambda done: _note_failure(app, done))
         async with AsyncExitStack() as stack:
             try:
                 port = await stack.enter_async_context(grpc.serving(service, config.grpc_address))
@@ -52,10 +55,13 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
         start.cancel()
         await service.stop()
 
-    app = _Application(service, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app = _Application(
+        service, metrics, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
+    )
     app.state.service = service
     app.state.failure = None
     _add_routes(app, service)
+    _add_operations(app, service, metrics)
     add_page(app, service)
     predict.add_routes(app, service)
     v2.add_routes(app, service)
@@ -70,21 +76,27 @@ def _note_failure(app: FastAPI, start: "asyncio.Task[None]") -> None:
 class _Application(FastAPI):
     """FastAPI behind the gate, which is the outermost: it answers what any other part raises."""
 
-    def __init__(self, service: Service, **options: Any) -> None:
+    def __init__(self, service: Service, metrics: Metrics, **options: Any) -> None:
         super().__init__(title="tfrecall", **options)
         self._service = service
+        self._metrics = metrics
         for kind in (HTTPException, TfrecallError, Exception):
             self.add_exception_handler(kind, self._refused)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # FastAPI's own looks for telemetry at each request, which takes a fifth of all time outside the model.
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
+
     def build_middleware_stack(self) -> ASGIApp:
-        endpoints: dict[tuple[str, str], Endpoint] = {
-            (method, route.path): route.endpoint
+        routes = [
+            route
             for route in self.routes
-            if type(route) is Route and not route.param_convertors
-            if iscoroutinefunction(route.endpoint)
-            for method in route.methods or ()
-        }
-        return Gate(super().build_middleware_stack(), endpoints, self._service)
+            if type(route) is Route and iscoroutinefunction(route.endpoint)
+        ]
+        return Gate(super().build_middleware_stack(), routes, self._service, self._metrics.request)
 
     async def _refused(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
@@ -129,6 +141,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def rank(request: Request) -> Response:
         return reply(await service.rank(_routed(read(request, RankRequest), request)))
 
+    # Routes of Starlette: FastAPI's own cost 60 us more a request for dependencies that none has.
+    app.add_route("/v1/recommend", recommend, ["POST"])
+    app.add_route("/v1/recommend:batch", recommend_batch, ["POST"])
+    app.add_route("/v1/similar", similar, ["POST"])
+    app.add_route("/v1/rank", rank, ["POST"])
+
+
+def _add_operations(app: FastAPI, service: Service, metrics: Metrics) -> None:
     async def releases(request: Request) -> Response:
         return reply({"releases": service.describe()})
 
@@ -138,14 +158,16 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def ready(request: Request) -> Response:
         return reply({"ready": service.ready}, 200 if service.ready else 503)
 
-    # Routes of Starlette: FastAPI's own cost 60 us more a request for dependencies that none has.
-    app.add_route("/v1/recommend", recommend, ["POST"])
-    app.add_route("/v1/recommend:batch", recommend_batch, ["POST"])
-    app.add_route("/v1/similar", similar, ["POST"])
-    app.add_route("/v1/rank", rank, ["POST"])
+    async def measured(request: Request) -> Response:
+        told = exchange(request).headers.get(b"accept", b"").decode("latin-1")
+        # With several workers it reads files.
+        text, kind = await asyncio.to_thread(metrics.text, told)
+        return Response(text, headers={"Content-Type": kind})
+
     app.add_route("/v1/releases", releases, ["GET"])
     app.add_route("/health/live", live, ["GET"])
     app.add_route("/health/ready", ready, ["GET"])
+    app.add_route("/metrics", measured, ["GET"])
 
 
 def _routed(asked: Any, request: Request) -> Any:

@@ -1,29 +1,27 @@
 """The gate in front of all routes: request ids, token, limits, errors, log, metrics.
 
-It dispatches routes without parameters itself, by a dictionary: the stack and the router of FastAPI cost
-30 us a request, as much as a query in a full batch.
+It dispatches to endpoints itself, by a dictionary where paths have no parameters: the stack and the router of
+FastAPI cost 30 us a request, as much as a query in a full batch.
 """
 
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tfrecall.serving.service import Service
 from tfrecall.serving.web import Exchange, HttpError, refusal
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 # Open without a token: probes and scrapers have none, and browsers ask for the page before its user can
 # give one. The page has no data of its own.
 OPEN = ("/health/", "/v2/health/", "/metrics", "/page/")
-# Largest headers of a request, in bytes, as of other servers.
-MAX_HEADERS = 65_536
+# Most headers of a request, and their bytes; the defaults of Apache and nginx.
+MAX_NUMBER, MAX_BYTES = 100, 32_768
 # An answer that takes longer is watched for its client; quicker ones pay for a timer alone.
 WATCH_SECONDS = 0.02
 # Status of requests whose client left, as nginx counts them.
@@ -43,21 +41,27 @@ class Gate:
     """ASGI application around another one.
 
     Args:
-        app: what answers the routes that are not in `endpoints`.
-        endpoints: method and path -> endpoint, of routes without parameters.
+        app: what answers requests that fit none of `routes`.
+        routes: routes with an `async` endpoint, the first that fits answers.
         service: the service, for its settings and its state.
-        observe: called at the end of each request with it and its seconds.
+        observe: called at the end of each request with its route, status and seconds.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        endpoints: Mapping[tuple[str, str], Endpoint],
+        routes: Sequence[Route],
         service: Service,
-        observe: Callable[[Exchange, float], None] | None = None,
+        observe: Callable[[str, int, float], None],
     ) -> None:
         self._app = app
-        self._endpoints = endpoints
+        self._others = [route for route in routes if route.param_convertors]
+        self._fixed = {
+            (method, route.path): route
+            for route in reversed(routes)
+            for method in route.methods or ()
+            if not route.param_convertors
+        }
         self._service = service
         self._observe = observe
         config = service.config
@@ -75,8 +79,7 @@ class Gate:
             await self._answer(scope, one, receive, self._sender(one, send))
         finally:
             seconds = perf_counter() - started
-            if self._observe is not None:
-                self._observe(one, seconds)
+            self._observe(one.endpoint, one.status or 500, seconds)
             if LOG.isEnabledFor(logging.INFO):
                 _log(scope, one, seconds)
 
@@ -100,19 +103,34 @@ class Gate:
             guard.end()
 
     async def _dispatch(self, scope: Scope, one: Exchange, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoints.get((scope["method"], scope["path"]))
-        if endpoint is None:
+        found = self._fixed.get((scope["method"], scope["path"])) or self._matching(scope)
+        if found is None:
             await self._app(scope, receive, send)
-            one.endpoint = getattr(scope.get("route"), "path", one.endpoint)
             return
-        one.endpoint = scope["path"]
-        response = await endpoint(Request(scope, receive))
+        one.endpoint = found.path
+        response = await found.endpoint(Request(scope, receive))
         await response(scope, receive, send)
 
+    def _matching(self, scope: Scope) -> Route | None:
+        """The route with parameters that takes a request."""
+        for route in self._others:
+            match, more = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(more)
+                return route
+        return None
+
     def _check(self, scope: Scope, one: Exchange) -> None:
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+        names, values = one.headers.keys(), one.headers.values()
+        if (
+            len(scope["headers"]) > MAX_NUMBER
+            or sum(map(len, values)) + sum(map(len, names)) > MAX_BYTES
+        ):
             raise HttpError(
-                431, "too_large", f"The headers have more than {MAX_HEADERS:,} bytes.", CLOSE
+                431,
+                "too_large",
+                f"The headers are more than {MAX_NUMBER}, or more than {MAX_BYTES:,} bytes.",
+                CLOSE,
             )
         if self._token is None or scope["path"].startswith(OPEN) or scope["path"] == "/":
             return

@@ -9,17 +9,22 @@ import os
 import signal
 import socket
 import sys
+import tempfile
+from contextlib import suppress
 from functools import partial
 from math import ceil, inf
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from time import monotonic
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 
 from tfrecall.errors import ConfigError, ServingError, TfrecallError
+from tfrecall.serving import metrics
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
 
@@ -78,13 +83,13 @@ def run(config: ServingConfig, bound: socket.socket, *, workers: int = 1) -> Non
         TfrecallError: if a release cannot be loaded.
     """
     if workers == 1:
-        _serve(config, bound)
+        _serve(config, bound, wait=False)
     else:
         _Workers(config, bound, workers).run()
 
 
-def _serve(config: ServingConfig, bound: socket.socket) -> None:
-    app = create_app(config, wait=False)
+def _serve(config: ServingConfig, bound: socket.socket, *, wait: bool) -> None:
+    app = create_app(config, wait=wait)
     settings = uvicorn.Config(
         app,
         log_config=None,
@@ -95,7 +100,8 @@ def _serve(config: ServingConfig, bound: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=ceil(config.timeout_ms / 1000) + 1,
     )
-    _Server(settings, app.state, config.drain_seconds).run(sockets=[bound])
+    with suppress(SystemExit):  # of a start that failed
+        _Server(settings, app.state, config.drain_seconds).run(sockets=[bound])
     if app.state.failure is not None:
         raise app.state.failure
 
@@ -136,13 +142,21 @@ class _Workers:
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        self._processes = [self._started() for _ in range(self._number)]
-        while any(process.is_alive() for process in self._processes):
+        with tempfile.TemporaryDirectory(prefix="tfrecall-metrics-") as folder:
+            os.environ[metrics.DIRECTORY] = folder
+            self._watch()
+        if any(process.exitcode == CANNOT_START for process in self._processes):
+            raise ServingError("A worker could not start: see the error above.")
+
+    def _watch(self) -> None:
+        for _ in range(self._number):
+            self._processes.append(self._started())
+        if self._ending:  # by a signal since
+            self._end(signal.SIGTERM, None)
+        while not self._ending or any(process.is_alive() for process in self._processes):
             wait([process.sentinel for process in self._processes], timeout=1)
             if not self._ending:
                 self._replace()
-        if any(process.exitcode == CANNOT_START for process in self._processes):
-            raise ServingError("A worker could not start: see the error above.")
 
     def _started(self) -> BaseProcess:
         process: BaseProcess = self._new()
@@ -155,6 +169,7 @@ class _Workers:
             return
         for place, process in enumerate(self._processes):
             if process.exitcode is not None:
+                mark_process_dead(process.pid, os.environ[metrics.DIRECTORY])  # type: ignore[no-untyped-call]
                 self._processes[place] = self._started()
 
     def _end(self, number: int, _: FrameType | None) -> None:
@@ -166,8 +181,18 @@ class _Workers:
 
 
 def _work(config: ServingConfig, bound: socket.socket) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _serve(config, bound)
+        # A worker takes no connections before it is ready, while others may be.
+        _serve(config, bound, wait=True)
     except TfrecallError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(CANNOT_START)
+
+
+def _end_with_parent() -> None:
+    """End in order when the parent is gone: a worker would hold the port for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -18,6 +18,7 @@ from tfrecall.serving.answering import Request
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.hosting import Hosted
 from tfrecall.serving.observer import Observer
+from tfrecall.serving.recall import RecallSample
 from tfrecall.serving.requests import (
     ItemsAnswer,
     RankRequest,
@@ -50,6 +51,7 @@ class Service:
         self.config = config
         self.observer = observer or Observer()
         self.hosted: dict[str, Hosted] = {}
+        self._recall = RecallSample(self.observer)
         # Requests are taken until the service stops, also while probes are told that it is not ready.
         self.is_open = False
         self._is_ready = False
@@ -135,7 +137,9 @@ class Service:
         """
         hosted = self.route(request.release or release, _user(request), caller)
         try:
-            return cast(RecommendAnswer, await self._ask(hosted, request, deadline))
+            answer = cast(RecommendAnswer, await self._ask(hosted, request, deadline))
+            self._recall.offer(hosted.answerer, request, answer)
+            return answer
         except (DeadlineError, ModelFailedError) as error:
             if not self.config.fallback:
                 raise
