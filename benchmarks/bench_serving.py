@@ -1,0 +1,166 @@
+"""The HTTP service under load and overload, beside a FastAPI handler that calls the SavedModel once a request."""
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import tfrecall as tr
+from benchmarks.measure import movielens_folder, report
+from benchmarks.services import Service, bodies, naive, serving
+from tfrecall.serving.config import ServingConfig
+
+CLIENTS = 32
+# Arrivals over what 32 clients in closed loops get.
+OVERLOAD = 3
+# Enough to fit the vectors of all items; how well they are fitted does not change the time.
+ROWS = 100_000
+USERS, ITEMS = 6040, 3883
+
+
+def exported(root: Path) -> str:
+    """Export a two-tower model of the size of MovieLens-1M; gives the name of its training data."""
+    folder = movielens_folder("1m")
+    if folder is not None:
+        everything, name = tr.data.movielens("1m", folder), "ml-1m"
+        data = everything.with_log(everything.log.sample(ROWS, seed=0))
+    else:
+        data, name = tr.data.synthetic(n_users=USERS, n_items=ITEMS, n_rows=ROWS), "generated"
+    schema = tr.Schema(
+        query=[tr.Categorical("user_id"), tr.Bucketized("timestamp", 1000)],
+        candidate=[tr.Categorical("item_id")],
+    )
+    model = tr.TwoTower(schema, [64, 32])
+    tr.fit(model, data, epochs=1, batch_size=2048, verbose=0)
+    tr.export(model, root)
+    return name
+
+
+class Side:
+    """A service that is measured round by round.
+
+    Args:
+        service: the service.
+        path: path of its requests.
+        asked: bodies of the requests.
+    """
+
+    def __init__(self, service: Service, path: str, asked: str) -> None:
+        self.service = service
+        self.path = path
+        self.asked = asked
+        self.one: list[dict[str, Any]] = []
+        self.many: list[dict[str, Any]] = []
+        self.flood: list[dict[str, Any]] = []
+
+    def load(self, *options: Any) -> dict[str, Any]:
+        """Load that must not fail."""
+        figures = self.service.load(self.path, self.asked, *options)
+        failed = {status: n for status, n in figures["counts"].items() if status not in _ACCOUNTED}
+        if failed:
+            raise RuntimeError(f"{self.path}: {failed} of {figures['sent']} requests failed.")
+        return figures
+
+    def round(self, seconds: float) -> None:
+        """One client, then many."""
+        self.one.append(self.load("--clients", 1, "--seconds", seconds))
+        self.many.append(self.load("--clients", CLIENTS, "--seconds", seconds))
+
+    def overload(self, seconds: float) -> None:
+        """Arrivals at a multiple of the rate of the last round."""
+        rate = OVERLOAD * self.many[-1]["good_per_second"]
+        self.flood.append(self.load("--rate", rate, "--seconds", seconds, "--patience", 1))
+
+    @property
+    def overload_share(self) -> float:
+        """Good answers under overload, of those of the round before; the median of the rounds."""
+        pairs = zip(self.flood, self.many, strict=True)
+        return median(f["good_per_second"] / m["good_per_second"] for f, m in pairs)
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Medians over the rounds."""
+        found = {
+            f"{name}_per_second": median(one["good_per_second"] for one in self.many),
+            f"{name}_cpu_us": median(one["cpu_us"] for one in self.many),
+        }
+        for clients, rounds in ((1, self.one), (CLIENTS, self.many)):
+            for quantile in ("p50_ms", "p95_ms", "p99_ms"):
+                found[f"{name}_{clients}_{quantile}"] = median(one[quantile] for one in rounds)
+        return found
+
+
+# Answers, refusals, and clients that gave up or found no connection; anything else is a failure.
+_ACCOUNTED = ("200", "429", "504", "-1", "-2")
+
+
+def compared(sides: dict[str, Side]) -> dict[str, float]:
+    """Ratios of our service to the faster naive one, medians over the rounds."""
+    rivals = [sides["threads"], sides["async"]]
+    rounds = range(len(rivals[0].many))
+
+    def ratio(side: Side) -> float:
+        return median(
+            side.many[i]["good_per_second"] / max(r.many[i]["good_per_second"] for r in rivals)
+            for i in rounds
+        )
+
+    def p50(side: Side) -> float:
+        return median(side.one[i]["p50_ms"] / min(r.one[i]["p50_ms"] for r in rivals) for i in rounds)
+
+    return {
+        "throughput_ratio": ratio(sides["exact"]),
+        "annoy_throughput_ratio": ratio(sides["annoy"]),
+        "cpu_ratio": min(median(m["cpu_us"] for m in r.many) for r in rivals)
+        / median(m["cpu_us"] for m in sides["exact"].many),
+        "p50_ratio": p50(sides["exact"]),
+    }
+
+
+def main() -> None:
+    """Exports, serves, asks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
+    parser.add_argument("--release", type=Path, help="a release that is there, instead of a new one")
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        root, data = options.release or Path(folder) / "release", "given"
+        if options.release is None:
+            data = exported(root)
+        users = tr.load(root).users.ids
+        ours, theirs = stack.enter_context(serving(root)), stack.enter_context(naive(root))
+        sides = {
+            "exact": Side(ours, "/v1/recommend", bodies(users, index="exact")),
+            "annoy": Side(ours, "/v1/recommend", bodies(users, index="annoy")),
+            "threads": Side(theirs, "/threads", bodies(users)),
+            "async": Side(theirs, "/async", bodies(users)),
+        }
+        for side in sides.values():
+            side.load("--clients", CLIENTS, "--seconds", 1)
+        for _ in range(options.rounds):
+            for side in sides.values():
+                side.round(options.seconds)
+            for name in ("exact", "threads"):
+                sides[name].overload(options.seconds)
+    ours_flooded, theirs_flooded = sides["exact"], sides["threads"]
+    # A request waits behind a full queue, the running call, and the call that was being answered.
+    defaults = ServingConfig({"two_tower": root})
+    places = defaults.max_waiting + 2 * defaults.max_batch
+    report(
+        "serving",
+        data=data,
+        **{k: v for name, side in sides.items() for k, v in side.figures(name).items()},
+        **compared(sides),
+        overload_share=ours_flooded.overload_share,
+        overload_p99_ms=median(one["p99_ms"] for one in ours_flooded.flood),
+        overload_p99_of_queue=median(
+            one["p99_ms"] * one["good_per_second"] / 1000 / places for one in ours_flooded.flood
+        ),
+        naive_overload_share=theirs_flooded.overload_share,
+    )
+
+
+if __name__ == "__main__":
+    main()
