@@ -1,4 +1,4 @@
-"""The HTTP service under load and overload, beside a FastAPI handler that calls the SavedModel once a request."""
+"""The HTTP service under load and overload, beside a handler that calls the SavedModel once a request."""
 
 import argparse
 from contextlib import ExitStack

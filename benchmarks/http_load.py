@@ -23,6 +23,8 @@ import numpy as np
 
 # Connections of arrivals at a rate: more clients than a server's queue holds.
 MOST_CONNECTIONS = 2000
+# Connections that are open for the next arrivals.
+FREE = 100
 
 
 class Connection(asyncio.Protocol):
@@ -76,7 +78,12 @@ class Load:
 
     def __init__(self, url: str, bodies: Sequence[bytes], headers: Sequence[str] = ()) -> None:
         self.host, self.port, path = _parts(url)
-        head = [f"POST {path} HTTP/1.1", f"Host: {self.host}", "Content-Type: application/json", *headers]
+        head = [
+            f"POST {path} HTTP/1.1",
+            f"Host: {self.host}",
+            "Content-Type: application/json",
+            *headers,
+        ]
         self.requests: Iterator[bytes] = cycle([_request(head, body) for body in bodies])
         self.counts: Counter[int] = Counter()
         self.milliseconds: list[float] = []
@@ -136,53 +143,15 @@ class Load:
             seconds: how long they arrive.
             patience: seconds after which a client gives up and closes its connection.
         """
-        free: deque[Connection] = deque()
-        # In order of sending, so that the oldest is looked at first.
-        under_way: deque[tuple[float, Connection]] = deque()
-
-        def done(connection: Connection, status: int) -> None:
-            self.record(connection, status)
-            if status:
-                free.append(connection)
-
-        async def more() -> None:
-            free.append(await self.connect(done))
-
-        for _ in range(100):
-            await more()
-        opened, opening = 100, set()
+        arrivals = _Arrivals(self, patience)
         start = now = perf_counter()
         while now < start + seconds:
-            due = int((now - start) * rate) - self.sent - self.counts[-2]
-            for _ in range(due):
-                while free and free[0].transport.is_closing():
-                    free.popleft()
-                if free:
-                    connection = free.popleft()
-                    self.send(connection)
-                    under_way.append((connection.sent, connection))
-                else:
-                    self.counts[-2] += 1
-            while under_way and (under_way[0][0] < now - patience):
-                sent, connection = under_way.popleft()
-                if connection.waits and connection.sent == sent:
-                    connection.waits = False
-                    self.counts[-1] += 1
-                    connection.transport.abort()
-                    opened -= 1
-            while len(free) + len(opening) < 100 and opened < MOST_CONNECTIONS:
-                opened += 1
-                task = asyncio.ensure_future(more())
-                opening.add(task)
-                task.add_done_callback(opening.discard)
-            await asyncio.sleep(0.001)
+            arrivals.send(int((now - start) * rate) - self.sent - self.counts[-2])
+            arrivals.give_up(now - patience)
+            await arrivals.keep_free()
             now = perf_counter()
         await asyncio.sleep(patience)
-        for _, connection in under_way:
-            if connection.waits:
-                connection.waits = False
-                self.counts[-1] += 1
-            connection.transport.abort()
+        arrivals.give_up(now)
 
     def figures(self, seconds: float) -> dict[str, Any]:
         """Rate of good answers, their latency, and the number of answers of each status."""
@@ -193,6 +162,60 @@ class Load:
             **dict(zip(("p50_ms", "p95_ms", "p99_ms"), quantiles.tolist(), strict=True)),
             "counts": dict(self.counts),
         }
+
+
+class _Arrivals:
+    """Clients that come and go: some connections are always free for the next ones."""
+
+    def __init__(self, load: Load, patience: float) -> None:
+        self._load = load
+        self._free: deque[Connection] = deque()
+        # In order of sending, so that the oldest is looked at first.
+        self._under_way: deque[tuple[float, Connection]] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._open = 0
+
+    def send(self, number: int) -> None:
+        """Send requests on free connections; those for which none is left are counted."""
+        for _ in range(number):
+            while self._free and self._free[0].transport.is_closing():
+                self._free.popleft()
+                self._open -= 1
+            if not self._free:
+                self._load.counts[-2] += 1
+                continue
+            connection = self._free.popleft()
+            self._load.send(connection)
+            self._under_way.append((connection.sent, connection))
+
+    def give_up(self, sent_before: float) -> None:
+        """Close connections that wait for too long."""
+        while self._under_way and self._under_way[0][0] < sent_before:
+            sent, connection = self._under_way.popleft()
+            if connection.waits and connection.sent == sent:
+                connection.waits = False
+                self._load.counts[-1] += 1
+                connection.transport.abort()
+                self._open -= 1
+
+    async def keep_free(self) -> None:
+        """Open connections where few are left, and let answers come in."""
+        while len(self._free) + len(self._opening) < FREE and self._open < MOST_CONNECTIONS:
+            self._open += 1
+            task = asyncio.ensure_future(self._connect())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+        await asyncio.sleep(0.001)
+
+    async def _connect(self) -> None:
+        self._free.append(await self._load.connect(self._done))
+
+    def _done(self, connection: Connection, status: int) -> None:
+        self._load.record(connection, status)
+        if status:
+            self._free.append(connection)
+        else:
+            self._open -= 1
 
 
 def _parts(url: str) -> tuple[str, int, str]:

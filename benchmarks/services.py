@@ -42,7 +42,9 @@ class Service:
 
     def cpu_seconds(self) -> float:
         """CPU time of the process until now; other processes on the machine do not change it."""
-        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        user, system = (
+            Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        )
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def memory_kb(self, pid: int | None = None) -> dict[str, int]:

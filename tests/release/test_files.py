@@ -98,11 +98,11 @@ def test_a_directory_that_is_no_release_is_named(tmp_path):
 
 def test_a_saved_model_that_tensorflow_refuses_is_named(root):
     """Such as one of a later TensorFlow: every checksum is right."""
-    from tfrecall.release.retriever import _SavedTower
+    from tfrecall.release.signature import load_signatures
 
     (root / "query" / "1" / "saved_model.pb").write_bytes(b"of another time")
     with pytest.raises(ReleaseError, match=r"query/1 cannot be loaded"):
-        _SavedTower(root / "query" / "1")
+        load_signatures(root / "query" / "1", ["serving_default"])
 
 
 def test_a_version_that_was_damaged_does_not_stop_the_others(root):

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from tfrecall.errors import DataError, ReleaseError
+from tfrecall.errors import DataError
 from tfrecall.release.base import Items, Release
+from tfrecall.release.signature import Signature, load_signatures
 from tfrecall.release.users import Query, UserStore
 
 # Pairs scored in one call: bounds the memory of their histories.
@@ -124,7 +125,8 @@ class RankerRelease(Release):
             item_ids: ids of the items, `[n]`.
         """
         ids = np.asarray(item_ids, dtype=object)
-        return self._model(features, ids)
+        pairs, _ = self._signatures
+        return pairs({**features, "candidate_ids": ids})
 
     def score_lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
         """Scores of a list of items for each query.
@@ -136,7 +138,8 @@ class RankerRelease(Release):
         Returns:
             Float32 `[n, any]`.
         """
-        return self._model.lists(features, item_ids)
+        _, lists = self._signatures
+        return lists({**features, "candidate_ids": item_ids})
 
     def features_of(self, queries: pl.DataFrame) -> dict[str, np.ndarray]:
         """Features of a table of queries (`Interactions.queries`), one row each."""
@@ -157,34 +160,6 @@ class RankerRelease(Release):
         return np.concatenate(parts)
 
     @cached_property
-    def _model(self) -> "_SavedRanker":
-        return _SavedRanker(self.part("ranker"))
-
-
-class _SavedRanker:
-    """The signatures `rank` and `rank_lists` of a ranker's SavedModel, from arrays to an array."""
-
-    def __init__(self, path: Path) -> None:
-        from tfrecall._tensorflow import tf  # takes seconds, which users and items alone need not cost
-
-        self._constant = tf.constant
-        try:
-            self._model = tf.saved_model.load(str(path))
-            self._pairs = self._model.signatures["rank"]
-            self._lists = self._model.signatures["rank_lists"]
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-            raise ReleaseError(
-                f"The SavedModel {path} cannot be loaded: {error}. Export again."
-            ) from error
-
-    def __call__(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
-        return self._asked(self._pairs, features, item_ids)
-
-    def lists(self, features: dict[str, np.ndarray], item_ids: np.ndarray) -> np.ndarray:
-        return self._asked(self._lists, features, item_ids)
-
-    def _asked(
-        self, signature: Any, features: dict[str, np.ndarray], item_ids: np.ndarray
-    ) -> np.ndarray:
-        tensors = {name: self._constant(values) for name, values in features.items()}
-        return signature(candidate_ids=self._constant(item_ids), **tensors)["score"].numpy()
+    def _signatures(self) -> list[Signature]:
+        """Signatures of the model for pairs and for lists."""
+        return load_signatures(self.part("ranker"), ["rank", "rank_lists"])

@@ -11,12 +11,12 @@ import polars as pl
 from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation
 from tfrecall.core.top_k import best_scores
-from tfrecall.errors import ReleaseError
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits, ItemScore
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
 from tfrecall.release.explanation import LeaveOneOut, explained, listed
+from tfrecall.release.signature import Signature, load_signatures
 from tfrecall.release.users import Query, QueryBatch, UserStore
 
 
@@ -72,9 +72,9 @@ class RetrieverRelease(RecommendingRelease):
         return self.manifest["model"].get("interests", 1)
 
     @cached_property
-    def _query_model(self) -> "_SavedTower":
+    def _query_model(self) -> Signature:
         """Query tower, loaded at first use: similar items, for example, need no TensorFlow."""
-        return _SavedTower(self.part("query"))
+        return load_signatures(self.part("query"), ["serving_default"])[0]
 
     def search(
         self,
@@ -168,24 +168,3 @@ class RetrieverRelease(RecommendingRelease):
             return scores
         users = self.users.rows_of(queries["user_id"].to_list())
         return self.repeats.apply(scores, [self.users.seen(user) for user in users])
-
-
-class _SavedTower:
-    """The one signature of a tower's SavedModel, from arrays to an array."""
-
-    def __init__(self, path: Path) -> None:
-        from tfrecall._tensorflow import tf  # takes seconds, which similar items need not cost
-
-        self._constant = tf.constant
-        try:
-            self._model = tf.saved_model.load(str(path))
-            self._signature = self._model.signatures["serving_default"]
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-            raise ReleaseError(
-                f"The SavedModel {path} cannot be loaded: {error}. Export again."
-            ) from error
-        (self._output,) = self._signature.structured_outputs
-
-    def __call__(self, features: dict[str, np.ndarray]) -> np.ndarray:
-        tensors = {name: self._constant(values) for name, values in features.items()}
-        return self._signature(**tensors)[self._output].numpy()
