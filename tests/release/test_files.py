@@ -25,7 +25,13 @@ FILES = [
     *(f"index/1/{file}" for file in ("index.ann", "vectors.npy", "ids.parquet", "manifest.json")),
     *(
         f"context/1/{file}"
-        for file in ("users.parquet", "items.parquet", "seen_offsets.npy", "seen_items.npy")
+        for file in (
+            "users.parquet",
+            "items.parquet",
+            "seen_offsets.npy",
+            "seen_items.npy",
+            "seen_times.npy",
+        )
     ),
 ]
 

@@ -180,6 +180,8 @@ def test_wrong_columns_of_users_are_refused(root, change):
         ("seen_items.npy", lambda a: a[:-1]),
         ("seen_items.npy", lambda a: a.astype(np.float32)),
         ("seen_items.npy", lambda a: a[np.newaxis]),
+        ("seen_times.npy", lambda a: a[:-1]),
+        ("seen_times.npy", lambda a: a.astype(str)),
         ("seen_offsets.npy", lambda a: a[::-1].copy()),
         ("seen_offsets.npy", lambda a: a[:-1]),
         ("seen_offsets.npy", lambda a: np.append(a[:-2], [a[-1] + 1, a[-1]])),

@@ -92,6 +92,8 @@ def test_a_history_is_newest_first_with_titles(explorer):
     user = explorer.user("u1", 3)
     assert [item["title"] for item in user["history"]] == [TITLES["m4"], TITLES["m3"], TITLES["m2"]]
     assert (user["known"], user["events"]) == (True, 4)
+    # 880,000,000 s after 1970 is 20 November 1997.
+    assert {item["when"] for item in user["history"]} == {user["last_active"]} == {"20 Nov 1997"}
     assert explorer.user("nobody", 3) == {
         "user_id": "nobody", "known": False, "events": 0, "features": [], "history": []
     }  # fmt: skip

@@ -13,10 +13,11 @@ import numpy as np
 from tfrecall.baselines.base import HistoryModel
 from tfrecall.data.interactions import Interactions
 from tfrecall.release.base import Release
-from tfrecall.release.baseline import KIND, TIMES, scorer_file
+from tfrecall.release.baseline import KIND, scorer_file
 from tfrecall.release.layout import BASELINE_PARTS, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
+from tfrecall.release.users import TIMES
 
 
 def export_baseline(

@@ -12,6 +12,7 @@ from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Events
 from tfrecall.release.histories import UserContexts, UserHistories
+from tfrecall.release.users import TIMES
 from tfrecall.schema.features import History
 
 
@@ -40,12 +41,14 @@ def write_context(
     forms = {column: form for column, form in forms.items() if column not in histories}
     if data is None:
         users, offsets, seen = nobody(forms), np.zeros(1, np.int64), np.zeros(0, np.int32)
+        times = np.zeros(0)
     else:
         users = latest(data, list(forms))
-        offsets, seen = data.histories.offsets, data.histories.items
+        offsets, seen, times = data.histories.offsets, data.histories.items, data.event_times
     users.write_parquet(directory / "users.parquet")
     np.save(directory / "seen_offsets.npy", offsets)
     np.save(directory / "seen_items.npy", seen)
+    np.save(directory / TIMES, times)
     for name, past in histories.items():
         # A history of all events is the seen items, which are written already: identity, not equality,
         # as `past_items` passes the array through. `UserHistories.load` falls back to them.

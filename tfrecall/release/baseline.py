@@ -15,12 +15,10 @@ from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNe
 from tfrecall.index.search import Hits, ItemScore
 from tfrecall.index.shared_users import SharedUsers
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
-from tfrecall.release.users import Query, QueryBatch, UserStore
+from tfrecall.release.users import TIMES, Query, QueryBatch, UserStore
 
 # `kind` of a baseline in the manifest.
 KIND = "baseline"
-# Times of the events in `seen_items.npy`, in seconds, in the same order.
-TIMES = "seen_times.npy"
 
 
 def scorer_file(directory: Path, name: str) -> Path:

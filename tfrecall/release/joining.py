@@ -145,6 +145,7 @@ def join_users(first: UserStore, second: UserStore) -> UserStore:
         histories,
         tuple(dict.fromkeys([*first.item_lists, *second.item_lists])),
         contexts,
+        first.seen_times,
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,8 @@ from tfrecall.release.histories import (
 
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
+# File of the times of `seen_items.npy`, in seconds, in the same order.
+TIMES = "seen_times.npy"
 _NO_ITEMS = np.empty(0, dtype=object)
 
 
@@ -67,6 +69,8 @@ class UserStore:
         item_lists: names of the lists of item ids that a query may give: the histories, and the repeated
             history of a model with `repeats`.
         contexts: history -> names of its context columns, which are among `histories`.
+        seen_times: for each of `seen_items` the time of its event in seconds since 1970; None for a release
+            from before version 0.7.0 that is no baseline.
     """
 
     forms: dict[str, Form]
@@ -79,6 +83,7 @@ class UserStore:
     histories: dict[str, UserHistories]
     item_lists: tuple[str, ...]
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    seen_times: np.ndarray | None = None
 
     @classmethod
     def load(
@@ -122,7 +127,8 @@ class UserStore:
                 if past.offsets is not offsets and len(past.offsets) > 1:
                     _check_lists(name, past.offsets, past.items, len(table), len(past.item_ids))
             known = (offsets, items, histories)
-            return cls.of(table, *known, forms, defaults, lists, contexts or {})
+            store = cls.of(table, *known, forms, defaults, lists, contexts or {})
+            return replace(store, seen_times=_times(directory, items))
         # DataError is a ValueError, MissingColumnError a KeyError: both are caught, too.
         except (
             EOFError,
@@ -348,6 +354,16 @@ def _check_lists(name: str, offsets: np.ndarray, items: np.ndarray, users: int, 
         raise ValueError(f"the lists of {name} end before they begin")
     if values and len(items) and not 0 <= items.min() <= items.max() < values:
         raise ValueError(f"the lists of {name} hold rows beyond the {values} there are")
+
+
+def _times(directory: Path, items: np.ndarray) -> np.ndarray | None:
+    """Times of the seen items; None in a release without."""
+    if not (directory / TIMES).exists():
+        return None
+    times = np.load(directory / TIMES, mmap_mode="r", allow_pickle=False)
+    if times.shape != items.shape or times.dtype.kind != "f":
+        raise ValueError(f"{TIMES} holds times of other events")
+    return times
 
 
 def _beside(contexts: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:

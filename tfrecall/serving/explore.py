@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
-from tfrecall.core.dates import day_text, value_text, written_day
+from tfrecall.core.dates import day_text, is_moment, value_text, written_day
 from tfrecall.core.text import feature_words, folded
 from tfrecall.core.titles import titles
 from tfrecall.errors import DataError
@@ -98,12 +98,16 @@ class Explorer:
         if row < 0:
             return {"user_id": user_id, "known": False, "events": 0, "features": [], "history": []}
         newest = users.seen(row)[::-1][:k].tolist()
+        days = self._days(row)[::-1]
         return {
             "user_id": user_id,
             "known": True,
             **self._activity(row),
             "features": self._features(row),
-            "history": [self.item_line(item) for item in newest],
+            "history": [
+                self.item_line(item) | ({"when": days[i]} if days else {})
+                for i, item in enumerate(newest)
+            ],
         }
 
     def item(self, item_id: str) -> dict[str, Any]:
@@ -211,14 +215,23 @@ class Explorer:
         return {name: json.loads(text) for name, text in texts.items() if name.endswith(".json")}
 
     def _activity(self, row: int) -> dict[str, Any]:
-        """Number of events of a user, and the day of the last one where the model reads times."""
+        """Number of events of a user, and the day of the last one; None where no times are stored."""
         users = self.release.users
+        days = self._days(row, newest=1)
+        last = days[0] if days else None
         times = users.features.get(TIMESTAMP)
-        known = (
-            times is not None and users.forms[TIMESTAMP] == "number" and not users.gaps[TIMESTAMP][row]
-        )
-        last = day_text(float(times[row])) if times is not None and known else None
+        if last is None and times is not None and not users.gaps[TIMESTAMP][row]:
+            last = day_text(times[row]) if users.forms[TIMESTAMP] == "number" else None
         return {"events": len(users.seen(row)), "last_active": last}
+
+    def _days(self, row: int, newest: int = MOST) -> list[str]:
+        """Days of the newest events of a user, oldest first; none where no times are stored."""
+        users = self.release.users
+        times, start, end = users.seen_times, *users.seen_offsets[row : row + 2].tolist()
+        # Numbers that are no moments only order the events: logs without times have them.
+        if times is None or start == end or not is_moment(times[end - 1]):
+            return []
+        return [day_text(time) for time in times[max(start, end - newest) : end].tolist()]
 
     def _features(self, row: int) -> list[dict[str, str]]:
         users = self.release.users

@@ -23,7 +23,7 @@ export function row(item, parts = {}) {
     parts.rank ? h("span", { class: "rank" }, String(parts.rank)) : null,
     h("div", { class: "what" }, title, parts.badge, tags(item.columns), why),
     item.score === undefined ? null : scoreOf(item.score, parts.share),
-    parts.button);
+    ...[parts.button].flat());
 }
 
 function scoreOf(value, share) {

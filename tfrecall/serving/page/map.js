@@ -128,5 +128,8 @@ function isVisible(point) {
   return x >= 0 && y >= 0 && x <= shown.plane.width && y <= shown.plane.height;
 }
 
+/** The map that is drawn: of which version, and its plane. */
+export const drawn = () => shown;
+
 /** Paint again, in the colours of the other theme. */
 export const repaint = () => shown.plane?.draw();

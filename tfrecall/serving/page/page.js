@@ -12,7 +12,11 @@ import { showRecommend } from "./recommend.js";
 import { showRules } from "./rules.js";
 import { address, change, onChange, state, tell } from "./state.js";
 
-const VIEWS = ["recommend", "compare", "map", "evaluation"];
+const HEADINGS = {
+  recommend: "Recommendations of a release", compare: "Two releases side by side", map: "Map of the items",
+  evaluation: "Evaluation of a release",
+};
+const VIEWS = Object.keys(HEADINGS);
 let releases = new Map();
 let served = [];
 let running = new AbortController();
@@ -26,9 +30,11 @@ async function start() {
     const all = await Promise.all(served.map((one) => get(`/v1/releases/${encodeURIComponent(one.name)}`)));
     releases = new Map(all.map((facts) => [facts.name, facts]));
   } catch (problem) {
+    $("loading").hidden = true;
     $("notice").replaceChildren(problemBox(problem, start));
     return;
   }
+  $("loading").hidden = true;
   $("notice").replaceChildren();
   useFacts(releases);
   $("release").replaceChildren(...[...releases.keys()].map((name) => h("option", { value: name }, name)));
@@ -77,6 +83,7 @@ function controls(asked, facts, view) {
   showRules(asked, facts);
   $("facts").textContent = `${facts.name} version ${facts.version}: ${facts.kind} ${facts.model}, `
     + `${count(facts.users, "user")}, ${count(facts.items, "item")}${facts.created_at ? `, exported ${facts.created_at}` : ""}.`;
+  $("heading").textContent = HEADINGS[view];
   document.title = `${view[0].toUpperCase()}${view.slice(1)}${asked.user ? ` · user ${asked.user}` : ""} · tfrecall`;
 }
 

@@ -37,7 +37,8 @@ export async function showRecommend(asked, facts, signal) {
     showHistory(asked, facts, signal).catch((problem) => failed("history", "History", problem, again)),
     showAnswer(asked, facts, signal).catch((problem) => failed("answer", "Recommendations", problem, again)),
   ]);
-  $("answer").removeAttribute("aria-busy");
+  // A later request is on its way where this one was given up.
+  if (!signal.aborted) $("answer").removeAttribute("aria-busy");
 }
 
 function failed(place, heading, problem, again) {
@@ -77,7 +78,7 @@ async function showHistory(asked, facts, signal) {
     click: () => change({ history: (asked.history ?? stored).filter((one) => one !== item.item_id) }),
   }, "×");
   const heading = user ? `History of user ${user.user_id}` : "History of somebody new";
-  const button = (item) => (facts.takes_history ? remove(item) : item.when ? h("span", { class: "when" }, item.when) : null);
+  const button = (item) => [item.when ? h("span", { class: "when" }, item.when) : null, facts.takes_history ? remove(item) : null];
   fill($("history"), 
     h("h2", {}, heading, " ", h("small", {}, isBuilt ? "built here" : count(user?.events ?? 0, "event"))),
     user ? h("p", { class: "facts-line" }, about(user)) : null,
@@ -85,10 +86,20 @@ async function showHistory(asked, facts, signal) {
     asked.history !== null && !facts.takes_history
       ? h("p", { class: "soft" }, "This release reads no history of a request: its lists come from the user. Choose a user, or another release.") : null,
     items.length
-      ? h("ol", { class: "list" }, items.map((item) => row(item, { button: button(item) })))
+      ? shortened(items.map((item) => row(item, { button: button(item) })))
       : empty(user && !user.known ? "This user is not in the release." : "No items yet.",
         facts.takes_history ? h("p", {}, "Type a title above to add one.") : null),
     !isBuilt && user && user.events > items.length ? h("p", { class: "soft" }, `The newest ${items.length} of ${count(user.events, "event")}.`) : null);
+}
+
+/** A list of some rows, and a button for the rest: on a phone recommendations stand below. */
+function shortened(rows) {
+  const first = window.matchMedia("(max-width: 860px)").matches ? 4 : 12;
+  const list = h("ol", { class: "list" }, rows.slice(0, first));
+  const more = h("button", {
+    type: "button", class: "plain", click: () => { list.append(...rows.slice(first)); more.remove(); rows[first].querySelector("button").focus(); },
+  }, `Show ${rows.length - first} more`);
+  return [list, rows.length > first ? more : null];
 }
 
 /** Items of a history built on the page, newest first, as the stored one. */
