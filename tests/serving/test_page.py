@@ -364,7 +364,7 @@ def test_views_are_accessible_in_both_colours_and_narrow(open_page, view):
 
     page = open_page(f"#view={view}&user={USER}&item=SKU1000", color_scheme="light")
     page.wait_for_load_state("networkidle")
-    for size, scheme in ((DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "dark")):
+    for size, scheme in ((DESKTOP, "light"), (PHONE, "dark")):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         found = Axe().run(page).response["violations"]
