@@ -227,7 +227,8 @@ class Explorer:
     def _days(self, row: int, newest: int = MOST) -> list[str]:
         """Days of the newest events of a user, oldest first; none where no times are stored."""
         users = self.release.users
-        times, start, end = users.seen_times, *users.seen_offsets[row : row + 2].tolist()
+        times = users.seen_times
+        start, end = users.seen_offsets[row : row + 2].tolist()
         # Numbers that are no moments only order the events: logs without times have them.
         if times is None or start == end or not is_moment(times[end - 1]):
             return []
