@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from tfrecall.core.results import Explanation
-from tfrecall.core.top_k import check_k
 from tfrecall.errors import DataError, TfrecallError, UnsupportedError
 from tfrecall.index.search import Hits
 from tfrecall.release.base import Release
@@ -293,8 +292,7 @@ class Answerer:
 
     def _popular_items(self, one: AskedQuery) -> list[Item]:
         request = one.request
-        k = check_k(request.k, len(self.release.item_ids), of_what="items in the catalogue")
-        rows, counts = self._popular.best(k, self._queries.barred(one), self._allowed(request))
+        rows, counts = self._popular.best(request.k, self._queries.barred(one), self._allowed(request))
         return self._items(rows, counts.astype(float).tolist(), request.columns)
 
     def _allowed(self, request: RecommendRequest) -> list[int] | None:

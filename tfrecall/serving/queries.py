@@ -8,6 +8,7 @@ import numpy as np
 
 from tfrecall.core.event_context import context_column
 from tfrecall.core.titles import item_of_title, titles
+from tfrecall.core.top_k import check_k
 from tfrecall.errors import DataError, UnsupportedError
 from tfrecall.release.base import RecommendingRelease, Release
 from tfrecall.release.histories import checked_ids, id_text
@@ -59,6 +60,7 @@ class Queries:
 
         Raises:
             DataError: if the request contradicts itself.
+            ConfigError: if `k` is impossible.
             UnsupportedError: if the release lacks an ability that is asked for.
         """
         release: Any = self.release
@@ -70,6 +72,8 @@ class Queries:
                 f'`rules`, `stages` and `n_candidates` are of pipelines, and "{self.name}" is no pipeline. '
                 "Leave them out."
             )
+        # Of a batch the largest k is searched for: each is checked on its own.
+        check_k(request.k, len(release.item_ids), of_what="items in the catalogue")
         if request.columns:
             release.check_columns(request.columns)
         query = given(request.user_id, request.features)
