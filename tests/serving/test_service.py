@@ -98,7 +98,8 @@ def test_shares_of_users_are_stable_and_of_their_size(item_cf, popularity):
             assert first == [chosen(shares, user) or "a" for user in users]
             assert set(first) == {"a", "b"}
             callers = [
-                (await service.recommend(request(history=["i1"]), caller=user)).release for user in users
+                (await service.recommend(request(history=["i1"]), caller=user)).release
+                for user in users
             ]
             assert callers == first  # somebody without a user id, by the id of the request
 
