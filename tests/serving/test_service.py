@@ -79,7 +79,7 @@ def test_a_name_a_header_or_the_first_release_answers(item_cf, popularity):
             assert (await service.recommend(request("u1", release="b"))).release == "b"
             assert (await service.recommend(request("u1"), release="b")).release == "b"
             assert (await service.recommend(request("u1", release="a"), release="b")).release == "a"
-            with pytest.raises(UnknownReleaseError, match='no release "bb". Did you mean "b"'):
+            with pytest.raises(UnknownReleaseError, match='no release "bb"'):
                 await service.recommend(request("u1", release="bb"))
 
     asyncio.run(session())

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tfrecall.errors import ConfigError, DataError, TfrecallError, nearest
 from tfrecall.serving.config import ServingConfig
+from tfrecall.serving.events import EventsRequest
 from tfrecall.serving.gate import Gate
 from tfrecall.serving.metrics import Metrics
 from tfrecall.serving.page_routes import add_page
@@ -119,13 +120,15 @@ class _Application(FastAPI):
 def _add_routes(app: FastAPI, service: Service) -> None:
     async def recommend(request: Request) -> Response:
         asked = _routed(read(request, RecommendRequest), request)
-        return reply(await service.recommend(asked, deadline(request)))
+        # Users without an id go to a release by the id of the request.
+        caller = exchange(request).request_id
+        return reply(await service.recommend(asked, deadline(request), caller=caller))
 
     async def recommend_batch(request: Request) -> Response:
         batch = read(request, BatchRequest)
         asked = [_routed(one, request) for one in batch.requests]
-        answers = await service.recommend_batch(asked, deadline(request))
         request_id = exchange(request).request_id
+        answers = await service.recommend_batch(asked, deadline(request), caller=request_id)
         return reply(
             {
                 "answers": [
@@ -136,16 +139,23 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         )
 
     async def similar(request: Request) -> Response:
-        return reply(await service.similar(_routed(read(request, SimilarRequest), request)))
+        asked = _routed(read(request, SimilarRequest), request)
+        return reply(await service.similar(asked, deadline(request)))
 
     async def rank(request: Request) -> Response:
-        return reply(await service.rank(_routed(read(request, RankRequest), request)))
+        asked = _routed(read(request, RankRequest), request)
+        caller = exchange(request).request_id
+        return reply(await service.rank(asked, deadline(request), caller=caller))
+
+    async def events(request: Request) -> Response:
+        return reply(await service.add_events(read(request, EventsRequest), deadline(request)))
 
     # Routes of Starlette: FastAPI's own cost 60 us more a request for dependencies that none has.
     app.add_route("/v1/recommend", recommend, ["POST"])
     app.add_route("/v1/recommend:batch", recommend_batch, ["POST"])
     app.add_route("/v1/similar", similar, ["POST"])
     app.add_route("/v1/rank", rank, ["POST"])
+    app.add_route("/v1/events", events, ["POST"])
 
 
 def _add_operations(app: FastAPI, service: Service, metrics: Metrics) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, cast
 from uuid import uuid4
@@ -16,6 +16,8 @@ from tfrecall.errors import (
 )
 from tfrecall.serving.answering import Request
 from tfrecall.serving.config import ServingConfig
+from tfrecall.serving.events import EventsAnswer, EventsRequest
+from tfrecall.serving.feedback import FOLLOW_SECONDS, Feedback
 from tfrecall.serving.hosting import Hosted
 from tfrecall.serving.observer import Observer
 from tfrecall.serving.recall import RecallSample
@@ -44,6 +46,7 @@ class Service:
 
     Attributes:
         hosted: releases by name.
+        feedback: the log of events.
         is_open: whether requests are taken.
     """
 
@@ -52,6 +55,7 @@ class Service:
         self.observer = observer or Observer()
         self.hosted: dict[str, Hosted] = {}
         self._recall = RecallSample(self.observer)
+        self.feedback = Feedback(config, self.observer)
         # Requests are taken until the service stops, also while probes are told that it is not ready.
         self.is_open = False
         self._is_ready = False
@@ -68,10 +72,16 @@ class Service:
 
     async def start(self) -> None:
         """Load and warm all releases, then be ready."""
+        await asyncio.to_thread(self.feedback.open)
+        recent = None if self.config.events is None else self.feedback.recent
         for name, root in self.config.releases.items():
-            self.hosted[name] = await asyncio.to_thread(Hosted, name, root, self.config, self.observer)
+            self.hosted[name] = await asyncio.to_thread(
+                Hosted, name, root, self.config, self.observer, recent
+            )
         if self.config.reload_seconds:
-            self._tasks.append(asyncio.create_task(self._keep_fresh()))
+            self._repeat(self.refresh, self.config.reload_seconds)
+        if self.config.events is not None:
+            self._repeat(self.feedback.follow, FOLLOW_SECONDS)
         self.ready = self.is_open = True
 
     async def stop(self) -> None:
@@ -81,6 +91,7 @@ class Service:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(hosted.batcher.close() for hosted in self.hosted.values()))
+        await self.feedback.close()
 
     async def refresh(self) -> list[str]:
         """Serve newly published versions, and give the names of releases whose version changed."""
@@ -101,7 +112,7 @@ class Service:
             NotReadyError: while the service starts or stops.
         """
         if not self.is_open:
-            raise NotReadyError("The service is starting or stopping. Try again in some seconds.")
+            raise _closed()
         if name is None and self.config.shares:
             someone = caller or uuid4().hex
             name = chosen(self.config.shares, someone if user is None else str(user))
@@ -185,6 +196,12 @@ class Service:
         hosted = self.route(request.release or release, _user(request), caller)
         return cast(ItemsAnswer, await self._ask(hosted, request, deadline))
 
+    async def add_events(self, request: EventsRequest, deadline: float | None = None) -> EventsAnswer:
+        """Write events of users to disk, and count them as history and seen items from now on."""
+        if not self.is_open:
+            raise _closed()
+        return EventsAnswer(await self.feedback.add(request.events, self._deadline(deadline)))
+
     def describe(self) -> list[dict[str, Any]]:
         """Facts of each release, for `GET /v1/releases`."""
         return [hosted.describe() for hosted in self.hosted.values()]
@@ -195,13 +212,22 @@ class Service:
     def _deadline(self, deadline: float | None) -> float:
         return monotonic() + self.config.timeout_ms / 1000 if deadline is None else deadline
 
-    async def _keep_fresh(self) -> None:
-        while True:
-            await asyncio.sleep(self.config.reload_seconds)
-            try:
-                await self.refresh()
-            except Exception:
-                _LOG.exception("The look for new versions failed.")
+    def _repeat(self, call: Callable[[], Awaitable[Any]], seconds: float) -> None:
+        """Call it again and again until the service stops."""
+
+        async def repeated() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await call()
+                except Exception:
+                    _LOG.exception("A task of the service failed; it goes on.")
+
+        self._tasks.append(asyncio.create_task(repeated()))
+
+
+def _closed() -> NotReadyError:
+    return NotReadyError("The service is starting or stopping. Try again in some seconds.")
 
 
 def _user(request: RecommendRequest | RankRequest) -> Any:
