@@ -253,6 +253,20 @@ def test_without_a_directory_events_are_refused(item_cf):
     asyncio.run(session())
 
 
+def test_events_over_http(item_cf, tmp_path):
+    from fastapi.testclient import TestClient
+
+    from tfrecall.serving.app import create_app
+
+    with TestClient(create_app(ServingConfig({"movies": item_cf}, events=tmp_path))) as client:
+        events = [{"user_id": "u1", "item_id": "i1"}, {"user_id": 7, "item_id": 8, "timestamp": 3}]
+        answer = client.post("/v1/events", json={"events": events})
+        assert (answer.status_code, answer.json()) == (200, {"accepted": 2})
+        wrong = client.post("/v1/events", json={"events": [{"user_id": "u1"}]})
+        assert wrong.status_code == 400
+    assert [(one["user_id"], one["item_id"]) for one in lines(tmp_path)] == [("u1", "i1"), ("7", "8")]
+
+
 def test_two_processes_on_one_directory_hear_of_each_other(item_cf, tmp_path, monkeypatch):
     monkeypatch.setattr("tfrecall.serving.service.FOLLOW_SECONDS", 0.01)
 
