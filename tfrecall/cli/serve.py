@@ -1,12 +1,17 @@
 """The command `serve`: releases over HTTP."""
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from tfrecall.cli.options import IndexName, Trust, app, guarded
-from tfrecall.errors import ConfigError
+from tfrecall.errors import ConfigError, nearest
+
+Value = TypeVar("Value", int, float)
 
 
 @app.command()
@@ -16,33 +21,149 @@ def serve(
         list[str],
         typer.Argument(help="A release directory, or NAME=DIRECTORY; several are served at once."),
     ],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8500,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8500,
     grpc_port: Annotated[
         int | None,
         typer.Option(help="Port of the Open Inference Protocol by gRPC; 0 for a free one."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that answer, on one port; they share the vectors.")
+    ] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of BLAS and TensorFlow in each process.")
+    ] = 1,
     index: IndexName = None,
-    workers: Annotated[int, typer.Option(help="Processes that answer, on one port.")] = 1,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VERSION: serve it whatever is published; VERSION for a single release."
+        ),
+    ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=0.1: a tenth of the users is answered by that release; repeatable."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with a token that requests must bring as a bearer.")
+    ] = None,
+    queue: Annotated[
+        int, typer.Option(min=1, help="Requests that may wait for a release; more are refused (429).")
+    ] = 256,
+    max_batch: Annotated[int, typer.Option(min=1, help="Most requests of one call of a model.")] = 64,
+    timeout_ms: Annotated[
+        int, typer.Option(min=1, help="Deadline of requests without X-Request-Timeout-Ms.")
+    ] = 10_000,
+    max_body: Annotated[int, typer.Option(min=1, help="Largest body of a request, in bytes.")] = 1
+    << 20,
+    reload_seconds: Annotated[
+        float, typer.Option(min=0, help="Time between two looks for a new version; 0 for none.")
+    ] = 10.0,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="Time after SIGTERM in which requests are still taken.")
+    ] = 1.0,
+    events: Annotated[
+        Path | None, typer.Option(help="Directory of the feedback log; without it feedback is refused.")
+    ] = None,
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error; with warning no line for each request.")
+    ] = "info",
+    log_format: Annotated[str, typer.Option(help="json or text, on standard error.")] = "json",
     trust: Trust = False,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Answer over HTTP: recommendations, similar items, a page to look at."""
     try:
+        from tfrecall.serving import process
         from tfrecall.serving.config import ServingConfig
-        from tfrecall.serving.process import address, free_address, listen, run
     except ImportError as error:
         raise ConfigError(
             f"The service needs {error.name}. Install it: pip install 'tfrecall[serve]'."
         ) from error
-    named = dict(_named(release) for release in releases)
-    with listen(host, port) as bound:
-        grpc_address = None if grpc_port is None else free_address(host, grpc_port)
-        config = ServingConfig(named, index=index, grpc_address=grpc_address, trust=trust)
-        also = "" if grpc_address is None else f" grpc://{grpc_address}"
-        print(f"{', '.join(named)}: {address(bound)}{also}", flush=True)
-        run(config, bound, workers=workers)
+    named = _directories(releases)
+    config = ServingConfig(
+        named,
+        index=index,
+        pins=_values("--pin", pin, int, named),
+        shares=_values("--share", share, float, named),
+        max_batch=max_batch,
+        max_waiting=queue,
+        timeout_ms=timeout_ms,
+        max_body=max_body,
+        reload_seconds=reload_seconds,
+        drain_seconds=drain_seconds,
+        grpc_address=None if grpc_port is None else process.free_address(host, grpc_port),
+        token=None if token_file is None else _token(token_file),
+        events=events,
+        threads=threads,
+        log_level=log_level,
+        log_format=log_format,
+        trust=trust,
+    )
+    process.check_releases(config)
+    with process.listen(host, port) as bound:
+        if config.token is None and not process.is_loopback(bound):
+            print(
+                "Warning: anyone who reaches this machine can ask. Give --token-file, or a --host that only "
+                "you reach.",
+                file=sys.stderr,
+            )
+        url = process.address(bound)
+        also = "" if config.grpc_address is None else f" grpc://{config.grpc_address}"
+        print(f"Serve {', '.join(named)}: {url} (a page in browsers){also}", flush=True)
+        if open_page:
+            process.open_when_ready(url)
+        process.run(config, bound, workers=workers)
 
 
-def _named(release: str) -> tuple[str, Path]:
-    name, mark, directory = release.partition("=")
-    return (name, Path(directory)) if mark else (Path(release).resolve().name, Path(release))
+def _directories(releases: list[str]) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for release in releases:
+        name, mark, directory = release.partition("=")
+        if not mark or Path(release).exists():
+            # Not resolved: a link has the name under which its release is known.
+            name, directory = Path(os.path.abspath(release)).name, release
+        if name in named:
+            raise ConfigError(
+                f'Two releases are called "{name}". Give them names: {name}={named[name]} '
+                f"{name}_2={directory}."
+            )
+        named[name] = Path(directory)
+    return named
+
+
+def _values(
+    option: str, given: list[str] | None, kind: Callable[[str], Value], named: dict[str, Path]
+) -> dict[str, Value]:
+    """Values by name of an option such as --pin NAME=VERSION."""
+    values: dict[str, Value] = {}
+    for text in given or []:
+        name, mark, value = text.rpartition("=")
+        if not mark and len(named) == 1:
+            name = next(iter(named))
+        if name not in named:
+            raise ConfigError(
+                f"{option} {text} names no release.{nearest(name, named)} There are: {', '.join(named)}."
+            )
+        try:
+            values[name] = kind(value)
+        except ValueError as error:
+            raise ConfigError(f"{option} takes NAME=NUMBER. Received: {text!r}.") from error
+    return values
+
+
+def _token(file: Path) -> str:
+    """The token in a file, without the end of its line.
+
+    Raises:
+        ConfigError: if there is none that a header can carry.
+    """
+    try:
+        token = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--token-file {file} cannot be read: {error}.") from error
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        raise ConfigError(f"--token-file {file} holds no token: one line of printable ASCII signs.")
+    return token

@@ -1,11 +1,22 @@
 """Settings of the service."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Literal
 
 from tfrecall.errors import ConfigError
+from tfrecall.serving.logs import FORMATS, LEVELS
+
+_CHOICES = {
+    "log_level": LEVELS,
+    "log_format": FORMATS,
+    "unknown_users": ("model", "popular"),
+}
+# Part of paths, headers and labels.
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,10 @@ class ServingConfig:
         unknown_users: `model`, or `popular` for popular items to unknown users who give nothing of themselves.
         fallback: whether popular items, marked as such, stand in where a model has no item for an unknown user,
             fails, or has no answer before the deadline; otherwise the list is empty, or an error.
+        threads: threads of the libraries that compute, BLAS and TensorFlow; more than cores that are idle cost
+            time instead of saving it.
+        log_level: `debug`, `info`, `warning` or `error`; below `info` nothing is written of each request.
+        log_format: `json` or `text`.
         trust: whether to load models that may touch files or run Python.
 
     Raises:
@@ -55,28 +70,55 @@ class ServingConfig:
     events: Path | None = None
     unknown_users: Literal["model", "popular"] = "model"
     fallback: bool = True
+    threads: int = 1
+    log_level: str = "info"
+    log_format: str = "json"
     trust: bool = False
 
     def __post_init__(self) -> None:
+        self._check_names()
+        self._check_numbers()
+        for setting, values in _CHOICES.items():
+            if getattr(self, setting) not in values:
+                raise ConfigError(
+                    f"`{setting}` is {' or '.join(values)}. Received: {getattr(self, setting)!r}."
+                )
+
+    def _check_names(self) -> None:
         if not self.releases:
             raise ConfigError("A service needs a release. Give one: `tfrecall serve RELEASE`.")
+        for name in self.releases:
+            if not _NAME.fullmatch(name):
+                raise ConfigError(
+                    f"A release is called by letters, digits, points, dashes and underscores. Received: "
+                    f'"{name}". Give it a name: NAME=DIRECTORY.'
+                )
         for name in (*self.pins, *self.shares):
             if name not in self.releases:
                 raise ConfigError(
                     f'No release is called "{name}". There are: {", ".join(self.releases)}.'
                 )
-        for setting in ("max_batch", "max_waiting", "timeout_ms", "max_body"):
+
+    def _check_numbers(self) -> None:
+        for setting in ("max_batch", "max_waiting", "timeout_ms", "max_body", "threads"):
             if getattr(self, setting) < 1:
                 raise ConfigError(
                     f"`{setting}` is a number from 1. Received: {getattr(self, setting)!r}."
                 )
-        if self.drain_seconds < 0 or self.reload_seconds < 0:
-            raise ConfigError("`drain_seconds` and `reload_seconds` are numbers from 0.")
-        if self.stuck_seconds <= 0:
-            raise ConfigError(f"`stuck_seconds` is a number above 0. Received: {self.stuck_seconds!r}.")
-        if self.unknown_users not in ("model", "popular"):
-            raise ConfigError(f"`unknown_users` is model or popular. Received: {self.unknown_users!r}.")
-        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
+        # Written so that NaN is refused.
+        for setting in ("drain_seconds", "reload_seconds"):
+            if not 0 <= getattr(self, setting) < inf:
+                raise ConfigError(
+                    f"`{setting}` is a number from 0. Received: {getattr(self, setting)!r}."
+                )
+        for setting in ("stuck_seconds", "body_seconds"):
+            if not 0 < getattr(self, setting) < inf:
+                raise ConfigError(
+                    f"`{setting}` is a number above 0. Received: {getattr(self, setting)!r}."
+                )
+        shares = self.shares.values()
+        # 0.7 + 0.2 + 0.1 is more than 1 by a rounding error.
+        if not all(0 <= share <= 1 for share in shares) or sum(shares) > 1 + 1e-9:
             raise ConfigError(
                 f"Shares of users lie between 0 and 1, and so does their sum. Received: {dict(self.shares)}."
             )

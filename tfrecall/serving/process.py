@@ -10,21 +10,26 @@ import signal
 import socket
 import sys
 import tempfile
+import webbrowser
 from contextlib import suppress
 from functools import partial
+from ipaddress import ip_address
 from math import ceil, inf
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any
+from urllib.request import urlopen
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
+from threadpoolctl import threadpool_limits
 
 from tfrecall.errors import ConfigError, ServingError, TfrecallError
-from tfrecall.serving import metrics
+from tfrecall.release.manifest import read_manifest
+from tfrecall.serving import logs, metrics
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
 
@@ -32,6 +37,10 @@ from tfrecall.serving.config import ServingConfig
 CANNOT_START = 3
 # Longer than load balancers keep connections (60 s is usual), so that it is they who close them.
 KEEP_ALIVE_SECONDS = 75
+THREADS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -41,10 +50,8 @@ def listen(host: str, port: int) -> socket.socket:
         ConfigError: if the address is in use, or none of this machine.
     """
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        bound = socket.socket(family)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.create_server(place[:2], family=family)
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"No service can listen on {host}, port {port}: {error}. Choose others by --host and --port."
@@ -71,6 +78,34 @@ def free_address(host: str, port: int) -> str:
         return address(bound).removeprefix("http://")
 
 
+def is_loopback(bound: socket.socket) -> bool:
+    """Whether only this machine reaches a bound socket."""
+    return ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def check_releases(config: ServingConfig) -> None:
+    """Refuse what is no release at once, before processes start and models are loaded.
+
+    Raises:
+        ReleaseError: if a directory is no release, or lacks the pinned version.
+    """
+    for name, root in config.releases.items():
+        read_manifest(root, config.pins.get(name))
+
+
+def open_when_ready(url: str) -> None:
+    """Open a page in the browser of this machine, once it is there."""
+
+    def look() -> None:
+        while True:
+            with suppress(OSError), urlopen(f"{url}/health/ready"):
+                webbrowser.open(url)
+                return
+            sleep(0.2)
+
+    Thread(target=look, daemon=True).start()
+
+
 def run(config: ServingConfig, bound: socket.socket, *, workers: int = 1) -> None:
     """Serve until a signal ends it.
 
@@ -88,7 +123,15 @@ def run(config: ServingConfig, bound: socket.socket, *, workers: int = 1) -> Non
         _Workers(config, bound, workers).run()
 
 
+def _limit_threads(threads: int) -> None:
+    """Set the threads of libraries: variables for those to be loaded, calls for those that are."""
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    threadpool_limits(threads)
+
+
 def _serve(config: ServingConfig, bound: socket.socket, *, wait: bool) -> None:
+    logs.configure(config.log_level, config.log_format)
+    _limit_threads(config.threads)
     app = create_app(config, wait=wait)
     settings = uvicorn.Config(
         app,
