@@ -28,6 +28,7 @@ COMMANDS = [
     ["export-vectors"],
     ["similar"],
     ["index"],
+    ["rollback"],
     ["recipes", "list"],
     ["recipes", "show"],
     ["recipes", "init"],

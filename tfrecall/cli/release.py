@@ -1,4 +1,4 @@
-"""Commands that ask a release: `recommend`, `recommend-all`, `export-vectors`, `similar`, `index`."""
+"""Commands that ask a release: `recommend`, `recommend-all`, `export-vectors`, `similar`, `index`, `rollback`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -241,3 +241,23 @@ def index_release(
         "tuning": tuning,
     }
     show(answer, as_json, item_table(f"Annoy index of {release}", tuning.get("rows", [])))
+
+
+@app.command()
+@guarded
+def rollback(
+    release: ReleasePath,
+    to: Annotated[
+        int | None, typer.Option(help="Version to make current; by default the one before it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an earlier version of a release current again; services change to it by themselves."""
+    from tfrecall.cli.console import show
+    from tfrecall.release.layout import make_current
+    from tfrecall.release.manifest import read_manifest, versions
+
+    before = read_manifest(release)["version"]
+    now = make_current(release, to)
+    answer = {"release": str(release), "version": now, "before": before, "versions": versions(release)}
+    show(answer, as_json, f"Version {now} of {release} is current; it was {before}.")

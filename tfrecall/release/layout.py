@@ -47,6 +47,7 @@ from tfrecall.release.manifest import (
     DOCUMENTS,
     FORMAT,
     MANIFEST,
+    check_files,
     manifest_file,
     now,
     read_manifest,
@@ -61,6 +62,8 @@ PIPELINE_PARTS = (*PARTS, "ranker", "ranker_context", "pipeline")
 _ALL_PARTS = (*PIPELINE_PARTS, "scorer", DOCUMENTS)
 # Holds the number of the version that is being published; removed after the last step.
 _JOURNAL = ".publishing"
+# In the journal instead of a number: the current version changes to one that is there already.
+_SHOW = "current"
 # Prefix of the names of scratch directories, before the number of the version.
 _VERSION = "version-"
 
@@ -180,6 +183,48 @@ def check_writable(root: str | Path) -> None:
         pass
 
 
+def make_current(root: str | Path, version: int | None = None) -> int:
+    """Make a version that was published earlier, or later, the current one.
+
+    Its files are checked first. Services change to it at their next look; no version is removed.
+
+    Args:
+        root: the release directory.
+        version: its number; None for the one before the current one.
+
+    Returns:
+        The number of the version that is current now.
+
+    Raises:
+        ReleaseError: if there is no such version, or it is damaged.
+        ExportError: if the directory cannot be written.
+    """
+    root = Path(root)
+    try:
+        current = read_manifest(root)["version"]
+        if version is None:
+            earlier = [number for number in versions(root) if number < current]
+            if not earlier:
+                raise ReleaseError(
+                    f"{root} has no version before its current one, version {current}. There are: "
+                    f"{', '.join(map(str, versions(root)))}."
+                )
+            version = earlier[-1]
+        check_files(root, read_manifest(root, version))
+        with locked(root):
+            finish_publishing(root)
+            # With this the next writer shows the documents of whatever is current then.
+            write_atomically(root / _JOURNAL, _SHOW)
+            write_atomically(root / MANIFEST, manifest_file(root, version).read_text("utf-8"))
+            finish_publishing(root)
+    except OSError as error:
+        raise ExportError(
+            f"Version {version} of {root} could not be made current: {error}. Check the permissions and the "
+            "free space there."
+        ) from error
+    return version
+
+
 def finish_publishing(root: Path) -> None:
     """Finish or undo the publication of a killed process. The caller holds the lock of the root.
 
@@ -192,7 +237,11 @@ def finish_publishing(root: Path) -> None:
     if journal.exists():
         text = journal.read_text("utf-8")
         # The journal is complete before anything moves, so an unreadable one stands for no moved part.
-        if text.isdecimal():
+        if text == _SHOW:
+            current = _current_version(root)
+            if current is not None:
+                _show_documents(root, current)
+        elif text.isdecimal():
             if int(text) == _current_version(root):
                 _show_documents(root, int(text))
             else:
