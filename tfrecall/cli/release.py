@@ -1,4 +1,4 @@
-"""Commands that ask a release: `recommend`, `recommend-all`, `export-vectors`, `similar`, `index`, `rollback`."""
+"""Commands that ask a release, or change its version: `recommend`, `similar`, `index`, `rollback` and others."""
 
 from dataclasses import replace
 from pathlib import Path
