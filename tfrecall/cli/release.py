@@ -1,4 +1,4 @@
-"""Commands that ask a release, or change its version: `recommend`, `similar`, `index`, `rollback` and others."""
+"""Commands that ask a release or change its version: `recommend`, `similar`, `index`, `rollback`."""
 
 from dataclasses import replace
 from pathlib import Path
