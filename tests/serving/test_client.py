@@ -243,6 +243,18 @@ def test_a_query_of_a_batch_that_is_refused_is_an_error(service):
         client.recommend(["u1", "u2"], release="popularr")
 
 
+def test_the_service_answers_a_client_of_tf_serving(service):
+    address, release = service
+    with Client(address, server="tf_serving", timeout_seconds=30) as client:
+        assert client.versions("popular") == [1]
+        names = client.signatures("popular")["recommend"].inputs
+        lists = {name: [] for name in names if name not in ("k", "exclude", "user_id")}
+        (answer,) = client.recommend([{"user_id": "u1", **lists}], 3, release="popular", exclude=["i3"])
+    (expected,) = release.recommend([{"user_id": "u1", **lists}], 3, exclude=["i3"], exclude_seen=False)
+    assert answer.item_ids == expected.item_ids
+    assert answer.scores == pytest.approx(expected.scores)
+
+
 def test_nobody_to_recommend_to_asks_nobody():
     with Client("http://127.0.0.1:1") as client:
         assert client.recommend([]) == []

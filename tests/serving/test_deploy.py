@@ -206,10 +206,18 @@ def test_other_versions_start_other_pods(release, tmp_path):
 
 
 def test_memory_is_that_of_the_models(release, tmp_path):
-    # 512 + 3 * 5 models of 1 MiB = 527, in steps of 64: 576; with the version before 512 + 30 = 542: 576.
-    assert deploy(release, tmp_path / "a")["memory_mib"] == 576
+    # 512 + 5 sessions of 32 + 8 * 5 models of 1 MiB + 1 for scores of 8 items = 713, in steps of 64: 768.
+    assert deploy(release, tmp_path / "a")["memory_mib"] == 768
     limits = container(tmp_path / "a")["resources"]["limits"]
-    assert limits == {"cpu": "2", "memory": "576Mi"}
+    assert limits == {"cpu": "2", "memory": "768Mi"}
+    # With the version before: 512 + 10 * 32 + 8 * 10 + 1 = 913.
+    assert deploy(release, tmp_path / "b", VARIANTS["all"])["memory_mib"] == 960
+
+
+def test_memory_grows_with_the_catalogue(release, tmp_path, monkeypatch):
+    # 2 cores * 64 rows * 100,000 items * 8 bytes = 97.7 MiB, so 98, and 712 beside it: 810, in steps of 64: 832.
+    monkeypatch.setattr(type(release), "item_ids", range(100_000))
+    assert deploy(release, tmp_path / "a")["memory_mib"] == 832
 
 
 def test_commands_of_the_readme_name_the_release_as_a_shell_reads_it(release, tmp_path):

@@ -33,8 +33,14 @@ COMMAND = "/usr/bin/tensorflow_model_server"
 # Batches of other sizes are filled up to the next; at most half of one is filling.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 RECORD = "deployment.json"
-# What a server needs beside its models, as measured: docs/guides/tf-serving.md.
+# An allowance for TensorFlow and the server. What models take is measured: docs/guides/tf-serving.md.
 BASE_MIB = 512
+# A graph and its session, however small the model: 14 to 24 MiB measured.
+MODEL_MIB = 32
+# Vectors, ids and tables of ids in memory, to their size on disk: 7 measured for 100,000 items.
+TIMES_ON_DISK = 8
+# Rows of a batch, for which a float32 score of each item and a copy of it are there.
+_ROWS, _BYTES_A_SCORE = 64, 8
 _CONFIG = ("models.config", "batching.config", "monitoring.config")
 _KUBERNETES = ("configmap.yaml", "deployment.yaml", "service.yaml")
 
@@ -146,9 +152,11 @@ def _facts(release: Release, settings: Settings, out: Path) -> dict[str, Any]:
         labels["previous"] = before[-1]
     size = sum(_size(root / part / str(one)) for part in parts for one in labels.values())
     model_mib = -(-size // 2**20)
+    search_mib = -(-settings.cores * _ROWS * len(release.item_ids) * _BYTES_A_SCORE // 2**20)
     probe_path = f"/v1/models/{parts[0]}"
     # 64 MiB steps: limits that change with every training help nobody.
-    memory_mib = -(-(BASE_MIB + 3 * model_mib) // 64) * 64
+    sessions_mib = MODEL_MIB * len(parts) * len(labels)
+    memory_mib = -(-(BASE_MIB + sessions_mib + TIMES_ON_DISK * model_mib + search_mib) // 64) * 64
     return {
         "release": release.name,
         "version": release.version,
@@ -174,7 +182,11 @@ def _facts(release: Release, settings: Settings, out: Path) -> dict[str, Any]:
         "probe_path": probe_path,
         "health": _health(probe_path),
         "memory_mib": memory_mib,
+        "base_mib": BASE_MIB,
+        "sessions_mib": sessions_mib,
         "model_mib": model_mib,
+        "times_on_disk": TIMES_ON_DISK,
+        "search_mib": search_mib,
         "again": _again(release, out, settings),
     }
 
