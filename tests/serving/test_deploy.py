@@ -215,7 +215,7 @@ def test_memory_is_that_of_the_models(release, tmp_path):
 
 
 def test_memory_grows_with_the_catalogue(release, tmp_path, monkeypatch):
-    # 2 cores * 64 rows * 100,000 items * 8 bytes = 97.7 MiB, so 98, and 712 beside it: 810, in steps of 64: 832.
+    # 2 cores * 64 rows * 100,000 items * 8 bytes = 97.7 MiB, so 98; with 712 it is 810, in steps 832.
     monkeypatch.setattr(type(release), "item_ids", range(100_000))
     assert deploy(release, tmp_path / "a")["memory_mib"] == 832
 
