@@ -16,6 +16,7 @@ from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.events import EventsRequest
 from tfrecall.serving.gate import Gate
 from tfrecall.serving.metrics import Metrics
+from tfrecall.serving.openapi import document
 from tfrecall.serving.page_routes import add_page
 from tfrecall.serving.protocols import grpc, predict, v2
 from tfrecall.serving.requests import (
@@ -174,6 +175,10 @@ def _add_operations(app: FastAPI, service: Service, metrics: Metrics) -> None:
         text, kind = await asyncio.to_thread(metrics.text, told)
         return Response(text, headers={"Content-Type": kind})
 
+    async def described(request: Request) -> Response:
+        return reply(document())
+
+    app.add_route("/openapi.json", described, ["GET"])
     app.add_route("/v1/releases", releases, ["GET"])
     app.add_route("/health/live", live, ["GET"])
     app.add_route("/health/ready", ready, ["GET"])
