@@ -2,8 +2,11 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.resources import files
 
 import jsonschema
@@ -182,7 +185,7 @@ def test_what_the_server_reads_is_mounted(deployed, release):
     assert mounts.keys() - {"/tmp"} == targets.keys()
     for part in ("pipeline", "retrieval", "ranker", "query", "candidate"):
         # Compose writes a dollar sign as two.
-        assert targets[f"/models/{part}"].replace("$$", "$") == str(release.root / part)
+        assert targets[f"/models/{part}"] == str(release.root / part).replace("$", "$$")
         assert mounts[f"/models/{part}"]["subPath"] == part
     volumes = manifest(out, "deployment")["spec"]["template"]["spec"]["volumes"]
     assert {volume["name"] for volume in volumes} == {mount["name"] for mount in mounts.values()}
@@ -230,6 +233,70 @@ def test_commands_of_the_readme_name_the_release_as_a_shell_reads_it(release, tm
     words = echoed.stdout.splitlines()
     assert words[:4] == ["deploy", str(release.root), "--out", str(out)]
     assert words[4:] == ["--claim", "my-release", "--batching", "--service", "--previous"]
+
+
+def test_the_release_is_copied_to_the_claim_of_the_deployment(release, tmp_path):
+    out = tmp_path / "out"
+    deploy(release, out, VARIANTS["all"])
+    (line,) = re.findall(r"^    (kubectl run .*)$", read(out, "README.md"), re.MULTILINE)
+    overrides = shlex.split(line)[-1].removeprefix("--overrides=")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, **json.loads(overrides)}
+    kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+    claims = [volume["persistentVolumeClaim"]["claimName"] for volume in pod["spec"]["volumes"]]
+    assert claims == ["my-release"]
+
+
+@pytest.mark.parametrize(("state", "healthy"), [("AVAILABLE", True), ("LOADING", False), (None, False)])
+def test_the_health_check_finds_an_available_model(release, tmp_path, state, healthy):
+    """The command of the health check, with the port of a server that is in this state, or of none."""
+    deploy(release, tmp_path / "out")
+    compose = yaml.safe_load(read(tmp_path / "out", "docker-compose.yml"))
+    command = compose["services"]["tf-serving"]["healthcheck"]["test"][1:]
+    paths = []
+
+    class Status(BaseHTTPRequestHandler):
+        def do_GET(self):
+            paths.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"model_version_status": [{"state": state}]}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Status) as server:
+        port = str(server.server_port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        if state is None:
+            server.server_close()
+        else:
+            thread.start()
+        # Compose reads two dollar signs as one.
+        command = [word.replace("$$", "$").replace("8501", port) for word in command]
+        done = subprocess.run(command, capture_output=True, timeout=60)
+        if state is not None:
+            server.shutdown()
+            thread.join()
+    assert (done.returncode == 0) == healthy
+    assert paths == ([] if state is None else ["/v1/models/pipeline"])
+
+
+def test_each_argument_is_one_of_the_servers(deployed):
+    """Names of `model_servers/main.cc`."""
+    _, out = deployed
+    names = {argument.removeprefix("--").partition("=")[0] for argument in container(out)["args"]}
+    assert names <= {
+        "port",
+        "rest_api_port",
+        "model_config_file",
+        "allow_version_labels_for_unavailable_models",
+        "monitoring_config_file",
+        "tensorflow_intra_op_parallelism",
+        "tensorflow_inter_op_parallelism",
+        "enable_batching",
+        "batching_parameters_file",
+        "enable_model_warmup",
+    }
 
 
 # Refusals, and nothing lost

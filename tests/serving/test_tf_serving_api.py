@@ -15,9 +15,10 @@ import urllib3
 
 pytest.importorskip("tensorflow_serving")
 
-from tests.serving.double import Double, ServerError, check_batchable, config_of
+from tests.serving.double import Code, Double, ServerError, check_batchable, config_of
 from tests.serving.tf_serving_contract import WHOLE, open_models, same_rows, warm_up_requests
-from tfrecall.errors import ConfigError, ServingError
+from tfrecall.errors import ConfigError, DeadlineError, NotReadyError, QueueFullError, ServingError
+from tfrecall.serving import retries
 from tfrecall.serving.client import Client
 
 SERVERS = ["double", "real"]
@@ -214,6 +215,58 @@ def test_the_double_serves_the_largest_version_and_pinned_ones(tiny_root, tmp_pa
         assert (status, found) == (400, {"error": "Unrecognized servable version label: new"})
     finally:
         double.close()
+
+
+@pytest.fixture
+def faulty(repeating_root, monkeypatch):
+    """A double whose faults are queued, and what the client slept."""
+    double, slept = Double(config_of(repeating_root)), []
+    monkeypatch.setattr(retries, "sleep", slept.append)
+    yield double, slept
+    double.close()
+
+
+@pytest.mark.parametrize("way", ["rest", "grpc"])
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED])
+def test_a_busy_server_is_asked_again(faulty, way, code):
+    double, slept = faulty
+    double.faults += [(ServerError(code, "The batch scheduling queue is full"), None)] * 2
+    address = double.url if way == "rest" else f"grpc://{double.address}"
+    with Client(address, server="tf_serving", timeout_seconds=60, token="secret") as client:
+        assert "recommend" in client.signatures("retrieval")
+    assert len(slept) == 2
+    headers = [{name.lower(): value for name, value in seen.items()} for _, seen in double.seen]
+    assert [one["authorization"] for one in headers] == ["Bearer secret"] * 3
+
+
+@pytest.mark.parametrize("way", ["rest", "grpc"])
+@pytest.mark.parametrize(
+    ("code", "attempts", "error"),
+    [
+        (Code.UNAVAILABLE, 1, NotReadyError),
+        (Code.RESOURCE_EXHAUSTED, 1, QueueFullError),
+        (Code.DEADLINE_EXCEEDED, 4, DeadlineError),
+        (Code.INVALID_ARGUMENT, 4, ServingError),
+    ],
+)
+def test_refusals_are_told_by_their_class(faulty, way, code, attempts, error):
+    double, slept = faulty
+    double.faults.append((ServerError(code, "of this server"), None))
+    address = double.url if way == "rest" else f"grpc://{double.address}"
+    client = Client(address, server="tf_serving", timeout_seconds=60, attempts=attempts)
+    with client, pytest.raises(error, match="of this server") as told:
+        client.signatures("retrieval")
+    assert type(told.value) is error
+    assert address in str(told.value)
+    assert (slept, len(double.seen)) == ([], 1)
+
+
+def test_nobody_at_a_grpc_address_is_said_so(faulty):
+    double, _ = faulty
+    double.close()
+    client = Client(f"grpc://{double.address}", timeout_seconds=20, attempts=2)
+    with client, pytest.raises(NotReadyError, match=f"grpc://{double.address}.*Check the address"):
+        client.versions("retrieval")
 
 
 def test_batching_takes_the_default_signature_and_no_scalars(numbers_root):

@@ -187,6 +187,7 @@ def _facts(release: Release, settings: Settings, out: Path) -> dict[str, Any]:
         "model_mib": model_mib,
         "times_on_disk": TIMES_ON_DISK,
         "search_mib": search_mib,
+        "writer": _writer(settings.claim),
         "again": _again(release, out, settings),
     }
 
@@ -214,6 +215,14 @@ def _health(path: str) -> str:
     """A command of bash that ends well while the model is available."""
     request = f"printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3"
     return f"exec 3<>/dev/tcp/127.0.0.1/{PORTS['rest']} && {request} && grep -q AVAILABLE <&3"
+
+
+def _writer(claim: str) -> dict[str, Any]:
+    """What `kubectl run` adds to a pod, so that a release can be copied to the claim."""
+    name, mount = "release-writer", {"name": "release", "mountPath": "/release"}
+    container = {"name": name, "image": "busybox:1.37", "command": ["sleep", "3600"]}
+    volume = {"name": "release", "persistentVolumeClaim": {"claimName": claim}}
+    return {"spec": {"containers": [{**container, "volumeMounts": [mount]}], "volumes": [volume]}}
 
 
 def _again(release: Release, out: Path, settings: Settings) -> str:
@@ -261,7 +270,8 @@ def _templates() -> Environment:
     )
     # Compose replaces $NAME in every text; $$ stands for the sign itself.
     environment.filters["compose"] = lambda text: text.replace("$", "$$")
-    environment.filters["shell"] = shlex.quote
+    # `tojson` gives text that is marked as HTML, whose quotes would be escaped as in HTML.
+    environment.filters["shell"] = lambda text: shlex.quote(str(text))
     return environment
 
 
