@@ -61,6 +61,7 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
         service, metrics, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
     )
     app.state.service = service
+    app.state.metrics = metrics
     app.state.failure = None
     _add_routes(app, service)
     _add_operations(app, service, metrics)

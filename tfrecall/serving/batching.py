@@ -94,6 +94,11 @@ class GreedyBatcher(Generic[Asked, Answer]):
         return len(self._waiting)
 
     @property
+    def is_full(self) -> bool:
+        """Whether the next request would be refused because too many wait."""
+        return len(self._waiting) >= self._max_waiting
+
+    @property
     def is_stuck(self) -> bool:
         """Whether requests are refused because calls do not return."""
         return self._hanging >= MAX_HANGING
@@ -143,7 +148,7 @@ class GreedyBatcher(Generic[Asked, Answer]):
             raise NotReadyError(
                 f"{self._hanging} calls of the model have not returned. Restart the service."
             )
-        if len(self._waiting) >= self._max_waiting:
+        if self.is_full:
             raise QueueFullError(
                 f"{len(self._waiting):,} requests wait already. Try again later, or start more workers."
             )

@@ -32,6 +32,7 @@ from tfrecall.release.manifest import read_manifest
 from tfrecall.serving import logs, metrics
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
+from tfrecall.serving.shedding import SheddingProtocol
 
 # Exit status of a worker that could not load its releases: a new one would fail alike.
 CANNOT_START = 3
@@ -135,6 +136,7 @@ def _serve(config: ServingConfig, bound: socket.socket, *, wait: bool) -> None:
     app = create_app(config, wait=wait)
     settings = uvicorn.Config(
         app,
+        http=partial(SheddingProtocol, app.state.service, app.state.metrics.request),  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -70,6 +70,18 @@ class Service:
     def ready(self, ready: bool) -> None:
         self._is_ready = ready
 
+    def is_full(self, under_way: int) -> bool:
+        """Whether a new request finds no place, whatever release it names.
+
+        Args:
+            under_way: requests that were accepted and are not answered; some of them may not have got as
+                far as a queue.
+        """
+        places = len(self.hosted) * (self.config.max_waiting + self.config.max_batch)
+        return self._is_ready and (
+            under_way >= places or all(one.batcher.is_full for one in self.hosted.values())
+        )
+
     async def start(self) -> None:
         """Load and warm all releases, then be ready."""
         await asyncio.to_thread(self.feedback.open)

@@ -157,7 +157,12 @@ def deadline(request: Request) -> float | None:
 
 def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer in JSON; content is a struct, or what JSON has."""
-    return Response(_ENCODER.encode(content), status, headers, media_type="application/json")
+    return Response(encoded(content), status, headers, media_type="application/json")
+
+
+def encoded(content: Any) -> bytes:
+    """JSON of a struct, or of what JSON has."""
+    return _ENCODER.encode(content)
 
 
 def problem(error: BaseException, request_id: str = "") -> tuple[int, dict[str, Any]]:
