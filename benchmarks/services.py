@@ -72,7 +72,8 @@ def bodies(user_ids: Sequence[str], **fields: Any) -> str:
 @contextmanager
 def serving(*arguments: Any) -> Iterator[Service]:
     """`tfrecall serve ARGUMENTS` on a free port, ready."""
-    with _started("tfrecall.cli", "serve", "--port", 0, *arguments) as service:
+    quiet = ("--log-level", "warning")  # as the naive service, no line for each request
+    with _started("tfrecall.cli", "serve", "--port", 0, *quiet, *arguments) as service:
         yield service
 
 

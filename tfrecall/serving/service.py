@@ -18,7 +18,7 @@ from tfrecall.serving.answering import Request
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.events import EventsAnswer, EventsRequest
 from tfrecall.serving.feedback import FOLLOW_SECONDS, Feedback
-from tfrecall.serving.hosting import Hosted
+from tfrecall.serving.hosting import Hosted, collect_garbage
 from tfrecall.serving.observer import Observer
 from tfrecall.serving.recall import RecallSample
 from tfrecall.serving.requests import (
@@ -94,6 +94,7 @@ class Service:
             self._repeat(self.refresh, self.config.reload_seconds)
         if self.config.events is not None:
             self._repeat(self.feedback.follow, FOLLOW_SECONDS)
+        await asyncio.to_thread(collect_garbage)
         self.ready = self.is_open = True
 
     async def stop(self) -> None:
