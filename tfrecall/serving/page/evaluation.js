@@ -78,7 +78,7 @@ function indexCard(tuning) {
   const chosen = tuning.rows[tuning.rows.length - 1];
   return h("div", { class: "card" }, h("h2", {}, "Index: recall and latency"), h("div", { class: "beside" }, curve(tuning),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Measured efforts of the index" }, h("table", {},
-      h("thead", {}, h("tr", {}, ["search", `recall@${tuning.k}`, "median", "95th percentile"].map((text) => h("th", { scope: "col" }, text)))),
+      h("thead", {}, h("tr", {}, ["search", `recall@${tuning.k}`, "p50", "p95"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, h("tr", {}, h("th", { scope: "row" }, "exact"), h("td", {}, "1.0000"), h("td", {}, micro(tuning.exact_p50_us)), h("td", {}, "–")),
         tuning.rows.map((one) => h("tr", { class: one === chosen ? "own" : "" },
           h("th", { scope: "row" }, `Annoy, search_k ${whole(one.search_k)}${one === chosen ? " (chosen)" : ""}`),
@@ -86,7 +86,7 @@ function indexCard(tuning) {
     h("p", { class: "soft" }, `Measured at export on ${count(tuning.n_queries, "query", "queries")}, one at a time; the aim was a recall of ${tuning.target_recall}.`));
 }
 
-const micro = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} µs`;
+const micro = (value) => (value < 1000 ? `${value < 10 ? +value.toFixed(1) : Math.round(value)} µs` : `${(value / 1000).toFixed(1)} ms`);
 
 /** Recall over the median latency of each effort; exact search is the point at recall 1. */
 function curve(tuning) {

@@ -70,11 +70,12 @@ function controls(asked, facts, view) {
   $("asking").hidden = view === "evaluation";
   $("release").value = facts.name;
   $("release").disabled = releases.size < 2;
+  $("seen").options[0].textContent = facts.exclude_seen ? "default: left out" : "default: kept";
   $("seen").value = asked.seen;
   if (document.activeElement !== $("k")) $("k").value = asked.k;
   $("k").max = Math.min(100, facts.items);
   $("index-field").hidden = facts.indexes.length < 2 || view === "compare";
-  $("index").replaceChildren(h("option", { value: "" }, "as the release does"),
+  $("index").replaceChildren(h("option", { value: "" }, "default"),
     ...facts.indexes.map((name) => h("option", { value: name, selected: name === asked.index }, name)));
   title.input.disabled = !facts.takes_history;
   title.input.placeholder = facts.takes_history ? "Type a title" : "This release reads no history";

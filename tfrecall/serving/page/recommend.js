@@ -94,7 +94,7 @@ async function showHistory(asked, facts, signal) {
 
 /** A list of some rows, and a button for the rest: on a phone recommendations stand below. */
 function shortened(rows) {
-  const first = window.matchMedia("(max-width: 860px)").matches ? 4 : 12;
+  const first = window.matchMedia("(max-width: 860px)").matches ? 2 : 12;
   const list = h("ol", { class: "list" }, rows.slice(0, first));
   const more = h("button", {
     type: "button", class: "plain", click: () => { list.append(...rows.slice(first)); more.remove(); rows[first].querySelector("button").focus(); },
