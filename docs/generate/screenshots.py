@@ -1,6 +1,6 @@
 """Pictures of the page of the service for the documentation, from releases that it serves.
 
-    python -m docs.screenshots two_tower=saved_models/two_tower_ml100k item_cf=saved_models/item_cf --user 22
+    python -m docs.generate.screenshots two_tower=saved_models/two_tower_ml100k item_cf=saved_models/item_cf --user 22
 
 The second release answers the first picture: of the two, ItemCF has reasons with titles.
 """
@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.serving.browsing import ARGUMENTS, CHROMIUM
 from tests.serving.running import running
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 # Pixels of a picture for one of the page: sharp on dense screens, and below 250 KB.
 SCALE = 1.5
 # Requests before a picture, so that its latencies are those of a service that runs.
@@ -83,6 +83,7 @@ def take(browser: Browser, url: str, picture: Picture) -> None:
 
 
 def main() -> None:
+    """Take all pictures of the given releases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("releases", nargs="+", help="NAME=DIRECTORY, as `tfrecall serve` takes them")
     parser.add_argument("--user", required=True, help="user of the pictures")
