@@ -1,6 +1,6 @@
 """Pictures of the page of the service for the documentation, from releases that it serves.
 
-    python -m docs.generate.screenshots two_tower=saved_models/two_tower_ml100k item_cf=saved_models/item_cf --user 22
+    python -m docs.generate.screenshots two_tower=DIRECTORY item_cf=DIRECTORY --user 22
 
 The second release answers the first picture: of the two, ItemCF has reasons with titles.
 """
