@@ -1,5 +1,6 @@
 """Fixtures that every room shares."""
 
+import gc
 import os
 import random
 import sys
@@ -9,15 +10,55 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# Properties are not timed: the first call loads what later calls find loaded. `TFRECALL_PROPERTIES=thorough`
-# tries more examples.
-settings.register_profile("fast", deadline=None, max_examples=30)
+# Properties are not timed: the first call loads what later calls find loaded. The fast tests try fewer
+# examples; `TFRECALL_PROPERTIES=thorough` tries more.
+settings.register_profile("fast", deadline=None, max_examples=10)
+settings.register_profile("whole", deadline=None, max_examples=30)
 settings.register_profile("thorough", deadline=None)
-settings.load_profile(os.environ.get("TFRECALL_PROPERTIES", "fast"))
 # One thread a worker for a graph's operations: threads that wait for small tensors take time, too.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # Exported models answer in the process of the tests, but where a test asks for `fresh_replay`.
 os.environ["TFRECALL_REPLAY"] = "in_process"
+ROOT = Path(__file__).parents[1]
+# Fixtures that train and export for seconds, of kinds beside those that the fast tests know: a release of
+# features, one of histories and one of a ranker. What asks for one of these is slow.
+SLOW_FIXTURES = {
+    "context_model",
+    "context_root",
+    "interest_model",
+    "interest_root",
+    "pipeline_models",
+    "pipeline_root",
+    "ran",
+    "repeating",
+}
+# Rooms whose examples train or export.
+SLOW_EXAMPLES = {ROOT / "tfrecall" / room for room in ("exporting", "models", "training")}
+# An id has to be equal in all workers and in all runs: no time, no address, nothing drawn.
+LONGEST_ID = 150
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    quick = config.option.markexpr == "not slow"
+    settings.load_profile(os.environ.get("TFRECALL_PROPERTIES", "fast" if quick else "whole"))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> None:
+    """Refuse values whose own text is an id that nobody can type, or that differs between workers."""
+    if isinstance(val, bytes) or (isinstance(val, str) and len(val) > LONGEST_ID):
+        raise pytest.Collector.CollectError(
+            f"The parameter `{argname}` gets {len(val):,} {type(val).__name__} as its id, which workers may "
+            "collect differently (compressed bytes hold the time) and nobody can type. Give it one: "
+            '`ids=[...]`, or `pytest.param(..., id="...")`.'
+        )
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        trains = isinstance(item, pytest.DoctestItem) and SLOW_EXAMPLES & set(item.path.parents)
+        if trains or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,8 +74,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_finish() -> None:
     """Run graphs as they are traced: most run once or twice, and optimizing one takes longer than that.
 
-    Processes that tests start optimize theirs, as users' do.
+    Processes that tests start optimize theirs, as users' do. The garbage collector looks no more at the
+    million objects that TensorFlow and the collected tests consist of.
     """
+    gc.freeze()
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 

@@ -88,6 +88,7 @@ def test_columns_that_cannot_be_had_are_refused(tiny_release, tmp_path):
         export_vectors(release, tmp_path / "out", columns=["vector"])
 
 
+@pytest.mark.slow
 def test_the_command_writes_and_tells(tiny_root, tmp_path):
     from tests.cli.test_cli import ask
 

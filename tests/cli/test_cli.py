@@ -164,7 +164,9 @@ def test_errors_of_the_system_are_told_in_one_line(capsys):
     assert capsys.readouterr() == ("", told)
 
 
-@pytest.mark.parametrize("text", ["[" * 20_000 + "]" * 20_000, "[1]", "{", "x" * 1000])
+@pytest.mark.parametrize(
+    "text", ["[" * 20_000 + "]" * 20_000, "[1]", "{", "x" * 1000], ids=["deep", "list", "open", "long"]
+)
 def test_features_that_are_no_object_are_refused_in_one_line(text):
     with pytest.raises(ConfigError, match="--features takes a JSON object") as refused:
         json_features(text)

@@ -282,7 +282,9 @@ def test_an_unknown_recipe_names_the_nearest_and_the_way_to_a_file():
         load_config("two_tower_ml100")
 
 
-@pytest.mark.parametrize("content", [b"[data", b"\xff\xfe", b"recipe = 'a'\nrecipe = 'b'"])
+@pytest.mark.parametrize(
+    "content", [b"[data", b"\xff\xfe", b"recipe = 'a'\nrecipe = 'b'"], ids=["open", "no text", "twice"]
+)
 def test_a_file_that_is_no_toml_is_named(tmp_path, content):
     file = tmp_path / "broken.toml"
     file.write_bytes(content)

@@ -191,6 +191,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "at"),
     # fsync, replace, fsync of the folder; four times fsync, two renames, fsync of the folder

@@ -37,6 +37,7 @@ def test_every_row_comes_once_an_epoch_anew_shuffled():
     assert not np.array_equal(*epochs)
 
 
+@pytest.mark.slow
 def test_rows_stay_together():
     joined = DATA.queries.join(DATA.items, on="item_id", maintain_order="left")
     rows = {name: column(examples(DATA, 10, seed=5), name) for name in ("user_id", "item_id", "title")}
@@ -44,6 +45,7 @@ def test_rows_stay_together():
     assert got == sorted(joined.select(*rows).rows())
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_epochs():
     def epochs(seed):
         dataset = examples(DATA, 10, seed=seed)
@@ -53,6 +55,7 @@ def test_equal_seeds_give_equal_epochs():
     assert not np.array_equal(epochs(1), epochs(2))
 
 
+@pytest.mark.slow
 def test_the_order_of_an_epoch_follows_from_its_number():
     three = examples(DATA, 10, seed=7)
     first, second, third = (column(three, "timestamp") for _ in range(3))

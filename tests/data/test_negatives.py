@@ -184,6 +184,7 @@ def test_no_targets_no_negatives():
     assert draw_negatives(log_of(EVENTS, 6), [], 5).shape == (0, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_owners", [1, 6_040, 10**9])
 def test_weights_fit_into_whole_numbers_and_keep_rare_items(n_owners):
     events = [("u", 0)] * 50_000 + [("v", 1)]

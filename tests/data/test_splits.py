@@ -372,6 +372,7 @@ def test_a_moment_outside_the_log_is_refused_with_the_span(at, part):
         split_by_time(data, at)
 
 
+@pytest.mark.slow
 def test_movielens_1m_split_at_2003(movielens_folder):
     from tfrecall.data import movielens
 

@@ -73,6 +73,7 @@ def test_nothing_is_said_of_a_run_that_is_well(learned, parts):
     assert findings == []
 
 
+@pytest.mark.slow
 def test_a_model_that_learned_nothing_is_named_for_all_that_is_wrong_with_it(parts):
     config = configured()
     model = make_model(config)

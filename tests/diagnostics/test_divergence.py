@@ -77,6 +77,7 @@ class RootOfNothing(keras.layers.Layer):
         return tf.sqrt(tf.reduce_sum(query_embeddings * 0.0, axis=1))
 
 
+@pytest.mark.slow
 def test_a_gradient_that_spoils_finite_weights_is_caught_before_it_does():
     model = {}
     text = story(task=RootOfNothing(), start=lambda m: model.update(it=m))

@@ -27,7 +27,7 @@ candidate = [{ type = "categorical", column = "item_id" }]
 """
 WITH_PYTHON = [page for page in pages() if blocks(page, "python")]
 # Exports write, open and compare SavedModels; a pipeline trains two models, some guides one a block.
-TAKES_TIME = ("tr.export(model", "tr.Pipeline(", "tr.fit(")
+TAKES_TIME = ("tr.export(model", "tr.Pipeline(", "tr.fit(", "model.fit(")
 RUNS = [
     pytest.param(
         page,

@@ -95,6 +95,7 @@ def test_plain_types_say_what_excludes_zero(compared):
 # Lists
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leading", ["seen_removed", "seen_kept"])
 def test_what_one_recommends_and_the_other_does_not(releases, rows, tiny_log, leading):
     """By sets, user by user."""
@@ -375,6 +376,7 @@ def compared_by_command(*arguments):
     return json.loads(ask("compare", *arguments, "--json").stdout)
 
 
+@pytest.mark.slow
 def test_saved_baselines_are_compared_at_the_command_line(saved):
     """`bare` has no configuration, but learned from the rows of `mine`; with all neighbours it is other."""
     found = compared_by_command(saved / "mine", saved / "bare", "--baseline", "item_cf")
@@ -387,6 +389,7 @@ def test_saved_baselines_are_compared_at_the_command_line(saved):
     assert compared_by_command(saved / "bare", saved / "mine")["reference"] == "bare"
 
 
+@pytest.mark.slow
 def test_one_release_is_compared_with_baselines(saved):
     result = ask("compare", saved / "mine", "--baseline", "ease", "--baseline", "popularity")
     shown = " ".join(result.stdout.split())

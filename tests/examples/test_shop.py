@@ -43,6 +43,7 @@ def test_the_recipe_fits_the_files(at_root):
     assert len(prepared.known) + len(prepared.test) > 30_000
 
 
+@pytest.mark.slow
 def test_the_recipe_reads_the_files_as_a_proposal_does(at_root):
     config = load_config("examples/shop/shop.toml")
     proposed = propose(
@@ -55,6 +56,7 @@ def test_the_recipe_reads_the_files_as_a_proposal_does(at_root):
         assert mine == theirs
 
 
+@pytest.mark.slow
 def test_purchases_repeat_and_products_are_known():
     log, items, users = TABLES
     description = propose(SHOP / log, SHOP / users, SHOP / items).description

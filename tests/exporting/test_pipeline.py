@@ -196,6 +196,7 @@ def test_people_come_back_to_what_they_had(pipeline_models, tmp_path, monkeypatc
     assert released.manifest["round_trip"]["largest_relative_difference"] < 1e-5
 
 
+@pytest.mark.slow
 def test_a_baseline_can_propose_candidates_in_process(rating_log, rating_release, tmp_path):
     from tfrecall.baselines.item_cf import ItemCF
 

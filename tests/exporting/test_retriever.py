@@ -91,6 +91,7 @@ def test_another_version_is_another_file_tree_and_both_answer(untested, root, ti
         released.recommend(queries, 5, index="annoy")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["query", "candidate", "retrieval"])
 def test_warm_up_records_ask_signatures_that_exist_and_are_answered(tiny_root, name):
     """As TF Serving replays them: one that fails would keep the version from loading."""

@@ -81,6 +81,7 @@ def test_no_columns_at_all_is_the_empty_list(query_model):
     np.testing.assert_array_equal(empty, query_model([["no such item"]] * 2, [[""], [""]]))
 
 
+@pytest.mark.slow
 def test_requests_of_other_types_and_shapes_are_refused(history_root):
     signature = signatures(history_root, "query")["serving_default"]
     others = {name: tf.constant(["x"]) for name in ("user_id", "device")}
@@ -233,6 +234,7 @@ def test_padding_inside_a_given_list_is_no_event(repeating):
     assert one == other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "feature",
     [

@@ -31,6 +31,7 @@ def annoy():
     return Annoy(n_trees=10, tune_k=20).build(VARIED, IDS, tuning_queries=QUERIES)
 
 
+@pytest.mark.slow
 def test_vectors_of_equal_length_are_compared_by_angle_as_they_are():
     index = Annoy(n_trees=1).build(vectors_of(3.0), IDS)
     assert (index.augmented, index.forest.f) == (False, DIMENSION)
@@ -113,6 +114,7 @@ def test_a_few_allowed_rows_are_answered_without_the_trees(annoy, exact, monkeyp
     np.testing.assert_array_equal(hits.rows, truth.rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 100, 1999, COUNT])
 def test_no_answer_is_shorter_than_it_has_to_be(exact, k):
     lazy = Annoy(n_trees=1, search_k=1).build_over(exact)
@@ -120,6 +122,7 @@ def test_no_answer_is_shorter_than_it_has_to_be(exact, k):
     assert (hits.rows >= 0).sum(axis=1).tolist() == [min(k, COUNT - 1)] * len(QUERIES)
 
 
+@pytest.mark.slow
 def test_more_effort_for_one_search_finds_more(exact):
     index = Annoy(n_trees=10, search_k=50).build_over(exact)
     truth = exact.search(QUERIES, 20)

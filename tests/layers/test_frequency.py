@@ -36,6 +36,7 @@ def test_three_steps_worked_by_hand():
     np.testing.assert_allclose(given[4], [1 / 2, 2 / 5])
 
 
+@pytest.mark.slow
 def test_the_rate_falls_to_alpha_and_stays():
     # Seen in the steps 2, 3, 7, 8, 16. Intervals 2, 1, 4, 1, 8 with rates 1, 1/2, 1/3, then alpha = 0.3:
     # B = 2; (2 + 1) / 2 = 1.5; 1.5 * 2/3 + 4/3 = 7/3; 0.7 * 7/3 + 0.3 = 1.9333; 0.7 * 1.9333 + 0.3 * 8.
@@ -68,6 +69,7 @@ def test_looking_up_learns_nothing():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.slow
 def test_strings_are_ids_like_numbers():
     words, numbers = StreamingFrequency(10_000), StreamingFrequency(10_000)
     given = feed(words, [["a", "b"], ["a"], ["b", "c"]])
@@ -145,6 +147,7 @@ def test_hashes_spread_ids_evenly():
             assert np.sum((counts - 10) ** 2 / 10) < 200
 
 
+@pytest.mark.slow
 def test_a_checkpoint_holds_all_of_it(tmp_path):
     layer = StreamingFrequency(64)
     feed(layer, [[1, 2], [1]])

@@ -102,6 +102,7 @@ def test_raw_batches_name_the_context_beside_the_lists(context_model, history_lo
         context_model.encode(raw)
 
 
+@pytest.mark.slow
 def test_a_model_can_learn_context_from_raw_batches():
     schema = Schema(query=[History("history", ITEM, 3, context=("rating",))], candidate=[ITEM])
     rows = {
@@ -131,6 +132,7 @@ def test_a_column_of_the_user_table_tells_nothing_of_events(history_log):
         TwoTower(schema, [8], candidate_layer_sizes=[]).adapt(history_log)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "said"),
     [("history_gap", 'has a column "history_gap"'), ("gap", "a column of that name")],
@@ -169,6 +171,7 @@ def test_the_last_rating_says_what_comes_next_to_those_who_can_see_it():
     assert correct[()] == 0.5  # the same answer to both ratings
 
 
+@pytest.mark.slow
 def test_each_list_has_its_own_codes_of_a_context(history_log):
     lists = [
         History(name, Categorical("item_id", 4), 3, context=("device",))

@@ -87,11 +87,13 @@ def test_without_resampling_a_row_keeps_its_negatives():
     assert (items != other_items).any()  # shuffled all the same
 
 
+@pytest.mark.slow
 def test_negatives_follow_their_own_seed_and_not_the_shuffling():
     ((_, one),), ((_, other),) = (epochs_of(Pointwise(Uniform(3, seed=seed)), 1) for seed in (1, 2))
     assert (one != other).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task",
     [
@@ -185,6 +187,7 @@ def test_histories_and_negatives_go_together(history_log):
         assert np.isfinite(model.fit(made.batches(), verbose=0).history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_explicit_negatives_are_those_of_the_row():
     shown = [["i1", "i2", "i3"] if n % 2 else [] for n in range(len(PARTS.train))]
     data = PARTS.train.with_log(PARTS.train.log.with_columns(shown=pl.Series(shown)))
@@ -195,6 +198,7 @@ def test_explicit_negatives_are_those_of_the_row():
     assert not (negatives == items[:, None]).any()
 
 
+@pytest.mark.slow
 def test_what_makes_dssm_one():
     model = adapted(None)
     assert isinstance(model.task, DSSMSoftmax)
@@ -205,6 +209,7 @@ def test_what_makes_dssm_one():
     assert copy.get_config() == model.get_config()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "function"),
     [
@@ -236,6 +241,7 @@ def everything():
     return Interactions.from_frame(frame, timestamp="")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "error", "message"),
     [
@@ -264,6 +270,7 @@ def test_a_log_that_cannot_be_drawn_from_is_refused_before_training(task, error,
         fit(DSSM(SCHEMA, [4], task=task), everything(), epochs=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_allowed_known_items_leave_the_target_out_only():
     data = everything()
     ((items, negatives),) = epochs_of(Pointwise(Uniform(2, exclude_known=False)), 1, data=data)

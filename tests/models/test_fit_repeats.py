@@ -79,6 +79,7 @@ def test_the_bias_weighs_own_items_against_all_others() -> None:
     assert mass == pytest.approx(0.72, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "name"), [("count", "frequency"), ("recency", "recency")])
 def test_with_towers_that_know_nothing_it_is_level_with_the_right_baseline(by, name) -> None:
     data = coming_back(0.7, by)
@@ -93,6 +94,7 @@ def test_with_towers_that_know_nothing_it_is_level_with_the_right_baseline(by, n
     assert ours["hit_rate@3"] >= theirs["hit_rate@3"] - 0.039
 
 
+@pytest.mark.slow
 def test_of_a_long_history_all_events_count() -> None:
     # 150 events, half of them new of 5,000 items: some 75 own items, of which the latest 50 events hold a
     # half. An event back to any earlier one of them all is a hit among the first 75.
@@ -140,6 +142,7 @@ def test_the_rule_that_leads_follows_the_log_unless_it_is_told() -> None:
     assert leading_rule("kept", once) == "seen_kept"
 
 
+@pytest.mark.slow
 def test_a_large_catalogue_is_scored_in_blocks_with_the_same_result(monkeypatch) -> None:
     train, validation, _ = split_leave_last_out(coming_back(0.7, "recency"))
     whole = fit_repeats(flat_towers(train), validation, train)

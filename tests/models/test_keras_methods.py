@@ -154,6 +154,7 @@ def test_a_batch_for_training_has_what_the_task_needs():
         model.test_on_batch({"user_id": ["u1"]})
 
 
+@pytest.mark.slow
 def test_the_summary_needs_what_adapt_learns():
     model = MODELS["two_tower"]()
     with pytest.raises(DataError, match="Call `adapt` first"):
@@ -174,6 +175,7 @@ def test_a_loss_of_compile_is_refused_not_ignored(given):
     model.compile(optimizer="adam", loss=None, metrics=[])
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_keras_3_is_refused_with_the_one_to_take():
     model = MODELS["ranker"]()
     words = r"Adam is one of Keras 3.*from tfrecall import keras; keras\.optimizers\.Adam"

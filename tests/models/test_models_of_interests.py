@@ -41,6 +41,7 @@ def test_windows_and_whole_sequences_give_the_same_vectors(interest_model, histo
     np.testing.assert_allclose([r[2] for r in windows], [r[2] for r in whole], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combine", ["concat", "sum"])
 def test_other_features_stand_beside_each_interest(history_log, combine):
     interests = History("history", ITEM, LENGTH, Interests(2), table="candidate")
@@ -63,6 +64,7 @@ def test_other_features_stand_beside_each_interest(history_log, combine):
         )
 
 
+@pytest.mark.slow
 def test_one_interest_is_one_vector(history_log):
     schema = Schema(query=[History("history", ITEM, LENGTH, Interests(1))], candidate=[ITEM])
     model = TwoTower(schema, [DIM], candidate_layer_sizes=[])

@@ -34,6 +34,7 @@ def fitted(data, **weights):
     return model
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_weighted_sum_of_both(chosen_log):
     model = MultiTask(IDS, [4], crosses=["concat"], ranking_weight=2.0, retrieval_weight=0.5)
     model.adapt(chosen_log)

@@ -119,6 +119,7 @@ def test_somebody_unknown_gets_a_score_of_what_is_not_known(rating_model):
     assert known != unknown
 
 
+@pytest.mark.slow
 def test_the_loss_of_an_epoch_is_the_mean_over_its_examples(rating_model, rating_log):
     rows = rating_log.with_log(rating_log.log[:100].with_columns(pl.col("timestamp") + 0.5))
     batches = validation_examples(rating_model, rows, rating_log, batch_size=30)  # 30, 30, 30, 10
@@ -141,6 +142,7 @@ def test_each_cross_reaches_the_score_and_its_gradient(crosses, rating_log):
     assert all(gradient is not None for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_regularisation_is_the_mean_square_of_what_a_row_uses(rating_log):
     schema = Schema(query=[USER], candidate=[ITEM])
     model = Ranker(
@@ -160,6 +162,7 @@ def test_regularisation_is_the_mean_square_of_what_a_row_uses(rating_log):
     assert float(tf.add_n(model.losses)) == pytest.approx(0.5 * of_vectors, rel=1e-5)  # biases are 0
 
 
+@pytest.mark.slow
 def test_the_task_of_tfrs_works_unchanged(rating_log):
     task = tfrs.tasks.Ranking(
         loss=keras.losses.MeanSquaredError(), metrics=[keras.metrics.RootMeanSquaredError("error")]

@@ -57,6 +57,7 @@ def test_ranks_and_gains_are_those_of_the_evaluation(split, recency, decay, bias
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
 def test_towers_of_noise_cost_next_to_nothing_against_counting(scale) -> None:
     data = coming_back(0.7, "count", events=25, users=600, items=400)
@@ -72,6 +73,7 @@ def test_towers_of_noise_cost_next_to_nothing_against_counting(scale) -> None:
     assert ours["ndcg@10"] >= theirs["ndcg@10"] - 0.04
 
 
+@pytest.mark.slow
 def test_the_likeliest_numbers_stay_unless_a_mix_is_surely_better(monkeypatch) -> None:
     train, validation, _ = split_leave_last_out(coming_back(0.7, "recency"))
     monkeypatch.setattr(RepeatChoice, "gains", lambda choice, repeats: np.zeros(len(validation)))

@@ -48,6 +48,7 @@ def test_features_stand_side_by_side():
     assert tower.embed(raw(tower)).shape == (4, 21)
 
 
+@pytest.mark.slow
 def test_one_column_may_be_bucketized_twice():
     assert [layer.name for layer in adapted().features] == [
         "user_id_categorical",
@@ -108,6 +109,7 @@ def test_the_batch_size_does_not_change_the_vectors():
     np.testing.assert_allclose(tower.embed(raw(tower), batch_size=3), whole, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_an_empty_table_gives_no_vectors():
     tower = adapted(layer_sizes=[8])
     assert tower.embed(raw(tower, FRAME.clear())).shape == (0, 8)
@@ -148,6 +150,7 @@ def test_a_saved_tower_gives_what_the_live_one_gives(tmp_path):
     np.testing.assert_array_equal(vectors, live)
 
 
+@pytest.mark.slow
 def test_every_weight_is_tracked_once():
     tower = adapted(layer_sizes=[8, 4])
     tower.create_weights()
@@ -170,6 +173,7 @@ def test_adapting_again_before_there_are_weights_learns_anew():
     assert tower.features[0].state == ("z",)
 
 
+@pytest.mark.slow
 def test_adapting_a_tower_with_weights_is_refused():
     tower = adapted()
     tower.create_weights()
@@ -177,6 +181,7 @@ def test_adapting_a_tower_with_weights_is_refused():
         tower.adapt(lambda column, form: column_batches(FRAME, column, form))
 
 
+@pytest.mark.slow
 def test_a_missing_raw_column_is_named_with_the_nearest():
     tower = adapted()
     arrays = raw(tower)
@@ -199,6 +204,7 @@ def test_regularization_reaches_the_losses_of_the_tower():
     assert loss.numpy() == pytest.approx(0.1 * np.square(vectors).sum(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_keras_knows_the_towers_by_name():
     tower = adapted()
     copy = keras.utils.deserialize_keras_object(keras.utils.serialize_keras_object(tower))

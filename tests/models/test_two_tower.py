@@ -178,6 +178,7 @@ def test_raw_and_encoded_batches_give_equal_losses(trained):
     assert measure(trained, examples(DATA, 64, shuffle=False)) == measure(trained)
 
 
+@pytest.mark.slow
 def test_a_whole_number_is_the_same_string_in_raw_and_in_encoded_batches():
     data = DATA.with_log(DATA.log.with_columns(hour=pl.int_range(400) % 24))
     schema = Schema(query=[Categorical("hour", 4)], candidate=[Categorical("item_id", 4)])
@@ -217,6 +218,7 @@ def test_datasets_as_tutorials_write_them(batched):
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.slow
 def test_bare_candidate_ids_will_do_where_they_are_the_only_feature():
     ratings = tf.data.Dataset.from_tensor_slices({"user_id": ["1", "2"], "movie_title": ["b", "a"]})
     movies = tf.data.Dataset.from_tensor_slices(["a", "b", "c"])
@@ -230,6 +232,7 @@ def test_bare_candidate_ids_will_do_where_they_are_the_only_feature():
     assert model.catalogue.ids.tolist() == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_lists_of_several_lengths_are_taken_one_by_one():
     rows = [{"id": 7, "genres": [1]}, {"id": 8, "genres": [2, 1]}, {"id": 9, "genres": []}]
     signature = {"id": tf.TensorSpec([], tf.int64), "genres": tf.TensorSpec([None], tf.int64)}
@@ -370,6 +373,7 @@ def test_every_weight_is_tracked_and_nothing_else(trained):
     assert sum(np.prod(w.shape) for w in trained.non_trainable_weights) == 2 * 5 + 1 + 1 + 1 + 2 * 2
 
 
+@pytest.mark.slow
 @every_task
 def test_every_trainable_weight_gets_a_gradient(task):
     model = build(task=TASKS[task]())
@@ -437,6 +441,7 @@ def test_eager_mode_gives_what_the_graph_gives():
     assert measure(model) == pytest.approx(metrics, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_predict_scores_the_whole_catalogue(trained):
     scores = trained.predict(encoded(trained, shuffle=False), verbose=0)
     np.testing.assert_allclose(scores, trained.retriever().scores(DATA.queries), rtol=1e-4, atol=1e-6)
@@ -459,6 +464,7 @@ def test_regularization_shrinks_the_embeddings_and_is_not_part_of_the_loss(task)
     assert lengths[1] < lengths[0] / 2
 
 
+@pytest.mark.slow
 def test_the_candidate_tower_pays_for_each_distinct_candidate_once():
     model = build(schema=without_chance(), embedding_regularization=1.0)
     model.compute_loss(next(iter(encoded(model, batch_size=400))), training=True)

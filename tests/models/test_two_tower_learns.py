@@ -23,6 +23,7 @@ def fit(train, task=None, epochs=4):
     return model.retriever()
 
 
+@pytest.mark.slow
 def test_keeps_the_contract_of_retrievers():
     check_retriever(lambda train: fit(train, epochs=1))
 

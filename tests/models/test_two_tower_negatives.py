@@ -153,6 +153,7 @@ def test_a_configuration_reaches_the_task():
     assert {name: getattr(task, name) for name in EVERYTHING} == EVERYTHING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task",
     [

@@ -69,6 +69,7 @@ def test_a_whole_catalogue_drawn_is_the_full_softmax(schema, layers, correction)
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @every_form
 def test_a_step_looks_up_the_positives_and_what_was_drawn(schema, layers):
     model = build(SampledSoftmax(3, "uniform"), schema, layers)
@@ -101,6 +102,7 @@ def test_no_operation_of_a_step_makes_anything_as_large_as_the_catalogue(clip_no
     assert set(large) == {"Placeholder", "Reshape"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adagrad", "sgd"])
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_the_optimizer_leaves_rows_alone_that_no_step_used(name, clip_norm):
@@ -182,6 +184,7 @@ def test_it_learns(sampler):
     assert model.evaluate(encoded(model), return_dict=True, verbose=0)["loss"] < before - 0.1
 
 
+@pytest.mark.slow
 def test_more_draws_than_candidates_are_refused_before_training():
     model = TwoTower(TABLE, [], task=SampledSoftmax(21))
     with pytest.raises(ConfigError, match="but the catalogue has 20"):
@@ -204,6 +207,7 @@ def test_a_configuration_reaches_the_task():
     assert {name: getattr(task, name) for name in settings} == settings
 
 
+@pytest.mark.slow
 def test_a_model_made_from_a_configuration_draws_alike():
     model = build(SampledSoftmax(3, "unigram", alpha=0.5))
     copy = TwoTower.from_config(model.get_config())

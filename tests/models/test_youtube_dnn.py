@@ -40,6 +40,7 @@ def test_windows_and_whole_sequences_give_the_same_vectors(history_model, histor
     np.testing.assert_allclose([r[3] for r in windows], [r[3] for r in whole], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_and_asking_encode_alike(history_model, history_log):
     train, test = split_leave_last_out(history_log, validation=False)
     asked = [b["query"] for b in validation_examples(history_model, test, train)]
@@ -97,6 +98,7 @@ def test_age_counts_in_training_only(history_model, history_log):
     assert history_model.encode_rows(raw)["query"][name].numpy().tolist() == [[0.0]]
 
 
+@pytest.mark.slow
 def test_histories_and_candidates_can_share_one_table(history_log):
     shared = Schema(
         query=[

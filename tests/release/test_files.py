@@ -111,6 +111,7 @@ def test_a_saved_model_that_tensorflow_refuses_is_named(root):
         load_signatures(root / "query" / "1", ["serving_default"])
 
 
+@pytest.mark.slow
 def test_a_version_that_was_damaged_does_not_stop_the_others(root):
     from tests.tiny import ANNOY
     from tfrecall.release.reindex import reindex

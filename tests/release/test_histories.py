@@ -382,6 +382,7 @@ def test_recommend_takes_a_history_of_somebody_new(history_root, history_release
     assert "Recommended to somebody new (unknown: answered from the history" in shown
 
 
+@pytest.mark.slow
 def test_recommend_takes_a_history_of_the_user_who_is_named(history_root, history_release):
     arguments = ["recommend", history_root, "--user", KNOWN, "--history", "i2,i6", "-k", "3"]
     (found,) = json.loads(ask(*arguments, "--json").stdout)["recommendations"]
@@ -390,6 +391,7 @@ def test_recommend_takes_a_history_of_the_user_who_is_named(history_root, histor
     assert f"Recommended to user {KNOWN}" in " ".join(ask(*arguments).stdout.split())
 
 
+@pytest.mark.slow
 def test_recommend_takes_features_beside_a_history(history_root, history_release):
     features = '{"device": "web", "liked": ["i1"]}'
     arguments = ["recommend", history_root, "--features", features, "--history", "i1", "-k", "3"]
@@ -398,6 +400,7 @@ def test_recommend_takes_features_beside_a_history(history_root, history_release
     assert found["item_ids"] == history_release.recommend([query], 3)[0].item_ids
 
 
+@pytest.mark.slow
 def test_an_empty_history_is_one(history_root, history_release):
     (found,) = json.loads(ask("recommend", history_root, "--history", "", "--json").stdout)[
         "recommendations"

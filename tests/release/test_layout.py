@@ -335,7 +335,11 @@ def test_an_altered_manifest_is_refused_by_name(published, change, said):
         read_manifest(published)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"format": 1, "vers', b"\xff\xfe", b"[]", b"null"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"format": 1, "vers', b"\xff\xfe", b"[]", b"null"],
+    ids=["empty", "open", "no text", "list", "null"],
+)
 def test_a_truncated_or_foreign_manifest_is_refused_by_name(published, content):
     (published / "manifest.json").write_bytes(content)
     with pytest.raises(ReleaseError, match=r"manifest\.json"):

@@ -138,7 +138,11 @@ def test_a_malformed_manifest_of_an_index_is_refused(root, change, place):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "index/1/manifest.json"])
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "9" * 5_000])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "9" * 5_000],
+    ids=["lists", "objects", "digits"],
+)
 def test_deep_nesting_and_endless_numbers_are_refused(root, name, text):
     (root / name).write_text(text)
     if name != "manifest.json":
@@ -147,6 +151,7 @@ def test_deep_nesting_and_endless_numbers_are_refused(root, name, text):
         load(root)
 
 
+@pytest.mark.slow
 def test_keys_of_later_versions_are_allowed(root):
     reseal(root, lambda m: (m.update(later=[1]), m["model"].update(later={"a": None})))
     assert load(root).recommend(["u1"], 3)

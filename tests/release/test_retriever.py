@@ -282,6 +282,7 @@ def test_a_release_is_evaluated_like_the_live_model(tiny_release, tiny_model, ti
         assert of_release[rule] == pytest.approx(figures, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_threads_get_the_answers_that_one_gets(tiny_release):
     users = [f"u{i}" for i in range(24)]
     alone = [tiny_release.recommend([user], 4, columns=["title"])[0] for user in users]

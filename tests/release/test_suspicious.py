@@ -193,7 +193,9 @@ def test_the_search_reads_what_a_parser_of_tensorflow_reads(tf, root):
 
 
 @pytest.mark.parametrize(
-    "content", [b"of another time", b"\x12\xff", b"\x12\x03\x12\x7f", b"\x13", b"\xff" * 12]
+    "content",
+    [b"of another time", b"\x12\xff", b"\x12\x03\x12\x7f", b"\x13", b"\xff" * 12],
+    ids=["text", "length cut off", "field cut off", "no type", "no end"],
 )
 def test_what_is_no_protocol_buffer_is_refused(root, content):
     (root / "query" / "1" / "saved_model.pb").write_bytes(content)

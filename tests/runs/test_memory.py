@@ -36,6 +36,7 @@ def config(*candidate, query=(), **training) -> RunConfig:
     )
 
 
+@pytest.mark.slow
 def test_ten_million_items_are_allowed_where_they_fit_and_refused_where_not():
     data, progress = data_of(10_000_000), RecordedProgress()
     # Weights and two slots of Adam: 10M x 64 x 4 bytes x 3 = 7.68 GB, beside ids and vectors.
@@ -103,6 +104,7 @@ def test_lists_with_nulls_are_counted():
     assert {need.least for need in found if "tags" in need.what} == {10 * 2 * 8}
 
 
+@pytest.mark.slow
 def test_nothing_is_refused_where_the_memory_is_not_known(monkeypatch):
     monkeypatch.setattr("tfrecall.runs.memory.available_bytes", lambda: None)
     progress = RecordedProgress()

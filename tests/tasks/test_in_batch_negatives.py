@@ -105,6 +105,7 @@ def test_uniform_negatives_are_corrected_by_the_probability_of_the_mix():
     )
 
 
+@pytest.mark.slow
 def test_the_estimate_of_the_whole_sum_has_no_bias():
     # With the positive left out, exp(loss) exp(s_p) = exp(s_p) + Z is an unbiased estimate of the sum
     # over all five: 1 + 2 + 3 + 4 + 5 = 15, whatever the sample is mixed of.

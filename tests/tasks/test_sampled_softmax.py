@@ -121,6 +121,7 @@ def test_agrees_with_the_oracle(rows, num_sampled, sampler, correction, temperat
 # The full softmax
 
 
+@pytest.mark.slow
 @both_corrections
 @pytest.mark.parametrize("sampler", ["uniform", "log_uniform", "unigram"])
 @pytest.mark.parametrize("temperature", [0.2, 1.0])

@@ -38,6 +38,7 @@ def test_a_hand_worked_catalogue():
     assert built.order.numpy().tolist() == [1, 0, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_candidate_across_two_intervals_may_come_of_either():
     # Three candidates, two draws: 2/3 each. The second lies on [2/3, 4/3): with 1/3 in both intervals
     # it is drawn with 1 - (2/3)^2 = 5/9.

@@ -136,6 +136,7 @@ def test_an_unknown_optimizer_is_named_with_the_nearest(parts):
         fit(new_model(), parts.train, optimizer="adagard")
 
 
+@pytest.mark.slow
 def test_an_optimizer_may_be_an_object_with_its_own_rate(parts):
     model = new_model()
     fit(model, parts.train, optimizer=keras.optimizers.SGD(0.25), epochs=1, verbose=0)
@@ -387,6 +388,7 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(parts, tmp_path):
     assert "batch_size" not in message
 
 
+@pytest.mark.slow
 def test_a_directory_given_by_its_path_is_gone_when_the_fit_is_done(parts, tmp_path):
     fit(new_model(), parts.train, epochs=1, checkpoints=tmp_path / "c", verbose=0)
     assert not (tmp_path / "c").exists()

@@ -48,6 +48,7 @@ def fitted(rate, folder, first=0, epochs=2):
     ).history
 
 
+@pytest.mark.slow
 def test_loss_metrics_and_rate_of_each_epoch(tmp_path):
     history = fitted(Halving(), tmp_path)
     train, validation = scalars(tmp_path / "train"), scalars(tmp_path / "validation")

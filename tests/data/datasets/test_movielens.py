@@ -80,6 +80,7 @@ def test_a_folder_without_the_files_is_refused(tmp_path):
         ("u.item", b"1|Title\n"),
         ("u.user", b""),
     ],
+    ids=["a word", "commas", "columns", "empty"],
 )
 def test_files_of_another_format_are_refused(tmp_path, name, content):
     folder = small_100k(tmp_path / "ml-100k")
@@ -93,6 +94,7 @@ def test_another_size_is_refused():
         movielens("10m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "rows", "users", "items"),
     [("100k", 100_000, 943, 1_682), ("1m", 1_000_209, 6_040, 3_883)],

@@ -36,6 +36,7 @@ def lines(rows):
         ("log.json", lines(ROWS)),
         ("log.jsonl", "\n" + lines(ROWS) + "\n\n"),
     ],
+    ids=["lines", "lines after a mark", "array", "array after a mark", "lines in .json", "empty lines"],
 )
 @pytest.mark.parametrize("packed", ["", ".gz"])
 def test_lines_and_arrays_with_nested_fields_give_one_log(tmp_path, name, text, packed):
@@ -82,6 +83,7 @@ def test_a_field_whose_flat_name_is_taken_keeps_its_path():
         (json.dumps({"rows": 1}, indent=1), "line 1: .* Or is the whole file one object"),
         ("nothing", "broken in line 1"),
     ],
+    ids=["open", "a list", "NaN", "two", "open array", "numbers", "an object", "no JSON"],
 )
 def test_broken_json_is_refused_with_its_line(tmp_path, text, said):
     (tmp_path / "log.json").write_text(text)

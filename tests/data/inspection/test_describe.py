@@ -218,6 +218,7 @@ def test_days_of_a_spreadsheet_are_doubted_and_not_all_equal():
     assert "read as days of a spreadsheet, from 2018-01-01 to 2018-01-01" in description.guessed[-1]
 
 
+@pytest.mark.slow
 def test_movielens_folders_and_interactions_are_described(movielens_folder, tiny_log):
     found = describe(movielens_folder / "ml-100k")
     assert (found.rows, found.users, found.items, found.refused) == (100_000, 943, 1_682, ())

@@ -95,6 +95,7 @@ def test_a_later_event_changes_no_earlier_cell(encoder):
     assert (encoder(vectors, mask)[:, 4:] != before[:, 4:]).numpy().any()
 
 
+@pytest.mark.slow
 @every_encoder
 def test_gradients_are_finite_with_empty_rows_and_stop_at_padding(encoder):
     vectors, mask = random_rows(3, rows=8, cells=7, behind=2)

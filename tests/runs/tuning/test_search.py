@@ -126,6 +126,7 @@ def values(found):
     return [trial.settings["training.learning_rate"] for trial in found.trials]
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same(tiny, scripted):
     scripted(near(1))
     one, again = tune(tiny(SPACE), trials=15), tune(tiny(SPACE), trials=15)
@@ -141,6 +142,7 @@ def test_the_same_seed_tries_the_same(tiny, scripted):
     assert f"{one.best.value:.4f} (trial 1: 0.5263): training.learning_rate = " in said
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_and_continued_has_the_trials_of_one_that_was_not(
     tiny, scripted, tmp_path
 ):

@@ -177,7 +177,9 @@ def test_what_the_server_refuses_is_refused_with_a_sentence(client, body, messag
     assert message in answer["error"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[" * 100_000, b"\xff"], ids=["empty", "open", "deep", "no text"]
+)
 def test_a_body_that_is_no_json_is_refused(client, body):
     answer = client.post("/v1/models/item_cf:predict", content=body)
     assert answer.status_code == 400

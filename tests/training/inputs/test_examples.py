@@ -36,6 +36,7 @@ def events_of_rows(examples):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "shape"),
     [
@@ -58,11 +59,13 @@ def test_sequences_are_as_long_as_there_are_positions(settings, shape):
     assert model.compute_loss(next(iter(examples.batches())), training=True).numpy() > 0
 
 
+@pytest.mark.slow
 def test_more_context_than_positions_is_refused():
     with pytest.raises(ConfigError, match=r"7 events before.*6 of the encoder.*`max_length`"):
         TrainingExamples(model_with(Attention(1)), LOG, 64, histories=HistoriesConfig(context=7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "encoder", [GRU(4), Attention(1, max_length=6 + MOST), Attention(1, max_length=MOST)]
 )
@@ -72,6 +75,7 @@ def test_settings_that_fit_stay_as_they_are(encoder):
     assert not any("positions" in note for note in examples.notes)
 
 
+@pytest.mark.slow
 def test_windows_are_never_too_long():
     examples = TrainingExamples(
         model_with(Attention(1)), LOG, 64, histories=HistoriesConfig(form="windows")

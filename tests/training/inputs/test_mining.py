@@ -67,6 +67,7 @@ def test_who_has_fewer_items_left_draws_from_what_there_is():
         assert set(drawn[row]) <= set(ranked(row, True)[19:29]) or (drawn[row] == -1).all()
 
 
+@pytest.mark.slow
 def test_an_item_that_the_model_does_not_know_is_no_negative():
     schema = Schema(query=[Categorical("user_id", 4)], candidate=[Categorical("item_id", 4)])
     model = TwoTower(schema, [], task=BPR(negatives=Hard(ranks=(1, 30), per_positive=30)))
