@@ -27,10 +27,12 @@ SLOW_FIXTURES = {
     "context_root",
     "interest_model",
     "interest_root",
+    "numbers_root",
     "pipeline_models",
     "pipeline_root",
     "ran",
     "repeating",
+    "repeating_root",
 }
 # Rooms whose examples train or export.
 SLOW_EXAMPLES = {ROOT / "tfrecall" / room for room in ("exporting", "models", "training")}
@@ -57,7 +59,10 @@ def pytest_make_parametrize_id(val: object, argname: str) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         trains = isinstance(item, pytest.DoctestItem) and SLOW_EXAMPLES & set(item.path.parents)
-        if trains or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+        asked = {*getattr(item, "fixturenames", ())}
+        if hasattr(item, "callspec"):  # cases name the fixture that they ask for while they run
+            asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
+        if trains or SLOW_FIXTURES & asked:
             item.add_marker(pytest.mark.slow)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.processes import Forked
 from tests.tiny import ANNOY, N_ITEMS
 from tfrecall._keras import tf
 from tfrecall.data import synthetic
@@ -283,17 +284,18 @@ def test_a_full_disk_is_told_whoever_writes(untested, root, small, monkeypatch, 
 
 FULL = """
     import resource, sys
-    sys.path.insert(0, sys.argv[3])
     from tests.exporting.test_retriever import small_model
     from tfrecall.errors import ExportError
     from tfrecall.exporting import retriever as exporting
     from tfrecall.exporting.export import export
     exporting.check_round_trip = lambda *args: 0.0
     model = small_model()
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+    free = resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), free))
     try:
         export(model, sys.argv[1], k=2)
     except ExportError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free, free))  # standard output is a file here
         print(error)
         sys.exit(1)
 """
@@ -301,22 +303,18 @@ FULL = """
 
 @pytest.mark.slow
 @pytest.mark.parametrize("most_bytes", [1, 2000, 30_000])
-def test_a_full_disk_is_told_and_leaves_the_version_before(root, request, most_bytes):
+def test_a_full_disk_is_told_and_leaves_the_version_before(root, most_bytes):
     """A real limit on the size of files, which all writers meet: Python, Polars, Annoy, TensorFlow."""
     before = contents(root)
-    command = [sys.executable, "-c", textwrap.dedent(FULL), str(root), str(most_bytes)]
-    ended = subprocess.run(
-        [*command, str(request.config.rootpath)], check=False, capture_output=True, text=True
-    )
-    assert ended.returncode == 1, ended.stderr[-2000:]
-    assert "could not be written" in ended.stdout
+    status, told, errors = Forked(textwrap.dedent(FULL), root, most_bytes).ended()
+    assert status == 1, errors[-2000:]
+    assert "could not be written" in told
     assert contents(root) == before
     assert load(root).recommend(["u1"], 3)
 
 
 KILLED = """
     import os, signal, sys
-    sys.path.insert(0, sys.argv[3])
     from tests.exporting.test_retriever import small_model
     from tfrecall.exporting import retriever as exporting
     from tfrecall.exporting.export import export
@@ -329,13 +327,10 @@ KILLED = """
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["save_retrieval", "write_context", "_facts"])
-def test_a_killed_export_leaves_the_version_before_and_the_next_tidies_up(
-    untested, root, request, step
-):
+def test_a_killed_export_leaves_the_version_before_and_the_next_tidies_up(untested, root, step):
     before = contents(root)
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(root), step]
-    ended = subprocess.run([*command, str(request.config.rootpath)], check=False, capture_output=True)
-    assert ended.returncode == -signal.SIGKILL
+    status, _, errors = Forked(textwrap.dedent(KILLED), root, step).ended()
+    assert status == -signal.SIGKILL, errors[-2000:]
     assert any(path.name.startswith(".version-") for path in root.iterdir())
     assert load(root).recommend(["u1"], 3)
     export(small_model(), root, k=2)

@@ -2,14 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
 from tests.integration.runs import write_files
+from tests.processes import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +30,6 @@ SETTINGS = (
 # Kills itself with the temporary file of the n-th checkpoint written in part.
 KILLED_WHILE_WRITING = """
 import os, signal, sys
-import numpy as np
 from tfrecall import cli
 from tfrecall.training import checkpoints
 original, left = checkpoints._add, [int(sys.argv.pop(1))]
@@ -47,25 +45,22 @@ cli.main()
 """
 
 
-def started(arguments, code=None, *before):
-    how = ["-m", "tfrecall.cli"] if code is None else ["-c", code, *before]
-    command = [sys.executable, *how, "run", *arguments, "--allow-worse"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def started(arguments, code="from tfrecall import cli; cli.main()", *before):
+    return Forked(code, *before, "run", *arguments, "--allow-worse")
 
 
-def ended(process):
+def ended(process, status):
     """What it told, when it is over."""
-    _, told = process.communicate(timeout=600)
+    ended_with, _, told = process.ended()
+    assert ended_with == status, told[-2000:]
     return told
 
 
 def killed_when(process, condition):
-    while process.poll() is None and not condition():
+    while not process.is_over and not condition():
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    told = ended(process)
-    assert process.returncode == -signal.SIGKILL, told[-2000:]
-    return told
+    process.kill()
+    return ended(process, -signal.SIGKILL)
 
 
 def result(root):
@@ -90,22 +85,18 @@ def test_killed_at_several_moments_a_run_ends_like_one_left_alone(tmp_path):
     killed_when(started(arguments), lambda: newest(root) >= 2)
     # The third of this process is cut short while it is written.
     cut = started(arguments, KILLED_WHILE_WRITING, "3")
-    told = ended(cut)
-    assert cut.returncode == -signal.SIGKILL, told[-2000:]
+    told = ended(cut, -signal.SIGKILL)
     assert "Resuming after epoch" in told
     assert list((root / "checkpoints").glob(".*.unfinished"))
     # Six of the first fit, so the seventh is the refit's.
     told = killed_when(started(arguments), lambda: newest(root) >= 7)
     assert "(fit), checkpoint of " in told
     assert not list((root / "checkpoints").glob(".*.unfinished"))
-    last = started(arguments)
-    told = ended(last)
-    assert last.returncode == 0, told[-2000:]
+    told = ended(started(arguments), 0)
     assert "(refit), checkpoint of " in told
     assert not (root / "checkpoints").exists()
 
-    told = ended(alone)
-    assert alone.returncode == 0, told[-2000:]
+    ended(alone, 0)
     (metrics, vectors), (same_metrics, same_vectors) = result(whole), result(root)
     assert same_metrics == metrics
     np.testing.assert_array_equal(same_vectors, vectors)
@@ -118,9 +109,7 @@ def test_checkpoints_of_another_run_are_refused_until_they_are_discarded(tmp_pat
     killed_when(started([*arguments, *settings]), lambda: newest(root) >= 1)
     other = ["--set", "training.learning_rate=0.05", "--set", "training.patience=1"]
 
-    refused = started([*arguments, *settings, *other])
-    told = ended(refused)
-    assert refused.returncode == 1
+    told = ended(started([*arguments, *settings, *other]), 1)
     assert "training.learning_rate: 0.1 there, 0.05 now" in told
     assert "training.patience: 3 there, 1 now" in told
     assert "--fresh" in told
