@@ -1,7 +1,8 @@
-/* Ask a signature of a SavedModel as a C++ server does: no Python, only TensorFlow's C API.
+/* Ask signatures of a SavedModel as a C++ server does: no Python, only TensorFlow's C API.
  *
- *   predict MODEL_DIRECTORY SIGNATURE < request > response
+ *   predict MODEL_DIRECTORY SIGNATURE ... < requests > responses
  *
+ * Requests come in the order of the signatures; an empty line ends each, and each response.
  * Requests and responses hold one block a tensor: a line `name dtype dimension dimension ...`, then a line a
  * value in row-major order. Strings are written as hexadecimal bytes, so that any byte can be in them. In
  * requests the dtype is read and must be the signature's. Exit status 1 and a message on stderr on any error.
@@ -208,7 +209,7 @@ static void predict(TF_Session *session, TF_Graph *graph, const Signature *signa
   TF_Output feeds[MAX_TENSORS], fetches[MAX_TENSORS];
   TF_Tensor *values[MAX_TENSORS], *answers[MAX_TENSORS] = {NULL};
   int given = 0;
-  while (read_line()) {
+  while (read_line() && *line) {
     const char *name = strtok(line, " ");
     int i = 0;
     while (i < signature->n_inputs && strcmp(name, signature->inputs[i].name)) i++;
@@ -222,12 +223,13 @@ static void predict(TF_Session *session, TF_Graph *graph, const Signature *signa
                 status);
   check(status);
   for (int i = 0; i < signature->n_outputs; i++) write_tensor(&signature->outputs[i], answers[i]);
+  putchar('\n');
   for (int i = 0; i < given; i++) TF_DeleteTensor(values[i]);
   for (int i = 0; i < signature->n_outputs; i++) TF_DeleteTensor(answers[i]);
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) fail("usage: %s MODEL_DIRECTORY SIGNATURE", argv[0]);
+  if (argc < 3) fail("usage: %s MODEL_DIRECTORY SIGNATURE ...", argv[0]);
   const char *tags[] = {"serve"};
   TF_Status *status = TF_NewStatus();
   TF_Graph *graph = TF_NewGraph();
@@ -237,8 +239,10 @@ int main(int argc, char **argv) {
       TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1, graph, meta_graph, status);
   check(status);
   static Signature signature;
-  if (!find_signature(meta_graph, argv[2], &signature)) fail("%s has no signature %s", argv[1], argv[2]);
-  predict(session, graph, &signature, status);
+  for (int i = 2; i < argc; i++) {
+    if (!find_signature(meta_graph, argv[i], &signature)) fail("%s has no signature %s", argv[1], argv[i]);
+    predict(session, graph, &signature, status);
+  }
   TF_CloseSession(session, status);
   TF_DeleteSession(session, status);
   TF_DeleteSessionOptions(options);

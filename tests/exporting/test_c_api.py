@@ -1,6 +1,6 @@
 """The exported SavedModels, asked without Python: by a program in C on TensorFlow's C API, as a server does.
 
-Every signature is asked for three rows, the default one for a single one, too.
+Every signature is asked for three rows and for one, those of a SavedModel in one process.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.serving.tf_serving_contract import ROOTS, ROWS, open_models, row, same_rows
+from tests.serving.tf_serving_contract import ROOTS, open_models, row, same_rows
 from tfrecall._keras import tf
 
 SOURCE = Path(__file__).with_name("predict.c")
@@ -41,26 +41,32 @@ def request_text(inputs: dict[str, np.ndarray]) -> str:
         for one in values.ravel().tolist():
             one = one.encode() if isinstance(one, str) else one
             lines.append(one.hex() if isinstance(one, bytes) else str(one))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n"
 
 
-def answers_of(text: str) -> dict[str, np.ndarray]:
-    """The outputs that `predict.c` wrote, by name; strings as bytes."""
-    lines, answers = iter(text.splitlines()), {}
+def answers_of(text: str) -> list[dict[str, np.ndarray]]:
+    """The outputs that `predict.c` wrote for each request, by name; strings as bytes."""
+    lines = iter(text.splitlines())
+    found: list[dict[str, np.ndarray]] = []
+    answers: dict[str, np.ndarray] = {}
     for head in lines:
+        if not head:  # the end of a response
+            found.append(answers)
+            answers = {}
+            continue
         name, dtype, *shape = head.split(" ")
         kind = tf.dtypes.as_dtype(int(dtype))
         read = bytes.fromhex if kind == tf.string else float
         shape = [int(size) for size in shape]
         values = [read(next(lines)) for _ in range(int(np.prod(shape)))]
         answers[name] = np.array(values, kind.as_numpy_dtype).reshape(shape)
-    return answers
+    return found
 
 
-def ask(program: Path, model: Path, signature: str, inputs: dict[str, np.ndarray]):
+def ask(program: Path, model: Path, requests: list[tuple[str, dict[str, np.ndarray]]]):
     done = subprocess.run(
-        [program, model, signature],
-        input=request_text(inputs),
+        [program, model, *(name for name, _ in requests)],
+        input="".join(request_text(inputs) for _, inputs in requests),
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -72,15 +78,13 @@ def ask(program: Path, model: Path, signature: str, inputs: dict[str, np.ndarray
 @pytest.mark.parametrize("root", ROOTS)
 def test_each_signature_answers_c_as_it_answers_python(program, request, root):
     for model, served, asked in open_models(request.getfixturevalue(root)):
-        for name, inputs in asked.items():
-            expected = served.ask(name, **inputs)
-            cases = [(ROWS, inputs)]
-            if name == "serving_default":  # a process a request: the other signatures share their code
-                cases.append((1, row(inputs, 0)))
-            for rows, given in cases:
-                status, text, errors = ask(program, model, name, given)
-                assert status == 0, errors
-                same_rows(answers_of(text), {key: values[:rows] for key, values in expected.items()})
+        single = [(name, row(inputs, 0)) for name, inputs in asked.items()]
+        requests = [*asked.items(), *single]
+        status, text, errors = ask(program, model, requests)
+        assert status == 0, errors
+        expected = [served.ask(name, **inputs) for name, inputs in requests]
+        for answer, wanted in zip(answers_of(text), expected, strict=True):
+            same_rows(answer, wanted)
 
 
 @pytest.mark.slow
@@ -94,6 +98,6 @@ def test_each_signature_answers_c_as_it_answers_python(program, request, root):
 )
 def test_wrong_requests_end_with_a_message(program, tiny_root, name, inputs, message):
     """So that equal answers above cannot be those of a program that reads nothing."""
-    status, text, errors = ask(program, tiny_root / "query" / "1", name, inputs)
+    status, text, errors = ask(program, tiny_root / "query" / "1", [(name, inputs)])
     assert (status, text) == (1, "")
     assert message in errors
