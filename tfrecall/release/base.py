@@ -470,7 +470,8 @@ class RecommendingRelease(Release, ABC):
             `n` arrays of int64. Searches only read them: several may be the same array.
         """
         # One list for all queries, the usual case, is looked up once.
-        rows = {id(ids): self.catalogue.rows(ids) for ids in exclude}
+        distinct = {id(ids): ids for ids in exclude}
+        rows = {place: self.catalogue.rows(ids) for place, ids in distinct.items()}
         found = []
         for query, (ids, leave_out) in enumerate(zip(exclude, exclude_seen, strict=True)):
             own = rows[id(ids)]

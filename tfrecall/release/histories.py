@@ -46,7 +46,8 @@ class UserHistories:
         # A history that leaves out no event equals the seen items, so the export writes it once.
         files = [_file(directory, name, part) for part in ("offsets", "items")]
         if files[0].exists():
-            seen = tuple(np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
+            arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+            seen = np.asarray(arrays[0]), np.asarray(arrays[1])
         return cls(*seen, length, item_ids)
 
     def save(self, directory: Path, name: str) -> None:

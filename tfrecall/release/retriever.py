@@ -90,11 +90,13 @@ class RetrieverRelease(RecommendingRelease):
         allowed = None if allow is None else self.catalogue.rows(allow)
         if not len(asked.users):
             return Hits(np.empty((0, 0), np.int32), np.empty((0, 0), np.float32))
-        # Given with the query, the repeated history replaces the stored one, also the empty list.
-        past = [
-            self.catalogue.rows(lists[REPEATED]) if REPEATED in lists else self.users.seen(user)
-            for user, lists in zip(asked.users, asked.lists, strict=True)
-        ]
+        past: list[np.ndarray] = []
+        if self.repeats is not None:
+            # Given with the query, the repeated history replaces the stored one, also the empty list.
+            past = [
+                self.catalogue.rows(lists[REPEATED]) if REPEATED in lists else self.users.seen(user)
+                for user, lists in zip(asked.users, asked.lists, strict=True)
+            ]
         vectors = self.embed(asked.features)
         return search_with_repeats(
             search, self.bundle.exact, vectors, k, barred, allowed, self.repeats, past

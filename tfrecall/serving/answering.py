@@ -39,6 +39,8 @@ REASONS = 3
 
 Request = RecommendRequest | SimilarRequest | RankRequest
 Answer = RecommendAnswer | ItemsAnswer
+# Rows, ids and scores of the items of one list.
+Listed = tuple[list[int], list[str], list[float]]
 One = TypeVar("One")
 Made = TypeVar("Made")
 
@@ -153,7 +155,7 @@ class Answerer:
             item_id, request.k, score=request.score, index=request.index or self.index
         )
         rows = self.release.catalogue.rows(found.item_ids)
-        items = self._items(rows, found.scores, request.columns)
+        items = self._items_of(rows, found.scores, request.columns)
         return ItemsAnswer(
             release=self.name, version=self.release.version, items=items, item_id=item_id
         )
@@ -174,7 +176,7 @@ class Answerer:
         scores = ranker.predict([query], request.items)
         order = np.argsort(-scores, kind="stable")
         rows = self.release.catalogue.rows(request.items)[order]
-        items = self._items(rows, scores[order].tolist(), request.columns)
+        items = self._items_of(rows, scores[order], request.columns)
         user = query.get("user_id")
         return ItemsAnswer(
             release=self.name,
@@ -215,7 +217,7 @@ class Answerer:
         """Requests with equal keys go in one search."""
         index = request.index or self.index
         # Trees are searched with an effort that depends on k; exact lists are prefixes of longer ones.
-        k = None if index in (None, "exact") else request.k
+        k = request.k if self.is_approximate(request) else None
         allow = None if request.allow is None else tuple(request.allow)
         rules = None if request.rules is None else json.dumps(request.rules, sort_keys=True)
         return index, k, allow, rules, request.n_candidates
@@ -240,7 +242,11 @@ class Answerer:
         else:
             hits = release.search(asked, k, barred, **options)
         found = perf_counter()
-        answers = [self._answer(one, asked, i, hits, staged) for i, one in enumerate(queries)]
+        lists = self._lists(hits)
+        answers = [
+            self._answer(one, asked, i, items, staged)
+            for i, (one, items) in enumerate(zip(queries, lists, strict=True))
+        ]
         stages = {} if staged is None else {s: t / 1000 for s, t in staged.milliseconds.items()}
         self._observer.stages(
             self.name,
@@ -253,13 +259,24 @@ class Answerer:
         )
         return answers
 
+    def _lists(self, hits: Hits) -> list[Listed]:
+        """Rows, ids and scores of each query, as lists: of a whole batch at once, for NumPy's cost a call."""
+        # Row -1, which pads the ends of short lists, picks the last id; it is cut off with its row.
+        columns = (hits.rows, self.release.item_ids[hits.rows], hits.scores)
+        lengths = (hits.rows >= 0).sum(axis=1).tolist()
+        lists = zip(*(column.tolist() for column in columns), strict=True)
+        return [
+            (rows[:length], ids[:length], scores[:length])
+            for length, (rows, ids, scores) in zip(lengths, lists, strict=True)
+        ]
+
     def _answer(
-        self, one: AskedQuery, asked: QueryBatch, i: int, hits: Hits, staged: Staged | None
+        self, one: AskedQuery, asked: QueryBatch, i: int, listed: Listed, staged: Staged | None
     ) -> RecommendAnswer:
         request = one.request
-        rows, scores = hits.rows[i, : request.k], hits.scores[i, : request.k]
-        there = rows >= 0
-        items = self._items(rows[there], scores[there].tolist(), request.columns)
+        k = request.k
+        rows, ids, scores = listed
+        items = self._items(rows[:k], ids[:k], scores[:k], request.columns)
         answer = RecommendAnswer(
             release=self.name,
             version=self.release.version,
@@ -293,7 +310,7 @@ class Answerer:
     def _popular_items(self, one: AskedQuery) -> list[Item]:
         request = one.request
         rows, counts = self._popular.best(request.k, self._queries.barred(one), self._allowed(request))
-        return self._items(rows, counts.astype(float).tolist(), request.columns)
+        return self._items_of(rows, counts.astype(float), request.columns)
 
     def _allowed(self, request: RecommendRequest) -> list[int] | None:
         """Rows to which both the request and the rules restrict a list; None for no restriction."""
@@ -305,13 +322,24 @@ class Answerer:
                 allowed = [*own] if allowed is None else [item for item in allowed if item in own]
         return None if allowed is None else self.release.catalogue.rows(allowed).tolist()
 
-    def _items(self, rows: np.ndarray, scores: Sequence[float], columns: Sequence[str]) -> list[Item]:
+    def _items_of(
+        self, rows: np.ndarray, scores: np.ndarray | Sequence[float], columns: Sequence[str]
+    ) -> list[Item]:
         ids = self.release.item_ids[rows].tolist()
-        items = [Item(item_id, score) for item_id, score in zip(ids, scores, strict=True)]
+        return self._items(rows.tolist(), ids, np.asarray(scores).tolist(), columns)
+
+    def _items(
+        self,
+        rows: Sequence[int],
+        ids: Sequence[str],
+        scores: Sequence[float],
+        columns: Sequence[str],
+    ) -> list[Item]:
+        items = [*map(Item, ids, scores)]
         if columns:
             self.release.check_columns(columns)
             values = {column: self._column(column) for column in columns}
-            for item, row in zip(items, rows.tolist(), strict=True):
+            for item, row in zip(items, rows, strict=True):
                 item.columns = {column: known[row] for column, known in values.items()}
         return items
 

@@ -80,7 +80,8 @@ class Queries:
         is_bare = not request.features and request.history is None
         leave_out = release.exclude_seen if request.exclude_seen is None else bool(request.exclude_seen)
         new = self._new_events(query)
-        exclude = [*request.exclude, *new] if new and leave_out else request.exclude
+        # The same list for all requests without exclusions, which the release then looks up once.
+        exclude = [*request.exclude, *new] if new and leave_out else request.exclude or _NOTHING
         unknown = _NOTHING
         if request.history is not None:
             past = self._past(query, request.history)
