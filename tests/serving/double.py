@@ -165,7 +165,8 @@ class Double:
         if not found:
             raise ServerError(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
         for version in found:
-            response.model_version_status.add(version=version, state="AVAILABLE")
+            one = response.model_version_status.add(version=version, state="AVAILABLE")
+            one.status.SetInParent()  # the server writes its OK
         return response
 
     def metadata(self, request: Any) -> get_model_metadata_pb2.GetModelMetadataResponse:

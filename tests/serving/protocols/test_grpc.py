@@ -20,7 +20,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.protocols.health import HEALTH
-from tfrecall.serving.protocols.messages import DESCRIPTORS, METHODS, SERVICE
+from tfrecall.serving.protocols.messages import DESCRIPTORS, METHODS, SERVICE, InferParameter
 
 USERS = {
     "name": "user_id",
@@ -63,7 +63,7 @@ def infer(channel, *inputs, **more):
 
 def test_lists_are_those_of_the_release(channel, item_cf):
     expected = tr.load(item_cf).recommend(["u1", "u2"], k=4)
-    answer = infer(channel, USERS, id="7", parameters={"k": {"int64_param": 4}})
+    answer = infer(channel, USERS, id="7", parameters={"k": InferParameter(int64_param=4)})
     assert (answer.model_name, answer.model_version, answer.id) == ("item_cf", "1", "7")
     ids, scores, known = answer.outputs
     assert [one.name for one in answer.outputs] == ["candidate_ids", "scores", "known"]
@@ -87,6 +87,12 @@ def test_raw_contents_are_answered_with_raw_contents(channel):
     (found,) = answer.raw_output_contents
     plain = infer(channel, USERS, outputs=[{"name": "scores"}])
     assert np.frombuffer(found, "<f4").tolist() == list(plain.outputs[0].contents.fp32_contents)
+
+
+def test_fallbacks_are_marked(channel):
+    user = {**USERS, "contents": {"bytes_contents": [b"u1", b"nobody"]}}
+    assert infer(channel, user).parameters["fallback"].string_param == "unknown_user"
+    assert not infer(channel, USERS).parameters
 
 
 def test_server_and_models_are_described(channel):
@@ -129,7 +135,7 @@ CODE = grpc.StatusCode
         ),
         (
             "ModelInfer",
-            {"model_name": "item_cf", "inputs": [USERS], "parameters": {"k": {}}},
+            {"model_name": "item_cf", "inputs": [USERS], "parameters": {"k": InferParameter()}},
             CODE.INVALID_ARGUMENT,
             "`k` is of type int",
         ),

@@ -3,15 +3,15 @@
 import base64
 import json
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 import tfrecall as tr
-from tests.tiny_repeats import export_repeating
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
-from tfrecall.serving.protocols.tensors import OUTPUTS, signatures
+from tfrecall.serving.protocols.tensors import columns, signatures
 
 USERS = ["u1", "u2", "nobody"]
 OPTIONS = {
@@ -20,16 +20,6 @@ OPTIONS = {
     "exclude": np.array([["i1", ""], ["i3", "i4"], ["", ""]], object),
     "allow": np.array(["i1", "i2", "i3", "i5", "i8", "i9", "not there"], object),
 }
-DTYPES = {"string": "DT_STRING", "float64": "DT_DOUBLE", "float32": "DT_FLOAT", "int32": "DT_INT32"}
-
-
-@pytest.fixture(scope="module")
-def repeating_root(tiny_model, tmp_path_factory):
-    from tests.tiny import ANNOY
-
-    root = tmp_path_factory.mktemp("repeating") / "root"
-    export_repeating(tiny_model, root, ANNOY)
-    return root
 
 
 def post(client, body, path="item_cf"):
@@ -51,44 +41,110 @@ KINDS = [
     "tiny_root",
     *(
         pytest.param(root, marks=pytest.mark.slow)
-        for root in ("repeating_root", "history_root", "context_root", "interest_root", "pipeline_root")
+        for root in (
+            "repeating_root",
+            "history_root",
+            "context_root",
+            "interest_root",
+            "pipeline_root",
+            "numbers_root",
+        )
     ),
 ]
 
 
-@pytest.mark.parametrize("root", KINDS)
-def test_signatures_and_answers_are_those_of_the_saved_model(request, root):
-    from tfrecall._tensorflow import tf
+@pytest.fixture(params=KINDS)
+def both(request):
+    """A release, its name, our service and a stand-in of TF Serving for it."""
+    pytest.importorskip("tensorflow_serving")
+    from tests.serving.double import Double, config_of
 
-    release = tr.load(request.getfixturevalue(root))
-    part = "pipeline" if release.manifest["kind"] == "pipeline" else "retrieval"
-    exported = tf.saved_model.load(str(release.part(part))).signatures
-    specs, values = signatures(release), inputs(release)
-    assert specs.keys() == exported.keys()
-    with TestClient(create_app(ServingConfig({"it": release.root}))) as client:
-        for name, spec in specs.items():
-            _, of = exported[name].structured_input_signature
-            wanted = {key: (DTYPES[s.dtype.name], s.shape.rank) for key, s in of.items()}
-            assert wanted == {key: (one.dtype, len(one.shape)) for key, one in spec.inputs.items()}
-            assert exported[name].structured_outputs.keys() == OUTPUTS.keys()
-            tensors = {key: tf.constant(values[key], s.dtype) for key, s in of.items()}
-            expected = exported[name](**tensors)
-            given = {key: np.asarray(values[key]).tolist() for key in of}
-            status, answer = post(client, {"signature_name": name, "inputs": given}, "it")
-            assert status == 200, answer
-            check(answer["outputs"], expected)
-            if "k" not in given:
-                rows = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
-                status, answer = post(client, {"signature_name": name, "instances": rows}, "it")
-                assert status == 200, answer
-                columns = {key: [row[key] for row in answer["predictions"]] for key in OUTPUTS}
-                check(columns, expected)
+    release = tr.load(request.getfixturevalue(request.param))
+    name = "pipeline" if release.manifest["kind"] == "pipeline" else "retrieval"
+    double = Double(config_of(release.root))
+    app = create_app(ServingConfig({name: release.root}))
+    with TestClient(app) as ours, httpx.Client(base_url=double.url) as theirs:
+        yield release, name, ours, theirs
+    double.close()
 
 
-def check(found, expected):
-    ids = expected["candidate_ids"].numpy()
-    assert found["candidate_ids"] == [[one.decode() for one in row] for row in ids.tolist()]
-    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-5, atol=1e-6)
+def test_a_client_of_tf_serving_gets_the_same_from_both(both):
+    release, name, ours, theirs = both
+    path = f"/v1/models/{name}"
+    assert ours.get(path).json() == theirs.get(path).json()
+    assert definitions(ours, path) == definitions(theirs, path)
+    values = inputs(release)
+    for signature, spec in signatures(release).items():
+        given = {key: np.asarray(values[key]).tolist() for key in spec.inputs}
+        bodies = [{"signature_name": signature, "inputs": given}]
+        if "k" not in given:
+            rows = [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
+            bodies.append({"signature_name": signature, "instances": rows})
+        for body in bodies:
+            found, expected = (one.post(f"{path}:predict", json=body) for one in (ours, theirs))
+            assert (found.status_code, expected.status_code) == (200, 200), found.text
+            same(found.json(), expected.json())
+
+
+def definitions(client, path):
+    """Names, types and ranks of all signatures: sizes that are known stand only in the SavedModel."""
+    found = client.get(f"{path}/metadata").json()["metadata"]["signature_def"]["signature_def"]
+    return {
+        signature: {
+            side: {
+                name: (info["dtype"], len(info["tensor_shape"]["dim"]))
+                for name, info in facts[side].items()
+            }
+            for side in ("inputs", "outputs")
+        }
+        for signature, facts in found.items()
+        if not signature.startswith("__")
+    }
+
+
+def same(found, expected):
+    """Equal up to the last digits of numbers."""
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            same(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            same(one, other)
+    elif isinstance(expected, float):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    else:
+        assert found == expected
+
+
+def test_both_refuse_the_same(both):
+    release, name, ours, theirs = both
+    path, values = f"/v1/models/{name}", inputs(release)
+    given = {key: np.asarray(values[key]).tolist() for key in signatures(release)["recommend"].inputs}
+    text = next(key for key, spec in columns(release).items() if spec == ("DT_STRING", (-1,)))
+    for change in (
+        {"k": "3"},
+        {"k": [3]},
+        {"k": 0},
+        {text: ["u1"]},
+        {text: [1, 2, 3]},
+        {"exclude": [[""]]},
+    ):
+        body = {"signature_name": "recommend", "inputs": {**given, **change}}
+        codes = [one.post(f"{path}:predict", json=body).status_code for one in (ours, theirs)]
+        assert codes == [400, 400], change
+    del given[text]
+    for body in (
+        {"signature_name": "recommend", "inputs": given},
+        {"signature_name": "x", "inputs": {}},
+        {},
+    ):
+        codes = [one.post(f"{path}:predict", json=body).status_code for one in (ours, theirs)]
+        assert codes == [400, 400], body
+    for other in (f"{path}/versions/2", "/v1/models/nothing"):
+        assert [one.get(other).status_code for one in (ours, theirs)] == [404, 404]
 
 
 def test_an_answer_is_that_of_the_release_for_what_the_request_gives(client, item_cf):

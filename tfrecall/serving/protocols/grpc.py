@@ -19,7 +19,7 @@ from tfrecall.serving.protocols.inference import (
     metadata,
     server,
 )
-from tfrecall.serving.protocols.messages import METHODS, SERVICE
+from tfrecall.serving.protocols.messages import METHODS, SERVICE, InferParameter
 from tfrecall.serving.protocols.tensors import hosted
 from tfrecall.serving.service import Service
 from tfrecall.serving.web import HttpError, problem
@@ -164,7 +164,9 @@ class _Methods:
             model_name=request.model_name,
             model_version=answered.version,
             id=request.id,
-            parameters={name: {"string_param": value} for name, value in answered.parameters.items()},
+            parameters={
+                name: InferParameter(string_param=value) for name, value in answered.parameters.items()
+            },
             outputs=[_output(name, values, not is_raw) for name, values in answered.outputs.items()],
             # In the form of the inputs.
             raw_output_contents=map(to_raw, answered.outputs.values()) if is_raw else (),

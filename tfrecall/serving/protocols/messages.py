@@ -14,18 +14,19 @@ DESCRIPTORS = Path(__file__).with_name("inference.binpb")
 SERVICE = "inference.GRPCInferenceService"
 
 
-def _classes() -> dict[str, tuple[type[Any], type[Any]]]:
-    pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
-        pool.Add(file)
-    return {
-        method.name: (
-            message_factory.GetMessageClass(method.input_type),
-            message_factory.GetMessageClass(method.output_type),
-        )
-        for method in pool.FindServiceByName(SERVICE).methods
-    }
-
+_POOL = descriptor_pool.DescriptorPool()
+for _file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
+    _POOL.Add(_file)
 
 # Method -> classes of its request and of its response.
-METHODS = _classes()
+METHODS: dict[str, tuple[Any, Any]] = {
+    method.name: (
+        message_factory.GetMessageClass(method.input_type),
+        message_factory.GetMessageClass(method.output_type),
+    )
+    for method in _POOL.FindServiceByName(SERVICE).methods
+}
+# The value of a parameter, which is made before the message that holds it: protobuf 5 takes no dictionary.
+InferParameter: Any = message_factory.GetMessageClass(
+    _POOL.FindMessageTypeByName("inference.InferParameter")
+)
