@@ -223,9 +223,10 @@ def test_memory_grows_with_the_catalogue(release, tmp_path, monkeypatch):
     assert deploy(release, tmp_path / "a")["memory_mib"] == 832
 
 
-def test_commands_of_the_readme_name_the_release_as_a_shell_reads_it(release, tmp_path):
+def test_commands_of_the_readme_name_the_release_as_a_shell_reads_it(release, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deploy(release, "out", VARIANTS["all"])
     out = tmp_path / "out"
-    deploy(release, out, VARIANTS["all"])
     (line,) = re.findall(r"^    (tfrecall deploy .*)$", read(out, "README.md"), re.MULTILINE)
     echoed = subprocess.run(
         ["bash", "-c", f'tfrecall() {{ printf "%s\\n" "$@"; }}; {line}'], capture_output=True, text=True

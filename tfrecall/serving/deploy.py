@@ -226,8 +226,8 @@ def _writer(claim: str) -> dict[str, Any]:
 
 
 def _again(release: Release, out: Path, settings: Settings) -> str:
-    """The command that writes this deployment for another version."""
-    words = ["tfrecall", "deploy", str(release.root), "--out", str(out)]
+    """The command that writes this deployment for another version, from any directory."""
+    words = ["tfrecall", "deploy", str(release.root.resolve()), "--out", str(out.resolve())]
     options = {
         "--image": (settings.image, IMAGE),
         "--cores": (settings.cores, 2),
