@@ -86,20 +86,23 @@ def check_route(schema, place, one, max_examples):
             case = data.draw(cases, label="case")
         except Unsatisfiable:  # nothing of the request can be wrong
             assume(False)
-        case.call_and_validate(base_url=place, checks=KEPT)
+        answer = case.call(base_url=place)
+        if answer.status_code != 504:  # of a drawn X-Request-Timeout-Ms
+            case.validate_response(answer, checks=KEPT)
 
     check()
 
 
-each_route = pytest.mark.parametrize("one", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+def each(operations):
+    return pytest.mark.parametrize("one", operations, ids=lambda one: f"{one.method} {one.path}")
 
 
-@each_route
+@each([one for one in OPERATIONS if one.asked and "versions" not in one.path])
 def test_no_request_makes_the_service_fail(schema, place, one):
-    check_route(schema, place, one, 5)
+    check_route(schema, place, one, 4)
 
 
 @pytest.mark.slow
-@each_route
+@each(OPERATIONS)
 def test_no_request_of_many_makes_the_service_fail(schema, place, one):
     check_route(schema, place, one, 200)
