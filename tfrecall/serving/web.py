@@ -32,6 +32,7 @@ from tfrecall.serving.service import UnknownReleaseError
 MAX_TIMEOUT_MS = 600_000
 # Protocols of others, whose errors are a sentence: {"error": "..."}.
 SENTENCES = ("/v1/models/", "/v2")
+MAX_MESSAGE = 2000
 INTERNAL = (
     "The request failed through no fault of its own. The log has the reason under this request id."
 )
@@ -180,6 +181,8 @@ def problem(error: BaseException, request_id: str = "") -> tuple[int, dict[str, 
                 status, code = its_status, its_code
                 break
     message = INTERNAL if code == "internal" else without_paths(str(error))
+    if len(message) > MAX_MESSAGE:  # what was received may be a megabyte
+        message = f"{message[: MAX_MESSAGE - 400]} ... {message[-400:]}"
     return status, {"error": {"code": code, "message": message, "request_id": request_id}}
 
 
