@@ -274,3 +274,64 @@ def test_items_of_a_history_that_would_not_arrive_are_refused(history_release, t
 def test_any_other_text_is_a_query(tiny_release):
     (answer,) = tiny_release.recommend([{"user_id": "a\0b", "home_town": "東京 \U0001f5fc"}], 3)
     assert len(answer.item_ids) == 3
+
+
+# Files that are not what they say
+
+
+def link_file(root, outside):
+    file = root / "context" / "1" / "seen_items.npy"
+    shutil.move(file, outside / "elsewhere")
+    file.symlink_to(outside / "elsewhere")
+
+
+def link_part(root, outside):
+    shutil.move(root / "scorer" / "1", outside / "scorer")
+    (root / "scorer" / "1").symlink_to(outside / "scorer")
+
+
+@pytest.mark.parametrize("link", [link_file, link_part])
+def test_links_out_of_the_directory_are_refused_unless_trusted(baseline_root, tmp_path, link):
+    root = shutil.copytree(baseline_root, tmp_path / "release")
+    link(root, tmp_path)
+    with pytest.raises(ReleaseError, match="is a link out of the release directory"):
+        load(root)
+    assert load(root, trust=True).recommend(["u1"], 2)[0].item_ids
+
+
+def test_links_within_the_directory_and_to_it_are_fine(baseline_root, tmp_path):
+    root = shutil.copytree(baseline_root, tmp_path / "release")
+    file = root / "context" / "1" / "seen_items.npy"
+    shutil.move(file, root / "kept")
+    file.symlink_to(root / "kept")
+    (tmp_path / "current").symlink_to(root)
+    assert load(tmp_path / "current").recommend(["u1"], 2)[0].item_ids
+
+
+def pickled(file):
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+def longer_than_the_file(file):
+    """A header that promises a terabyte, before the bytes that were there."""
+    content = file.read_bytes()
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "<i4", "fortran_order": False, "shape": (1 << 38,)}
+        )
+        stream.write(content[-100:])
+
+
+@pytest.mark.parametrize("damage", [pickled, longer_than_the_file])
+@pytest.mark.parametrize("part", ["context", "scorer"])
+def test_arrays_that_hold_pickles_or_promise_more_than_there_is_are_refused(
+    baseline_root, tmp_path, part, damage
+):
+    root = shutil.copytree(baseline_root, tmp_path / "release")
+    for file in (root / part / "1").glob("*.npy"):
+        whole = file.read_bytes()
+        damage(file)
+        reseal(root)
+        with pytest.raises(ReleaseError, match=part):
+            load(root)
+        file.write_bytes(whole)

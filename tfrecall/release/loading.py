@@ -7,7 +7,7 @@ from tfrecall.core.storage import locked
 from tfrecall.release.base import Release
 from tfrecall.release.baseline import BaselineRelease
 from tfrecall.release.layout import finish_publishing, was_killed
-from tfrecall.release.manifest import check_files, check_kind, read_manifest
+from tfrecall.release.manifest import check_files, check_kind, check_links, read_manifest
 from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.retriever import RetrieverRelease
@@ -33,7 +33,8 @@ def load(
             always compared.
         trust: whether to load models that hold operations which touch files, run Python or code of other
             libraries. A SavedModel is a program. Without trust its graph is searched for such operations
-            before TensorFlow sees it. With trust nothing is searched: know its author.
+            before TensorFlow sees it, and links out of the directory are refused. With trust neither is
+            looked at: know its author.
 
     A checksum promises that files are those that the manifest lists: it finds damage, cut downloads and
     mixed versions. It promises nothing about their author, who can write any checksum. Load releases from
@@ -63,6 +64,8 @@ def load(
             finish_publishing(root)
     manifest = read_manifest(root, version)
     kind = check_kind(root, manifest)
+    if not trust:
+        check_links(root, manifest)
     check_files(root, manifest, contents=verify)
     if not trust:
         for name in manifest["files"]:

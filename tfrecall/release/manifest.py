@@ -178,3 +178,24 @@ def check_files(root: Path, manifest: dict[str, Any], *, contents: bool = True) 
                 raise ReleaseError(
                     f"{file} is foreign: the manifest does not list it. Remove it, or copy the release again."
                 )
+
+
+def check_links(root: Path, manifest: dict[str, Any]) -> None:
+    """Refuse files that lie elsewhere: through links a release could show whatever its reader may read.
+
+    The release directory itself may be a link, and links within it are fine.
+
+    Args:
+        root: the release directory.
+        manifest: of the version to check.
+
+    Raises:
+        ReleaseError: naming the first file that a link leads out of the directory.
+    """
+    inside = root.resolve()
+    for name in manifest["files"]:
+        if not (root / name).resolve().is_relative_to(inside):
+            raise ReleaseError(
+                f"{root / name} is a link out of the release directory, or lies behind one. Copy the files, "
+                "or trust the release: `trust=True`, on the command line `--trust`."
+            )
