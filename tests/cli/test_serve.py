@@ -41,6 +41,7 @@ def test_options_are_settings(release, served, tmp_path):
         "--reload-seconds": 0,
         "--drain-seconds": 2.5,
         "--events": tmp_path / "events",
+        "--unknown-users": "popular",
         "--threads": 2,
         "--log-level": "warning",
         "--log-format": "text",
@@ -49,7 +50,7 @@ def test_options_are_settings(release, served, tmp_path):
         "--port": 0,
     }
     words = [word for pair in options.items() for word in pair]
-    result = ask("serve", f"a={release}", f"b={release}", *words)
+    result = ask("serve", f"a={release}", f"b={release}", "--no-fallback", *words)
     assert result.stdout.startswith("Serve a, b: http://127.0.0.1:")
     [(config, workers)] = served
     assert workers == 3
@@ -58,6 +59,7 @@ def test_options_are_settings(release, served, tmp_path):
     assert (config.timeout_ms, config.max_body, config.reload_seconds) == (900, 1000, 0)
     assert (config.drain_seconds, config.threads, config.index) == (2.5, 2, "exact")
     assert (config.log_level, config.log_format) == ("warning", "text")
+    assert (config.unknown_users, config.fallback) == ("popular", False)
     assert config.events == tmp_path / "events"
 
 

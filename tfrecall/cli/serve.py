@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
 import typer
 
@@ -67,6 +67,16 @@ def serve(
     events: Annotated[
         Path | None, typer.Option(help="Directory of the feedback log; without it feedback is refused.")
     ] = None,
+    unknown_users: Annotated[
+        str,
+        typer.Option(help="Lists of unknown users who give nothing of themselves: model or popular."),
+    ] = "model",
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            help="Popular items, marked as such, for a model that fails, is late or has none; otherwise errors."
+        ),
+    ] = True,
     log_level: Annotated[
         str, typer.Option(help="debug, info, warning or error; with warning no line for each request.")
     ] = "info",
@@ -97,6 +107,8 @@ def serve(
         grpc_address=None if grpc_port is None else process.free_address(host, grpc_port),
         token=None if token_file is None else _token(token_file),
         events=events,
+        unknown_users=cast(Literal["model", "popular"], unknown_users),
+        fallback=fallback,
         threads=threads,
         log_level=log_level,
         log_format=log_format,
