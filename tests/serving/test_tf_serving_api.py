@@ -169,8 +169,8 @@ def test_rows_and_columns_give_the_same(server, opened):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "The document is empty"),
-        (b"{", "JSON Parse error"),
+        pytest.param(b"", "The document is empty", id="empty"),
+        pytest.param(b"{", "JSON Parse error", id="open"),
         ({}, "Missing 'inputs' or 'instances' key"),
         ({"inputs": {}, "instances": []}, "only  one of 'inputs' or 'instances'"),
         ({"instances": []}, "No values in 'instances'"),
