@@ -7,7 +7,7 @@ import pytest
 from tests.built_once import fit_once
 from tfrecall._keras import tf
 from tfrecall.core.vocabulary import FIRST
-from tfrecall.data import filter_log, synthetic
+from tfrecall.data import filter_log, from_frame, synthetic
 from tfrecall.evaluation import evaluate
 from tfrecall.exporting.export import export
 from tfrecall.index.annoy import Annoy
@@ -62,6 +62,33 @@ def test_in_training_a_row_is_left_out_of_its_own_bag(log, model):
             np.testing.assert_allclose(vector, expected, atol=1e-5)
             seen += 1
     assert seen == len(log)
+
+
+def test_in_training_no_copy_of_a_target_stands_in_its_bag():
+    # u has a three times, of which a bag of the latest three events holds two, and not the first.
+    items = ["i1", "i2", "i1", "i1", "i3", "i3"]
+    users = ["u", "u", "u", "u", "v", "w"]
+    log = from_frame(
+        pl.DataFrame({"user_id": users, "item_id": items, "timestamp": [1, 2, 3, 4, 5, 6]})
+    )
+    short = TwoTower(
+        Schema(query=[History("had", ITEM, 3, RootSum(), anytime=True)], candidate=[ITEM]), layer_sizes=[]
+    )
+    short.adapt(log)
+    table = vectors_of_items(short)
+    row = {name: table[place] for place, name in enumerate(short.catalogue.ids.tolist())}
+    found = {}
+    for batch in TrainingExamples(short, log, 64).batches():
+        vectors = short.query_tower(batch["query"], training=False).numpy()
+        targets = short.catalogue.ids[batch["candidate_index"].numpy() - FIRST].tolist()
+        for target, vector in zip(targets, vectors, strict=True):
+            found.setdefault(target, []).append(vector)
+    # The bag of u is i2, i1, i1: without i1 it is i2, without i2 twice i1 over the root of 2.
+    assert len(found["i1"]) == 3
+    for vector in found["i1"]:
+        np.testing.assert_allclose(vector, row["i2"], atol=1e-6)
+    np.testing.assert_allclose(found["i2"], [2 * row["i1"] / np.sqrt(2)], atol=1e-6)
+    np.testing.assert_array_equal(found["i3"], np.zeros((2, 8)))
 
 
 def test_asked_it_is_all_that_the_user_has_whenever_that_was(log, model):

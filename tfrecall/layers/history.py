@@ -199,7 +199,7 @@ class HistoryFeature(FeatureLayer):
     def call(self, inputs: Mapping[str, tf.Tensor], training: bool | None = None) -> tf.Tensor:
         items = inputs["items"]
         if self.spec.anytime:
-            return self._pooled(items, inputs.get("rows"), inputs.get("left_out"))
+            return self._pooled(items, inputs)
         mask = items > PADDING
         vectors = self._vectors(items, mask, inputs.get("context", {}), training)
         if "positions" not in inputs:
@@ -212,10 +212,10 @@ class HistoryFeature(FeatureLayer):
     def _pooled(
         self,
         items: tf.Tensor | tf.RaggedTensor,
-        rows: tf.Tensor | None,
-        left_out: tf.Tensor | None,
+        inputs: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
         """Sums the vectors of the items, without padding, which is most of a padded batch."""
+        rows, left_out = inputs.get("rows"), inputs.get("left_out")
         if isinstance(items, tf.RaggedTensor):
             # `owners` is the row of each item; a ragged batch has no padding, a dense one is stripped
             # of it.
@@ -229,10 +229,10 @@ class HistoryFeature(FeatureLayer):
             sums, counts = tf.gather(sums, rows), tf.gather(counts, rows)
         if left_out is not None:
             # The row's own item is taken out of the sum again, so the sum is made once a user.
-            is_left_out = tf.cast(left_out > PADDING, counts.dtype)
+            copies = inputs.get("copies", tf.cast(left_out > PADDING, counts.dtype))
             own = self._item_vectors(left_out)
-            sums -= own * tf.cast(is_left_out, own.dtype)[:, tf.newaxis]
-            counts -= is_left_out
+            sums -= own * tf.cast(copies, own.dtype)[:, tf.newaxis]
+            counts -= copies
         # `anytime` admits only encoders with one window. Its total is 1 for an empty history.
         (window,) = self.encoder.windows
         return sums / tf.cast(window.total(counts), sums.dtype)[:, tf.newaxis]

@@ -64,6 +64,15 @@ class RepeatChoice:
             best[block] = -np.sort(-np.partition(logits, -length, axis=1)[:, -length:], axis=1)
         return cls(own, products, others, place, new, best)
 
+    def head(self, queries: int) -> "RepeatChoice":
+        """The choices of the first queries alone, of all if there are fewer."""
+        own, end = self.own, int(np.searchsorted(self.own.queries, queries))
+        events = own.place < end
+        few = RepeatCandidates(own.queries[:end], own.rows[:end], own.place[events], own.after[events])
+        rest = (self.others, self.targets, self.new, self.best)
+        others, targets, new, best = (of_queries[:queries] for of_queries in rest)
+        return RepeatChoice(few, self.products[:end], others, targets, new, best)
+
     def typical_bias(self) -> float:
         """The bias that makes the repeat candidates together as likely as all other items."""
         return float(np.median(self.others[np.isfinite(self.others)]))
@@ -90,11 +99,11 @@ class RepeatChoice:
         total = top + np.log(np.exp(self.others - top) + summed)
         return float(np.mean(total - self._chosen(scores)))
 
-    def gains(self, repeats: Repeats) -> np.ndarray:
-        """Mean of hit rates at ten and a hundred and NDCG at ten of each query's list: float64 `[n]`."""
+    def figures(self, repeats: Repeats) -> np.ndarray:
+        """Hits at ten and at a hundred and NDCG at ten of each query's list: float64 `[3, n]`."""
         ranks = self.ranks(repeats)
-        hits = (ranks < SHORT) * (1.0 + 1.0 / np.log2(ranks + 2.0)) + (ranks < LONG)
-        return hits / 3.0
+        short = ranks < SHORT
+        return np.stack([short, ranks < LONG, short / np.log2(ranks + 2.0)]).astype(np.float64)
 
     def ranks(self, repeats: Repeats) -> np.ndarray:
         """Place of each target in its list, from 0, ties against it; `LONG` or more beyond: int64 `[n]`."""

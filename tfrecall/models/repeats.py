@@ -1,6 +1,6 @@
 """Repeat consumption: fits how users come back to items, and combines it with the towers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,14 +16,16 @@ from tfrecall.models.repeat_choice import RepeatChoice
 
 # Rows of the fit: four numbers need no more, which only take time.
 MOST_ROWS = 2000
+# Rows that mixes are judged by: a hit rate then has a standard error of half a hundredth at most.
+MOST_JUDGED = 10_000
 # Latest events of a history that count at most: a year of groceries. A query costs that many weights.
 MOST_EVENTS = 1000
 # Start of the search: weights that fade slowly with the place of an event, no inner product.
 _START = {"recency": 0.5, "decay": 0.01, "bias": 0.0, "blend": 0.0}
 # Decay of counts: of items had as often the one had last comes first, as in `OwnItems`.
 _TIES = 1e-6
-# Biases tried beside the fitted one, in logits.
-_SHIFTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+# Biases tried, less the fitted one, in logits.
+_SHIFTS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,21 +99,23 @@ def fit_repeats(
 ) -> Repeats:
     """Fits the weights of repeats to held-out events, by maximum likelihood, then by their lists.
 
-    Beside the likeliest numbers, mixes of other weight and plain counts are judged by the lists of the same
-    rows (hit rates of ten and of a hundred, NDCG of ten). A mix that is better by more than chance is taken,
-    so that towers that say nothing cost no more than chance against counting.
+    Lists of the same rows (hit rates of ten and of a hundred, NDCG of ten) decide how own items and the
+    towers' are mixed. Own items come first unless a mix is better by more than a standard error; and no mix is
+    taken whose lists are worse, in any of the three figures, than those of a user's most frequent items, so that
+    towers that say little cost nothing against counting.
 
     Args:
         towers: fitted without `rows`.
-        rows: held-out events, the validation rows; a sample of at most `MOST_ROWS` is used.
+        rows: held-out events, the validation rows; samples of at most `MOST_ROWS` for the fit and
+            `MOST_JUDGED` for the mix are used.
         seen: the log before them, with the histories of their users.
         temperature: temperature of the task of the towers.
-        seed: seed of the sample.
+        seed: seed of the samples.
 
     Raises:
         DataError: if no user of the rows has a history, or none of their items is known.
     """
-    drawn = rows.with_log(rows.log.sample(min(len(rows), MOST_ROWS), seed=seed))
+    drawn = rows.with_log(rows.log.sample(min(len(rows), MOST_JUDGED), seed=seed))
     # Whole histories: beyond some latest events lie most of the items that users of long ones come back to.
     length = min(MOST_EVENTS, max(Repeats.length, int(seen.histories.lengths.max(initial=0))))
     own = Repeats(length=length).own(histories(seen, drawn.log["user_id"]))
@@ -121,9 +125,10 @@ def fit_repeats(
             "nothing to learn from. Set it to false, or take a split that keeps users' earlier events."
         )
     choice = RepeatChoice.build(towers, drawn, own, temperature)
-    start = {**_START, "bias": choice.typical_bias()}
-    fitted = _likeliest(choice, Repeats(**start, temperature=temperature, length=length))
-    counting = _likeliest(choice, replace(fitted, recency=0.0, decay=_TIES), ("bias", "blend"))
+    some = choice.head(MOST_ROWS)
+    start = {**_START, "bias": some.typical_bias()}
+    fitted = _likeliest(some, Repeats(**start, temperature=temperature, length=length))
+    counting = _likeliest(some, replace(fitted, recency=0.0, decay=_TIES), ("bias", "blend"))
     return _best(choice, fitted, counting)
 
 
@@ -145,22 +150,37 @@ def _likeliest(choice: RepeatChoice, start: Repeats, names: Sequence[str] = tupl
 
 
 def _best(choice: RepeatChoice, fitted: Repeats, counting: Repeats) -> Repeats:
-    """The mix of towers and counts with the best lists of the rows; `fitted` unless one is surely better.
+    """The mix of towers and counts with the best lists of the rows; own items first if none is surely better.
 
-    Likelihood asks how probable a target is, not where it stands in a list. The two ends are among the
-    mixes: towers that hardly let own items pass, and own items by their counts before all others.
+    Likelihood asks how probable a target is, not where it stands in a list. Of mixes that list alike, that with
+    own items first depends least on what the towers say after they have learned from more rows.
     """
-    gains = choice.gains(fitted)
-    best, most = fitted, 0.0
-    for weights in (fitted, counting):
-        first = choice.leading_bias(weights)
-        for blend in (weights.blend, 0.0):
-            for bias in (*(weights.bias + shift for shift in _SHIFTS), first):
-                mix = replace(weights, blend=blend, bias=float(bias))
-                differences = choice.gains(mix) - gains
-                error = differences.std() / np.sqrt(len(differences))
-                # Of many mixes one is better by chance: two standard errors have to be left.
-                surely = float(differences.mean() - 2 * error)
-                if surely > most:
-                    best, most = mix, surely
+    counted, first = _own_first(choice, counting), _own_first(choice, fitted)
+    least = choice.figures(counted).mean(axis=1)
+    best = first if (choice.figures(first).mean(axis=1) >= least).all() else counted
+    gains, most = choice.figures(best).mean(axis=0), 0.0
+    for mix in _mixes(fitted, counting):
+        figures = choice.figures(mix)
+        if (figures.mean(axis=1) < least).any():
+            continue
+        differences = figures.mean(axis=0) - gains
+        # Of many mixes one is better by chance: a standard error has to be left.
+        surely = float(differences.mean() - differences.std() / np.sqrt(len(differences)))
+        if surely > most:
+            best, most = mix, surely
     return best
+
+
+def _own_first(choice: RepeatChoice, weights: Repeats) -> Repeats:
+    """All own items by their weights, then those of the towers."""
+    first = replace(weights, bias=choice.leading_bias(weights), blend=0.0)
+    # Where the likeliest bias lists the same, it stays: a probability says more than a large number.
+    return weights if np.array_equal(choice.figures(first), choice.figures(weights)) else first
+
+
+def _mixes(fitted: Repeats, counting: Repeats) -> Iterator[Repeats]:
+    """Mixes of other weight than the likeliest ones, those among them."""
+    for weights in (fitted, counting):
+        for blend in (weights.blend, 0.0):
+            for shift in _SHIFTS:
+                yield replace(weights, blend=blend, bias=weights.bias + shift)

@@ -21,8 +21,8 @@ class UnorderedHistories:
     Args:
         model: an adapted model.
         rows: the rows that batches are made of.
-        log: the log with the users' events. If it is `rows` itself, each row is left out of its own
-            history.
+        log: the log with the users' events. If it is `rows` itself, the item of each row is left out of
+            its own history, with all further events of the user with it.
     """
 
     def __init__(self, model: FeatureModel, rows: Interactions, log: Interactions) -> None:
@@ -58,27 +58,37 @@ class _ItemLists:
         starts = np.maximum(events.counts[offsets[:-1]], ends - spec.history_length)
         lengths = np.append(ends - starts, 0)  # the last row is that of a user without events
         places = ranges(np.append(starts, 0), lengths)
-        self._items = tf.RaggedTensor.from_row_splits(events.items[places], offsets_of(lengths))
-        self._left_out = tf.constant(_own_items(events, starts, log)) if leave_out else None
+        items = events.items[places]
+        self._items = tf.RaggedTensor.from_row_splits(items, offsets_of(lengths))
+        self._own: dict[str, tf.Tensor] = {}
+        if leave_out:
+            own = index[log.item_rows]
+            copies = _copies(items, lengths, own, log.user_rows)
+            own = np.where(copies > 0, own, 0).astype(np.int32)
+            self._own = {"left_out": tf.constant(own), "copies": tf.constant(copies)}
 
     def batch(self, users: tf.Tensor, places: tf.Tensor, rows: tf.Tensor) -> dict[str, Any]:
         """The lists of some users, and for each example its place among them."""
         encoded: dict[str, Any] = {"items": tf.gather(self._items, users), "rows": places}
-        if self._left_out is not None:
-            encoded["left_out"] = tf.gather(self._left_out, rows)
-        return encoded
+        return {**encoded, **{name: tf.gather(of_rows, rows) for name, of_rows in self._own.items()}}
 
 
-def _own_items(events: Events, starts: np.ndarray, log: Interactions) -> np.ndarray:
-    """The item of each row of the log in its user's list, 0 where the list lacks it: int32 `[n_rows]`."""
-    counts, order = events.counts, log.histories.order
-    # A row is in the list if its event counts at all, and is not older than the first one kept.
-    # `order[i]` is the row of the log of sorted event i, which is in the list if counts[i + 1] is one
-    # more than counts[i]; its place in the list is counts[i].
-    is_listed = (np.diff(counts) > 0) & (counts[:-1] >= starts[log.user_rows[order]])
-    own = np.zeros(len(log), np.int32)
-    own[order[is_listed]] = events.items[counts[:-1][is_listed]]
-    return own
+def _copies(items: np.ndarray, lengths: np.ndarray, own: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """How often the item of each row stands in the list of its user: int32 `[n_rows]`.
+
+    Args:
+        items: indexes of the items of all lists, one list after the other.
+        lengths: events of each list.
+        own: the index of each row's item, 0 if it is unknown.
+        users: the list of each row.
+    """
+    # A pair of list and item as one number; (-1, 0) is in no list, so that there is one pair at least.
+    width = int(max(items.max(initial=0), own.max(initial=0))) + 1
+    listed = np.append(np.repeat(np.arange(len(lengths)), lengths) * width + items, -1)
+    pairs, counts = np.unique(listed, return_counts=True)
+    wanted = users.astype(np.int64) * width + own
+    places = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+    return np.where(pairs[places] == wanted, counts[places], 0).astype(np.int32)
 
 
 def _user_rows(rows: Interactions, log: Interactions) -> np.ndarray:

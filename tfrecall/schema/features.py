@@ -218,8 +218,8 @@ class History:
             row itself in training. This is the implicit feedback of SVD++ for a `Ranker`, and for a
             retriever a user's whole taste where order says little. It takes an additive encoder (`Mean`,
             `Sum`, `RootSum`), no context and no ratings: a list of liked items would lack its own row
-            exactly if that was liked. Where users repeat items, other rows of an item remain in the list
-            and give the target away: keep one of them (`filters.duplicates`).
+            exactly if that was liked. Where users repeat items, all rows of the target are left out of its
+            list in training, and remain in a request's.
 
     Raises:
         ConfigError: if a setting is invalid.

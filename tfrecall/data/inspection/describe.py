@@ -19,7 +19,7 @@ from tfrecall.data.inspection.conflicts import (
     refusals,
 )
 from tfrecall.data.inspection.description import Description
-from tfrecall.data.inspection.order import order_lift
+from tfrecall.data.inspection.order import is_sorted, order_lift
 from tfrecall.data.inspection.profiles import concentration, profiles, spread
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.time_doubts import doubts
@@ -168,13 +168,13 @@ def _users(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _order_lift(events: pl.DataFrame) -> float:
-    if events["seconds"].null_count() or events["seconds"].n_unique() < 2:
-        return 1.0
-    ordered = events.sort("user", "seconds", maintain_order=True)
+    """The lift of the order of times, or without them of the file, unless that is sorted by item."""
+    timed = not events["seconds"].null_count() and events["seconds"].n_unique() > 1
+    ordered = events.sort("user", *(["seconds"] if timed else []), maintain_order=True)
     lengths = ordered["user"].rle().struct.field("len").to_numpy()
-    return order_lift(
-        Ragged(ordered["item"].rank("dense").to_numpy().astype(np.int64), offsets_of(lengths))
-    )
+    items = ordered["item"].rank("dense").to_numpy().astype(np.int64)
+    histories = Ragged(items, offsets_of(lengths))
+    return 1.0 if not timed and is_sorted(histories) else order_lift(histories)
 
 
 def _lifetimes(users: pl.DataFrame) -> dict[str, float] | None:

@@ -9,6 +9,8 @@ from tfrecall.core.ragged import Ragged
 MOST_PAIRS = 500_000
 # Equal pairs below which their ratio is chance.
 LEAST_EQUAL = 30
+# Share of pairs of items in one order from which that is the order of a sorted file.
+SORTED = 0.98
 
 
 def order_lift(histories: Ragged, seed: int = 42) -> float:
@@ -29,13 +31,48 @@ def order_lift(histories: Ragged, seed: int = 42) -> float:
     rows = np.flatnonzero(place > 0)[:MOST_PAIRS]
     if not len(rows):
         return 1.0
-    # Another event of the same user than the row itself, each as likely.
-    others = np.random.default_rng(seed).integers(0, histories.lengths[users[rows]] - 1)
-    others += others >= place[rows]
-    anywhere = rows - place[rows] + others
+    anywhere = _any_other(histories, rows, seed)
     following, equal = _equal_pairs(users[rows], items[rows - 1], items[rows])
     meeting, _ = _equal_pairs(users[rows], items[anywhere], items[rows])
     return following / meeting if equal >= LEAST_EQUAL and meeting else 1.0
+
+
+def is_sorted(histories: Ragged, seed: int = 42) -> bool:
+    """Whether any two items stand in the same order wherever two users have both: a file sorted by item.
+
+    Such an order says nothing about when events happened, yet neighbours in it recur. False with few pairs
+    to tell by.
+
+    Args:
+        histories: items of each user from 0, in the order of the file.
+        seed: seed of the pairs that are looked at, one an event.
+
+    >>> histories = Ragged.of_lists([[k, k + 2, k + 3] for k in range(6)] * 20)
+    >>> is_sorted(histories), is_sorted(Ragged.of_lists([[1, 2], [2, 1]] * 40))
+    (True, False)
+    """
+    users = histories.owners()
+    rows = np.flatnonzero(histories.lengths[users] > 1)[:MOST_PAIRS]
+    others = _any_other(histories, rows, seed)
+    first, second = histories.values[np.minimum(rows, others)], histories.values[np.maximum(rows, others)]
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    pairs = pl.DataFrame({"user": users[rows], "low": low, "high": high, "rises": first < second})
+    pairs = pairs.filter(pl.col("low") != pl.col("high")).unique(["user", "low", "high"], keep="first")
+    counts = pairs.group_by("low", "high").agg(all=pl.len(), rising=pl.col("rises").sum())
+    users_of, rising = (counts[name].to_numpy().astype(np.int64) for name in ("all", "rising"))
+    falling = users_of - rising
+    # Pairs of users, of whom n have two items: n (n - 1), in the same order where both rise or both fall.
+    shared = int((users_of * (users_of - 1)).sum())
+    alike = int((rising * (rising - 1) + falling * (falling - 1)).sum())
+    return shared >= LEAST_EQUAL and alike >= SORTED * shared
+
+
+def _any_other(histories: Ragged, rows: np.ndarray, seed: int) -> np.ndarray:
+    """For each of some events another one of the same user, each as likely; users have two or more."""
+    place, lengths = histories.positions()[rows], histories.lengths[histories.owners()[rows]]
+    others = np.random.default_rng(seed).integers(0, lengths - 1)
+    others += others >= place
+    return rows - place + others
 
 
 def _equal_pairs(users: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[float, int]:
