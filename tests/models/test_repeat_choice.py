@@ -116,7 +116,7 @@ class Judged:
 )
 def test_own_items_come_first_unless_a_mix_is_surely_better(gain, hundred, is_mixed) -> None:
     fitted, counting = Repeats(recency=0.5, bias=1.0), Repeats(bias=2.0)
-    best = _best(Judged(gain, hundred), fitted, counting)
+    best = _best(Judged(gain, hundred), [fitted, counting])
     assert (best.bias < 50) == is_mixed
     assert is_mixed or best.recency == 0.5, "by the likeliest weights"
 

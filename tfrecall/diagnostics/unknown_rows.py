@@ -14,6 +14,8 @@ from tfrecall.layers.features import CategoricalFeature
 MIN_EXPECTED_DRAWS = 20
 # Lengths of rows vary with the frequency of their values, but by less than this factor.
 MAX_LENGTH_RATIO = 5.0
+# Fewer values than this have no typical length: with `max_tokens` the unknown row may stand for most.
+LEAST_VALUES = 5
 
 
 def dead_unknown_row(
@@ -49,6 +51,8 @@ def dead_unknown_row(
             f"The vector of unknown values of {feature} is still the random one it began with: {why}. "
             "New values are answered with noise.",
         )
+    if len(others) < LEAST_VALUES:
+        return None
     typical = float(np.median(np.linalg.norm(others, axis=1)))
     ratio = float(np.linalg.norm(row)) / typical if typical else 0.0
     if ratio <= MAX_LENGTH_RATIO:

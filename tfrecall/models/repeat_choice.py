@@ -108,6 +108,8 @@ class RepeatChoice:
     def ranks(self, repeats: Repeats) -> np.ndarray:
         """Place of each target in its list, from 0, ties against it; `LONG` or more beyond: int64 `[n]`."""
         scores = repeats.logits(self.own, self.products)
+        # As lists have them, so that what ties there ties here.
+        scores = (repeats.temperature * scores).astype(np.float32) / np.float64(repeats.temperature)
         chosen = self._chosen(scores)
         ahead = scores >= chosen[self.own.queries]
         before = np.bincount(self.own.queries[ahead], minlength=len(chosen))

@@ -22,8 +22,11 @@ MOST_JUDGED = 10_000
 MOST_EVENTS = 1000
 # Start of the search: weights that fade slowly with the place of an event, no inner product.
 _START = {"recency": 0.5, "decay": 0.01, "bias": 0.0, "blend": 0.0}
-# Decay of counts: of items had as often the one had last comes first, as in `OwnItems`.
-_TIES = 1e-6
+# Decay of counts: of items had as often the one had last comes first, as in `OwnItems`. Scores are float32,
+# which of logits near 20 keeps differences of 2e-6.
+_TIES = 1e-5
+# Shares of the likeliest recency and decay that are tried; 0 counts.
+_FADING = (1.0, 0.5, 0.25, 0.0)
 # Biases tried, less the fitted one, in logits.
 _SHIFTS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 
@@ -128,8 +131,11 @@ def fit_repeats(
     some = choice.head(MOST_ROWS)
     start = {**_START, "bias": some.typical_bias()}
     fitted = _likeliest(some, Repeats(**start, temperature=temperature, length=length))
-    counting = _likeliest(some, replace(fitted, recency=0.0, decay=_TIES), ("bias", "blend"))
-    return _best(choice, fitted, counting)
+    weights = [fitted]
+    for share in _FADING[1:]:
+        slower = {"recency": share * fitted.recency, "decay": share * fitted.decay or _TIES}
+        weights.append(_likeliest(some, replace(fitted, **slower), ("bias", "blend")))
+    return _best(choice, weights)
 
 
 def _likeliest(choice: RepeatChoice, start: Repeats, names: Sequence[str] = tuple(_START)) -> Repeats:
@@ -149,24 +155,29 @@ def _likeliest(choice: RepeatChoice, start: Repeats, names: Sequence[str] = tupl
     return of(optimum.x)
 
 
-def _best(choice: RepeatChoice, fitted: Repeats, counting: Repeats) -> Repeats:
-    """The mix of towers and counts with the best lists of the rows; own items first if none is surely better.
+def _best(choice: RepeatChoice, weights: Sequence[Repeats]) -> Repeats:
+    """The mix of towers and own items with the best lists of the rows; own items first if none is surely better.
 
     Likelihood asks how probable a target is, not where it stands in a list. Of mixes that list alike, that with
     own items first depends least on what the towers say after they have learned from more rows.
+
+    Args:
+        choice: the rows.
+        weights: likeliest numbers for several ways in which events fade, the likeliest first, counts last.
     """
-    counted, first = _own_first(choice, counting), _own_first(choice, fitted)
-    least = choice.figures(counted).mean(axis=1)
-    best = first if (choice.figures(first).mean(axis=1) >= least).all() else counted
-    gains, most = choice.figures(best).mean(axis=0), 0.0
-    for mix in _mixes(fitted, counting):
-        figures = choice.figures(mix)
-        if (figures.mean(axis=1) < least).any():
-            continue
-        differences = figures.mean(axis=0) - gains
+    firsts = [_own_first(choice, one) for one in weights]
+    figures = [choice.figures(one) for one in firsts]
+    least = figures[-1].mean(axis=1)
+    enough = [bool((one.mean(axis=1) >= least).all()) for one in figures]
+    # Counts are as good as themselves.
+    best, gains = firsts[enough.index(True)], figures[enough.index(True)].mean(axis=0)
+    most = 0.0
+    for mix in _mixes(weights):
+        judged = choice.figures(mix)
+        differences = judged.mean(axis=0) - gains
         # Of many mixes one is better by chance: a standard error has to be left.
         surely = float(differences.mean() - differences.std() / np.sqrt(len(differences)))
-        if surely > most:
+        if surely > most and (judged.mean(axis=1) >= least).all():
             best, most = mix, surely
     return best
 
@@ -178,9 +189,9 @@ def _own_first(choice: RepeatChoice, weights: Repeats) -> Repeats:
     return weights if np.array_equal(choice.figures(first), choice.figures(weights)) else first
 
 
-def _mixes(fitted: Repeats, counting: Repeats) -> Iterator[Repeats]:
-    """Mixes of other weight than the likeliest ones, those among them."""
-    for weights in (fitted, counting):
-        for blend in (weights.blend, 0.0):
+def _mixes(weights: Sequence[Repeats]) -> Iterator[Repeats]:
+    """Mixes of other biases than the likeliest, and without the inner product; the likeliest among them."""
+    for one in weights:
+        for blend in dict.fromkeys((one.blend, 0.0)):
             for shift in _SHIFTS:
-                yield replace(weights, blend=blend, bias=weights.bias + shift)
+                yield replace(one, blend=blend, bias=one.bias + shift)

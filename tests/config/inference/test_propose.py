@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -179,22 +180,96 @@ def test_orders_and_visits_of_a_shop_are_baskets_that_stay_whole(tmp_path):
 
 def test_equal_times_give_no_feature_and_keep_the_order_of_the_file(tmp_path):
     users = [f"u{i % 30}" for i in range(120)]
-    log = write(tmp_path, user_id=users, item_id=[f"i{i % 7}" for i in range(120)], timestamp=[5] * 120)
+    # Not in steps of one length, in which any two items would have one order, that of a sorted file.
+    items = [f"i{i * i % 97 % 7}" for i in range(120)]
+    log = write(tmp_path, user_id=users, item_id=items, timestamp=[5] * 120)
     proposal = propose(log)
     assert [f.column for f in proposal.config().schema.query] == ["user_id"]
     progress = RecordedProgress()
     prepared = prepare(proposal.config(), progress)
     assert any("all timestamps are equal: the order of the file" in note for note in progress.notes)
-    assert prepared.test.log["item_id"].to_list() == [f"i{i % 7}" for i in range(90, 120)]
+    assert prepared.test.log["item_id"].to_list() == items[90:]
 
 
 def test_a_log_without_times_is_taken_in_the_order_of_the_file(tmp_path):
     log = write(
-        tmp_path, user=[f"u{i % 30}" for i in range(120)], item=[f"i{i % 7}" for i in range(120)]
+        tmp_path,
+        user=[f"u{i % 30}" for i in range(120)],
+        item=[f"i{i * i % 97 % 7}" for i in range(120)],
     )
     config = propose(log).config()
     assert config.data.timestamp_column == ""
     assert len(prepare(config).test) == 30
+
+
+def chains(users=200, items=60, follow=0.9, seed=0):
+    """Users of five groups of items, each item once, who mostly take the next one of the group."""
+    random, rows = np.random.default_rng(seed), []
+    width = items // 5
+    for user in range(users):
+        left = list(random.permutation(width))
+        item = left[0]
+        for _ in range(6):
+            left.remove(item)
+            rows.append((f"u{user}", f"i{user % 5 * width + item}"))
+            item = (item + 1) % width
+            if item not in left or random.random() > follow:
+                item = left[0]
+    return pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row")
+
+
+@pytest.mark.parametrize("times", [None, 5])
+@pytest.mark.parametrize("order", ["events", "shuffled", "sorted", "sorted by a code", "no order"])
+def test_the_order_of_a_file_without_times_is_used_where_it_is_one_of_events(tmp_path, order, times):
+    log = chains(follow=0.0 if order == "no order" else 0.9)
+    if order == "shuffled":
+        log = log.sample(fraction=1, shuffle=True, seed=1)
+    elif order == "sorted":
+        log = log.sort("item_id")
+    elif order == "sorted by a code":
+        codes = log["item_id"].unique().sort().sample(fraction=1, shuffle=True, seed=2).to_list()
+        log = log.sort(log["item_id"].replace_strict(codes, range(len(codes))))
+    log = log if times is None else log.with_columns(timestamp=pl.lit(times))
+    proposal = propose(write(tmp_path, **log.to_dict(as_series=False)))
+    config = proposal.config()
+    user, history = config.schema.query
+    assert (user.column, user.max_tokens) == ("user_id", 1)
+    # A sum of all events, or of those before with the newest first.
+    assert history.anytime == (order != "events")
+    assert history.encoder.type == ("decay" if order == "events" else "root_sum")
+    is_sorted = order.startswith("sorted")
+    assert config.split.method == ("random" if is_sorted else "leave_last_out")
+    assert ("sorted by item" in " ".join(proposal.messages)) == is_sorted
+    splits = prepare(config)
+    assert len(splits.test)
+    assert len(splits.validation)
+
+
+@pytest.mark.parametrize(("events", "tokens"), [(6, 1), (30, None)])
+def test_users_of_many_events_in_order_keep_an_id_beside_their_history(tmp_path, events, tokens):
+    rows = [(f"u{u}", f"i{u % 5 * 40 + (u + 3 * k) % 40}", k) for u in range(100) for k in range(events)]
+    names = ("user_id", "item_id", "timestamp")
+    log = write(tmp_path, **dict(zip(names, zip(*rows, strict=True), strict=True)))
+    user, history = propose(log).config().schema.query
+    assert user.max_tokens == tokens
+    assert history.encoder.type == "decay"
+
+
+@pytest.mark.parametrize("again", [0.0, 0.5])
+def test_users_who_come_back_to_items_have_an_id_others_their_items(tmp_path, again):
+    random, rows = np.random.default_rng(0), []
+    for user in range(100):
+        had = []
+        for k in range(8):
+            back = had and random.random() < again
+            had.append(had[random.integers(len(had))] if back else int(random.integers(200)))
+            rows.append((f"u{user}", f"i{had[-1]}", k))
+    names = ("user_id", "item_id", "timestamp")
+    log = write(tmp_path, **dict(zip(names, zip(*rows, strict=True), strict=True)))
+    config = propose(log).config()
+    query = [(one.column, getattr(one, "max_tokens", None)) for one in config.schema.query]
+    assert query == ([("user_id", None)] if again else [("user_id", 1), ("history", None)])
+    assert config.model.repeats == bool(again)
 
 
 def test_users_with_two_events_are_validated_by_none(tmp_path):

@@ -1,6 +1,7 @@
 """Inference of a run from the files of a log."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.inspection.advice import best_split, percent
 from tfrecall.data.inspection.conflicts import find_conflicts, missing_items_policy
 from tfrecall.data.inspection.describe import describe_tables, seconds_of
-from tfrecall.data.inspection.description import Description
+from tfrecall.data.inspection.description import MOSTLY_SINGLE, Description
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
 from tfrecall.data.timestamps import TimeForm
@@ -29,6 +30,10 @@ LEAST_VALIDATION_ROWS = 20
 # Least and most events of a history, and the weight of each relative to the one after it.
 HISTORY_LENGTHS = (5, 50)
 DECAY = 0.7
+# The same of a history without order, whose events all count.
+BAG_LENGTHS = (5, 300)
+# Mean events of a user below which an id of its own is learned by heart beside the items before.
+FEW_EVENTS = 20
 # Share of users who train, split by user.
 TRAIN_USERS = 0.9
 # Share of events before the test, split by time.
@@ -209,17 +214,42 @@ class _Proposer:
         return [ColumnDecision("log", "timestamp", None, why)]
 
     def _users(self, choice: Choice) -> list[ColumnDecision]:
-        """The id of the user, unless users never come back: then it says nothing when it is asked for."""
-        if self.description.short_lived:
+        """The id of the user, unless users never come back: then it says nothing when it is asked for.
+
+        Where the items of the user say more, one vector for all: what is popular, the answer to strangers.
+        """
+        log = self.description
+        if log.short_lived:
             return []
-        return [self._id("log", "user_id", "the user", choice)]
+        own = self._id("log", "user_id", "the user", choice)
+        if not self._takes_bag and not (log.has_order and log.history_lengths["mean"] < FEW_EVENTS):
+            return [own]
+        shared = {**(own.feature or {}), "max_tokens": 1}
+        why = (
+            f"one vector for users ({log.history_lengths['mean']:.0f} events each on average): what is "
+            "popular, which strangers are answered with; what a user likes is told by the history"
+        )
+        return [replace(own, feature=shared, why=why)]
+
+    @property
+    def _takes_bag(self) -> bool:
+        """Whether users are known by all their items, without order.
+
+        Not for baskets: the other items of a target's basket would stand in its bag. Nor where users come
+        back to items: repeats are scored apart.
+        """
+        log = self.description
+        comes_back = log.in_baskets or log.repeated_share >= MOSTLY_REPEATED
+        return not log.has_order and not comes_back and log.single_event_share <= MOSTLY_SINGLE
 
     def _history(self, choice: Choice) -> list[ColumnDecision]:
-        """The items before, where their order tells of the next one.
+        """The items of the user: the latest ones where their order tells of the next one, or all.
 
         None for baskets: in training the other items of a basket would stand in its own history, which no
         query for the next basket has.
         """
+        if self._takes_bag:
+            return [self._bag(choice)]
         if not self.description.has_order:
             return []
         length = int(np.clip(self.description.history_lengths["p99"], *HISTORY_LENGTHS))
@@ -234,6 +264,21 @@ class _Proposer:
         )
         why = f"the last {length} items of the user, the newest counting most{strangers}"
         return [ColumnDecision("log", "history", settings, why)]
+
+    def _bag(self, choice: Choice) -> ColumnDecision:
+        length = int(np.clip(self.description.history_lengths["p99"], *BAG_LENGTHS))
+        settings = {
+            "type": "history",
+            "of": {"type": "categorical", "column": "item_id", "embedding_dim": choice.embedding_dim},
+            "history_length": length,
+            "encoder": {"type": "root_sum"},
+            "anytime": True,
+        }
+        why = (
+            f"the items of the user, up to {length}, without order, which says little: unlike ids, users share "
+            "what is learned of items"
+        )
+        return ColumnDecision("log", "history", settings, why)
 
     def _id(self, table: str, name: str, what: str, choice: Choice) -> ColumnDecision:
         settings = {"type": "categorical", "embedding_dim": choice.embedding_dim}

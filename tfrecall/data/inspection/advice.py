@@ -42,10 +42,12 @@ def best_split(description: Description) -> str:
     """Chooses a split.
 
     `leave_last_out`; for users who never come back `by_user`; if most users have one event `by_time`, or
-    without times `random`.
+    without times `random`, as for a file sorted by item, in which no event is a user's last.
     """
     if description.short_lived:
         return "by_user"
+    if description.sorted_by_item:
+        return "random"
     if description.single_event_share <= MOSTLY_SINGLE:
         return "leave_last_out"
     return "random" if description.all_times_equal else "by_time"
@@ -98,6 +100,8 @@ def _split(description: Description) -> str:
             f"Split: by_time. {share}, so there is no history to predict a last one from, and what is "
             "recommended rests on what is known of the user."
         )
+    if description.sorted_by_item:
+        return "Split: random. The file is sorted by item and has no times: no event is known to be the last."
     return f"Split: random. {share}, and times do not tell earlier from later."
 
 
@@ -166,6 +170,8 @@ def _duplicates(description: Description) -> str:
 
 
 def _times(description: Description) -> str:
+    if description.sorted_by_item:
+        return ""
     if description.time is None:
         return "There are no times: the order of the file is taken for the order of the events."
     if description.all_times_equal:
@@ -186,12 +192,16 @@ def _times(description: Description) -> str:
 
 
 def _order(description: Description) -> str:
-    if description.all_times_equal or description.in_baskets or description.short_lived:
+    if description.in_baskets or description.short_lived:
         return ""
-    often = f"users share pairs of successive items {description.order_lift:.1f} times as often as any pairs"
+    if description.sorted_by_item:
+        return "Order: the file is sorted by item, so nothing is known of the order of events."
+    lift = f"{description.order_lift:.1f} times as often as any pairs"
+    where = " in the order of the file" if description.all_times_equal else ""
+    often = f"users share pairs of successive items{where} {lift}"
     if description.has_order:
         return f"Order: {often}: the items before are a feature (a history)."
-    return f"Order: {often}: it says little beyond the user, so there is no history among the features."
+    return f"Order: {often}: it says little beyond what a user likes, so no history is taken in order."
 
 
 def _crawlers(description: Description) -> str:

@@ -137,7 +137,7 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
         single_event_users=int((lengths == 1).sum()),
         single_visit_users=int((users["visits"] == 1).sum()),
         lifetimes=_lifetimes(users),
-        order_lift=_order_lift(events),
+        **_order(events),
         count_columns=_count_columns(raw),
         popularity=concentration(popularity),
         rating=_rating(events),
@@ -167,14 +167,16 @@ def _users(events: pl.DataFrame) -> pl.DataFrame:
     return users.sort("events", descending=True, maintain_order=True)
 
 
-def _order_lift(events: pl.DataFrame) -> float:
+def _order(events: pl.DataFrame) -> dict[str, Any]:
     """The lift of the order of times, or without them of the file, unless that is sorted by item."""
     timed = not events["seconds"].null_count() and events["seconds"].n_unique() > 1
     ordered = events.sort("user", *(["seconds"] if timed else []), maintain_order=True)
     lengths = ordered["user"].rle().struct.field("len").to_numpy()
     items = ordered["item"].rank("dense").to_numpy().astype(np.int64)
     histories = Ragged(items, offsets_of(lengths))
-    return 1.0 if not timed and is_sorted(histories) else order_lift(histories)
+    if not timed and is_sorted(histories):
+        return {"order_lift": 1.0, "sorted_by_item": True}
+    return {"order_lift": order_lift(histories), "sorted_by_item": False}
 
 
 def _lifetimes(users: pl.DataFrame) -> dict[str, float] | None:

@@ -47,7 +47,8 @@ class Description:
         lifetimes: hours between the first and the last event of users with two events or more: mean and
             quantiles; None without times or such users.
         order_lift: how many times as often neighbouring events of two users are the same pair of items as any
-            two events of theirs; 1 without times, or if the order says nothing.
+            two events of theirs, without times in the order of the file; 1 if the order says nothing.
+        sorted_by_item: whether there are no times, and the file is sorted by item: its order is none of events.
         count_columns: columns of the log that count, such as plays, and could be weights.
         single_event_users: users with one event.
         popularity: events an item: mean, quantiles, Gini coefficient, shares of the most frequent.
@@ -82,6 +83,7 @@ class Description:
     single_visit_users: int
     lifetimes: dict[str, float] | None
     order_lift: float
+    sorted_by_item: bool
     count_columns: tuple[str, ...]
     popularity: dict[str, float]
     rating: dict[str, Any] | None
