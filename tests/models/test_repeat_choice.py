@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.models.test_fit_repeats import coming_back, flat_towers
+from tests.models.test_fit_repeats import coming_back
 from tfrecall.baselines.popularity import OwnItems
 from tfrecall.core.retriever import VectorRetriever
 from tfrecall.data import split_leave_last_out

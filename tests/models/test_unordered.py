@@ -72,7 +72,8 @@ def test_in_training_no_copy_of_a_target_stands_in_its_bag():
         pl.DataFrame({"user_id": users, "item_id": items, "timestamp": [1, 2, 3, 4, 5, 6]})
     )
     short = TwoTower(
-        Schema(query=[History("had", ITEM, 3, RootSum(), anytime=True)], candidate=[ITEM]), layer_sizes=[]
+        Schema(query=[History("had", ITEM, 3, RootSum(), anytime=True)], candidate=[ITEM]),
+        layer_sizes=[],
     )
     short.adapt(log)
     table = vectors_of_items(short)

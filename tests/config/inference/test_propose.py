@@ -168,6 +168,12 @@ def test_orders_and_visits_of_a_shop_are_baskets_that_stay_whole(tmp_path):
     log = write(tmp_path, **dict(zip(names, zip(*rows, strict=True), strict=True)))
     proposal = propose(log)
     config = proposal.config()
+    # What is popular, and what the user likes beside it, learned in small steps: the rest are repeats.
+    assert [(one.column, one.max_tokens) for one in config.schema.query] == [
+        ("user_id", 1),
+        ("user_id", None),
+    ]
+    assert config.training.learning_rate == 0.03
     assert config.split.baskets
     assert "baskets" in " ".join(proposal.messages)
     prepared = prepare(config)
@@ -247,28 +253,35 @@ def test_the_order_of_a_file_without_times_is_used_where_it_is_one_of_events(tmp
 
 @pytest.mark.parametrize(("events", "tokens"), [(6, 1), (30, None)])
 def test_users_of_many_events_in_order_keep_an_id_beside_their_history(tmp_path, events, tokens):
-    rows = [(f"u{u}", f"i{u % 5 * 40 + (u + 3 * k) % 40}", k) for u in range(100) for k in range(events)]
+    rows = [
+        (f"u{u}", f"i{u % 5 * 40 + (u + 3 * k) % 40}", k) for u in range(100) for k in range(events)
+    ]
     names = ("user_id", "item_id", "timestamp")
     log = write(tmp_path, **dict(zip(names, zip(*rows, strict=True), strict=True)))
-    user, history = propose(log).config().schema.query
+    config = propose(log).config()
+    user, history = config.schema.query
     assert user.max_tokens == tokens
     assert history.encoder.type == "decay"
+    # Few events are learned by heart: longer vectors, with dropout.
+    few = tokens == 1
+    assert (config.model.dropout, user.embedding_dim) == ((0.2, 128) if few else (0.0, 64))
 
 
-@pytest.mark.parametrize("again", [0.0, 0.5])
-def test_users_who_come_back_to_items_have_an_id_others_their_items(tmp_path, again):
+@pytest.mark.parametrize(("again", "events"), [(0.0, 8), (0.5, 8), (0.0, 30)])
+def test_users_of_few_events_are_known_by_their_items_unless_they_come_back(tmp_path, again, events):
     random, rows = np.random.default_rng(0), []
     for user in range(100):
         had = []
-        for k in range(8):
+        for k in range(events):
             back = had and random.random() < again
-            had.append(had[random.integers(len(had))] if back else int(random.integers(200)))
+            had.append(had[random.integers(len(had))] if back else int(random.integers(900)))
             rows.append((f"u{user}", f"i{had[-1]}", k))
     names = ("user_id", "item_id", "timestamp")
     log = write(tmp_path, **dict(zip(names, zip(*rows, strict=True), strict=True)))
     config = propose(log).config()
     query = [(one.column, getattr(one, "max_tokens", None)) for one in config.schema.query]
-    assert query == ([("user_id", None)] if again else [("user_id", 1), ("history", None)])
+    is_bag = not again and events == 8
+    assert query == ([("user_id", 1), ("history", None)] if is_bag else [("user_id", None)])
     assert config.model.repeats == bool(again)
 
 

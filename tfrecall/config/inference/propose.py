@@ -12,7 +12,7 @@ import polars as pl
 from tfrecall.config.inference.columns import ColumnDecision, decide, plain_name
 from tfrecall.config.inference.log_columns import decide_log_column
 from tfrecall.config.inference.proposal import Proposal
-from tfrecall.config.inference.settings import Choice, choose_training, facts_of
+from tfrecall.config.inference.settings import FEW_EVENTS, Choice, choose_training, facts_of
 from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.cleaning import NULL_VALUES, Cleaning
 from tfrecall.data.inspection.advice import best_split, percent
@@ -32,8 +32,6 @@ HISTORY_LENGTHS = (5, 50)
 DECAY = 0.7
 # The same of a history without order, whose events all count.
 BAG_LENGTHS = (5, 300)
-# Mean events of a user below which an id of its own is learned by heart beside the items before.
-FEW_EVENTS = 20
 # Share of users who train, split by user.
 TRAIN_USERS = 0.9
 # Share of events before the test, split by time.
@@ -216,31 +214,36 @@ class _Proposer:
     def _users(self, choice: Choice) -> list[ColumnDecision]:
         """The id of the user, unless users never come back: then it says nothing when it is asked for.
 
-        Where the items of the user say more, one vector for all: what is popular, the answer to strangers.
+        Where the items of the user say more, one vector for all: what is popular, the answer to strangers. In
+        baskets, whose items are mostly scored as repeats, both: what is new to a user is popular first.
         """
         log = self.description
         if log.short_lived:
             return []
         own = self._id("log", "user_id", "the user", choice)
-        if not self._takes_bag and not (log.has_order and log.history_lengths["mean"] < FEW_EVENTS):
-            return [own]
-        shared = {**(own.feature or {}), "max_tokens": 1}
-        why = (
-            f"one vector for users ({log.history_lengths['mean']:.0f} events each on average): what is "
-            "popular, which strangers are answered with; what a user likes is told by the history"
-        )
-        return [replace(own, feature=shared, why=why)]
+        why = "one vector for all users: what is popular, which strangers are answered with"
+        shared = replace(own, feature={**(own.feature or {}), "max_tokens": 1}, why=why)
+        if log.in_baskets:
+            return [shared, own]
+        if self._takes_bag or (log.has_order and self._has_few_events):
+            return [shared]
+        return [own]
+
+    @property
+    def _has_few_events(self) -> bool:
+        return self.description.history_lengths["mean"] < FEW_EVENTS
 
     @property
     def _takes_bag(self) -> bool:
-        """Whether users are known by all their items, without order.
+        """Whether users are known by all their items, without order: where ids have few events to learn from.
 
         Not for baskets: the other items of a target's basket would stand in its bag. Nor where users come
         back to items: repeats are scored apart.
         """
         log = self.description
         comes_back = log.in_baskets or log.repeated_share >= MOSTLY_REPEATED
-        return not log.has_order and not comes_back and log.single_event_share <= MOSTLY_SINGLE
+        comes_once = log.single_event_share > MOSTLY_SINGLE
+        return self._has_few_events and not (log.has_order or comes_back or comes_once)
 
     def _history(self, choice: Choice) -> list[ColumnDecision]:
         """The items of the user: the latest ones where their order tells of the next one, or all.

@@ -7,6 +7,9 @@ from tfrecall.data.inspection.advice import best_split
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.repeat_consumption import MOSTLY_REPEATED
 
+# Mean events of a user below which an id of its own is learned by heart beside the items before.
+FEW_EVENTS = 20
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -19,6 +22,8 @@ class Facts:
         has_validation: whether the split leaves validation rows.
         split: method of the split.
         in_baskets: whether most events are items of a basket.
+        mean_events: mean events of a user.
+        follows_order: whether the items before tell of the next one, of users who come back.
     """
 
     rows: int
@@ -29,6 +34,13 @@ class Facts:
     has_validation: bool
     split: str
     in_baskets: bool = False
+    mean_events: float = 0.0
+    follows_order: bool = False
+
+    @property
+    def is_short_and_ordered(self) -> bool:
+        """Whether users have few events, whose order tells of the next item."""
+        return self.follows_order and self.mean_events < FEW_EVENTS
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,8 @@ def facts_of(description: Description, items: int, has_validation: bool) -> Fact
         has_validation=has_validation,
         split=best_split(description),
         in_baskets=description.in_baskets,
+        mean_events=description.history_lengths["mean"],
+        follows_order=description.has_order and not description.short_lived,
     )
 
 
@@ -69,6 +83,9 @@ def choose_training(facts: Facts) -> Choice:
     dense, sequential, repeated) two dense layers fell back to popularity where sums learned users' tastes.
     Adagrad at .1: its validation curves rose at once, where Adam's stayed at popularity's level for
     epochs and stopped early. With more data and features `model.layer_sizes` is worth a try.
+
+    Where users have few events in order, twice the length and dropout: on Amazon Toys (9 events a user) sums of
+    64 numbers stay below counted transitions, which 128 with dropout pass.
     """
     # Larger logs get larger batches: more in-batch negatives, and epochs of some hundred steps. Small logs
     # would have too few steps an epoch.
@@ -87,11 +104,13 @@ def choose_training(facts: Facts) -> Choice:
     why = "The number of epochs is found on the validation rows; then all known rows are learned from."
     if not facts.has_validation:
         why = "There are too few events of a user for validation rows: a few epochs, without stopping."
+    regularization = {"dropout": 0.2} if facts.is_short_and_ordered else {}
     return Choice(
-        embedding_dim=64,
+        embedding_dim=128 if facts.is_short_and_ordered else 64,
         model={
             "layer_sizes": [],
             "combine": "sum",
+            **regularization,
             "repeats": facts.repeated_share >= MOSTLY_REPEATED and facts.has_validation,
         },
         task={"type": "in_batch"},

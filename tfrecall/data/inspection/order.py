@@ -54,7 +54,10 @@ def is_sorted(histories: Ragged, seed: int = 42) -> bool:
     users = histories.owners()
     rows = np.flatnonzero(histories.lengths[users] > 1)[:MOST_PAIRS]
     others = _any_other(histories, rows, seed)
-    first, second = histories.values[np.minimum(rows, others)], histories.values[np.maximum(rows, others)]
+    first, second = (
+        histories.values[np.minimum(rows, others)],
+        histories.values[np.maximum(rows, others)],
+    )
     low, high = np.minimum(first, second), np.maximum(first, second)
     pairs = pl.DataFrame({"user": users[rows], "low": low, "high": high, "rises": first < second})
     pairs = pairs.filter(pl.col("low") != pl.col("high")).unique(["user", "low", "high"], keep="first")
