@@ -104,8 +104,8 @@ def fit_repeats(
 
     Lists of the same rows (hit rates of ten and of a hundred, NDCG of ten) decide how own items and the
     towers' are mixed. Own items come first unless a mix is better by more than a standard error; and no mix is
-    taken whose lists are worse, in any of the three figures, than those of a user's most frequent items, so that
-    towers that say little cost nothing against counting.
+    taken whose lists are worse, in any of the three figures, than those of a user's most frequent items, so
+    that towers that say little cost nothing against counting.
 
     Args:
         towers: fitted without `rows`.
@@ -156,7 +156,7 @@ def _likeliest(choice: RepeatChoice, start: Repeats, names: Sequence[str] = tupl
 
 
 def _best(choice: RepeatChoice, weights: Sequence[Repeats]) -> Repeats:
-    """The mix of towers and own items with the best lists of the rows; own items first if none is surely better.
+    """The mix of towers and own items with the best lists; own items first if none is surely better.
 
     Likelihood asks how probable a target is, not where it stands in a list. Of mixes that list alike, that with
     own items first depends least on what the towers say after they have learned from more rows.
