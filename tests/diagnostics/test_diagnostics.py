@@ -12,6 +12,7 @@ from tfrecall.data import split_random
 from tfrecall.diagnostics.diagnostics import Diagnostics, _list_length
 from tfrecall.diagnostics.divergence import StopOnNonFinite
 from tfrecall.evaluation import evaluate
+from tfrecall.index.repeats import Repeats
 from tfrecall.runs.build import make_model
 from tfrecall.training import fit
 
@@ -97,6 +98,9 @@ def test_a_model_that_learned_nothing_is_named_for_all_that_is_wrong_with_it(par
     assert "hit_rate@5 with seen items " in findings[0].text
     assert "hit_rate@5 with seen items " in findings[3].text
     assert set(findings[0].to_dict()) == {"name", "severity", "text"}
+    # With repeats each list begins with the items of its user.
+    model.repeats = Repeats(bias=50.0)
+    assert "same_lists" not in [one.name for one in examined(model, parts, config)[0]]
 
 
 def test_rows_of_unknown_values_that_training_left_alone_are_named(learned, parts):
