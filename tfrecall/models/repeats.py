@@ -133,8 +133,9 @@ def fit_repeats(
     fitted = _likeliest(some, Repeats(**start, temperature=temperature, length=length))
     weights = [fitted]
     for share in _FADING[1:]:
-        slower = {"recency": share * fitted.recency, "decay": share * fitted.decay or _TIES}
-        weights.append(_likeliest(some, replace(fitted, **slower), ("bias", "blend")))
+        recency, decay = share * fitted.recency, share * fitted.decay or _TIES
+        slower = replace(fitted, recency=recency, decay=decay)
+        weights.append(_likeliest(some, slower, ("bias", "blend")))
     return _best(choice, weights)
 
 
