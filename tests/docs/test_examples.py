@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from tests.docs.markdown import DOCS, ROOT, blocks, examples, name, pages
+from tfrecall._keras import keras
 from tfrecall.config.recipes import config_from_text
 from tfrecall.data import Interactions, synthetic
 from tfrecall.data.datasets import cache
@@ -85,6 +86,8 @@ def test_python_blocks_run(page, small_cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TFRECALL_CACHE", str(small_cache))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    # As in a new process: Keras numbers the names of the models of one (two_tower_8).
+    keras.backend.reset_uids()
     scope: dict[str, object] = {"__name__": "example"}
     for block, shown in examples(page):
         exec(compile(block, name(page), "exec"), scope)
