@@ -1,6 +1,7 @@
 """Answers of a batch are those of the release to each request alone, for releases of all kinds."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -331,15 +332,15 @@ def test_context_of_stored_events_stays_beside_them(context_root):
     st.integers(1, 20),
 )
 def test_popular_lists_equal_sorted_counts(events, barred, allowed, k):
+    from tfrecall.release.base import Items, Release
     from tfrecall.serving.fallbacks import Popular
 
     class Users:
         seen_items = np.array(events, dtype=np.int32)
 
-    class Release:
-        users, item_ids = Users(), np.arange(20)
-
-    rows, counts = Popular(Release()).best(k, np.array(barred, dtype=np.int64), allowed)
+    ids = np.array([f"i{row}" for row in range(20)], dtype=object)
+    release = Release(Path(), {}, Users(), Items(ids, dict))
+    rows, counts = Popular(release).best(k, np.array(barred, dtype=np.int64), allowed)
     wanted = [row for row in range(20) if row not in barred and (allowed is None or row in allowed)]
     expected = sorted(wanted, key=lambda row: (-events.count(row), row))[:k]
     assert rows.tolist() == expected

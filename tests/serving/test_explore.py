@@ -106,6 +106,21 @@ def test_an_item_has_its_columns_in_words(explorer):
     assert {"name": "genres", "value": "Horror, Sci-Fi"} in item["facts"]
 
 
+def test_a_user_who_came_back_to_an_item_is_one_of_its_users(tmp_path):
+    events = {
+        "user_id": ["a", "a", "b", "a"],
+        "item_id": ["x", "x", "x", "y"],
+        "timestamp": [1, 2, 3, 4],
+    }
+    release = tr.load(
+        tr.export(tr.ItemCF().fit(tr.data.from_frame(pl.DataFrame(events))), tmp_path).root
+    )
+    explorer = Explorer(release)
+    assert [explorer.item(item_id)["users"] for item_id in ("x", "y")] == [2, 1]
+    counts = dict(zip(release.item_ids.tolist(), release.event_counts.tolist(), strict=True))
+    assert counts == {"x": 3, "y": 1}
+
+
 def test_a_map_places_items_together_that_the_same_users_had(tmp_path):
     log = tr.data.synthetic(n_users=80, n_items=40, n_rows=2400, seed=2)
     explorer = Explorer(tr.export(tr.Popularity().fit(log), tmp_path / "popular"))

@@ -1,7 +1,7 @@
 """Base classes of all kinds of releases, and the protocol of the recommending ones."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, overload, runtime_checkable
@@ -234,6 +234,21 @@ class Release:
             "items": len(self.item_ids),
         }
         return html_facts(f"Release of {self.name}", facts)
+
+    @cached_property
+    def event_counts(self) -> np.ndarray:
+        """Number of training events of each item: int64 `[n]`, in catalogue order."""
+        return np.bincount(np.asarray(self.users.seen_items), minlength=len(self.item_ids))
+
+    def with_seen(self, rows: np.ndarray, user: int, lists: Iterable[Sequence[str]]) -> np.ndarray:
+        """Catalogue rows, and those of the items that a user had or that a query lists.
+
+        Args:
+            rows: rows to begin with, such as those of excluded items.
+            user: row of the user in the release, -1 for an unknown one.
+            lists: lists of item ids of the query.
+        """
+        return np.concatenate([rows, self.users.seen(user), *map(self.catalogue.rows, lists)])
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise a `MissingColumnError` if the item table lacks one of them."""
@@ -476,8 +491,7 @@ class RecommendingRelease(Release, ABC):
         for query, (ids, leave_out) in enumerate(zip(exclude, exclude_seen, strict=True)):
             own = rows[id(ids)]
             if self.exclude_seen if leave_out is None else leave_out:
-                lists = map(self.catalogue.rows, asked.lists[query].values())
-                own = np.concatenate([own, self.users.seen(asked.users[query]), *lists])
+                own = self.with_seen(own, asked.users[query], asked.lists[query].values())
             found.append(own)
         return found
 

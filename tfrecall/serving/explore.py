@@ -73,7 +73,7 @@ class Explorer:
         rank = _fits(texts, wanted)
         rank += 4 * (self._folded_ids == wanted).to_numpy()
         rows = np.flatnonzero(rank)
-        rows = rows[np.lexsort((-self.popularity[rows], -rank[rows]))]
+        rows = rows[np.lexsort((-self.release.event_counts[rows], -rank[rows]))]
         return {"items": [self.item_line(row) for row in rows[:k].tolist()], "total": len(rows)}
 
     def users(self, query: str, k: int) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Explorer:
             for name, value in told.items()
             if name not in (ITEM, self.release.title_column) and value is not None
         ]
-        return {**self.item_line(row), "users": int(self.popularity[row]), "facts": columns}
+        return {**self.item_line(row), "users": self._n_users_of(row), "facts": columns}
 
     def item_line(self, row: int) -> dict[str, Any]:
         """Id, title and tags of the item of a row."""
@@ -168,10 +168,11 @@ class Explorer:
             "index": {} if bundle is None else bundle.tuning,
         }
 
-    @cached_property
-    def popularity(self) -> np.ndarray:
-        """Users who had each item: int64 `[n_items]`."""
-        return np.bincount(self.release.users.seen_items, minlength=len(self._ids))
+    def _n_users_of(self, row: int) -> int:
+        """Number of users who had an item, however often."""
+        users = self.release.users
+        events = np.flatnonzero(np.asarray(users.seen_items) == row)
+        return len(np.unique(np.searchsorted(users.seen_offsets, events, side="right")))
 
     @cached_property
     def tag_columns(self) -> list[str]:
@@ -244,7 +245,7 @@ class Explorer:
 
     @cached_property
     def _map(self) -> dict[str, Any]:
-        return item_map(self.release, self.popularity, self._titles)
+        return item_map(self.release, self._titles)
 
 
 def count_of(text: str | None, default: int, most: int = MOST) -> int:

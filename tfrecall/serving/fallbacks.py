@@ -16,8 +16,7 @@ class Popular:
     """
 
     def __init__(self, release: Release) -> None:
-        self._seen = release.users.seen_items
-        self._n_items = len(release.item_ids)
+        self._release = release
 
     def best(
         self, k: int, barred: np.ndarray, allowed: Iterable[int] | None = None
@@ -29,20 +28,16 @@ class Popular:
             barred: catalogue rows to leave out; -1 is ignored.
             allowed: the only rows that the list may have; None for all.
         """
-        hidden = set(barred.tolist())
+        counts, hidden = self._release.event_counts, set(barred.tolist())
         if allowed is None:
             # A head that is long enough even if all that is barred stands in it.
             order: Iterable[int] = self._order[: k + len(hidden)].tolist()
         else:
             rows = [row for row in set(allowed) if row >= 0]
-            order = sorted(rows, key=lambda row: (-self._counts[row], row))
+            order = sorted(rows, key=lambda row: (-counts[row], row))
         best = np.array([row for row in order if row not in hidden][:k], dtype=np.int64)
-        return best, self._counts[best]
-
-    @cached_property
-    def _counts(self) -> np.ndarray:
-        return np.bincount(np.asarray(self._seen), minlength=self._n_items)
+        return best, counts[best]
 
     @cached_property
     def _order(self) -> np.ndarray:
-        return np.argsort(-self._counts, kind="stable")
+        return np.argsort(-self._release.event_counts, kind="stable")

@@ -26,13 +26,12 @@ _AXES = 20_000
 _FACTORS = 8
 
 
-def item_map(release: Release, popularity: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def item_map(release: Release, names: Sequence[str]) -> dict[str, Any]:
     """Places of the most popular items in the plane of their vectors.
 
     Args:
         release: a release of any kind. Items of one without vectors are placed by their users: two lie
             together if the same users had them.
-        popularity: users of each item.
         names: title of each item.
 
     Returns:
@@ -40,8 +39,8 @@ def item_map(release: Release, popularity: np.ndarray, names: Sequence[str]) -> 
         title; `groups`, the values that the colours stand for, of the column `colour`; `explained`, the share
         of the variance that the plane keeps; `by_users`; `items`, the size of the catalogue.
     """
-    order = np.argsort(-popularity, kind="stable")[:_AXES]
-    vectors, by_users = _vectors(release, popularity)
+    order = np.argsort(-release.event_counts, kind="stable")[:_AXES]
+    vectors, by_users = _vectors(release)
     plane = principal_plane(vectors[order])
     groups, colour, values = _colours(release, order, plane.places)
     ids = release.item_ids
@@ -77,17 +76,17 @@ def _colours(
     return groups, feature_words(column), names
 
 
-def _vectors(release: Release, popularity: np.ndarray) -> tuple[np.ndarray, bool]:
+def _vectors(release: Release) -> tuple[np.ndarray, bool]:
     """Vectors of the items, and whether they come from the users of the items."""
     bundle = getattr(release, "bundle", None)
     if bundle is not None:
         return np.asarray(bundle.exact.vectors), False
     users = release.users
-    shape = len(users.seen_offsets) - 1, len(popularity)
+    shape = len(users.seen_offsets) - 1, len(release.item_ids)
     ones = np.ones(len(users.seen_items), np.float32)
     log = csr_array((ones, users.seen_items, users.seen_offsets), shape=shape)
     # Columns of length 1, so that products are cosines, as in ItemCF.
-    log = log.multiply(1 / np.sqrt(np.maximum(popularity, 1))).tocsr()
+    log = log.multiply(1 / np.sqrt(np.maximum(release.event_counts, 1))).tocsr()
     if min(shape) <= _FACTORS + 1:
         return log.T.toarray(), True
     _, sizes, directions = svds(log, _FACTORS, random_state=0)

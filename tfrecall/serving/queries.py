@@ -103,9 +103,8 @@ class Queries:
             return rows
         user = id_text(query.get("user_id"))
         row = -1 if user is None else release.users.vocabulary.row(user)
-        lists = release.users.item_lists
-        past = [release.catalogue.rows(checked_ids(name, query.get(name))) for name in lists]
-        return np.concatenate([rows, release.users.seen(row), *past])
+        lists = (checked_ids(name, query.get(name)) for name in release.users.item_lists)
+        return release.with_seen(rows, row, lists)
 
     def item(self, text: str | None, *, strict: bool = True) -> str:
         """The id of an item that is given by id or title.
