@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import version as version_of
@@ -129,13 +129,18 @@ def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
     return manifest
 
 
+def kind_of(manifest: Mapping[str, Any]) -> str:
+    """The kind of a release; the first releases, of retrievers, do not name it."""
+    return manifest.get("kind") or "retriever"
+
+
 def check_kind(root: Path, manifest: dict[str, Any]) -> str:
     """Check the facts that a release of its kind must have, and return the kind.
 
     Raises:
         ReleaseError: naming the place in the manifest that is missing or of another type.
     """
-    kind = manifest.get("kind") or "retriever"
+    kind = kind_of(manifest)
     check_facts_of(manifest_file(root, manifest["version"]), manifest, FACTS[kind])
     return kind
 

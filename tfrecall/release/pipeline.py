@@ -329,8 +329,7 @@ class BasePipeline(Release):
         rules = self.rules if rules is None else rules
         self._check_rules(rules)
         # Both restrictions hold. The retrieval applies them, so all `n_candidates` are allowed items.
-        if rules.allow is not None:
-            allow = [*rules.allow] if allow is None else [*set(rules.allow).intersection(allow)]
+        allow = rules.allowed(allow)
         count = self.n_candidates if n_candidates is None else n_candidates
         count = min(check_k(count, name="n_candidates"), len(self.item_ids))
         own = asked._replace(features=self._own(asked.features))

@@ -109,6 +109,17 @@ class Rules:
         named = [boost.column for boost in self.boosts if boost.column is not None]
         return list(dict.fromkeys([*self.caps, *named]))
 
+    def allowed(self, allow: Sequence[str] | None) -> Sequence[str] | None:
+        """Ids that both these rules and a request allow; None for no restriction.
+
+        >>> Rules(allow=["a", "b"]).allowed(["b", "c"]), Rules().allowed(None)
+        (['b'], None)
+        """
+        if self.allow is None or allow is None:
+            return self.allow if allow is None else allow
+        own = set(self.allow)
+        return [item for item in allow if item in own]
+
     def to_dict(self) -> dict[str, Any]:
         """Settings as JSON can hold them, the inverse of `from_dict`."""
         return {

@@ -314,12 +314,9 @@ class Answerer:
 
     def _allowed(self, request: RecommendRequest) -> list[int] | None:
         """Rows to which both the request and the rules restrict a list; None for no restriction."""
-        allowed = None if request.allow is None else [*request.allow]
+        allowed: Sequence[str] | None = request.allow
         if isinstance(self.release, BasePipeline):
-            rules = _rules(request) or self.release.rules
-            if rules.allow is not None:
-                own = set(rules.allow)
-                allowed = [*own] if allowed is None else [item for item in allowed if item in own]
+            allowed = (_rules(request) or self.release.rules).allowed(allowed)
         return None if allowed is None else self.release.catalogue.rows(allowed).tolist()
 
     def _items_of(

@@ -171,7 +171,7 @@ class Client:
         if self._grpc is not None:
             found = self.retries.run(lambda left: self._grpc.versions(model, left))
         else:
-            status = self._call(f"/v1/models/{model}", None)["model_version_status"]
+            status = self._call(_model_path(model), None)["model_version_status"]
             found = [int(one["version"]) for one in status if one["state"] == "AVAILABLE"]
         return sorted(found)
 
@@ -214,12 +214,11 @@ class Client:
         tensors = cast(inputs, described, f"{model}:{signature}")
         if self._grpc is not None:
             return self._grpc.predict(model, version, signature, tensors, left)
-        where = f"/v1/models/{model}" + (f"/versions/{version}" if version is not None else "")
         body = {
             "signature_name": signature,
             "inputs": {key: v.tolist() for key, v in tensors.items()},
         }
-        outputs = self._attempt(f"{where}:predict", body, left)["outputs"]
+        outputs = self._attempt(f"{_model_path(model, version)}:predict", body, left)["outputs"]
         return arrays(outputs, described)
 
     def _described(self, model: str, version: int | None, left: float) -> dict[str, Signature]:
@@ -228,8 +227,8 @@ class Client:
             if self._grpc is not None:
                 found = self._grpc.signatures(model, version, left)
             else:
-                where = f"/v1/models/{model}" + (f"/versions/{version}" if version is not None else "")
-                found = self._attempt(f"{where}/metadata", None, left)["metadata"]["signature_def"]
+                path = f"{_model_path(model, version)}/metadata"
+                found = self._attempt(path, None, left)["metadata"]["signature_def"]
                 found = found["signature_def"]
             self._signatures[place] = {
                 name: Signature.of(one) for name, one in found.items() if not name.startswith("__")
@@ -263,6 +262,10 @@ class Client:
                 ServingError(f"{url} cannot be reached: {error}. Check the address, and that it runs.")
             ) from error
         return _content(url, answer)
+
+
+def _model_path(model: str, version: int | None = None) -> str:
+    return f"/v1/models/{model}" + (f"/versions/{version}" if version is not None else "")
 
 
 def _encoded(body: Any) -> bytes:

@@ -16,7 +16,7 @@ from tfrecall.core.text import feature_words, folded
 from tfrecall.core.titles import titles
 from tfrecall.errors import DataError
 from tfrecall.release.base import Release
-from tfrecall.release.manifest import documents
+from tfrecall.release.manifest import documents, kind_of
 from tfrecall.serving.item_map import item_map
 
 # Longest list of one answer.
@@ -42,7 +42,7 @@ class Explorer:
         pipeline = manifest.get("pipeline")
         return {
             "version": release.version,
-            "kind": manifest.get("kind") or "retriever",
+            "kind": kind_of(manifest),
             "model": release.name,
             "users": len(release.users.vocabulary),
             "items": len(release.item_ids),

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfrecall.errors import ReleaseError
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import MANIFEST, read_manifest, versions
+from tfrecall.release.manifest import MANIFEST, kind_of, read_manifest, versions
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.serving.answering import Answer, Answerer, Request
 from tfrecall.serving.batching import GreedyBatcher
@@ -109,7 +109,7 @@ class Hosted:
             "name": self.name,
             "version": release.version,
             "versions": versions(self.root),
-            "kind": release.manifest.get("kind") or "retriever",
+            "kind": kind_of(release.manifest),
             "model": release.name,
             "users": len(release.users.vocabulary),
             "items": len(release.item_ids),
