@@ -94,6 +94,13 @@ def test_a_repeated_purchase_is_no_leak():
     check_apart(later, LOG)
 
 
+def test_a_repeat_in_a_log_without_times_is_no_leak_but_the_log_itself_is():
+    timeless = LOG.with_log(LOG.log.with_columns(timestamp=pl.lit(0.0)))
+    check_apart(timeless.with_log(timeless.log[1:2]), timeless)
+    with pytest.raises(DataError, match="are in the log that their histories come from"):
+        check_apart(timeless, timeless)
+
+
 # Of all orders of magnitude, so that their differences are.
 TIMES = [0, 1, 2, 70, 4000, 10**5, 10**6, 10**7]
 

@@ -7,12 +7,14 @@ import socket
 import time
 
 import pytest
+from fastapi import Response
 from fastapi.testclient import TestClient
 
 from tests.serving.running import listening
-from tfrecall.errors import ReleaseError
+from tfrecall.errors import DataError, ReleaseError
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
+from tfrecall.serving.gate import WATCH_SECONDS
 
 ASK = {"user_id": "u1", "k": 3}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -254,6 +256,42 @@ def test_work_of_a_client_that_left_is_cancelled(item_cf):
         while not ended and time.monotonic() < end:
             time.sleep(0.02)
     assert ended == ["cancelled"]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_answer_that_its_client_has_read_is_not_cancelled(item_cf, status, caplog):
+    """A server reports the end of an answer as `http.disconnect`, before the task of the request ends."""
+    app = create_app(ServingConfig({"item_cf": item_cf}))
+    sent = []
+
+    async def answers_late(_):
+        await asyncio.sleep(3 * WATCH_SECONDS)  # the client is watched from now on
+        if status == 400:
+            raise DataError("No.")
+        return Response(b"late")
+
+    app.add_route("/v1/late", answers_late)
+
+    async def request():
+        is_read = asyncio.Event()
+
+        async def receive():
+            await is_read.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message["type"])
+            if message["type"] == "http.response.body":
+                is_read.set()
+                await asyncio.sleep(0.01)
+
+        scope = {"type": "http", "method": "GET", "path": "/v1/late", "raw_path": b"/v1/late"}
+        await app({**scope, "headers": [], "query_string": b""}, receive, send)
+
+    with caplog.at_level(logging.INFO, "tfrecall.serving.access"):
+        asyncio.run(request())
+    assert [record.fields["status"] for record in caplog.records] == [status]
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 def test_each_request_is_a_line_in_the_log(client, caplog):

@@ -206,7 +206,7 @@ def test_figures_stand_beside_baselines_with_the_best_marked(open_page):
     assert [text.split()[0] for text in best] == ["0.3000", "0.1500", "0.7000"]
     assert "0.280–0.320" in best[0]
     page.get_by_text("Seen items kept").click()
-    page.wait_for_function("() => document.querySelector('td.best').innerText.startsWith('0.6')")
+    page.wait_for_function("() => document.querySelector('td.best')?.innerText.startsWith('0.6')")
     assert str(FIGURES["data"]["name"]) in page.locator("#view-evaluation").inner_text()
 
 

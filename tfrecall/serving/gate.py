@@ -85,7 +85,7 @@ class Gate:
 
     async def _answer(self, scope: Scope, one: Exchange, receive: Receive, send: Send) -> None:
         """Answer a request; an error is answered, too."""
-        guard = _Guard(receive, self._body_seconds)
+        guard = _Guard(one, receive, self._body_seconds)
         try:
             self._check(scope, one)
             one.body = await self._body(one, receive)
@@ -191,8 +191,9 @@ class _Guard:
         found: the error that has ended the request; None while nothing is wrong.
     """
 
-    def __init__(self, receive: Receive, body_seconds: float) -> None:
+    def __init__(self, one: Exchange, receive: Receive, body_seconds: float) -> None:
         self.found: HttpError | None = None
+        self._one = one
         self._receive = receive
         self._body_seconds = body_seconds
         self._reads_body = True
@@ -230,7 +231,9 @@ class _Guard:
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._stop(_left())
+        # Servers say so after an answer as well, which may come before its task has ended.
+        if not self._one.status:
+            self._stop(_left())
 
     def _stop(self, error: HttpError) -> None:
         self.found = error
