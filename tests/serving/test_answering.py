@@ -350,7 +350,7 @@ def test_popular_lists_equal_sorted_counts(events, barred, allowed, k):
 
 def test_observers_hear_of_stages_of_a_pipeline(pipeline_root):
     class Heard(Observer):
-        def stages(self, release, seconds):
+        def stages(self, release, seconds, requests):
             self.named = {release: set(seconds)}
 
     heard = Heard()

@@ -37,7 +37,7 @@ class Heard(Observer):
     def batch(self, release, waits, seconds):
         self.sizes.append(len(waits))
 
-    def stages(self, release, seconds):
+    def stages(self, release, seconds, requests):
         self.named |= set(seconds)
 
 
@@ -276,7 +276,7 @@ def test_one_thread_answers_lists_and_similar_items_together(item_cf):
             assert isinstance(unknown, DataError)
             assert isinstance(wrong, ValueError)
             assert heard.sizes == [1, 4]
-            assert heard.named == {"query", "retrieval", "answer"}
+            assert heard.named == {"query", "retrieval", "answer", "similar"}
 
     asyncio.run(session())
 

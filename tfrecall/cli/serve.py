@@ -81,6 +81,10 @@ def serve(
         str, typer.Option(help="debug, info, warning or error; with warning no line for each request.")
     ] = "info",
     log_format: Annotated[str, typer.Option(help="json or text, on standard error.")] = "json",
+    otel: Annotated[
+        bool,
+        typer.Option("--otel", help="Send spans by OTLP over HTTP; the variables OTEL_* say where."),
+    ] = False,
     trust: Trust = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
@@ -113,6 +117,7 @@ def serve(
         log_level=log_level,
         log_format=log_format,
         trust=trust,
+        otel=otel,
     )
     process.check_releases(config)
     with process.listen(host, port) as bound:

@@ -91,9 +91,13 @@ class Answerer:
 
     def _alone(self, requests: Sequence[Request]) -> list[Answer]:
         (request,) = requests
+        start = perf_counter()
         if isinstance(request, SimilarRequest):
-            return [self.similar(request)]
-        return [self.rank(cast(RankRequest, request))]
+            stage, answer = "similar", self.similar(request)
+        else:
+            stage, answer = "rank", self.rank(cast(RankRequest, request))
+        self._observer.stages(self.name, {stage: perf_counter() - start}, [request])
+        return [answer]
 
     def recommend(self, requests: Sequence[RecommendRequest]) -> list[RecommendAnswer | Exception]:
         """Answers to requests in order; an error in the place of an answer belongs to that request alone."""
@@ -251,11 +255,12 @@ class Answerer:
         self._observer.stages(
             self.name,
             {
+                "query": built - start,
                 "retrieval": found - built,
                 **stages,
-                "query": built - start,
                 "answer": perf_counter() - found,
             },
+            [one.request for one in queries],
         )
         return answers
 

@@ -19,6 +19,7 @@ from tfrecall.serving.metrics import Metrics
 from tfrecall.serving.openapi import document
 from tfrecall.serving.page_routes import add_page
 from tfrecall.serving.protocols import grpc, predict, v2
+from tfrecall.serving.protocols.calls import Calls, no_span
 from tfrecall.serving.requests import (
     BatchRequest,
     RankRequest,
@@ -37,9 +38,9 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
         wait: whether the start ends when releases are loaded. Otherwise the application is alive and not
             ready meanwhile, and `app.state.failure` has the error of a release that cannot be loaded.
     """
-    metrics = Metrics()
-    service = Service(config, metrics)
-    metrics.hosted = service.hosted
+    tracing = _tracing() if config.otel else None
+    service, metrics = _data_plane(config, tracing)
+    calls = Calls(config.token, metrics.request, no_span if tracing is None else tracing.call)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -49,19 +50,24 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
             await start
         async with AsyncExitStack() as stack:
             try:
-                port = await stack.enter_async_context(grpc.serving(service, config.grpc_address))
+                port = await stack.enter_async_context(
+                    grpc.serving(service, config.grpc_address, calls)
+                )
                 app.state.grpc_port = port
             except ConfigError as error:
                 app.state.failure = error
             yield
         start.cancel()
         await service.stop()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     app = _Application(
         service, metrics, lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
     )
     app.state.service = service
     app.state.metrics = metrics
+    app.state.tracing = tracing
     app.state.failure = None
     _add_routes(app, service)
     _add_operations(app, service, metrics)
@@ -69,6 +75,29 @@ def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
     predict.add_routes(app, service)
     v2.add_routes(app, service)
     return app
+
+
+def _tracing() -> Any:
+    """What makes spans.
+
+    Raises:
+        ConfigError: if OpenTelemetry is not installed.
+    """
+    try:
+        # An extra, which costs nothing where tracing is off.
+        from tfrecall.serving import tracing
+    except ImportError as error:
+        raise ConfigError(
+            f"Tracing needs {error.name}. Install it: pip install 'tfrecall[otel]'."
+        ) from error
+    return tracing.Tracing(tracing.provider_of_environment())
+
+
+def _data_plane(config: ServingConfig, tracing: Any) -> tuple[Service, Metrics]:
+    metrics = Metrics() if tracing is None else tracing.metrics()
+    service = Service(config, metrics) if tracing is None else tracing.service(config, metrics)
+    metrics.hosted = service.hosted
+    return service, metrics
 
 
 def _note_failure(app: FastAPI, start: "asyncio.Task[None]") -> None:
@@ -99,7 +128,9 @@ class _Application(FastAPI):
             for route in self.routes
             if type(route) is Route and iscoroutinefunction(route.endpoint)
         ]
-        return Gate(super().build_middleware_stack(), routes, self._service, self._metrics.request)
+        gate = Gate(super().build_middleware_stack(), routes, self._service, self._metrics.request)
+        tracing = self.state.tracing
+        return gate if tracing is None else tracing.around(gate)
 
     async def _refused(self, request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):

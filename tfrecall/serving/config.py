@@ -48,6 +48,7 @@ class ServingConfig:
         log_level: `debug`, `info`, `warning` or `error`; below `info` nothing is written of each request.
         log_format: `json` or `text`.
         trust: whether to load models that may touch files or run Python.
+        otel: whether requests have spans, sent by OTLP over HTTP as the variables `OTEL_*` say.
 
     Raises:
         ConfigError: if a value is impossible.
@@ -74,6 +75,7 @@ class ServingConfig:
     log_level: str = "info"
     log_format: str = "json"
     trust: bool = False
+    otel: bool = False
 
     def __post_init__(self) -> None:
         self._check_names()

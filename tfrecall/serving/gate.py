@@ -273,20 +273,6 @@ async def _nothing() -> Message:
 
 def _log(scope: Scope, one: Exchange, seconds: float) -> None:
     path = scope["raw_path"].decode("ascii", "replace")
-    LOG.info(
-        "%s %s %d",
-        scope["method"],
-        path,
-        one.status,
-        extra={
-            "fields": {
-                "request_id": one.request_id,
-                "method": scope["method"],
-                "path": path,
-                "status": one.status,
-                "milliseconds": round(1000 * seconds, 3),
-                "client": (scope.get("client") or ("",))[0],
-                **one.facts,
-            }
-        },
-    )
+    client = (scope.get("client") or ("",))[0]
+    fields = {**one.fields(scope["method"], path, seconds), "client": client}
+    LOG.info("%s %s %d", scope["method"], path, one.status, extra={"fields": fields})

@@ -6,6 +6,7 @@ prometheus_client), and whichever worker is asked adds up those of all.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -108,7 +109,7 @@ class Metrics(Observer):
             self._queue_wait.observe(wait)
         self._queue_depth.set(self._depth())
 
-    def stages(self, release: str, seconds: Mapping[str, float]) -> None:
+    def stages(self, release: str, seconds: Mapping[str, float], requests: Sequence[Any] = ()) -> None:
         for stage, duration in seconds.items():
             found = self._by_stage.get(stage)
             if found is None:

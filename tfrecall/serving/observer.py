@@ -1,6 +1,7 @@
 """Hooks of the data plane, for metrics."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class Observer:
@@ -13,8 +14,12 @@ class Observer:
     def batch(self, release: str, waits: Sequence[float], seconds: float) -> None:
         """A call returned: seconds that each of its requests had waited, and seconds of the call."""
 
-    def stages(self, release: str, seconds: Mapping[str, float]) -> None:
-        """Stages of a call: `query`, `retrieval`, of pipelines `ranking` and `rules`, and `answer`."""
+    def stages(self, release: str, seconds: Mapping[str, float], requests: Sequence[Any] = ()) -> None:
+        """Stages of a call in order of time, and the requests that it answered.
+
+        Lists have `query`, `retrieval`, of pipelines `ranking` and `rules`, and `answer`; others `similar` or
+        `rank`.
+        """
 
     def index_recall(self, release: str, recall: float) -> None:
         """Share of the best items that an approximate index found for one query."""

@@ -110,6 +110,19 @@ class Exchange:
         else:
             self.request_id = f"{_PROCESS}{next(_NUMBERS):012x}"
 
+    def fields(self, method: str, path: str, seconds: float) -> dict[str, Any]:
+        """Fields of its line in the log."""
+        traced = {} if self.traceparent is None else {"traceparent": self.traceparent.decode()}
+        return {
+            "request_id": self.request_id,
+            **traced,
+            "method": method,
+            "path": path,
+            "status": self.status,
+            "milliseconds": round(1000 * seconds, 3),
+            **self.facts,
+        }
+
 
 def exchange(request: Request) -> Exchange:
     """What the service knows of a request."""

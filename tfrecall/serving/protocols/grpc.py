@@ -1,8 +1,6 @@
 """The Open Inference Protocol, version 2, over gRPC, with the health protocol of gRPC."""
 
-import hmac
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
@@ -11,6 +9,7 @@ import grpc
 import numpy as np
 
 from tfrecall.errors import ConfigError, DataError, NotReadyError
+from tfrecall.serving.protocols.calls import Calls, Context
 from tfrecall.serving.protocols.contents import datatype, from_flat, from_raw, to_raw
 from tfrecall.serving.protocols.health import health_handler
 from tfrecall.serving.protocols.inference import (
@@ -22,16 +21,9 @@ from tfrecall.serving.protocols.inference import (
 from tfrecall.serving.protocols.messages import METHODS, SERVICE, InferParameter
 from tfrecall.serving.protocols.tensors import hosted
 from tfrecall.serving.service import Service
-from tfrecall.serving.web import HttpError, problem
 
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    404: grpc.StatusCode.NOT_FOUND,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
+# Probes need no token.
+_OPEN = ("ServerLive", "ServerReady")
 _CONTENTS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -42,20 +34,16 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-_LOG = logging.getLogger("tfrecall.serving")
-
-# gRPC has no types.
-Context = Any
-Call = Callable[[Any, Context], Awaitable[Any]]
 
 
 @asynccontextmanager
-async def serving(service: Service, address: str | None) -> AsyncIterator[int | None]:
+async def serving(service: Service, address: str | None, calls: Calls) -> AsyncIterator[int | None]:
     """Serve by gRPC inside the block; at its end no call is taken any more, and those taken are answered.
 
     Args:
         service: the service; until it is ready, calls end with UNAVAILABLE.
         address: host and port, such as 127.0.0.1:8501; port 0 takes a free one; None for no server.
+        calls: accounts for the calls.
 
     Returns:
         The port.
@@ -69,7 +57,7 @@ async def serving(service: Service, address: str | None) -> AsyncIterator[int | 
     running = grpc.aio.server(
         options=[("grpc.max_receive_message_length", service.config.max_body)],
     )
-    running.add_generic_rpc_handlers(_handlers(service))
+    running.add_generic_rpc_handlers(_handlers(service, calls))
     try:
         port = running.add_insecure_port(address)
     except RuntimeError as error:
@@ -81,46 +69,20 @@ async def serving(service: Service, address: str | None) -> AsyncIterator[int | 
         await running.stop(service.config.timeout_ms / 1000)
 
 
-def _handlers(service: Service) -> tuple[grpc.GenericRpcHandler, ...]:
+def _handlers(service: Service, calls: Calls) -> tuple[grpc.GenericRpcHandler, ...]:
     methods = _Methods(service)
-    calls = {
+    handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _answered(getattr(methods, name), name, service.config.token),
+            calls.wrapped(getattr(methods, name), f"/{SERVICE}/{name}", is_open=name in _OPEN),
             request_deserializer=request.FromString,
             response_serializer=response.SerializeToString,
         )
         for name, (request, response) in METHODS.items()
     }
-    return grpc.method_handlers_generic_handler(SERVICE, calls), health_handler(service)
-
-
-def _answered(call: Call, name: str, token: str | None) -> Call:
-    """A method whose errors end the call with a status; probes need no token."""
-    is_open = token is None or name in ("ServerLive", "ServerReady")
-
-    async def answered(request: Any, context: Context) -> Any:
-        try:
-            if not is_open:
-                _authorize(context, f"Bearer {token}")
-            return await call(request, context)
-        except Exception as error:
-            status, body = problem(error)
-            code = _CODES.get(status, grpc.StatusCode.INTERNAL)
-            if code is grpc.StatusCode.INTERNAL:
-                _LOG.error("%s failed: %s", name, error, exc_info=error)
-            await context.abort(code, body["error"]["message"])
-
-    return answered
-
-
-def _authorize(context: Context, wanted: str) -> None:
-    given = dict(context.invocation_metadata() or ()).get("authorization", "")
-    if not hmac.compare_digest(str(given).encode(), wanted.encode()):
-        raise HttpError(
-            401,
-            "unauthorized",
-            "The service asks for a token. Send the metadata authorization: Bearer TOKEN.",
-        )
+    return (
+        grpc.method_handlers_generic_handler(SERVICE, handlers),
+        health_handler(service, calls),
+    )
 
 
 class _Methods:

@@ -7,15 +7,16 @@ from typing import Any
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from tfrecall.serving.protocols.calls import Calls
 from tfrecall.serving.protocols.messages import SERVICE
-from tfrecall.serving.service import Service
+from tfrecall.serving.service import Service, UnknownReleaseError
 
 HEALTH = "grpc.health.v1.Health"
 # Time between two looks of `Watch` at the state of the service.
 WATCH_SECONDS = 0.5
 
 
-def health_handler(service: Service) -> grpc.GenericRpcHandler:
+def health_handler(service: Service, calls: Calls) -> grpc.GenericRpcHandler:
     """Handler of `Check` and `Watch`, which no token guards."""
     health = _Health(service)
     forms = {
@@ -23,7 +24,9 @@ def health_handler(service: Service) -> grpc.GenericRpcHandler:
         "response_serializer": HealthCheckResponse.SerializeToString,
     }
     methods = {
-        "Check": grpc.unary_unary_rpc_method_handler(health.check, **forms),
+        "Check": grpc.unary_unary_rpc_method_handler(
+            calls.wrapped(health.check, f"/{HEALTH}/Check", is_open=True), **forms
+        ),
         "Watch": grpc.unary_stream_rpc_method_handler(health.watch, **forms),
     }
     return grpc.method_handlers_generic_handler(HEALTH, methods)
@@ -45,8 +48,7 @@ class _Health:
     async def check(self, request: Any, context: Any) -> Any:
         status = self._status(request.service)
         if status == HealthCheckResponse.SERVICE_UNKNOWN:
-            message = f'There is no service "{request.service}".'
-            await context.abort(grpc.StatusCode.NOT_FOUND, message)
+            raise UnknownReleaseError(f'There is no service "{request.service}".')
         return HealthCheckResponse(status=status)
 
     async def watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
