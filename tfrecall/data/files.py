@@ -14,7 +14,7 @@ from tfrecall.data.frames import flat
 from tfrecall.errors import DataError, nearest
 
 # Suffixes of delimited text, each with its usual mark between columns.
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": "\t"}
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|", ".txt": "\t", ".dat": "\t"}
 JSON = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
 SUFFIXES = (*SEPARATORS, *PARQUET, *JSON)

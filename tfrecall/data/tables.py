@@ -35,13 +35,13 @@ def read(
 ) -> Interactions:
     """Reads a log and its tables from files.
 
-    The suffix tells the kind: .csv, .tsv, .psv and .txt are text, .parquet and .pq Parquet, .jsonl, .ndjson
-    and .json lines of JSON objects or one array of them; .gz, .zst and .zip behind it (`log.csv.zip`) are
-    unpacked. Text is UTF-8 with names in the first line; commas, semicolons, tabs or bars between the columns
-    are recognised, decimal commas too where the columns have another mark. Ids of text files, and codes such
-    as "02139", stay as written. Fields of nested columns become columns: `id` in `user` is `user_id`, and may
-    be named "user.id". The files of a folder or pattern are read in the order of their names, must be of one
-    kind and have the same columns.
+    The suffix tells the kind: .csv, .tsv, .psv, .txt and .dat are text, .parquet and .pq Parquet, .jsonl,
+    .ndjson and .json lines of JSON objects or one array of them; .gz, .zst and .zip behind it (`log.csv.zip`)
+    are unpacked. Text is UTF-8 with names in the first line, or below a line `sep=;` and comments behind `#`;
+    commas, semicolons, tabs or bars between the columns are recognised, decimal commas too where the columns
+    have another mark. Ids of text files, and codes such as "02139", stay as written. Fields of nested columns
+    become columns: `id` in `user` is `user_id`, and may be named "user.id". The files of a folder or pattern
+    are read in the order of their names, must be of one kind and have the same columns.
 
     Args:
         path: a file, a folder with files of one kind, or a pattern such as `logs/2024-*.parquet`.

@@ -1,7 +1,7 @@
 """Tables as delimited text: CSV, TSV and their kin."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from tfrecall.data.formats.compression import content, opened
 from tfrecall.data.formats.dialect import (
     HEAD_BYTES,
     clean_name,
+    end_of_line,
     first_lines,
     long_values,
     refuse_repeated_names,
@@ -19,6 +20,7 @@ from tfrecall.data.formats.dialect import (
 )
 from tfrecall.data.formats.lines import (
     UTF16,
+    Misfit,
     count_lines,
     has_quotes,
     misfits,
@@ -27,6 +29,7 @@ from tfrecall.data.formats.lines import (
     refuse_other_encodings,
     refuse_other_formats,
 )
+from tfrecall.data.formats.preamble import COMMENT, find_preamble, refuse_wide_marks
 from tfrecall.data.formats.text_types import decimals, narrowed, without_decimal_commas
 from tfrecall.errors import DataError
 
@@ -85,6 +88,7 @@ class TextFile:
     Attributes:
         file: the path.
         what: name of the table in messages.
+        preamble: lines before the names, which are left out.
         dialect: the marks; `read` may find that quotes are plain characters.
         names: names of the columns, without blanks around them.
     """
@@ -96,20 +100,22 @@ class TextFile:
         refuse_other_formats(head, file, what)
         if head.startswith(UTF16) or b"\0" in head.split(b"\n", 1)[0]:
             refuse_other_encodings(file, what)
-        self.dialect = sniff(head, default, separator)
+        self.preamble = find_preamble(head, end_of_line(head), file)
+        skip = self.preamble.lines
+        self.dialect = sniff(head, self.preamble.separator or default, separator, skip)
+        refuse_wide_marks(head, self.dialect, skip, file, what)
         try:
             # The first line alone: a fault in it is found before any row is read.
-            self._raw = self._scan(head, n_rows=0, infer_schema=False).columns
+            self._raw = self._scan(self._below(head), n_rows=0, infer_schema=False).columns
         except pl.exceptions.NoDataError as error:
             raise DataError(f"The {what} file {file} is empty. Give columns and rows.") from error
         if any("\N{REPLACEMENT CHARACTER}" in name for name in self._raw):
             refuse_other_encodings(file, what)
-        self.names = [clean_name(name) for name in self._raw]
+        self.names = _without_mark([clean_name(name) for name in self._raw])
+        lines = first_lines(head, self.dialect.eol, skip)
         with long_values():
-            given = next(
-                csv.reader(first_lines(head, self.dialect.eol), delimiter=self.dialect.separator), []
-            )
-        refuse_repeated_names([clean_name(name) for name in given], file)
+            given = next(csv.reader(lines, delimiter=self.dialect.separator), [])
+        refuse_repeated_names(_without_mark([clean_name(name) for name in given]), file)
         self._has_empty_lines = self._has_headers = False
 
     def read(self, keys: set[str], say: Say) -> tuple[pl.DataFrame, set[str]]:
@@ -118,7 +124,9 @@ class TextFile:
         Returns:
             The table, and the names of the columns of possible whole numbers.
         """
-        source = content(self.file)
+        source = self._content()
+        if self.preamble.note:
+            say(self.preamble.note)
         frame, loose = self._attempt(source, keys)
         if self._quotes_are_plain(frame, say):
             self.dialect = replace(self.dialect, quote=None)
@@ -146,12 +154,23 @@ class TextFile:
         # A line is empty, or a header, only if all its columns are.
         whole = self._has_empty_lines or self._has_headers
         wanted = None if whole else [raw[name] for name in names]
-        table = self._scan(content(self.file), columns=wanted, infer_schema=False)
+        table = self._scan(self._content(), columns=wanted, infer_schema=False)
         if self._has_empty_lines:
             table = table.filter(~pl.all_horizontal(pl.all().is_null()))
         if self._has_headers:
             table = table.filter(~self._is_header(table))
         return table.select(pl.col(raw[name]).alias(name) for name in names)
+
+    def _content(self) -> Path | bytes:
+        """The path of the file, or its text where that is packed or begins above the names."""
+        source = content(self.file)
+        if not self.preamble.lines:
+            return source
+        return self._below(source.read_bytes() if isinstance(source, Path) else source)
+
+    def _below(self, text: bytes) -> bytes:
+        """The text from the names on."""
+        return text.split(self.dialect.eol.encode(), self.preamble.lines)[-1]
 
     def _scan(self, source: Path | bytes, **options: Any) -> pl.DataFrame:
         return pl.read_csv(source, **self.dialect.options, **options)
@@ -182,11 +201,11 @@ class TextFile:
             return False
         if frame is not None:
             # In commas, values over several lines are usual; in tabs titles with a quote are.
-            spans_lines = frame.height + 1 < count_lines(self.file, self.dialect.eol)
+            lines = count_lines(self.file, self.dialect.eol, self.preamble.lines)
+            spans_lines = frame.height + 1 < lines
             if not spans_lines:
                 return False
-        marks = self.dialect.separator, self.dialect.eol
-        is_plain = next(misfits(self.file, *marks, len(self.names), quoted=False), None) is None
+        is_plain = next(self._misfits(quoted=False), None) is None
         if is_plain and frame is not None and self.dialect.separator in ",;":
             say(
                 f"values in quotes of {self.file.name} go over several lines, although each line has "
@@ -195,29 +214,28 @@ class TextFile:
             return False
         return is_plain
 
+    def _misfits(self, quoted: bool) -> Iterator[Misfit]:
+        marks = self.dialect.separator, self.dialect.eol
+        return misfits(self.file, *marks, len(self.names), quoted, self.preamble.lines)
+
+    def _quoted_misfits(self) -> Iterator[Misfit]:
+        """Those of lines whose values may go over several."""
+        return quoted_misfits(self.file, self.dialect.separator, len(self.names), self.preamble.lines)
+
     def _refuse_broken(self) -> None:
         refuse_other_encodings(self.file, self.what)
-        separator, eol = self.dialect.separator, self.dialect.eol
-        if self.dialect.quote and has_quotes(self.file):
-            found = quoted_misfits(self.file, separator, len(self.names))
-        else:
-            found = misfits(self.file, separator, eol, len(self.names), quoted=False)
-        refuse_misfits(self.file, self.what, found, len(self.names))
+        quoted = self.dialect.quote is not None and has_quotes(self.file)
+        found = self._quoted_misfits() if quoted else self._misfits(quoted=False)
+        refuse_misfits(self.file, self.what, found, len(self.names), self.preamble.lines)
 
     def _refuse_short(self) -> None:
         if len(self.names) == 1:
             return
-        separator, eol = self.dialect.separator, self.dialect.eol
         quoted = self.dialect.quote is not None and has_quotes(self.file)
-        columns = len(self.names)
-        found = misfits(self.file, separator, eol, columns, quoted)
-        if next(found, None) is None:
+        if next(self._misfits(quoted), None) is None:
             return
-        if quoted:  # values may go over several lines
-            found = quoted_misfits(self.file, separator, columns)
-        else:
-            found = misfits(self.file, separator, eol, columns, quoted)
-        refuse_misfits(self.file, self.what, found, columns)
+        found = self._quoted_misfits() if quoted else self._misfits(quoted)
+        refuse_misfits(self.file, self.what, found, len(self.names), self.preamble.lines)
 
     def _without_empty_lines(self, frame: pl.DataFrame, say: Say) -> pl.DataFrame:
         kept = frame.filter(~pl.all_horizontal(pl.all().is_null()))
@@ -246,6 +264,13 @@ class TextFile:
             "left out"
         )
         return kept
+
+
+def _without_mark(names: list[str]) -> list[str]:
+    """The names without the mark of a comment: "# user" is "user"; a column may be called "#"."""
+    if names and names[0].startswith(COMMENT):
+        names = [names[0].lstrip(COMMENT).strip() or names[0], *names[1:]]
+    return names
 
 
 def _is_unnamed(name: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfrecall.core.arguments import argument
 from tfrecall.errors import ConfigError, DataError
 
 MARKS = (",", ";", "\t", "|")
@@ -46,7 +47,12 @@ class Dialect:
         }
 
 
-def sniff(head: bytes, default: str, given: str | None = None) -> Dialect:
+def end_of_line(head: bytes) -> str:
+    """The last character of a line: files of old Macs have no line feed at all."""
+    return "\r" if b"\r" in head and b"\n" not in head else "\n"
+
+
+def sniff(head: bytes, default: str, given: str | None = None, skip: int = 0) -> Dialect:
     """Recognises the marks from the first lines of a file.
 
     The separator divides the first line, and if possible all lines into as many columns as the first.
@@ -56,10 +62,10 @@ def sniff(head: bytes, default: str, given: str | None = None) -> Dialect:
         default: the separator that is taken where several are possible.
         given: the separator that somebody named; None recognises it. A file without it in its first
             line has a single column, or another separator.
+        skip: number of lines before the names of the columns.
     """
-    # Files of old Macs have no line feed at all.
-    eol = "\r" if b"\r" in head and b"\n" not in head else "\n"
-    lines = first_lines(head, eol)
+    eol = end_of_line(head)
+    lines = first_lines(head, eol, skip)
     if given is not None and lines and given in lines[0]:
         return Dialect(given, eol=eol)
     divisions = {mark: _columns(lines, mark) for mark in MARKS}
@@ -76,15 +82,19 @@ def sniff(head: bytes, default: str, given: str | None = None) -> Dialect:
     return Dialect(max(possible, key=merit), eol=eol)
 
 
-def first_lines(head: bytes, eol: str) -> list[str]:
-    """The first lines that are not empty, without a last one that may be cut."""
-    # Twice as many, as some may be empty; the last part is the rest of the head.
+def first_lines(head: bytes, eol: str, skip: int = 0) -> list[str]:
+    """The first lines that are not empty, from line `skip` on, without a last one that may be cut."""
+    return [text for text in text_lines(head, eol)[skip:] if text.strip()][:HEAD_LINES]
+
+
+def text_lines(head: bytes, eol: str) -> list[str]:
+    """The first lines, empty ones too, without a last one that may be cut."""
+    # More than are looked at, as some may be empty or comments; the last part is the rest of the head.
     lines = head.removeprefix(BOM_UTF8).split(eol.encode(), 2 * HEAD_LINES)
     whole = (
         lines[:-1] if len(lines) > 2 * HEAD_LINES or len(head) == HEAD_BYTES > len(lines[0]) else lines
     )
-    texts = (line.decode("utf-8", "replace") for line in whole)
-    return [text.rstrip("\r") for text in texts if text.strip()][:HEAD_LINES]
+    return [line.decode("utf-8", "replace").rstrip("\r") for line in whole]
 
 
 def _columns(lines: list[str], mark: str) -> list[int]:
@@ -120,8 +130,9 @@ def checked_separator(text: str | None) -> str | None:
     mark = SPELT.get(text.lower(), text)
     if len(mark.encode()) != 1 or mark in '"\r\n':
         raise ConfigError(
-            f"The separator is one character between the columns of a file. Received: {text!r}. "
-            "Give ';', '|', 'tab' or another single character; rewrite the file if it has several."
+            f"{argument('separator')} is one character between the columns of a file. Received: {text!r}. "
+            "Give ';', '|', 'tab' or another single character; write tabs where there are several: "
+            f"awk -F'{text}' -v OFS='\\t' '{{{{$1=$1; print}}}}' old.txt > new.tsv."
         )
     return mark
 

@@ -5,7 +5,7 @@ import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -40,16 +40,26 @@ class Misfit(NamedTuple):
     text: str
 
 
-def blocks(file: Path, eol: bytes) -> Iterator[bytes]:
-    """Yields the content of a file in blocks of whole lines, each with the mark at its end."""
+def blocks(file: Path, eol: bytes, skip: int = 0) -> Iterator[bytes]:
+    """Yields the content of a file from line `skip` on, in blocks of whole lines with their marks."""
     rest = b""
     with opened(file) as stream:
+        for _ in range(skip):
+            _skip_line(stream, eol)
         while block := stream.read(BLOCK_BYTES):
             whole, mark, rest = (rest + block).rpartition(eol)
             if mark:
                 yield whole + mark
     if rest:
         yield rest + eol
+
+
+def _skip_line(stream: IO[bytes], eol: bytes) -> None:
+    if eol == b"\n":
+        stream.readline()
+        return
+    while (byte := stream.read(1)) and byte != eol:
+        pass
 
 
 def refuse_other_formats(head: bytes, file: Path, what: str) -> None:
@@ -75,17 +85,19 @@ def has_quotes(file: Path) -> bool:
     return False
 
 
-def count_lines(file: Path, eol: str) -> int:
-    """Number of lines of a file, whatever its quotes, without empty ones."""
+def count_lines(file: Path, eol: str, skip: int = 0) -> int:
+    """Number of lines of a file from line `skip` on, whatever its quotes, without empty ones."""
     count = 0
-    for block in blocks(file, eol.encode()):
+    for block in blocks(file, eol.encode(), skip):
         marks = np.flatnonzero(np.frombuffer(block, np.uint8) == ord(eol))
         lengths = np.diff(marks, prepend=-1)
         count += int((lengths > 1).sum())
     return count
 
 
-def misfits(file: Path, separator: str, eol: str, columns: int, quoted: bool) -> Iterator[Misfit]:
+def misfits(
+    file: Path, separator: str, eol: str, columns: int, quoted: bool, skip: int = 0
+) -> Iterator[Misfit]:
     """Yields lines with another number of columns than `columns`; empty lines are none.
 
     Args:
@@ -94,9 +106,10 @@ def misfits(file: Path, separator: str, eol: str, columns: int, quoted: bool) ->
         eol: the last character of a line.
         columns: the number of columns of the first line.
         quoted: whether quotes may hold separators, but no ends of lines.
+        skip: number of lines before the names of the columns.
     """
-    start = 1
-    for block in blocks(file, eol.encode()):
+    start = 1 + skip
+    for block in blocks(file, eol.encode(), skip):
         values = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(values == ord(eol))
         begins = np.concatenate([[0], ends[:-1] + 1])
@@ -115,12 +128,14 @@ def misfits(file: Path, separator: str, eol: str, columns: int, quoted: bool) ->
         start += len(ends)
 
 
-def quoted_misfits(file: Path, separator: str, columns: int) -> Iterator[Misfit]:
+def quoted_misfits(file: Path, separator: str, columns: int, skip: int = 0) -> Iterator[Misfit]:
     """Yields lines as `misfits`, where values in quotes may go over several lines; slower."""
     with opened(file) as stream, long_values():
         lines = io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="")
+        for _ in range(skip):
+            next(lines, None)
         reader = csv.reader(lines, delimiter=separator, strict=True)
-        begin = 1
+        begin = 1 + skip
         while True:
             try:
                 fields = next(reader)
@@ -131,7 +146,7 @@ def quoted_misfits(file: Path, separator: str, columns: int) -> Iterator[Misfit]
                 return
             if fields and fields != [""] and len(fields) != columns:
                 yield Misfit(begin, len(fields), separator.join(fields))
-            begin = reader.line_num + 1
+            begin = skip + reader.line_num + 1
 
 
 def _line(file: Path, number: int) -> str:
@@ -140,8 +155,15 @@ def _line(file: Path, number: int) -> str:
     return line.decode("utf-8", "replace").rstrip("\r\n")
 
 
-def refuse_misfits(file: Path, what: str, found: Iterator[Misfit], columns: int) -> None:
+def refuse_misfits(file: Path, what: str, found: Iterator[Misfit], columns: int, skip: int = 0) -> None:
     """Refuses a file with a line of another number of columns; the message names the first and counts.
+
+    Args:
+        file: the file.
+        what: name of the table in the message.
+        found: the lines.
+        columns: the number of columns of the first line.
+        skip: number of lines before it.
 
     Raises:
         DataError: if there is one.
@@ -155,13 +177,27 @@ def refuse_misfits(file: Path, what: str, found: Iterator[Misfit], columns: int)
             f"The {what} file {file} has a quote in line {first.line:,} that is not closed, or is closed "
             f"within a value: {shown!r}. Write quotes inside of values twice, or remove them."
         )
-    others = sum(1 for _ in found)
-    header = " Does the first line have the names of the columns?" if first.line == 2 and others else ""
+    alike, others = True, 0
+    for other in found:
+        others += 1
+        alike &= other.columns == first.columns
+    hint = _hint(file, first, columns, skip) if others and alike else ""
     more = f", and {others:,} more lines have another number than that too" if others else ""
     raise DataError(
         f"The {what} file {file} is broken in line {first.line:,}: {first.columns} columns instead of the "
-        f"{columns} of the first line{more}: {shown!r}. Repair or remove such lines.{header}"
+        f"{columns} of the first line{more}: {shown!r}. {hint or 'Repair or remove such lines.'}"
     )
+
+
+def _hint(file: Path, first: Misfit, columns: int, skip: int) -> str:
+    """The remedy where all other lines have one number of columns: the first line is not what it should be."""
+    if columns == 1 and first.line > skip + 1:  # a title above the names
+        return (
+            f"The names of the columns seem to stand there: tail -n +{first.line} {file.name} > "
+            f"rows-{file.name} removes the lines before."
+        )
+    # R writes no name above its row numbers.
+    return "Does the first line have the names of all columns, of row numbers too? Repair or remove it."
 
 
 def refuse_other_encodings(file: Path, what: str) -> None:
