@@ -27,6 +27,22 @@ def served(monkeypatch):
     return calls
 
 
+@pytest.mark.parametrize(
+    ("options", "hosts"),
+    [
+        ([], ()),
+        (["--allowed-host", "shop.example", "--allowed-host", "proxy"], ("shop.example", "proxy")),
+        (["--allowed-host", "*"], None),
+        (["--host", "0.0.0.0"], None),
+        (["--host", "0.0.0.0", "--allowed-host", "shop.example"], ("shop.example",)),
+    ],
+)
+def test_names_are_restricted_on_the_loopback_or_where_told(release, served, options, hosts):
+    ask("serve", str(release), "--port", "0", *options)
+    [(config, _)] = served
+    assert config.hosts == hosts
+
+
 def test_options_are_settings(release, served, tmp_path):
     token = tmp_path / "token"
     token.write_text("s3cret\n")

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, cast
 
@@ -48,6 +49,13 @@ def serve(
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with a token that requests must bring as a bearer.")
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name under which requests ask, such as that of a proxy; repeatable. On the loopback others "
+            "than localhost and addresses are refused without it; * for any."
+        ),
     ] = None,
     queue: Annotated[
         int, typer.Option(min=1, help="Requests that may wait for a release; more are refused (429).")
@@ -132,7 +140,18 @@ def serve(
         print(f"Serve {', '.join(named)}: {url} (a page in browsers){also}", flush=True)
         if open_page:
             process.open_when_ready(url)
-        process.run(config, bound, workers=workers)
+        hosts = _hosts(allowed_host, is_loopback=process.is_loopback(bound))
+        process.run(replace(config, hosts=hosts), bound, workers=workers)
+
+
+def _hosts(allowed: list[str] | None, *, is_loopback: bool) -> tuple[str, ...] | None:
+    """Names that requests may have as their Host; None for any.
+
+    A service that others reach has the names that they call it by, which are not known here.
+    """
+    if "*" in (allowed or ()) or (allowed is None and not is_loopback):
+        return None
+    return tuple(allowed or ())
 
 
 def _directories(releases: list[str]) -> dict[str, Path]:

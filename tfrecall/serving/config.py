@@ -1,7 +1,7 @@
 """Settings of the service."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -39,6 +39,7 @@ class ServingConfig:
         drain_seconds: time after SIGTERM during which the service says that it is not ready and still answers.
         grpc_address: host and port of the gRPC server, such as 127.0.0.1:8501; None for none.
         token: bearer token that requests must bring; None for none.
+        hosts: names that the header Host may have, beside localhost and addresses; None for any.
         events: directory of the feedback log; None to refuse feedback.
         unknown_users: `model`, or `popular` for popular items to unknown users who give nothing of themselves.
         fallback: whether popular items, marked as such, stand in where a model has no item for an unknown user,
@@ -68,6 +69,7 @@ class ServingConfig:
     drain_seconds: float = 1.0
     grpc_address: str | None = None
     token: str | None = None
+    hosts: Collection[str] | None = None
     events: Path | None = None
     unknown_users: Literal["model", "popular"] = "model"
     fallback: bool = True
@@ -94,6 +96,11 @@ class ServingConfig:
                 raise ConfigError(
                     f"A release is called by letters, digits, points, dashes and underscores. Received: "
                     f'"{name}". Give it a name: NAME=DIRECTORY.'
+                )
+        for host in self.hosts or ():
+            if not _NAME.fullmatch(host):
+                raise ConfigError(
+                    f'A host is a name without scheme and port, such as shop.example. Received: "{host}".'
                 )
         for name in (*self.pins, *self.shares):
             if name not in self.releases:

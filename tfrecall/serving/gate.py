@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tfrecall.serving.hosts import accepts
 from tfrecall.serving.service import Service
 from tfrecall.serving.web import Exchange, HttpError, refusal
 
@@ -67,6 +68,7 @@ class Gate:
         config = service.config
         self._max_body = config.max_body
         self._body_seconds = config.body_seconds
+        self._accepts = None if config.hosts is None else accepts(config.hosts)
         self._token = None if config.token is None else f"Bearer {config.token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,6 +134,8 @@ class Gate:
                 f"The headers are more than {MAX_NUMBER}, or more than {MAX_BYTES:,} bytes.",
                 CLOSE,
             )
+        if self._accepts is not None and not self._accepts(one.headers.get(b"host", b"")):
+            raise _misdirected(one)
         if self._token is None or scope["path"].startswith(OPEN) or scope["path"] == "/":
             return
         if not hmac.compare_digest(one.headers.get(b"authorization", b""), self._token):
@@ -239,6 +243,16 @@ class _Guard:
         self.found = error
         if self._task is not None:
             self._task.cancel()
+
+
+def _misdirected(one: Exchange) -> HttpError:
+    host = one.headers[b"host"][:200].decode("latin-1")
+    return HttpError(
+        421,
+        "misdirected",
+        f"This service is not called {host!r}. Ask under its address, or start it with --allowed-host.",
+        CLOSE,
+    )
 
 
 def _left() -> HttpError:

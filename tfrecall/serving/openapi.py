@@ -24,13 +24,14 @@ _ERRORS = {
     408: "The body took too long to arrive.",
     413: "The body is too large.",
     415: "The body is said to be something else than JSON.",
+    421: "The header Host has a name that is not this service's.",
     429: "Too many requests wait already; `Retry-After` says when to try again.",
     431: "The headers are too large.",
     500: "The request failed through no fault of its own.",
     503: "The service starts or stops.",
     504: "The deadline passed.",
 }
-_EVERYWHERE = (401, 431, 500)
+_EVERYWHERE = (401, 421, 431, 500)
 _HEADERS = (
     ("X-Request-Timeout-Ms", "Milliseconds until nobody waits for the answer.", {"type": "number"}),
     ("X-Release", "Name of the release.", {"type": "string"}),
