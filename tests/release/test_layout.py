@@ -2,11 +2,12 @@
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -187,76 +188,88 @@ def test_an_empty_directory_that_was_there_stays(tmp_path):
     assert tmp_path.exists()
 
 
+# One process imports what all those that are killed need: they are its forks. Audit events come before each
+# call, from whatever module: pathlib of Python 3.10 keeps functions of its own.
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    sys.path.insert(0, sys.argv[3])
+    sys.path.insert(0, sys.argv[2])
     from tests.release.test_layout import publish_one
-    left = int(sys.argv[2])
-    def dying(name, original):
-        def call(*args, **kwargs):
-            global left
-            if name != "unlink" or str(args[0]).endswith(".publishing"):
+    def die_before(step):
+        left = step
+        def die(event, args):
+            nonlocal left
+            if event == "os.rename" or event == "os.remove" and str(args[0]).endswith(".publishing"):
                 left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*args, **kwargs)
-        return call
-    for name in ("rename", "replace", "unlink"):
-        setattr(os, name, dying(name, getattr(os, name)))
-    publish_one(Path(sys.argv[1]), "killed", metrics="killed")
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(die)
+    for step in map(int, sys.argv[3:]):
+        root = Path(sys.argv[1], str(step))
+        publish_one(root, "first", metrics="first")
+        child = os.fork()
+        if child == 0:
+            die_before(step)
+            publish_one(root, "killed", metrics="killed")
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, step
 """
 # Steps of the process that is killed: replace the journal (1), rename the parts (2-7), replace the manifest
-# of the version (8), that of the release (9) and the copy of a document (10), remove the journal (11). The
-# next writer's number is 3 where a part of version 2 was moved.
-KILLS = [(1, 2), (2, 2), (4, 3), (7, 3), (8, 3), (9, 3)]
+# of the version (8), that of the release (9) and the copy of a document (10), remove the journal (11).
+STEPS_BEFORE, STEPS_AFTER = [1, 2, 4, 7, 8, 9], [10, 11]
 
 
-def kill_publishing(root, at, request):
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(root), str(at)]
-    process = subprocess.run([*command, str(request.config.rootpath)], check=False)
-    assert process.returncode == -signal.SIGKILL
+@pytest.fixture(scope="module")
+def killed_roots(tmp_path_factory, request):
+    """Per step a release with version 1, whose writer of version 2 was killed before that step."""
+    folder = tmp_path_factory.mktemp("killed")
+    arguments = [folder, request.config.rootpath, *STEPS_BEFORE, *STEPS_AFTER]
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), *arguments]
+    subprocess.run(list(map(str, command)), check=True)
+    return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("at", "number"), KILLS)
-def test_killed_before_the_step_that_counts_the_version_before_answers(published, at, number, request):
-    kill_publishing(published, at, request)
-    check_files(published, read_manifest(published))
-    assert read_manifest(published)["text"] == "first"
-    assert (published / "metrics.json").read_text() == "first"
-    with locked(published):
-        finish_publishing(published)
-    assert_version_answers(published, 1, "first")
-    assert publish_one(published, "next")["version"] == 2
+@pytest.fixture
+def killed(killed_roots, at, tmp_path):
+    return Path(shutil.copytree(killed_roots / str(at), tmp_path / "root"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("at", "number"), KILLS)
-def test_the_next_writer_tidies_up_and_uses_no_number_twice(published, at, number, request):
-    kill_publishing(published, at, request)
-    with stage(published) as staged:
+@pytest.mark.parametrize("at", STEPS_BEFORE)
+def test_killed_before_the_step_that_counts_the_version_before_answers(killed):
+    check_files(killed, read_manifest(killed))
+    assert read_manifest(killed)["text"] == "first"
+    assert (killed / "metrics.json").read_text() == "first"
+    with locked(killed):
+        finish_publishing(killed)
+    assert_version_answers(killed, 1, "first")
+    assert publish_one(killed, "next")["version"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", STEPS_BEFORE)
+def test_the_next_writer_tidies_up_and_takes_the_number(killed):
+    with stage(killed) as staged:
         fill(staged, "next")
-    assert leftovers(published) == []
-    assert versions(published) == [1, staged.version]
-    kept = {"1", str(staged.version)}
-    assert all({path.name for path in (published / part).iterdir()} == kept for part in PARTS)
+    assert leftovers(killed) == []
+    assert versions(killed) == [1, staged.version] == [1, 2]
+    kept = {"1", "2"}
+    assert all({path.name for path in (killed / part).iterdir()} == kept for part in PARTS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [10, 11])
+@pytest.mark.parametrize("at", STEPS_AFTER)
 @pytest.mark.parametrize("tidy", ["load", "publish"])
-def test_killed_after_the_step_that_counts_the_new_version_stays(published, at, tidy, request):
-    kill_publishing(published, at, request)
-    assert read_manifest(published)["version"] == 2
+def test_killed_after_the_step_that_counts_the_new_version_stays(killed, tidy):
+    assert read_manifest(killed)["version"] == 2
     if tidy == "load":
         with pytest.raises(ReleaseError):  # the parts are stand-ins, no models
-            load(published)
-        assert_version_answers(published, 2, "killed")
+            load(killed)
+        assert_version_answers(killed, 2, "killed")
     else:
-        publish_one(published, "next", metrics="next")
-        assert_version_answers(published, 3, "next")
-        check_files(published, read_manifest(published, 2))
+        publish_one(killed, "next", metrics="next")
+        assert_version_answers(killed, 3, "next")
+        check_files(killed, read_manifest(killed, 2))
 
 
 def test_what_killed_processes_of_0_4_0_left_is_removed(published):
