@@ -1,5 +1,6 @@
 """Timestamps become seconds in UTC; what cannot be told apart for certain is refused."""
 
+import re
 from datetime import date, datetime, timedelta, timezone
 
 import polars as pl
@@ -206,6 +207,12 @@ MORNING = LAST_DAY + 8 * 3_600 + 15 * 60
         ("12/31/2023, 8:15:00 AM", MORNING),  # browsers
         ("Dec 31, 2023, 8:15:00 AM", MORNING),
         ("20231231T0815", MORNING),
+        ("Sun, 31 Dec 2023 03:15:00 EST", MORNING),  # RFC 5322: EST is -0500
+        ("Sun Dec 31 00:15:00 PST 2023", MORNING),
+        ("2023-12-31 10:15 CEST", MORNING),
+        ("31/12/2023 01:15:00 AM MST", MORNING),
+        ("Dec 31, 2023 3:15:00 AM EST", MORNING),
+        ("2023-12-31T09:15:00+01:00[Europe/Berlin]", MORNING),  # Java
     ],
 )
 def test_dates_as_programs_and_people_write_them(text, expected):
@@ -247,11 +254,56 @@ def test_days_first_in_one_row_and_months_first_in_another_are_refused():
 
 @pytest.mark.parametrize(
     "text",
-    ["24-01-31", "31/12/23", "08:15", "2024-13-01", "31/02/2024", "2024-01-31 08:15 CET", "Q1 2024"],
+    ["24-01-31", "31/12/23", "08:15", "2024-13-01", "31/02/2024", "2024-01-31 08:15 CST", "Q1 2024"],
 )
 def test_times_without_a_whole_date_or_with_the_name_of_a_zone_are_refused(text):
     with pytest.raises(DataError, match="cannot be read: 1 of 1 rows"):
         seconds([text])
+
+
+def test_zones_are_said_and_may_differ_from_row_to_row():
+    # 8:15 in UTC, 9:15 an hour east of it: the same moment. DEST is no zone.
+    column = pl.Series(["2023-12-31 08:15 UTC", "2023-12-31 09:15 CET", "2023-12-31 03:15 EST"])
+    moments, kind = to_seconds(column)
+    assert moments.to_list() == [MORNING] * 3
+    assert kind.endswith("EST as -0500, CET as +0100")
+    with pytest.raises(DataError, match="cannot be read: 1 of 1 rows"):
+        seconds(["2023-12-31 08:15 DEST"])
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("2023-12-31 08:15:00 IST", "IST"),
+        ("Sun Dec 31 08:15:00 CST 2023", "CST"),  # of America, and of China
+        ("2023-12-31 08:15:00 Europe/Berlin", "Europe/Berlin"),
+        ("2023-12-31T08:15:00[America/Argentina/Ushuaia]", "America/Argentina/Ushuaia"),
+    ],
+)
+def test_other_zones_are_refused_by_name_and_read_with_an_offset(text, zone):
+    with pytest.raises(DataError, match=f'The zone "{zone}" is not read.*Write its offset'):
+        seconds([text])
+    assert seconds([text.replace(f"[{zone}]", zone).replace(zone, "+00:00")]) == [MORNING]
+
+
+@pytest.mark.parametrize(
+    "clock", ["", " %H:%M", " %H:%M:%S.%f", "T%H:%M:%S", " %I:%M:%S %p", ", %I:%M %p"]
+)
+@pytest.mark.parametrize(
+    ("order", "mark"), [("%d %m %y", "/"), ("%m %d %y", "-"), ("%y %m %d", "."), ("%d %m %y", ".")]
+)
+def test_years_of_two_digits_are_refused_with_the_formats_that_read_them(order, mark, clock):
+    form = order.replace(" ", mark) + clock
+    # The 31st and the 13th of a month: no number above 12 is a month, and 31 may be a year.
+    written = [datetime(2023, 12, day, 20, 15, 30).strftime(form) for day in (31, 13)]
+    with pytest.raises(DataError, match="A year has four digits") as error:
+        seconds(written)
+    forms = re.findall(r'timestamp_format="([^"]+)"', str(error.value))
+    assert form in forms
+    for one in forms:
+        moments, _ = to_seconds(pl.Series(written), form=one)
+        day = str(datetime.fromtimestamp(moments[0], timezone.utc).date())
+        assert f'{day} with timestamp_format="{one}"' in str(error.value)
 
 
 FORMATS = [

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import polars as pl
 
 from tfrecall.core.arguments import argument
-from tfrecall.data.frames import first_true, spot
+from tfrecall.data.date_faults import clock_format, refuse_unread
 from tfrecall.errors import ConfigError, DataError
 
 # With a zone first: a naive format must not match the front of a zoned string.
@@ -35,6 +35,7 @@ NAMED = (
     "%d-%B-%Y",
     "%d %B %Y %I:%M:%S %p",
     "%d %B %Y %I:%M %p",
+    "%B %d, %Y %I:%M:%S %p%#z",
     "%B %d, %Y %I:%M:%S %p",
     "%B %d, %Y %I:%M %p",
     "%B %d, %Y %H:%M:%S",
@@ -49,10 +50,24 @@ CLOCKS = (
     " %H:%M:%S%.f",
     " %H:%M%#z",
     " %H:%M",
+    " %I:%M:%S %p%#z",
     " %I:%M:%S %p",
+    " %I:%M %p%#z",
     " %I:%M %p",
     "",
 )
+# Zones of mail (RFC 5322, section 4.3) and of Central Europe. Not CST, which is China's, too, nor IST.
+ZONES = {
+    "EST": "-0500",
+    "EDT": "-0400",
+    "CDT": "-0500",
+    "MST": "-0700",
+    "MDT": "-0600",
+    "PST": "-0800",
+    "PDT": "-0700",
+    "CET": "+0100",
+    "CEST": "+0200",
+}
 # A year needs four digits: "24-01-31" is no date of the year 24.
 NUMERIC = r"^(\d{1,2})([/.-])(\d{1,2})[/.-]\d{4}(?:\D|$)"
 MONTHS = 12
@@ -67,7 +82,7 @@ def read_dates(column: pl.Series, what: str) -> tuple[pl.Series, str]:
     """Reads dates and date-times in the forms that people and programs write.
 
     Forms may differ from row to row, except that the day or the month comes first in all of them. Without
-    a zone they are UTC.
+    a zone they are UTC; `ZONES` are read by their offsets.
 
     Args:
         column: text without nulls.
@@ -85,6 +100,9 @@ def read_dates(column: pl.Series, what: str) -> tuple[pl.Series, str]:
     ([2592060.0, 2678400.0], 'dates with the day first, in UTC')
     """
     seconds, kind = _attempt(column.str.strip_chars(), ISO, iso=True), ISO_KIND
+    zones = []
+    if seconds.null_count():
+        column, zones = _with_offsets(column)
     if seconds.null_count():
         seconds = _filled(seconds, _attempt(_like_iso(_rest(column, seconds)), ISO, iso=True))
     if seconds.null_count():
@@ -98,8 +116,8 @@ def read_dates(column: pl.Series, what: str) -> tuple[pl.Series, str]:
         if numeric.all():
             dates, kind = _day_and_month(rest, what)
             seconds = _filled(seconds, dates)
-    _refuse_unread(column, seconds, what)
-    return seconds, kind
+    refuse_unread(column, seconds, what, _attempt)
+    return seconds, ", ".join([kind, *(f"{name} as {ZONES[name]}" for name in zones)])
 
 
 def read_format(column: pl.Series, form: str, what: str) -> tuple[pl.Series, str]:
@@ -119,7 +137,7 @@ def read_format(column: pl.Series, form: str, what: str) -> tuple[pl.Series, str
         seconds = _by_python(texts, form)
     else:
         seconds = _attempt(texts, (chrono,))
-    _refuse_unread(texts, seconds, what, form)
+    refuse_unread(texts, seconds, what, _attempt, form)
     return seconds, f'dates of the format "{form}"{"" if "z" in form else ", in UTC"}'
 
 
@@ -182,8 +200,7 @@ def _ambiguous(texts: pl.Series, differ: pl.Series, what: str) -> AmbiguousDates
     date, _, clock = example.partition(" ")
     mark = "/" if "/" in date else "-"
     a, b, year = re.split(r"[/-]", date)
-    behind = " " + re.sub(r"^\d+:\d+", "%H:%M", clock) if clock else ""
-    behind = re.sub(r"(%H:%M):\d+", r"\1:%S", behind)
+    behind = f" {clock_format(clock)}" if clock else ""
     readings = [
         f"{year}-{int(month):02}-{int(day):02} with {argument('timestamp_format', mark.join(order) + behind)}"
         for day, month, order in ((a, b, ("%d", "%m", "%Y")), (b, a, ("%m", "%d", "%Y")))
@@ -191,18 +208,6 @@ def _ambiguous(texts: pl.Series, differ: pl.Series, what: str) -> AmbiguousDates
     return AmbiguousDatesError(
         f"The timestamps of the {what} do not tell whether the day or the month comes first: no number is "
         f'above {MONTHS}. "{example}" is {readings[0]}, or {readings[1]}. Say which.'
-    )
-
-
-def _refuse_unread(column: pl.Series, seconds: pl.Series, what: str, form: str | None = None) -> None:
-    if not seconds.null_count():
-        return
-    bad = seconds.is_null()
-    wanted = f'They must have the format "{form}". ' if form else ""
-    remedy = "" if form else f", or give their format: {argument('timestamp_format', '%d/%m/%Y %H:%M')}"
-    raise DataError(
-        f'The {what} has timestamps that cannot be read: {spot(bad)}: "{column[first_true(bad) - 1]}". '
-        f"{wanted}Write them as ISO 8601 (2024-05-31T12:30:00+00:00) or as seconds since 1970{remedy}."
     )
 
 
@@ -238,8 +243,18 @@ def _filled(seconds: pl.Series, found: pl.Series) -> pl.Series:
     return seconds.scatter(seconds.is_null().arg_true(), found)
 
 
+def _with_offsets(texts: pl.Series) -> tuple[pl.Series, list[str]]:
+    """Texts with offsets in place of the names of `ZONES`, and the names that occur."""
+    found = [name for name in ZONES if texts.str.contains(rf"(\d|[AaPp][Mm]) *{name}\b").any()]
+    for name in found:
+        texts = texts.str.replace(rf"(\d|[AaPp][Mm]) *{name}\b", "${1} " + ZONES[name])
+    return texts, found
+
+
 def _like_iso(texts: pl.Series) -> pl.Series:
     """2024/01/31 08:15:00,5 UTC as 2024-01-31T08:15:00.5Z."""
+    # Java writes the zone's place behind its offset.
+    texts = texts.str.replace(r"([+-]\d{2}:?\d{2}|Z)\[[\w/+-]+\]$", "$1")
     texts = texts.str.strip_chars(" []\t").str.replace(r"(?i)\s*(UTC|GMT|Z)$", "Z")
     texts = texts.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", "$1-$2-$3")
     return texts.str.replace(r",(\d+)", ".$1")
