@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
-from tfrecall.data.cleaning import NULL_VALUES
+from tfrecall.data.formats.text_types import NULL_VALUES
 from tfrecall.schema.specs import STRICT, Finite, Fraction, Rate, Seed
 
 _TableColumn = Annotated[str, Field(pattern=r"^(log|users|items)\..")]
@@ -48,7 +48,8 @@ class DataConfig:
         list_separators: columns of text that hold lists, and the mark between the values:
             `{ genres = "|" }`.
         null_values: words that stand for no id, whatever their case: rows with such an id, or none, are dropped
-            and counted, and blanks around ids removed. `[]` keeps ids as written and refuses blank ones.
+            and counted, and blanks around ids removed. In other columns they are missing values. `[]` keeps
+            ids as written and refuses blank ones.
         repeated_rows: of several rows that are equal in every column, time included, `drop` keeps one (an
             event that was logged twice), `keep` all.
         id_spelling: `numbers` makes 42 of 00042 and 42.0, in every table; `as_written` does not.

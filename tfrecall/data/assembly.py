@@ -13,6 +13,7 @@ from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import checks
 from tfrecall.data.cleaning import Cleaned, Cleaning, clean_ids, other_spelling, without_repeats
 from tfrecall.data.frames import find_name, first_true, rename, require, require_roles, to_polars
+from tfrecall.data.null_words import without_null_words
 from tfrecall.data.time_doubts import doubts
 from tfrecall.data.timestamps import TimeForm, to_seconds
 from tfrecall.errors import ConfigError, DataError, nearest
@@ -107,7 +108,9 @@ def clean_log(frame: pl.DataFrame, columns: Columns, rules: Cleaning) -> Cleaned
             f"No row of the log has a user and an item: {'; '.join(cleaned.notes)}. "
             "Are the columns the right ones?"
         )
-    return Cleaned(cleaned.frame, [*once.notes, *cleaned.notes], once.repeated)
+    roles = {name for name in columns[2:] if name}
+    log, nulls = without_null_words(cleaned.frame, {user, item}, roles, rules.null_values, "log")
+    return Cleaned(log, [*once.notes, *cleaned.notes, *nulls.values()], once.repeated)
 
 
 def canonical_log(
@@ -177,9 +180,11 @@ def side_table(
         table.columns, name, what, f"It must have the column that {argument(key)} names in the log."
     )
     cleaned = clean_ids(table, {key.removesuffix("_id"): name}, rules or Cleaning(), what)
-    for text in cleaned.notes:
+    words = (rules or Cleaning()).null_values
+    table, nulls = without_null_words(cleaned.frame, {name}, (), words, what)
+    for text in (*cleaned.notes, *nulls.values()):
         note(text)
-    table = rename(cleaned.frame, {key: name}, what)
+    table = rename(table, {key: name}, what)
     ids = checks.as_ids(table[key], what)
     rest = checks.plain(table.drop(key))
     checks.refuse_not_finite(rest, what)

@@ -7,23 +7,9 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.arguments import argument
+from tfrecall.data.formats.text_types import NULL_VALUES
 from tfrecall.errors import ConfigError, nearest
 
-# Words that programs write for "no value", in lower case: SQL, pandas, Python, JSON, spreadsheets, Hive.
-NULL_VALUES = (
-    "null",
-    "nan",
-    "none",
-    "n/a",
-    "na",
-    "-",
-    "nil",
-    "undefined",
-    "#n/a",
-    "<na>",
-    "nat",
-    "\\n",
-)
 REPEATED_ROWS = ("drop", "keep")
 ID_SPELLINGS = ("as_written", "numbers")
 
@@ -42,7 +28,7 @@ class Cleaning:
     Attributes:
         null_values: words that stand for no id, whatever their case; their rows are dropped, as are
             rows with null or blank ids, and blanks around ids are removed. Empty: ids stay as they are,
-            and null or blank ones are refused.
+            and null or blank ones are refused. In other columns they are nulls (`null_words`).
         repeated_rows: "drop" keeps one of several rows that are equal in every column, time included:
             retries of a program that logs. "keep" keeps all.
         id_spelling: "numbers" makes "42" of "00042" and "42.0", in every table; "as_written" does not.
@@ -113,7 +99,8 @@ def without_repeats(frame: pl.DataFrame, timestamp: str, rules: Cleaning) -> Cle
 def _are_equal(times: pl.Series) -> bool:
     if times.dtype.is_nested():  # no times: reading them says so
         return False
-    return bool(len(times) == 0 or (times == times[0]).all())
+    known = times.drop_nulls()
+    return bool(len(known) == 0 or (known == known[0]).all())
 
 
 def clean_ids(frame: pl.DataFrame, ids: Mapping[str, str], rules: Cleaning, what: str) -> Cleaned:

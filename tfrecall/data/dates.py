@@ -100,7 +100,7 @@ def read_dates(column: pl.Series, what: str) -> tuple[pl.Series, str]:
     ([2592060.0, 2678400.0], 'dates with the day first, in UTC')
     """
     seconds, kind = _attempt(column.str.strip_chars(), ISO, iso=True), ISO_KIND
-    zones = []
+    zones: list[str] = []
     if seconds.null_count():
         column, zones = _with_offsets(column)
     if seconds.null_count():

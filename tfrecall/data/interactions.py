@@ -14,8 +14,9 @@ from tfrecall.core.html import html_facts, html_list, html_table
 from tfrecall.core.ragged import Histories
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data import assembly
-from tfrecall.data.cleaning import NULL_VALUES, Cleaning
+from tfrecall.data.cleaning import Cleaning
 from tfrecall.data.fingerprint import fingerprint
+from tfrecall.data.formats.text_types import NULL_VALUES
 from tfrecall.data.timestamps import TimeForm
 from tfrecall.errors import ConfigError
 

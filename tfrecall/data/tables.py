@@ -12,6 +12,7 @@ from tfrecall.data.assembly import Columns
 from tfrecall.data.cleaning import Cleaning, without_repeats
 from tfrecall.data.files import read_table
 from tfrecall.data.formats.delimited import Say
+from tfrecall.data.formats.text_types import NULL_VALUES
 from tfrecall.data.frames import find_name, require, to_polars
 from tfrecall.data.inspection.raw_tables import guess_tables
 from tfrecall.data.interactions import Interactions
@@ -89,7 +90,8 @@ def read(
     }
     tables: Sequence[pl.DataFrame | None]
     if infer:
-        tables, roles = guess_tables(Path(path), users, items, named, separator)
+        words = tuple(options.get("null_values", NULL_VALUES))
+        tables, roles = guess_tables(Path(path), users, items, named, separator, Cleaning(words))
         columns, notes = roles.columns, list(roles.messages)
     else:
         columns, notes = Columns(**{k: name for k, name in named.items() if name is not None}), []

@@ -14,7 +14,8 @@ from tfrecall.config.inference.log_columns import decide_log_column
 from tfrecall.config.inference.proposal import Proposal
 from tfrecall.config.inference.settings import FEW_EVENTS, Choice, choose_training, facts_of
 from tfrecall.data.assembly import FILE_ORDER
-from tfrecall.data.cleaning import NULL_VALUES, Cleaning
+from tfrecall.data.cleaning import Cleaning
+from tfrecall.data.formats.text_types import NULL_VALUES
 from tfrecall.data.inspection.advice import best_split, percent
 from tfrecall.data.inspection.conflicts import find_conflicts, missing_items_policy
 from tfrecall.data.inspection.describe import describe_tables, seconds_of

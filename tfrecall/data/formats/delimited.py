@@ -58,12 +58,36 @@ def read_delimited(files: list["TextFile"], keys: set[str], what: str, say: Say)
     table = pl.concat(frames, how="vertical_relaxed")
     loose = {name for _, names in parts for name in names}
     table = narrowed(table, [name for name in table.columns if name in loose])
+    table = _without_nan(table, what, say)
     if all(file.dialect.separator == "," for file in files):
         return table
     found = decimals(table, keys)
-    if found:
-        say(f"decimal commas in the {what}: {', '.join(found)}")
-    return table.with_columns(map(without_decimal_commas, found))
+    if not found:
+        return table
+    say(f"decimal commas in the {what}: {', '.join(found)}")
+    numbers = table.with_columns(map(without_decimal_commas, found))
+    _say_missing(found, table, numbers, what, say)
+    return numbers
+
+
+def _without_nan(table: pl.DataFrame, what: str, say: Say) -> pl.DataFrame:
+    """The table with nulls for NaN, which in a text is a word for no value."""
+    floats = [c.name for c in table.iter_columns() if c.dtype.is_float() and c.is_nan().any()]
+    if not floats:
+        return table
+    numbers = table.with_columns(pl.col(floats).fill_nan(None))
+    _say_missing(floats, table, numbers, what, say)
+    return numbers
+
+
+def _say_missing(
+    names: list[str], before: pl.DataFrame, after: pl.DataFrame, what: str, say: Say
+) -> None:
+    for name in names:
+        if lost := after[name].null_count() - before[name].null_count():
+            say(
+                f'{lost:,} of {after.height:,} values of "{name}" in the {what} stand for none: missing'
+            )
 
 
 def _aligned(frame: pl.DataFrame, first: pl.DataFrame, file: "TextFile") -> pl.DataFrame:

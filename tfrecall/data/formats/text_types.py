@@ -6,6 +6,21 @@ import polars as pl
 
 DECIMAL_COMMA = r"^\s*[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?\s*$"
 TRUTH = {"true": True, "True": True, "false": False, "False": False}
+# Words that programs write for "no value", in lower case: SQL, pandas, Python, JSON, spreadsheets, Hive.
+NULL_VALUES = (
+    "null",
+    "nan",
+    "none",
+    "n/a",
+    "na",
+    "-",
+    "nil",
+    "undefined",
+    "#n/a",
+    "<na>",
+    "nat",
+    "\\n",
+)
 # Rows that rule out a type before whole columns are converted.
 SAMPLE = 1_000
 
@@ -66,23 +81,28 @@ def _truth(table: pl.DataFrame, names: list[str]) -> list[pl.Expr]:
 def decimals(table: pl.DataFrame, keys: Iterable[str]) -> list[str]:
     """Columns of text, other than `keys`, of which all values are numbers, and some have decimal commas.
 
-    >>> decimals(pl.DataFrame({"a": ["1,5", "1.234,50"], "b": ["1,2,3", "4"]}), [])
+    Words for no value may stand among them.
+
+    >>> decimals(pl.DataFrame({"a": ["1,5", "1.234,50", "NULL"], "b": ["1,2,3", "4", "5"]}), [])
     ['a']
     """
     names = [n for n, dtype in table.schema.items() if dtype == pl.String and n not in set(keys)]
     for part in (table.head(SAMPLE), table):
         if not names:
             break
-        fit = part.select(pl.col(names).drop_nulls().str.contains(DECIMAL_COMMA).all()).row(0)
+        values = pl.col(names).drop_nulls()
+        fits = values.str.contains(DECIMAL_COMMA) | values.str.to_lowercase().is_in(NULL_VALUES)
+        fit = part.select(fits.all()).row(0)
         names = [name for name, fits in zip(names, fit, strict=True) if fits]
     return [n for n in names if table[n].str.contains(",", literal=True).any()]
 
 
 def without_decimal_commas(name: str) -> pl.Expr:
-    """The numbers of a column of text with decimal commas, points between thousands.
+    """The numbers of a column of text with decimal commas, points between thousands; null for words.
 
-    >>> pl.DataFrame({"a": ["1,5", "1.234,50"]}).select(without_decimal_commas("a"))["a"].to_list()
-    [1.5, 1234.5]
+    >>> pl.DataFrame({"a": ["1,5", "1.234,50", "-"]}).select(without_decimal_commas("a"))["a"].to_list()
+    [1.5, 1234.5, None]
     """
     plain = pl.col(name).str.strip_chars().str.replace_all(".", "", literal=True)
-    return plain.str.replace(",", ".", literal=True).cast(pl.Float64)
+    numbers = plain.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    return numbers.fill_nan(None)

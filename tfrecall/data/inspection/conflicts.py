@@ -32,6 +32,11 @@ class Conflicts:
     messages: tuple[str, ...]
 
     @property
+    def unread(self) -> dict[str, str]:
+        """The reasons without those of roles, of which `messages` tell."""
+        return {one: why for one, why in self.reasons.items() if not why.startswith("cannot be the ")}
+
+    @property
     def ignored(self) -> tuple[str, ...]:
         return tuple(self.reasons)
 

@@ -9,7 +9,8 @@ import polars as pl
 
 from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.data.assembly import FILE_ORDER
-from tfrecall.data.cleaning import NULL_VALUES, Cleaning
+from tfrecall.data.cleaning import Cleaning
+from tfrecall.data.formats.text_types import NULL_VALUES
 from tfrecall.data.inspection.advice import advise
 from tfrecall.data.inspection.columns import words_of
 from tfrecall.data.inspection.conflicts import (
@@ -114,7 +115,7 @@ def describe_tables(raw: RawTables, conflicts: Conflicts | None = None) -> Descr
         guessed=(*raw.guessed, *_doubts(raw), *conflicts.messages),
         cleaned=(
             *raw.cleaned,
-            *(f"{one} is not read: {why}" for one, why in conflicts.reasons.items()),
+            *(f"{one} is not read: {why}" for one, why in conflicts.unread.items()),
         ),
         refused=tuple(refusals(raw, conflicts, policy)),
         rows=raw.rows,

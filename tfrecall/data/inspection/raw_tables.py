@@ -14,6 +14,7 @@ from tfrecall.data.files import TableFiles
 from tfrecall.data.frames import to_polars
 from tfrecall.data.inspection.columns import ColumnRoles, find_columns
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.null_words import without_null_words
 from tfrecall.data.timestamps import AS_FOUND, TimeForm
 
 
@@ -87,20 +88,26 @@ def open_tables(
         log = read_folder(log, size)
     if isinstance(log, Interactions):
         return _of_interactions(log)
-    tables, roles = guess_tables(log, users, items, given, separator)
+    rules = rules or Cleaning()
+    tables, roles = guess_tables(log, users, items, given, separator, rules)
     name = Path(log).name.split(".")[0].strip("*?-_") if _is_path(log) else ""
     raw = RawTables(name or "log", *tables, roles.columns, roles.messages, times=times)
-    return _cleaned(raw, rules or Cleaning())
+    return _cleaned(raw, rules)
 
 
 def guess_tables(
-    log: Any, users: Any, items: Any, given: Mapping[str, str | None] | None, separator: str | None
+    log: Any,
+    users: Any,
+    items: Any,
+    given: Mapping[str, str | None] | None,
+    separator: str | None,
+    rules: Cleaning,
 ) -> tuple[tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None], ColumnRoles]:
     """Reads a log and its tables and finds the columns; arguments as for `open_tables`.
 
     Returns:
-        The log and the user and item table, whose ids are as written, and the columns with a sentence for
-        everything that was recognised.
+        The log and the user and item table, with ids as written and elsewhere nulls for words for no value, and
+        the columns with a sentence for everything that was recognised.
     """
     whats = ("log", "users table", "items table")
     sources = [
@@ -108,16 +115,28 @@ def guess_tables(
         for one, what in zip((log, users, items), whats, strict=True)
     ]
     tables = [_read(source, what) for source, what in zip(sources, whats, strict=True)]
-    roles = find_columns(tables[0], given, *tables[1:])
-    keys = (roles.columns.user_id, roles.columns.item_id)
+    words = rules.null_values
+    plain = [_without_words(table, words, what) for table, what in zip(tables, whats, strict=True)]
+    roles = find_columns(plain[0][0], given, *(table for table, _ in plain[1:]))
+    said = [note for one in sources if isinstance(one, TableFiles) for note in one.notes]
     # Ids stay as written: "7.0" is not 7. Only now is it known which columns they are.
-    tables = [
-        source.as_written(table, keys) if isinstance(source, TableFiles) else table
-        for source, table in zip(sources, tables, strict=True)
-    ]
-    said = (note for one in sources if isinstance(one, TableFiles) for note in one.notes)
+    keys = (roles.columns.user_id, roles.columns.item_id)
+    for n, (table, notes) in enumerate(plain):
+        if table is not None:
+            own = [name for name in keys if name in table.columns]
+            written = tables[n].select(own)
+            if isinstance(sources[n], TableFiles):
+                written = sources[n].as_written(written, own)
+            tables[n] = table.with_columns(written.iter_columns())
+            said += [note for name, note in notes.items() if name not in own]
+    others = {name for name in roles.columns[2:] if name}
+    tables[0], notes = without_null_words(tables[0], keys, others, words, "log")
     log, users, items = tables
-    return (log, users, items), ColumnRoles(roles.columns, (*said, *roles.messages))
+    return (log, users, items), ColumnRoles(roles.columns, (*said, *notes.values(), *roles.messages))
+
+
+def _without_words(table: Any, words: tuple[str, ...], what: str) -> tuple[Any, dict[str, str]]:
+    return (None, {}) if table is None else without_null_words(table, (), (), words, what)
 
 
 def _cleaned(raw: RawTables, rules: Cleaning) -> RawTables:
