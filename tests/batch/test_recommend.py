@@ -1,6 +1,7 @@
 """Recommendations of all users in a file: the same as asked one by one, a block at a time."""
 
 import json
+import os
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -150,6 +151,16 @@ def test_a_place_that_cannot_be_written_is_named(tiny_release, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_file_behind_a_link_is_written_and_the_link_stays(tiny_release, tmp_path):
+    (tmp_path / "lists.parquet").symlink_to(tmp_path / "elsewhere")
+    recommend_all(tiny_release, ["u1"], 3, tmp_path / "lists.parquet")
+    assert (tmp_path / "lists.parquet").is_symlink()
+    assert len(pl.read_parquet(tmp_path / "elsewhere")) == 3
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ExportError, match="device, a pipe or a socket"):
+        recommend_all(tiny_release, ["u1"], 3, tmp_path / "pipe")
+
+
 def test_the_command_writes_the_file(tiny_root, tmp_path):
     from tests.cli.test_cli import ask
 

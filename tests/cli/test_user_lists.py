@@ -1,6 +1,7 @@
 """Files of users are read as logs are: tables of all kinds, or one id a line."""
 
 import gzip
+import io
 import json
 
 import polars as pl
@@ -52,6 +53,27 @@ def test_a_table_without_the_column_or_with_gaps_is_refused(tmp_path):
     (tmp_path / "latin.txt").write_bytes("ü".encode("latin-1"))
     with pytest.raises(DataError, match="cannot be read"):
         list(asked_users(tmp_path / "latin.txt"))
+
+
+@pytest.mark.parametrize("name", ["users.txt", "users.txt.gz"])
+def test_a_line_without_end_is_refused_before_it_is_read_whole(tmp_path, name, monkeypatch):
+    content = ("a\n" + "é" * 1024 + "\n" + "b" * 1_000_000).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    read = io.TextIOWrapper.readline
+    asked = []
+
+    # Not patched on the built-in class itself, which is immutable.
+    class Wrapper(io.TextIOWrapper):
+        def readline(self, size=-1):
+            asked.append(size)
+            return read(self, size)
+
+    monkeypatch.setattr(io, "TextIOWrapper", Wrapper)
+    users = asked_users(tmp_path / name)
+    assert [next(users), next(users)] == ["a", "é" * 1024]
+    with pytest.raises(DataError, match=r"Line 3 .* more than 1,024 characters.*bbb"):
+        next(users)
+    assert asked == [1026] * 3
 
 
 def test_nested_features_are_named_as_the_columns_of_nested_logs():

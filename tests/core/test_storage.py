@@ -163,6 +163,15 @@ def test_a_directory_in_the_way_of_a_file_is_refused_at_once(tmp_path):
         pytest.fail("nothing may be written for nothing")
 
 
+def test_a_device_or_pipe_in_the_way_of_a_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/full")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="a device, a pipe or a socket"), atomic_file(tmp_path / name):
+            pytest.fail("a rename would put a file in its place")
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
 def test_a_directory_that_exists_is_replaced_only_on_request(tmp_path):
     write_directory(tmp_path / "target", "old")
     with pytest.raises(FileExistsError), staged_directory(tmp_path / "target") as staged:

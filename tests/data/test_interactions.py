@@ -243,6 +243,17 @@ def test_duplicate_ids_in_a_table_are_counted_and_placed():
         Interactions.from_frame(frame(), items=items)
 
 
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+def test_ids_of_more_than_1024_bytes_are_refused_with_their_row(column):
+    longest = "é" * 512  # of two bytes each
+    with pytest.raises(DataError, match=rf'The log .*1,024 bytes in "{column}": .* row 3.*1,025 bytes'):
+        Interactions.from_frame(frame(**{column: ["a", "b", longest + "x"]}))
+    assert longest in Interactions.from_frame(frame(**{column: ["a", "b", longest]})).log[column]
+    items = pl.DataFrame({"item_id": ["a", "b", "c", longest + "x"]})
+    with pytest.raises(DataError, match=r"items table .*1,024 bytes"):
+        Interactions.from_frame(frame(item_id=["a", "b", "c"]), items=items)
+
+
 def test_ids_that_are_equal_only_as_strings_are_duplicates():
     users = pd.DataFrame({"user_id": ["u1", "u2", 7, "7"]}).astype(str)
     with pytest.raises(DataError, match='row 4: "7"'):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tfrecall._keras import keras, tf
 from tfrecall.errors import DataError
-from tfrecall.layers.features import LAYERS
+from tfrecall.layers.features import LAYERS, string_lookup
 from tfrecall.schema import features as schema
 
 WORDS = np.array(["b", "a", "b", "c", "a", "b"])
@@ -371,3 +371,19 @@ def test_padding_is_not_regularized(kind):
     layer(tf.pad(narrow, [[0, 0], [0, 5]]))
     (padded,) = layer.losses
     assert padded.numpy() == pytest.approx(expected.numpy(), rel=1e-6)
+
+
+def test_one_long_text_does_not_widen_all_others(monkeypatch):
+    """Of a list Keras makes an array of fixed width: 50,000 ids and one of 10 kB took 2 GB."""
+    received = []
+    set_vocabulary = keras.layers.StringLookup.set_vocabulary
+
+    def record(self, vocabulary, *args, **kwargs):
+        received.append(vocabulary)
+        set_vocabulary(self, vocabulary, *args, **kwargs)
+
+    monkeypatch.setattr(keras.layers.StringLookup, "set_vocabulary", record)
+    texts = ["a", "é" * 10_000, "東京", "a\0b"]
+    lookup = string_lookup(texts)
+    assert received[0].dtype == object
+    assert lookup(tf.constant(["", "other", *texts])).numpy().tolist() == [0, 1, 2, 3, 4, 5]

@@ -102,6 +102,12 @@ def test_a_directory_that_is_no_release_is_named(tmp_path):
         load(tmp_path / "notes.txt")
 
 
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "/dev/null"], ids=["long", "nul", "device"])
+def test_a_path_that_can_hold_no_release_is_refused(path):
+    with pytest.raises(ReleaseError, match=r"cannot be read|no release"):
+        load(path)
+
+
 def test_a_saved_model_that_tensorflow_refuses_is_named(root):
     """Such as one of a later TensorFlow: every checksum is right."""
     from tfrecall.release.signature import load_signatures

@@ -14,8 +14,17 @@ import pytest
 from tfrecall.core.storage import locked
 from tfrecall.errors import ConfigError, ExportError, ReleaseError
 from tfrecall.release import layout, load
-from tfrecall.release.layout import PARTS, check_writable, finish_publishing, stage
-from tfrecall.release.manifest import check_files, documents, read_manifest, versions
+from tfrecall.release.layout import check_writable, finish_publishing, stage
+from tfrecall.release.manifest import PARTS as PARTS_OF
+from tfrecall.release.manifest import (
+    check_files,
+    documents,
+    has_foreign_documents,
+    read_manifest,
+    versions,
+)
+
+PARTS = PARTS_OF["retriever"]
 
 
 def publish_one(root, text="x", **texts):
@@ -31,7 +40,7 @@ def fill(staged, text="x", **texts):
         (staged.directory / part / "file").write_text(f"{part} {text}")
     for name, document in texts.items():
         staged.write(f"{name}.json", document)
-    staged.describe("retriever", {"text": text, "model": {"fingerprint": text}}, PARTS)
+    staged.describe("retriever", {"text": text, "model": {"fingerprint": text}})
 
 
 def leftovers(root):
@@ -79,13 +88,47 @@ def test_a_version_without_documents_shows_none_and_foreign_files_stay(tmp_path)
     assert not (tmp_path / "metrics.json").exists()
 
 
+def write_as_0_4(root, **figures):
+    """Documents as version 0.4.0 wrote them: in the release directory only."""
+    texts = {"metrics.json": json.dumps(figures), "config.toml": "old", "report.html": "<p>"}
+    for name, text in texts.items():
+        (root / name).write_text(text)
+    return texts
+
+
 def test_documents_of_0_4_0_lie_beside_the_current_manifest_only(tmp_path):
     publish_one(tmp_path, "a")
-    (tmp_path / "metrics.json").write_text("old")
-    assert documents(tmp_path, read_manifest(tmp_path)) == {"metrics.json": "old"}
+    texts = write_as_0_4(tmp_path, version=1)
+    assert documents(tmp_path, read_manifest(tmp_path)) == texts
+    assert not has_foreign_documents(tmp_path, read_manifest(tmp_path))
     publish_one(tmp_path, "b")
     assert documents(tmp_path, read_manifest(tmp_path, 1)) == {}
-    assert (tmp_path / "metrics.json").read_text() == "old", "it may be somebody's own"
+    assert (tmp_path / "metrics.json").read_text() == texts["metrics.json"], "it may be somebody's own"
+
+
+# Version 0.4.0 replaced metrics.json, config.toml, report.html and manifest.json in this order.
+@pytest.mark.parametrize(
+    "figures",
+    [{"version": 2}, {"version": 1, "test": {"mrr": 0.018}}, {}],
+    ids=["next", "reindexed", "none"],
+)
+def test_documents_that_a_killed_0_4_0_mixed_up_are_nobodys(tmp_path, figures):
+    publish_one(tmp_path)
+    write_as_0_4(tmp_path, **figures)
+    assert documents(tmp_path, read_manifest(tmp_path)) == {}
+    assert has_foreign_documents(tmp_path, read_manifest(tmp_path))
+
+
+def test_a_link_in_the_place_of_an_old_document_is_not_read(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    publish_one(tmp_path / "root")
+    write_as_0_4(tmp_path / "root", version=1)
+    (tmp_path / "root" / "config.toml").unlink()
+    (tmp_path / "root" / "config.toml").symlink_to(tmp_path / "secret")
+    assert set(documents(tmp_path / "root", read_manifest(tmp_path / "root"))) == {
+        "metrics.json",
+        "report.html",
+    }
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "index", "documents", ".lock", "a/b", "..", ""])
@@ -173,6 +216,32 @@ def test_a_failure_at_any_step_leaves_one_whole_version(tmp_path, error):
     # with two fsyncs each, and those of the parts
     assert at > 6 + 6 + 3 * 4 + 6
     assert seen == {"before", "after"}
+
+
+def test_everything_is_on_disk_before_the_step_that_counts(tmp_path, monkeypatch):
+    """A power cut may keep a name and lose what it stands for, or keep a file and lose its directory."""
+    synced, moved, root = set(), {}, tmp_path / "made" / "release"
+    fsync, replace = os.fsync, os.replace
+
+    def sync(descriptor):
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def record(source, target):
+        replace(source, target)
+        if target == root / "manifest.json":
+            moved.update({path: path.stat().st_ino in synced for path in root.rglob("*")})
+            above = (root, *root.parents[:2])
+            moved.update({path: path.stat().st_ino in synced for path in above})
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", record)
+    publish_one(root, metrics="first")
+    in_parts = [path for path in moved if path.is_file() and path.parent.name == "1"]
+    assert len(in_parts) == 6
+    # Locks and the scratch directory hold nothing that a version needs.
+    lost = {path for path, there in moved.items() if not there and not path.name.startswith(".")}
+    assert {path for path in lost if not path.parent.name.startswith(".")} == set()
 
 
 def test_a_first_version_that_fails_leaves_nothing_at_all(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from tfrecall.core.manifests import describe, manifest_checksum
 from tfrecall.errors import DataError, ReleaseError
 from tfrecall.exporting.export import export
 from tfrecall.release import load
+from tfrecall.release.manifest import PARTS
 
 
 def reseal(root, change=lambda manifest: None, name="manifest.json"):
@@ -58,6 +59,17 @@ def drop(*path):
     return change
 
 
+def unlist(part):
+    """Leaves a part out of the list of files: nobody would check what is read from it."""
+
+    def change(manifest):
+        manifest["files"] = {
+            name: facts for name, facts in manifest["files"].items() if not name.startswith(f"{part}/")
+        }
+
+    return change
+
+
 MALFORMED = [
     *((drop(key), key) for key in ("version", "files", "model", "schema", "query")),
     *((put(key, value=None), key) for key in ("version", "files", "model", "schema", "query")),
@@ -74,6 +86,12 @@ MALFORMED = [
     (put("files", "index/1/vectors.npy", value="none"), r"files\.index/1/vectors\.npy"),
     (put("files", "../../etc/passwd", value={"bytes": 3, "sha256": ""}), "files"),
     (put("files", "/etc/x/passwd", value={"bytes": 3, "sha256": ""}), "files"),
+    (
+        put("files", "index/2/vectors.npy", value={"bytes": 3, "sha256": ""}),
+        "files|no file of version 1",
+    ),
+    (put("files", value={}), "files"),
+    *((unlist(part), f"files: .* none is listed in {part}") for part in PARTS["retriever"]),
     (drop("model", "fingerprint"), r"model\.fingerprint"),
     (put("model", "interests", value="many"), r"model\.interests"),
     (put("model", "name", value=7), r"model\.name"),
@@ -104,6 +122,8 @@ def test_a_malformed_manifest_is_refused_by_its_place(root, change, place):
         (drop("scorer"), "scorer"),
         (put("scorer", "arrays", value=["../../etc/passwd"]), "scorer.arrays"),
         (put("scorer", "arrays", value=["nothing"]), "nothing"),
+        (put("scorer", "arrays", value=[".hidden"]), "scorer.arrays"),
+        (unlist("scorer"), "none is listed in scorer"),
         (put("scorer", "arrays", value=[]), "scorer"),
         (put("scorer", "facts", value={}), "scorer"),
         (put("scorer", "weights", value={"mass": 3}), "weights"),
@@ -128,6 +148,10 @@ def test_a_malformed_baseline_is_refused(baseline_root, tmp_path, change, place)
         (put("annoy", "n_trees", value=None), "annoy"),
         (put("annoy", "tuning", value={}), r"annoy\.tuning"),
         (put("files", value={"../../manifest.json": {"bytes": 1, "sha256": ""}}), "files"),
+        *(
+            (drop("files", name), f"files: {name}")
+            for name in ("vectors.npy", "ids.parquet", "index.ann")
+        ),
     ],
 )
 def test_a_malformed_manifest_of_an_index_is_refused(root, change, place):

@@ -9,9 +9,7 @@ from tests.commands import ask
 from tfrecall.errors import ExportError, ReleaseError
 from tfrecall.release import layout
 from tfrecall.release.layout import make_current, stage
-from tfrecall.release.manifest import documents, read_manifest, versions
-
-PART = "scorer"
+from tfrecall.release.manifest import PARTS, documents, read_manifest, versions
 
 
 @pytest.fixture
@@ -20,12 +18,17 @@ def root(tmp_path):
     root = tmp_path / "release"
     for number, texts in enumerate([{}, {"notes.json": "2"}, {}], start=1):
         with stage(root) as staged:
-            (staged.directory / PART).mkdir()
-            (staged.directory / PART / "weights").write_text(str(number))
+            fill(staged, str(number))
             for name, text in {"metrics.json": str(number), **texts}.items():
                 staged.write(name, text)
-            staged.describe("baseline", {"model": {}}, [PART])
     return root
+
+
+def fill(staged, text):
+    for part in PARTS["baseline"]:
+        (staged.directory / part).mkdir()
+        (staged.directory / part / "weights").write_text(text)
+    staged.describe("baseline", {"model": {}})
 
 
 def shown(root):
@@ -48,9 +51,7 @@ def test_the_version_before_or_a_named_one_becomes_current_with_its_documents(ro
 def test_the_next_export_has_the_next_number_and_is_current(root):
     make_current(root, 1)
     with stage(root) as staged:
-        (staged.directory / PART).mkdir()
-        (staged.directory / PART / "weights").write_text("4")
-        staged.describe("baseline", {"model": {}}, [PART])
+        fill(staged, "4")
     assert read_manifest(root)["version"] == staged.version == 4
     assert versions(root) == [1, 2, 3, 4]
 
@@ -58,7 +59,7 @@ def test_the_next_export_has_the_next_number_and_is_current(root):
 def test_versions_that_are_missing_or_damaged_are_refused(root):
     with pytest.raises(ReleaseError, match="no version 9"):
         make_current(root, 9)
-    (root / PART / "2" / "weights").write_text("other")
+    (root / "scorer" / "2" / "weights").write_text("other")
     with pytest.raises(ReleaseError, match="weights"):
         make_current(root)
     assert read_manifest(root)["version"] == 3

@@ -1,5 +1,6 @@
 """Parquet files written row group by row group, whole or not at all."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,8 @@ def parquet_stream(file: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """
     try:
         with (
-            atomic_file(file) as stream,
+            # Through links: /dev/stdout is one, and would become a file itself.
+            atomic_file(Path(os.path.realpath(file))) as stream,
             pq.ParquetWriter(stream, schema, compression="zstd") as writer,
         ):
             yield writer

@@ -58,11 +58,21 @@ def _has_one_column(file: Path) -> bool:
 
 def _lines(file: Path) -> Iterator[str]:
     """Yields the lines that are not empty."""
+    from tfrecall.data.checks import LONGEST_ID
     from tfrecall.data.formats.compression import opened
 
     try:
         with opened(file) as stream:
             lines = io.TextIOWrapper(stream, encoding="utf-8-sig")
-            yield from (line.rstrip("\r\n") for line in lines if line.strip())
+            # A file without line ends is one line, which would be read whole; it may be unpacked from little.
+            for number, line in enumerate(iter(lambda: lines.readline(LONGEST_ID + 2), ""), start=1):
+                user = line.rstrip("\r\n")
+                if len(user) > LONGEST_ID:
+                    raise DataError(
+                        f"Line {number:,} of {file} has more than {LONGEST_ID:,} characters, so it is no id: "
+                        f"{user[:40]!r}... Give a text with one user id a line, or a table."
+                    )
+                if user.strip():
+                    yield user
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The users in {file} cannot be read: {error}.") from error

@@ -61,7 +61,7 @@ def atomic_file(file: Path) -> Iterator[IO[bytes]]:
         file: the target.
 
     Raises:
-        OSError: if it cannot be written, or is a directory.
+        OSError: if it cannot be written, or is a directory, a device or a pipe.
 
     Example:
 
@@ -75,7 +75,10 @@ def atomic_file(file: Path) -> Iterator[IO[bytes]]:
     """
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a directory", str(file))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    # A rename would put a file in the place of /dev/null for all programs of the machine.
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is a device, a pipe or a socket and no file", str(file))
+    make_directory(file.parent)
     remove_unfinished(file.parent, file.name)
     temporary = _temporary(file)
     try:
@@ -154,7 +157,7 @@ def scratch_directory(target: Path) -> Iterator[Path]:
     Raises:
         OSError: if it cannot be made.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     remove_unfinished(target.parent, target.name)
     scratch = _temporary(target)
     try:
@@ -186,6 +189,18 @@ def remove_unfinished(folder: Path, name: str | None = None) -> None:
         # Locked by a live writer, just removed by another writer, or on a file system without locks.
         with suppress(OSError):
             _remove_dead_directory(path) if path.is_dir() else _remove_dead_file(path)
+
+
+def make_directory(directory: Path) -> None:
+    """Makes a directory and its parents where they are missing, and brings their names to disk.
+
+    Raises:
+        OSError: if one cannot be made, or a file has its name.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_directory(path.parent)
 
 
 def sync_tree(directory: Path) -> None:

@@ -10,6 +10,8 @@ from tfrecall.errors import DataError
 
 # Floats tell whole numbers apart only below these: 2^53 + 1 as a Float64 is 2^53.
 EXACT_BELOW: dict[Any, int] = {pl.Float64: 2**53, pl.Float32: 2**24}
+# Bytes of an id in UTF-8. Addresses of pages fit; a longer one is a text, or a row that was not divided.
+LONGEST_ID = 1024
 
 
 def as_ids(column: pl.Series, what: str) -> pl.Series:
@@ -19,8 +21,8 @@ def as_ids(column: pl.Series, what: str) -> pl.Series:
     as far as floats are exact. Larger ones are refused: two ids may have become one.
 
     Raises:
-        DataError: for null or empty ids, ids that end in NUL, fractions, floats beyond 2^53 (Float32:
-            2^24), and types that are no ids.
+        DataError: for null or empty ids, ids that end in NUL, ids of more than 1,024 bytes, fractions,
+            floats beyond 2^53 (Float32: 2^24), and types that are no ids.
     """
     name = column.name
     if column.dtype.is_float():
@@ -42,6 +44,13 @@ def as_ids(column: pl.Series, what: str) -> pl.Series:
         raise DataError(
             f'The {what} has ids that end in a NUL character in "{name}": {spot(cut)}: '
             f"{ids[first_true(cut) - 1]!r}. Strip it, or remove these rows."
+        )
+    if (long := ids.str.len_bytes() > LONGEST_ID).any():
+        first = ids[first_true(long) - 1]
+        raise DataError(
+            f'The {what} has ids of more than {LONGEST_ID:,} bytes in "{name}": {spot(long)}: '
+            f"{first[:40]!r}..., of {len(first.encode()):,} bytes. Is the column the right one? Otherwise put "
+            "hashes in their place, or remove these rows."
         )
     return ids
 

@@ -14,7 +14,7 @@ from tfrecall.baselines.base import HistoryModel
 from tfrecall.data.interactions import Interactions
 from tfrecall.release.base import Release
 from tfrecall.release.baseline import KIND, scorer_file
-from tfrecall.release.layout import BASELINE_PARTS, stage
+from tfrecall.release.layout import stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.release.users import TIMES
@@ -48,7 +48,7 @@ def export_baseline(
         (staged.directory / "scorer").mkdir()
         for name, array in arrays.items():
             np.save(scorer_file(staged.directory / "scorer", name), array)
-        staged.describe(KIND, manifest, BASELINE_PARTS)
+        staged.describe(KIND, manifest)
     return load(path, staged.version, verify=False)
 
 

@@ -16,9 +16,9 @@ from tfrecall.index.annoy import Annoy
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import RecommendingRelease, Release
-from tfrecall.release.layout import PARTS, PIPELINE_PARTS, stage
+from tfrecall.release.layout import stage
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import check_facts, fingerprint, made_with
+from tfrecall.release.manifest import PARTS, check_facts, fingerprint, made_with
 from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, BasePipeline, PipelineRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.rules import Rules
@@ -142,7 +142,7 @@ def export_pipeline(
         first = _retrieval_release(pipeline, releases / "retrieval", index)
         second = _ranker_release(pipeline, releases / "ranker")
         # The releases of live stages lie in `stages`, which is no part, so it is not published.
-        _copy_parts(first, PARTS, directory)
+        _copy_parts(first, PARTS["retriever"], directory)
         _copy_parts(second, ("ranker",), directory)
         shutil.copytree(second.context, directory / RANKER_CONTEXT)
         # Without rules, which the SavedModel does not hold: the comparison is of the same lists.
@@ -153,7 +153,7 @@ def export_pipeline(
         _write_warmup(live, target, count, k)
         difference = check_pipeline(live, directory, count, k)
         manifest = {**_facts(live, pipeline.rules, k, difference), **(facts or {})}
-        staged.describe("pipeline", manifest, PIPELINE_PARTS)
+        staged.describe("pipeline", manifest)
     return cast(PipelineRelease, load(path, staged.version, verify=False))
 
 

@@ -21,7 +21,7 @@ from tfrecall.exporting.round_trip import SAMPLE_ROWS, Case, check_replayed
 from tfrecall.exporting.signatures import by_precision, write_warmup
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
-from tfrecall.release.layout import RANKER_PARTS, StagedRelease, stage
+from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.release.ranker import RankerRelease
@@ -94,7 +94,7 @@ def stage_ranker(
             model.query_tower.forms,
             histories_of(model),
         )
-    return staged.describe("ranker", {**_facts(model, difference), **(facts or {})}, RANKER_PARTS)
+    return staged.describe("ranker", {**_facts(model, difference), **(facts or {})})
 
 
 def save_ranker(model: Ranker, path: str) -> None:

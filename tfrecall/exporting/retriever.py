@@ -31,7 +31,7 @@ from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
 from tfrecall.release.histories import UserHistories, padded_ids, same_width
-from tfrecall.release.layout import PARTS, StagedRelease, stage
+from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.schema.features import Schema
@@ -123,7 +123,7 @@ def stage_retriever(
         difference = _compare(model, vectors, bundle, k, directory)
     manifest = _facts(model, identity, k, difference, bundle)
     manifest["exclude_seen"] = exclude_seen
-    return staged.describe("retriever", {**manifest, **(facts or {})}, PARTS)
+    return staged.describe("retriever", {**manifest, **(facts or {})})
 
 
 @contextmanager

@@ -315,7 +315,13 @@ def load_bundle(
     """
     directory = Path(directory)
     manifest = read_manifest(directory, model)
-    for name, facts in manifest["files"].items():
+    files = manifest["files"]
+    for name in [VECTORS, IDS] + ([] if manifest["annoy"] is None else [FOREST]):
+        if name not in files:
+            raise ReleaseError(
+                f"{directory / MANIFEST} is damaged or foreign at files: {name} is not listed. Export again."
+            )
+    for name, facts in files.items():
         check_file(directory / name, facts, contents=verify)
     exact = _open_exact(directory, manifest, mmap)
     annoy = None if manifest["annoy"] is None else _open_annoy(directory, manifest["annoy"], exact)

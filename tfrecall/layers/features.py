@@ -213,7 +213,7 @@ class CategoricalFeature(FeatureLayer):
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)  # Keras would track each entry of a list
-        self._lookup = _string_lookup(self.state)
+        self._lookup = string_lookup(self.state)
         self._random_unknown = RandomUnknown(self.spec.unknown_rate)
         self._table = self._embedding(self._lookup.vocabulary_size())
 
@@ -241,7 +241,7 @@ class MultiCategoricalFeature(FeatureLayer):
 
     def _set_state(self, state: list[str]) -> None:
         self.state = tuple(state)
-        self._lookup = _string_lookup(self.state)
+        self._lookup = string_lookup(self.state)
         self._table = self._embedding(self._lookup.vocabulary_size())
 
 
@@ -415,10 +415,11 @@ LAYERS: dict[type, Callable[..., FeatureLayer]] = {
 }
 
 
-def _string_lookup(vocabulary: Sequence[str]) -> keras.layers.StringLookup:
-    return keras.layers.StringLookup(
-        vocabulary=tuple(vocabulary), mask_token="", oov_token=UNKNOWN_TOKEN, num_oov_indices=1
-    )
+def string_lookup(vocabulary: Sequence[str] | np.ndarray) -> keras.layers.StringLookup:
+    """A lookup of texts: 0 for "", 1 for unknown ones, then the vocabulary from 2."""
+    # As objects: of a list Keras makes texts of fixed width, four bytes for each character of the longest.
+    texts = np.array(vocabulary, dtype=object)
+    return keras.layers.StringLookup(vocabulary=texts, mask_token="", oov_token=UNKNOWN_TOKEN)
 
 
 def _collect(values: tf.data.Dataset, column: str) -> np.ndarray:

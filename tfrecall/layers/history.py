@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras, tf, without_autograph
-from tfrecall.core.raw import UNKNOWN_TOKEN, Form
+from tfrecall.core.raw import Form
 from tfrecall.core.vocabulary import FIRST, PADDING
 from tfrecall.errors import DataError
 from tfrecall.layers.encoders.make import make_encoder
-from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
+from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer, string_lookup
 from tfrecall.schema import features as schema
 
 
@@ -281,9 +281,7 @@ class HistoryFeature(FeatureLayer):
         # Of tuples only: Keras would track each entry of a list.
         learned = (layer.state for layer in self.contexts.values())
         self.state = (tuple(ids), self.inner.state, tuple(map(_tuple, encoded)), *learned)
-        self._lookup = keras.layers.StringLookup(
-            vocabulary=tuple(ids), mask_token="", oov_token=UNKNOWN_TOKEN
-        )
+        self._lookup = string_lookup(ids)
         # Two rows in front: padding, and the unknown item, which never gets here.
         rows = np.array(encoded)
         padded = np.concatenate([np.zeros((FIRST, *rows.shape[1:]), rows.dtype), rows])

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrecall._keras import keras, tf
+from tfrecall._keras import tf
 from tfrecall.core.raw import UNKNOWN_TOKEN, raw_features
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import DataError
+from tfrecall.layers.features import string_lookup
 from tfrecall.models.towers import CandidateTower
 
 
@@ -87,9 +88,7 @@ class Catalogue:
         return cls(items, names, encoded, tf.constant(probability, tf.float32))
 
     def __post_init__(self) -> None:
-        self.lookup = keras.layers.StringLookup(
-            vocabulary=tuple(self.ids), mask_token="", oov_token=UNKNOWN_TOKEN
-        )
+        self.lookup = string_lookup(self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,13 +3,15 @@
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from tfrecall.core.manifests import Facts, FileFacts
 
 Kind = Literal["retriever", "baseline", "ranker", "pipeline"]
 # Becomes part of a file name, so it may not lead out of the release directory.
 Name = Annotated[str, Field(pattern=r"^[^/\\]+$")]
+# Of an array of a scorer: no hidden file, which no manifest lists.
+ArrayName = Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 
@@ -23,15 +25,18 @@ class Header(Facts):
     files: dict[str, FileFacts]
     sha256: str
 
-    @field_validator("files")
-    @classmethod
-    def _within_the_release(cls, files: dict[str, FileFacts]) -> dict[str, FileFacts]:
-        for name in files:
+    @model_validator(mode="after")
+    def _files_are_those_of_the_version(self) -> "Header":
+        for name in self.files:
             parts = PurePosixPath(name).parts
-            # A manifest from elsewhere must not make `check_files` read outside the release directory.
-            if len(parts) < 3 or ".." in parts or parts[0] == "/":
-                raise ValueError(f'"{name}" is no file of a version, such as "index/1/vectors.npy"')
-        return files
+            # A manifest from elsewhere must not make `check_files` read outside the release directory, nor
+            # look for unlisted files in another directory than the one that answers.
+            if len(parts) < 3 or ".." in parts or parts[0] == "/" or parts[1] != str(self.version):
+                raise ValueError(
+                    f'"{name}" is no file of version {self.version}, such as '
+                    f'"index/{self.version}/vectors.npy"'
+                )
+        return self
 
 
 class ModelFacts(Facts):
@@ -121,7 +126,7 @@ class ScorerFacts(Facts):
     """The scorer of a baseline: its arrays are files."""
 
     kind: str
-    arrays: list[Name]
+    arrays: list[ArrayName]
     facts: dict[str, Any]
     weights: dict[str, Any]
 

@@ -36,6 +36,7 @@ from tfrecall.core.storage import (
     LOCK,
     atomic_file,
     locked,
+    make_directory,
     remove_unfinished,
     scratch_directory,
     sync_directory,
@@ -47,6 +48,7 @@ from tfrecall.release.manifest import (
     DOCUMENTS,
     FORMAT,
     MANIFEST,
+    PARTS,
     check_files,
     manifest_file,
     now,
@@ -54,12 +56,8 @@ from tfrecall.release.manifest import (
     versions,
 )
 
-PARTS = ("query", "candidate", "retrieval", "index", "context")
-BASELINE_PARTS = ("context", "scorer")
-RANKER_PARTS = ("ranker", "context")
-PIPELINE_PARTS = (*PARTS, "ranker", "ranker_context", "pipeline")
 # Parts of all kinds of versions.
-_ALL_PARTS = (*PIPELINE_PARTS, "scorer", DOCUMENTS)
+_ALL_PARTS = (*PARTS["pipeline"], *PARTS["baseline"], DOCUMENTS)
 # Holds the number of the version that is being published; removed after the last step.
 _JOURNAL = ".publishing"
 # In the journal instead of a number: the current version changes to one that is there already.
@@ -85,20 +83,19 @@ class StagedRelease:
         self.manifest: dict[str, Any] | None = None
         self.parts: tuple[str, ...] = ()
 
-    def describe(self, kind: str, facts: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    def describe(self, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Set the facts of the manifest, without which nothing is published.
 
         Args:
-            kind: `retriever`, `baseline`, `ranker` or `pipeline`.
+            kind: `retriever`, `baseline`, `ranker` or `pipeline`, which says the subdirectories of the version.
             facts: entries of the manifest beyond format, version, kind, time and files.
-            parts: the subdirectories that make the version.
 
         Returns:
             The manifest so far, for documents about it.
         """
         head = {"format": FORMAT, "version": self.version, "kind": kind, "created_at": now()}
         self.manifest = {**head, **facts}
-        self.parts = tuple(parts)
+        self.parts = PARTS[kind]
         return self.manifest
 
     def write(self, name: str, text: str) -> None:
@@ -138,19 +135,20 @@ def stage(root: str | Path) -> Iterator[StagedRelease]:
     >>> import tempfile
     >>> root = Path(tempfile.mkdtemp())
     >>> with stage(root) as staged:
-    ...     (staged.directory / "scorer").mkdir()
-    ...     _ = (staged.directory / "scorer" / "weights").write_text("0.5")
+    ...     for part in ("context", "scorer"):
+    ...         (staged.directory / part).mkdir()
+    ...         _ = (staged.directory / part / "numbers").write_text("0.5")
     ...     staged.write("metrics.json", "{}")
-    ...     _ = staged.describe("baseline", {"model": {}}, ["scorer"])
+    ...     _ = staged.describe("baseline", {"model": {}})
     >>> staged.version, sorted(path.name for path in root.glob("[a-z]*"))
-    (1, ['documents', 'manifest.json', 'manifests', 'metrics.json', 'scorer'])
+    (1, ['context', 'documents', 'manifest.json', 'manifests', 'metrics.json', 'scorer'])
     """
     root = Path(root)
     with ExitStack() as undo:
         try:
             if not root.exists():
                 undo.callback(_remove_if_empty, root)
-            root.mkdir(parents=True, exist_ok=True)
+            make_directory(root)
             with locked(root):
                 finish_publishing(root)
                 version = _next_version(root)
@@ -253,7 +251,8 @@ def finish_publishing(root: Path) -> None:
 
 def was_killed(root: Path) -> bool:
     """Whether a process is publishing here, or was killed while it did."""
-    return (root / _JOURNAL).exists()
+    # No error of a path that is none, such as one that is too long: reading the manifest has a better one.
+    return os.path.exists(root / _JOURNAL)
 
 
 def _publish(staged: StagedRelease, facts: dict[str, Any]) -> None:
@@ -280,7 +279,7 @@ def _install(staged: StagedRelease, parts: Sequence[str], text: str) -> None:
     try:
         write_atomically(journal, str(version))
         for part in parts:
-            (root / part).mkdir(exist_ok=True)
+            make_directory(root / part)
             os.rename(staged.directory / part, root / part / str(version))
             sync_directory(root / part)
         write_atomically(manifest_file(root, version), text)

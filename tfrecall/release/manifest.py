@@ -18,6 +18,14 @@ from tfrecall.release.facts import FACTS, Header
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_RETRIEVER = ("query", "candidate", "retrieval", "index", "context")
+# Kind of a release -> the directories that each of its versions has.
+PARTS: dict[str, tuple[str, ...]] = {
+    "retriever": _RETRIEVER,
+    "baseline": ("context", "scorer"),
+    "ranker": ("ranker", "context"),
+    "pipeline": (*_RETRIEVER, "ranker", "ranker_context", "pipeline"),
+}
 # The part with the documents of a run.
 DOCUMENTS = "documents"
 # Facts that each version has of its own; a reindexed version does not inherit them.
@@ -69,17 +77,47 @@ def documents(root: Path, manifest: dict[str, Any]) -> dict[str, str]:
 
     Args:
         root: the release directory.
-        manifest: of one version. A release of 0.4.0 keeps documents of its current version only.
+        manifest: of one version. A release of 0.4.0 keeps documents of its current version only, and has
+            none where a killed export left those of another version.
     """
     beginning = f"{DOCUMENTS}/{manifest['version']}/"
-    files = [root / name for name in manifest["files"] if name.startswith(beginning)]
-    if not files and _is_current(root, manifest):
-        files = [root / name for name in _OLD_DOCUMENTS]
+    texts = _texts(root / name for name in manifest["files"] if name.startswith(beginning))
+    if not texts and _is_current(root, manifest):
+        texts = _old_documents(root)
+        return texts if _are_of(texts, manifest) else {}
+    return texts
+
+
+def has_foreign_documents(root: Path, manifest: dict[str, Any]) -> bool:
+    """Whether a killed export of version 0.4.0 left documents of another version beside the current one."""
+    inside = any(name.startswith(f"{DOCUMENTS}/") for name in manifest["files"])
+    texts = {} if inside else _old_documents(root)
+    return bool(texts) and not _are_of(texts, manifest)
+
+
+def _texts(files: Iterable[Path]) -> dict[str, str]:
     texts = {}
     for file in files:
         with suppress(OSError, UnicodeDecodeError):
             texts[file.name] = file.read_text("utf-8")
     return texts
+
+
+def _old_documents(root: Path) -> dict[str, str]:
+    # No manifest lists them, so a link could show any file of the reader's.
+    return _texts(file for name in _OLD_DOCUMENTS if not (file := root / name).is_symlink())
+
+
+def _are_of(texts: Mapping[str, str], manifest: dict[str, Any]) -> bool:
+    """Whether documents of the release directory are those of a version, by the figures that both hold."""
+    # Version 0.4.0 replaced `metrics.json` first, so it tells for the others, too.
+    try:
+        metrics = json.loads(texts["metrics.json"])
+        told, known = ((facts["version"], facts.get("test")) for facts in (metrics, manifest))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        return False
+    # As texts: NaN among figures equals itself.
+    return json.dumps(told, sort_keys=True) == json.dumps(known, sort_keys=True)
 
 
 def _is_current(root: Path, manifest: dict[str, Any]) -> bool:
@@ -110,7 +148,7 @@ def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
             f"There is no {what} at {root}: {file} is missing. Versions there: {present}. Write one with "
             "`tfrecall run` or `tfrecall.export`."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a path with NUL
         raise ReleaseError(f"{file} cannot be read: {error}. Export again.") from error
     manifest = parse_manifest(text, file)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -135,13 +173,20 @@ def kind_of(manifest: Mapping[str, Any]) -> str:
 
 
 def check_kind(root: Path, manifest: dict[str, Any]) -> str:
-    """Check the facts that a release of its kind must have, and return the kind.
+    """Check the facts and parts that a release of its kind must have, and return the kind.
 
     Raises:
         ReleaseError: naming the place in the manifest that is missing or of another type.
     """
-    kind = kind_of(manifest)
-    check_facts_of(manifest_file(root, manifest["version"]), manifest, FACTS[kind])
+    kind, file = kind_of(manifest), manifest_file(root, manifest["version"])
+    check_facts_of(file, manifest, FACTS[kind])
+    listed = {name.split("/")[0] for name in manifest["files"]}
+    # A part without listed files would be read unchecked.
+    if missing := [part for part in PARTS[kind] if part not in listed]:
+        raise ReleaseError(
+            f"{file} is damaged or foreign at files: a {kind} has files in {', '.join(PARTS[kind])}, and none "
+            f"is listed in {', '.join(missing)}. Export again."
+        )
     return kind
 
 

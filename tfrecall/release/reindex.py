@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecall.errors import ConfigError
+from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import Bundle, write_bundle
 from tfrecall.release.base import Release
-from tfrecall.release.layout import PARTS, StagedRelease, stage
+from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import OF_THE_VERSION, documents
+from tfrecall.release.manifest import OF_THE_VERSION, documents, has_foreign_documents
 
 # Largest number of known users whose queries tune the index.
 TUNING_ROWS = 500
@@ -28,7 +28,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
         trust: whether to load models with operations that touch files or run foreign code.
 
     Raises:
-        ReleaseError: if there is no release or it is damaged.
+        ReleaseError: if there is no release, it is damaged, or the documents beside it are of another version.
         ConfigError: if it is a pipeline.
         ExportError: if it cannot be written.
     """
@@ -39,6 +39,11 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             "with `tfrecall index RETRIEVAL`, then join both again with `tfrecall pipeline`."
         )
     root, current = release.root, str(release.version)
+    if has_foreign_documents(root, release.manifest):
+        raise ReleaseError(
+            f"metrics.json, config.toml or report.html in {root} are not those of version {current}: an export "
+            "of tfrecall 0.4 was killed between them. Move them away, or run again."
+        )
     with stage(root) as staged:
         for part in ("query", "candidate", "retrieval", "context"):
             shutil.copytree(root / part / current, staged.directory / part)
@@ -54,7 +59,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
         # Everything else is inherited, keys unknown here too.
         kept = {key: value for key, value in release.manifest.items() if key not in OF_THE_VERSION}
         facts = {**kept, "index": bundle.summary(), "tuning": bundle.tuning}
-        staged.describe("retriever", facts, PARTS)
+        staged.describe("retriever", facts)
         _write_documents(release, staged, bundle)
     return load(root, staged.version, verify=False, trust=trust)
 
