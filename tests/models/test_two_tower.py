@@ -392,6 +392,7 @@ def test_the_configuration_is_plain_and_complete():
         [8],
         task=InBatchSoftmax(0.1, 5),
         dropout=0.2,
+        candidate_dropout=0.1,
         normalize=True,
         embedding_regularization=0.01,
         correct_sampling_bias=False,
@@ -403,6 +404,28 @@ def test_the_configuration_is_plain_and_complete():
     assert json.loads(json.dumps(copy.get_config())) == config
     assert copy.task.num_hard_negatives == 5
     assert copy.candidate_tower.normalize
+
+
+@pytest.mark.parametrize(
+    ("rates", "dropped"),
+    [
+        ({"dropout": 0.5}, (True, True)),
+        ({"dropout": 0.5, "candidate_dropout": 0.0}, (True, False)),
+        ({"candidate_dropout": 0.5}, (False, True)),
+    ],
+)
+def test_each_tower_drops_by_its_own_rate(rates, dropped):
+    model = TwoTower(without_chance(), [], **rates)
+    model.adapt(DATA)
+    batch = model.encode(next(iter(examples(DATA, 100))))
+    towers = {"query": model.query_tower, "candidate": model.candidate_tower}
+    items = {"item_id": DATA.items["item_id"].to_numpy().astype(object)}
+    inputs = {"query": batch["query"], "candidate": model.candidate_tower.preprocess(items)}
+    # Of 80 values and more at a rate of one half none is dropped with the probability 2 ** -80.
+    has_zeros = [
+        bool((tower(inputs[side], training=True).numpy() == 0).any()) for side, tower in towers.items()
+    ]
+    assert has_zeros == list(dropped)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ class ModelConfig:
         candidate_layer_sizes: units of the candidate tower; None for those of the query tower, with
             `youtube_dnn` for none.
         dropout: share of the values dropped before the first dense layer.
+        candidate_dropout: the same of the candidate tower, where it differs: 0 drops values of queries alone.
         hidden_dropout: share of the values dropped after each dense layer but the last.
         batch_normalization: whether the values after each dense layer but the last are normalised.
         combine: `concat` puts the vectors of a tower's features side by side, `sum` adds them up.
@@ -40,6 +41,7 @@ class ModelConfig:
     layer_sizes: tuple[PositiveInt, ...] = (64, 32)
     candidate_layer_sizes: tuple[PositiveInt, ...] | None = None
     dropout: Rate = 0.0
+    candidate_dropout: Rate | None = None
     hidden_dropout: Rate = 0.0
     batch_normalization: bool = False
     combine: Literal["concat", "sum"] = "concat"

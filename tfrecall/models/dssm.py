@@ -28,9 +28,9 @@ class DSSM(TwoTower):
         activation: activation of all dense layers but the last.
         output_activation: activation of the last dense layer; `tanh` in the paper.
         normalize: whether the vectors have length one.
-        kwargs: the other arguments of `TwoTower`: `candidate_layer_sizes`, `dropout`, `hidden_dropout`,
-            `batch_normalization`, `combine`, `embedding_regularization`, `embedding_stddev`,
-            `correct_sampling_bias`, `ks`, and `name`.
+        kwargs: the other arguments of `TwoTower`: `candidate_layer_sizes`, `dropout`,
+            `candidate_dropout`, `hidden_dropout`, `batch_normalization`, `combine`,
+            `embedding_regularization`, `embedding_stddev`, `correct_sampling_bias`, `ks`, and `name`.
 
     Raises:
         ConfigError: if the towers give vectors of different length.

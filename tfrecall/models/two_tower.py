@@ -52,6 +52,8 @@ class TwoTower(TaskLossModel):
             (`Pointwise`, `Triplet`, `DSSMSoftmax`, `BPR`), `tfrs.tasks.Retrieval`, or anything called like
             it.
         dropout: share of the values dropped at the entry of the dense layers.
+        candidate_dropout: the same of the candidate tower, where it differs; None for `dropout`, or none where
+            the candidate tower has no dense layers and the query tower has some.
         hidden_dropout: share of the values dropped after each of them but the last.
         batch_normalization: whether the values after each of them but the last are normalised.
         combine: `concat` or `sum` of the vectors of a tower's features.
@@ -98,6 +100,7 @@ class TwoTower(TaskLossModel):
         candidate_network: keras.layers.Layer | None = None,
         task: keras.layers.Layer | None = None,
         dropout: float = 0.0,
+        candidate_dropout: float | None = None,
         hidden_dropout: float = 0.0,
         batch_normalization: bool = False,
         combine: Literal["concat", "sum"] = "concat",
@@ -130,7 +133,10 @@ class TwoTower(TaskLossModel):
             candidate_layer_sizes = layer_sizes
         self.candidate_layer_sizes = tuple(candidate_layer_sizes)
         candidate = {**self._settings, "layer_sizes": self.candidate_layer_sizes}
-        if layer_sizes and not self.candidate_layer_sizes:
+        self.candidate_dropout = candidate_dropout
+        if candidate_dropout is not None:
+            candidate["dropout"] = candidate_dropout
+        elif layer_sizes and not self.candidate_layer_sizes:
             candidate["dropout"] = 0.0  # a plain item table has no dense layers to enter
         self.candidate_tower = CandidateTower(
             self.schema.candidate, name="candidate_tower", network=candidate_network, **candidate
@@ -274,6 +280,7 @@ class TwoTower(TaskLossModel):
             "correct_sampling_bias": self.correct_sampling_bias,
             "ks": list(self.ks),
             "candidate_layer_sizes": list(self.candidate_layer_sizes),
+            "candidate_dropout": self.candidate_dropout,
             "query_network": self.query_tower.get_config()["network"],
             "candidate_network": self.candidate_tower.get_config()["network"],
             **with_lists(self._settings),

@@ -22,9 +22,9 @@ class YouTubeDNN(TwoTower):
         layer_sizes: units of the dense layers over the query; the last is the length of the vectors.
         candidate_layer_sizes: units of a candidate tower; none by default, for a plain item table.
         task: `SampledSoftmax` by default.
-        kwargs: the other arguments of `TwoTower`: `dropout`, `hidden_dropout`, `batch_normalization`,
-            `combine`, `activation`, `output_activation`, `normalize`, `embedding_regularization`,
-            `embedding_stddev`, `correct_sampling_bias`, `ks`, and `name`.
+        kwargs: the other arguments of `TwoTower`: `dropout`, `candidate_dropout`, `hidden_dropout`,
+            `batch_normalization`, `combine`, `activation`, `output_activation`, `normalize`,
+            `embedding_regularization`, `embedding_stddev`, `correct_sampling_bias`, `ks`, and `name`.
 
     Raises:
         ConfigError: if no query feature is a history, or the towers give vectors of different length.

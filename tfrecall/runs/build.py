@@ -73,6 +73,7 @@ def _retriever(config: RunConfig, model: ModelConfig, task: keras.layers.Layer) 
         candidate_layer_sizes=model.candidate_layer_sizes,
         task=task,
         dropout=model.dropout,
+        candidate_dropout=model.candidate_dropout,
         hidden_dropout=model.hidden_dropout,
         batch_normalization=model.batch_normalization,
         combine=model.combine,
