@@ -20,7 +20,9 @@ class HistoriesConfig:
         suppression_threshold: share of the events above which an item is thinned out as a target, the more
             the more frequent it is (.001 is usual); None thins out none.
         form: `sequences` trains on whole sequences whose every position is a target, in one pass;
-            `windows` on one padded history a target, with the same numbers in many more steps.
+            `windows` on one padded history a target, with the same numbers in many more steps. With
+            negatives from the batch `windows` learns more where sequences are long or few: targets of
+            one sequence are each other's negatives.
         targets_per_row: targets of a user in one sequence.
         context: events before the first target that a sequence sees; None for the longest
             `history_length`, with which each target sees as much as a query of the release. For encoders

@@ -262,9 +262,13 @@ def test_users_of_many_events_in_order_keep_an_id_beside_their_history(tmp_path,
     user, history = config.schema.query
     assert user.max_tokens == tokens
     assert history.encoder.type == "decay"
-    # Few events are learned by heart: longer vectors, with dropout.
+    # Few events are learned by heart: longer vectors, with dropout of the queries.
     few = tokens == 1
-    assert (config.model.dropout, user.embedding_dim) == ((0.2, 128) if few else (0.0, 64))
+    assert (config.model.dropout, user.embedding_dim) == ((0.5, 128) if few else (0.0, 64))
+    assert config.model.candidate_dropout == (0.0 if few else None)
+    # In whole sequences the user's own next items would be most of the negatives.
+    assert config.histories.form == "windows"
+    assert history.history_length == (events if few else 20)
 
 
 @pytest.mark.parametrize(("again", "events"), [(0.0, 8), (0.5, 8), (0.0, 30)])

@@ -88,7 +88,8 @@ def _toml(proposal: Proposal, command: str) -> str:
             for one in left_out
             for line in _comment(f"{one.table}.{one.column}: {one.why}", "#   ")
         ]
-    for section in ("model", "task", "training", "evaluation", "export"):
+    sections = ("model", "task", "histories", "training", "evaluation", "export")
+    for section in filter(settings.__contains__, sections):
         parts += ["", f"[{section}]", *_comments(proposal.reasons.get(section, ()))]
         parts += _pairs(settings[section])
     return "\n".join(parts) + "\n"

@@ -28,9 +28,16 @@ from tfrecall.errors import DataError
 KS = (1, 5, 10, 20, 50, 100)
 # Fewer validation rows do not show when to stop.
 LEAST_VALIDATION_ROWS = 20
-# Least and most events of a history, and the weight of each relative to the one after it.
-HISTORY_LENGTHS = (5, 50)
+# Least and most events of a history, and the weight of each relative to the one after it. Events before the
+# latest twenty weigh less than a thousandth of the newest.
+HISTORY_LENGTHS = (5, 20)
 DECAY = 0.7
+# Targets of one batch come from all users: in whole sequences most negatives would be items that the user of
+# a target takes next.
+TARGETS = {"form": "windows"}
+_TARGETS_WHY = (
+    "Targets of all users are shuffled, so that few negatives are other items of the same user."
+)
 # The same of a history without order, whose events all count.
 BAG_LENGTHS = (5, 300)
 # Share of users who train, split by user.
@@ -119,6 +126,7 @@ class _Proposer:
                 "data": (*self.description.guessed, *self.raw.cleaned),
                 "split": (why,),
                 "filters": (self._filter_advice(),),
+                "histories": (_TARGETS_WHY,),
                 "training": (choice.why,),
                 "evaluation": (_seen(self.description),),
             },
@@ -149,6 +157,7 @@ class _Proposer:
             "split": split,
             "model": choice.model,
             "task": choice.task,
+            **({"histories": TARGETS} if log.has_order else {}),
             "training": choice.training,
             "evaluation": {"ks": [k for k in KS if k < self.catalogue_size] or [1]},
             "export": {"k": min(10, self.catalogue_size)},

@@ -85,7 +85,7 @@ def choose_training(facts: Facts) -> Choice:
     epochs and stopped early. With more data and features `model.layer_sizes` is worth a try.
 
     Where users have few events in order, twice the length and dropout: on Amazon Toys (9 events a user) sums of
-    64 numbers stay below counted transitions, which 128 with dropout pass.
+    64 numbers stay below counted transitions, which 128 with dropout of the queries pass.
     """
     # Larger logs get larger batches: more in-batch negatives, and epochs of some hundred steps. Small logs
     # would have too few steps an epoch.
@@ -104,9 +104,11 @@ def choose_training(facts: Facts) -> Choice:
     why = "The number of epochs is found on the validation rows; then all known rows are learned from."
     if not facts.has_validation:
         why = "There are too few events of a user for validation rows: a few epochs, without stopping."
-    regularization = {"dropout": 0.2} if facts.is_short_and_ordered else {}
+    # Of queries alone: dropped values of candidates cost as much as they give.
+    short = facts.is_short_and_ordered
+    regularization = {"dropout": 0.5, "candidate_dropout": 0.0} if short else {}
     return Choice(
-        embedding_dim=128 if facts.is_short_and_ordered else 64,
+        embedding_dim=128 if short else 64,
         model={
             "layer_sizes": [],
             "combine": "sum",
