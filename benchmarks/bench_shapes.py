@@ -143,6 +143,8 @@ SHAPES: dict[str, Callable[[], pl.DataFrame]] = {
 
 # Figures of a list, by which the model is compared with baselines that count.
 METRICS = ("hit_rate@10", "hit_rate@100", "ndcg@10")
+# Baselines, by the beginnings of their names, which the model is to beat in every column.
+COUNTING = ("popularity", "item_cf", "item_transitions", "own")
 Figures = dict[str, dict[str, float]]
 
 
@@ -171,6 +173,21 @@ def least_over(
     return min(ratios)
 
 
+def best_of(figures: Figures) -> dict[str, str]:
+    """The name of the best model of each metric; of equal ones the baseline, which costs nothing to train."""
+    metrics = next(iter(figures.values()))
+    return {m: max(figures, key=lambda name: (figures[name][m], name != "two_tower")) for m in metrics}
+
+
+def winners(shape: str, figures: Figures) -> str:
+    """A line for people: the best model of each column, and beside another one the model's figure."""
+    columns = []
+    for metric, name in best_of(figures).items():
+        own = "" if name == "two_tower" else f" (two_tower {figures['two_tower'][metric]:.3f})"
+        columns.append(f"{metric} {name} {figures[name][metric]:.3f}{own}")
+    return f"{shape}: " + ", ".join(columns)
+
+
 def _edges(weights: np.ndarray) -> np.ndarray:
     total = np.cumsum(weights)
     return total / total[-1]
@@ -188,15 +205,16 @@ def main() -> None:
     )
     shapes = parser.parse_args().shape or list(SHAPES)
     with TemporaryDirectory() as folder:
-        judged = {shape: judge(shape, Path(folder)) for shape in shapes}
+        judged = {}
+        for shape in shapes:
+            judged[shape] = judge(shape, Path(folder))
+            print(winners(shape, judged[shape]), flush=True)
     own = {shape: figures for shape, figures in judged.items() if "own_most_frequent" in figures}
     report(
         "shapes",
         over_popularity=least_over(judged, ("popularity",)),
         **({"over_own_items": least_over(own, ("own",))} if own else {}),
-        **(
-            {"over_counting": least_over(own, ("popularity", "item_cf", "own"), METRICS)} if own else {}
-        ),
+        over_counting=least_over(judged, COUNTING, METRICS),
         **{
             shape: {
                 name: {metric: round(value, 3) for metric, value in one.items()}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import check
+from benchmarks.bench_shapes import COUNTING, best_of, least_over, winners
 from benchmarks.check import RATIOS, Guard, Verdict, compare, load, save, table, updated
 
 HIGHER = Guard("training.ratio", 3.0, 0.1, "higher", bar=2.5)
@@ -89,6 +90,31 @@ def test_an_unknown_benchmark_is_refused(recorded, capsys):
     with pytest.raises(SystemExit):
         check.main(["trainig"])
     assert "there is no benchmark trainig; choose from training, log" in capsys.readouterr().err
+
+
+LOG = {
+    "two_tower": {"hit_rate@10": 0.3, "ndcg@10": 0.1},
+    "item_transitions": {"hit_rate@10": 0.2, "ndcg@10": 0.1},
+    "popularity": {"hit_rate@10": 0.1, "ndcg@10": 0.05},
+}
+
+
+def test_the_best_model_of_each_column_is_named_ties_against_the_model():
+    assert best_of(LOG) == {"hit_rate@10": "two_tower", "ndcg@10": "item_transitions"}
+    assert winners("in sequence", LOG) == (
+        "in sequence: hit_rate@10 two_tower 0.300, ndcg@10 item_transitions 0.100 (two_tower 0.100)"
+    )
+
+
+def test_the_smallest_ratio_to_counting_is_over_all_columns_of_all_logs():
+    weak = {
+        "two_tower": {"hit_rate@10": 0.18, "ndcg@10": 0.1},
+        "item_cf": {"hit_rate@10": 0.2, "ndcg@10": 0.1},
+    }
+    metrics = ("hit_rate@10", "ndcg@10")
+    # .1 / .1 of the first log, .18 / .2 of the second.
+    assert least_over({"one": LOG}, COUNTING, metrics) == 1.0
+    assert least_over({"one": LOG, "other": weak}, COUNTING, metrics) == pytest.approx(0.9)
 
 
 def test_every_benchmark_is_guarded_and_explained():

@@ -140,18 +140,22 @@ def seen_of(batch: Batch, name: str, length: int) -> dict[int, list[tuple[int, .
     return seen
 
 
-def expected(log: Interactions, length: int, least: int) -> dict[int, list[tuple[int, ...]]]:
-    """By a loop: for each row the well-rated items that its user had before it, and their context.
+def expected(
+    log: Interactions, length: int, least: int, baskets: bool
+) -> dict[int, list[tuple[int, ...]]]:
+    """By a loop: for each row the well-rated items that its user had before it, or its basket, and their context.
 
     Its codes: twice the rating, and the row of the user's event before, whatever its rating.
     """
     rows = log.log.with_row_index("row").sort("timestamp", "row").rows(named=True)
     past: dict[str, list[tuple[int, ...]]] = {}
+    opened: dict[tuple[str, float], list[tuple[int, ...]]] = {}
     last: dict[str, int] = {}
     answer = {}
     for event in rows:
         before = past.setdefault(event["user_id"], [])
-        answer[event["row"]] = before[-length:]
+        of_basket = opened.setdefault((event["user_id"], event["timestamp"]), before)
+        answer[event["row"]] = (of_basket if baskets else before)[-length:]
         if event["rating"] >= least:
             told = (
                 int(event["item_id"][1:]) + 2,
@@ -181,10 +185,11 @@ def events_before(log: Interactions) -> np.ndarray:
     per_row=st.integers(1, 6),
     batch_size=st.integers(1, 9),
     whole=st.booleans(),
+    baskets=st.booleans(),
     seed=st.integers(0, 3),
 )
 def test_every_target_comes_once_and_sees_what_stood_before_it(
-    log, length, least, per_row, batch_size, whole, seed
+    log, length, least, per_row, batch_size, whole, baskets, seed
 ):
     spec = History("h", history_length=length, min_rating=least, context=("rating", "gap"))
     codes = {
@@ -193,7 +198,7 @@ def test_every_target_comes_once_and_sees_what_stood_before_it(
     }
     events = Events.build(log, spec, np.arange(2, 7, dtype=np.int32), codes)
     sequences = Sequences(
-        log, np.arange(len(log)), {"h": (events, length)}, length, min(per_row, batch_size)
+        log, np.arange(len(log)), {"h": (events, length)}, length, min(per_row, batch_size), baskets
     )
     batches = list(sequences.epoch(batch_size, np.random.default_rng(seed), whole))
     assert len(batches) == sequences.steps(batch_size)
@@ -202,7 +207,7 @@ def test_every_target_comes_once_and_sees_what_stood_before_it(
     for batch in batches:
         found.update(seen_of(batch, "h", length))
     assert sum(len(batch.rows) for batch in batches) == len(log)
-    assert found == expected(log, length, least)
+    assert found == expected(log, length, least, baskets)
 
 
 def test_sequences_are_cut_elsewhere_in_each_epoch():

@@ -37,7 +37,9 @@ def logs(draw):
     return Interactions.from_frame(log)
 
 
-def by_hand(log, min_rating, minimum_history, which, suppression_threshold, max_per_user, seed):
+def by_hand(
+    log, min_rating, minimum_history, which, suppression_threshold, max_per_user, seed, baskets
+):
     """The rules, event by event."""
     events = log.log.select("user_id", "item_id", "timestamp", "rating").rows()
     drawn = np.random.default_rng(seed).random(len(events))
@@ -47,6 +49,9 @@ def by_hand(log, min_rating, minimum_history, which, suppression_threshold, max_
         mine = [row for row in range(len(events)) if events[row][0] == user]
         mine.sort(key=lambda row: events[row][2])
         targets = mine[minimum_history:]
+        if baskets:
+            times = [events[row][2] for row in mine]
+            targets = [row for row in mine if sum(t < events[row][2] for t in times) >= minimum_history]
         if min_rating is not None:
             targets = [row for row in targets if events[row][3] >= min_rating]
         if which == "last":
@@ -71,6 +76,7 @@ RULES = {
     "suppression_threshold": st.none() | st.floats(0.001, 1),
     "max_per_user": st.none() | st.integers(1, 5),
     "seed": st.integers(0, 3),
+    "baskets": st.booleans(),
 }
 
 

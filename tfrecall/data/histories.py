@@ -71,6 +71,21 @@ def _first_later(
     return places
 
 
+def basket_starts(data: Interactions) -> np.ndarray:
+    """For each entry of `data.histories` the first one of its user at the same time: int64 `[n_rows]`.
+
+    >>> log = Interactions.from_frame(
+    ...     pl.DataFrame({"user_id": [*"uuuv"], "item_id": [*"abca"], "timestamp": [10, 10, 30, 30]})
+    ... )
+    >>> basket_starts(log).tolist()
+    [0, 0, 2, 3]
+    """
+    begins = np.ones(len(data), dtype=bool)
+    begins[1:] = np.diff(data.event_times) > 0
+    begins[data.histories.offsets[:-1][data.histories.lengths > 0]] = True
+    return np.maximum.accumulate(np.where(begins, np.arange(len(data)), 0))
+
+
 def last_queries(data: Interactions) -> pl.DataFrame:
     """The query of each user's last event, in the order of the user table; users without events have none."""
     ends = data.histories.offsets[1:][data.histories.lengths > 0]

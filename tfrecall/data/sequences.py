@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.ragged import Ragged, offsets_of, ranges
-from tfrecall.data.histories import as_of
+from tfrecall.data.histories import as_of, basket_starts
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.schema.features import History
@@ -195,6 +195,8 @@ class Sequences:
         lists: by name, the events of a history list and the number of most recent ones that count.
         context: events before its first target that a sequence sees, at least 1.
         targets_per_row: number of a user's consecutive events that share one sequence.
+        baskets: whether the events of a user at one time are one basket: the history of a target then ends
+            before its basket.
     """
 
     def __init__(
@@ -204,6 +206,7 @@ class Sequences:
         lists: dict[str, tuple[Events, int]],
         context: int,
         targets_per_row: int,
+        baskets: bool = False,
     ) -> None:
         histories = log.histories
         # The place of each row of the log among the rows sorted by user and time: the inverse of `order`.
@@ -217,6 +220,8 @@ class Sequences:
         self.rows = targets[np.argsort(place[targets], kind="stable")]
         self.places = place[self.rows]
         self.starts = histories.offsets[log.user_rows[self.rows]]
+        # Ends of the histories of the targets, excluded.
+        self.ends = basket_starts(log)[self.places] if baskets else self.places
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -259,7 +264,7 @@ class Sequences:
         """One padded window a target, for targets given as indexes into `rows`."""
         items, context = {}, {}
         for name, (events, length) in self.lists.items():
-            starts, ends = self.starts[chosen], self.places[chosen]
+            starts, ends = self.starts[chosen], self.ends[chosen]
             items[name], context[name] = events.windows(starts, ends, length)
         return Batch(self.rows[chosen], items, {}, _not_empty(context))
 
@@ -272,7 +277,9 @@ class Sequences:
         lengths = ends - bounds
         sequence = np.repeat(np.arange(len(bounds)), lengths)
         targets = ranges(bounds, lengths)
-        starts, last = self.starts[bounds], self.places[ends - 1]
+        starts, last = self.starts[bounds], self.ends[ends - 1]
+        # A sequence may begin within a basket, whose targets have their history before it.
+        first = np.minimum(first, self.ends[bounds])
         items, positions, context = {}, {}, {}
         for name, (events, _) in self.lists.items():
             # From rows of the log to the list, which may lack some (other ratings). `first` may lie
@@ -281,8 +288,8 @@ class Sequences:
             cells = self.context + int((stop - begin).max())
             # All sequences end in the last cell: shorter ones then hold more context instead of padding.
             items[name], context[name] = events.cut(events.counts[starts], stop, cells)
-            # Counted from the end: the list's events from the target on lie after the cell that predicts it.
-            unseen = stop[sequence] - events.counts[self.places[targets]]
+            # Counted from the end: the list's events from the target's on lie after the cell that predicts it.
+            unseen = stop[sequence] - events.counts[self.ends[targets]]
             positions[name] = sequence * cells + cells - 1 - unseen
         return Batch(self.rows[targets], items, positions, _not_empty(context))
 

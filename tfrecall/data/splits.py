@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall.core.columns import TIMESTAMP
+from tfrecall.data.histories import basket_starts
 from tfrecall.data.interactions import Interactions, ratings
 from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import ConfigError, DataError
@@ -195,11 +196,8 @@ def _visits_from_end(data: Interactions, baskets: bool) -> tuple[np.ndarray, np.
         int64 `[n_rows]`, 1 for the last visit, in the order of the log, and int64 `[n_users]`.
     """
     histories = data.histories
-    starts = np.ones(len(data), dtype=bool)
-    if baskets:
-        starts[1:] = np.diff(data.event_times) > 0
-        firsts = histories.offsets[:-1][histories.lengths > 0]
-        starts[firsts] = True
+    places = np.arange(len(data))
+    starts = (basket_starts(data) if baskets else places) == places
     # Visits up to each offset, so that differences are counts even for users without events.
     before = np.concatenate([[0], np.cumsum(starts)])
     visits = np.diff(before[histories.offsets])

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from tfrecall.core.ragged import offsets_of
+from tfrecall.data.histories import basket_starts
 from tfrecall.data.interactions import Interactions, ratings
 from tfrecall.errors import ConfigError, DataError, nearest
 
@@ -37,6 +38,7 @@ def choose_targets(
     suppression_threshold: float | None = None,
     max_per_user: int | None = None,
     seed: int = 42,
+    baskets: bool = False,
 ) -> Targets:
     """Chooses the targets of a log by five rules, applied in the order of the arguments.
 
@@ -55,6 +57,7 @@ def choose_targets(
         max_per_user: most targets a user, the most recent of those left, so that active users do not
             dominate the batches.
         seed: seed of the thinning.
+        baskets: whether the events of a user at one time are one basket, none earlier than another.
 
     Raises:
         ConfigError: if an argument is invalid, or needs ratings that the log does not have.
@@ -74,7 +77,7 @@ def choose_targets(
             f"events are not rated {min_rating:g} or higher (min_rating)",
         )
     choice.leave_out(
-        choice.earlier() < minimum_history,
+        choice.earlier(baskets) < minimum_history,
         f"events have fewer than minimum_history={minimum_history:,} events of their user before them",
     )
     if which == "last":
@@ -116,9 +119,10 @@ class _Choice:
         self._kept = np.ones(len(log), dtype=bool)
         self._notes: list[str] = []
 
-    def earlier(self) -> np.ndarray:
-        """Number of events of the same user before each event: int64 `[n_rows]`."""
-        return np.arange(len(self._log)) - self._of_user(self._histories.offsets[:-1])
+    def earlier(self, baskets: bool) -> np.ndarray:
+        """Number of events of the same user before each event, or before its basket: int64 `[n_rows]`."""
+        places = basket_starts(self._log) if baskets else np.arange(len(self._log))
+        return places - self._of_user(self._histories.offsets[:-1])
 
     def ratings(self) -> np.ndarray:
         """Ratings of the events, NaN where there is none: float64 `[n_rows]`."""

@@ -23,6 +23,8 @@ class HistoriesConfig:
             `windows` on one padded history a target, with the same numbers in many more steps. With
             negatives from the batch `windows` learns more where sequences are long or few: targets of
             one sequence are each other's negatives.
+        baskets: whether the events of a user at one time are one basket, as with `split.baskets`: the history
+            of a target then ends before its basket, as that of a query for the next basket does.
         targets_per_row: targets of a user in one sequence.
         context: events before the first target that a sequence sees; None for the longest
             `history_length`, with which each target sees as much as a query of the release. For encoders
@@ -35,6 +37,7 @@ class HistoriesConfig:
     max_targets_per_user: PositiveInt | None = None
     suppression_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     form: Literal["sequences", "windows"] = "sequences"
+    baskets: bool = False
     targets_per_row: PositiveInt = 128
     context: PositiveInt | None = None
 
@@ -49,4 +52,5 @@ class HistoriesConfig:
             "which": self.targets,
             "max_per_user": self.max_targets_per_user,
             "suppression_threshold": self.suppression_threshold,
+            "baskets": self.baskets,
         }

@@ -119,7 +119,7 @@ class TrainingExamples:
             name: (Events.build(data, spec, index, codes), spec.history_length)
             for name, spec in specs.items()
         }
-        return Sequences(data, targets.rows, lists, context, per_row)
+        return Sequences(data, targets.rows, lists, context, per_row, histories.baskets)
 
     def _row_of_sequence(self, data: Interactions, histories: HistoriesConfig) -> tuple[int, int]:
         """Targets of one sequence, and events before the first of them.
