@@ -143,7 +143,7 @@ def seen_of(batch: Batch, name: str, length: int) -> dict[int, list[tuple[int, .
 def expected(
     log: Interactions, length: int, least: int, baskets: bool
 ) -> dict[int, list[tuple[int, ...]]]:
-    """By a loop: for each row the well-rated items that its user had before it, or its basket, and their context.
+    """By a loop: for each row the well-rated items that its user had before it or its basket, with context.
 
     Its codes: twice the rating, and the row of the user's event before, whatever its rating.
     """
