@@ -103,16 +103,54 @@ def test_positions_take_the_states_of_sequences(ids):
     np.testing.assert_allclose(whole, windows, rtol=1e-6, atol=1e-7)
 
 
-def test_a_copy_of_its_configuration_encodes_alike():
-    layer = history(MultiCategorical("genres", 2))
+@pytest.mark.parametrize("empty", ["zeros", "popular"])
+def test_a_copy_of_its_configuration_encodes_alike(empty):
+    layer = history(MultiCategorical("genres", 2), empty=empty)
     copy = HistoryFeature.from_config(json.loads(json.dumps(layer.get_config())))
     assert items_of(copy, [["c", "a"]]) == items_of(layer, [["c", "a"]])
     assert copy.get_config() == layer.get_config()
     copy({"items": tf.constant([[2, 3, 4]])})
     layer({"items": tf.constant([[2, 3, 4]])})
     copy.set_weights(layer.get_weights())
-    asked = {"items": tf.constant([[2, 3, 4]])}
+    asked = {"items": tf.constant([[2, 3, 4], [0, 0, 0]])}
     np.testing.assert_array_equal(copy(asked), layer(asked))
+
+
+def vectors(layer, items, **inputs) -> list[list[float]]:
+    return layer({"items": tf.constant(items), **inputs}).numpy().tolist()
+
+
+def with_popular(**settings) -> HistoryFeature:
+    layer = history(Categorical("item_id", 2), empty="popular", **settings)
+    layer({"items": tf.constant([[0, 0, 0]])})  # makes the weights
+    layer.set_popular(np.array([3.0, 4.0]))
+    return layer
+
+
+def test_a_history_without_events_has_zeros_or_what_is_popular(ids):
+    assert vectors(ids, [[0, 0, 0]]) == [[0, 0]]
+    layer = with_popular()
+    none, some = vectors(layer, [[0, 0, 0], [0, 2, 3]])
+    assert none == [3, 4]
+    (two,), (three,) = vectors(layer, [[0, 0, 2]]), vectors(layer, [[0, 0, 3]])
+    np.testing.assert_allclose(some, (np.array(two) + three) / 2, rtol=1e-5, atol=1e-7)
+    # Fitted after training: the table alone is trained.
+    assert [tuple(v.shape) for v in layer.trainable_variables] == [(5, 2)]
+
+
+def test_positions_before_the_first_event_have_what_is_popular():
+    layer = with_popular()
+    whole = vectors(layer, [[0, 2, 3]], positions=tf.constant([0, 2], tf.int64))
+    np.testing.assert_allclose(whole, vectors(layer, [[0, 0, 0], [0, 2, 3]]), rtol=1e-5, atol=1e-7)
+    assert whole[0] == [3, 4]
+
+
+def test_a_bag_without_its_own_item_may_be_empty():
+    layer = with_popular(encoder=Sum(), anytime=True)
+    left_out = {"rows": tf.constant([0, 1]), "left_out": tf.constant([2, 2])}
+    none, rest = vectors(layer, [[2, 0, 0], [2, 3, 0]], **left_out)
+    assert none == [3, 4]
+    np.testing.assert_allclose(rest, vectors(layer, [[3, 0, 0]])[0], atol=1e-6)
 
 
 def test_a_table_of_its_own_cannot_be_given_up(ids):

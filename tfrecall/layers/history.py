@@ -69,6 +69,12 @@ class HistoryFeature(FeatureLayer):
             )
             for name, column in self.spec.context_columns.items()
         }
+        # Fitted after training: candidates that learned from it, too, would lean towards what is popular.
+        self._popular = (
+            keras.layers.Embedding(1, self.output_dim, "zeros", trainable=False)
+            if self.spec.empty == "popular"
+            else None
+        )
         if state is not None:
             self._set_state(state)
 
@@ -203,8 +209,10 @@ class HistoryFeature(FeatureLayer):
         mask = items > PADDING
         vectors = self._vectors(items, mask, inputs.get("context", {}), training)
         if "positions" not in inputs:
-            return self._apart(self.encoder.last(vectors, mask, training=training))
+            last = self.encoder.last(vectors, mask, training=training)
+            return self._apart(self._or_popular(last, tf.reduce_any(mask, axis=1)))
         states = self.encoder(vectors, mask, training=training)
+        states = self._or_popular(states, tf.cumsum(tf.cast(mask, tf.int32), axis=1) > 0)
         # Positions are flat: row * number of cells + cell, over all rows of the batch.
         cells = tf.reshape(states, [-1, self.output_dim * self.interests])
         return self._apart(tf.gather(cells, inputs["positions"]))
@@ -235,7 +243,20 @@ class HistoryFeature(FeatureLayer):
             counts -= copies
         # `anytime` admits only encoders with one window. Its total is 1 for an empty history.
         (window,) = self.encoder.windows
-        return sums / tf.cast(window.total(counts), sums.dtype)[:, tf.newaxis]
+        pooled = sums / tf.cast(window.total(counts), sums.dtype)[:, tf.newaxis]
+        return self._or_popular(pooled, counts > 0)
+
+    def set_popular(self, vector: np.ndarray) -> None:
+        """Takes the vector of histories without events: float `[output_dim]`."""
+        assert self._popular is not None, "the spec has no such vector"
+        self._popular.set_weights([vector[np.newaxis]])
+
+    def _or_popular(self, vectors: tf.Tensor, has_events: tf.Tensor) -> tf.Tensor:
+        """Puts the vector of what is popular, if there is one, in the place of vectors of no events."""
+        if self._popular is None:
+            return vectors
+        popular = tf.cast(self._popular(tf.zeros([1], tf.int32)), vectors.dtype)
+        return tf.where(has_events[..., tf.newaxis], vectors, popular)
 
     def _item_vectors(self, items: tf.Tensor) -> tf.Tensor:
         """Vectors of some items, `[n, embedding_dim]`."""

@@ -162,6 +162,11 @@ class Ranker(FeatureModel):
                 f"A ranker takes one vector a history. Received one of {self.query_tower.interests} "
                 "interests. Give it an encoder that makes one vector."
             )
+        if any(one.empty == "popular" for one in self.schema.histories.values()):
+            raise ConfigError(
+                'A history with `empty = "popular"` is for retrievers: a ranker scores pairs, and no list of '
+                "what is popular stands for them. Leave `empty` out."
+            )
         if self.label.column in [*self.schema.query_columns, *self.schema.candidate_columns]:
             raise ConfigError(
                 f'"{self.label.column}" is to be predicted, so it cannot be a feature: it is not known when '

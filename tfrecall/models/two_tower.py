@@ -15,6 +15,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
 from tfrecall.layers.dense import Activation
 from tfrecall.layers.encoders.interests import best_scores
+from tfrecall.models.popular_queries import popular_vector
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import TaskLossModel
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables, with_lists
@@ -168,12 +169,28 @@ class TwoTower(TaskLossModel):
                 "which order alike only between vectors of length one. Received: normalize=False. Set "
                 "`normalize` to true (`model.normalize = true`)."
             )
+        self._popular = [one for one in self.query_tower.histories if one.spec.empty == "popular"]
+        if self._popular:
+            self._check_sums(query_network)
         self.correct_sampling_bias = correct_sampling_bias
         self.ks = tuple(ks)
         self.top_k = ExactTopK(self.ks)
         self.pair_auc = PairAUC() if isinstance(self.task, PairTask) else None
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
         self.repeats: Repeats | None = None
+
+    def _check_sums(self, query_network: keras.layers.Layer | None) -> None:
+        """Refuses a query tower whose vector of no events is not simply that of its history."""
+        sums = self._settings["combine"] == "sum" and not self._settings["layer_sizes"]
+        if sums and query_network is None and self.query_tower.interests == 1:
+            return
+        raise ConfigError(
+            'A history with `empty = "popular"` is fitted as the whole vector of a query, which takes a query '
+            "tower that adds up its features and has one interest. Received: "
+            f'combine="{self._settings["combine"]}", layer_sizes={list(self._settings["layer_sizes"])}, '
+            f'{self.query_tower.interests} interests. Set `combine` to "sum" and `layer_sizes` to [], or leave '
+            "`empty` out."
+        )
 
     def _adapted(self) -> None:
         if isinstance(self.task, SampledSoftmax):
@@ -191,7 +208,20 @@ class TwoTower(TaskLossModel):
         examples = self._encoded(x, training=True)
         self._check_negatives(examples.element_spec)
         self.create_weights()
-        return super().fit(examples, validation_data=validation, **kwargs)
+        history = super().fit(examples, validation_data=validation, **kwargs)
+        self._fit_popular()
+        return history
+
+    def _fit_popular(self) -> None:
+        """Fits the vectors of histories without events that are to stand for what is popular."""
+        if not self._popular:
+            return
+        shares = self.catalogue.probability.numpy()[FIRST:].astype(np.float64)
+        temperature = getattr(self.task, "temperature", None) or 1.0
+        vector = temperature * popular_vector(self.embed_candidates(), shares / shares.sum())
+        for layer in self._popular:
+            # The vectors of a tower are added up: each history has its part.
+            layer.set_popular(vector / len(self._popular))
 
     def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
         """Evaluates like `keras.Model.evaluate`; embeds the catalogue once, before the first batch."""

@@ -196,7 +196,7 @@ ItemFeature = Annotated[Categorical | MultiCategorical | Text, Field(discriminat
 class History:
     """Encoding of the items that a user had before the query; for queries only.
 
-    The result is one vector, or several with the encoder `Interests`. An empty history gives the zero vector.
+    The result is one vector, or several with the encoder `Interests`.
 
     Attributes:
         column: name of the list in requests and in the exported model: item ids, oldest first. Several
@@ -220,6 +220,9 @@ class History:
             `Sum`, `RootSum`), no context and no ratings: a list of liked items would lack its own row
             exactly if that was liked. Where users repeat items, all rows of the target are left out of its
             list in training, and remain in a request's.
+        empty: the vector of a history without events: `zeros`, which tells no item from another, or `popular`,
+            which is fitted to the counts of the items after training, so that users of whom nothing is known
+            get what is popular. Towers whose vectors are sums alone take it (`combine="sum"`, no dense layers).
 
     Raises:
         ConfigError: if a setting is invalid.
@@ -240,6 +243,7 @@ class History:
     below_rating: Finite = None
     context: Annotated[tuple[_Column, ...], AfterValidator(_each_once)] = ()
     anytime: bool = False
+    empty: Literal["zeros", "popular"] = "zeros"
     type: Literal["history"] = "history"
     form: ClassVar[Form] = "strings"
 

@@ -238,10 +238,12 @@ def test_the_order_of_a_file_without_times_is_used_where_it_is_one_of_events(tmp
     log = log if times is None else log.with_columns(timestamp=pl.lit(times))
     proposal = propose(write(tmp_path, **log.to_dict(as_series=False)))
     config = proposal.config()
-    user, history = config.schema.query
-    assert (user.column, user.max_tokens) == ("user_id", 1)
+    *user, history = config.schema.query
     # A sum of all events, or of those before with the newest first.
     assert history.anytime == (order != "events")
+    # What is popular is learned beside a bag, and fitted afterwards for users without events in order.
+    assert [(one.column, one.max_tokens) for one in user] == [("user_id", 1)] * history.anytime
+    assert history.empty == ("zeros" if history.anytime else "popular")
     assert history.encoder.type == ("decay" if order == "events" else "root_sum")
     is_sorted = order.startswith("sorted")
     assert config.split.method == ("random" if is_sorted else "leave_last_out")
@@ -251,20 +253,20 @@ def test_the_order_of_a_file_without_times_is_used_where_it_is_one_of_events(tmp
     assert len(splits.validation)
 
 
-@pytest.mark.parametrize(("events", "tokens"), [(6, 1), (30, None)])
-def test_users_of_many_events_in_order_keep_an_id_beside_their_history(tmp_path, events, tokens):
+@pytest.mark.parametrize("events", [6, 30])
+def test_users_of_many_events_in_order_have_an_id_beside_their_history(tmp_path, events):
     rows = [
         (f"u{u}", f"i{u % 5 * 40 + (u + 3 * k) % 40}", k) for u in range(100) for k in range(events)
     ]
     names = ("user_id", "item_id", "timestamp")
     log = write(tmp_path, **dict(zip(names, zip(*rows, strict=True), strict=True)))
     config = propose(log).config()
-    user, history = config.schema.query
-    assert user.max_tokens == tokens
-    assert history.encoder.type == "decay"
+    *users, history = config.schema.query
+    few = events == 6
+    assert [one.column for one in users] == ([] if few else ["user_id"])
+    assert (history.encoder.type, history.empty) == ("decay", "popular" if few else "zeros")
     # Few events are learned by heart: longer vectors, with dropout of the queries.
-    few = tokens == 1
-    assert (config.model.dropout, user.embedding_dim) == ((0.5, 128) if few else (0.0, 64))
+    assert (config.model.dropout, history.of.embedding_dim) == ((0.5, 128) if few else (0.0, 64))
     assert config.model.candidate_dropout == (0.0 if few else None)
     # In whole sequences the user's own next items would be most of the negatives.
     assert config.histories.form == "windows"

@@ -235,9 +235,11 @@ class _Proposer:
         shared = replace(own, feature={**(own.feature or {}), "max_tokens": 1}, why=why)
         if log.in_baskets:
             return [shared, own]
-        if self._takes_bag or (log.has_order and self._has_few_events):
-            return [shared]
-        return [own]
+        if log.has_order and self._has_few_events:
+            # What is popular is left to users without a history: candidates that learn it from all rows lean
+            # towards what was popular, not towards what comes next. Not beside repeats, which score that.
+            return [shared] if log.repeated_share >= MOSTLY_REPEATED else []
+        return [shared] if self._takes_bag else [own]
 
     @property
     def _has_few_events(self) -> bool:
@@ -272,9 +274,10 @@ class _Proposer:
             "history_length": length,
             "encoder": {"type": "decay", "rate": DECAY},
         }
-        strangers = (
-            ", which answers users that the log does not have" if self.description.short_lived else ""
-        )
+        strangers = ""
+        if not self._users(choice):
+            settings["empty"] = "popular"
+            strangers = ", which answers users that the log does not have; without any, what is popular"
         why = f"the last {length} items of the user, the newest counting most{strangers}"
         return [ColumnDecision("log", "history", settings, why)]
 
