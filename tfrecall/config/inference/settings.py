@@ -124,7 +124,7 @@ def choose_training(facts: Facts) -> Choice:
 def _monitor(facts: Facts) -> str:
     """Hits of a long list, or where the next item is to stand first of a short one."""
     k = monitored_k(facts.items)
-    # On Amazon Toys hits among a hundred are most after epoch 6, NDCG of ten after epoch 9, where few hits are lost.
+    # On Amazon Toys hits among a hundred are most after epoch 6, NDCG of ten after epoch 9, at .004 fewer hits.
     return "ndcg@10" if facts.is_short_and_ordered and k >= 10 else f"hit_rate@{k}"
 
 
