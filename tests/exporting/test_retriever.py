@@ -114,6 +114,21 @@ def test_warm_up_records_ask_signatures_that_exist_and_are_answered(tiny_root, n
     assert asked == wanted
 
 
+def test_the_index_is_tuned_as_it_is_asked_without_the_items_that_each_user_has(tiny_model, tiny_log):
+    users = sample_queries(tiny_model, exporting.TUNING_ROWS)["user_id"].tolist()
+    seen = exporting._seen(tiny_model, len(users))
+    had = dict(tiny_log.log.group_by("user_id").agg("item_id").iter_rows())
+    assert len(seen) == len(users) > 50
+    for user, rows in zip(users, seen, strict=True):
+        assert sorted(tiny_model.catalogue.ids[rows]) == sorted(had.get(user, []))
+
+
+def test_recall_without_seen_items_is_in_the_table_unless_lists_keep_them(tiny_root):
+    manifest = read_manifest(tiny_root)
+    assert all(0 <= row["recall_excluding"] <= 1 for row in manifest["tuning"]["rows"])
+    assert 0 <= manifest["index"]["annoy"]["recall@10_excluding"] <= 1
+
+
 def test_sample_queries_end_with_one_of_nobody(tiny_model):
     queries = sample_queries(tiny_model, 4)
     assert {len(values) for values in queries.values()} == {5}

@@ -1,6 +1,7 @@
 """How the effort is chosen, with an index whose recall is known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,8 +22,8 @@ class Forgetful:
     def __init__(self, limit=1000):
         self.limit = limit
 
-    def search(self, queries, k, *, search_k=None):
-        hits = CATALOGUE.search(queries, k)
+    def search(self, queries, k, exclude=None, *, search_k=None):
+        hits = CATALOGUE.search(queries, k, exclude)
         lost = np.arange(k) >= min(search_k, self.limit) // 10
         return Hits(np.where(lost, -1, hits.rows), np.where(lost, -np.inf, hits.scores))
 
@@ -50,13 +51,51 @@ def test_without_success_the_exhaustive_effort_is_chosen():
 
 def test_a_recall_that_reaches_the_target_by_luck_is_not_enough():
     class Lucky(Forgetful):
-        def search(self, queries, k, *, search_k=None):
+        def search(self, queries, k, exclude=None, *, search_k=None):
             # Half of the queries find all 16, the others 15: mean .96875, standard error .0099.
             found = 160 if search_k >= 160 or queries[0, 0] > np.median(QUERIES[:, 0]) else 150
             return super().search(queries, k, search_k=found)
 
     assert tuned(Lucky(), target_recall=0.94).chosen.search_k == 16  # .96875 - .0198 = .949
     assert tuned(Lucky(), target_recall=0.96).chosen.search_k == 256
+
+
+class Short(Forgetful):
+    """Loses a candidate more for each two that are excluded, as the widened search of trees does."""
+
+    def search(self, queries, k, exclude=None, *, search_k=None):
+        lost = 0 if exclude is None else 5 * len(exclude[0])
+        return super().search(queries, k, exclude, search_k=search_k - lost)
+
+
+def test_with_exclusions_the_target_is_reached_with_them_and_without():
+    # Each query leaves out 16 rows, so 80 less of the effort counts: 16 of 16 take 160, or 240 with them.
+    best = CATALOGUE.search(QUERIES, 16).rows
+    table = tune(Short(), CATALOGUE, QUERIES, 16, 0.95, exclude=list(best))
+    assert [(row.search_k, row.recall, row.recall_excluding) for row in table.rows] == [
+        (16, 1 / 16, 0.0),
+        (32, 3 / 16, 0.0),
+        (64, 6 / 16, 0.0),
+        (128, 12 / 16, 4 / 16),  # (128 - 80) / 10 = 4 of 16
+        (256, 1.0, 1.0),
+    ]
+    assert tune(Short(), CATALOGUE, QUERIES, 16, 0.7).chosen.search_k == 128
+    assert tune(Short(), CATALOGUE, QUERIES, 16, 0.7, exclude=list(best)).chosen.search_k == 256
+
+
+def test_without_rows_to_leave_out_nothing_is_measured_twice():
+    table = tune(Forgetful(), CATALOGUE, QUERIES, 16, 0.95, exclude=[np.empty(0, int)] * 10)
+    assert table == replace(tuned(Forgetful()), rows=table.rows, exact_p50_us=table.exact_p50_us)
+    assert {row.recall_excluding for row in table.rows} == {None}
+
+
+def test_what_is_left_is_all_that_can_be_found():
+    nothing, one = np.array([[-1, -1]]), np.array([[3, -1]])
+    scores = np.array([[5.0, -np.inf]], np.float32)
+    none = np.full((1, 2), -np.inf, np.float32)
+    assert recall_of(Hits(one, scores), Hits(one, scores)).tolist() == [1.0]
+    assert recall_of(Hits(nothing, none), Hits(one, scores)).tolist() == [0.0]
+    assert recall_of(Hits(nothing, none), Hits(nothing, none)).tolist() == [1.0]
 
 
 def test_k_is_limited_to_the_catalogue():

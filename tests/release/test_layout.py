@@ -40,7 +40,7 @@ def fill(staged, text="x", **texts):
         (staged.directory / part / "file").write_text(f"{part} {text}")
     for name, document in texts.items():
         staged.write(f"{name}.json", document)
-    staged.describe("retriever", {"text": text, "model": {"fingerprint": text}})
+    staged.describe("retriever", {"text": text, "model": {"fingerprint": text}, "test": {"mrr": 0.348}})
 
 
 def leftovers(root):
@@ -98,7 +98,7 @@ def write_as_0_4(root, **figures):
 
 def test_documents_of_0_4_0_lie_beside_the_current_manifest_only(tmp_path):
     publish_one(tmp_path, "a")
-    texts = write_as_0_4(tmp_path, version=1)
+    texts = write_as_0_4(tmp_path, version=1, test={"mrr": 0.348})
     assert documents(tmp_path, read_manifest(tmp_path)) == texts
     assert not has_foreign_documents(tmp_path, read_manifest(tmp_path))
     publish_one(tmp_path, "b")
@@ -122,7 +122,7 @@ def test_documents_that_a_killed_0_4_0_mixed_up_are_nobodys(tmp_path, figures):
 def test_a_link_in_the_place_of_an_old_document_is_not_read(tmp_path):
     (tmp_path / "secret").write_text("secret")
     publish_one(tmp_path / "root")
-    write_as_0_4(tmp_path / "root", version=1)
+    write_as_0_4(tmp_path / "root", version=1, test={"mrr": 0.348})
     (tmp_path / "root" / "config.toml").unlink()
     (tmp_path / "root" / "config.toml").symlink_to(tmp_path / "secret")
     assert set(documents(tmp_path / "root", read_manifest(tmp_path / "root"))) == {

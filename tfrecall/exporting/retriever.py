@@ -12,6 +12,7 @@ from tfrecall._keras import tf
 from tfrecall.core.raw import raw_features
 from tfrecall.core.top_k import check_k
 from tfrecall.data.histories import last_queries
+from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ExportError
 from tfrecall.exporting.context import past_items, write_context
 from tfrecall.exporting.round_trip import SAMPLE_ROWS, check_round_trip
@@ -112,7 +113,7 @@ def stage_retriever(
     identity, directory = _fingerprint(model, vectors), staged.directory
     with tensorflow_errors(staged):
         _save_models(model, vectors, k, directory)
-        bundle = _write_index(model, vectors, index, identity, directory)
+        bundle = _write_index(model, vectors, index, identity, directory, exclude_seen)
         write_context(
             directory / "context",
             item_table(model.catalogue, model.schema.candidate_id),
@@ -174,17 +175,28 @@ def _write_index(
     index: Annoy | None,
     fingerprint: str,
     directory: Path,
+    exclude_seen: bool,
 ) -> Bundle:
-    tuning = model.query_tower.embed(sample_queries(model, TUNING_ROWS))
+    queries = model.query_tower.embed(sample_queries(model, TUNING_ROWS))
     return write_bundle(
         directory / "index",
         vectors,
         model.catalogue.ids,
         index,
-        tuning,
+        tuning_queries=queries,
+        tuning_exclude=_seen(model, len(queries)) if exclude_seen else None,
         model=fingerprint,
         interests=model.query_tower.interests,
     )
+
+
+def _seen(model: TwoTower, queries: int) -> list[np.ndarray]:
+    """Seen items of the users of `sample_queries`, in catalogue rows; none of the unknown ones."""
+    seen: list[np.ndarray] = []
+    if (data := model.interactions) is not None:
+        users = data.user_vocabulary.rows(_sample(data, TUNING_ROWS)["user_id"])
+        seen = [data.histories[user] for user in users]
+    return [*seen, *[np.empty(0, np.int64)] * (queries - len(seen))]
 
 
 def histories_of(model: TwoTower | Ranker) -> dict[str, UserHistories]:
@@ -234,14 +246,18 @@ def sample_queries(model: TwoTower | Ranker, rows: int) -> dict[str, np.ndarray]
     nobody = _nobody(model)
     if model.interactions is None:
         return nobody
-    queries = last_queries(model.interactions)
-    queries = queries.sample(min(rows, len(queries)), seed=0)
+    queries = _sample(model.interactions, rows)
     made = model.schema.history_columns
     forms = {c: form for c, form in model.query_tower.forms.items() if c not in made}
     known = raw_features(queries, forms)
     users = model.interactions.user_vocabulary.rows(queries["user_id"])
     known.update({name: past.ids(users) for name, past in histories_of(model).items()})
     return {name: np.concatenate(same_width(known[name], nobody[name])) for name in nobody}
+
+
+def _sample(data: Interactions, rows: int) -> pl.DataFrame:
+    queries = last_queries(data)
+    return queries.sample(min(rows, len(queries)), seed=0)
 
 
 def _nobody(model: TwoTower | Ranker) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from annoy import AnnoyIndex as Forest
 from tfrecall.errors import ConfigError
 from tfrecall.index.exact import SLACK, Exact, ExactIndex
 from tfrecall.index.search import Exclusions, Hits, Request
-from tfrecall.index.tuning import TuningTable, sample_queries, tune
+from tfrecall.index.tuning import TuningTable, sample_queries, sampled, tune
 
 # Relative. The order by angle and the order by inner product then differ by no more than this.
 EQUAL_LENGTHS = 1e-5
@@ -82,6 +82,7 @@ class Annoy:
         vectors: np.ndarray,
         ids: Sequence[str] | np.ndarray | pl.Series,
         tuning_queries: np.ndarray | None = None,
+        tuning_exclude: Sequence[np.ndarray] | None = None,
     ) -> "AnnoyIndex":
         """Checks a catalogue as `Exact.build` does, plants the trees and tunes the effort.
 
@@ -90,17 +91,25 @@ class Annoy:
             ids: `n` distinct strings.
             tuning_queries: query vectors `[n_queries, d]` or `[n_queries, interests, d]` as the index
                 will be searched with; a sample of at most 500 is used. None samples the catalogue.
+            tuning_exclude: for each of these queries the rows that its lists will leave out, such as the seen
+                items of the user. The target is then reached with them and without. None: nothing.
 
         Raises:
-            ConfigError: if the shape is wrong, or the trees do not hold the whole catalogue, the mark of
-                an Annoy that was compiled wrongly.
+            ConfigError: if the shape is wrong, there are not as many exclusions as queries, or the trees do not
+                hold the whole catalogue, the mark of an Annoy that was compiled wrongly.
             DataError: if the catalogue is empty, a number is not finite, or an id is null, empty or occurs
                 twice.
         """
-        return self.build_over(Exact().build(vectors, ids), tuning_queries)
+        return self.build_over(Exact().build(vectors, ids), tuning_queries, tuning_exclude)
 
-    def build_over(self, exact: ExactIndex, tuning_queries: np.ndarray | None = None) -> "AnnoyIndex":
+    def build_over(
+        self,
+        exact: ExactIndex,
+        tuning_queries: np.ndarray | None = None,
+        tuning_exclude: Sequence[np.ndarray] | None = None,
+    ) -> "AnnoyIndex":
         """Builds the index over the vectors of an exact one, without a copy; errors as for `build`."""
+        exclude = _exclusions(tuning_queries, tuning_exclude, self.seed)
         norms = np.linalg.norm(exact.vectors, axis=1)
         augmented = bool(norms.min() < exact.max_norm * (1 - EQUAL_LENGTHS))
         forest = _plant(exact, augmented, self.n_trees, self.seed)
@@ -112,6 +121,7 @@ class Annoy:
             self.tune_k,
             self.target_recall,
             efforts=None if self.search_k is None else iter([self.search_k]),
+            exclude=exclude,
         )
         tuned = replace(self, search_k=table.chosen.search_k)
         return AnnoyIndex(exact, forest, augmented, tuned, table)
@@ -243,6 +253,20 @@ class AnnoyIndex:
         if self.augmented:
             query = np.append(query, 0.0)
         return np.array(self.forest.get_nns_by_vector(query, n, effort), dtype=np.int64)
+
+
+def _exclusions(
+    queries: np.ndarray | None, exclude: Sequence[np.ndarray] | None, seed: int
+) -> list[np.ndarray] | None:
+    """Exclusions of the queries that `sample_queries` takes."""
+    if exclude is None:
+        return None
+    if queries is None or len(queries) != len(exclude):
+        raise ConfigError(
+            "`tuning_exclude` has rows for each of the tuning queries. Received: "
+            f"{len(exclude):,} lists for {0 if queries is None else len(queries):,} queries."
+        )
+    return [np.asarray(exclude[row]) for row in sampled(np.arange(len(queries)), seed)]
 
 
 def _plant(exact: ExactIndex, augmented: bool, n_trees: int, seed: int) -> Forest:

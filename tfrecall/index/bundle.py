@@ -226,9 +226,11 @@ class Bundle:
         if self.annoy is None or self.annoy.table is None:
             return {}
         chosen, k = self.annoy.table.chosen, self.annoy.table.k
+        unseen = chosen.recall_excluding
         return {
             "annoy": {
                 f"recall@{k}": chosen.recall,
+                **({} if unseen is None else {f"recall@{k}_excluding": unseen}),
                 "search_k": chosen.search_k,
                 "n_trees": self.annoy.settings.n_trees,
                 "p50_us": chosen.p50_us,
@@ -244,6 +246,7 @@ def write_bundle(
     tuning_queries: np.ndarray | None = None,
     model: str | None = None,
     interests: int = 1,
+    tuning_exclude: Sequence[np.ndarray] | None = None,
 ) -> Bundle:
     """Builds the indexes, writes them, and opens the written files.
 
@@ -255,6 +258,8 @@ def write_bundle(
         tuning_queries: query vectors to tune the approximate index with; None for a sample of the catalogue.
         model: fingerprint of the model that made the vectors; `load_bundle` can ask for it.
         interests: number of vectors that a query of that model has.
+        tuning_exclude: for each of the tuning queries the rows that its lists will leave out, as for
+            `Annoy.build`.
 
     Raises:
         ConfigError: if the directory exists.
@@ -268,7 +273,7 @@ def write_bundle(
             "Write the next version into a new directory, or remove this one first."
         )
     exact = Exact().build(vectors, ids)
-    index = None if annoy is None else annoy.build_over(exact, tuning_queries)
+    index = None if annoy is None else annoy.build_over(exact, tuning_queries, tuning_exclude)
     facts = {**_facts(exact, index, model), "interests": interests}
     try:
         with staged_directory(directory) as staged:

@@ -1,15 +1,16 @@
 """Tuning of an approximate index: the smallest effort that reaches a recall, against exact search."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from tfrecall.errors import ConfigError
 from tfrecall.index.exact import ExactIndex
-from tfrecall.index.search import Hits, checked_norms, checked_vectors
+from tfrecall.index.search import Exclusions, Hits, checked_norms, checked_vectors
 
 # 500 queries x k=100 leave a standard error of about a quarter of a point at recall .95.
 SAMPLE = 500
@@ -23,8 +24,15 @@ class Tunable(Protocol):
         """The `search_k` from which every candidate is looked at."""
         ...
 
-    def search(self, queries: np.ndarray, k: int, *, search_k: int | None = None) -> Hits:
-        """Finds the `k` best candidates of each query with the given effort."""
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        exclude: Exclusions | None = None,
+        *,
+        search_k: int | None = None,
+    ) -> Hits:
+        """Finds the `k` best candidates of each query with the given effort, without excluded rows."""
         ...
 
 
@@ -34,10 +42,12 @@ class TuningRow:
 
     Attributes:
         search_k: the effort.
-        recall: share of the true best `k` that were found, mean over the sample.
+        recall: share of the true best `k` that were found, mean over the sample; nothing was excluded.
         standard_error: standard error of `recall`, over the queries of the sample.
-        p50_us: median latency of one query alone, in microseconds.
+        p50_us: median latency of one query alone, in microseconds, with the exclusions of the sample.
         p95_us: 95th percentile of the same.
+        recall_excluding: share of the true best `k` that are left once each query excludes its rows, such as
+            the seen items of a user; None where the sample excludes nothing.
     """
 
     search_k: int
@@ -45,6 +55,7 @@ class TuningRow:
     standard_error: float
     p50_us: float
     p95_us: float
+    recall_excluding: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +98,14 @@ def tune(
     k: int,
     target_recall: float,
     efforts: Iterator[int] | None = None,
+    exclude: Sequence[np.ndarray] | None = None,
 ) -> TuningTable:
     """Finds the smallest effort that reaches a recall, by doubling it until it does.
 
     An effort is chosen when its recall lies two standard errors above the target, so that other
-    queries of the same kind can be expected to reach the target too. If none does, the exhaustive
-    effort is chosen.
+    queries of the same kind can be expected to reach the target too. With exclusions it must do so with
+    them and without: behind the best items, which a user may have seen, neighbours are harder to find. If
+    none does, the exhaustive effort is chosen.
 
     Args:
         index: the index to tune.
@@ -102,6 +115,7 @@ def tune(
         k: the `k` of recall@k; more than the catalogue holds means all of it.
         target_recall: in (0, 1].
         efforts: efforts to try, ascending; None for k, 2 k, 4 k, ... and exhaustive.
+        exclude: for each query the rows that its lists leave out; None to leave out nothing.
 
     Returns:
         All efforts tried; the last one is the one to use.
@@ -115,18 +129,22 @@ def tune(
             "Leave `tuning_queries` out to tune with vectors of the catalogue."
         )
     k = min(k, len(exact))
-    exact_us, truth = _timed(lambda query: exact.search(query, k), queries)
-    rows: list[TuningRow] = []
+    asked = [None, exclude] if exclude is not None and any(map(len, exclude)) else [None]
+    truths = [_timed(exact.search, queries, k, rows) for rows in asked]
+    tried: list[TuningRow] = []
     for effort in efforts or _doubling(k, index.exhaustive):
-        rows.append(_measure(index, queries, truth, k, effort))
-        if rows[-1].recall - 2 * rows[-1].standard_error >= target_recall:
+        search = partial(index.search, search_k=effort)
+        timed = [_timed(search, queries, k, rows) for rows in asked]
+        recalls = [recall_of(hits, truth) for (_, hits), (_, truth) in zip(timed, truths, strict=True)]
+        tried.append(_row(effort, recalls, timed[-1][0]))
+        if all(recall.mean() - 2 * _standard_error(recall) >= target_recall for recall in recalls):
             break
     return TuningTable(
         k=k,
         target_recall=target_recall,
         n_queries=len(queries),
-        exact_p50_us=round(float(np.percentile(exact_us, 50)), 1),
-        rows=tuple(rows),
+        exact_p50_us=round(float(np.percentile(truths[-1][0], 50)), 1),
+        rows=tuple(tried),
     )
 
 
@@ -134,14 +152,16 @@ def recall_of(hits: Hits, truth: Hits) -> np.ndarray:
     """Recall of each query: float64 `[n_queries]`.
 
     A candidate whose score equals the last true one counts as found: which of several equal
-    candidates is among the best k is a matter of order, not of search.
+    candidates is among the best k is a matter of order, not of search. Of a query that excludes all but fewer
+    than k candidates those are the true ones; with none left its recall is 1.
 
     Args:
         hits: hits of the index, with exact scores.
         truth: hits of exact search, the same `k`.
     """
     correct = (hits.rows >= 0) & (hits.scores >= truth.scores[:, -1:])
-    return correct.sum(axis=1) / truth.rows.shape[1]
+    wanted = (truth.rows >= 0).sum(axis=1)
+    return np.where(wanted > 0, correct.sum(axis=1) / np.maximum(wanted, 1), 1.0)
 
 
 def sample_queries(
@@ -161,10 +181,15 @@ def sample_queries(
         source = checked_vectors(queries, "tuning queries", several=True)
         checked_norms(source, "tuning queries")
         pool = np.arange(len(source))
-    if len(pool) > at_most:
-        # Sorted, so that a memory-mapped file is read in one direction.
-        pool = np.sort(np.random.default_rng(seed).choice(pool, at_most, replace=False))
-    return np.array(source[pool])
+    return np.array(source[sampled(pool, seed, at_most)])
+
+
+def sampled(pool: np.ndarray, seed: int, at_most: int = SAMPLE) -> np.ndarray:
+    """Up to `at_most` of some numbers, in ascending order; equal ones for pools of equal length."""
+    if len(pool) <= at_most:
+        return pool
+    # Sorted, so that a memory-mapped file is read in one direction.
+    return np.sort(np.random.default_rng(seed).choice(pool, at_most, replace=False))
 
 
 def _doubling(start: int, end: int) -> Iterator[int]:
@@ -175,24 +200,34 @@ def _doubling(start: int, end: int) -> Iterator[int]:
     yield end
 
 
-def _measure(index: Tunable, queries: np.ndarray, truth: Hits, k: int, effort: int) -> TuningRow:
-    times, hits = _timed(lambda query: index.search(query, k, search_k=effort), queries)
-    recalls = recall_of(hits, truth)
+def _row(effort: int, recalls: list[np.ndarray], times: np.ndarray) -> TuningRow:
+    plain, *excluding = recalls
     return TuningRow(
         search_k=effort,
-        recall=round(float(recalls.mean()), 6),
-        standard_error=round(float(recalls.std() / np.sqrt(len(recalls))), 6),
+        recall=round(float(plain.mean()), 6),
+        standard_error=round(_standard_error(plain), 6),
         p50_us=round(float(np.percentile(times, 50)), 1),
         p95_us=round(float(np.percentile(times, 95)), 1),
+        recall_excluding=round(float(excluding[0].mean()), 6) if excluding else None,
     )
 
 
-def _timed(search: Callable[[np.ndarray], Hits], queries: np.ndarray) -> tuple[np.ndarray, Hits]:
+def _standard_error(recalls: np.ndarray) -> float:
+    return float(recalls.std() / np.sqrt(len(recalls)))
+
+
+def _timed(
+    search: Callable[..., Hits],
+    queries: np.ndarray,
+    k: int,
+    exclude: Sequence[np.ndarray] | None,
+) -> tuple[np.ndarray, Hits]:
     """Searches one query at a time: the microseconds of each, and all hits."""
     times, answers = np.empty(len(queries)), []
     # Alone and not as a batch, because a service answers queries as they come.
     for i in range(len(queries)):
+        left_out = None if exclude is None else exclude[i : i + 1]
         begin = time.perf_counter_ns()
-        answers.append(search(queries[i : i + 1]))
+        answers.append(search(queries[i : i + 1], k, left_out))
         times[i] = (time.perf_counter_ns() - begin) / 1000
     return times, Hits(*(np.concatenate(arrays) for arrays in zip(*answers, strict=True)))

@@ -113,10 +113,11 @@ def _are_of(texts: Mapping[str, str], manifest: dict[str, Any]) -> bool:
     # Version 0.4.0 replaced `metrics.json` first, so it tells for the others, too.
     try:
         metrics = json.loads(texts["metrics.json"])
-        told, known = ((facts["version"], facts.get("test")) for facts in (metrics, manifest))
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        told = {key: metrics[key] for key in ("version", "test") if key == "version" or key in manifest}
+    except (KeyError, TypeError, ValueError, RecursionError):
         return False
     # As texts: NaN among figures equals itself.
+    known = {key: manifest[key] for key in told}
     return json.dumps(told, sort_keys=True) == json.dumps(known, sort_keys=True)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             np.asarray(release.bundle.exact.vectors),
             release.item_ids,
             annoy=index,
-            tuning_queries=_tuning_queries(release),
+            **_tuning(release),
             model=release.manifest["model"]["fingerprint"],
             interests=release.interests,
         )
@@ -64,14 +65,16 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
     return load(root, staged.version, verify=False, trust=trust)
 
 
-def _tuning_queries(release: Release) -> np.ndarray | None:
-    """Queries of random users; None for a release without users."""
+def _tuning(release: Release) -> dict[str, Any]:
+    """Queries of random users, with what their lists leave out; nothing for a release without users."""
     user_ids = list(release.users.ids)
     if not user_ids:
-        return None
+        return {}
     count = min(TUNING_ROWS, len(user_ids))
     users = np.random.default_rng(0).choice(len(user_ids), count, replace=False)
-    return release.embed(release.users.build_queries([user_ids[user] for user in users]).features)
+    asked = release.users.build_queries([user_ids[user] for user in users])
+    seen = [release.users.seen(user) for user in users] if release.exclude_seen else None
+    return {"tuning_queries": release.embed(asked.features), "tuning_exclude": seen}
 
 
 def _write_documents(release: Release, staged: StagedRelease, bundle: Bundle) -> None:
