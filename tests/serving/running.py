@@ -19,7 +19,7 @@ import uvicorn
 
 from tfrecall.serving.process import listen
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 class Reply(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tfrecall as tr
-from tests.serving.running import running
+from tests.serving.running import PATIENCE_SECONDS, running
 from tfrecall.release.layout import make_current
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.requests import RecommendRequest
@@ -92,17 +92,17 @@ def probe(service, is_ready):
 @pytest.mark.slow
 def test_sigterm_under_load_loses_no_request(item_cf):
     """Load balancers look at the readiness, which falls before the socket is closed."""
-    with running(item_cf, "--drain-seconds", 5) as service:
+    with running(item_cf, "--drain-seconds", 10) as service:
         count, is_ready = threading.Semaphore(0), threading.Event()
         is_ready.set()
         with ThreadPoolExecutor(9) as clients:
             asked = [clients.submit(ask_while_ready, service, is_ready, count) for _ in range(8)]
             for _ in range(100):
-                assert count.acquire(timeout=60)
+                assert count.acquire(timeout=PATIENCE_SECONDS)
             service.process.send_signal(signal.SIGTERM)
             clients.submit(probe, service, is_ready)
-            statuses = sum((one.result(60) for one in asked), Counter())
-        assert service.process.wait(20) == 0, service.log.read_text()
+            statuses = sum((one.result(PATIENCE_SECONDS) for one in asked), Counter())
+        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log.read_text()
     assert set(statuses) == {200}
     assert statuses[200] >= 100
 

@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 
 import pytest
 from fastapi import Response
 from fastapi.testclient import TestClient
 
-from tests.serving.running import listening
+from tests.serving.running import PATIENCE_SECONDS, listening
 from tfrecall.errors import DataError, ReleaseError
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
@@ -35,14 +36,14 @@ def client(app):
 @pytest.fixture(scope="module")
 def place(item_cf):
     with listening(
-        create_app(ServingConfig({"item_cf": item_cf}, max_body=1000, body_seconds=0.3))
+        create_app(ServingConfig({"item_cf": item_cf}, max_body=1000, body_seconds=1.5))
     ) as place:
         yield place
 
 
 def raw(place, *parts, pause=0.0):
     """What the service writes until it closes the connection, for bytes that are sent with pauses."""
-    with socket.create_connection(place, timeout=20) as connection:
+    with socket.create_connection(place, timeout=PATIENCE_SECONDS) as connection:
         for part in parts:
             connection.sendall(part)
             time.sleep(pause)
@@ -237,11 +238,12 @@ def test_path_in_a_message_to_the_caller_is_left_out(client, app, item_cf, monke
 
 def test_work_of_a_client_that_left_is_cancelled(item_cf):
     app = create_app(ServingConfig({"item_cf": item_cf}))
-    ended = []
+    begun, ended = threading.Event(), []
 
     async def waits(*_, **__):
+        begun.set()
         try:
-            await asyncio.sleep(20)
+            await asyncio.sleep(600)
             ended.append("waited")
         except asyncio.CancelledError:
             ended.append("cancelled")
@@ -251,8 +253,8 @@ def test_work_of_a_client_that_left_is_cancelled(item_cf):
         app.state.service.recommend = waits
         with socket.create_connection(place) as connection:
             connection.sendall(post(b"{}", "Content-Length: 2"))
-            time.sleep(0.2)
-        end = time.monotonic() + 10
+            assert begun.wait(PATIENCE_SECONDS)
+        end = time.monotonic() + PATIENCE_SECONDS
         while not ended and time.monotonic() < end:
             time.sleep(0.02)
     assert ended == ["cancelled"]

@@ -124,7 +124,8 @@ def test_sampled_lists_of_an_approximate_index_are_compared_with_exact_ones(inde
         sample = RecallSample(heard, seconds=60)
         for _ in range(3):
             sample.offer(_Answerer(), RecommendRequest(index=index), given)
-            await asyncio.sleep(0.1)
+            if sample._task is not None:
+                await sample._task
 
     asyncio.run(offer_three_times())
     assert heard.recalls == recalls  # once, not three times

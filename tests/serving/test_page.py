@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.serving.browsing import ARGUMENTS, CHROMIUM, FIGURES, write_shop
-from tests.serving.running import running
+from tests.serving.running import PATIENCE_SECONDS, running
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,7 +44,7 @@ def open_page(browser, service):
 
     def opened(address="", routes=(), obeys_policy=True, **options):
         context = browser.new_context(**{"viewport": DESKTOP, **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(1000 * PATIENCE_SECONDS)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))

@@ -198,8 +198,10 @@ def hanging(service):
     """Makes the model of a service hang until the event is set."""
     release = service.hosted["movies"].answerer.release
     go, search = threading.Event(), release.search
+    go.is_reached = False
 
     def wait(*args, **kwargs):
+        go.is_reached = True
         assert go.wait(30)
         return search(*args, **kwargs)
 
@@ -256,7 +258,8 @@ def test_one_thread_answers_lists_and_similar_items_together(item_cf):
         async with served(item_cf, heard) as service:
             go = hanging(service)
             first = asyncio.create_task(service.recommend(request("u1")))
-            await asyncio.sleep(0.01)
+            while not go.is_reached:
+                await asyncio.sleep(0.001)
             more = [
                 asyncio.create_task(asked)
                 for asked in (

@@ -7,6 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.serving.protocols.test_grpc import USERS, connected
+from tests.serving.running import PATIENCE_SECONDS
 from tests.serving.test_metrics import samples
 from tfrecall.serving.protocols.health import HEALTH
 from tfrecall.serving.protocols.messages import METHODS, SERVICE
@@ -31,7 +32,7 @@ def called(channel, metadata=(), **fields):
         response_deserializer=response.FromString,
     )
     try:
-        _, end = ask.with_call(request(**fields), timeout=20, metadata=metadata)
+        _, end = ask.with_call(request(**fields), timeout=PATIENCE_SECONDS, metadata=metadata)
     except grpc.RpcError as error:
         end = error
     return dict(end.trailing_metadata()), end.code().name

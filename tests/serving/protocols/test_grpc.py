@@ -15,7 +15,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import tfrecall as tr
-from tests.serving.running import running
+from tests.serving.running import PATIENCE_SECONDS, running
 from tfrecall.errors import ConfigError
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
@@ -40,7 +40,7 @@ def channel(client):
         yield channel
 
 
-def call(channel, method, metadata=None, timeout=20, **fields):
+def call(channel, method, metadata=None, timeout=PATIENCE_SECONDS, **fields):
     request, response = METHODS[method]
     ask = channel.unary_unary(
         f"/{SERVICE}/{method}",
@@ -201,7 +201,7 @@ def test_deadlines_of_client_and_service_have_their_code(item_cf, monkeypatch):
     release = threading.Event()
     with serving(item_cf, timeout_ms=200, fallback=False) as (service, channel):
         monkeypatch.setattr(
-            service.hosted["item_cf"].answerer, "answer", lambda asked: release.wait(20)
+            service.hosted["item_cf"].answerer, "answer", lambda asked: release.wait(PATIENCE_SECONDS)
         )
         try:
             # The client's own deadline, and without one the service's.
@@ -242,7 +242,9 @@ def test_descriptors_are_those_of_the_proto(tmp_path):
     source, made = DESCRIPTORS.with_suffix(".proto"), tmp_path / "made"
     # In a process of its own: its protobuf and TensorFlow's do not live in one.
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{source.parent}"]
-    subprocess.run([*command, f"--descriptor_set_out={made}", str(source)], check=True, timeout=60)
+    subprocess.run(
+        [*command, f"--descriptor_set_out={made}", str(source)], check=True, timeout=PATIENCE_SECONDS
+    )
     assert FileDescriptorSet.FromString(made.read_bytes()) == FileDescriptorSet.FromString(
         DESCRIPTORS.read_bytes()
     )
@@ -266,7 +268,9 @@ def test_a_process_answers_by_grpc_and_refuses_a_port_in_use(item_cf):
         port = service.first_line.split("grpc://127.0.0.1:")[1].strip()
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             request = health_pb2.HealthCheckRequest(service="item_cf")
-            watch = health_pb2_grpc.HealthStub(channel).Watch(request, wait_for_ready=True, timeout=60)
+            watch = health_pb2_grpc.HealthStub(channel).Watch(
+                request, wait_for_ready=True, timeout=PATIENCE_SECONDS
+            )
             serving = health_pb2.HealthCheckResponse.SERVING
             assert any(answer.status == serving for answer in watch)
             assert infer(channel, USERS).model_version == "1"

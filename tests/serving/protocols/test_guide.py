@@ -71,7 +71,7 @@ def same(found, expected):
 @pytest.mark.parametrize("block", blocks(PAGE, "sh"), ids=lambda block: block.split()[2])
 def test_curl_gets_what_the_page_shows(block, addresses):
     command = block.replace(HTTP, addresses[HTTP])
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300)
     same(json.loads(done.stdout), json.loads(shown_after(block, "json")))
 
 

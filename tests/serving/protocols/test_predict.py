@@ -53,7 +53,7 @@ KINDS = [
 ]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=KINDS, scope="module")
 def both(request):
     """A release, its name, our service and a stand-in of TF Serving for it."""
     pytest.importorskip("tensorflow_serving")
