@@ -19,6 +19,9 @@ WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 # Large arrays that training frees are kept for the next step: giving them back to the system and asking
 # anew was a third of the notebooks' time. Of the C library of Linux; others ignore it.
 KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
+# Notebooks of many models come first: one of two processes would end with them, and the other be idle. Workers
+# of pytest have the next test before they need it, so that one may wait behind another.
+LONGEST := $(patsubst %,notebooks/%.ipynb,02_youtube_dnn 03_dssm 01_two_tower)
 
 .PHONY: demo fast test check format lint types imports docs notebooks bench bench-check clean
 
@@ -53,8 +56,9 @@ docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet
 
 notebooks: $(STAMP)
-	TFRECALL_NOTEBOOK_BUDGET=small $(KEEP_MEMORY) \
-	  $(BIN)/pytest $(WORKERS) --nbmake --nbmake-timeout=900 -o addopts= notebooks
+	printf '%s\n' $(LONGEST) $(filter-out $(LONGEST),$(wildcard notebooks/*.ipynb)) | \
+	  TFRECALL_NOTEBOOK_BUDGET=small $(KEEP_MEMORY) \
+	  xargs -n 1 -P 2 $(BIN)/pytest -q --nbmake --nbmake-timeout=900 -o addopts=
 
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
@@ -66,12 +70,14 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# Annoy compiles from source; a wheel of it in the cache spares that the next time.
+# Annoy compiles from source; a wheel of it in the cache spares that the next time. `make UV=uv` installs by uv,
+# which is faster and knows nothing of pip's settings: where it fails, pip installs.
+BY_UV = $(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
 	  "tfrecall needs Python 3.10 to 3.13, and this is " + sys.version.split()[0] + \
 	  ". Name another: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(if $(UV),$(BY_UV) ||) $(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
