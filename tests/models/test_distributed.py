@@ -1,9 +1,8 @@
 """Several replicas train like one."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.processes import Forked
 
 CODE = """
 import numpy as np
@@ -40,8 +39,8 @@ print("alike")
 
 @pytest.mark.slow
 def test_two_mirrored_replicas_train_like_one():
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
-    assert done.stdout.strip().endswith("alike"), done.stderr[-2000:]
+    _, told, errors = Forked(CODE).ended()
+    assert told.strip().endswith("alike"), errors[-2000:]
 
 
 STATEFUL = """
@@ -73,5 +72,5 @@ print("kept")
 
 @pytest.mark.slow
 def test_what_a_task_keeps_from_step_to_step_is_that_of_the_first_replica():
-    done = subprocess.run([sys.executable, "-c", STATEFUL], capture_output=True, text=True, check=False)
-    assert done.stdout.strip().endswith("kept"), done.stderr[-2000:]
+    _, told, errors = Forked(STATEFUL).ended()
+    assert told.strip().endswith("kept"), errors[-2000:]

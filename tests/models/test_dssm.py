@@ -1,12 +1,14 @@
 """DSSM and the negatives of its batches: drawn anew, the same after a resume, never what a user has."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
 
+from tests.progress import RecordedProgress
 from tests.tiny_histories import SCHEMA as HISTORIES
 from tfrecall._keras import keras, tf
-from tfrecall.core.progress import ProgressReporter
 from tfrecall.data import Interactions, split_random, synthetic
 from tfrecall.data.batches import examples
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
@@ -108,18 +110,29 @@ def test_negatives_follow_their_own_seed_and_not_the_shuffling():
     ids=lambda task: f"{type(task).__name__}-{task.negatives.type}",
 )
 def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(task, tmp_path):
-    def weights(epochs, root):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+
+    class CopyAtHalf(keras.callbacks.Callback):
+        """Keeps what the disk holds where a process is killed after two epochs."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2 and not cut.exists():
+                shutil.copytree(whole, cut)
+
+    def weights(root):
         copy = keras.layers.deserialize(keras.layers.serialize(task))
         model = DSSM(SCHEMA, [8], task=copy, name="m")
-        with Checkpoints(root, seconds=0, progress=ProgressReporter()) as kept:
+        progress = RecordedProgress()
+        with Checkpoints(root, seconds=0, progress=progress) as kept:
             kept.belongs_to = {"the": "same"}
-            fit(model, *PARTS, epochs=epochs, patience=None, monitor="auc", checkpoints=kept,
-                batch_size=128, verbose=0)  # fmt: skip
-        return model.get_weights()
+            fit(model, *PARTS, epochs=4, patience=None, monitor="auc", checkpoints=kept,
+                callbacks=[CopyAtHalf()], batch_size=128, verbose=0)  # fmt: skip
+        return model.get_weights(), progress.notes
 
-    whole = weights(4, tmp_path / "whole")
-    weights(2, tmp_path / "cut")
-    for one, other in zip(weights(4, tmp_path / "cut"), whole, strict=True):
+    expected, _ = weights(whole)
+    found, [note] = weights(cut)
+    assert note.startswith("Resuming after epoch 2 of 4")
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 

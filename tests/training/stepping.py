@@ -1,10 +1,8 @@
 """Steps of an optimizer on a table of which some rows are used, and on a dense weight."""
 
-import subprocess
-import sys
-
 import numpy as np
 
+from tests.processes import Forked
 from tfrecall._keras import tf
 
 START = np.arange(12, dtype=np.float32).reshape(6, 2) / 10
@@ -52,5 +50,5 @@ def trained(optimizer, steps=5):
 def check_replicas(imported, optimizer, expected):
     """Both of two replicas, each with a gradient of 1, end with `expected` in the row that is used."""
     script = imported + _REPLICAS.format(optimizer=optimizer, expected=expected)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.strip().endswith("alike"), done.stderr[-2000:]
+    _, told, errors = Forked(script).ended()
+    assert told.strip().endswith("alike"), errors[-2000:]
