@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from tfrecall.core.arguments import command_line
 from tfrecall.data.inspection.columns import find_columns, words_of
 from tfrecall.errors import DataError, MissingColumnError
 
@@ -116,14 +117,36 @@ def test_of_other_columns_the_one_that_is_called_an_id_is_the_item():
 def test_two_columns_of_ids_without_a_name_are_not_told_apart():
     frame = pl.DataFrame({"wer": ["a", "a", "b"], "was": ["x", "y", "x"], "timestamp": EPOCH})
     with pytest.raises(
-        MissingColumnError, match=r"looks like the user\. Its columns: wer, was, timestamp"
+        MissingColumnError,
+        match=r"the user or the item\. Its columns: wer, was, timestamp\. Name `user_id` and `item_id`\.",
     ):
         find_columns(frame)
+    # Both are named at once, as options on the command line; the one that is known is not.
+    with (
+        command_line(),
+        pytest.raises(MissingColumnError, match=r"looks like the item\. .* Name --item-column\."),
+    ):
+        find_columns(frame.drop("was"), {"user_id": "wer"})
 
 
 def test_of_date_and_time_of_day_the_one_that_is_a_time_is_taken():
     frame = pl.DataFrame({"user": IDS, "item": IDS, "date": TIMES, "time": ["12:30", "12:31", "12:32"]})
-    assert find_columns(frame).columns.timestamp == "date"
+    found = find_columns(frame)
+    assert found.columns.timestamp == "date"
+    assert 'The column "time" holds hours, which are not read' in found.messages[-1]
+    # Whole moments, or no hours beside the days: nothing to join.
+    for other in (frame.drop("time"), frame.with_columns(date=pl.col("date") + " 08:00")):
+        assert not any("hours" in text for text in find_columns(other).messages)
+
+
+def test_fields_of_nested_json_are_ids_or_properties_by_their_names():
+    frame = pl.DataFrame({"user_id": IDS, "user_age": [30, 41, 30], "item_sku": IDS, "at": TIMES})
+    assert find_columns(frame).columns[:3] == ("user_id", "item_sku", "at")
+    # A property of the user is no item, even if nothing else is one.
+    named = frame.rename({"item_sku": "ding_nr"})
+    assert find_columns(named).columns.item_id == "ding_nr"
+    with pytest.raises(MissingColumnError, match="looks like the item"):
+        find_columns(frame.drop("item_sku"))
 
 
 def test_a_log_without_times_is_in_the_order_of_the_file():

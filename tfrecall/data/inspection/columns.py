@@ -33,6 +33,10 @@ RATING_STARTS = {"review", "star", *NOUNS["user_id"].split(), *NOUNS["item_id"].
 
 # Values sampled to tell times from other columns.
 SAMPLE_ROWS = 1_000
+_DAY, _CLOCK = (
+    r"^\s*\d+([-/.])\d+[-/.]\d+\s*$",
+    r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*([AaPp][Mm])?\s*$",
+)
 WORDS = {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
 
 
@@ -83,6 +87,8 @@ def find_columns(
     for key in ("user_id", "item_id", "timestamp", "rating"):
         if key not in search.roles:
             search.guess(key)
+    search.refuse_missing()
+    search.note_clock()
     return ColumnRoles(Columns(**search.roles), tuple(search.messages))
 
 
@@ -111,6 +117,7 @@ class _Search:
         self.tables = tables
         self.roles: dict[str, str] = {}
         self.messages: list[str] = []
+        self.missing: list[str] = []
 
     def take_given(self, given: dict[str, str]) -> None:
         """Takes the roles that somebody named; all missing columns are refused at once."""
@@ -149,13 +156,37 @@ class _Search:
                 f"the events; {argument(key)} names one."
             )
         else:
-            values = any(_is_value(name) for name in self.log.columns)
-            hint = " These look like values: the first line of a file has the names." if values else ""
-            single = f" If all are in one, {argument('separator')} names the mark between columns."
-            hint += single if self.log.width == 1 else ""
-            raise MissingColumnError(
-                f"No column of the log looks like the {WORDS[key]}. Its columns: "
-                f"{', '.join(self.log.columns) or 'none'}.{hint} Name it: {argument(key)}."
+            self.missing.append(key)
+
+    def refuse_missing(self) -> None:
+        """Refuses a log in which nothing looks like the user, the item or both; one message names them.
+
+        Raises:
+            MissingColumnError: if one is missing.
+        """
+        if not self.missing:
+            return
+        values = any(_is_value(name) for name in self.log.columns)
+        hint = " These look like values: the first line of a file has the names." if values else ""
+        single = f" If all are in one, {argument('separator')} names the mark between columns."
+        hint += single if self.log.width == 1 else ""
+        roles = " or ".join(f"the {WORDS[key]}" for key in self.missing)
+        settings = " and ".join(argument(key) for key in self.missing)
+        raise MissingColumnError(
+            f"No column of the log looks like {roles}. Its columns: "
+            f"{', '.join(self.log.columns) or 'none'}.{hint} Name {settings}."
+        )
+
+    def note_clock(self) -> None:
+        """Notes a column of hours beside one of days: within a day the order of the file counts."""
+        day = self.roles["timestamp"]
+        if day == FILE_ORDER or not _are(self.log[day], _DAY):
+            return
+        free = [name for name in self.log.columns if name not in self.roles.values()]
+        for clock in [name for name in free if _are(self.log[name], _CLOCK)][:1]:
+            self.messages.append(
+                f'The column "{clock}" holds hours, which are not read: within a day the order of the file '
+                f'counts. Join it to "{day}" in one column, such as 2024-05-31 12:30:00, to order events by it.'
             )
 
     def _narrowed(self, named: list[str], key: str) -> list[str]:
@@ -202,10 +233,17 @@ class _Search:
         taken = _is_named(name, other) or any(_is_named(name, key) for key in ("timestamp", "rating"))
         return (
             not taken
+            and not self._describes(name, other)
             and _can_be_id(column)
             and not looks_like_time(column, by_itself=True)
             and 1 < column.n_unique() < len(column)
         )
+
+    @staticmethod
+    def _describes(name: str, role: str) -> bool:
+        """Whether a name is that of a property of a role, as "user_age" is."""
+        words = words_of(name)
+        return len(words) > 1 and words[0] in NOUNS[role].split() and not ID_WORDS & set(words)
 
 
 def looks_like_time(column: pl.Series, *, by_itself: bool) -> bool:
@@ -233,6 +271,13 @@ def looks_like_time(column: pl.Series, *, by_itself: bool) -> bool:
     return "since 1970" not in kind or bool(seconds.is_between(*PLAUSIBLE_SECONDS).all())
 
 
+def _are(column: pl.Series, form: str) -> bool:
+    """Whether a column is text of one form; dates of other files are texts of days, too."""
+    texts = column.cast(pl.String) if column.dtype in (pl.Date, pl.Time) else column
+    sample = texts.drop_nulls().head(SAMPLE_ROWS)
+    return bool(len(sample)) and sample.dtype == pl.String and bool(sample.str.contains(form).all())
+
+
 def _can_be_id(column: pl.Series) -> bool:
     return column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum)
 
@@ -245,7 +290,8 @@ def _is_named(name: str, key: str) -> bool:
     if key == "rating":
         return bool(words) and words[-1] in nouns and set(words[:-1]) <= RATING_STARTS
     bare = [word for word in words if word not in ID_WORDS]
-    return len(bare) == 1 and (bare[0] in nouns or bare[0].removesuffix("s") in nouns)
+    # "item_sku" of nested JSON has two nouns of one role.
+    return bool(bare) and all(word in nouns or word.removesuffix("s") in nouns for word in bare)
 
 
 def _is_value(name: str) -> bool:
