@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tfrecall.data import Interactions
 from tfrecall.data.sequences import Batch, Events, Sequences, check_apart, past_windows, windows
 from tfrecall.errors import DataError
+from tfrecall.schema.encoders import Gated
 from tfrecall.schema.features import History
 
 # u: a b c b at 1 2 3 3; v: c at 5. The file is not sorted, and u's last two share a second.
@@ -186,10 +187,11 @@ def events_before(log: Interactions) -> np.ndarray:
     batch_size=st.integers(1, 9),
     whole=st.booleans(),
     baskets=st.booleans(),
+    by_length=st.booleans(),
     seed=st.integers(0, 3),
 )
 def test_every_target_comes_once_and_sees_what_stood_before_it(
-    log, length, least, per_row, batch_size, whole, baskets, seed
+    log, length, least, per_row, batch_size, whole, baskets, by_length, seed
 ):
     spec = History("h", history_length=length, min_rating=least, context=("rating", "gap"))
     codes = {
@@ -198,7 +200,13 @@ def test_every_target_comes_once_and_sees_what_stood_before_it(
     }
     events = Events.build(log, spec, np.arange(2, 7, dtype=np.int32), codes)
     sequences = Sequences(
-        log, np.arange(len(log)), {"h": (events, length)}, length, min(per_row, batch_size), baskets
+        log,
+        np.arange(len(log)),
+        {"h": (events, length)},
+        length,
+        min(per_row, batch_size),
+        baskets,
+        by_length,
     )
     batches = list(sequences.epoch(batch_size, np.random.default_rng(seed), whole))
     assert len(batches) == sequences.steps(batch_size)
@@ -208,6 +216,45 @@ def test_every_target_comes_once_and_sees_what_stood_before_it(
         found.update(seen_of(batch, "h", length))
     assert sum(len(batch.rows) for batch in batches) == len(log)
     assert found == expected(log, length, least, baskets)
+
+
+def test_sequences_of_one_length_share_a_batch():
+    # Of 2 x 30 and 4 x 15 targets, batches of about 30 hold one of the former or two of the latter.
+    log = Interactions.from_frame(
+        pl.DataFrame({"user_id": [*"ab"] * 30 + [*"cdef"] * 15, "item_id": [*"ij"] * 60, "timestamp": range(120)})
+    )
+    events = Events.build(log, History(), np.array([2, 3], np.int32))
+    sequences = Sequences(log, np.arange(120), {"history": (events, 99)}, 1, 1000, by_length=True)
+    # A shift that cuts no user comes 997 times of 1,000 or so; this one is such a one.
+    batches = list(sequences.epoch(30, np.random.default_rng(0)))
+    shapes = sorted(batch.items["history"].shape for batch in batches)
+    # 30 events in 31 cells: the event before the first target, of which there is none here.
+    assert shapes == [(1, 30), (1, 30), (2, 15), (2, 15)]
+
+
+def test_a_sequence_is_asked_for_the_time_of_its_last_target():
+    spec = History("h", history_length=3, encoder=Gated(time=True))
+    times = (10 * LOG.log["timestamp"].to_numpy()).astype(np.int32)
+    events = Events.build(LOG, spec, INDEX, {"h_timestamp": times})
+    sequences = Sequences(LOG, np.arange(5), {"h": (events, 3)}, 3, 9)
+    (batch,) = sequences.epoch(9, Fixed())
+    # u has events at 1 2 3 3, v at 5: each last one is the target, those before it are seen.
+    assert batch.context["h"]["timestamp"].tolist() == [[0, 0, 0, 10, 20, 30], [0] * 6]
+    assert batch.asked["h"].tolist() == [30, 50]
+    window = sequences.windows_of(np.array([2, 4]))
+    # The third event of u sees the two before it.
+    assert window.context["h"]["timestamp"].tolist() == [[0, 10, 20], [0, 0, 0]]
+    assert window.asked["h"].tolist() == [30, 50]
+
+
+class Fixed:
+    """Draws nothing: no shift, and sequences in their order."""
+
+    def integers(self, most):
+        return 0
+
+    def permutation(self, n):
+        return np.arange(n)
 
 
 def test_sequences_are_cut_elsewhere_in_each_epoch():

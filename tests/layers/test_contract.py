@@ -14,10 +14,11 @@ from tfrecall.layers.crosses import Biases, Crosses, MeanSquares
 from tfrecall.layers.dense import HiddenLayer, L2Normalization
 from tfrecall.layers.encoders.attention import AttentionBlock
 from tfrecall.layers.encoders.causal import CausalEncoder
+from tfrecall.layers.encoders.gated import GatedBlock
 from tfrecall.layers.features import FeatureLayer
 from tfrecall.layers.frequency import StreamingFrequency
 from tfrecall.layers.randomness import Dropout, RandomStream, RandomUnknown
-from tfrecall.schema.encoders import Attention
+from tfrecall.schema.encoders import Attention, Gated
 
 RANDOM = np.random.default_rng(0)
 
@@ -38,6 +39,10 @@ CASES = {
         ([floats(2, 4)], [floats(2, 4), floats(2, 4)]),
     ),
     Dropout: (Dropout(0.3), (floats(2, 3),)),
+    GatedBlock: (
+        GatedBlock(Gated(heads=2, time=True, dropout=0.1), 5),
+        (floats(2, 3, 4), floats(2, 3, 4), tf.ones([2, 3, 3], tf.int32), tf.zeros([1, 3, 3], tf.int32)),
+    ),
     HiddenLayer: (HiddenLayer(3, "leaky_relu", 0.1, True), (floats(2, 4),)),
     L2Normalization: (L2Normalization(), (floats(2, 4),)),
     MeanSquares: (MeanSquares(0.3), ([floats(2, 4)],)),
@@ -130,6 +135,10 @@ def test_copy_graph_and_saved_layer_give_what_eager_gives(layer, inputs, tmp_pat
         (lambda: Crosses(["cat"]), "no cross 'cat'"),
         (
             lambda: AttentionBlock(Attention(heads=3), 5)(*[floats(1, 2, 4)] * 2, 0.0, 0),
+            "3 heads cannot",
+        ),
+        (
+            lambda: GatedBlock(Gated(heads=3), 5)(*[floats(1, 2, 4)] * 2, 0, 0),
             "3 heads cannot",
         ),
     ],

@@ -9,6 +9,7 @@ from tfrecall.schema.encoders import (
     GRU,
     Attention,
     Decay,
+    Gated,
     Interests,
     Mean,
     RootSum,
@@ -27,6 +28,7 @@ ENCODERS = st.one_of(
     st.builds(Windows, st.lists(counts, min_size=1, unique=True), last=st.integers(0, 9)),
     st.builds(Decay, st.floats(0.01, 0.99)),
     st.builds(GRU, counts, layers=counts, dropout=rates),
+    st.builds(Gated, counts, heads=counts, dropout=rates, time=st.booleans(), products=st.booleans()),
     st.builds(Attention, counts, heads=counts, dropout=rates, max_length=st.none() | counts),
     st.builds(Interests, counts, units=counts),
 )
@@ -49,6 +51,11 @@ def test_an_encoder_survives_its_plain_form(encoder):
         (lambda: Decay(0.0), "greater than 0. Received: 0"),
         (lambda: GRU(0), "greater than 0. Received: 0"),
         (lambda: GRU(droput=0.1), 'GRU has no setting "droput". Did you mean "dropout"'),
+        (
+            lambda: Gated(products=False, positions=False),
+            "attention needs inner products, positions or times",
+        ),
+        (lambda: Gated(hidden_requests=0.5), "`time = true` asks for. Received: hidden_requests=0.5"),
         (lambda: Attention(dropout=1), "Attention: `dropout`.*less than 1. Received: 1"),
         (lambda: Attention(activation="tanh"), "'relu' or 'gelu'. Received: 'tanh'"),
         (lambda: Interests(num_interests=0), "Interests: `num_interests`.*greater than 0. Received: 0"),

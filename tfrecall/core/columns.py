@@ -3,3 +3,5 @@
 USER = "user_id"
 ITEM = "item_id"
 TIMESTAMP = "timestamp"
+# Of queries alone: the moment for which the answer is asked, in seconds since 1970.
+REQUEST_TIME = "request_time"

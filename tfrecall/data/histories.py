@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from tfrecall.core.columns import USER
+from tfrecall.core.columns import REQUEST_TIME, USER
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
@@ -99,8 +99,12 @@ def latest(data: Interactions, columns: list[str]) -> pl.DataFrame:
         data: the log.
         columns: the columns to take, of the user table or of the log; those of the log are the context of
             the user's last event, null for users without events. `user_id` always comes first.
+            `request_time` is null: each request has its own.
     """
     names = list(dict.fromkeys([USER, *columns]))
     context = last_queries(data).select(name for name in names if name in data.log.columns)
     users = data.users.select(name for name in names if name in data.users.columns)
-    return users.join(context, on=USER, how="left", maintain_order="left").select(names)
+    found = users.join(context, on=USER, how="left", maintain_order="left")
+    if REQUEST_TIME in names and REQUEST_TIME not in found.columns:
+        found = found.with_columns(pl.lit(None, pl.Float64).alias(REQUEST_TIME))
+    return found.select(names)

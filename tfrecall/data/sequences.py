@@ -31,11 +31,13 @@ class Events:
         counts: int64 `[n_rows + 1]`, number of the log's sorted rows before each that are in the list. It
             turns places in `Interactions.histories` into places in `items`.
         context: int32 `[n]` by name, the codes of each event's contexts.
+        asked: int32 `[n_rows]`, the code of the time of each row of the log, for encoders that read times.
     """
 
     items: np.ndarray
     counts: np.ndarray
     context: dict[str, np.ndarray] = field(default_factory=dict)
+    asked: np.ndarray | None = None
 
     @classmethod
     def build(
@@ -63,7 +65,8 @@ class Events:
             name: (codes or {})[column][histories.order[kept]]
             for name, column in spec.context_columns.items()
         }
-        return cls(items[kept].astype(np.int32), counts, context)
+        asked = (codes or {}).get(spec.context_columns[TIMESTAMP]) if spec.is_timed else None
+        return cls(items[kept].astype(np.int32), counts, context, asked)
 
     def windows(
         self, starts: np.ndarray, ends: np.ndarray, length: int
@@ -178,12 +181,14 @@ class Batch:
         positions: for each list int64 `[n]`, the flat cell (row x cells + column) of the last event before
             each target; empty for windows, where each target has its own.
         context: for each list with contexts, int32 `[sequences, cells]` by name, parallel to the items.
+        asked: for each list with times int32 `[sequences]`, the code of the time of the last target.
     """
 
     rows: np.ndarray
     items: dict[str, np.ndarray]
     positions: dict[str, np.ndarray]
     context: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    asked: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Sequences:
@@ -197,6 +202,7 @@ class Sequences:
         targets_per_row: number of a user's consecutive events that share one sequence.
         baskets: whether the events of a user at one time are one basket: the history of a target then ends
             before its basket.
+        by_length: whether the sequences of a batch are about equally long.
     """
 
     def __init__(
@@ -207,6 +213,7 @@ class Sequences:
         context: int,
         targets_per_row: int,
         baskets: bool = False,
+        by_length: bool = False,
     ) -> None:
         histories = log.histories
         # The place of each row of the log among the rows sorted by user and time: the inverse of `order`.
@@ -216,6 +223,7 @@ class Sequences:
         self.lists = lists
         self.context = context
         self.targets_per_row = targets_per_row
+        self.by_length = by_length
         # Sorted by user and time, so that the targets of a sequence are a slice.
         self.rows = targets[np.argsort(place[targets], kind="stable")]
         self.places = place[self.rows]
@@ -257,7 +265,12 @@ class Sequences:
         begins = np.diff(first, prepend=-(2**62)) | np.diff(self.starts, prepend=-1)
         bounds = np.flatnonzero(begins)
         ends = np.append(bounds[1:], len(first))
-        for chosen in np.array_split(generator.permutation(len(bounds)), self.steps(batch_size)):
+        if self.by_length:
+            first = self.places  # each sequence begins at its first target
+            batches = _by_length(ends - bounds, batch_size, generator)
+        else:
+            batches = np.array_split(generator.permutation(len(bounds)), self.steps(batch_size))
+        for chosen in batches:
             yield self._sequence_batch(bounds[chosen], ends[chosen], first[bounds[chosen]])
 
     def windows_of(self, chosen: np.ndarray) -> Batch:
@@ -266,7 +279,8 @@ class Sequences:
         for name, (events, length) in self.lists.items():
             starts, ends = self.starts[chosen], self.ends[chosen]
             items[name], context[name] = events.windows(starts, ends, length)
-        return Batch(self.rows[chosen], items, {}, _not_empty(context))
+        rows = self.rows[chosen]
+        return Batch(rows, items, {}, _not_empty(context), self._asked(rows))
 
     def _shift(self, generator: np.random.Generator) -> int:
         return int(generator.integers(self.targets_per_row))
@@ -291,7 +305,25 @@ class Sequences:
             # Counted from the end: the list's events from the target's on lie after the cell that predicts it.
             unseen = stop[sequence] - events.counts[self.ends[targets]]
             positions[name] = sequence * cells + cells - 1 - unseen
-        return Batch(self.rows[targets], items, positions, _not_empty(context))
+        asked = self._asked(self.rows[ends - 1])
+        return Batch(self.rows[targets], items, positions, _not_empty(context), asked)
+
+    def _asked(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        events = {name: events for name, (events, _) in self.lists.items()}
+        return {name: one.asked[rows] for name, one in events.items() if one.asked is not None}
+
+
+def _by_length(
+    lengths: np.ndarray, batch_size: int, generator: np.random.Generator
+) -> list[np.ndarray]:
+    """Places of sequences of about one length, with about `batch_size` targets together, in random order."""
+    # Up to a tenth longer or shorter, so that a user has other company in each epoch.
+    order = np.argsort(lengths * generator.uniform(0.9, 1.1, len(lengths)), kind="stable")
+    targets = np.cumsum(lengths[order])
+    # No sequence is longer than a batch, so each full batch ends at a place of its own.
+    full = np.arange(batch_size, targets[-1], batch_size)
+    batches = np.split(order, np.searchsorted(targets, full, side="right"))
+    return [batches[i] for i in generator.permutation(len(batches))]
 
 
 def _not_empty(context: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:

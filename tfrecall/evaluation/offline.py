@@ -1,6 +1,7 @@
 """Offline evaluation of a retriever and its baselines on the same test rows."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
 from tfrecall.evaluation.summary import Figures, primary_metrics, summarize, summarize_slices
 from tfrecall.evaluation.truth import had_before
+from tfrecall.schema.features import Schema
 
 
 def evaluate(
@@ -42,6 +44,9 @@ def evaluate(
     Where seen items are removed, a target that the user had before is a miss, as for a release asked to
     leave them out: 0 to row metrics, a target without a hit to user metrics. `targets_had` counts such rows.
     A baseline that ranks nothing but seen items has no figures there.
+
+    A model that reads the time of the request is told that of each row, and has a second row among the
+    baselines: asked as of the user's newest event.
 
     Args:
         model: a fitted retriever, or a model in training, such as `TwoTower`.
@@ -87,7 +92,8 @@ def evaluate(
 
     ids = test.log["user_id"]
     ranking = ranked(retriever)
-    rivals = {one.name: (ranked(one), one) for one in _fitted(baselines, seen)}
+    others = [*_fitted(baselines, seen), *_untimed(model)]
+    rivals = {one.name: (ranked(one), one) for one in others}
     measured = {name: of_rival(*pair) for name, pair in rivals.items()}
     own = figures(ranking, retriever)
     rankings = {**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking}
@@ -137,6 +143,12 @@ def baselines_of(
     """
     chosen = usual_baselines(seen, sequences=sequences) if names is None else names
     return list(fit_baselines(chosen, seen))
+
+
+def _untimed(model: Any) -> list[Retriever]:
+    """The model without the time of the request, as a row of its own: another question."""
+    schema = getattr(model, "schema", None)
+    return [model.untimed_retriever()] if isinstance(schema, Schema) and schema.is_timed else []
 
 
 def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequence[Retriever]:

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.columns import REQUEST_TIME
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
@@ -124,7 +125,9 @@ def _users(model: TwoTower | Ranker, more_lists: tuple[str, ...] = ()) -> UserSt
     """The store that `write_context` would write and `UserStore.load` read."""
     data, histories = model.interactions, histories_of(model)
     forms = model.query_tower.forms
-    own = {column: form for column, form in forms.items() if column not in model.schema.history_columns}
+    # The time of the request is the one number among the columns of histories.
+    made = set(model.schema.history_columns) - {REQUEST_TIME}
+    own = {column: form for column, form in forms.items() if column not in made}
     lists = tuple(dict.fromkeys([*model.schema.histories, *more_lists]))
     contexts = {name: spec.context for name, spec in model.schema.histories.items() if spec.context}
     if data is None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.columns import REQUEST_TIME
 from tfrecall.core.raw import raw_features
 from tfrecall.core.top_k import check_k
 from tfrecall.data.histories import last_queries
@@ -252,6 +253,9 @@ def sample_queries(model: TwoTower | Ranker, rows: int) -> dict[str, np.ndarray]
     known = raw_features(queries, forms)
     users = model.interactions.user_vocabulary.rows(queries["user_id"])
     known.update({name: past.ids(users) for name, past in histories_of(model).items()})
+    if model.schema.is_timed:
+        # One moment, which does not pass between the two models compared.
+        known[REQUEST_TIME] = np.full(len(queries), model.interactions.event_times.max())
     return {name: np.concatenate(same_width(known[name], nobody[name])) for name in nobody}
 
 

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras, tf, without_autograph
+from tfrecall.core.columns import REQUEST_TIME, TIMESTAMP
 from tfrecall.core.raw import Form
 from tfrecall.core.vocabulary import FIRST, PADDING
 from tfrecall.errors import DataError
 from tfrecall.layers.encoders.make import make_encoder
+from tfrecall.layers.event_times import EventTimes
 from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer, string_lookup
 from tfrecall.schema import features as schema
 
@@ -24,7 +26,8 @@ class HistoryFeature(FeatureLayer):
     last. Alone, each row is the history of one query. With `positions`, the rows are whole sequences, and
     each query takes one cell of the encoder's output; the encoder is causal, so its vector is that of a
     row of its own. `context`, where the spec has some, holds codes of the shape of `items` for each
-    context: 0 pads, 1 is the unknown value.
+    context: 0 pads, 1 is the unknown value. `asked`, for an encoder that reads times, holds the code of the
+    time of each request, or of the last one of a whole sequence.
 
     A history of `anytime` may come as one row a user: `items`, dense or ragged, with `rows`, the row of
     each query, and `left_out`, the item to take out of the query's history, 0 for none.
@@ -59,7 +62,7 @@ class HistoryFeature(FeatureLayer):
             self.spec.of, embedding_regularization, None, embedding_stddev
         )
         self.encoder = make_encoder(self.spec.encoder, self.spec.history_length)
-        self.contexts = {
+        self.contexts: dict[str, Any] = {
             name: LAYERS[schema.Categorical](
                 schema.Categorical(name, self.spec.of.embedding_dim),
                 embedding_regularization,
@@ -75,13 +78,16 @@ class HistoryFeature(FeatureLayer):
             if self.spec.empty == "popular"
             else None
         )
+        if self.spec.is_timed:
+            self.contexts[TIMESTAMP] = EventTimes()
         if state is not None:
             self._set_state(state)
 
     @property
     def columns(self) -> dict[str, Form]:
         contexts = self.spec.context_columns.values()
-        return {**super().columns, **dict.fromkeys(contexts, self.form)}
+        request: dict[str, Form] = {REQUEST_TIME: "number"} if self.spec.is_timed else {}
+        return {**super().columns, **dict.fromkeys(contexts, self.form), **request}
 
     @property
     def interests(self) -> int:
@@ -144,9 +150,16 @@ class HistoryFeature(FeatureLayer):
             self.contexts[context].preprocess(tf.constant(values, tf.string)).numpy().astype(np.int32)
         )
 
+    def asked(self, seconds: np.ndarray) -> np.ndarray:
+        """The code of the time of each request: int32; for an encoder that reads times."""
+        return self.contexts[TIMESTAMP].codes(tf.constant(seconds, tf.float64)).numpy()
+
     def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, Any]:
         context = {name: raw[column] for name, column in self.spec.context_columns.items()}
-        return self.preprocess(raw[self.spec.column], context)
+        encoded = self.preprocess(raw[self.spec.column], context)
+        if self.spec.is_timed:
+            encoded["asked"] = self.contexts[TIMESTAMP].of_requests(raw[REQUEST_TIME])
+        return encoded
 
     def preprocess(
         self,
@@ -208,10 +221,15 @@ class HistoryFeature(FeatureLayer):
             return self._pooled(items, inputs)
         mask = items > PADDING
         vectors = self._vectors(items, mask, inputs.get("context", {}), training)
+        moments = (
+            {"times": inputs["context"][TIMESTAMP], "asked": inputs["asked"]}
+            if self.spec.is_timed
+            else {}
+        )
         if "positions" not in inputs:
-            last = self.encoder.last(vectors, mask, training=training)
+            last = self.encoder.last(vectors, mask, training=training, **moments)
             return self._apart(self._or_popular(last, tf.reduce_any(mask, axis=1)))
-        states = self.encoder(vectors, mask, training=training)
+        states = self.encoder(vectors, mask, training=training, **moments)
         states = self._or_popular(states, tf.cumsum(tf.cast(mask, tf.int32), axis=1) > 0)
         # Positions are flat: row * number of cells + cell, over all rows of the batch.
         cells = tf.reshape(states, [-1, self.output_dim * self.interests])
@@ -289,7 +307,8 @@ class HistoryFeature(FeatureLayer):
         if self.spec.normalize:
             vectors = tf.math.l2_normalize(vectors, axis=-1)
         for name, layer in self.contexts.items():
-            vectors += layer(codes[name], training=training)
+            if not isinstance(layer, EventTimes):
+                vectors += layer(codes[name], training=training)
         return vectors * tf.cast(mask, vectors.dtype)[..., tf.newaxis]
 
     def _set_state(self, state: Sequence[Any]) -> None:

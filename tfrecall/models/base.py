@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf, without_autograph
+from tfrecall.core.columns import REQUEST_TIME, TIMESTAMP
 from tfrecall.core.event_context import aligned
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.batches import as_batches, column_batches, to_frame
@@ -14,6 +15,7 @@ from tfrecall.data.context_columns import EventContext
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import past_windows
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
+from tfrecall.layers.event_times import NOW
 from tfrecall.layers.features import ColumnReader
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.keras_methods import KerasMethods
@@ -243,10 +245,13 @@ class FeatureModel(KerasMethods):
         """Raw features of queries, for the query tower; histories taken from a log are indexes already.
 
         Args:
-            queries: the query columns of the schema. Histories among them are taken as they are.
+            queries: the query columns of the schema. Histories among them are taken as they are. Where the
+                model reads the time of the request, that is `request_time`, else `timestamp`, else the present.
             log: the log that other histories are taken from; `interactions` if None.
         """
         forms = self.query_tower.forms
+        if self.schema.is_timed and REQUEST_TIME not in queries.columns:
+            queries = queries.with_columns(_request_times(queries))
         from_log = {c: spec for c, spec in self.schema.histories.items() if c not in queries.columns}
         queries = aligned(queries, self.schema.contexts)
         # Histories from the log replace their columns, context included, by history indexes.
@@ -300,3 +305,13 @@ class FeatureModel(KerasMethods):
         encode = without_autograph(lambda raw: self.encode(raw, training))
         encoded = dataset.map(encode, num_parallel_calls=tf.data.AUTOTUNE)
         return encoded.prefetch(tf.data.AUTOTUNE)
+
+
+def _request_times(queries: pl.DataFrame) -> pl.Expr:
+    """Time of each query, for a table that does not name it."""
+    asked = (
+        pl.col(TIMESTAMP).cast(pl.Float64).fill_null(NOW)
+        if TIMESTAMP in queries.columns
+        else pl.lit(NOW)
+    )
+    return asked.alias(REQUEST_TIME)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import tf, without_autograph
+from tfrecall.core.columns import TIMESTAMP
 from tfrecall.core.raw import Form
 from tfrecall.data.batches import all_rows, row_batches
 from tfrecall.data.interactions import Interactions
@@ -41,6 +42,8 @@ def encoded_rows(
         specs, codes = model.schema.past, model.history_codes(seen)
         past = past_windows(rows.log, seen, specs, model.history_index(seen), codes)
         lists = {name: _window(past, spec) for name, spec in specs.items()}
+        for layer in model.query_tower.timed:
+            lists[layer.spec.column]["asked"] = layer.asked(rows.log[TIMESTAMP].to_numpy())
         columns = model.with_histories(columns, lists)
     if model.schema.bags:
         # Unordered histories are attached batch by batch: all rows at once would repeat a user's

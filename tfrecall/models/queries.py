@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.columns import REQUEST_TIME
 from tfrecall.data.histories import latest
 from tfrecall.errors import DataError
+from tfrecall.layers.event_times import NOW
 from tfrecall.models.base import FeatureModel
 
 
@@ -51,6 +53,8 @@ def users_asking(model: FeatureModel, user_ids: Sequence[str]) -> dict[str, tf.T
     table = pl.DataFrame({"user_id": list(user_ids)}, schema={"user_id": pl.String})
     numbers = [pl.col(c).fill_null(unknowns[c]) for c, form in own.items() if form == "number"]
     queries = table.join(users, on="user_id", how="left", maintain_order="left").with_columns(numbers)
+    if model.schema.is_timed:
+        queries = queries.with_columns(pl.lit(NOW).alias(REQUEST_TIME))
     raw = model.raw_queries(queries)
     dtypes = {column: spec.dtype for column, spec in model.query_tower.signature.items()}
     return {

@@ -6,10 +6,12 @@ from typing import Any, Literal
 import numpy as np
 
 from tfrecall._keras import keras, refuse_keras_3, tf, with_autograph, without_autograph
+from tfrecall.core.columns import REQUEST_TIME
 from tfrecall.core.raw import Form
 from tfrecall.data.batches import raw_tensors
 from tfrecall.errors import ConfigError, DataError, MissingColumnError, nearest
 from tfrecall.layers.dense import Activation, HiddenLayer, L2Normalization, activation_function
+from tfrecall.layers.event_times import NOW
 from tfrecall.layers.features import LAYERS, ColumnReader, FeatureLayer
 from tfrecall.layers.history import ExampleAgeFeature, HistoryFeature
 from tfrecall.layers.randomness import Dropout
@@ -117,6 +119,11 @@ class Tower(keras.Model):
         return [layer for layer in self.features if isinstance(layer, HistoryFeature)]
 
     @property
+    def timed(self) -> list[HistoryFeature]:
+        """The history features that read the time of the request."""
+        return [layer for layer in self.histories if layer.spec.is_timed]
+
+    @property
     def interests(self) -> int:
         """Number of vectors each row has."""
         return max((layer.interests for layer in self.histories), default=1)
@@ -134,7 +141,11 @@ class Tower(keras.Model):
     @property
     def unknowns(self) -> dict[str, Any]:
         """For each raw column the value that stands for "not known"."""
-        return {column: layer.unknown for layer in self._served for column in layer.columns}
+        return {
+            column: NOW if column == REQUEST_TIME else layer.unknown
+            for layer in self._served
+            for column in layer.columns
+        }
 
     @property
     def _served(self) -> list[FeatureLayer]:

@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from tfrecall._keras import keras, tf, without_autograph
+from tfrecall.core.columns import REQUEST_TIME
 from tfrecall.core.retriever import VectorRetriever
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
@@ -15,6 +17,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.index.repeats import Repeats
 from tfrecall.layers.dense import Activation
 from tfrecall.layers.encoders.interests import best_scores
+from tfrecall.layers.event_times import NOT_TOLD
 from tfrecall.models.popular_queries import popular_vector
 from tfrecall.models.repeats import RepeatingRetriever
 from tfrecall.models.task_loss import TaskLossModel
@@ -356,6 +359,20 @@ class TwoTower(TaskLossModel):
         if self.repeats is None or log is None:
             return towers
         return RepeatingRetriever(towers, self.repeats, log)
+
+    def untimed_retriever(self, log: Interactions | None = None) -> VectorRetriever:
+        """The towers, asked as of each user's newest event: they are not told the time of the request.
+
+        Args:
+            log: the log that histories of queries are taken from; `interactions` if None.
+        """
+        told = self.towers_retriever(log)
+        not_told = pl.lit(NOT_TOLD).alias(REQUEST_TIME)
+        return replace(
+            told,
+            name=f"{self.name}, as of the newest event",
+            embed=lambda queries: told.embed(queries.with_columns(not_told)),
+        )
 
     def towers_retriever(self, log: Interactions | None = None) -> VectorRetriever:
         """The towers alone, without `repeats`.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from tfrecall.core.columns import REQUEST_TIME, TIMESTAMP
 from tfrecall.core.event_context import aligned, checked_context, context_column
 from tfrecall.core.raw import EXACT_BELOW, Form, number_text, raw_features
 from tfrecall.core.vocabulary import Vocabulary
@@ -210,12 +211,19 @@ class UserStore:
         """A table of queries as features.
 
         Histories missing in the table are those at the end of the training data, whatever the time of a
-        row: a release stores no others.
+        row: a release stores no others. Where it lacks the time of the request, that is
+        `timestamp`, or else the present.
 
         Raises:
             MissingColumnError: if it lacks another column.
         """
         queries = aligned(self._whole(queries), self.contexts)
+        if REQUEST_TIME in self.forms and REQUEST_TIME not in queries.columns:
+            asked = pl.col(TIMESTAMP) if TIMESTAMP in queries.columns else pl.lit(None)
+            present = self.defaults[REQUEST_TIME]
+            queries = queries.with_columns(
+                asked.cast(pl.Float64).fill_null(present).alias(REQUEST_TIME)
+            )
         absent = [name for name in self.histories if name not in queries.columns]
         forms = {column: form for column, form in self.forms.items() if column not in absent}
         features = raw_features(queries, forms)
@@ -227,7 +235,12 @@ class UserStore:
     def _missing(self, query: dict[str, Any], user: int) -> tuple[str, ...]:
         absent = (column for column in self.forms if column not in query)
         # A user without events may still have features in the user table, but never a history.
-        return tuple(c for c in absent if user < 0 or c in self.histories or self.gaps[c][user])
+        return tuple(
+            c
+            for c in absent
+            # The present is no gap.
+            if c != REQUEST_TIME and (user < 0 or c in self.histories or self.gaps[c][user])
+        )
 
     def _given(self, query: Query) -> dict[str, Any]:
         if isinstance(query, str):

@@ -10,7 +10,7 @@ A specification is plain data without TensorFlow. `tfrecall.layers.encoders.make
 from dataclasses import KW_ONLY
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, TypeAdapter
+from pydantic import AfterValidator, Field, PositiveInt, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from tfrecall.schema.specs import STRICT, Fraction, Rate, config_errors, from_plain
@@ -158,6 +158,61 @@ class Attention:
 
 @config_errors
 @dataclass(frozen=True, config=STRICT)
+class Gated:
+    """Blocks of causal attention whose values are gated (HSTU; Zhai et al., ICML 2024).
+
+    A block has no feed-forward layer: one projection gives gates, values, queries and keys, and the attended
+    values times the gates are its output. So blocks are cheap, and many of them can be stacked.
+
+    Attributes:
+        blocks: number of stacked blocks.
+        heads: attention heads of a block; they divide the length of the item vectors among them.
+        dropout: share of the values dropped at the input and in each block, in training.
+        attention: weights of the attended values: `silu`, each by itself, or `softmax`, which add up to 1.
+        products: whether the inner products of queries and keys count; without them positions and times
+            alone decide.
+        positions: whether each block learns a weight for the number of events between two events.
+        time: whether each block learns weights for the time from each event to the moment for which the
+            answer is asked, and the input one for the time since the newest event. The history then has the
+            context `timestamp`, and queries the number `request_time`.
+        hidden_requests: share of the training rows that are not told that moment, so that the model can also
+            answer as of the newest event.
+
+    Raises:
+        ConfigError: if a setting is invalid, or there is nothing to attend by.
+
+    >>> Gated(blocks=8, heads=2, time=True).attention
+    'silu'
+    """
+
+    blocks: PositiveInt = 4
+    _: KW_ONLY
+    heads: PositiveInt = 1
+    dropout: Rate = 0.2
+    attention: Literal["silu", "softmax"] = "silu"
+    products: bool = True
+    positions: bool = True
+    time: bool = False
+    hidden_requests: Rate = 0.0
+    type: Literal["gated"] = "gated"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Gated":
+        if not (self.products or self.positions or self.time):
+            raise ValueError(
+                "attention needs inner products, positions or times. Received: products=False, "
+                "positions=False, time=False"
+            )
+        if self.hidden_requests and not self.time:
+            raise ValueError(
+                "`hidden_requests` hides times, which `time = true` asks for. Received: hidden_requests="
+                f"{self.hidden_requests:g}, time=False"
+            )
+        return self
+
+
+@config_errors
+@dataclass(frozen=True, config=STRICT)
 class Interests:
     """Several attention-weighted means of all events (ComiRec-SA; Cen et al., KDD 2020).
 
@@ -178,7 +233,8 @@ class Interests:
 
 
 Encoder = Annotated[
-    Mean | Sum | RootSum | Windows | Decay | GRU | Attention | Interests, Field(discriminator="type")
+    Mean | Sum | RootSum | Windows | Decay | GRU | Attention | Gated | Interests,
+    Field(discriminator="type"),
 ]
 
 

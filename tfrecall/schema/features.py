@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from tfrecall.core.columns import REQUEST_TIME, TIMESTAMP
 from tfrecall.core.event_context import GAP, context_column
 from tfrecall.core.raw import Form
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
@@ -213,7 +214,8 @@ class History:
         context: further information on each event, embedded and added to the item's vector: names of
             columns of the log with few values, such as "rating" or "device", and "gap", the time since the
             user's previous event, in the list or not. In requests and in the exported model they are lists
-            parallel to the ids, named `<column>_<context>`; "" is unknown.
+            parallel to the ids, named `<column>_<context>`; "" is unknown. An encoder with `time` adds
+            "timestamp", which it reads as seconds since 1970.
         anytime: whether events after the query count as well: all that the user has in the log, without the
             row itself in training. This is the implicit feedback of SVD++ for a `Ranker`, and for a
             retriever a user's whole taste where order says little. It takes an additive encoder (`Mean`,
@@ -257,8 +259,21 @@ class History:
         """Number of vectors of the history, and so of query vectors."""
         return getattr(self.encoder, "num_interests", 1)
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the encoder reads the times of events and of the request."""
+        return getattr(self.encoder, "time", False)
+
     @model_validator(mode="after")
     def _check(self) -> "History":
+        if self.is_timed and self.is_rated:
+            raise ValueError(
+                "an encoder with `time` asks each event for the next one, which ratings would leave out. "
+                "Leave `min_rating` and `below_rating` out, or set `time` to false"
+            )
+        if self.is_timed and TIMESTAMP not in self.context:
+            # The class is frozen, and the times are a context like others.
+            object.__setattr__(self, "context", (*self.context, TIMESTAMP))
         wrong = [
             setting
             for setting, given in (
@@ -463,9 +478,14 @@ class Schema:
 
     @property
     def history_columns(self) -> list[str]:
-        """Columns that are made of the log: lists of ids, and their contexts."""
+        """Columns that are made of the log: lists of ids, their contexts, and the time of the request."""
         contexts = [c for spec in self.histories.values() for c in spec.context_columns.values()]
-        return [*self.histories, *contexts]
+        return [*self.histories, *contexts, *([REQUEST_TIME] if self.is_timed else [])]
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a query has the time of its request, `request_time`."""
+        return any(isinstance(feature, History) and feature.is_timed for feature in self.query)
 
     @property
     def candidate_columns(self) -> list[str]:
@@ -570,6 +590,11 @@ def _check_contexts(histories: Sequence[History], columns: Sequence[str]) -> Non
     Features that read the same list may each take different contexts of it.
     """
     owners = dict.fromkeys(columns, "a query feature")
+    if any(feature.is_timed for feature in histories) and REQUEST_TIME in owners:
+        raise ConfigError(
+            f'"{REQUEST_TIME}" would be both a query feature and the time of the request, which an encoder '
+            "with `time` reads. Rename the column."
+        )
     for feature in histories:
         for name, column in feature.context_columns.items():
             mine = f'the context "{name}" of the history "{feature.column}"'

@@ -29,6 +29,8 @@ class HistoriesConfig:
         context: events before the first target that a sequence sees; None for the longest
             `history_length`, with which each target sees as much as a query of the release. For encoders
             whose cost grows with the length (attention) 1 is enough.
+        by_length: whether a batch holds sequences of about one length, which begin at their first target. So
+            attention, whose cost grows with the longest sequence of a batch, spends little on padding.
     """
 
     target_min_rating: Finite = None
@@ -40,6 +42,7 @@ class HistoriesConfig:
     baskets: bool = False
     targets_per_row: PositiveInt = 128
     context: PositiveInt | None = None
+    by_length: bool = False
 
     @property
     def rules(self) -> dict[str, Any]:

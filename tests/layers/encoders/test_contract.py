@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders.make import make_encoder
-from tfrecall.schema.encoders import GRU, Attention, Decay, Interests, Mean, RootSum, Sum, Windows
+from tfrecall.schema.encoders import (
+    GRU,
+    Attention,
+    Decay,
+    Gated,
+    Interests,
+    Mean,
+    RootSum,
+    Sum,
+    Windows,
+)
 
 DIM = 4
 # Each with the longest history that it is made for.
@@ -22,6 +32,9 @@ ENCODERS = {
     "gru": make_encoder(GRU(5, layers=2, dropout=0.3), 10),
     "attention": make_encoder(Attention(2, heads=2, dropout=0.3, ages=True), 10),
     "one block": make_encoder(Attention(1, max_length=12, activation="gelu", expansion=2), 10),
+    "gated": make_encoder(Gated(2, heads=2, dropout=0.3), 10),
+    "gated softmax": make_encoder(Gated(2, attention="softmax", positions=False), 10),
+    "gated by position": make_encoder(Gated(1, heads=2, products=False), 4),
     "interests": make_encoder(Interests(3, units=5), 4),
     "one interest": make_encoder(Interests(1), 10),
 }

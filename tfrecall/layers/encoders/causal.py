@@ -26,6 +26,7 @@ class CausalEncoder(keras.layers.Layer):
             row there are no empty cells.
         training: whether to drop values.
         last_only: whether to give the last cell alone, which is cheaper.
+        moments: times of events and requests, for an encoder that reads them (`Gated`).
 
     Returns:
         Float tensor `[rows, cells, output_dim]`, or `[rows, output_dim]` of the last cell.
@@ -53,9 +54,15 @@ class CausalEncoder(keras.layers.Layer):
         """Length of the vectors that come from vectors of length `dim`."""
         return dim
 
-    def last(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def last(
+        self,
+        vectors: tf.Tensor,
+        mask: tf.Tensor,
+        training: bool | None = None,
+        **moments: tf.Tensor,
+    ) -> tf.Tensor:
         """The vector of each whole history: `[rows, output_dim]`."""
-        return self(vectors, mask, training=training, last_only=True)
+        return self(vectors, mask, training=training, last_only=True, **moments)
 
     @without_autograph
     def call(
@@ -64,6 +71,7 @@ class CausalEncoder(keras.layers.Layer):
         mask: tf.Tensor | None = None,
         training: bool | None = None,
         last_only: bool = False,
+        **moments: tf.Tensor,
     ) -> tf.Tensor:
         if mask is None:
             raise ConfigError(
@@ -72,8 +80,8 @@ class CausalEncoder(keras.layers.Layer):
             )
         mask = tf.convert_to_tensor(mask, tf.bool)
         if last_only:
-            return self._last(vectors, mask, training)
-        return repeat_last(self._all(vectors, mask, training), mask)
+            return self._last(vectors, mask, training, **moments)
+        return repeat_last(self._all(vectors, mask, training, **moments), mask)
 
     def _all(self, vectors: tf.Tensor, mask: tf.Tensor, training: bool | None) -> tf.Tensor:
         """The vectors of all cells; those behind the last event may hold anything."""

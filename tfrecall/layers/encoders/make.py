@@ -2,6 +2,7 @@
 
 from tfrecall.layers.encoders.attention import AttentionEncoder
 from tfrecall.layers.encoders.causal import CausalEncoder
+from tfrecall.layers.encoders.gated import GatedEncoder
 from tfrecall.layers.encoders.gru import GRUEncoder
 from tfrecall.layers.encoders.interests import InterestsEncoder
 from tfrecall.layers.encoders.means import (
@@ -21,6 +22,7 @@ LAYERS: dict[type, type[CausalEncoder]] = {
     encoders.Decay: DecayEncoder,
     encoders.GRU: GRUEncoder,
     encoders.Attention: AttentionEncoder,
+    encoders.Gated: GatedEncoder,
     encoders.Interests: InterestsEncoder,
 }
 

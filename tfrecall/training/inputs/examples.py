@@ -119,7 +119,9 @@ class TrainingExamples:
             name: (Events.build(data, spec, index, codes), spec.history_length)
             for name, spec in specs.items()
         }
-        return Sequences(data, targets.rows, lists, context, per_row, histories.baskets)
+        return Sequences(
+            data, targets.rows, lists, context, per_row, histories.baskets, histories.by_length
+        )
 
     def _row_of_sequence(self, data: Interactions, histories: HistoriesConfig) -> tuple[int, int]:
         """Targets of one sequence, and events before the first of them.
@@ -228,6 +230,8 @@ class TrainingExamples:
         signature: dict[str, Any] = {"items": cells}
         if events.context:
             signature["context"] = {name: cells for name in events.context}
+        if events.asked is not None:
+            signature["asked"] = tf.TensorSpec([None], tf.int32)
         if self._whole:
             signature["positions"] = tf.TensorSpec([None], tf.int64)
         return signature
@@ -273,4 +277,6 @@ def _tensors(batch: Batch) -> dict[str, Any]:
         lists[name]["positions"] = positions
     for name, context in batch.context.items():
         lists[name]["context"] = context
+    for name, asked in batch.asked.items():
+        lists[name]["asked"] = asked
     return {"rows": batch.rows, "lists": lists}
