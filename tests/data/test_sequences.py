@@ -221,7 +221,9 @@ def test_every_target_comes_once_and_sees_what_stood_before_it(
 def test_sequences_of_one_length_share_a_batch():
     # Of 2 x 30 and 4 x 15 targets, batches of about 30 hold one of the former or two of the latter.
     log = Interactions.from_frame(
-        pl.DataFrame({"user_id": [*"ab"] * 30 + [*"cdef"] * 15, "item_id": [*"ij"] * 60, "timestamp": range(120)})
+        pl.DataFrame(
+            {"user_id": [*"ab"] * 30 + [*"cdef"] * 15, "item_id": [*"ij"] * 60, "timestamp": range(120)}
+        )
     )
     events = Events.build(log, History(), np.array([2, 3], np.int32))
     sequences = Sequences(log, np.arange(120), {"history": (events, 99)}, 1, 1000, by_length=True)

@@ -59,3 +59,20 @@ def test_popularity_counts_the_rows_of_the_item() -> None:
         ["popularity_1_9", "history_0"],
         ["popularity_0", "history_200_plus"],
     ]
+
+
+def test_gaps_are_times_since_the_newest_event_of_the_user() -> None:
+    seen = make_log([("u", "a", 0), ("u", "b", 1000), ("v", "a", 5), ("later", "a", 900_000)])
+    asked = [("u", 1000), ("u", 1001), ("u", 4600), ("u", 4601), ("u", 87_400), ("u", 87_401)]
+    # `later` has its first event after the row, `new` has none: both are in no part.
+    test = make_log([(user, "c", time) for user, time in [*asked, ("later", 9), ("new", 9)]])
+    masks = slice_masks(test, seen)
+    names = ("same_second", "1_hour", "1_day", "over_1_day")
+    found = [[name for name in names if masks[f"gap_{name}"][row]] for row in range(8)]
+    hour, day, over = ["1_hour"], ["1_day"], ["over_1_day"]
+    assert found == [["same_second"], hour, hour, day, day, over, [], []]
+
+
+def test_a_log_without_times_has_no_gaps() -> None:
+    seen = make_log([("u", "a", 7), ("v", "b", 7)])
+    assert not [name for name in slice_masks(seen, seen) if name.startswith("gap")]

@@ -27,7 +27,9 @@ HOUR = 3600.0
 def gated_model(log, *more):
     schema = Schema(query=[Categorical("user_id", 4), HISTORY, ExampleAge(), *more], candidate=[ITEM])
     tf.keras.utils.set_random_seed(2)
-    model = TwoTower(schema, layer_sizes=[8], candidate_layer_sizes=[], task=FullSoftmax(), name="gated")
+    model = TwoTower(
+        schema, layer_sizes=[8], candidate_layer_sizes=[], task=FullSoftmax(), name="gated"
+    )
     model.adapt(log)
     model.query_tower.create_weights()
     # Numbers by time start at zero, where no request would differ from another.

@@ -1,10 +1,12 @@
-"""Slices of the test rows by popularity of the item and length of the history."""
+"""Slices of the test rows by popularity of the item, length of the history and time since its last event."""
 
 from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
 
+from tfrecall.core.columns import TIMESTAMP, USER
+from tfrecall.data.histories import as_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation.metrics import most_popular
 
@@ -12,6 +14,7 @@ from tfrecall.evaluation.metrics import most_popular
 HEAD_SHARE = 0.2
 # Lower ends of the bins of history length; the last one is open.
 HISTORY_BINS = (0, 1, 10, 50, 200)
+_HOUR, _DAY = 3600, 86_400
 
 
 def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
@@ -22,13 +25,16 @@ def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
     By user, five parts that make up all rows: `history_0`, `history_1_9`, `history_10_49`,
     `history_50_199`, `history_200_plus`, by the user's rows in `seen`. `new_users` is a second name
     of `history_0`.
+    By time since the user's newest event in `seen`, of rows that have one: `gap_same_second`, `gap_1_hour` (at
+    most), `gap_1_day` (above an hour, at most a day), `gap_over_1_day`. A log without times has none of
+    the four.
     """
     lengths = _history_lengths(test, seen)
     masks = _item_masks(test, seen)
     for low, high in _bins():
         masks[f"history_{_bin_name(low, high)}"] = (lengths >= low) & (high is None or lengths < high)
     masks["new_users"] = lengths == 0
-    return masks
+    return {**masks, **_gap_masks(test, seen)}
 
 
 def ranking_masks(test: Interactions, known: Interactions) -> dict[str, np.ndarray]:
@@ -68,6 +74,21 @@ def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
     head = most_popular(counts, HEAD_SHARE)[rows] & (rows >= 0)
     new = (counts[rows] == 0) | (rows < 0)
     return {"head_items": head, "tail_items": ~head & ~new, "new_items": new}
+
+
+def _gap_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
+    times = test.log[TIMESTAMP].to_numpy()
+    if not np.ptp(seen.event_times):
+        return {}
+    starts, ends = as_of(seen, test.log[USER], times)
+    # A user without events before the row has no gap: NaN is in no part.
+    gaps = np.where(ends > starts, times - seen.event_times[np.maximum(ends - 1, 0)], np.nan)
+    return {
+        "gap_same_second": gaps < 1,  # times may have fractions
+        "gap_1_hour": (gaps >= 1) & (gaps <= _HOUR),
+        "gap_1_day": (gaps > _HOUR) & (gaps <= _DAY),
+        "gap_over_1_day": gaps > _DAY,
+    }
 
 
 def _history_lengths(test: Interactions, seen: Interactions) -> np.ndarray:
