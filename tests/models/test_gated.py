@@ -107,8 +107,8 @@ def test_a_release_answers_for_the_time_of_the_request(model, history_log, tmp_p
     present = model.embed_queries(pl.DataFrame({"user_id": users}), history_log)
     np.testing.assert_allclose(now, present, rtol=1e-4, atol=1e-5)
     assert not np.allclose(now, live, atol=1e-3)
-    assert len(release.recommend([{"user_id": "u1", "request_time": time}], k=3)[0]) == 3
-    assert len(release.recommend(["u1"], k=3)[0]) == 3
+    assert len(release.recommend([{"user_id": "u1", "request_time": time}], k=3)[0].item_ids) == 3
+    assert len(release.recommend(["u1"], k=3)[0].item_ids) == 3
     # A stranger lacks a history, and not the present.
     assert "request_time" not in release.users.build_queries(["stranger"]).defaulted[0]
 

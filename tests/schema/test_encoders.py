@@ -61,7 +61,10 @@ def test_an_encoder_survives_its_plain_form(encoder):
         (lambda: Interests(num_interests=0), "Interests: `num_interests`.*greater than 0. Received: 0"),
         (lambda: encoder_from_dict({"type": "decay", "rate": 2}), "Decay: `rate`.*Received: 2"),
         (lambda: encoder_from_dict({"type": "mean", "rate": 2}), 'Mean has no setting "rate"'),
-        (lambda: encoder_from_dict({"type": "lstm"}), "encoder: .*'lstm'.* 'attention', 'interests'"),
+        (
+            lambda: encoder_from_dict({"type": "lstm"}),
+            "encoder: .*'lstm'.* 'attention', 'gated', 'interests'",
+        ),
         (lambda: encoder_from_dict({}), "encoder: .*discriminator"),
         (lambda: encoder_from_dict("mean"), "encoder: .*Received: 'mean'"),
     ],

@@ -78,7 +78,7 @@ def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
 
 def _gap_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
     times = test.log[TIMESTAMP].to_numpy()
-    if not np.ptp(seen.event_times):
+    if not len(seen) or not np.ptp(seen.event_times):
         return {}
     starts, ends = as_of(seen, test.log[USER], times)
     # A user without events before the row has no gap: NaN is in no part.
