@@ -11,6 +11,7 @@ server, and two cores are enough for both.
 import argparse
 import asyncio
 import json
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,12 @@ import numpy as np
 
 # Connections of arrivals at a rate: more clients than a server's queue holds.
 MOST_CONNECTIONS = 2000
-# Connections that are open for the next arrivals.
+# Connections that are open before the first arrival: more than a server's queue accepts by default, so that
+# arrivals measure answers and refusals, not how fast connections are opened.
+FIRST = 600
+# Connections that are kept open for the next arrivals.
 FREE = 100
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Connection(asyncio.Protocol):
@@ -54,9 +59,8 @@ class Connection(asyncio.Protocol):
         head = self.received.find(b"\r\n\r\n")
         if head < 0:
             return
-        lower = self.received[:head].lower()
-        start = lower.find(b"content-length:")
-        length = int(lower[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
+        told = LENGTH.search(self.received, 0, head)
+        length = int(told[1]) if told else 0
         if self.waits and len(self.received) >= head + 4 + length:
             self.waits = False
             self.done(self, int(self.received[9:12]))
@@ -144,6 +148,7 @@ class Load:
             patience: seconds after which a client gives up and closes its connection.
         """
         arrivals = _Arrivals(self, patience)
+        await arrivals.open_first()
         start = now = perf_counter()
         while now < start + seconds:
             arrivals.send(int((now - start) * rate) - self.sent - self.counts[-2])
@@ -174,6 +179,12 @@ class _Arrivals:
         self._under_way: deque[tuple[float, Connection]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._open = 0
+
+    async def open_first(self) -> None:
+        """Open the first connections, some at a time: a server's backlog is bounded."""
+        while self._open < FIRST:
+            self._open += FREE
+            await asyncio.gather(*(self._connect() for _ in range(FREE)))
 
     def send(self, number: int) -> None:
         """Send requests on free connections; those for which none is left are counted."""

@@ -26,6 +26,8 @@ from tfrecall.serving.config import ServingConfig
         {"drain_seconds": -1},
         {"reload_seconds": float("nan")},
         {"body_seconds": 0},
+        {"header_seconds": 0},
+        {"max_connections": 0},
         {"stuck_seconds": float("inf")},
         {"log_level": "loud"},
         {"log_format": "xml"},

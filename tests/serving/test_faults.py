@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tfrecall as tr
+from benchmarks.http_load import Load
 from tests.serving.running import PATIENCE_SECONDS, running
 from tfrecall.release.layout import make_current
 from tfrecall.serving.config import ServingConfig
@@ -34,12 +35,65 @@ def lists_of(root, version):
     return dict(zip(users, (a.item_ids for a in release.recommend(users, 5)), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("requests", "swaps"), [(400, 4), pytest.param(10_000, 40, marks=pytest.mark.slow)]
-)
-def test_no_request_fails_while_versions_change(two_versions, requests, swaps):
-    """Each answer is whole: its list is the one of the version that it names."""
+class Answered(Load):
+    """Load that keeps the answers.
+
+    Attributes:
+        answers: bodies, in the order in which they came.
+        versions: the versions that have answered, each once in a row.
+    """
+
+    def __init__(self, url):
+        super().__init__(url, [json.dumps({"user_id": f"u{n}", "k": 5}).encode() for n in range(50)])
+        self.answers, self.versions = [], []
+
+    def record(self, connection, status):
+        super().record(connection, status)
+        if status == 200:
+            answer = json.loads(connection.received.split(b"\r\n\r\n", 1)[1])
+            self.answers.append(answer)
+            if self.versions[-1:] != [answer["version"]]:
+                self.versions.append(answer["version"])
+
+
+@pytest.mark.slow
+def test_no_request_fails_while_versions_change(two_versions):
+    """Ten thousand over HTTP; each answer is whole: its list is the one of the version that it names."""
     expected = {version: lists_of(two_versions, version) for version in (1, 2)}
+    changes = [2, 1] * 4
+
+    async def publish(load):
+        for version in changes:
+            seen = len(load.answers)
+            while len(load.answers) < seen + 500:
+                await asyncio.sleep(0.005)
+            await asyncio.to_thread(make_current, two_versions, version)
+            while load.versions[-1] != version:
+                await asyncio.sleep(0.005)
+
+    async def session(load):
+        publisher = asyncio.create_task(publish(load))
+        # However slow the machine is, there are requests under way at each change.
+        while load.sent < 10_000 or not publisher.done():
+            await load.closed(16, 600, most=load.sent + 500)
+        await publisher
+
+    with running(two_versions, "--reload-seconds", 0.05) as service:
+        load = Answered(service.url + "/v1/recommend")
+        asyncio.run(asyncio.wait_for(session(load), 600))
+    assert dict(load.counts) == {200: load.sent}
+    assert load.sent >= 10_000
+    # Answers of the last call of one version and of the first of the next may be read in any order.
+    assert len(load.versions) > len(changes)
+    for answer in load.answers:
+        assert answer["fallback"] is None
+        found = [item["item_id"] for item in answer["items"]]
+        assert found == expected[answer["version"]][answer["user_id"]]
+
+
+def test_no_request_fails_while_versions_change_in_process(two_versions):
+    expected = {version: lists_of(two_versions, version) for version in (1, 2)}
+    requests, swaps = 400, 4
 
     async def session():
         service = Service(ServingConfig({"movies": two_versions}, reload_seconds=0))

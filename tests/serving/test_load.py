@@ -1,6 +1,7 @@
 """The service under load, in short: what becomes of each request, counted. `make bench` measures times."""
 
 import asyncio
+import http.client
 import json
 import signal
 import threading
@@ -37,6 +38,23 @@ def test_clients_that_the_queue_holds_are_all_answered(service, clients):
     asyncio.run(asked.closed(clients, 30, most=400))
     assert dict(asked.counts) == {200: asked.sent}
     assert asked.sent >= 400
+
+
+def test_both_ways_of_a_request_give_the_same_answer(service):
+    """From the socket to the queue, and through the application, which takes requests that end a connection."""
+    host = service.url.removeprefix("http://")
+    answers = []
+    for more in ({}, {"Connection": "close"}):
+        connection = http.client.HTTPConnection(host)
+        headers = {"Content-Type": "application/json", "X-Request-ID": "mine", **more}
+        connection.request("POST", "/v1/recommend", BODIES[1], headers)
+        answer = connection.getresponse()
+        kept = {k.lower(): v for k, v in answer.getheaders() if k.lower() not in ("date", "connection")}
+        answers.append((answer.status, kept, answer.read()))
+        assert answer.headers["date"]
+        connection.close()
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 200
 
 
 def test_beyond_the_queue_requests_are_refused_and_none_is_lost(service):

@@ -60,6 +60,9 @@ def serve(
     queue: Annotated[
         int, typer.Option(min=1, help="Requests that may wait for a release; more are refused (429).")
     ] = 256,
+    connections: Annotated[
+        int, typer.Option(min=1, help="Open connections of each process; more are refused (503).")
+    ] = 4096,
     max_batch: Annotated[int, typer.Option(min=1, help="Most requests of one call of a model.")] = 64,
     timeout_ms: Annotated[
         int, typer.Option(min=1, help="Deadline of requests without X-Request-Timeout-Ms.")
@@ -112,6 +115,7 @@ def serve(
         shares=_values("--share", share, float, named),
         max_batch=max_batch,
         max_waiting=queue,
+        max_connections=connections,
         timeout_ms=timeout_ms,
         max_body=max_body,
         reload_seconds=reload_seconds,

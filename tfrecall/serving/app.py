@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tfrecall.errors import ConfigError, DataError, TfrecallError, nearest
+from tfrecall.errors import ConfigError, TfrecallError, nearest
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.events import EventsRequest
 from tfrecall.serving.gate import Gate
@@ -27,7 +27,7 @@ from tfrecall.serving.requests import (
     SimilarRequest,
 )
 from tfrecall.serving.service import Service
-from tfrecall.serving.web import HttpError, deadline, exchange, problem, read, refusal, reply
+from tfrecall.serving.web import HttpError, deadline, exchange, problem, read, refusal, reply, routed
 
 
 def create_app(config: ServingConfig, *, wait: bool = True) -> FastAPI:
@@ -152,14 +152,14 @@ class _Application(FastAPI):
 
 def _add_routes(app: FastAPI, service: Service) -> None:
     async def recommend(request: Request) -> Response:
-        asked = _routed(read(request, RecommendRequest), request)
+        asked = routed(read(request, RecommendRequest), exchange(request))
         # Users without an id go to a release by the id of the request.
         caller = exchange(request).request_id
         return reply(await service.recommend(asked, deadline(request), caller=caller))
 
     async def recommend_batch(request: Request) -> Response:
         batch = read(request, BatchRequest)
-        asked = [_routed(one, request) for one in batch.requests]
+        asked = [routed(one, exchange(request)) for one in batch.requests]
         request_id = exchange(request).request_id
         answers = await service.recommend_batch(asked, deadline(request), caller=request_id)
         return reply(
@@ -172,11 +172,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         )
 
     async def similar(request: Request) -> Response:
-        asked = _routed(read(request, SimilarRequest), request)
+        asked = routed(read(request, SimilarRequest), exchange(request))
         return reply(await service.similar(asked, deadline(request)))
 
     async def rank(request: Request) -> Response:
-        asked = _routed(read(request, RankRequest), request)
+        asked = routed(read(request, RankRequest), exchange(request))
         caller = exchange(request).request_id
         return reply(await service.rank(asked, deadline(request), caller=caller))
 
@@ -215,20 +215,3 @@ def _add_operations(app: FastAPI, service: Service, metrics: Metrics) -> None:
     app.add_route("/health/live", live, ["GET"])
     app.add_route("/health/ready", ready, ["GET"])
     app.add_route("/metrics", measured, ["GET"])
-
-
-def _routed(asked: Any, request: Request) -> Any:
-    """A request with the release of the header X-Release.
-
-    Raises:
-        DataError: if header and body name different releases.
-    """
-    told = exchange(request).headers.get(b"x-release")
-    if told is not None:
-        name = told.decode("latin-1")
-        if asked.release not in (None, name):
-            raise DataError(
-                f'Two releases are named: "{name}" by X-Release, "{asked.release}" in the body.'
-            )
-        asked.release = name
-    return asked

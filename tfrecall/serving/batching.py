@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -38,15 +39,20 @@ _JOIN_SECONDS = 1.0
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting(Generic[Asked, Answer]):
-    asked: Asked
-    answer: "asyncio.Future[Answer]"
-    since: float
-    deadline: float | None
+class Waiting(Generic[Asked, Answer]):
+    """A request that was accepted.
 
-    def is_wanted(self, now: float) -> bool:
-        """Whether a client still waits; a busy loop notices deadlines late."""
-        return not self.answer.done() and (self.deadline is None or self.deadline > now)
+    Attributes:
+        asked: the request.
+        tell: takes its answer, or the error in place of one; None when nobody waits any more.
+        since: when it came, of `time.monotonic`.
+        deadline: moment after which nobody waits; infinite for none.
+    """
+
+    asked: Asked
+    tell: Callable[[Answer | Exception], None] | None
+    since: float
+    deadline: float
 
 
 class GreedyBatcher(Generic[Asked, Answer]):
@@ -82,11 +88,15 @@ class GreedyBatcher(Generic[Asked, Answer]):
         self._max_waiting = max_waiting
         self._stuck_seconds = stuck_seconds
         self._observe = observe
-        self._waiting: OrderedDict[_Waiting[Asked, Answer], None] = OrderedDict()
-        self._running: list[_Waiting[Asked, Answer]] = []
+        self._waiting: OrderedDict[Waiting[Asked, Answer], None] = OrderedDict()
+        self._running: list[Waiting[Asked, Answer]] = []
         self._watchdog: asyncio.TimerHandle | None = None
+        # One timer for all requests, which mostly have the same time: at the earliest of their deadlines.
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_deadline = inf
         self._thread: _Thread | None = None
         self._hanging = 0
+        self._has_ended: asyncio.Future[None] | None = None
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -116,30 +126,70 @@ class GreedyBatcher(Generic[Asked, Answer]):
             ModelFailedError: if the call raises something other than our errors, or hangs.
             NotReadyError: after `close`, or while calls hang.
         """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        one = self.submit(asked, partial(_pass_on, future), deadline)
+        try:
+            return await future
+        finally:
+            self.withdraw(one)
+
+    def submit(
+        self,
+        asked: Asked,
+        tell: Callable[[Answer | Exception], None],
+        deadline: float | None = None,
+    ) -> Waiting[Asked, Answer]:
+        """Accept a request without waiting for its answer.
+
+        Args:
+            asked: the request.
+            tell: called once in the event loop with the answer, or with an error that `ask` would raise; it
+                must be quick and not raise.
+            deadline: moment of `time.monotonic` after which nobody waits any more; None for none.
+
+        Raises:
+            QueueFullError: if too many wait already.
+            DeadlineError: if the deadline has passed.
+            NotReadyError: after `close`, or while calls hang.
+        """
         self._check_open()
         now = monotonic()
-        if deadline is not None and deadline <= now:
+        if deadline is None:
+            deadline = inf
+        elif deadline <= now:
             raise _late()
         loop = asyncio.get_running_loop()
-        one: _Waiting[Asked, Answer] = _Waiting(asked, loop.create_future(), now, deadline)
-        timer = None if deadline is None else loop.call_later(deadline - now, _expire, one.answer)
+        one: Waiting[Asked, Answer] = Waiting(asked, tell, now, deadline)
         self._waiting[one] = None
+        if deadline < self._next_deadline:
+            self._look_at(loop, deadline)
         if not self._running:
             self._start_next(loop)
-        try:
-            return await one.answer
-        finally:
-            self._waiting.pop(one, None)
-            if timer is not None:
-                timer.cancel()
+        return one
+
+    def withdraw(self, one: Waiting[Asked, Answer]) -> None:
+        """Take a request back: nobody waits for its answer, and its place in the queue is free."""
+        one.tell = None
+        self._waiting.pop(one, None)
+        self._note_end()
 
     async def close(self) -> None:
         """Refuse new requests, wait for the answers of all accepted ones, then end the thread."""
         self._is_closed = True
-        while left := [one.answer for one in (*self._waiting, *self._running) if not one.answer.done()]:
-            await asyncio.wait(left)
+        self._has_ended = asyncio.get_running_loop().create_future()
+        self._note_end()
+        await self._has_ended
+        if self._timer is not None:
+            self._timer.cancel()
         if self._thread is not None:
             self._thread.end()
+
+    def _note_end(self) -> None:
+        """Let `close` go on when nobody waits any more."""
+        if self._has_ended is None or self._has_ended.done():
+            return
+        if not any(one.tell for one in (*self._waiting, *self._running)):
+            self._has_ended.set_result(None)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -155,12 +205,14 @@ class GreedyBatcher(Generic[Asked, Answer]):
 
     def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give the oldest requests that somebody still waits for to the thread."""
-        batch: list[_Waiting[Asked, Answer]] = []
+        batch: list[Waiting[Asked, Answer]] = []
         now = monotonic()
         while self._waiting and len(batch) < self._max_batch:
             one, _ = self._waiting.popitem(last=False)
-            if one.is_wanted(now):
+            if one.deadline > now:
                 batch.append(one)
+            else:  # a busy loop notices deadlines late
+                self._tell(one, _late())
         self._running = batch
         if batch:
             if self._thread is None:
@@ -168,7 +220,7 @@ class GreedyBatcher(Generic[Asked, Answer]):
             self._watchdog = loop.call_later(self._stuck_seconds, self._abandon, loop, batch)
             self._thread.run(partial(self._call, loop, batch))
 
-    def _call(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting[Asked, Answer]]) -> None:
+    def _call(self, loop: asyncio.AbstractEventLoop, batch: list[Waiting[Asked, Answer]]) -> None:
         """In the thread: answer a batch."""
         start = monotonic()
         answers: Sequence[Answer | BaseException]
@@ -185,7 +237,7 @@ class GreedyBatcher(Generic[Asked, Answer]):
     def _returned(
         self,
         loop: asyncio.AbstractEventLoop,
-        batch: list[_Waiting[Asked, Answer]],
+        batch: list[Waiting[Asked, Answer]],
         answers: Sequence[Answer | BaseException],
         start: float,
         end: float,
@@ -195,14 +247,15 @@ class GreedyBatcher(Generic[Asked, Answer]):
             return
         if self._watchdog is not None:
             self._watchdog.cancel()
-        for one, answer in zip(batch, answers, strict=True):
-            _tell(one.answer, answer)
+        # First of all: the next call runs while these answers are written.
         self._start_next(loop)
+        for one, answer in zip(batch, answers, strict=True):
+            self._tell(one, answer)
         _log_failures(answers)
         if self._observe is not None:
             self._observe([start - one.since for one in batch], end - start)
 
-    def _abandon(self, loop: asyncio.AbstractEventLoop, batch: list[_Waiting[Asked, Answer]]) -> None:
+    def _abandon(self, loop: asyncio.AbstractEventLoop, batch: list[Waiting[Asked, Answer]]) -> None:
         """Go on in a new thread, because a call does not return."""
         self._hanging += 1
         failed = [*batch]
@@ -214,9 +267,45 @@ class GreedyBatcher(Generic[Asked, Answer]):
             self._waiting.clear()
         error = TimeoutError(f"a call has not returned in {self._stuck_seconds:g} seconds")
         _log_failures([error])
-        for one in failed:
-            _tell(one.answer, error)
         self._start_next(loop)
+        for one in failed:
+            self._tell(one, error)
+
+    def _tell(self, one: Waiting[Asked, Answer], answer: Answer | BaseException) -> None:
+        """Give a request its answer, unless nobody waits any more."""
+        tell, one.tell = one.tell, None
+        if tell is None:
+            return
+        if isinstance(answer, BaseException) and not isinstance(answer, TfrecallError):
+            # One exception for each request: raised in several tasks, one would collect all their tracebacks.
+            failed = ModelFailedError(
+                "The model failed on the request. The log of the service has the reason."
+            )
+            failed.__cause__ = answer
+            tell(failed)
+        else:
+            tell(answer)
+        self._note_end()
+
+    def _look_at(self, loop: asyncio.AbstractEventLoop, moment: float) -> None:
+        """Look for deadlines that have passed at a moment, in place of any later one."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next_deadline = moment
+        self._timer = loop.call_later(moment - monotonic(), self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fail requests whose deadline has passed, in the queue and in the running call."""
+        self._timer, self._next_deadline = None, inf
+        now = monotonic()
+        waits = [one for one in (*self._waiting, *self._running) if one.tell is not None]
+        for one in waits:
+            if one.deadline <= now:
+                self._waiting.pop(one, None)
+                self._tell(one, _late())
+        following = min((one.deadline for one in waits if one.deadline > now), default=inf)
+        if following < self._next_deadline:  # answers may have brought new requests
+            self._look_at(loop, following)
 
 
 class _Thread:
@@ -245,20 +334,13 @@ class _Thread:
             call = None  # while the thread is idle it keeps no answers alive
 
 
-def _tell(future: "asyncio.Future[Answer]", answer: Answer | BaseException) -> None:
+def _pass_on(future: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
     if future.done():
         return
-    if not isinstance(answer, BaseException):
-        future.set_result(answer)
-    elif isinstance(answer, TfrecallError):
+    if isinstance(answer, Exception):
         future.set_exception(answer)
     else:
-        # One exception for each request: raised in several tasks, one would collect all their tracebacks.
-        failed = ModelFailedError(
-            "The model failed on the request. The log of the service has the reason."
-        )
-        failed.__cause__ = answer
-        future.set_exception(failed)
+        future.set_result(answer)
 
 
 def _log_failures(answers: Sequence[Any]) -> None:
@@ -267,11 +349,6 @@ def _log_failures(answers: Sequence[Any]) -> None:
     for failure in failures.values():
         if not isinstance(failure, TfrecallError):
             _LOG.error("The model failed: %s", failure, exc_info=failure)
-
-
-def _expire(future: "asyncio.Future[Any]") -> None:
-    if not future.done():
-        future.set_exception(_late())
 
 
 def _late() -> DeadlineError:

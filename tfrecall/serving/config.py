@@ -35,6 +35,8 @@ class ServingConfig:
         timeout_ms: deadline of requests that name none, in milliseconds.
         max_body: largest body of a request, in bytes.
         body_seconds: time for a body to arrive.
+        header_seconds: time for the headers of a request to arrive.
+        max_connections: largest number of open connections; more are answered with status 503.
         reload_seconds: time between two looks for a new version; 0 for none.
         drain_seconds: time after SIGTERM during which the service says that it is not ready and still answers.
         grpc_address: host and port of the gRPC server, such as 127.0.0.1:8501; None for none.
@@ -65,6 +67,8 @@ class ServingConfig:
     timeout_ms: int = 10_000
     max_body: int = 1 << 20
     body_seconds: float = 10.0
+    header_seconds: float = 10.0
+    max_connections: int = 4096
     reload_seconds: float = 10.0
     drain_seconds: float = 1.0
     grpc_address: str | None = None
@@ -109,7 +113,14 @@ class ServingConfig:
                 )
 
     def _check_numbers(self) -> None:
-        for setting in ("max_batch", "max_waiting", "timeout_ms", "max_body", "threads"):
+        for setting in (
+            "max_batch",
+            "max_waiting",
+            "timeout_ms",
+            "max_body",
+            "max_connections",
+            "threads",
+        ):
             if getattr(self, setting) < 1:
                 raise ConfigError(
                     f"`{setting}` is a number from 1. Received: {getattr(self, setting)!r}."
@@ -120,7 +131,7 @@ class ServingConfig:
                 raise ConfigError(
                     f"`{setting}` is a number from 0. Received: {getattr(self, setting)!r}."
                 )
-        for setting in ("stuck_seconds", "body_seconds"):
+        for setting in ("stuck_seconds", "body_seconds", "header_seconds"):
             if not 0 < getattr(self, setting) < inf:
                 raise ConfigError(
                     f"`{setting}` is a number above 0. Received: {getattr(self, setting)!r}."

@@ -4,6 +4,7 @@ The first SIGTERM or SIGINT starts the end: the service says that it is not read
 and exits with status 0. A second one ends it at once.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -32,12 +33,19 @@ from tfrecall.release.manifest import read_manifest
 from tfrecall.serving import logs, metrics
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
-from tfrecall.serving.shedding import SheddingProtocol
+from tfrecall.serving.direct import DirectProtocol, Front
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 # Exit status of a worker that could not load its releases: a new one would fail alike.
 CANNOT_START = 3
 # Longer than load balancers keep connections (60 s is usual), so that it is they who close them.
 KEEP_ALIVE_SECONDS = 75
+# Open files beside connections: releases, logs, libraries, connections that are being refused.
+OTHER_FILES = 512
 THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
@@ -130,13 +138,31 @@ def _limit_threads(threads: int) -> None:
     threadpool_limits(threads)
 
 
+def _allow_files(number: int) -> None:
+    """Raise the number of open files of this process, as far as it may, so that connections fit."""
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < number:
+        logging.getLogger(__name__).warning(
+            "This process may open %d files: not enough for %d connections. Raise the limit (ulimit -n), or "
+            "give fewer --connections.",
+            most,
+            number - OTHER_FILES,
+        )
+
+
 def _serve(config: ServingConfig, bound: socket.socket, *, wait: bool) -> None:
     logs.configure(config.log_level, config.log_format)
     _limit_threads(config.threads)
+    _allow_files(config.max_connections + OTHER_FILES)
     app = create_app(config, wait=wait)
     settings = uvicorn.Config(
         app,
-        http=partial(SheddingProtocol, app.state.service, app.state.metrics.request),  # type: ignore[arg-type]
+        http=partial(DirectProtocol, Front(app.state.service, app.state.metrics.request)),  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, cast
 from uuid import uuid4
@@ -160,17 +161,62 @@ class Service:
             TfrecallError: if it cannot be used.
         """
         hosted = self.route(request.release or release, _user(request), caller)
+        answer: RecommendAnswer | Exception
         try:
             answer = cast(RecommendAnswer, await self._ask(hosted, request, deadline))
+        except (DeadlineError, ModelFailedError) as error:
+            answer = error
+        answer = self._outcome(hosted, request, answer)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def submit(
+        self,
+        request: RecommendRequest,
+        tell: Callable[[RecommendAnswer | Exception], None],
+        deadline: float | None = None,
+        *,
+        caller: str | None = None,
+    ) -> Callable[[], None]:
+        """Accept what `recommend` takes, without a task that waits for the answer.
+
+        Args:
+            request: the request.
+            tell: called once in the event loop with the answer, or with the error that `recommend` would raise.
+            deadline: as of `recommend`.
+            caller: as of `recommend`.
+
+        Returns:
+            Takes the request back, whose answer nobody waits for any more.
+
+        Raises:
+            TfrecallError: if it is not accepted.
+        """
+        hosted = self.route(request.release, _user(request), caller)
+
+        def told(answer: Any) -> None:
+            tell(self._outcome(hosted, request, answer))
+
+        one = hosted.batcher.submit(request, told, self._deadline(deadline))
+        return partial(hosted.batcher.withdraw, one)
+
+    def _outcome(
+        self, hosted: Hosted, request: RecommendRequest, answer: RecommendAnswer | Exception
+    ) -> RecommendAnswer | Exception:
+        """The answer to a request, of popular items where the model has none in time."""
+        if not isinstance(answer, Exception):
             self._recall.offer(hosted.answerer, request, answer)
             return answer
-        except (DeadlineError, ModelFailedError) as error:
-            if not self.config.fallback:
-                raise
-            reason = "timeout" if isinstance(error, DeadlineError) else "failed"
-            answer = hosted.answerer.popular(request, reason)
-            self.observer.fallback(hosted.name, reason)
+        if not self.config.fallback or not isinstance(answer, (DeadlineError, ModelFailedError)):
             return answer
+        reason = "timeout" if isinstance(answer, DeadlineError) else "failed"
+        try:
+            popular = hosted.answerer.popular(request, reason)
+        except Exception as error:
+            return error
+        self.observer.fallback(hosted.name, reason)
+        return popular
 
     async def recommend_batch(
         self,

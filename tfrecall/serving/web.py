@@ -136,7 +136,12 @@ def read(request: Request, form: type[Form]) -> Form:
         HttpError: if the body is said to be something else than JSON.
         DataError: if it does not have the form.
     """
-    told = exchange(request).headers.get(b"content-type", b"application/json")
+    return form_of(exchange(request), form)
+
+
+def form_of(one: Exchange, form: type[Form]) -> Form:
+    """The body of an exchange as a form of `requests`; as `read`."""
+    told = one.headers.get(b"content-type", b"application/json")
     if told != b"application/json" and b"json" not in told.lower():
         # Also what keeps pages of other sites from sending events: a form needs no consent, JSON does.
         raise HttpError(
@@ -145,7 +150,7 @@ def read(request: Request, form: type[Form]) -> Form:
             f"The body is JSON. Received the Content-Type {told[:100].decode('latin-1')!r}: "
             "send application/json.",
         )
-    return decode(exchange(request).body, form)
+    return decode(one.body, form)
 
 
 def deadline(request: Request) -> float | None:
@@ -154,7 +159,12 @@ def deadline(request: Request) -> float | None:
     Raises:
         DataError: if it is no number of milliseconds.
     """
-    told = exchange(request).headers.get(b"x-request-timeout-ms")
+    return deadline_of(exchange(request))
+
+
+def deadline_of(one: Exchange) -> float | None:
+    """The deadline of an exchange; as `deadline`."""
+    told = one.headers.get(b"x-request-timeout-ms")
     if told is None:
         return None
     try:
@@ -167,6 +177,24 @@ def deadline(request: Request) -> float | None:
             f"{told[:100].decode('latin-1')!r}."
         )
     return monotonic() + milliseconds / 1000
+
+
+def routed(asked: Form, one: Exchange) -> Form:
+    """A request with the release of the header X-Release.
+
+    Raises:
+        DataError: if header and body name different releases.
+    """
+    told = one.headers.get(b"x-release")
+    if told is not None:
+        request: Any = asked
+        name = told.decode("latin-1")
+        if request.release not in (None, name):
+            raise DataError(
+                f'Two releases are named: "{name}" by X-Release, "{request.release}" in the body.'
+            )
+        request.release = name
+    return asked
 
 
 def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -201,19 +229,24 @@ def problem(error: BaseException, request_id: str = "") -> tuple[int, dict[str, 
 
 def refusal(request: Request, error: BaseException) -> Response:
     """The answer to a request that failed, in the form of its protocol; a line in the log if we failed."""
-    request_id = exchange(request).request_id
-    status, body = problem(error, request_id)
+    status, body, headers = refused(exchange(request), error)
+    if request.scope["path"].startswith(SENTENCES):
+        body = {"error": body["error"]["message"]}
+    return reply(body, status, headers)
+
+
+def refused(one: Exchange, error: BaseException) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body and headers of an error; a line in the log if we failed."""
+    status, body = problem(error, one.request_id)
     if status == 500:
         # The batch that failed has its own line, with the stack.
         stack = None if isinstance(error, ModelFailedError) else error
-        fields = {"request_id": request_id}
+        fields = {"request_id": one.request_id}
         _LOG.error("A request failed: %s", error, exc_info=stack, extra={"fields": fields})
     headers = dict(error.headers) if isinstance(error, HttpError) else {}
     if status in (429, 503):
         headers["Retry-After"] = str(max(1, ceil(getattr(error, "retry_after", 1))))
-    if request.scope["path"].startswith(SENTENCES):
-        return reply({"error": body["error"]["message"]}, status, headers)
-    return reply(body, status, headers)
+    return status, body, headers
 
 
 def without_paths(text: str) -> str:

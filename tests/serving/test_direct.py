@@ -1,0 +1,402 @@
+"""The direct way of requests for lists, and refusals at the socket: of a protocol without a server."""
+
+import asyncio
+import json
+from time import monotonic
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from tfrecall.errors import DeadlineError, QueueFullError
+from tfrecall.serving import connections, direct
+from tfrecall.serving.config import ServingConfig
+from tfrecall.serving.direct import DirectProtocol, Front
+from tfrecall.serving.requests import Item, RecommendAnswer
+
+BODY = b'{"user_id": "u1"}'
+
+
+def request(line=b"POST /v1/recommend HTTP/1.1", *headers):
+    head = [line, b"Host: here", b"Content-Length: %d" % len(BODY), *headers, b"", b""]
+    return b"\r\n".join(head) + BODY
+
+
+class Transport:
+    """A socket that keeps what is written."""
+
+    def __init__(self):
+        self.written, self.closed = b"", False
+
+    def write(self, data):
+        assert not self.closed
+        self.written += data
+
+    def get_extra_info(self, name):
+        return None
+
+    def is_closing(self):
+        return self.closed
+
+    def close(self):
+        self.closed = True
+
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
+        pass
+
+
+class Service:
+    """A service whose queue is full, or not, and that answers when it is told to."""
+
+    def __init__(self, **settings):
+        self.config = ServingConfig({"shop": "."}, **settings)
+        self.full, self.ready, self.refuses = True, True, False
+        self.asked, self.withdrawn = [], []
+
+    def is_full(self, under_way):
+        return self.full
+
+    def submit(self, request, tell, deadline=None, *, caller=None):
+        if self.refuses:
+            raise QueueFullError("256 requests wait already.")
+        self.asked.append((request, tell, deadline))
+        return lambda: self.withdrawn.append(request)
+
+    def answer(self, which=-1):
+        request, tell, _ = self.asked[which]
+        items = [Item("a", 0.5)]
+        tell(
+            RecommendAnswer(release="shop", version=1, user_id=request.user_id, known=True, items=items)
+        )
+
+
+class Connection:
+    """A connection, its service, and the requests that got as far as the application."""
+
+    def __init__(self, **settings):
+        self.passed, self.seen, self.transport = [], [], Transport()
+        self.service = Service(**settings)
+
+        async def app(scope, receive, send):
+            body, more = b"", True
+            while more:
+                message = await receive()
+                body, more = body + message["body"], message["more_body"]
+            self.passed.append((scope["path"], body))
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+        self._app = app
+        self.front = Front(self.service, lambda *what: self.seen.append(what[:2]))
+        self.state = ServerState()
+        self.state.default_headers = [(b"date", b"today")]
+        self.protocol = self.another()
+
+    def another(self):
+        """One more connection to the same service, on the same transport."""
+        settings = uvicorn.Config(self._app, log_config=None, proxy_headers=False)
+        protocol = DirectProtocol(self.front, config=settings, server_state=self.state, app_state={})
+        protocol.connection_made(self.transport)
+        return protocol
+
+    async def send(self, *parts):
+        for part in parts:
+            self.protocol.data_received(part)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def answers(self):
+        """Status, headers and body of each answer so far."""
+        found, rest = [], self.transport.written
+        while rest:
+            head, rest = rest.split(b"\r\n\r\n", 1)
+            first, *lines = head.decode().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in lines)
+            length = int(headers.get("content-length", 0))
+            found.append((int(first.split()[1]), headers, rest[:length]))
+            rest = rest[length:]
+        return found
+
+
+def run(test, **settings):
+    """A coroutine with a connection, in a loop of its own."""
+
+    async def whole():
+        connection = Connection(**settings)
+        await test(connection)
+        connection.protocol.connection_lost(None)
+
+    asyncio.run(whole())
+
+
+def test_a_full_queue_is_told_with_status_and_id():
+    async def test(connection):
+        await connection.send(request(b"POST /v1/recommend HTTP/1.1", b"X-Request-ID: mine"))
+        ((status, headers, body),) = connection.answers()
+        assert (status, headers["retry-after"]) == (429, "1")
+        error = json.loads(body)["error"]
+        assert (error["code"], error["request_id"]) == ("queue_full", "mine")
+        assert connection.passed == []
+        assert connection.seen == [("/v1/recommend", 429)]
+
+    run(test)
+
+
+def test_a_connection_lives_on_after_refusals():
+    async def test(connection):
+        whole = request()
+        # The body of a refused request comes late, and is no beginning of the next one.
+        await connection.send(whole[:-10], whole[-10:], whole)
+        assert connection.transport.written.count(b"HTTP/1.1 429 ") == 2
+        connection.service.full = False
+        await connection.send(whole)
+        connection.service.answer()
+        assert [status for status, _, _ in connection.answers()] == [429, 429, 200]
+        assert connection.passed == []
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(b"POST /v1/similar HTTP/1.1"),
+        request(b"GET /v1/recommend HTTP/1.1"),
+        request(b"POST /v1/recommend?k=3 HTTP/1.1"),
+        request(b"POST /v1/recommend HTTP/1.0"),
+        request(b"POST /v1/recommend HTTP/1.1", b"Connection: close"),
+    ],
+    ids=["another route", "another method", "a query", "HTTP 1.0", "a last request"],
+)
+def test_other_requests_go_to_the_application(asked):
+    async def test(connection):
+        connection.transport.close = lambda: None
+        await connection.send(asked)
+        assert len(connection.passed) == 1
+        assert connection.seen == []
+
+    run(test)
+
+
+def test_a_request_is_answered_in_one_write_without_the_application():
+    async def test(connection):
+        connection.service.full = False
+        trace = b"00-" + b"4b" * 16 + b"-00f067aa0ba902b7-01"
+        await connection.send(
+            request(b"POST /v1/recommend HTTP/1.1", b"traceparent: " + trace, b"X-Release: shop")
+        )
+        assert connection.transport.written == b""
+        ((asked, _, deadline),) = connection.service.asked
+        assert (asked.user_id, asked.release, deadline) == ("u1", "shop", None)
+        connection.service.answer()
+        ((status, headers, body),) = connection.answers()
+        assert status == 200
+        assert json.loads(body)["items"] == [{"item_id": "a", "score": 0.5}]
+        assert headers["x-request-id"] == "4b" * 16
+        assert headers["traceparent"] == trace.decode()
+        assert headers["date"] == "today"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-type"] == "application/json"
+        assert (connection.passed, connection.seen) == ([], [("/v1/recommend", 200)])
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        request(b"POST /v1/recommend HTTP/1.1", b"Content-Type: text/plain"),
+        request(b"POST /v1/recommend HTTP/1.1", b"X-Request-Timeout-Ms: soon"),
+        request(b"POST /v1/recommend HTTP/1.1", *(b"X-%d: 1" % n for n in range(120))),
+        request().replace(b"user_id", b"user_ib"),
+        request(b"POST /v1/recommend HTTP/1.1", b"Expect: 100-continue"),
+    ],
+    ids=["a type", "a time", "many headers", "a form", "a question first"],
+)
+def test_what_is_wrong_goes_to_the_application_with_its_body(asked):
+    async def test(connection):
+        connection.service.full = False
+        await connection.send(asked)
+        assert connection.service.asked == []
+        assert connection.passed == [("/v1/recommend", asked[asked.index(b"{") :])]
+
+    run(test)
+
+
+def test_a_body_over_the_limit_and_one_in_pieces_go_to_the_application():
+    async def test(connection):
+        connection.service.full = False
+        await connection.send(request())
+        whole = request().replace(BODY, b"").replace(b"17", b"5")
+        await connection.send(whole, b"[1", b",2]")
+        assert connection.passed == [("/v1/recommend", BODY), ("/v1/recommend", b"[1,2]")]
+
+    run(test, max_body=16)
+
+
+@pytest.mark.parametrize("settings", [{"hosts": ["shop.example"]}, {"otel": True}])
+def test_foreign_hosts_and_requests_with_spans_go_to_the_application(settings):
+    async def test(connection):
+        connection.service.full = False
+        await connection.send(request())
+        assert connection.service.asked == []
+        assert connection.passed == [("/v1/recommend", BODY)]
+
+    run(test, **settings)
+
+
+def test_requests_in_one_packet_are_answered_in_order():
+    """Also where the second one is quick: it waits for the first."""
+
+    async def test(connection):
+        connection.service.full = False
+        await connection.send(request() + request(b"GET /health/live HTTP/1.1"))
+        assert connection.passed == []
+        connection.service.answer()
+        await connection.send()
+        assert [status for status, _, _ in connection.answers()] == [200, 204]
+
+    run(test)
+
+
+def test_a_client_that_leaves_takes_its_request_back():
+    async def test(connection):
+        connection.service.full = False
+        await connection.send(request())
+        connection.protocol.connection_lost(None)
+        assert len(connection.service.withdrawn) == 1
+        assert connection.seen == [("/v1/recommend", 499)]
+
+    run(test)
+
+
+def test_an_error_of_the_model_is_answered_with_its_status():
+    async def test(connection):
+        connection.service.full = False
+        await connection.send(request())
+        connection.service.asked[0][1](DeadlineError("too late"))
+        ((status, _, body),) = connection.answers()
+        assert (status, json.loads(body)["error"]["code"]) == (504, "deadline")
+
+    run(test)
+
+
+def test_a_service_that_ends_answers_and_closes():
+    async def test(connection):
+        connection.service.full = False
+        await connection.send(request())
+        connection.protocol.shutdown()
+        connection.service.answer()
+        ((status, headers, _),) = connection.answers()
+        assert (status, headers["connection"]) == (200, "close")
+        assert connection.transport.closed
+
+    run(test)
+
+
+def test_a_full_queue_of_one_release_refuses_its_request():
+    async def test(connection):
+        connection.service.full, connection.service.refuses = False, True
+        await connection.send(request(), request())
+        assert [status for status, _, _ in connection.answers()] == [429, 429]
+        assert connection.passed == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_token_is_asked_for_before_anything_is_told(full):
+    async def test(connection):
+        connection.service.full = full
+        right = request(b"POST /v1/recommend HTTP/1.1", b"Authorization: Bearer key")
+        await connection.send(right, request(), right.replace(b"key", b"kez"))
+        if full:
+            assert [status for status, _, _ in connection.answers()] == [429, 401, 401]
+            assert connection.answers()[1][1]["www-authenticate"] == "Bearer"
+            assert len(connection.service.asked) == 0
+        else:  # the application refuses the others, which stand behind the first
+            assert len(connection.service.asked) == 1
+
+    run(test, token="key")
+
+
+def test_refusals_leave_one_line_with_their_number(monkeypatch, caplog):
+    monkeypatch.setattr(direct, "LOG_SECONDS", 0.01)
+
+    async def test(connection):
+        for _ in range(2):
+            await connection.send(request(), request(), request())
+            lines = len(caplog.records)
+            while len(caplog.records) == lines:
+                await asyncio.sleep(0.005)
+
+    with caplog.at_level("WARNING", "tfrecall.serving"):
+        run(test)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["3 requests were refused while the queue was full."] * 2
+
+
+async def until_closed(connection):
+    end = monotonic() + 30
+    while not connection.transport.closed:
+        assert monotonic() < end
+        await asyncio.sleep(0.005)
+
+
+def test_headers_that_come_byte_by_byte_end_with_408():
+    async def test(connection):
+        end = monotonic() + 30
+        for byte in b"\r\n" * 3 + request() * 1000:
+            if connection.transport.closed or monotonic() > end:
+                break
+            connection.protocol.data_received(bytes([byte]))
+            await asyncio.sleep(0.01)
+        ((status, headers, body),) = connection.answers()
+        assert (status, json.loads(body)["error"]["code"]) == (408, "slow_headers")
+        assert headers["connection"] == "close"
+        assert connection.seen == [("other", 408)]
+
+    run(test, header_seconds=0.1)
+
+
+def test_headers_of_a_later_request_are_timed_too_and_complete_ones_are_not():
+    async def test(connection):
+        await connection.send(request())  # refused: the connection is idle now
+        assert connection.protocol._head_timer is None
+        connection.service.full = False
+        await connection.send(request())  # waits for its answer
+        assert connection.protocol._head_timer is None
+        connection.service.answer()
+        await connection.send(request()[:30])
+        await until_closed(connection)
+        assert [status for status, _, _ in connection.answers()] == [429, 200, 408]
+
+    run(test, header_seconds=0.05)
+
+
+def test_a_connection_too_many_is_told_so():
+    async def test(connection):
+        surplus = connection.another()
+        surplus.data_received(request())
+        ((status, headers, body),) = connection.answers()
+        assert (status, json.loads(body)["error"]["code"]) == (503, "too_many_connections")
+        assert (headers["connection"], headers["retry-after"]) == ("close", "1")
+        assert connection.transport.closed
+        surplus.connection_lost(None)
+
+    run(test, max_connections=1)
+
+
+def test_a_silent_connection_too_many_is_closed(monkeypatch):
+    monkeypatch.setattr(connections, "SURPLUS_SECONDS", 0.01)
+
+    async def test(connection):
+        surplus = connection.another()
+        await until_closed(connection)
+        assert connection.answers() == []
+        surplus.connection_lost(None)
+
+    run(test, max_connections=1)
