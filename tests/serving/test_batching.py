@@ -306,6 +306,25 @@ def test_a_request_that_is_submitted_is_told_once_or_not_at_all_if_it_was_withdr
     asyncio.run(session())
 
 
+def test_an_answer_that_cannot_be_given_keeps_none_from_the_others(caplog):
+    def broken(answer):
+        raise RuntimeError("no socket")
+
+    async def session():
+        gate, told = Gate(), []
+        batcher = GreedyBatcher(gate)
+        running = (await asked(batcher, [1]))[0]
+        batcher.submit(2, broken)
+        batcher.submit(3, told.append)
+        gate.leave_open()
+        assert await running == 10
+        await batcher.close()
+        assert told == [30]
+
+    asyncio.run(session())
+    assert "no socket" in caplog.text
+
+
 def test_waits_and_sizes_of_calls_are_observed():
     async def session():
         gate, seen = Gate(), []

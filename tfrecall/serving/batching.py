@@ -282,9 +282,11 @@ class GreedyBatcher(Generic[Asked, Answer]):
                 "The model failed on the request. The log of the service has the reason."
             )
             failed.__cause__ = answer
-            tell(failed)
-        else:
+            answer = failed
+        try:
             tell(answer)
+        except Exception:  # the other requests of the call would stay without an answer
+            _LOG.exception("An answer could not be given.")
         self._note_end()
 
     def _look_at(self, loop: asyncio.AbstractEventLoop, moment: float) -> None:
