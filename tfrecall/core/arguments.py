@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# Argument of `read` or `filter_log` -> option of the commands; a key of recipes where there is none.
+# Argument of `read`, `filter_log` or a split -> option of the commands; a key of recipes where there is none.
 OPTIONS = {
     "users": "--users",
     "items": "--items",
@@ -22,7 +22,11 @@ OPTIONS = {
     "min_rating": "--set filters.min_rating",
     "duplicates": "--set filters.duplicates",
     "max_user_interactions": "--set filters.max_user_interactions",
+    "min_user_interactions": "--set filters.min_user_interactions",
     "min_item_interactions": "--set filters.min_item_interactions",
+    "test_fraction": "--set split.test_fraction",
+    "train_users": "--set split.train_users",
+    "at": "--set split.at",
     "null_values": "--null-values",
     "repeated_rows": "--repeated-rows",
     "id_spelling": "--id-spelling",

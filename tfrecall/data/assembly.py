@@ -64,7 +64,8 @@ def assemble(
     """Checks and completes the tables; arguments as for `Interactions.from_frame`."""
     if missing_items not in MISSING_ITEMS:
         raise ConfigError(
-            f'`missing_items` must be one of {list(MISSING_ITEMS)}. Received: "{missing_items}".'
+            f"{argument('missing_items')} must be one of {list(MISSING_ITEMS)}. "
+            f'Received: "{missing_items}".'
             f"{nearest(missing_items, MISSING_ITEMS)}"
         )
     cleaning = cleaning or Cleaning()

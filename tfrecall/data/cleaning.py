@@ -42,7 +42,8 @@ class Cleaning:
         for name, valid in (("repeated_rows", REPEATED_ROWS), ("id_spelling", ID_SPELLINGS)):
             if (given := getattr(self, name)) not in valid:
                 raise ConfigError(
-                    f'`{name}` must be one of {list(valid)}. Received: "{given}".{nearest(given, valid)}'
+                    f"{argument(name)} must be one of {list(valid)}. "
+                    f'Received: "{given}".{nearest(given, valid)}'
                 )
 
 

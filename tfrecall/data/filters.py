@@ -198,22 +198,24 @@ def _check(
 ) -> None:
     if duplicates not in DUPLICATES:
         raise ConfigError(
-            f'`duplicates` must be one of {list(DUPLICATES)}. Received: "{duplicates}".'
+            f"{argument('duplicates')} must be one of {list(DUPLICATES)}. "
+            f'Received: "{duplicates}".'
             f"{nearest(duplicates, DUPLICATES)}"
         )
     if min_user < 1 or min_item < 1:
         raise ConfigError(
-            "`min_user_interactions` and `min_item_interactions` must be at least 1, which removes "
-            f"nothing. Received: {min_user}, {min_item}."
+            f"{argument('min_user_interactions')} and {argument('min_item_interactions')} must be at least 1, "
+            f"which removes nothing. Received: {min_user}, {min_item}."
         )
     if max_user is not None and max_user < max(1, min_user):
         raise ConfigError(
-            "`max_user_interactions` must be at least 1, and at least `min_user_interactions`. "
+            f"{argument('max_user_interactions')} must be at least 1, and at least "
+            f"{argument('min_user_interactions')}. "
             f"Received: {max_user}."
         )
     if min_rating is not None and "rating" not in data.log.columns:
         raise ConfigError(
-            f"`min_rating` is {min_rating:g}, but the log has no ratings. Name their column "
+            f"{argument('min_rating')} is {min_rating:g}, but the log has no ratings. Name their column "
             f"({argument('rating')}), or omit the filter."
         )
 

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, overload
 import numpy as np
 import polars as pl
 
+from tfrecall.core.arguments import argument
 from tfrecall.core.columns import TIMESTAMP
 from tfrecall.data.histories import basket_starts
 from tfrecall.data.interactions import Interactions, ratings
@@ -74,7 +75,7 @@ def split_random(data: Interactions, test_fraction: float = 0.2, seed: int = 42)
     """
     if not 0 < test_fraction < 1:
         raise ConfigError(
-            "`test_fraction` must be above 0 and below 1. "
+            f"{argument('test_fraction')} must be above 0 and below 1. "
             f"Received: {test_fraction}. 0.2 keeps four fifths for training."
         )
     n_test = round(len(data) * test_fraction)
@@ -283,7 +284,7 @@ def split_by_user(
     """
     if not 1 <= train_users < data.users.height:
         raise ConfigError(
-            "`train_users` must leave users to train on and users to test on: 1 to "
+            f"{argument('train_users')} must leave users to train on and users to test on: 1 to "
             f"{data.users.height - 1:,} of {data.users.height:,}. Received: {train_users}."
         )
     histories, users = data.histories, data.user_rows
@@ -315,13 +316,14 @@ def split_by_user(
 def _moment(at: datetime | date | str | float) -> float:
     if isinstance(at, bool) or not isinstance(at, date | str | int | float | np.number):
         raise ConfigError(
-            f"`at` must be a date, a date-time, an ISO string or seconds since 1970. Received: {at!r}."
+            f"{argument('at')} must be a date, a date-time, an ISO string or seconds since 1970. "
+            f"Received: {at!r}."
         )
     try:
         return float(to_seconds(pl.Series(TIMESTAMP, [at]), calendar=False)[0].item())
     except DataError as error:
         raise ConfigError(
-            f"`at` cannot be read as a moment. Received: {at!r}. "
+            f"{argument('at')} cannot be read as a moment. Received: {at!r}. "
             'Write an ISO date or date-time, such as "2003-01-01".'
         ) from error
 

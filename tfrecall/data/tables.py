@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from tfrecall.core.arguments import argument
 from tfrecall.data.assembly import Columns
 from tfrecall.data.cleaning import Cleaning, without_repeats
 from tfrecall.data.files import read_table
@@ -148,7 +149,12 @@ def drop_columns(tables: dict[str, pl.DataFrame], names: Iterable[str]) -> dict[
     for name in names:
         key, _, column = name.partition(".")
         found = f"{key}.{find_name(tables[key].columns, column)}" if key in tables else name
-        require(columns, found, "data", "`ignore_columns` names columns with their tables: log.price.")
+        require(
+            columns,
+            found,
+            "data",
+            f"{argument('ignore_columns')} names columns with their tables: log.price.",
+        )
         dropped.add(found)
     return {
         key: table.select(column for column in table.columns if f"{key}.{column}" not in dropped)
@@ -174,13 +180,18 @@ def split_lists(
     columns = [column for table in tables.values() for column in table.columns]
     for given, separator in separators.items():
         name = find_name(columns, given)
-        require(columns, name, "data", "`list_separators` names columns of text that hold lists.")
+        require(
+            columns,
+            name,
+            "data",
+            f"{argument('list_separators')} names columns of text that hold lists.",
+        )
         owners = {key: table for key, table in tables.items() if name in table.columns}
         for key, table in owners.items():
             if table[name].dtype != pl.String:
                 raise DataError(
                     f'The column "{name}" of the {key} is to be split at {separator!r}, but it holds '
-                    f"{table[name].dtype}. Remove it from `list_separators`."
+                    f"{table[name].dtype}. Remove it from {argument('list_separators')}."
                 )
             tables = {**tables, key: table.with_columns(_lists(table[name], separator))}
     return tables

@@ -82,7 +82,8 @@ def to_seconds(
     """
     if unit is not None and unit not in WORDS:
         raise ConfigError(
-            f'The unit of timestamps must be one of {list(WORDS)}. Received: "{unit}".{nearest(unit, WORDS)}'
+            f"The unit of timestamps, {argument('unit')}, must be one of {list(WORDS)}. "
+            f'Received: "{unit}".{nearest(unit, WORDS)}'
         )
     if unit is not None and form is not None:
         raise ConfigError(
@@ -150,7 +151,7 @@ def _unit(values: pl.Series, what: str) -> str:
         return units[0]
     raise DataError(
         f"The timestamps of the {what} mix units: {_mixture(magnitude)}. "
-        'Bring them to one unit, or state it (`unit="ms"`) if they are all of one unit.'
+        f"Bring them to one unit, or state it ({argument('unit', 'ms')}) if they are all of one unit."
     )
 
 

@@ -101,6 +101,14 @@ def test_one_object_of_lists_is_refused(tmp_path):
     (tmp_path / "log.json").write_text(json.dumps({"user_id": ["a", "b"], "item_id": ["x", "y"]}))
     with pytest.raises(DataError, match="is one object of lists, a table by columns"):
         read(tmp_path / "log.json")
+    # What programs answer: the rows in one field, often beside their number.
+    rows = [{"user_id": "a", "item_id": "x"}, {"user_id": "b", "item_id": "y"}]
+    for more in ({}, {"total": 2}):
+        (tmp_path / "log.json").write_text(json.dumps({**more, "events": rows}))
+        with pytest.raises(
+            DataError, match=r"rows stand in its field \"events\".*jq -c '\.events\[\]' log"
+        ):
+            read(tmp_path / "log.json")
 
 
 @pytest.mark.parametrize("name", ["log[1].jsonl", "log[1].parquet"])

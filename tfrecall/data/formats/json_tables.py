@@ -47,6 +47,11 @@ def read_json(file: Path, what: str) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         refuse_other_encodings(file, what)
         _refuse_broken(file, what, is_array, error)
+    if table.height == 1 and (rows := _wrapped(table)):
+        raise DataError(
+            f'The {what} file {file} is one object, whose rows stand in its field "{rows}". Write these alone: '
+            f"jq -c '.{rows}[]' {file.name} > {rows}.jsonl"
+        )
     if table.height == 1 and table.width and all(dtype == pl.List for dtype in table.dtypes):
         raise DataError(
             f"The {what} file {file} is one object of lists, a table by columns. Write a list of objects, or "
@@ -55,6 +60,13 @@ def read_json(file: Path, what: str) -> pl.DataFrame:
     if not is_array:  # of arrays Polars refuses it
         _refuse_mixed(file, what, table)
     return table
+
+
+def _wrapped(table: pl.DataFrame) -> str:
+    """The only field with a list of objects, beside single values such as a total; empty for other tables."""
+    lists = [name for name, dtype in table.schema.items() if isinstance(dtype, pl.List)]
+    inner = getattr(table.schema[lists[0]], "inner", None) if len(lists) == 1 else None
+    return lists[0] if isinstance(inner, pl.Struct) and table[lists[0]].list.len()[0] > 1 else ""
 
 
 def _refuse_mixed(file: Path, what: str, table: pl.DataFrame) -> None:
