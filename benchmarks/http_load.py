@@ -16,7 +16,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -256,7 +256,7 @@ def main() -> None:
         work = load.open(options.rate, options.seconds, options.patience)
     else:
         work = load.closed(options.clients, options.seconds, options.requests)
-    started = perf_counter()
+    started, cpu_before = perf_counter(), process_time()
     try:
         import uvloop  # half the cost of a request here
 
@@ -264,7 +264,8 @@ def main() -> None:
     except ImportError:
         asyncio.run(work)
     took = options.seconds if options.rate else perf_counter() - started
-    print(json.dumps(load.figures(took)))
+    cpu_us = 1e6 * (process_time() - cpu_before) / max(1, load.sent)
+    print(json.dumps({**load.figures(took), "client_cpu_us": cpu_us}))
 
 
 if __name__ == "__main__":

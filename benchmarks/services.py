@@ -29,10 +29,18 @@ class Service:
     url: str
     process: "subprocess.Popen[str]"
 
-    def load(self, path: str, bodies: str, *options: Any) -> dict[str, Any]:
-        """The line of `benchmarks.http_load`, with the server's CPU time a request."""
+    def load(self, path: str, bodies: str, *options: Any, nice: int = 0) -> dict[str, Any]:
+        """The line of `benchmarks.http_load`, with the server's CPU time a request.
+
+        Args:
+            path: path of the requests.
+            bodies: their bodies, one a line.
+            options: options of `benchmarks.http_load`.
+            nice: how far the clients stand back from the service on cores that both use.
+        """
         before = self.cpu_seconds()
-        command = [sys.executable, "-m", "benchmarks.http_load", self.url + path]
+        command = ["nice", "-n", str(nice)] if nice else []
+        command += [sys.executable, "-m", "benchmarks.http_load", self.url + path]
         done = subprocess.run(
             [*command, *map(str, options)], input=bodies, stdout=subprocess.PIPE, text=True, check=True
         )
