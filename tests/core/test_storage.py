@@ -80,6 +80,7 @@ def fail_at(monkeypatch, error, at):
         (os, "fsync"),
         (os, "rename"),
         (os, "replace"),
+        (storage, "_exchange"),
     ):
         monkeypatch.setattr(owner, name, failing(name, getattr(owner, name)))
     return reached
@@ -88,7 +89,12 @@ def fail_at(monkeypatch, error, at):
 @pytest.mark.parametrize("write", [write_file, write_directory])
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()], ids=["full disk", "interrupted"])
 @pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
-def test_a_failure_at_any_step_leaves_the_old_state_or_the_new_one(tmp_path, write, error, there):
+@pytest.mark.parametrize("exchanges", [True, False], ids=["one step", "two steps"])
+def test_a_failure_at_any_step_leaves_the_old_state_or_the_new_one(
+    tmp_path, write, error, there, exchanges, monkeypatch
+):
+    if not exchanges:
+        monkeypatch.setattr(storage, "_exchange", lambda *_: False)
     target = tmp_path / "folder" / "target"
     before = OLD[write] if there else None
     steps = 0
@@ -196,24 +202,29 @@ KILLED = """
         return call
     for name in ("fsync", "rename", "replace"):
         setattr(os, name, dying(getattr(os, name)))
+    if sys.argv[5] == "two steps":
+        test_storage.storage._exchange = lambda *_: False
     getattr(test_storage, sys.argv[1])(Path(sys.argv[2]), "new")
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("write", "at"),
-    # fsync, replace, fsync of the folder; four times fsync, two renames, fsync of the folder
-    [(write_file, 1), (write_file, 2), (write_file, 3)]
-    + [(write_directory, at) for at in (2, 5, 6, 7)],
+    ("write", "at", "steps"),
+    # fsync, replace, fsync of the folder; four times fsync, two renames or none, fsync of the folder
+    [(write_file, at, "one step") for at in (1, 2, 3)]
+    + [(write_directory, at, "two steps") for at in (2, 5, 6, 7)]
+    + [(write_directory, at, "one step") for at in (4, 5)],
 )
-def test_the_next_writer_tidies_up_after_a_killed_one(tmp_path, request, write, at):
+def test_the_next_writer_tidies_up_after_a_killed_one(tmp_path, request, write, at, steps):
     target = tmp_path / "target"
     write(target, "old")
     command = [sys.executable, "-c", textwrap.dedent(KILLED), write.__name__, str(target)]
-    killed = subprocess.run([*command, str(request.config.rootpath), str(at)], check=False)
+    killed = subprocess.run([*command, str(request.config.rootpath), str(at), steps], check=False)
     assert killed.returncode == -signal.SIGKILL
-    if (write, at) == (write_directory, 6):  # between its two renames
+    if steps == "one step":
+        assert target.exists()
+    elif at == 6:  # between its two renames
         assert not target.exists()
         remove_unfinished(tmp_path)
     assert state(target) in (OLD[write], NEW[write])

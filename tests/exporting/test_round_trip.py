@@ -1,10 +1,17 @@
 """The round trip refuses each way in which an exported model can answer unlike the live one."""
 
+import os
+import select
+import stat
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from tfrecall.errors import ExportError
 from tfrecall.exporting import round_trip
+from tfrecall.exporting.replay import WATCH
 from tfrecall.exporting.round_trip import check_round_trip
 from tfrecall.exporting.signatures import QUERY_OUTPUT
 from tfrecall.index.exact import Exact
@@ -126,3 +133,34 @@ def test_an_item_must_not_stand_twice_where_scores_are_equal(monkeypatch, tmp_pa
 
     with pytest.raises(ExportError, match="gives an item twice to query 0"):
         check(monkeypatch, tmp_path, tamper, np.ones([3, 2], np.float32))
+
+
+@pytest.mark.slow
+def test_the_fresh_process_ends_with_its_input(tmp_path):
+    """Cases in a pipe that nobody writes to: the process would wait for them for ever."""
+    os.mkfifo(tmp_path / "cases.json")
+    files = [str(tmp_path / name) for name in ("cases.json", "answers.json")]
+    command = [sys.executable, "-m", "tfrecall.exporting.replay", *files, WATCH]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        process.stdin.close()
+        assert process.wait(300) == 1
+
+
+@pytest.mark.usefixtures("fresh_replay")
+def test_its_input_ends_with_the_process_that_started_it(tmp_path, monkeypatch):
+    """Of the pipe this process alone has the end to write to, which the system closes; nothing is written."""
+
+    def run(command, *, stdin, **settings):
+        assert command[-1] == WATCH
+        assert stat.S_ISFIFO(os.fstat(stdin).st_mode)
+        assert select.select([stdin], [], [], 0)[0] == []
+        (tmp_path / "answers.json").write_text("[]")
+        opened.append(stdin)
+
+    opened = []
+    monkeypatch.setattr(subprocess, "run", run)
+    assert round_trip.replayed(tmp_path, []) == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])

@@ -7,6 +7,7 @@ leaves a temporary name behind, which the next writer of the same target removes
 locked and stay.
 """
 
+import ctypes
 import errno
 import fcntl
 import glob
@@ -22,6 +23,8 @@ LOCK = ".lock"
 # Ends the temporary names; each begins with a dot, so that globs and TF Serving pass over it.
 _SUFFIX = ".unfinished"
 _HEX_DIGITS = 12
+# Of linux/fs.h and fcntl.h.
+_RENAME_EXCHANGE, _AT_FDCWD = 2, -100
 
 
 @contextmanager
@@ -108,8 +111,9 @@ def write_atomically(file: Path, text: str) -> None:
 def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Gives a new directory that becomes the target when the block ends well, and vanishes otherwise.
 
-    Parents are made if they are missing. Between the two renames that replace a directory neither is there;
-    the next writer puts back the old one if the process was killed in that moment.
+    Parents are made if they are missing. On Linux a directory is replaced in one step. Elsewhere, and on file
+    systems that cannot exchange names, it takes two renames: between them neither is there, and the next writer
+    puts back the old one if the process was killed in that moment.
 
     Args:
         target: the directory to be.
@@ -136,9 +140,11 @@ def staged_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
         if target.exists() and not replace:
             raise FileExistsError(errno.EEXIST, "it exists already", str(target))
         try:
-            if target.exists():
+            if not target.exists():
+                os.rename(staged, target)
+            elif not _exchange(staged, target):
                 os.rename(target, before)
-            os.rename(staged, target)
+                os.rename(staged, target)
         # Not `Exception`: Ctrl-C between the two renames must put the old directory back, too.
         except BaseException:
             if before.exists() and not target.exists():
@@ -219,6 +225,13 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = os.fsencode(one), os.fsencode(other)
+    return rename is not None and not rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
 
 
 def _temporary(target: Path) -> Path:

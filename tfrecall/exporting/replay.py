@@ -1,6 +1,6 @@
 """Replay of requests to SavedModels as TF Serving sends them, in a fresh process.
 
-    python -m tfrecall.exporting.replay CASES.json ANSWERS.json
+    python -m tfrecall.exporting.replay CASES.json ANSWERS.json [--until-input-ends]
 
 Each case names a SavedModel, a signature and its inputs. The model is loaded into a session of the v1
 runtime and fed by the tensor names that the signature lists.
@@ -9,6 +9,7 @@ runtime and fed by the tensor names that the signature lists.
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def replay(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return answers
 
 
+# With this option the process ends when its standard input does: with the process that started it.
+WATCH = "--until-input-ends"
+
+
+def _end_with_input() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(1)  # from a thread, while TensorFlow may be in a call that hears nothing
+
+
 def _plain(values: Any) -> Any:
     # TensorFlow returns strings as bytes in object arrays, of ids `[batch, k]`.
     if values.dtype.kind == "O":
@@ -46,5 +57,7 @@ def _plain(values: Any) -> Any:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    source, target = map(Path, sys.argv[1:])
+    source, target = map(Path, sys.argv[1:3])
+    if WATCH in sys.argv[3:]:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     target.write_text(json.dumps(replay(json.loads(source.read_text("utf-8")))), "utf-8")

@@ -19,7 +19,7 @@ import numpy as np
 import tfrecall
 from tfrecall.core.top_k import best_scores
 from tfrecall.errors import ExportError
-from tfrecall.exporting.replay import replay
+from tfrecall.exporting.replay import WATCH, replay
 from tfrecall.exporting.signatures import CANDIDATE_OUTPUT, QUERY_OUTPUT
 from tfrecall.index.exact import ExactIndex
 from tfrecall.index.repeats import Repeats, search_with_repeats
@@ -198,10 +198,13 @@ def replayed(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
     ]
     if os.environ.get("TFRECALL_REPLAY") == "in_process":
         return json.loads(json.dumps(replay(plain)))
+    # The pipe ends with this process, however that ends, and the fresh process with the pipe.
+    watched, held = os.pipe()
     try:
         source.write_text(json.dumps(plain), "utf-8")
         subprocess.run(
-            [sys.executable, "-m", "tfrecall.exporting.replay", str(source), str(target)],
+            [sys.executable, "-m", "tfrecall.exporting.replay", str(source), str(target), WATCH],
+            stdin=watched,
             check=True,
             capture_output=True,
             text=True,
@@ -221,6 +224,8 @@ def replayed(directory: Path, cases: list[Case]) -> list[dict[str, Any]]:
             "Nothing was published."
         ) from error
     finally:
+        os.close(held)
+        os.close(watched)
         source.unlink(missing_ok=True)
         target.unlink(missing_ok=True)
 
