@@ -25,6 +25,7 @@ from tfrecall.serving.protocols.tensors import (
     hosted,
     requests,
     rows,
+    versions_served,
 )
 from tfrecall.serving.service import Service
 
@@ -74,11 +75,12 @@ async def infer(service: Service, asked: Asked, deadline: float | None = None) -
     Raises:
         TfrecallError: if the request cannot be used, or is not answered.
     """
-    release = hosted(service, asked.model, asked.version).answerer.release
+    model = hosted(service, asked.model, asked.version)
+    release = model.answerer.release
     options = _options(asked.parameters)
     names = list(asked.outputs) or list(OUTPUTS)
     _known(names, OUTPUTS, "output")
-    made = requests(release, asked.model, _inputs(release, asked.inputs), **options)
+    made = requests(release, model.name, _inputs(release, asked.inputs), **options)
     answers = await ask(service, made, release.version, deadline)
     found = {**arrays(answers), "known": np.array([answer.known for answer in answers], bool)}
     reason = fallbacks(answers)
@@ -160,7 +162,7 @@ def metadata(service: Service, name: str, version: str | None) -> dict[str, Any]
     ]
     return {
         "name": name,
-        "versions": [str(release.version)],
+        "versions": [*versions_served(service, name)],
         "platform": PLATFORM,
         "inputs": inputs,
         "outputs": outputs,

@@ -27,6 +27,7 @@ from tfrecall.serving.protocols.tensors import (
     requests,
     signature,
     signatures,
+    versions_served,
 )
 from tfrecall.serving.requests import RecommendRequest
 from tfrecall.serving.service import Service
@@ -50,17 +51,24 @@ def add_routes(app: FastAPI, service: Service) -> None:
         )
 
     async def status(request: Request) -> Response:
-        version = str(hosted(service, *_model(request)).answerer.release.version)
+        name, version = _model(request)
+        hosted(service, name, version)
         told = {"error_code": "OK", "error_message": ""}
         return reply(
-            {"model_version_status": [{"version": version, "state": "AVAILABLE", "status": told}]}
+            {
+                "model_version_status": [
+                    {"version": served, "state": "AVAILABLE", "status": told}
+                    for served in versions_served(service, name)
+                    if version in (None, served)
+                ]
+            }
         )
 
     async def metadata(request: Request) -> Response:
-        model = hosted(service, *_model(request))
-        release = model.answerer.release
+        model, version = _model(request)
+        release = hosted(service, model, version).answerer.release
         found = {name: _definition(name, one) for name, one in signatures(release).items()}
-        spec = {"name": model.name, "signature_name": "", "version": str(release.version)}
+        spec = {"name": model, "signature_name": "", "version": str(release.version)}
         return reply({"model_spec": spec, "metadata": {"signature_def": {"signature_def": found}}})
 
     for path in ("/v1/models/{name}", "/v1/models/{name}/versions/{version}"):

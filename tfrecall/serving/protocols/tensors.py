@@ -13,6 +13,7 @@ import numpy as np
 from tfrecall.core.event_context import context_column
 from tfrecall.errors import DataError, NotReadyError, UnsupportedError, nearest
 from tfrecall.release.base import RecommendingRelease, Release
+from tfrecall.release.manifest import versions
 from tfrecall.release.pipeline import BasePipeline
 from tfrecall.serving.hosting import Hosted
 from tfrecall.serving.requests import RecommendAnswer, RecommendRequest
@@ -99,18 +100,48 @@ def signature(release: Release, name: str) -> Signature:
 
 
 def hosted(service: Service, name: str, version: str | int | None = None) -> Hosted:
-    """The release of a model's name, where it serves that version.
+    """The release that serves a version of a model; without a version the one of that name.
 
     Raises:
-        UnknownReleaseError: if there is no such release, or another version is served.
+        UnknownReleaseError: if there is no such release, or none serves that version.
     """
     found = service.route(name)
-    served = found.answerer.release.version
-    if version not in (None, "") and str(version) != str(served):
-        raise UnknownReleaseError(
-            f'Version {version} of "{name}" is not served. Version {served} is: ask for it, or for none.'
-        )
-    return found
+    if version in (None, ""):
+        return found
+    served = versions_served(service, name)
+    if str(version) in served:
+        return served[str(version)]
+    raise UnknownReleaseError(
+        f'Version {version} of "{name}" is not served. Served: {", ".join(served)}; ask for one of them, or '
+        f"for none.{_way_to_serve(found, str(version))}"
+    )
+
+
+def versions_served(service: Service, name: str) -> dict[str, Hosted]:
+    """Version -> the release that serves it: the one of a name, then others of the same directory.
+
+    A directory is served under several names where earlier versions of it stay pinned.
+
+    Raises:
+        UnknownReleaseError: if there is no release of that name.
+    """
+    found = service.route(name)
+    root = found.root.resolve()
+    others = (one for one in service.hosted.values() if one.root.resolve() == root)
+    served: dict[str, Hosted] = {}
+    for one in (found, *others):
+        served.setdefault(str(one.answerer.release.version), one)
+    return served
+
+
+def _way_to_serve(found: Hosted, version: str) -> str:
+    if version not in map(str, versions(found.root)):
+        return ""
+    other = f"{found.name}_{version}"
+    return (
+        f" It is in the directory: serve it beside the current one by {other}=DIRECTORY "
+        f"--pin {other}={version}."
+    )
 
 
 def rows(tensors: Mapping[str, np.ndarray]) -> int:

@@ -69,8 +69,9 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return reply(metadata(service, *_model(request)))
 
     async def model_ready(request: Request) -> Response:
-        found = hosted(service, *_model(request))
-        return reply({"name": found.name, "ready": service.ready}, 200 if service.ready else 503)
+        name, version = _model(request)
+        hosted(service, name, version)
+        return reply({"name": name, "ready": service.ready}, 200 if service.ready else 503)
 
     async def inferred(request: Request) -> Response:
         name, version = _model(request)
