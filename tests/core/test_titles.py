@@ -16,6 +16,18 @@ def test_an_item_is_found_by_its_title_its_beginning_or_a_part() -> None:
     assert item_of_title("STRASSE", names, ids) == "5", "case folds beyond ASCII"
 
 
+def test_accents_do_not_count_but_the_exact_title_comes_first() -> None:
+    ids = ["1", "2", "3"]
+    assert item_of_title("amelie", pl.Series(["Amélie (2001)", "Alien", "Emilia"]), ids) == "1"
+    names = pl.Series(["Résumé", "Resume", "Resume Writing"])
+    assert item_of_title("resume", names, ids) == "2"
+    assert item_of_title("RÉSUMÉ", names, ids) == "1"
+    # One letter, or a letter and its accent: both are one title.
+    assert item_of_title("re\u0301sume\u0301 w", names, ids) == "3"
+    with pytest.raises(DataError, match="2 items fit the title"):
+        item_of_title("résume", names, ids)
+
+
 def test_a_title_of_several_or_of_none_is_refused_with_what_there_is() -> None:
     names, ids = pl.Series(["Toy Story", "Alien", "ALIEN "]), ["1", "2", "3"]
     with pytest.raises(

@@ -23,6 +23,8 @@ from tfrecall.serving.requests import (
     SimilarRequest,
 )
 
+# Seconds since 1970, later than any event of the logs.
+NOW = 4e9
 USERS = ["u1", "u2", "u3", "u7", "absent", "nobody"]
 ITEMS = ["i1", "i2", "i3", "i5", "i8", "i13", "unknown"]
 RULES = [
@@ -246,7 +248,7 @@ def test_new_events_are_history_and_seen_at_once(kind, request):
     asked = RecommendRequest(user_id="u1", k=8)
     before = ids(*answerer.recommend([asked]))
     new = [before[1], "i8"]
-    recent.add_all([("u1", item) for item in new])
+    recent.add_all([("u1", item, NOW) for item in new])
     (after,) = answerer.recommend([asked])
     assert after.known
     if release.exclude_seen:
@@ -257,8 +259,10 @@ def test_new_events_are_history_and_seen_at_once(kind, request):
         else release.item_ids[release.users.seen(release.users.vocabulary.row("u1"))]
         for name in release.users.item_lists
     }
+    is_counted = kind == "repeating_root"
     query = {
-        name: [item for item in past.tolist() if item and item not in new] + new
+        # A model of repeats counts all events of an item; for others one that came again moves to the end.
+        name: [item for item in past.tolist() if item and (is_counted or item not in new)] + new
         for name, past in stored.items()
     }
     if kind != "context_root":  # whose stored ratings go with the stored events
@@ -271,12 +275,31 @@ def test_new_events_are_history_and_seen_at_once(kind, request):
 def test_new_events_of_unknown_users_count_too(item_cf):
     recent = RecentEvents()
     answerer = Answerer("r", tr.load(item_cf), recent=recent)
-    recent.add("new", "i3")
-    recent.add("new", "not in the catalogue")
+    recent.add("new", "i3", NOW)
+    recent.add("new", "not in the catalogue", NOW)
     (answer,) = answerer.recommend([RecommendRequest(user_id="new", k=5)])
     assert answer.fallback is None
     (expected,) = tr.load(item_cf).recommend([{"history": ["i3"]}], 5)
     assert ids(answer) == expected.item_ids
+
+
+@pytest.mark.slow
+def test_item_that_came_again_keeps_its_count_and_a_logged_event_counts_once(repeating_root):
+    release = tr.load(repeating_root)
+    users = release.users
+    row = users.vocabulary.row("u1")
+    stored, times = release.item_ids[users.seen(row)].tolist(), users.times(row).tolist()
+    recent = RecentEvents()
+    # The newest event of the log came as feedback, too; then an item of the log came twice more.
+    recent.add_all([("u1", stored[-1], times[-1]), ("u1", stored[0], NOW), ("u1", stored[0], NOW + 60)])
+    answerer = Answerer("r", release, recent=recent)
+    (answer,) = answerer.recommend([RecommendRequest(user_id="u1", k=8)])
+    query = {"user_id": "u1", "history": [*stored, stored[0], stored[0]]}
+    (expected,) = release.recommend([query], 8)
+    assert [item.score for item in answer.items] == pytest.approx(expected.scores, rel=1e-6)
+    assert ids(answer) == expected.item_ids
+    (once,) = release.recommend([{**query, "history": [*stored[1:], stored[0]]}], 8)
+    assert once.scores != pytest.approx(expected.scores, rel=1e-6)  # so that the test can fail
 
 
 @pytest.mark.slow
@@ -285,7 +308,7 @@ def test_new_events_are_left_out_where_a_model_has_no_history(tiny_root):
     recent = RecentEvents()
     answerer = Answerer("r", release, recent=recent)
     best = release.recommend(["u1"], 3)[0].item_ids
-    recent.add("u1", best[0])
+    recent.add("u1", best[0], NOW)
     left, kept = answerer.recommend(
         [
             RecommendRequest(user_id="u1", k=2),
@@ -304,7 +327,7 @@ def test_context_of_stored_events_stays_beside_them(context_root):
     release = tr.load(context_root)
     recent = RecentEvents()
     answerer = Answerer("r", release, recent=recent)
-    recent.add("u1", "i8")
+    recent.add("u1", "i8", NOW)
     row = np.array([release.users.vocabulary.row("u1")])
     users, query = release.users, {"user_id": "u1"}
     for name in users.item_lists:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from tfrecall.serving.events import (
     checked_row,
     mend,
 )
-from tfrecall.serving.recent import RecentEvents
+from tfrecall.serving.recent import RecentEvent, RecentEvents, unlogged
 from tfrecall.serving.requests import RecommendRequest
 from tfrecall.serving.service import Service
 
@@ -182,13 +183,36 @@ def test_a_tail_of_some_bytes_has_the_newest_whole_lines(tmp_path_factory, users
 def test_recent_events_are_bounded():
     recent = RecentEvents(max_users=2, max_items=3)
     for number in range(1000):
-        recent.add("often", f"i{number}")
-        recent.add(f"once {number}", "x")
+        recent.add("often", f"i{number}", number)
+        recent.add(f"once {number}", "x", number)
     assert len(recent) == 2
     assert recent.items("often") == ["i997", "i998", "i999"]
     assert recent.items("once 998") == []
     assert recent.items("once 999") == ["x"]
+    assert [event.time for event in recent.events("often")] == [997, 998, 999]
     assert RecentEvents(max_items=1).items("u") == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), max_size=30))
+def test_recent_events_keep_repeats_and_their_items_once(events):
+    recent = RecentEvents(max_items=8)
+    recent.add_all([("u", item, time) for item, time in events])
+    assert [(one.item_id, one.time) for one in recent.events("u")] == events[-8:]
+    last = {item: place for place, (item, _) in enumerate(events)}
+    assert recent.items("u") == sorted(last, key=last.get)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5)), max_size=12),
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5)), max_size=12),
+)
+def test_events_of_the_log_are_those_of_the_same_item_and_second(recent, stored):
+    events = [RecentEvent(*one) for one in recent]
+    items, times = [item for item, _ in stored], np.array([time for _, time in stored])
+    logged = {(item, int(time)) for item, time in stored}
+    expected = [one for one in events if (one.item_id, int(one.time)) not in logged]
+    assert unlogged(events, items, times) == expected
+    assert unlogged(events, items, None) == [one for one in events if one.item_id not in items]
 
 
 # In the service
@@ -294,6 +318,52 @@ def test_the_log_is_one_that_training_reads(item_cf, tmp_path):
     assert data.log["item_id"].to_list() == ["i1", "i2", "i3"]
     assert data.log["timestamp"].to_list()[:2] == [1.7e9, 1.7e9]
     assert data.log["rating"].to_list() == [4.5] * 3
+
+
+@pytest.mark.parametrize("more", ["", '"i9","timestamp":1}'], ids=["torn", "whole"])
+def test_a_line_that_a_killed_writer_left_is_left_out_with_a_note(tmp_path, more):
+    """A whole object without the end of its line was not acknowledged, either."""
+    log = EventLog(tmp_path)
+    log.write([[row("u1", "i1", 1.7e9), row("u2", "i2", 1.7e9)]])
+    [name] = log.names
+    log.close()
+    with (tmp_path / name).open("ab") as stream:
+        stream.write(b'{"user_id":"u9","item_id":' + more.encode())
+    for path in (tmp_path, tmp_path / name):
+        data = tr.data.read(path)
+        assert data.log["user_id"].to_list() == ["u1", "u2"]
+        [note] = [note for note in data.notes if name in note]
+        assert "ends within a line" in note
+
+
+def test_files_of_writers_killed_before_their_first_line_are_left_out(tmp_path):
+    for content in (b"", b'{"user_id":"u9"'):
+        log = EventLog(tmp_path)
+        log.write([[row("u1", "i1", 1.7e9)]])
+        [name] = log.names
+        log.close()
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="no finished line"):
+        tr.data.read(tmp_path)
+    log = EventLog(tmp_path)
+    log.write([[row("u1", "i1", 1.7e9), row("u2", "i2", 1.7e9)]])
+    log.close()
+    assert tr.data.read(tmp_path).log["user_id"].to_list() == ["u1", "u2"]
+
+
+def test_torn_lines_of_other_files_are_refused(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_bytes(b'{"user_id":"u1","item_id":"i1","timestamp":1}\n{"user_id":"u9","it')
+    with pytest.raises(DataError, match="line 2"):
+        tr.data.read(file)
+    # Nor is a broken line within a feedback log passed over.
+    log = EventLog(tmp_path / "events")
+    log.write([[row("u1", "i1", 1.7e9)]])
+    [name] = log.names
+    log.close()
+    (tmp_path / "events" / name).write_bytes(b'{"user_id":"u9","it\n{"user_id":"u1"}\n')
+    with pytest.raises(DataError, match="line 1"):
+        tr.data.read(tmp_path / "events")
 
 
 # Killed processes

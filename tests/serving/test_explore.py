@@ -12,6 +12,7 @@ import tfrecall as tr
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.explore import MOST, Explorer
+from tfrecall.serving.recent import RecentEvent
 
 TITLES = {
     "m1": "Alien (1979)",
@@ -20,6 +21,8 @@ TITLES = {
     "m4": "Matrix, The (1999)",
     "m5": "Amélie (2001)",
     "m6": None,
+    "m7": "Amelie",
+    "m8": "Amélie",
 }
 # m3 is the most popular of the aliens, m1 the least.
 EVENTS = "u1:m1 m2 m3 m4;u2:m2 m3;u3:m3 m5;U4:m3 m6"
@@ -37,8 +40,15 @@ def root(tmp_path_factory):
         {
             "item_id": list(TITLES),
             "title": list(TITLES.values()),
-            "genres": [["Horror", "Sci-Fi"], ["Horror"], [], ["Sci-Fi"], ["Romance"], None],
-            "released": [date(1979, 5, 25), None, None, date(1999, 3, 31), date(2001, 4, 25), None],
+            "genres": [["Horror", "Sci-Fi"], ["Horror"], [], ["Sci-Fi"], ["Romance"], None, [], []],
+            "released": [
+                date(1979, 5, 25),
+                None,
+                None,
+                date(1999, 3, 31),
+                date(2001, 4, 25),
+                *[None] * 3,
+            ],
         }
     )
     model = tr.ItemCF().fit(tr.data.from_frame(log, items=items))
@@ -66,7 +76,9 @@ def found(explorer, query, k=10):
         ("alien", ["m2", "m1", "m3"]),  # beginnings first, and of these the popular one
         ("ALIEN  f", ["m3"]),
         ("the matrix", ["m4"]),  # word by word
-        ("amelie", ["m5"]),  # without the accent
+        ("amelie", ["m7", "m8", "m5"]),  # with and without the accent, the exact title first
+        ("amélie", ["m8", "m7", "m5"]),
+        ("amelie (", ["m5"]),
         ("m6", ["m6"]),  # an item without a title is called by its id
         ("m1", ["m1"]),
         ("zzz", []),
@@ -97,6 +109,37 @@ def test_a_history_is_newest_first_with_titles(explorer):
     assert explorer.user("nobody", 3) == {
         "user_id": "nobody", "known": False, "events": 0, "features": [], "history": []
     }  # fmt: skip
+
+
+def test_recent_events_stand_before_the_stored_ones_and_count_once(explorer):
+    stored = explorer.user("u1", 9)
+    logged = RecentEvent("m4", 880_000_003.0)  # the newest of u1, which came as feedback, too
+    # 1,700,000,000 s after 1970 is 14 November 2023.
+    new = [RecentEvent("m2", 1.7e9), RecentEvent("brand new", 1.7e9 + 60)]
+    user = explorer.user("u1", 9, [logged, *new])
+    assert user["history"][2:] == stored["history"]
+    assert user["history"][:2] == [
+        {
+            "item_id": "brand new",
+            "title": "brand new",
+            "columns": {},
+            "when": "14 Nov 2023",
+            "new": True,
+        },
+        {**explorer.item_line(1), "when": "14 Nov 2023", "new": True},
+    ]
+    assert (user["events"], user["last_active"]) == (6, "14 Nov 2023")
+    assert len(explorer.user("u1", 1, new)["history"]) == 1
+    nobody = explorer.user("nobody", 9, new)
+    assert (nobody["known"], nobody["events"], len(nobody["history"])) == (False, 2, 2)
+
+
+def test_events_over_http_are_in_the_history_at_once(root, tmp_path):
+    with TestClient(create_app(ServingConfig({"movies": root}, events=tmp_path))) as client:
+        event = {"user_id": "u2", "item_id": "m1"}
+        assert client.post("/v1/events", json={"events": [event]}).status_code == 200
+        history = client.get("/v1/users/u2").json()["history"]
+    assert [item["item_id"] for item in history] == ["m1", "m3", "m2"]
 
 
 def test_an_item_has_its_columns_in_words(explorer):

@@ -111,6 +111,27 @@ def test_a_file_that_was_altered_is_refused(saved, tmp_path):
         mlflow.pyfunc.load_model(str(copy))
 
 
+# MLflow's own store in a database warns of what it will mend.
+@pytest.mark.filterwarnings("ignore")
+def test_a_logged_model_is_found_by_its_run_and_answers_alike(model, release, tmp_path):
+    import mlflow
+
+    from tfrecall.serving.mlflow import log_model
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'runs.db'}")
+    try:
+        experiment = mlflow.create_experiment("shop", artifact_location=(tmp_path / "files").as_uri())
+        with mlflow.start_run(experiment_id=experiment) as run:
+            logged = log_model(release, name="shop")
+        assert logged.run_id == run.info.run_id
+        found = mlflow.pyfunc.load_model(logged.model_uri)
+        table = pd.DataFrame({"user_id": ["u1", "u2"]})
+        assert lists(found.predict(table)) == lists(model.predict(table))
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
 def test_invocations_of_the_scoring_server(model, release):
     from fastapi.testclient import TestClient
     from mlflow.pyfunc.scoring_server import init

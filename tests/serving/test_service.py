@@ -209,24 +209,71 @@ def hanging(service):
     return go
 
 
-def test_past_the_deadline_popular_items_or_an_error_answer_while_the_model_hangs(item_cf):
+def test_a_model_that_is_late_is_stood_in_for_while_the_client_waits(item_cf):
     async def session():
         heard = Heard()
-        async with served(item_cf, heard, max_waiting=2) as service:
+        async with served(item_cf, heard, timeout_ms=50) as service:
             go = hanging(service)
-            answers = [service.recommend(request("u1"), monotonic() + 0.05) for _ in range(3)]
-            assert [a.fallback for a in await asyncio.gather(*answers)] == ["timeout"] * 3
+            # Clients who name no deadline, or a later one.
+            for deadline in (None, monotonic() + 60):
+                answer = await service.recommend(request("u1"), deadline)
+                assert (answer.fallback, len(answer.items)) == ("timeout", 10)
+            rows = await service.recommend_batch([request("u1"), request("u2")], monotonic() + 60)
+            assert [row.fallback for row in rows] == ["timeout"] * 2
+            assert heard.fallbacks == [("movies", "timeout")] * 4
+            # Similar items have no popular ones in their place.
+            with pytest.raises(DeadlineError):
+                await service.similar(SimilarRequest(item_id="i1"))
+            go.set()
+
+    asyncio.run(session())
+
+
+def test_past_the_clients_deadline_is_an_error_whatever_stands_in(item_cf):
+    async def session():
+        for fallback in (True, False):
+            heard = Heard()
+            async with served(item_cf, heard, fallback=fallback) as service:
+                go = hanging(service)
+                with pytest.raises(DeadlineError):
+                    await service.recommend(request("u1"), monotonic() + 0.05)
+                with pytest.raises(DeadlineError):
+                    await service.recommend(request("u1"), monotonic() - 1)
+                rows = await service.recommend_batch([request("u1")], monotonic() + 0.05)
+                assert [type(row) for row in rows] == [DeadlineError]
+                assert heard.fallbacks == []
+                go.set()
+
+    asyncio.run(session())
+
+
+def test_without_fallback_a_client_may_wait_longer_than_the_service(item_cf):
+    async def session():
+        async with served(item_cf, fallback=False, timeout_ms=50) as service:
+            go = hanging(service)
+            with pytest.raises(DeadlineError):
+                await service.recommend(request("u1"))
+            patient = asyncio.create_task(service.recommend(request("u2"), monotonic() + 60))
+            with pytest.raises(DeadlineError):
+                await service.recommend(request("u1"))  # later than the patient one's 50 ms
+            go.set()
+            assert (await patient).fallback is None
+
+    asyncio.run(session())
+
+
+def test_a_full_queue_refuses_while_the_model_hangs(item_cf):
+    async def session():
+        async with served(item_cf, max_waiting=2) as service:
+            go = hanging(service)
+            first = asyncio.create_task(service.recommend(request("u1")))
+            await asyncio.sleep(0)
             waiting = [asyncio.create_task(service.recommend(request("u2"))) for _ in range(2)]
             await asyncio.sleep(0)
             with pytest.raises(QueueFullError):  # that is refused, so that clients slow down
                 await service.recommend(request("u3"))
             go.set()
-            assert [a.fallback for a in await asyncio.gather(*waiting)] == [None] * 2
-        async with served(item_cf, fallback=False) as service:
-            go = hanging(service)
-            with pytest.raises(DeadlineError):
-                await service.recommend(request("u1"), monotonic() + 0.05)
-            go.set()
+            assert [a.fallback for a in await asyncio.gather(first, *waiting)] == [None] * 3
 
     asyncio.run(session())
 

@@ -1,11 +1,13 @@
 """Every exported SavedModel of every kind of release keeps TF Serving's contract."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from tensorflow.core.framework.types_pb2 import DataType
 
 from tests.serving.tf_serving_contract import (
     ROOTS,
@@ -58,6 +60,25 @@ def test_warm_up_records_pass(opened):
 def test_a_row_is_answered_alike_alone_and_in_a_batch(opened):
     for _, served, asked in opened:
         check_rows_apart(served, asked)
+
+
+def test_saved_model_cli_shows_each_signature_with_its_inputs(opened, capsys):
+    """What the command prints of each model, by its functions: it reads the graph and runs nothing."""
+    from tensorflow.python.tools import saved_model_cli
+
+    for model, served, asked in opened:
+        saved_model_cli._show_signature_def_map_keys(str(model), "serve")
+        keys = re.findall(r'SignatureDef key: "([^"_][^"]*)"', capsys.readouterr().out)
+        assert set(keys) == {name for name in served.signatures if not name.startswith("__")}
+        for signature in asked:
+            definition = served.signatures[signature]
+            saved_model_cli._show_inputs_outputs(str(model), "serve", signature)
+            told = capsys.readouterr().out
+            shown = re.findall(r"inputs\['(.+?)'\] tensor_info:\s+dtype: (\w+)", told)
+            types = {name: DataType.Name(info.dtype) for name, info in definition.inputs.items()}
+            assert dict(shown) == types
+            outputs = set(re.findall(r"outputs\['(.+?)'\] tensor_info:", told))
+            assert outputs == set(definition.outputs)
 
 
 @pytest.mark.slow

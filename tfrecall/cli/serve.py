@@ -65,7 +65,11 @@ def serve(
     ] = 4096,
     max_batch: Annotated[int, typer.Option(min=1, help="Most requests of one call of a model.")] = 64,
     timeout_ms: Annotated[
-        int, typer.Option(min=1, help="Deadline of requests without X-Request-Timeout-Ms.")
+        int,
+        typer.Option(
+            min=1,
+            help="Time for the model before popular items stand in, or requests that name no time fail.",
+        ),
     ] = 10_000,
     max_body: Annotated[int, typer.Option(min=1, help="Largest body of a request, in bytes.")] = 1
     << 20,

@@ -41,6 +41,15 @@ def feature_words(column: str) -> str:
     return (column if bare in ("", "id") else bare).replace("_", " ")
 
 
+def caseless(text: str) -> str:
+    """A text without case and repeated blanks; its accents stay.
+
+    >>> caseless("  Amélie  (2001) ")
+    'amélie (2001)'
+    """
+    return " ".join(text.casefold().split())
+
+
 def folded(text: str) -> str:
     """A text as searches compare it: without case, accents and repeated blanks.
 

@@ -1,14 +1,16 @@
 """Readable names of items."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from tfrecall.core.text import caseless, folded
 from tfrecall.errors import DataError, nearest
 
 # Items named by a message where a title fits several.
 _LISTED = 10
+_TESTS = (str.__eq__, str.startswith, str.__contains__)
 _NAMES = ("title", "name", "label")
 
 
@@ -40,9 +42,9 @@ def titles(items: pl.DataFrame, column: str | None) -> pl.Series:
 
 
 def item_of_title(text: str, names: pl.Series, item_ids: Sequence[str]) -> str:
-    """Finds the one item of a title, regardless of case and of blanks around it.
+    """Finds the one item of a title, regardless of case, accents and blanks around it.
 
-    The whole title counts most, then its beginning, then any part of it.
+    The whole title with its accents counts most, then the whole title, then its beginning, then any part of it.
 
     Args:
         text: a title or a part of it.
@@ -55,10 +57,9 @@ def item_of_title(text: str, names: pl.Series, item_ids: Sequence[str]) -> str:
     >>> item_of_title("toy", pl.Series(["Toy Story (1995)", "Alien (1979)", "A toy"]), ["1", "2", "3"])
     '1'
     """
-    wanted = _folded(text)
-    folded = [_folded(name) for name in names]
-    tests = (str.__eq__, str.startswith, str.__contains__)
-    fits = ([row for row, name in enumerate(folded) if wanted and test(name, wanted)] for test in tests)
+    forms = ((caseless, str.__eq__), *((folded, test) for test in _TESTS))
+    # Made one after another: most titles are found by the first.
+    fits = (_fitting(text, names, form, test) for form, test in forms)
     rows = next((found for found in fits if found), [])
     if len(rows) == 1:
         return str(item_ids[rows[0]])
@@ -73,5 +74,12 @@ def item_of_title(text: str, names: pl.Series, item_ids: Sequence[str]) -> str:
     )
 
 
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _fitting(
+    text: str,
+    names: Iterable[str],
+    form: Callable[[str], str],
+    test: Callable[[str, str], bool],
+) -> list[int]:
+    """Rows of the names that fit in a form; none for an empty text."""
+    wanted = form(text)
+    return [row for row, name in enumerate(names) if test(form(name), wanted)] if wanted else []

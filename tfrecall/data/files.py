@@ -9,7 +9,7 @@ import polars as pl
 from tfrecall.data.formats.compression import COMPRESSED, inner_name
 from tfrecall.data.formats.delimited import Say, TextFile, read_delimited
 from tfrecall.data.formats.dialect import checked_separator
-from tfrecall.data.formats.json_tables import read_json
+from tfrecall.data.formats.json_tables import is_feedback, read_json
 from tfrecall.data.frames import flat
 from tfrecall.errors import DataError, nearest
 
@@ -48,7 +48,8 @@ class TableFiles:
         self._files = _files(self.path, what)
         self._kind = _one_kind(self._files, self.path, what)
         for file in self._files:
-            if not file.stat().st_size:
+            # A service that was killed may leave one.
+            if not file.stat().st_size and not is_feedback(file):
                 raise DataError(f"The {what} file {file} is empty. Give a file with columns and rows.")
         self._texts: list[TextFile] = []
 
@@ -76,9 +77,17 @@ class TableFiles:
             self._texts = [TextFile(file, default, self._separator, self.what) for file in self._files]
             return read_delimited(self._texts, keys, self.what, self.notes.append)
         if self._kind in JSON:
-            parts = [read_json(file, self.what) for file in self._files]
-            return pl.concat(parts, how="diagonal_relaxed")
+            return self._read_json()
         return _read_parquet(self._files, self.path)
+
+    def _read_json(self) -> pl.DataFrame:
+        parts = [read_json(file, self.what, self.notes.append) for file in self._files]
+        table = pl.concat(parts, how="diagonal_relaxed")
+        if not table.width:
+            raise DataError(
+                f"The {self.what} {self.path} holds no finished line yet. Read it when events have come."
+            )
+        return table
 
     def as_written(self, table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
         """Replaces columns of the table by their text, if it came from text; other files know types.

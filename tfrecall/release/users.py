@@ -173,6 +173,12 @@ class UserStore:
             return self.seen_items[:0]
         return self.seen_items[self.seen_offsets[user] : self.seen_offsets[user + 1]]
 
+    def times(self, user: int) -> np.ndarray | None:
+        """Times of the events of `seen`, in seconds since 1970; None where none are stored."""
+        if self.seen_times is None or user < 0:
+            return None if self.seen_times is None else self.seen_times[:0]
+        return self.seen_times[self.seen_offsets[user] : self.seen_offsets[user + 1]]
+
     def build_queries(self, queries: Sequence[Query]) -> QueryBatch:
         """Complete queries with the stored features and histories of their users.
 

@@ -32,7 +32,8 @@ class ServingConfig:
         max_batch: largest number of requests of one call of a model.
         max_waiting: largest number of requests that wait for a release; more are refused with status 429.
         stuck_seconds: time after which a call of a model counts as hanging.
-        timeout_ms: deadline of requests that name none, in milliseconds.
+        timeout_ms: time for the model's answer, in milliseconds, after which popular items stand in; without
+            `fallback`, and where none stand in, the deadline of requests that name none.
         max_body: largest body of a request, in bytes.
         body_seconds: time for a body to arrive.
         header_seconds: time for the headers of a request to arrive.
@@ -45,7 +46,7 @@ class ServingConfig:
         events: directory of the feedback log; None to refuse feedback.
         unknown_users: `model`, or `popular` for popular items to unknown users who give nothing of themselves.
         fallback: whether popular items, marked as such, stand in where a model has no item for an unknown user,
-            fails, or has no answer before the deadline; otherwise the list is empty, or an error.
+            fails, or has no answer in `timeout_ms`; otherwise the list is empty, or an error.
         threads: threads of the libraries that compute, BLAS and TensorFlow; more than cores that are idle cost
             time instead of saving it.
         log_level: `debug`, `info`, `warning` or `error`; below `info` nothing is written of each request.

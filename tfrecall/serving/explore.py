@@ -12,12 +12,14 @@ import polars as pl
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.dates import day_text, is_moment, value_text, written_day
-from tfrecall.core.text import feature_words, folded
+from tfrecall.core.text import caseless, feature_words, folded
 from tfrecall.core.titles import titles
 from tfrecall.errors import DataError
 from tfrecall.release.base import Release
-from tfrecall.release.manifest import documents, kind_of
+from tfrecall.release.manifest import documents
+from tfrecall.serving.facts import facts_of
 from tfrecall.serving.item_map import item_map
+from tfrecall.serving.recent import RecentEvent, unlogged
 
 # Longest list of one answer.
 MOST = 100
@@ -41,13 +43,8 @@ class Explorer:
         bundle = getattr(release, "bundle", None)
         pipeline = manifest.get("pipeline")
         return {
-            "version": release.version,
-            "kind": kind_of(manifest),
-            "model": release.name,
-            "users": len(release.users.vocabulary),
-            "items": len(release.item_ids),
+            **facts_of(release),
             "created_at": _day_of(manifest.get("created_at")),
-            "checksum": manifest["sha256"][:12],
             "data": manifest.get("data") or {},
             "recommends": hasattr(release, "recommend"),
             "explains": hasattr(release, "explanations"),
@@ -62,7 +59,10 @@ class Explorer:
         }
 
     def items(self, query: str, k: int) -> dict[str, Any]:
-        """Items whose title or id holds a text: beginnings first, then beginnings of words, popular ones first.
+        """Items whose title or id holds a text: ids and whole titles first, then beginnings, then words.
+
+        Case and accents do not count, except that a whole title with its accents comes before others. Of equal
+        fits popular items are first.
 
         Args:
             query: a part of a title; the empty text finds the most popular items.
@@ -71,7 +71,8 @@ class Explorer:
         wanted = folded(query)
         texts = self._folded_titles
         rank = _fits(texts, wanted)
-        rank += 4 * (self._folded_ids == wanted).to_numpy()
+        rank += (self._caseless_titles == caseless(query)).to_numpy()
+        rank += 6 * (self._folded_ids == wanted).to_numpy()
         rows = np.flatnonzero(rank)
         rows = rows[np.lexsort((-self.release.event_counts[rows], -rank[rows]))]
         return {"items": [self.item_line(row) for row in rows[:k].tolist()], "total": len(rows)}
@@ -86,29 +87,46 @@ class Explorer:
         found = [{"user_id": ids[row], **self._activity(row)} for row in rows[:k].tolist()]
         return {"users": found, "total": len(rows)}
 
-    def user(self, user_id: str, k: int) -> dict[str, Any]:
+    def user(self, user_id: str, k: int, recent: Sequence[RecentEvent] = ()) -> dict[str, Any]:
         """What a release knows of a user: features in words, and the newest `k` items of the history.
 
         Args:
-            user_id: any user; an unknown one has neither.
+            user_id: any user; an unknown one has no features.
             k: length of the history.
+            recent: events of the user since, oldest first; those that the release has stored count once.
         """
-        users = self.release.users
-        row = users.vocabulary.row(user_id)
-        if row < 0:
-            return {"user_id": user_id, "known": False, "events": 0, "features": [], "history": []}
-        newest = users.seen(row)[::-1][:k].tolist()
-        days = self._days(row)[::-1]
+        row = self.release.users.vocabulary.row(user_id)
+        known = row >= 0
+        stored = self.release.item_ids[self.release.users.seen(row)].tolist()
+        new = unlogged(recent, stored, self.release.users.times(row))[::-1]
+        told = self._activity(row) if known else {"events": 0}
+        last = {"last_active": day_text(new[0].time)} if new else {}
         return {
             "user_id": user_id,
-            "known": True,
-            **self._activity(row),
-            "features": self._features(row),
-            "history": [
-                self.item_line(item) | ({"when": days[i]} if days else {})
-                for i, item in enumerate(newest)
-            ],
+            "known": known,
+            **told,
+            **last,
+            "events": told["events"] + len(new),
+            "features": self._features(row) if known else [],
+            "history": [*map(self._new_line, new), *self._stored_lines(row, k)][:k],
         }
+
+    def _stored_lines(self, row: int, k: int) -> list[dict[str, Any]]:
+        """The newest stored events of a user, newest first."""
+        if row < 0:
+            return []
+        newest = self.release.users.seen(row)[::-1][:k].tolist()
+        days = self._days(row)[::-1]
+        return [
+            self.item_line(item) | ({"when": days[i]} if days else {}) for i, item in enumerate(newest)
+        ]
+
+    def _new_line(self, event: RecentEvent) -> dict[str, Any]:
+        """An event since the log, of whose item the catalogue may know nothing."""
+        row = self.release.catalogue.vocabulary.row(event.item_id)
+        unknown = {"item_id": event.item_id, "title": event.item_id, "columns": {}}
+        line = self.item_line(row) if row >= 0 else unknown
+        return line | {"when": day_text(event.time), "new": True}
 
     def item(self, item_id: str) -> dict[str, Any]:
         """All columns of an item as texts, and the number of users who had it.
@@ -203,6 +221,10 @@ class Explorer:
         return pl.Series([folded(title) for title in self._titles], dtype=pl.String)
 
     @cached_property
+    def _caseless_titles(self) -> pl.Series:
+        return pl.Series([caseless(title) for title in self._titles], dtype=pl.String)
+
+    @cached_property
     def _folded_ids(self) -> pl.Series:
         return pl.Series([folded(item_id) for item_id in self._ids], dtype=pl.String)
 
@@ -262,14 +284,15 @@ def count_of(text: str | None, default: int, most: int = MOST) -> int:
 
 
 def _fits(texts: pl.Series, wanted: str) -> np.ndarray:
-    """3 for texts that begin so, 2 where a later word does, 1 for those that hold all words, 0 for others."""
+    """4 for equal texts, 3 for those that begin so, 2 where a later word does, 1 with all words, else 0."""
     if not wanted:
         return np.ones(len(texts), np.int64)
     # Word by word: "the matrix" finds "Matrix, The".
     holds = [texts.str.contains(word, literal=True).to_numpy() for word in wanted.split()]
     inside = texts.str.contains(f" {wanted}", literal=True).to_numpy()
     first = texts.str.starts_with(wanted).to_numpy()
-    return np.select([first, inside, np.all(holds, axis=0)], [3, 2, 1], 0)
+    whole = (texts == wanted).to_numpy()
+    return np.select([whole, first, inside, np.all(holds, axis=0)], [4, 3, 2, 1], 0)
 
 
 def _has_few_values(column: pl.Series) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from tfrecall.core.columns import ITEM, USER
+from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.errors import UnsupportedError
 from tfrecall.serving.batching import GreedyBatcher
 from tfrecall.serving.config import ServingConfig
@@ -90,7 +90,7 @@ class Feedback:
         now = timed_now()
         rows = [checked_row(event, now) for event in events]
         written = await self._batcher.ask(rows, deadline) if rows else 0
-        self.recent.add_all([(row[USER], row[ITEM]) for row in rows])
+        self.recent.add_all((row[USER], row[ITEM], row[TIMESTAMP]) for row in rows)
         self._observer.events(written)
         return written
 
@@ -99,7 +99,8 @@ class Feedback:
         # Read in a thread and added in this one, which `add` uses, too.
         self.recent.add_all(await asyncio.to_thread(self._others))
 
-    def _others(self) -> list[tuple[str, str]]:
+    def _others(self) -> list[tuple[str, str, float]]:
         if self._tail is None or self._log is None:
             return []
-        return [(row.user_id, row.item_id) for row in self._tail.new(without=self._log.names)]
+        new = self._tail.new(without=self._log.names)
+        return [(row.user_id, row.item_id, row.timestamp) for row in new]

@@ -8,11 +8,12 @@ from typing import Any
 
 from tfrecall.errors import ReleaseError
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import MANIFEST, kind_of, read_manifest, versions
+from tfrecall.release.manifest import MANIFEST, read_manifest, versions
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.serving.answering import Answer, Answerer, Request
 from tfrecall.serving.batching import GreedyBatcher
 from tfrecall.serving.config import ServingConfig
+from tfrecall.serving.facts import facts_of
 from tfrecall.serving.observer import Observer
 from tfrecall.serving.recent import RecentEvents
 
@@ -104,16 +105,10 @@ class Hosted:
 
     def describe(self) -> dict[str, Any]:
         """Facts for `GET /v1/releases`."""
-        release = self.answerer.release
         return {
             "name": self.name,
-            "version": release.version,
+            **facts_of(self.answerer.release),
             "versions": versions(self.root),
-            "kind": kind_of(release.manifest),
-            "model": release.name,
-            "users": len(release.users.vocabulary),
-            "items": len(release.item_ids),
-            "checksum": release.manifest.get("sha256"),
             "state": "stuck" if self.batcher.is_stuck else "available",
             "pinned": self.is_pinned,
             "rejected": [

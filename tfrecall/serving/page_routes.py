@@ -47,7 +47,8 @@ def add_page(app: FastAPI, service: Service) -> None:
 
     async def user(request: Request) -> Response:
         user_id, k = request.path_params["user_id"], count_of(request.query_params.get("k"), 50)
-        return await views.answer(_release(request), lambda explorer: explorer.user(user_id, k))
+        recent = service.feedback.recent.events(user_id)
+        return await views.answer(_release(request), lambda explorer: explorer.user(user_id, k, recent))
 
     async def points(request: Request) -> Response:
         k = count_of(request.query_params.get("k"), 2000, MOST_POINTS)

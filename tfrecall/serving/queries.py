@@ -10,10 +10,10 @@ from tfrecall.core.event_context import context_column
 from tfrecall.core.titles import item_of_title, titles
 from tfrecall.core.top_k import check_k
 from tfrecall.errors import DataError, UnsupportedError
-from tfrecall.release.base import RecommendingRelease, Release
+from tfrecall.release.base import REPEATED, RecommendingRelease, Release
 from tfrecall.release.histories import checked_ids, id_text
 from tfrecall.release.pipeline import BasePipeline
-from tfrecall.serving.recent import RecentEvents
+from tfrecall.serving.recent import RecentEvents, unlogged
 from tfrecall.serving.requests import RecommendRequest
 
 _NOTHING: list[str] = []
@@ -163,6 +163,9 @@ class Queries:
         for name in users.item_lists:
             if name in query:
                 continue
+            if name == REPEATED and self._counts_repeats:
+                found[name] = self._counted(query["user_id"], user)
+                continue
             stored = self._stored(name, user)
             # An item that came again moves to the end: the training log may hold the new event, too.
             kept = [place for place, item in enumerate(stored) if item not in newest]
@@ -174,6 +177,20 @@ class Queries:
                 values += [""] * (len(stored) - len(values))
                 found[column] = [values[place] or None for place in kept] + [None] * len(new)
         return found
+
+    @property
+    def _counts_repeats(self) -> bool:
+        """Whether the model weighs an item by the number of its events, of which the log has the times."""
+        users = self.release.users
+        repeats = getattr(self.release, "repeats", None)
+        return repeats is not None and users.seen_times is not None and not users.contexts.get(REPEATED)
+
+    def _counted(self, user_id: Any, user: int) -> list[str]:
+        """All events of a user, an item as often as it came: the stored ones, then those after the log."""
+        users = self.release.users
+        stored = self.release.item_ids[users.seen(user)].tolist()
+        recent = [] if self._recent is None else self._recent.events(id_text(user_id) or "")
+        return stored + [event.item_id for event in unlogged(recent, stored, users.times(user))]
 
     def _stored(self, name: str, user: int) -> list[str]:
         users = self.release.users

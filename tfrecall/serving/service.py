@@ -144,6 +144,7 @@ class Service:
         request: RecommendRequest,
         deadline: float | None = None,
         *,
+        until: float | None = None,
         release: str | None = None,
         caller: str | None = None,
     ) -> RecommendAnswer:
@@ -151,22 +152,27 @@ class Service:
 
         Args:
             request: the request.
-            deadline: moment of `time.monotonic`; None for the service's `timeout_ms` from now.
+            deadline: moment of `time.monotonic` after which the client does not wait; None for one who does
+                not say.
+            until: moment after which popular items stand in; None for the service's `timeout_ms` from now.
+                Without `fallback` it is the deadline of clients who name none.
             release: name of the release if the request has none, as the header `X-Release` gives it.
             caller: stands for the user of a request without one (`route`).
 
         Raises:
+            DeadlineError: if the client's deadline passes first; also `until` without `fallback`.
             ServingError: if it is not answered; with `fallback` only because the queue is full, or the
                 service is not ready.
             TfrecallError: if it cannot be used.
         """
         hosted = self.route(request.release or release, _user(request), caller)
+        last, is_clients = self._last_moment(deadline, until)
         answer: RecommendAnswer | Exception
         try:
-            answer = cast(RecommendAnswer, await self._ask(hosted, request, deadline))
+            answer = cast(RecommendAnswer, await self._ask(hosted, request, last))
         except (DeadlineError, ModelFailedError) as error:
             answer = error
-        answer = self._outcome(hosted, request, answer)
+        answer = self._outcome(hosted, request, answer, is_clients)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -194,23 +200,48 @@ class Service:
             TfrecallError: if it is not accepted.
         """
         hosted = self.route(request.release, _user(request), caller)
+        last, is_clients = self._last_moment(deadline)
 
         def told(answer: Any) -> None:
-            tell(self._outcome(hosted, request, answer))
+            tell(self._outcome(hosted, request, answer, is_clients))
 
-        one = hosted.batcher.submit(request, told, self._deadline(deadline))
+        one = hosted.batcher.submit(request, told, last)
         return partial(hosted.batcher.withdraw, one)
 
+    def _last_moment(self, deadline: float | None, until: float | None = None) -> tuple[float, bool]:
+        """The moment until which the model may answer, and whether it is the client who names it.
+
+        Nobody reads an answer past the client's deadline; past the service's own somebody waits.
+        """
+        until = self._deadline(until)
+        if deadline is not None and (deadline <= until or not self.config.fallback):
+            return deadline, True
+        return until, False
+
     def _outcome(
-        self, hosted: Hosted, request: RecommendRequest, answer: RecommendAnswer | Exception
+        self,
+        hosted: Hosted,
+        request: RecommendRequest,
+        answer: RecommendAnswer | Exception,
+        is_clients: bool,
     ) -> RecommendAnswer | Exception:
-        """The answer to a request, of popular items where the model has none in time."""
+        """The answer to a request, of popular items where the model has none in time.
+
+        Args:
+            hosted: the release.
+            request: the request.
+            answer: that of the model, or the error in its place.
+            is_clients: whether a deadline that passed was the client's.
+        """
         if not isinstance(answer, Exception):
             self._recall.offer(hosted.answerer, request, answer)
             return answer
-        if not self.config.fallback or not isinstance(answer, (DeadlineError, ModelFailedError)):
+        is_late = isinstance(answer, DeadlineError)
+        if not self.config.fallback or (is_late and is_clients):
             return answer
-        reason = "timeout" if isinstance(answer, DeadlineError) else "failed"
+        if not isinstance(answer, (DeadlineError, ModelFailedError)):
+            return answer
+        reason = "timeout" if is_late else "failed"
         try:
             popular = hosted.answerer.popular(request, reason)
         except Exception as error:
@@ -228,11 +259,14 @@ class Service:
     ) -> list[RecommendAnswer | BaseException]:
         """Answers in order, with the error of a request in the place of its answer."""
         answers: list[RecommendAnswer | BaseException] = []
-        deadline = self._deadline(deadline)
+        until = self._deadline(None)
         # Some at a time: a long batch leaves room in the queue for others.
         for start in range(0, len(requests), self.config.max_batch):
             some = requests[start : start + self.config.max_batch]
-            asked = (self.recommend(one, deadline, release=release, caller=caller) for one in some)
+            asked = (
+                self.recommend(one, deadline, until=until, release=release, caller=caller)
+                for one in some
+            )
             answers += await asyncio.gather(*asked, return_exceptions=True)
         return answers
 

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import tfrecall as tr
+from tests.serving.protocols.alike import same
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.protocols.tensors import columns, signatures
@@ -100,23 +101,6 @@ def definitions(client, path):
         for signature, facts in found.items()
         if not signature.startswith("__")
     }
-
-
-def same(found, expected):
-    """Equal up to the last digits of numbers."""
-    assert type(found) is type(expected)
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for key in expected:
-            same(found[key], expected[key])
-    elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            same(one, other)
-    elif isinstance(expected, float):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    else:
-        assert found == expected
 
 
 def test_both_refuse_the_same(both):

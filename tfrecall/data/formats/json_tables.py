@@ -6,7 +6,8 @@ import io
 import json
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,22 +20,38 @@ from tfrecall.errors import DataError
 # A JSON escape of a UTF-16 surrogate, half a character: whole ones beyond U+FFFF are two in a row.
 SURROGATE = rb"\\u[dD][89a-fA-F]"
 BOM = codecs.BOM_UTF8
+# Names of `tfrecall.serving.events`.
+_FEEDBACK = re.compile(r"events-\d{8}T\d{6}-\d+-[0-9a-f]{8}\.jsonl")
 
 
-def read_json(file: Path, what: str) -> pl.DataFrame:
+def is_feedback(file: Path) -> bool:
+    """Whether a file is one that a service writes its events to, by its name."""
+    return _FEEDBACK.fullmatch(file.name) is not None
+
+
+def read_json(file: Path, what: str, say: Callable[[str], None] | None = None) -> pl.DataFrame:
     """Reads a file of JSON lines, or of one JSON array of objects, whatever its suffix.
 
-    Fields are inferred from the whole file: one that first occurs late would be lost.
+    Fields are inferred from the whole file: one that first occurs late would be lost. The unfinished last line
+    of a feedback log, whose writer was killed or writes still, is left out: nobody was told that it is there.
+
+    Args:
+        file: the file.
+        what: name of the table in messages.
+        say: receives a sentence on a line that is left out.
 
     Raises:
         DataError: if a line, or the array, cannot be read; the message has the line.
     """
+    finished = _finished(file, what, say) if is_feedback(file) else None
+    if finished == b"":
+        return pl.DataFrame()
     with opened(file) as stream:
         start = stream.read(1 << 16).removeprefix(BOM).lstrip()
         marked = file.suffix.lower() not in COMPRESSED and _starts_with_bom(file)
     is_array = start.startswith(b"[")
     _refuse_surrogates(file, what, is_array)
-    source: Any = content(file)
+    source: Any = content(file) if finished is None else finished
     # Polars takes brackets in a path for a pattern.
     if marked or isinstance(source, bytes) or glob.escape(str(source)) != str(source):
         plain = source if isinstance(source, bytes) else source.read_bytes()
@@ -69,6 +86,22 @@ def _wrapped(table: pl.DataFrame) -> str:
     return lists[0] if isinstance(inner, pl.Struct) and table[lists[0]].list.len()[0] > 1 else ""
 
 
+def _finished(file: Path, what: str, say: Callable[[str], None] | None) -> bytes:
+    """The finished lines of a feedback log."""
+    text = file.read_bytes()
+    end = text.rfind(b"\n") + 1
+    if end < len(text) and say is not None:
+        say(f"the {what} file {file} ends within a line, which was not acknowledged and is left out")
+    return text[:end]
+
+
+@contextmanager
+def _lines(file: Path) -> Iterator[Iterator[bytes]]:
+    """The lines that are read."""
+    with opened(file) as stream:
+        yield (line for line in stream if line.endswith(b"\n") or not is_feedback(file))
+
+
 def _refuse_mixed(file: Path, what: str, table: pl.DataFrame) -> None:
     """Refuses a field with objects or lists in some lines and texts in others.
 
@@ -77,7 +110,7 @@ def _refuse_mixed(file: Path, what: str, table: pl.DataFrame) -> None:
     doubtful = list(_like_json(table))
     if not doubtful:
         return
-    with opened(file) as lines:
+    with _lines(file) as lines:
         for number, line in enumerate(lines, start=1):
             row = _value(line.removeprefix(BOM) if number == 1 else line, is_array=False)
             for path in doubtful:
@@ -117,7 +150,7 @@ def _refuse_broken(file: Path, what: str, is_array: bool, error: Exception) -> N
     if is_array:
         _refuse_broken_array(file, what)
     else:
-        with opened(file) as lines:
+        with _lines(file) as lines:
             for number, line in enumerate(lines, start=1):
                 if problem := _problem(line.removeprefix(BOM) if number == 1 else line):
                     whole = " Or is the whole file one object? Write its rows alone." * (number == 1)
@@ -173,7 +206,7 @@ def _refuse_surrogates(file: Path, what: str, is_array: bool) -> None:
     """Refuses half characters (`\\ud800` alone), which Polars drops: two ids would become one."""
     if not _has_surrogates(file):
         return
-    with opened(file) as lines:
+    with _lines(file) as lines:
         for number, line in enumerate(lines, start=1):
             if not re.search(SURROGATE, line):
                 continue

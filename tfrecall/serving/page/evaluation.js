@@ -24,7 +24,7 @@ function versionCard(facts, served) {
   const told = {
     version: facts.version, kind: facts.kind, model: facts.model, exported: facts.created_at, users: whole(facts.users),
     items: whole(facts.items), data: facts.data.name, "training rows": facts.data.train_rows && whole(facts.data.train_rows),
-    "versions kept": served?.versions?.join(", "), state: served?.state, pinned: served?.pinned ? "yes" : null, checksum: facts.checksum,
+    "versions kept": served?.versions?.join(", "), state: served?.state, pinned: served?.pinned ? "yes" : null, checksum: facts.checksum?.slice(0, 12),
   };
   const shown = Object.entries(told).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const rejected = served?.rejected ?? [];

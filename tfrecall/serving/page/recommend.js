@@ -78,7 +78,7 @@ async function showHistory(asked, facts, signal) {
     click: () => change({ history: (asked.history ?? stored).filter((one) => one !== item.item_id) }),
   }, "×");
   const heading = user ? `History of user ${user.user_id}` : "History of somebody new";
-  const button = (item) => [item.when ? h("span", { class: "when" }, item.when) : null, facts.takes_history ? remove(item) : null];
+  const button = (item) => [item.when ? h("span", { class: "when" }, item.new ? "new, " : "", item.when) : null, facts.takes_history ? remove(item) : null];
   fill($("history"), 
     h("h2", {}, heading, " ", h("small", {}, isBuilt ? "built here" : count(user?.events ?? 0, "event"))),
     user ? h("p", { class: "facts-line" }, about(user)) : null,
@@ -115,6 +115,7 @@ function built(ids, facts, signal) {
 function about(user) {
   const active = user.last_active ? [`last active ${user.last_active}`] : [];
   const told = [...active, ...user.features.map((one) => `${one.name} ${one.value}`)];
+  if (!user.known && user.events) return "Not in the training log: the list comes from what was done since.";
   if (!user.known) return "Not in the training log: the list comes from what is known of anybody.";
   return told.join(" · ");
 }
