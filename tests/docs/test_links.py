@@ -14,6 +14,8 @@ EVERY = [*pages(), *OTHERS]
 # Classes of Keras and of TensorFlow Recommenders.
 FOREIGN = {"Discretization", "Embedding", "StringLookup", "TextVectorization"}
 FOREIGN |= {"FactorizedTopK", "Retrieval"}
+# Headers of HTTP.
+FOREIGN |= {"Host"}
 # Places that runs and readers make, not the project.
 MADE = ("saved_models/", "/tmp/", "path/to/")
 
