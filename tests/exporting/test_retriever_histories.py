@@ -121,9 +121,9 @@ def test_samples_are_what_the_live_model_makes_of_the_log(history_model, history
 
 
 def test_the_index_is_tuned_to_users_with_their_histories(history_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "write_bundle", lambda *args, **kwargs: args[4])
+    monkeypatch.setattr(exporting, "write_bundle", lambda *args, **kwargs: kwargs["tuning_queries"])
     vectors = history_model.embed_candidates()
-    found = exporting._write_index(history_model, vectors, None, "fingerprint", tmp_path)
+    found = exporting._write_index(history_model, vectors, None, "fingerprint", tmp_path, True)
     expected = history_model.query_tower.embed(sample_queries(history_model, 500))
     np.testing.assert_array_equal(found, expected)
 
