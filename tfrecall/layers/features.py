@@ -419,7 +419,10 @@ def string_lookup(vocabulary: Sequence[str] | np.ndarray) -> keras.layers.String
     """A lookup of texts: 0 for "", 1 for unknown ones, then the vocabulary from 2."""
     # As objects: of a list Keras makes texts of fixed width, four bytes for each character of the longest.
     texts = np.array(vocabulary, dtype=object)
-    return keras.layers.StringLookup(vocabulary=texts, mask_token="", oov_token=UNKNOWN_TOKEN)
+    lookup = keras.layers.StringLookup(vocabulary=texts, mask_token="", oov_token=UNKNOWN_TOKEN)
+    # Saving asks for its truth, which an array does not have.
+    lookup.input_vocabulary = tuple(texts)
+    return lookup
 
 
 def _collect(values: tf.data.Dataset, column: str) -> np.ndarray:
