@@ -83,7 +83,7 @@ CASES = {
     "unknown key": ({}, ["--set", "training.epoch=2"], ['mean "epochs"']),
     "refit without validation": ({}, NO_VALIDATION, ["`training.refit` needs"]),
     "empty part": ({}, [*BY_TIME, "split.at=2030-01-01"], ["test part has no rows", "spans"]),
-    "no such date": ({}, [*BY_TIME, "split.at=someday"], ["`at` cannot be read", "'someday'"]),
+    "no such date": ({}, [*BY_TIME, "split.at=someday"], ["split.at cannot be read", "'someday'"]),
     "no such file": ({}, ["--data", "nowhere.csv"], ["nowhere.csv", "not found"]),
     "no suffix": ({}, ["--data", "/etc/hostname"], ["suffix"]),
 }
