@@ -52,5 +52,6 @@ def write_shop(folder: Path) -> dict[str, Path]:
     )
     models = {"item_cf": tr.ItemCF(), "popularity": tr.Popularity()}
     roots = {name: tr.export(model.fit(log), folder / name).root for name, model in models.items()}
-    (roots["item_cf"] / "metrics.json").write_text(json.dumps(FIGURES))
+    # As of a release before documents were listed: they say of which version they are.
+    (roots["item_cf"] / "metrics.json").write_text(json.dumps({"version": 1, **FIGURES}))
     return roots
