@@ -147,6 +147,26 @@ def test_a_full_queue_refuses_and_one_that_leaves_makes_room():
     asyncio.run(session())
 
 
+def test_the_loop_stands_back_once_for_each_call_and_never_without_one():
+    async def test():
+        gate = Gate()
+        batcher = GreedyBatcher(gate)
+        batcher.let_run(60)  # nothing runs
+        first, second = await asked(batcher, [1, 2])
+        threading.Timer(0.05, gate.open).start()
+        batcher.let_run(60)  # ends with the call, whose answer waits for the loop
+        assert not first.done()
+        batcher.let_run(60)
+        assert await first == 10
+        batcher.let_run(0.001)  # the second call hangs
+        batcher.let_run(60)
+        gate.open()
+        assert await second == 20
+        await batcher.close()
+
+    asyncio.run(test())
+
+
 def test_a_deadline_that_passes_in_the_queue_or_during_the_call_frees_its_place():
     async def session():
         gate = Gate()

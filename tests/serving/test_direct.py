@@ -6,6 +6,8 @@ from time import monotonic
 
 import pytest
 import uvicorn
+from hypothesis import example, given
+from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from tfrecall.errors import DeadlineError, QueueFullError
@@ -55,6 +57,10 @@ class Service:
         self.config = ServingConfig({"shop": "."}, **settings)
         self.full, self.ready, self.refuses = True, True, False
         self.asked, self.withdrawn = [], []
+        self.pauses = 0
+
+    def let_calls_run(self):
+        self.pauses += 1
 
     def is_full(self, under_way):
         return self.full
@@ -303,6 +309,76 @@ def test_a_full_queue_of_one_release_refuses_its_request():
         await connection.send(request(), request())
         assert [status for status, _, _ in connection.answers()] == [429, 429]
         assert connection.passed == []
+
+    run(test)
+
+
+ODD_OR_NOT = [
+    b"X-Request-ID: mine",
+    b"X-Request-ID: no id",
+    b"traceparent: 00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01",
+    b"Connection: keep-alive",
+    b"Connection: Close",
+    b"Expect: 100-continue",
+    b"Upgrade: other",
+    b"Transfer-Encoding: identity",
+    b"Content-Length: 3",
+    b"Content-Length: 17",
+    b"Host: there",
+    b"Broken",
+    b" Folded: line",
+    b"Spaced : name",
+    b": none",
+    b"Authorization:Bearer key",
+    b"Authorization: Bearer kez",
+    b"Accept:\t*/*",
+]
+
+
+@example([b"Content-Length: 17"], False, 1)
+@given(st.lists(st.sampled_from(ODD_OR_NOT), max_size=3), st.booleans(), st.integers(1, 80))
+def test_a_full_queue_says_the_same_of_whole_requests_and_of_those_in_pieces(headers, more, cut):
+    sent = request(b"POST /v1/recommend HTTP/1.1", *headers) + b"{" * more
+    said = []
+    for parts in ([sent], [sent[:cut], sent[cut:]]):
+
+        async def test(connection, parts=parts):
+            for part in parts:
+                if not connection.transport.closed:  # of what was broken already
+                    await connection.send(part)
+            said.append([(s, h.get("x-request-id"), b) for s, h, b in connection.answers()])
+            said[-1] += connection.passed + connection.seen + [connection.transport.closed]
+
+        run(test, token="key")
+    whole, in_pieces = (
+        [(one[0], len(one[2])) if isinstance(one, tuple) and len(one) == 3 else one for one in s]
+        for s in said
+    )
+    assert whole == in_pieces
+
+
+def test_the_loop_stands_back_for_the_call_before_a_refusal():
+    async def test(connection):
+        await connection.send(request(), request()[:40], request()[40:])
+        assert [status for status, _, _ in connection.answers()] == [429, 429]
+        assert connection.service.pauses == 1  # the second is not known as a whole
+
+    run(test)
+
+
+def test_a_connection_that_is_refused_again_and_again_is_not_idle():
+    async def test(connection):
+        protocol = connection.protocol
+        protocol.timeout_keep_alive = 0.2
+        end = monotonic() + 1
+        protocol.timeout_keep_alive_task.cancel()
+        protocol.timeout_keep_alive_task = protocol.loop.call_later(
+            0.2, protocol.timeout_keep_alive_handler
+        )
+        while monotonic() < end:
+            await connection.send(request())
+        assert not connection.transport.closed
+        await until_closed(connection)
 
     run(test)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -98,6 +98,8 @@ class GreedyBatcher(Generic[Asked, Answer]):
         self._hanging = 0
         self._has_ended: asyncio.Future[None] | None = None
         self._is_closed = False
+        # Whether the running call has returned; its answers may not have been given yet.
+        self._is_over = Event()
 
     def __len__(self) -> int:
         """Number of requests that wait, without those of the running call."""
@@ -112,6 +114,19 @@ class GreedyBatcher(Generic[Asked, Answer]):
     def is_stuck(self) -> bool:
         """Whether requests are refused because calls do not return."""
         return self._hanging >= MAX_HANGING
+
+    def let_run(self, seconds: float) -> None:
+        """Block the event loop until the running call returns, at most for some time, and once for a call.
+
+        The loop and the call share one interpreter. While refusals alone are to be written, taking it in turns
+        costs both of them more than the wait does.
+
+        Args:
+            seconds: the longest wait.
+        """
+        if self._running and not self._is_over.is_set():
+            self._is_over.wait(seconds)
+            self._is_over.set()
 
     async def ask(self, asked: Asked, deadline: float | None = None) -> Answer:
         """The answer to one request.
@@ -218,6 +233,7 @@ class GreedyBatcher(Generic[Asked, Answer]):
             if self._thread is None:
                 self._thread = _Thread()
             self._watchdog = loop.call_later(self._stuck_seconds, self._abandon, loop, batch)
+            self._is_over.clear()
             self._thread.run(partial(self._call, loop, batch))
 
     def _call(self, loop: asyncio.AbstractEventLoop, batch: list[Waiting[Asked, Answer]]) -> None:
@@ -231,6 +247,8 @@ class GreedyBatcher(Generic[Asked, Answer]):
         # Not `Exception`: a thread that ends would leave its requests without an answer.
         except BaseException as error:
             answers = [error] * len(batch)
+        if batch is self._running:
+            self._is_over.set()
         with suppress(RuntimeError):  # the loop was closed meanwhile, so nobody waits
             loop.call_soon_threadsafe(self._returned, loop, batch, answers, start, monotonic())
 

@@ -3,7 +3,8 @@
 The way through the application costs a request more than its list does: a task, two writes, requests and
 responses of a framework. The route that load is about takes this one instead, without a task and with one
 write; whatever is not plain about a request (a slow body, a limit, a form that is wrong) goes to the
-application, which answers it. While the queue is full, the head of a request is read and the refusal written.
+application, which answers it. While the queue is full, a request that came in one piece is refused before
+it is parsed, and the event loop first lets the running call of the model end.
 """
 
 import asyncio
@@ -26,6 +27,11 @@ from tfrecall.serving.web import Exchange, deadline_of, encoded, form_of, proble
 
 PATH = b"/v1/recommend"
 ENDPOINT = PATH.decode()
+_LINE = b"POST " + PATH + b" HTTP/1.1\r\n"
+# Headers that change where a request ends, or how it is answered.
+_ODD = (b"transfer-encoding", b"expect", b"upgrade")
+# More digits than a body may have.
+_MOST_DIGITS = 18
 # Between two lines about refusals: one for each would cost more than the refusals.
 LOG_SECONDS = 1.0
 # Made once: while the queue is full, refusals are most of the work. An id of a request has no sign that JSON
@@ -58,6 +64,7 @@ class Front:
         self._refusals = 0
         self._default: list[tuple[bytes, bytes]] = []
         self._head = _SAME
+        self._refusal_head = b""
 
     def may_ask(self, one: Exchange) -> bool:
         """Whether a request brings the token, if there is one."""
@@ -81,7 +88,19 @@ class Front:
         if default is not self._default:
             self._default = default
             self._head = b"".join(name + b": " + value + b"\r\n" for name, value in default) + _SAME
+            self._refusal_head = STATUS_LINE[429] + self._head + b"retry-after: 1\r\n"
         return self._head
+
+    def refusal(self, one: Exchange, default: list[tuple[bytes, bytes]]) -> bytes:
+        """The answer of a full queue, head and body."""
+        self.head(default)
+        known = one.request_id.encode()
+        trace = b"" if one.traceparent is None else b"\r\ntraceparent: " + one.traceparent
+        length = len(_FULL_START) + len(known) + len(_FULL_END)
+        return b"%bx-request-id: %b%b\r\ncontent-length: %d\r\n\r\n%b%b%b" % (
+            *(self._refusal_head, known, trace, length),
+            *(_FULL_START, known, _FULL_END),
+        )
 
     def count_refusal(self, status: int) -> None:
         """Count a refusal, and have a line in the log for all of the next second."""
@@ -131,6 +150,10 @@ class DirectProtocol(LimitedProtocol):
         self._parts: list[bytes] | None = None
         # Whether the request that is being read has been refused.
         self._has_refused = False
+        # Whether the next byte begins a request.
+        self._is_between = True
+        # When a request was last refused before it was parsed, by the clock of the loop.
+        self._refused_at = 0.0
 
     def connection_lost(self, exc: Exception | None) -> None:
         asked: Any = self.cycle
@@ -140,9 +163,28 @@ class DirectProtocol(LimitedProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if (
+            self._is_between
+            and self._service.is_full(len(self.tasks))
+            and data.startswith(_LINE)
+            and self._refuse_unparsed(data)
+        ):
+            return
         super().data_received(data)
         if self._parts is not None:  # the rest of the body comes later, if at all
             self._take_usual_way()
+
+    def timeout_keep_alive_handler(self) -> None:
+        # Refusals do not set the timer anew, which would cost a fifth of them.
+        left = self._refused_at + self.timeout_keep_alive - self.loop.time()
+        if self._refused_at and left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def on_message_begin(self) -> None:
+        self._is_between = False
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if not self._may_be_direct():
@@ -164,6 +206,7 @@ class DirectProtocol(LimitedProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._is_between = True
         if self._has_refused:
             self._has_refused = self._has_head = False
             self.on_response_complete()
@@ -179,14 +222,31 @@ class DirectProtocol(LimitedProtocol):
         """Whether this is a request for a list, alone on its connection; odd ones go the usual way."""
         return (
             self.url == PATH
-            and self._service.ready
             and self.parser.get_method() == b"POST"
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
+            and self._is_alone()
+        )
+
+    def _is_alone(self) -> bool:
+        """Whether nothing else is to be written first, by a service that goes on."""
+        return (
+            self._service.ready
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
         )
+
+    def _refuse_unparsed(self, data: bytes) -> bool:
+        """Refuse a request that is there as a whole and has nothing odd; others are parsed."""
+        headers = _headers_of(data)
+        if headers is None or self._is_surplus or not self._is_alone() or self.transport.is_closing():
+            return False
+        self._service.let_calls_run()
+        self.server_state.total_requests += 1
+        self._refused_at = self.loop.time()
+        self._refuse(Exchange(headers))
+        return True
 
     def _take_usual_way(self) -> None:
         """Give what was held back to the application."""
@@ -254,8 +314,8 @@ class DirectProtocol(LimitedProtocol):
     def _refuse(self, one: Exchange) -> None:
         """Refuse a request because the queue is full; without the token not even that is told."""
         if self._front.may_ask(one):
-            body = _FULL_START + one.request_id.encode() + _FULL_END
-            self._write(one, 429, body, {"Retry-After": "1"})
+            if not self.transport.is_closing():
+                self.transport.write(self._front.refusal(one, self.server_state.default_headers))
             self._front.count_refusal(429)
         else:
             status, content, headers = refused(one, unauthorized())
@@ -268,3 +328,25 @@ class DirectProtocol(LimitedProtocol):
         self._front.observe(ENDPOINT, status, seconds)
         if LOG.isEnabledFor(logging.INFO):
             log_request(asked.one, "POST", ENDPOINT, self.client, seconds)
+
+
+def _headers_of(data: bytes) -> dict[bytes, bytes] | None:
+    """Headers of the one request that bytes are, from its first to its last; None for anything else or odd."""
+    end = data.find(b"\r\n\r\n")
+    headers: dict[bytes, bytes] = {}
+    for line in data[len(_LINE) : end].split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        name = name.lower()
+        if not colon or not name or name in headers or name.strip() != name:
+            return None
+        headers[name] = value.strip(b" \t")
+    length = headers.get(b"content-length", b"")
+    if (
+        end < 0
+        or not (length.isdigit() and len(length) <= _MOST_DIGITS)
+        or int(length) != len(data) - end - len(b"\r\n\r\n")
+        or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
+        or any(name in headers for name in _ODD)
+    ):
+        return None
+    return headers

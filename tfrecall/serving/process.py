@@ -51,6 +51,10 @@ THREADS = (
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
 )
 
+# Connections that are taken in one round of the event loop: uvloop takes one for each socket it listens on, and
+# under load its rounds are so long that clients would wait for seconds.
+ACCEPTS = 32
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket bound to an address; port 0 takes a free one.
@@ -172,7 +176,9 @@ def _serve(config: ServingConfig, bound: socket.socket, *, wait: bool) -> None:
         timeout_graceful_shutdown=ceil(config.timeout_ms / 1000) + 1,
     )
     with suppress(SystemExit):  # of a start that failed
-        _Server(settings, app.state, config.drain_seconds).run(sockets=[bound])
+        _Server(settings, app.state, config.drain_seconds).run(
+            sockets=[bound, *(bound.dup() for _ in range(ACCEPTS - 1))]
+        )
     if app.state.failure is not None:
         raise app.state.failure
 

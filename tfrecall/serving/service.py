@@ -32,6 +32,8 @@ from tfrecall.serving.requests import (
 from tfrecall.serving.routing import chosen
 
 _LOG = logging.getLogger(__name__)
+# The longest time for which the event loop stands back from a call of the model: beyond it probes would wait.
+PAUSE_SECONDS = 0.05
 
 
 class UnknownReleaseError(DataError):
@@ -82,6 +84,11 @@ class Service:
         return self._is_ready and (
             under_way >= places or all(one.batcher.is_full for one in self.hosted.values())
         )
+
+    def let_calls_run(self) -> None:
+        """Block the event loop for a moment, until the running calls return."""
+        for one in self.hosted.values():
+            one.batcher.let_run(PAUSE_SECONDS / len(self.hosted))
 
     async def start(self) -> None:
         """Load and warm all releases, then be ready."""
