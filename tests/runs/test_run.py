@@ -14,12 +14,13 @@ from tfrecall.cli.outcome import example_of
 from tfrecall.config.recipes import load_config
 from tfrecall.config.run import RunConfig
 from tfrecall.data import synthetic
-from tfrecall.errors import ConfigError, ExportError
+from tfrecall.errors import ConfigError, DataError, ExportError
 from tfrecall.runs.build import make_model
 from tfrecall.runs.facts import Stopwatch, finite
 from tfrecall.runs.preparation import load_data, prepare, split
 from tfrecall.runs.run import run
 from tfrecall.runs.train import _warn_of_monitor, train
+from tfrecall.training.state import WarmStart
 
 
 def configured(*settings) -> RunConfig:
@@ -263,3 +264,40 @@ def test_the_unit_of_timestamps_can_be_stated(tmp_path):
     file.write_text("user_id,item_id,timestamp\na,x,2000\nb,y,4000\n", "utf-8")
     config = configured(f'data.source="{file}"', "data.timestamp_unit=ms").data
     assert load_data(config).log["timestamp"].to_list() == [2.0, 4.0]
+
+
+@pytest.mark.slow
+def test_runs_go_on_from_the_release_before_with_new_events_only(tmp_path):
+    data = synthetic(20, 12, 900, seed=3)
+    weeks = [data.with_log(data.log.head(n)) for n in (500, 700, 900)]
+    root, states = tmp_path / "release", []
+    settings = ["split.method=leave_last_out", "training.epochs=2", "index.n_trees=2"]
+    settings += ["training.refit=false", 'training.patience="none"', "model.layer_sizes=[]"]
+    settings += ["schema.query=[{type='categorical', column='user_id', embedding_dim=4}]"]
+    settings += ["schema.candidate=[{type='categorical', column='item_id', embedding_dim=4}]"]
+    for week, log in enumerate(weeks):
+        log.log.write_csv(tmp_path / "log.csv")
+        more = ["export.training_state=true"] if week == 0 else [f'training.warm_start="{root}"']
+        config = load_config(
+            "two_tower_ml100k", [*settings, *more], {"source": str(tmp_path / "log.csv")}
+        )
+        progress = RecordedProgress()
+        outcome = run(config, root, progress)
+        assert outcome.release.version == week + 1
+        states.append(WarmStart.of(root))
+    learned = [sum(state.file.header["learned"].values()) for state in states]
+    # Of each log all but two events of each user, one for validation and one to test.
+    assert learned == [len(log) - 2 * log.users.height for log in weeks]
+    assert [s.iterations for s in states] == sorted({s.iterations for s in states})
+    old, new = (s.file.header["states"][0][0] for s in (states[0], states[-1]))
+    assert new[: len(old)] == old
+    # Split by another rule, the test rows are none that the release has not seen.
+    with pytest.raises(ConfigError, match=r"split\.method = \"random\"` tests on any"):
+        load_config("two_tower_ml100k", [f'training.warm_start="{root}"'])
+    config = load_config(
+        "two_tower_ml100k",
+        [*settings, f'training.warm_start="{root}"', "split.method=by_time", "split.at=1990-01-01"],
+        {"source": str(tmp_path / "log.csv")},
+    )
+    with pytest.raises((ConfigError, DataError)):
+        run(config, root)

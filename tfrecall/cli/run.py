@@ -1,5 +1,6 @@
 """`tfrecall run`: from a log to a release."""
 
+import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -41,6 +42,14 @@ def run_recipe(
         Path | None, typer.Option(help="Release directory; saved_models/<recipe> by default.")
     ] = None,
     settings: Settings = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(
+            "--warm-start",
+            help="Release to go on from with the events that it has not learned: its configuration unless "
+            "a recipe is named, and its next version unless --out says otherwise.",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Discard what an interrupted run left, and start anew.")
     ] = False,
@@ -79,6 +88,9 @@ def run_recipe(
         from tfrecall.config.recipes import load_config
         from tfrecall.data.datasets.grouplens import size_of
 
+    if warm_start is not None:
+        settings = [*(settings or []), f"training.warm_start={json.dumps(str(warm_start))}"]
+        recipe, out = recipe or str(warm_start / "config.toml"), out or warm_start
     # A MovieLens folder has shipped recipes; only foreign logs need inference.
     if recipe is None and data is not None and not size_of(data):
         with waiting(f"Read {data}"):

@@ -35,6 +35,10 @@ def _directory_name(recipe: str) -> str:
     return recipe
 
 
+# Splits that test on the last events, of each user or of all.
+_IN_TIME = ("leave_last_out", "by_time")
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RunConfig:
     """Configuration of a run.
@@ -66,6 +70,7 @@ class RunConfig:
         if isinstance(self.task, RankingTaskConfig):
             _check_ranking(self, self.task)
         _check_repeats(self)
+        _check_warm_start(self)
         if self.training.refit and not (self.split.validation_fraction and self.training.patience):
             raise ValueError(
                 "`training.refit` needs validation rows (`split.validation_fraction`) and "
@@ -84,6 +89,21 @@ class RunConfig:
     def to_toml(self) -> str:
         """The configuration as a recipe."""
         return tomli_w.dumps(self.to_dict())
+
+
+def _check_warm_start(config: RunConfig) -> None:
+    """Refuse a warm start whose test rows may have been learned, and the state of a ranker."""
+    method = config.split.method
+    if config.training.warm_start and method not in _IN_TIME:
+        raise ValueError(
+            f'`training.warm_start` goes on with later events, and `split.method = "{method}"` tests on any: '
+            f"the release may have learned from them. Set one of: {', '.join(_IN_TIME)}"
+        )
+    if config.ranks and (config.training.warm_start or config.export.training_state):
+        raise ValueError(
+            "`training.warm_start` and `export.training_state` are for retrievers; a ranker begins with the "
+            "vectors of one by `model.start_from`"
+        )
 
 
 def _check_task(config: RunConfig) -> None:

@@ -69,9 +69,12 @@ class ExportConfig:
 
     Attributes:
         k: length of the lists of the signature `serving_default`.
+        training_state: whether the release keeps weights, optimizer and vocabularies for a warm start, about
+            three times the size of the embeddings. A run with a warm start always keeps them.
     """
 
     k: PositiveInt = 10
+    training_state: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

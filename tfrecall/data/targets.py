@@ -39,8 +39,9 @@ def choose_targets(
     max_per_user: int | None = None,
     seed: int = 42,
     baskets: bool = False,
+    new: np.ndarray | None = None,
 ) -> Targets:
-    """Chooses the targets of a log by five rules, applied in the order of the arguments.
+    """Chooses the targets of a log by six rules, applied in the order of the arguments.
 
     Events of one user at the same time keep the order of the log.
 
@@ -58,6 +59,7 @@ def choose_targets(
             dominate the batches.
         seed: seed of the thinning.
         baskets: whether the events of a user at one time are one basket, none earlier than another.
+        new: bool `[n_rows]`, the events that may be targets; None for all.
 
     Raises:
         ConfigError: if an argument is invalid, or needs ratings that the log does not have.
@@ -86,6 +88,10 @@ def choose_targets(
         choice.leave_out(
             choice.drawn_out(suppression_threshold, seed),
             f"events of popular items were thinned out (suppression_threshold={suppression_threshold:g})",
+        )
+    if new is not None:
+        choice.leave_out(
+            ~new[log.histories.order], "events were learned by the release of the warm start"
         )
     if max_per_user is not None:
         choice.leave_out(

@@ -40,8 +40,11 @@ class FeatureLayer(keras.layers.Layer):
     """
 
     unknown: Any = UNKNOWN_TOKEN
+    # Whether the state is a list of values, each with a row, which may grow.
+    learns_values = False
 
     _table: keras.layers.Embedding
+    _earlier: Any
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class FeatureLayer(keras.layers.Layer):
         self.embedding_regularization = embedding_regularization
         self.embedding_stddev = embedding_stddev
         self.state: Any = None
+        self.continue_from(None)
         if state is not None:
             self._set_state(state)
 
@@ -88,7 +92,7 @@ class FeatureLayer(keras.layers.Layer):
         Raises:
             DataError: if no row has a value, or a number is NaN or infinite.
         """
-        self._set_state(self._learn(values))
+        self._set_state(self._continued(self._learn(values)))
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         """Raw values to encoded values, both with the batch in front."""
@@ -101,6 +105,21 @@ class FeatureLayer(keras.layers.Layer):
     def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
         """Encoded values to vectors, with nothing left to chance."""
         return self(inputs)
+
+    def continue_from(self, state: Any) -> None:
+        """Set the state that `adapt` goes on from (warm start); None to learn anew."""
+        # Past Keras, which would track each entry of its lists.
+        object.__setattr__(self, "_earlier", state)
+
+    def _continued(self, learned: Any) -> Any:
+        """A learned state after an earlier one, whose values keep their rows, and whose numbers stay."""
+        if self._earlier is None:
+            return learned
+        if not self.learns_values:
+            return self._earlier
+        known = set(self._earlier)
+        grown = [*self._earlier, *(value for value in learned if value not in known)]
+        return grown[: max(self.spec.max_tokens or len(grown), len(known))]
 
     def _learn(self, values: tf.data.Dataset) -> Any:
         raise NotImplementedError
@@ -184,6 +203,8 @@ class CategoricalFeature(FeatureLayer):
     taken as their digits.
     """
 
+    learns_values = True
+
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         # The lookup gives 0 for the empty string, a row that nothing trains.
         return tf.maximum(self._lookup(self._values_of(values)), UNKNOWN)
@@ -226,6 +247,7 @@ class MultiCategoricalFeature(FeatureLayer):
     """
 
     unknown = ""
+    learns_values = True
 
     def preprocess(self, values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
         values = self._as_string(values)
@@ -254,6 +276,7 @@ class TextFeature(FeatureLayer):
     """
 
     unknown = ""
+    learns_values = True
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         return self._vectorization(self._known_text(values))

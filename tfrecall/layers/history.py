@@ -125,6 +125,8 @@ class HistoryFeature(FeatureLayer):
         Raises:
             DataError: if there is context, but nothing to read it from.
         """
+        if self._earlier is not None:
+            self._continue_parts(self._earlier)
         for name, context in self.spec.context_columns.items():
             if read_column is None:
                 raise DataError(f'The values of "{context}" have to be learned. Pass `read_column`.')
@@ -135,6 +137,14 @@ class HistoryFeature(FeatureLayer):
         encoded = _stacked([self.inner.preprocess(batch).numpy() for batch in read_item(column, form)])
         learned = [layer.state for layer in self.contexts.values()]
         self._set_state((item_ids, self.inner.state, encoded.tolist(), *learned))
+
+    def _continue_parts(self, state: Any) -> None:
+        """Let items and context keep their rows; which items have rows follows from the data."""
+        _, items, _, *contexts = state
+        if self.inner.state is None:
+            self.inner.continue_from(items)
+        for layer, earlier in zip(self.contexts.values(), contexts, strict=True):
+            layer.continue_from(earlier)
 
     def index(self, item_ids: np.ndarray) -> np.ndarray:
         """The index of each item id: int32, 0 for unknown ids."""

@@ -8,6 +8,7 @@
     index/<version>/         vectors, ids, Annoy's trees
     context/<version>/       features and histories of users, columns of items
     documents/<version>/     of a run: metrics.json, config.toml, report.html
+    state/<version>/         of a run that keeps it: weights and optimizer, for a warm start
     metrics.json, ...        copies of the current version's documents
 
 A baseline has `context/` and `scorer/<version>/`, the arrays of its scores, instead. A ranker has
@@ -49,6 +50,7 @@ from tfrecall.release.manifest import (
     FORMAT,
     MANIFEST,
     PARTS,
+    STATE,
     check_files,
     manifest_file,
     now,
@@ -57,7 +59,7 @@ from tfrecall.release.manifest import (
 )
 
 # Parts of all kinds of versions.
-_ALL_PARTS = (*PARTS["pipeline"], *PARTS["baseline"], DOCUMENTS)
+_ALL_PARTS = (*PARTS["pipeline"], *PARTS["baseline"], DOCUMENTS, STATE)
 # Holds the number of the version that is being published; removed after the last step.
 _JOURNAL = ".publishing"
 # In the journal instead of a number: the current version changes to one that is there already.
@@ -256,7 +258,7 @@ def was_killed(root: Path) -> bool:
 
 
 def _publish(staged: StagedRelease, facts: dict[str, Any]) -> None:
-    parts = [*staged.parts, *([DOCUMENTS] if (staged.directory / DOCUMENTS).exists() else [])]
+    parts = [*staged.parts, *(p for p in (DOCUMENTS, STATE) if (staged.directory / p).exists())]
     files = _describe_files(staged.directory, staged.version, parts)
     manifest = {**facts, "files": files}
     manifest["sha256"] = manifest_checksum(manifest)

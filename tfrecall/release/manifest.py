@@ -28,6 +28,8 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 # The part with the documents of a run.
 DOCUMENTS = "documents"
+# The part with the state of a training, from which a warm start goes on; only trainers read it.
+STATE = "state"
 # Facts that each version has of its own; a reindexed version does not inherit them.
 OF_THE_VERSION = ("format", "version", "kind", "created_at", "files", "sha256")
 # Documents of version 0.4.0, stored in the release directory only.

@@ -14,7 +14,7 @@ from tfrecall.index.bundle import Bundle, write_bundle
 from tfrecall.release.base import Release
 from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import OF_THE_VERSION, documents, has_foreign_documents
+from tfrecall.release.manifest import OF_THE_VERSION, STATE, documents, has_foreign_documents
 
 # Largest number of known users whose queries tune the index.
 TUNING_ROWS = 500
@@ -46,7 +46,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             "of tfrecall 0.4 was killed between them. Move them away, or run again."
         )
     with stage(root) as staged:
-        for part in ("query", "candidate", "retrieval", "context"):
+        for part in _kept_parts(root, current):
             shutil.copytree(root / part / current, staged.directory / part)
         bundle = write_bundle(
             staged.directory / "index",
@@ -63,6 +63,12 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
         staged.describe("retriever", facts)
         _write_documents(release, staged, bundle)
     return load(root, staged.version, verify=False, trust=trust)
+
+
+def _kept_parts(root: Path, version: str) -> list[str]:
+    """Parts of a version that its index does not change."""
+    parts = ["query", "candidate", "retrieval", "context"]
+    return [*parts, STATE] if (root / STATE / version).is_dir() else parts
 
 
 def _tuning(release: Release) -> dict[str, Any]:

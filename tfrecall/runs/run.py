@@ -3,11 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.diagnostics.diagnostics import Diagnostics
+from tfrecall.errors import ConfigError
 from tfrecall.evaluation import Evaluation
 from tfrecall.evaluation.ranking import RankingEvaluation
 from tfrecall.evaluation.rivals import Beaten
@@ -16,6 +19,7 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
 from tfrecall.release.layout import check_writable, stage
 from tfrecall.release.loading import load
+from tfrecall.release.manifest import STATE
 from tfrecall.report import page_or_error
 from tfrecall.runs.facts import Stopwatch, data_facts, finite, intervals_of, timings
 from tfrecall.runs.kinds import RunKind, kind_of
@@ -23,6 +27,7 @@ from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import DataSplits, prepare
 from tfrecall.runs.train import checkpoints_of, train
 from tfrecall.training import Fitted
+from tfrecall.training.state import WarmStart, write_state
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def run(
         splits = prepare(config, progress)
         check_memory(config, splits.known, progress)
         kind.check(splits)
+        _check_unlearned(config, splits)
         leading = kind.leading_rule(splits.known)
         if note := kind.rule_note(splits.known, leading):
             progress.note(note)
@@ -145,6 +151,8 @@ def _export(
     }
     with stage(root) as staged:
         manifest = kind.stage(trained.model, staged, leading, facts)
+        if config.export.training_state or config.training.warm_start:
+            write_state(cast(TwoTower, trained.model), staged.directory / STATE)
         metrics = _metrics(trained, manifest, leading, clock)
         # A report that cannot be drawn becomes a page with the error: training took longer than any page.
         page = page_or_error(
@@ -154,6 +162,23 @@ def _export(
         staged.write("config.toml", config.to_toml())
         staged.write("report.html", page)
     return metrics, load(root, staged.version, verify=False)
+
+
+def _check_unlearned(config: RunConfig, splits: DataSplits) -> None:
+    """Refuse test rows from which the release of a warm start has learned.
+
+    Raises:
+        ConfigError: with their number.
+    """
+    if config.training.warm_start is None:
+        return
+    start = WarmStart.of(config.training.warm_start)
+    learned = np.count_nonzero(~start.unlearned(splits.test, splits.known))
+    if learned:
+        raise ConfigError(
+            f"{start.root} has learned from {learned:,} of the {len(splits.test):,} test rows, so it would be "
+            "tested on what it knows. Split as its run did (its config.toml), or by a later `split.at`."
+        )
 
 
 def _metrics(

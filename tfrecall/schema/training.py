@@ -77,6 +77,9 @@ class TrainingConfig:
         refit: after the best epoch is known, train a fresh model on training and validation rows
             together for that many epochs. Without, the best weights are kept. For `tfrecall run`; `fit`
             trains once.
+        warm_start: a release to go on from, whose run kept the state of its training: its vocabularies grow,
+            its weights and the optimizer's slots are copied by value, and only events that it has not learned
+            from are trained on.
         checkpoint_seconds: least seconds between two checkpoints, which are written after an epoch; 0 writes
             one after each epoch.
         seed: seed of initial weights, shuffling and dropout.
@@ -102,6 +105,7 @@ class TrainingConfig:
     patience: _Patience = 3
     validate_every: PositiveInt = 1
     refit: bool = False
+    warm_start: str | None = None
     checkpoint_seconds: Weight = 30.0
     seed: Seed = 42
 

@@ -324,11 +324,11 @@ class Checkpoints:
 
     def _refuse_foreign(self, found: CheckpointFile) -> None:
         there, now = found.header["belongs_to"], _plain(self.belongs_to)
-        differences = _differences(there, now)
-        if not differences:
+        found_differences = differences(there, now)
+        if not found_differences:
             return
-        differences += _differences(found.header["context"], _plain(self.context))
-        lines = "\n".join(f"  {name}: {old} there, {new} now" for name, old, new in differences)
+        found_differences += differences(found.header["context"], _plain(self.context))
+        lines = "\n".join(f"  {name}: {old} there, {new} now" for name, old, new in found_differences)
         raise CheckpointError(
             f"The checkpoint in {self.folder}, of {found.header['written_at']}, belongs to another "
             f"training:\n{lines}\nSet these back to go on with it, discard it with `--fresh`, or keep "
@@ -337,8 +337,8 @@ class Checkpoints:
         )
 
 
-def _differences(there: Any, now: Any) -> list[tuple[str, str, str]]:
-    """Differences between two plain values: name, value in the checkpoint, value now."""
+def differences(there: Any, now: Any) -> list[tuple[str, str, str]]:
+    """Differences between two values as JSON can hold them: name, value in the file, value now."""
     old, new = _flat(there), _flat(now)
     return [
         (name, _shown(old.get(name)), _shown(new.get(name)))

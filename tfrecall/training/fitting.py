@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from tfrecall._keras import keras, refuse_keras_3
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.interactions import Interactions
-from tfrecall.errors import ConfigError
+from tfrecall.errors import ConfigError, DataError
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema.targets import HistoriesConfig
@@ -25,6 +26,7 @@ from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
 from tfrecall.training.ranking_metric import RankingMetrics
+from tfrecall.training.state import WarmStart, learned_events, only_new
 
 # Metric of early stopping for tasks that name none.
 MONITOR = TrainingConfig.monitor
@@ -122,14 +124,25 @@ def fit(
         model.check_rows(validation, "validation rows", learned=False)
     # Before `adapt`, which makes layers: initial weights follow from these seeds.
     seed_everything(training.seed)
+    start = _warm_start(model, training.warm_start)
+    new = None if start is None else start.new_events(train)
+    if start is not None and validation is not None:
+        validation = only_new(validation, seen, start)
     if not model.is_adapted:
         model.adapt(train)
     examples = TrainingExamples(
-        model, train, training.batch_size, histories=histories, seed=training.seed, progress=progress
+        model,
+        train,
+        training.batch_size,
+        histories=histories,
+        new=new,
+        seed=training.seed,
+        progress=progress,
     )
     for text in examples.notes:
         progress.note(text)
-    model.compile(optimizer=_optimizer(optimizer, training, examples.steps * training.epochs))
+    steps, first = examples.steps * training.epochs, 0 if start is None else start.iterations
+    model.compile(optimizer=_optimizer(optimizer, training, steps, first))
     state = Progress()
     patience = None if validation is None else training.patience
     best = BestWeights(f"val_{training.monitor}", patience, state)
@@ -145,6 +158,8 @@ def fit(
         batches = examples.batches(done)
         if checkpoint:
             restore(checkpoint, model, batches, state, best)
+        elif start is not None:
+            start.give(model, batches)
         model.fit(
             batches,
             validation_data=None
@@ -163,7 +178,28 @@ def fit(
         # Opened here from a path, so emptied here; an object given by the caller is the caller's.
         if kept and kept is not checkpoints:
             kept.discard()
+    # No plain dictionary, which Keras would track.
+    model.learned = MappingProxyType(learned_events(train))
     return _fitted(state, recorder.seconds, len(examples))
+
+
+def _warm_start(model: TwoTower | Ranker, root: str | None) -> WarmStart | None:
+    """The release that the training goes on from, whose vocabularies the model will keep."""
+    if root is None:
+        return None
+    if isinstance(model, Ranker):
+        raise ConfigError(
+            "`warm_start` goes on with the training of a retriever, and this is a ranker. Leave it out; "
+            "`model.start_from` gives a ranker the vectors of a retriever."
+        )
+    if model.is_adapted:
+        raise DataError(
+            "`warm_start` keeps the vocabularies of the release, and this model has learned its own. Give "
+            "`fit` a model that was not adapted."
+        )
+    start = WarmStart.of(root)
+    start.prepare(model)
+    return start
 
 
 def _settings(
@@ -217,7 +253,10 @@ def seed_everything(seed: int) -> None:
 
 
 def _optimizer(
-    optimizer: str | keras.optimizers.Optimizer | None, training: TrainingConfig, steps: int
+    optimizer: str | keras.optimizers.Optimizer | None,
+    training: TrainingConfig,
+    steps: int,
+    first: int = 0,
 ) -> keras.optimizers.Optimizer:
     refuse_keras_3(optimizer, keras.optimizers, "optimizer")
     is_constant = training.schedule == "constant" and not training.warmup_steps
@@ -230,7 +269,7 @@ def _optimizer(
         return optimizer
     rate = training.learning_rate
     if not is_constant:
-        rate = WarmUpDecay(rate, training.schedule, training.warmup_steps, steps)
+        rate = WarmUpDecay(rate, training.schedule, training.warmup_steps, steps, first)
     return make_optimizer(training.optimizer, rate, training.clip_norm)
 
 

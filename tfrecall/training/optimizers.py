@@ -106,6 +106,7 @@ class WarmUpDecay(keras.optimizers.schedules.LearningRateSchedule):
         schedule: course after the warm-up: `constant`, `linear`, or `cosine`, half a wave.
         warmup_steps: number of steps of the rise.
         steps: number of steps of the whole training.
+        first: number of the first step, for an optimizer that goes on from an earlier training.
 
     Raises:
         ConfigError: if there is no such schedule, or the warm-up is longer than the training.
@@ -115,7 +116,9 @@ class WarmUpDecay(keras.optimizers.schedules.LearningRateSchedule):
         equation 5, without restarts.
     """
 
-    def __init__(self, learning_rate: float, schedule: str, warmup_steps: int, steps: int) -> None:
+    def __init__(
+        self, learning_rate: float, schedule: str, warmup_steps: int, steps: int, first: int = 0
+    ) -> None:
         super().__init__()
         if schedule not in SCHEDULES:
             raise ConfigError(
@@ -131,9 +134,10 @@ class WarmUpDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.schedule = schedule
         self.warmup_steps = warmup_steps
         self.steps = steps
+        self.first = first
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        step = tf.cast(step, tf.float32)
+        step = tf.cast(step, tf.float32) - self.first
         # At least 1: both branches of `where` are computed, also without a warm-up.
         rising = (step + 1) / max(self.warmup_steps, 1)
         done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
@@ -147,7 +151,7 @@ class WarmUpDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.learning_rate * share
 
     def get_config(self) -> dict[str, Any]:
-        names = ("learning_rate", "schedule", "warmup_steps", "steps")
+        names = ("learning_rate", "schedule", "warmup_steps", "steps", "first")
         return {name: getattr(self, name) for name in names}
 
 

@@ -151,7 +151,7 @@ def restore(
     Raises:
         CheckpointError: if its variables are not those of the model.
     """
-    _create_variables(model, batches)
+    create_variables(model, batches)
     groups = {"weights": model.weights, "optimizer": _optimizer_variables(model)}
     names = list(checkpoint.header["arrays"])
     for group, variables in groups.items():
@@ -187,7 +187,7 @@ def _optimizer_variables(model: keras.Model) -> list[tf.Variable]:
     return variables if any(rate is variable for variable in variables) else [*variables, rate]
 
 
-def _create_variables(model: keras.Model, batches: tf.data.Dataset) -> None:
+def create_variables(model: keras.Model, batches: tf.data.Dataset) -> None:
     """Makes the variables of the first training step, without a step."""
 
     @tf.function(autograph=False)

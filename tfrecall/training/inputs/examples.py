@@ -37,6 +37,7 @@ class TrainingExamples:
         data: the training log.
         batch_size: number of targets a batch, approximate with whole sequences or lists.
         histories: rules by which events become targets, and the form they come in.
+        new: bool `[n_rows]`, the events that may be targets; None for all. For retrievers.
         seed: seed of the shuffling. The order of an epoch follows from the seed and the epoch's number.
         progress: receives the progress of mining a release's lists.
 
@@ -66,6 +67,7 @@ class TrainingExamples:
         batch_size: int = 2048,
         *,
         histories: HistoriesConfig = HistoriesConfig(),  # noqa: B008 - frozen
+        new: np.ndarray | None = None,
         seed: int = 42,
         progress: ProgressReporter | None = None,
     ) -> None:
@@ -73,24 +75,25 @@ class TrainingExamples:
         self.batch_size = batch_size
         self.seed = seed
         self.notes: tuple[str, ...] = ()
-        self._rows = len(data)
+        # Rows of the log that are targets, where no rule on histories chooses them.
+        self._rows = np.arange(len(data)) if new is None else np.flatnonzero(new)
         if isinstance(model, Ranker):
             histories = _EVERY_ROW
         self._whole = histories.form == "sequences"
         self._sequences: Sequences | None = None
         if model.schema.past:
-            self._sequences = self._with_targets(data, histories)
+            self._sequences = self._with_targets(data, histories, new)
         self._unordered = UnorderedHistories(model, data, data) if model.schema.bags else None
         self._lists = ListwiseBatches.of(model, data)
         self._columns = all_rows(data, model.encode_training_rows, model.log_forms)
-        rows = np.arange(len(data)) if self._sequences is None else self._sequences.rows
+        rows = self._rows if self._sequences is None else self._sequences.rows
         self._negatives = training_negatives(model, data, rows, self._query_vectors, progress)
         if self._negatives is not None:
             self.notes += self._negatives.notes
 
     def __len__(self) -> int:
         """Targets of an epoch."""
-        return self._rows if self._sequences is None else len(self._sequences)
+        return len(self._rows) if self._sequences is None else len(self._sequences)
 
     @property
     def steps(self) -> int:
@@ -103,15 +106,18 @@ class TrainingExamples:
         """Dataset of one epoch; each reading gives the next one, from `first_epoch` on."""
         parts = (self._sequences, self._negatives, self._unordered, self._lists)
         if all(part is None for part in parts):
-            return row_batches(self._columns, len(self), self.batch_size, (self.seed, first_epoch))
+            columns = gathered(self._columns, self._rows)
+            return row_batches(columns, len(self), self.batch_size, (self.seed, first_epoch))
         batches = self._made_batches(first_epoch).map(self._joined)
         # A generator has no length; the schedule and Keras' progress bar need one.
         sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
         return sized.prefetch(2).with_options(untuned())
 
-    def _with_targets(self, data: Interactions, histories: HistoriesConfig) -> Sequences:
+    def _with_targets(
+        self, data: Interactions, histories: HistoriesConfig, new: np.ndarray | None
+    ) -> Sequences:
         specs, index = self.model.schema.past, self.model.history_index(data)
-        targets = choose_targets(data, **histories.rules, seed=self.seed)
+        targets = choose_targets(data, **histories.rules, seed=self.seed, new=new)
         self.notes = targets.notes
         per_row, context = self._row_of_sequence(data, histories)
         codes = self.model.history_codes(data)
@@ -190,7 +196,7 @@ class TrainingExamples:
         if self._sequences is not None:
             yield from map(_tensors, self._sequences.epoch(self.batch_size, generator, self._whole))
             return
-        order = generator.permutation(len(self))
+        order = generator.permutation(self._rows)
         for start in range(0, len(order), self.batch_size):
             yield {"rows": order[start : start + self.batch_size]}
 
@@ -215,13 +221,13 @@ class TrainingExamples:
     def _query_vectors(self, places: np.ndarray) -> np.ndarray:
         """Vectors of the queries of some targets, by the present weights of the model."""
         if self._sequences is None:
-            encoded = gathered(self._columns, places)
+            encoded = gathered(self._columns, self._rows[places])
         else:
             lists = _tensors(self._sequences.windows_of(places))["lists"]
             encoded = gathered(self._columns, self._sequences.rows[places])
             encoded = self.model.with_histories(encoded, lists)
         if self._unordered is not None:
-            rows = places if self._sequences is None else self._sequences.rows[places]
+            rows = (self._rows if self._sequences is None else self._sequences.rows)[places]
             encoded = self._unordered.attach(encoded, tf.constant(rows))
         return self.model.query_tower(encoded["query"], training=False).numpy()
 
