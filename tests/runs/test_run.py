@@ -15,6 +15,7 @@ from tfrecall.config.recipes import load_config
 from tfrecall.config.run import RunConfig
 from tfrecall.data import synthetic
 from tfrecall.errors import ConfigError, DataError, ExportError
+from tfrecall.release.manifest import read_manifest
 from tfrecall.runs.build import make_model
 from tfrecall.runs.facts import Stopwatch, finite
 from tfrecall.runs.preparation import load_data, prepare, split
@@ -271,6 +272,7 @@ def test_runs_go_on_from_the_release_before_with_new_events_only(tmp_path):
     data = synthetic(20, 12, 900, seed=3)
     weeks = [data.with_log(data.log.head(n)) for n in (500, 700, 900)]
     root, states = tmp_path / "release", []
+    source = {"source": str(tmp_path / "log.csv")}
     settings = ["split.method=leave_last_out", "training.epochs=2", "index.n_trees=2"]
     settings += ["training.refit=false", 'training.patience="none"', "model.layer_sizes=[]"]
     settings += ["schema.query=[{type='categorical', column='user_id', embedding_dim=4}]"]
@@ -278,9 +280,7 @@ def test_runs_go_on_from_the_release_before_with_new_events_only(tmp_path):
     for week, log in enumerate(weeks):
         log.log.write_csv(tmp_path / "log.csv")
         more = ["export.training_state=true"] if week == 0 else [f'training.warm_start="{root}"']
-        config = load_config(
-            "two_tower_ml100k", [*settings, *more], {"source": str(tmp_path / "log.csv")}
-        )
+        config = load_config("two_tower_ml100k", [*settings, *more], source)
         progress = RecordedProgress()
         outcome = run(config, root, progress)
         assert outcome.release.version == week + 1
@@ -291,13 +291,20 @@ def test_runs_go_on_from_the_release_before_with_new_events_only(tmp_path):
     assert [s.iterations for s in states] == sorted({s.iterations for s in states})
     old, new = (s.file.header["states"][0][0] for s in (states[0], states[-1]))
     assert new[: len(old)] == old
+    # A model that has learned nothing is not published over one that has.
+    worse = load_config("two_tower_ml100k", [*settings, "training.learning_rate=1e-9"], source)
+    with pytest.raises(
+        ExportError, match=r"Nothing was published: hit_rate@10 of the new model is 0\."
+    ):
+        run(worse, root, unless_worse_than=0.0)
+    assert read_manifest(root)["version"] == len(weeks)
     # Split by another rule, the test rows are none that the release has not seen.
     with pytest.raises(ConfigError, match=r"split\.method = \"random\"` tests on any"):
         load_config("two_tower_ml100k", [f'training.warm_start="{root}"'])
     config = load_config(
         "two_tower_ml100k",
         [*settings, f'training.warm_start="{root}"', "split.method=by_time", "split.at=1990-01-01"],
-        {"source": str(tmp_path / "log.csv")},
+        source,
     )
     with pytest.raises((ConfigError, DataError)):
         run(config, root)

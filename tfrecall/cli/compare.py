@@ -45,7 +45,7 @@ def compare(
     make_baselines(added)  # refuses a wrong name before TensorFlow is imported and data are read
     paths = _release_paths(releases, added)
     with waiting("Open the releases"):
-        loaded = {name: load(*_version_of(path), trust=trust) for name, path in paths.items()}
+        loaded = {name: load(*version_of(path), trust=trust) for name, path in paths.items()}
     import_tensorflow()
     with redirect_stdout(sys.stderr):
         with waiting(STARTING):
@@ -97,7 +97,7 @@ def named(names: list[str]) -> dict[str, str]:
     return {s if taken.count(s) == 1 else n: n for s, n in zip(short, names, strict=True)}
 
 
-def _version_of(name: str) -> tuple[Path, int | None]:
+def version_of(name: str) -> tuple[Path, int | None]:
     """Path and version of DIRECTORY@2; the version is None if none is given."""
     directory, at, version = name.rpartition("@")
     # A directory may itself be called `model@2`: an existing path is taken as it is.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 BEATEN = 3  # a run that is complete, but a baseline of its table is better than the model
+DRIFTED = 4  # a drift beyond a limit that was given
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 READER_GONE = 141  # 128 + SIGPIPE, likewise
 

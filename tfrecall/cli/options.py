@@ -1,8 +1,8 @@
 """Shared parts of the commands: the application, options, exit statuses.
 
 Exit statuses: 0 success, 1 an error that a message explains, 2 wrong usage, 3 a complete run whose model a
-baseline beats, 130 interrupted, 141 the reader of the output went away, as in `tfrecall recommend ... |
-head -1`.
+baseline beats, 4 a drift beyond a limit, 130 interrupted, 141 the reader of the output went away, as in
+`tfrecall recommend ... | head -1`.
 """
 
 import inspect
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Candidate retrieval for Keras: from an interaction log to a served top-K.",
     epilog="Exit status: 0 success, 1 an error that is explained, 2 wrong usage, 3 a complete run whose model "
-    "a baseline beats, 130 interrupted, 141 the reader of the output went away.",
+    "a baseline beats, 4 a drift beyond a limit, 130 interrupted, 141 the reader of the output went away.",
 )
 
 

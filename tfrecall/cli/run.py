@@ -65,6 +65,14 @@ def run_recipe(
             "--allow-worse", help="End with status 0, not 3, where a baseline of the table is better."
         ),
     ] = False,
+    unless_worse_than: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Publish nothing, and end with status 1, if the leading figure is worse than that of the "
+            "release's current version by more than this share, such as 0.01.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prepare, fit, evaluate, export, index: the whole way from a log to a release.
@@ -112,7 +120,14 @@ def run_recipe(
             from tfrecall.cli.outcome import outcome_tables
             from tfrecall.runs.run import run
 
-        outcome = run(config, out, Narrator(), fresh=fresh, tensorboard=tensorboard)
+        outcome = run(
+            config,
+            out,
+            Narrator(),
+            fresh=fresh,
+            tensorboard=tensorboard,
+            unless_worse_than=unless_worse_than,
+        )
         with waiting("Ask the release"):
             shown = outcome_tables(outcome)
     report = outcome.release.root / "report.html"

@@ -72,9 +72,21 @@ class RunKind(ABC, Generic[Model, Result]):
 
     @abstractmethod
     def evaluate(
-        self, model: Model | Release, splits: DataSplits, progress: ProgressReporter
+        self,
+        model: Model | Release,
+        splits: DataSplits,
+        progress: ProgressReporter,
+        *,
+        alone: bool = False,
     ) -> Result:
-        """Evaluate a model, or its release, and the configured baselines on the test rows."""
+        """Evaluate a model, or its release, and the configured baselines on the test rows.
+
+        Args:
+            model: the model.
+            splits: the rows.
+            progress: receives how far it has come.
+            alone: whether to leave out the baselines, where they take time.
+        """
 
     def diagnose(
         self, diagnostics: Diagnostics, model: Model, evaluation: Result, splits: DataSplits
@@ -155,12 +167,17 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
         write_projector(directory, model.embed_candidates(), model.catalogue)
 
     def evaluate(
-        self, model: TwoTower | Release, splits: DataSplits, progress: ProgressReporter
+        self,
+        model: TwoTower | Release,
+        splits: DataSplits,
+        progress: ProgressReporter,
+        *,
+        alone: bool = False,
     ) -> Evaluation:
         baselines = baselines_of(
             splits.known,
             sequences=bool(self.config.schema.histories),
-            names=self.config.evaluation.baselines,
+            names=() if alone else self.config.evaluation.baselines,
         )
         return evaluate(
             model,
@@ -241,7 +258,12 @@ class RankingKind(RunKind[Ranker, RankingEvaluation]):
                 self._judge.check(rows, name, learned=name == "training rows")
 
     def evaluate(
-        self, model: Ranker | Release, splits: DataSplits, progress: ProgressReporter
+        self,
+        model: Ranker | Release,
+        splits: DataSplits,
+        progress: ProgressReporter,
+        *,
+        alone: bool = False,
     ) -> RankingEvaluation:
         ranker = (
             model

@@ -10,8 +10,9 @@ import numpy as np
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.diagnostics.diagnostics import Diagnostics
-from tfrecall.errors import ConfigError
+from tfrecall.errors import ConfigError, ExportError
 from tfrecall.evaluation import Evaluation
+from tfrecall.evaluation.metrics import is_lower_better
 from tfrecall.evaluation.ranking import RankingEvaluation
 from tfrecall.evaluation.rivals import Beaten
 from tfrecall.models.ranker import Ranker
@@ -19,7 +20,7 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
 from tfrecall.release.layout import check_writable, stage
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import STATE
+from tfrecall.release.manifest import MANIFEST, STATE
 from tfrecall.report import page_or_error
 from tfrecall.runs.facts import Stopwatch, data_facts, finite, intervals_of, timings
 from tfrecall.runs.kinds import RunKind, kind_of
@@ -63,6 +64,7 @@ def run(
     *,
     fresh: bool = False,
     tensorboard: str | Path | None = None,
+    unless_worse_than: float | None = None,
 ) -> Outcome:
     """Run a configuration of a retriever or a ranker: prepare, fit, evaluate, export.
 
@@ -76,8 +78,11 @@ def run(
         progress: receives steps, notes and counts; without it the logger "tfrecall" does.
         fresh: whether to discard the checkpoints of an interrupted run.
         tensorboard: a directory for TensorBoard: curves, and the candidate vectors with their titles.
+        unless_worse_than: publish nothing if the leading figure is worse than that of the release's current
+            version, on the same test rows, by more than this share: .01 is one percent. None publishes anyway.
 
     Raises:
+        ExportError: if the directory cannot be written, or the model is worse.
         TfrecallError: if data, settings or directories are unusable, with the way out.
     """
     progress = progress or LogProgress()
@@ -107,6 +112,8 @@ def run(
         kind.diagnose(diagnostics, model, evaluation, splits)
         beaten = kind.beaten(evaluation, leading)
         diagnostics.check_baselines(beaten)
+        if unless_worse_than is not None:
+            _check_not_worse(kind, evaluation, splits, root, leading, unless_worse_than, progress)
     trained = _Trained(kind, model, fitted, evaluation, splits, diagnostics, beaten)
     with progress.step(kind.export_title), clock.time("export"):
         metrics, release = _export(trained, root, leading, clock, progress)
@@ -162,6 +169,38 @@ def _export(
         staged.write("config.toml", config.to_toml())
         staged.write("report.html", page)
     return metrics, load(root, staged.version, verify=False)
+
+
+def _check_not_worse(
+    kind: RunKind[Any, Any],
+    evaluation: Any,
+    splits: DataSplits,
+    root: Path,
+    leading: str | None,
+    margin: float,
+    progress: ProgressReporter,
+) -> None:
+    """Refuse to publish a model that is worse than the current version.
+
+    Raises:
+        ExportError: with both figures. The checkpoints stay, so that the model can still be exported.
+    """
+    if not (root / MANIFEST).exists():
+        progress.note(f"There is no release at {root} yet to compare with.")
+        return
+    before = load(root)
+    earlier = kind.evaluate(before, splits, progress, alone=True)
+    now, then = (next(iter(kind.figures(e, leading).values())) for e in (evaluation, earlier))
+    metric = kind.primary_metrics(list(now))[0]
+    sign = -1 if is_lower_better(metric) else 1
+    if sign * (now[metric] - then[metric]) < -margin * abs(then[metric]):
+        raise ExportError(
+            f"Nothing was published: {metric} of the new model is {now[metric]:.4f}, and that of version "
+            f"{before.version} {then[metric]:.4f} on the same {len(splits.test):,} test rows, more than "
+            f"{100 * margin:g} % better. To publish it nevertheless, run again without `unless_worse_than`; "
+            "checkpoints of the training are kept."
+        )
+    progress.note(f"{metric} {now[metric]:.4f}; version {before.version} has {then[metric]:.4f}.")
 
 
 def _check_unlearned(config: RunConfig, splits: DataSplits) -> None:
