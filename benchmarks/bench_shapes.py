@@ -1,4 +1,4 @@
-"""Logs of seven shapes through `run` without a recipe: the model beside popularity and the other baselines."""
+"""Logs of seven shapes through `run` without a recipe: the chosen model beside popularity and other baselines."""
 
 import argparse
 from collections.abc import Callable
@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from benchmarks.measure import report
-from tfrecall.config.inference import propose
+from tfrecall.config.inference import default_budget, entrants, propose
 from tfrecall.runs.run import run
+from tfrecall.runs.tournament import run_best
 
 DAY = 86_400
 START = 1.6e9
@@ -148,12 +149,26 @@ COUNTING = ("popularity", "item_cf", "item_transitions", "own")
 Figures = dict[str, dict[str, float]]
 
 
-def judge(shape: str, folder: Path) -> Figures:
-    """`METRICS` of each model under the leading rule, of a run of what is proposed for the log."""
+def judge(shape: str, folder: Path, budget: float | None = None) -> Figures:
+    """`METRICS` of each model under the leading rule, of a run of what is proposed for the log.
+
+    Args:
+        shape: name of the log.
+        folder: where log and release are written.
+        budget: seconds of the tournament that chooses the model; None for those of the size of the log, 0 for
+            what is inferred, without rivals.
+    """
     file = folder / "log.parquet"
     SHAPES[shape]().write_parquet(file)
-    metrics = run(propose(file).config(), folder / shape.replace(" ", "_")).metrics
-    models = {"two_tower": metrics["test"], **metrics["baselines"]}
+    proposal, out = propose(file), folder / shape.replace(" ", "_")
+    if budget is None:
+        budget = default_budget(proposal.description.usable_rows)
+    if budget:
+        metrics = run_best(entrants(proposal, [], budget), budget, out).metrics
+        print(shape, metrics["tournament"]["because"], flush=True)
+    else:
+        metrics = run(proposal.config(), out).metrics
+    models = {"chosen": metrics["test"], **metrics["baselines"]}
     rule = metrics["leading"]
     # Baselines that answer with seen items only have no figures where these are removed.
     return {
@@ -169,21 +184,21 @@ def least_over(
     for figures in judged.values():
         others = [one for name, one in figures.items() if name.startswith(kinds)]
         for metric in metrics if others else ():
-            ratios.append(figures["two_tower"][metric] / max(one[metric] for one in others))
+            ratios.append(figures["chosen"][metric] / max(one[metric] for one in others))
     return min(ratios)
 
 
 def best_of(figures: Figures) -> dict[str, str]:
     """The name of the best model of each metric; of equal ones the baseline, which costs nothing to train."""
     metrics = next(iter(figures.values()))
-    return {m: max(figures, key=lambda name: (figures[name][m], name != "two_tower")) for m in metrics}
+    return {m: max(figures, key=lambda name: (figures[name][m], name != "chosen")) for m in metrics}
 
 
 def winners(shape: str, figures: Figures) -> str:
     """A line for people: the best model of each column, and beside another one the model's figure."""
     columns = []
     for metric, name in best_of(figures).items():
-        own = "" if name == "two_tower" else f" (two_tower {figures['two_tower'][metric]:.3f})"
+        own = "" if name == "chosen" else f" (chosen {figures['chosen'][metric]:.3f})"
         columns.append(f"{metric} {name} {figures[name][metric]:.3f}{own}")
     return f"{shape}: " + ", ".join(columns)
 
@@ -203,11 +218,15 @@ def main() -> None:
     parser.add_argument(
         "--shape", action="append", choices=list(SHAPES), help="one of the logs; repeatable"
     )
-    shapes = parser.parse_args().shape or list(SHAPES)
+    parser.add_argument(
+        "--budget", type=float, help="seconds of each tournament; 0 for the inferred model alone"
+    )
+    arguments = parser.parse_args()
+    shapes = arguments.shape or list(SHAPES)
     with TemporaryDirectory() as folder:
         judged = {}
         for shape in shapes:
-            judged[shape] = judge(shape, Path(folder))
+            judged[shape] = judge(shape, Path(folder), arguments.budget)
             print(winners(shape, judged[shape]), flush=True)
     own = {shape: figures for shape, figures in judged.items() if "own_most_frequent" in figures}
     report(

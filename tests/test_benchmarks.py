@@ -93,22 +93,22 @@ def test_an_unknown_benchmark_is_refused(recorded, capsys):
 
 
 LOG = {
-    "two_tower": {"hit_rate@10": 0.3, "ndcg@10": 0.1},
+    "chosen": {"hit_rate@10": 0.3, "ndcg@10": 0.1},
     "item_transitions": {"hit_rate@10": 0.2, "ndcg@10": 0.1},
     "popularity": {"hit_rate@10": 0.1, "ndcg@10": 0.05},
 }
 
 
 def test_the_best_model_of_each_column_is_named_ties_against_the_model():
-    assert best_of(LOG) == {"hit_rate@10": "two_tower", "ndcg@10": "item_transitions"}
+    assert best_of(LOG) == {"hit_rate@10": "chosen", "ndcg@10": "item_transitions"}
     assert winners("in sequence", LOG) == (
-        "in sequence: hit_rate@10 two_tower 0.300, ndcg@10 item_transitions 0.100 (two_tower 0.100)"
+        "in sequence: hit_rate@10 chosen 0.300, ndcg@10 item_transitions 0.100 (chosen 0.100)"
     )
 
 
 def test_the_smallest_ratio_to_counting_is_over_all_columns_of_all_logs():
     weak = {
-        "two_tower": {"hit_rate@10": 0.18, "ndcg@10": 0.1},
+        "chosen": {"hit_rate@10": 0.18, "ndcg@10": 0.1},
         "item_cf": {"hit_rate@10": 0.2, "ndcg@10": 0.1},
     }
     metrics = ("hit_rate@10", "ndcg@10")

@@ -352,6 +352,26 @@ def test_an_interrupted_fit_ends_like_one_that_was_not(tiny_log, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_paused_fit_goes_on_like_one_that_was_not(tiny_log, tmp_path):
+    parts, settings = split_random(tiny_log, 0.2, seed=1), {**EVERYTHING, "epochs": 3}
+    whole = everything()
+    fitted = fit(whole, *parts, **settings)
+    paused, epochs = [], []
+    while not paused or paused[-1]:
+        keras.backend.clear_session()
+        resumed = everything()
+        with Checkpoints(tmp_path, seconds=1e9) as kept:
+            kept.until = 0.0  # long ago: each fit pauses after an epoch
+            again = fit(resumed, *parts, checkpoints=kept, **settings)
+            paused.append(kept.paused)
+        epochs.append(again.epochs)
+    assert (paused, epochs) == ([True, True, False], [1, 2, 3])
+    assert (again.history, again.best_epoch) == (fitted.history, fitted.best_epoch)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
 def test_a_fit_that_was_over_is_not_trained_again(parts, tmp_path, monkeypatch):
     # The second validation is worse, and that ends it with the weights of the first.
     first, weight = fit_to(

@@ -3,15 +3,12 @@
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 
 from tfrecall.baselines.base import HistoryModel, checked_days
-from tfrecall.core.ragged import Histories
-from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
-from tfrecall.index.history import SECONDS_A_DAY
-from tfrecall.index.scorers import Constant
+from tfrecall.index.history import SECONDS_A_DAY, HistoryWeights
+from tfrecall.index.scorers import Constant, Own
 
 
 class Popularity(HistoryModel):
@@ -56,7 +53,7 @@ class Popularity(HistoryModel):
         return Constant(np.bincount(items, minlength=train.items.height).astype(np.float32))
 
 
-class OwnItems:
+class OwnItems(HistoryModel):
     """Scores the items of a user's history by frequency or recency, then all others by popularity.
 
     The baseline to beat where purchases repeat. Of equal counts the most recent item comes first.
@@ -74,39 +71,20 @@ class OwnItems:
     def __init__(self, by: Literal["frequency", "recency"] = "frequency") -> None:
         if by not in ("frequency", "recency"):
             raise ConfigError(f"`by` is frequency or recency. Received: {by!r}.")
+        super().__init__()
         self.by = by
         self.name = "own_most_frequent" if by == "frequency" else "own_most_recent"
-        self.item_ids: np.ndarray = np.empty(0, dtype=object)
-        self._users: Vocabulary | None = None
-        self._histories: Histories | None = None
-        self._popularity: np.ndarray = np.empty(0, np.float32)
 
-    def fit(self, train: Interactions) -> "OwnItems":
-        """Stores the events of each user of `train.users`; returns itself."""
-        self.item_ids = train.item_vocabulary.ids
-        self._users, self._histories = train.user_vocabulary, train.histories
-        counts = np.bincount(train.item_rows, minlength=len(self.item_ids))
-        # Popularity below 1, so that every item of the history comes before all others.
-        self._popularity = (counts / (counts.max(initial=0) + 1)).astype(np.float32)
-        return self
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"by": self.by}
 
-    def scores(self, queries: pl.DataFrame) -> np.ndarray:
-        """Scores all items for each query: float32 `[n_queries, n_items]`; an unknown user gets popularity."""
-        if self._users is None or self._histories is None:
-            raise ConfigError(
-                "These OwnItems have not been fitted, so they have no scores. Call `fit(train)` first."
-            )
-        scores = np.tile(self._popularity, (queries.height, 1))
-        events = self._histories.take(self._users.rows(queries["user_id"]))
-        # A pair of query and item as one number. Read from the end, the first of equal pairs is the latest.
-        pairs = events.owners() * scores.shape[1] + events.values
-        own, first, counts = np.unique(pairs[::-1], return_index=True, return_counts=True)
-        place = events.positions()  # 0 is the oldest event of a user
-        # From 1, so that 0 is left for items that the user has not had.
-        latest = (place[::-1][first] + 1).astype(np.float32)
+    def _weights(self) -> HistoryWeights:
         if self.by == "frequency":
-            # Less than one event, so that it only decides between equal counts.
-            longest = self._histories.lengths.max(initial=0) + 1
-            latest = counts.astype(np.float32) + latest / np.float32(longest)
-        scores.reshape(-1)[own] = latest
-        return scores
+            return HistoryWeights(repeated=True, newest_first=True)
+        return HistoryWeights(decay=1.0)
+
+    def _learn(self, train: Interactions) -> Own:
+        counts = np.bincount(train.item_rows, minlength=train.items.height)
+        # Below 1, so that every item of the history comes before all others.
+        return Own((counts / (counts.max(initial=0) + 1)).astype(np.float32))

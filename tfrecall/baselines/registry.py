@@ -1,26 +1,19 @@
 """Baselines made by name."""
 
 import importlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from tfrecall.baselines.base import HistoryModel
 from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import is_repeated
-from tfrecall.errors import ConfigError
+from tfrecall.errors import ConfigError, nearest
 from tfrecall.schema.baselines import BASELINES, checked_baselines
 
 
-class Baseline(Retriever, Protocol):
-    """A retriever that is fitted to a log."""
-
-    def fit(self, train: Interactions) -> Any:
-        """Learns from `train`; returns itself."""
-        ...
-
-
-def make_baselines(names: Sequence[str]) -> list[Baseline]:
+def make_baselines(names: Sequence[str]) -> list[HistoryModel]:
     """Makes baselines that are not fitted, with their defaults.
 
     Raises:
@@ -36,6 +29,33 @@ def make_baselines(names: Sequence[str]) -> list[Baseline]:
         getattr(module, place.cls)(**place.settings)
         for module, place in zip(modules, places, strict=True)
     ]
+
+
+def make_baseline(name: str, settings: Mapping[str, Any] = MappingProxyType({})) -> HistoryModel:
+    """Makes one baseline that is not fitted.
+
+    Args:
+        name: its name.
+        settings: arguments of its class that differ from the defaults.
+
+    Raises:
+        ConfigError: if the name is unknown, or a setting is unknown or out of range.
+    """
+    (plain,) = make_baselines([name])
+    known = plain.settings
+    if unknown := [setting for setting in settings if setting not in known]:
+        raise ConfigError(
+            f'The baseline "{name}" has no setting "{unknown[0]}".{nearest(unknown[0], known)} It has: '
+            f"{', '.join(known) or 'none'}. Received: {dict(settings)}."
+        )
+    try:
+        made = type(plain)(**{**known, **settings})
+    except TypeError as error:
+        raise ConfigError(
+            f'The baseline "{name}" cannot be made of {dict(settings)}: {error}.'
+        ) from error
+    made.name = name
+    return made
 
 
 def usual_baselines(seen: Interactions, *, sequences: bool = False) -> tuple[str, ...]:
@@ -58,8 +78,7 @@ def check_baselines(names: Sequence[str], seen: Interactions) -> None:
         DataError: if the memory for one does not suffice.
     """
     for model in make_baselines(names):
-        if isinstance(model, HistoryModel):
-            model.check(seen)
+        model.check(seen)
 
 
 def fit_baselines(names: Sequence[str], seen: Interactions) -> Iterator[Retriever]:

@@ -8,6 +8,7 @@ baseline beats, 4 a drift beyond a limit, 130 interrupted, 141 the reader of the
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -317,3 +318,21 @@ def _flat(values: dict[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{path}_")
         else:
             yield path, value
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|h)?")
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Reads a duration such as 90s, 10m or 1.5h; a number alone is seconds.
+
+    Raises:
+        ConfigError: naming the option.
+
+    >>> seconds_of("10m", "--budget"), seconds_of("0", "--budget")
+    (600.0, 0.0)
+    """
+    found = _DURATION.fullmatch(text.strip().lower())
+    if found is None:
+        raise ConfigError(f"{option} takes a time such as 90s, 10m or 1.5h. Received: {text!r}.")
+    return float(found[1]) * {"m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1)

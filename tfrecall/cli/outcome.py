@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tfrecall.cli.answers import item_rows, label_columns, title_and_labels
 from tfrecall.cli.program import command
-from tfrecall.cli.tables import item_table, metric_notes, metric_table, ranking_table
+from tfrecall.cli.tables import item_table, metric_notes, metric_table, ranking_table, tournament_tables
 from tfrecall.evaluation.ranking import RankingEvaluation
 from tfrecall.runs.run import Outcome
 
@@ -38,6 +38,7 @@ def outcome_tables(outcome: Outcome) -> list[Table | str]:
         return _ranking_tables(outcome, outcome.evaluation)
     root, example = outcome.release.root, example_of(outcome)
     return [
+        *tournament_tables(outcome.metrics),
         metric_table(outcome.metrics),
         *metric_notes(outcome.metrics),
         item_table(f"What user {example.user_id} had, {example.order} first", example.history),

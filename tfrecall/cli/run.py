@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,8 +19,10 @@ from tfrecall.cli.options import (
     complete_recipe,
     data_settings,
     guarded,
+    seconds_of,
     with_tables,
 )
+from tfrecall.errors import ConfigError
 
 
 @app.command("run")
@@ -31,7 +33,7 @@ def run_recipe(
         str | None,
         typer.Argument(
             help="A shipped recipe, or the path of a TOML file. Without, two_tower_ml100k; for a log of "
-            "your own one that is inferred from it.",
+            "your own the best of what is inferred from it, by a tournament on validation rows.",
             show_default=False,
             autocompletion=complete_recipe,
         ),
@@ -48,6 +50,14 @@ def run_recipe(
             "--warm-start",
             help="Release to go on from with the events that it has not learned: its configuration unless "
             "a recipe is named, and its next version unless --out says otherwise.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Time to choose a model in, where no recipe is given: 90s, 10m, 2h; by default half a minute "
+            "to ten minutes, by the size of the log. 0 trains what is inferred from the columns.",
+            show_default=False,
         ),
     ] = None,
     fresh: Annotated[
@@ -77,8 +87,8 @@ def run_recipe(
 ) -> None:
     """Prepare, fit, evaluate, export, index: the whole way from a log to a release.
 
-    Where a baseline of the table beats the model on the leading figure, the release is written, and the
-    command ends with status 3.
+    Where a baseline of the table beats a model that was trained on the leading figure, the release is written,
+    and the command ends with status 3.
     """
     from tfrecall.cli.console import (
         STARTING,
@@ -92,14 +102,16 @@ def run_recipe(
     )
 
     with waiting("Read the recipe"):
-        from tfrecall.config.inference import propose
+        from tfrecall.config.inference import Entrant, default_budget, entrants, propose
         from tfrecall.config.recipes import load_config
         from tfrecall.data.datasets.grouplens import size_of
 
     if warm_start is not None:
         settings = [*(settings or []), f"training.warm_start={json.dumps(str(warm_start))}"]
         recipe, out = recipe or str(warm_start / "config.toml"), out or warm_start
+    seconds = None if budget is None else seconds_of(budget, "--budget")
     # A MovieLens folder has shipped recipes; only foreign logs need inference.
+    invited: list[Entrant] = []
     if recipe is None and data is not None and not size_of(data):
         with waiting(f"Read {data}"):
             proposal = propose(data, tables.users, tables.items, **tables.columns, **tables.reading)
@@ -108,8 +120,15 @@ def run_recipe(
         )
         for text in proposal.messages:
             stderr.print(f"  {text}", soft_wrap=True)
+        if seconds is None:
+            seconds = default_budget(proposal.description.usable_rows)
         config = proposal.config(settings or [])
+        invited = entrants(proposal, settings or [], seconds) if seconds else []
     else:
+        if seconds:
+            raise ConfigError(
+                "`--budget` is the time to choose a model in, and a recipe is a choice. Leave one of both out."
+            )
         chosen = recipe or "two_tower_ml100k"
         config = load_config(chosen, settings or [], data_settings(data, tables))
     stderr.print(config.recipe, style="bold")
@@ -119,15 +138,17 @@ def run_recipe(
         with waiting(STARTING):
             from tfrecall.cli.outcome import outcome_tables
             from tfrecall.runs.run import run
+            from tfrecall.runs.tournament import run_best
 
-        outcome = run(
-            config,
-            out,
-            Narrator(),
-            fresh=fresh,
-            tensorboard=tensorboard,
-            unless_worse_than=unless_worse_than,
-        )
+        options: dict[str, Any] = {
+            "fresh": fresh,
+            "tensorboard": tensorboard,
+            "unless_worse_than": unless_worse_than,
+        }
+        if invited and seconds:
+            outcome = run_best(invited, seconds, out, Narrator(), **options)
+        else:
+            outcome = run(config, out, Narrator(), **options)
         with waiting("Ask the release"):
             shown = outcome_tables(outcome)
     report = outcome.release.root / "report.html"
@@ -138,6 +159,7 @@ def run_recipe(
     )
     if open_report:
         open_page(report)
-    if name_rivals(outcome.metrics["beaten_by"]) and not allow_worse:
+    trained = outcome.release.manifest["kind"] != "baseline"
+    if name_rivals(outcome.metrics["beaten_by"]) and trained and not allow_worse:
         stderr.print("Status 3, so that nothing goes on by itself; --allow-worse ends with 0.")
         raise typer.Exit(BEATEN)

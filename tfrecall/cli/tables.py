@@ -266,6 +266,25 @@ def _profile_row(profile: Profile) -> dict[str, Any]:
     }
 
 
+def tournament_tables(metrics: dict[str, Any]) -> list[Table | str]:
+    """Entrants of the tournament that chose the model, best first, and who was not judged; else nothing."""
+    told = metrics.get("tournament")
+    if told is None:
+        return []
+    judged = [one for one in told["entrants"] if "score" in one]
+    rows = [
+        {"model": one["name"], "": one["state"], "score": f"{one['score']:.3f}"}
+        | {metric: f"{one['figures'][metric]:.3f}" for metric in told["metrics"]}
+        | {"seconds": f"{one['seconds']:.0f}"}
+        for one in sorted(judged, key=lambda one: -one["score"])
+    ]
+    title = f"{told['rows']:,} validation rows, seen items {Seen(told['rule']).word}"
+    others = [
+        f"{one['name']}: {one['state']}: {one['why']}" for one in told["entrants"] if one not in judged
+    ]
+    return [item_table(title, rows), "\n".join([told["because"], *map(one_line, others)])]
+
+
 def trial_table(search: dict[str, Any]) -> Table:
     """The best trials of a search, best first, then the number of pruned and failed ones."""
     sign = 1 if is_lower_better(search["metric"]) else -1

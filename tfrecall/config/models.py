@@ -1,10 +1,11 @@
-"""Configuration of the model: retrievers of two towers, rankers."""
+"""Configuration of the model: retrievers of two towers, rankers, baselines."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag
 from pydantic.dataclasses import dataclass
 
+from tfrecall.schema.baselines import BASELINES, BaselineName
 from tfrecall.schema.specs import STRICT, Activation, Positive, Rate, Weight, one_or_more_distinct
 
 _Cross = Literal["concat", "elementwise", "dcn", "dot_interaction", "dot"]
@@ -104,14 +105,36 @@ class RankerConfig:
     is_normalized: ClassVar[bool] = False
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class BaselineConfig:
+    """A retriever that counts: it is fitted to all known rows in one pass, without epochs.
+
+    Attributes:
+        type: name of the baseline.
+        settings: arguments of its class that differ from the defaults, such as `{ l2 = 300.0 }` of `ease`.
+    """
+
+    type: BaselineName
+    settings: dict[str, Any] = Field(default_factory=dict)
+    # Settings of models that are trained.
+    layer_sizes: ClassVar[tuple[int, ...]] = ()
+    dropout: ClassVar[float] = 0.0
+    repeats: ClassVar[bool] = False
+    is_normalized: ClassVar[bool] = False
+
+
 def _kind_of_model(value: Any) -> str:
-    # Pydantic's own choice between two classes would report the errors of both. By prefix, so that a
+    # Pydantic's own choice between the classes would report the errors of all. By prefix, so that a
     # misspelt `rankr` gets the errors of a ranker.
     kind = value.get("type", "") if isinstance(value, dict) else getattr(value, "type", "")
+    if kind in BASELINES:
+        return "baseline"
     return "ranker" if str(kind).startswith("rank") else "retriever"
 
 
 AnyModelConfig = Annotated[
-    Annotated[ModelConfig, Tag("retriever")] | Annotated[RankerConfig, Tag("ranker")],
+    Annotated[ModelConfig, Tag("retriever")]
+    | Annotated[RankerConfig, Tag("ranker")]
+    | Annotated[BaselineConfig, Tag("baseline")],
     Discriminator(_kind_of_model),
 ]

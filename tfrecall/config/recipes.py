@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tfrecall.config.models import ModelConfig, RankerConfig
+from tfrecall.config.models import BaselineConfig, ModelConfig, RankerConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.config.tasks import TaskConfig
 from tfrecall.errors import ConfigError, nearest
@@ -274,7 +274,12 @@ def _tags() -> dict[Any, type]:
     """Classes by value of `type`."""
     unions = (Feature, TaskConfig)
     classes = _by_type(cls for union in unions for cls in typing.get_args(typing.get_args(union)[0]))
-    return {**classes, "retriever": ModelConfig, "ranker": RankerConfig}
+    return {
+        **classes,
+        "retriever": ModelConfig,
+        "ranker": RankerConfig,
+        "baseline": BaselineConfig,
+    }
 
 
 def _sources() -> dict[Any, type]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from tfrecall.config.data import DataConfig, FilterConfig, SplitConfig
-from tfrecall.config.models import AnyModelConfig, ModelConfig, RankerConfig
+from tfrecall.config.models import AnyModelConfig, BaselineConfig, ModelConfig, RankerConfig
 from tfrecall.config.ranking import RankingTaskConfig
 from tfrecall.config.sections import EvaluationConfig, ExportConfig, IndexConfig, TuneConfig
 from tfrecall.config.tasks import InBatchConfig, TaskConfig
@@ -69,6 +69,8 @@ class RunConfig:
         _check_task(self)
         if isinstance(self.task, RankingTaskConfig):
             _check_ranking(self, self.task)
+        if self.counts:
+            _check_counting(self)
         _check_repeats(self)
         _check_warm_start(self)
         if self.training.refit and not (self.split.validation_fraction and self.training.patience):
@@ -81,6 +83,11 @@ class RunConfig:
     def ranks(self) -> bool:
         """Whether the model is a ranker, which scores pairs, and not a retriever."""
         return isinstance(self.model, RankerConfig)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the model is a baseline, which counts and is not trained."""
+        return isinstance(self.model, BaselineConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """The plain form, without settings that are None."""
@@ -142,6 +149,21 @@ def _check_ranking(config: RunConfig, task: RankingTaskConfig) -> None:
         if getattr(config, name) != default:
             raise ValueError(
                 f"`[{name}]` is for retrievers: a ranker trains on every row and scores given pairs. Omit it"
+            )
+
+
+def _check_counting(config: RunConfig) -> None:
+    """Refuse settings that have no effect on a baseline."""
+    for name, default in (
+        ("task", InBatchConfig()),
+        ("histories", HistoriesConfig()),
+        ("training", TrainingConfig()),
+        ("index", IndexConfig()),
+        ("tune", {}),
+    ):
+        if getattr(config, name) != default:
+            raise ValueError(
+                f"`[{name}]` is for models that are trained: the baseline {config.model.type} counts. Omit it"
             )
 
 

@@ -14,7 +14,7 @@ from tfrecall.baselines.base import HistoryModel
 from tfrecall.data.interactions import Interactions
 from tfrecall.release.base import Release
 from tfrecall.release.baseline import KIND, scorer_file
-from tfrecall.release.layout import stage
+from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.release.users import TIMES
@@ -40,16 +40,40 @@ def export_baseline(
         ConfigError: if the model is not fitted, or the manifest cannot hold the facts.
         ExportError: if the directory cannot be written.
     """
+    with stage(path) as staged:
+        stage_baseline(model, staged, exclude_seen=exclude_seen, facts=facts)
+    return load(path, staged.version, verify=False)
+
+
+def stage_baseline(
+    model: HistoryModel,
+    staged: StagedRelease,
+    *,
+    exclude_seen: bool = True,
+    facts: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Fill a staged release with a fitted baseline.
+
+    Args:
+        model: a fitted baseline.
+        staged: from `tfrecall.release.layout.stage`.
+        exclude_seen: whether the release leaves out seen items by default.
+        facts: further facts for the manifest.
+
+    Returns:
+        The manifest, but for the files.
+
+    Raises:
+        ConfigError: if the model is not fitted, or the manifest cannot hold the facts.
+    """
     arrays = model.answers.scorer.arrays()
     manifest = {**_facts(model, arrays), "exclude_seen": exclude_seen, **(facts or {})}
     check_facts(manifest)
-    with stage(path) as staged:
-        _write_context(staged.directory / "context", model.train)
-        (staged.directory / "scorer").mkdir()
-        for name, array in arrays.items():
-            np.save(scorer_file(staged.directory / "scorer", name), array)
-        staged.describe(KIND, manifest)
-    return load(path, staged.version, verify=False)
+    _write_context(staged.directory / "context", model.train)
+    (staged.directory / "scorer").mkdir()
+    for name, array in arrays.items():
+        np.save(scorer_file(staged.directory / "scorer", name), array)
+    return staged.describe(KIND, manifest)
 
 
 def _write_context(directory: Path, train: Interactions) -> None:

@@ -4,7 +4,7 @@ from tfrecall.index.annoy import Annoy, AnnoyIndex
 from tfrecall.index.bundle import Bundle, load_bundle, write_bundle
 from tfrecall.index.exact import Exact, ExactIndex
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
-from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
+from tfrecall.index.scorers import Constant, Factors, Neighbours, Own, Scorer, UserNeighbours
 from tfrecall.index.search import Hits, Index
 from tfrecall.index.shared_users import SharedUsers
 from tfrecall.index.tuning import TuningTable, tune
@@ -22,6 +22,7 @@ __all__ = [
     "Hits",
     "Index",
     "Neighbours",
+    "Own",
     "QueryHistories",
     "Scorer",
     "SharedUsers",

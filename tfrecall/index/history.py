@@ -85,6 +85,8 @@ class HistoryWeights:
         decay: power by which the weight fades with the place of an event; 0 for not at all.
         half_life_days: days in which the weight halves; None for no fading with time.
         repeated: whether an item counts for each of its events; otherwise for the latest one.
+        newest_first: whether of items of equal weight the one had last comes first: an item gains less than 1,
+            the more the later its last event.
 
     >>> histories = QueryHistories.of_lists(np.array([0]), [np.array([2, 0, 2])], [np.zeros(3)])
     >>> HistoryWeights(decay=1.0).matrix(histories, n_items=3).toarray().tolist()
@@ -95,6 +97,7 @@ class HistoryWeights:
     decay: float = 0.0
     half_life_days: float | None = None
     repeated: bool = False
+    newest_first: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -120,8 +123,12 @@ class HistoryWeights:
                 (histories.times[places] - latest) / (self.half_life_days * SECONDS_A_DAY)
             )
         counts = items >= 0
-        if not self.repeated:
-            counts &= _is_last(queries, items, n_items)
+        last = None if self.repeated and not self.newest_first else _is_last(queries, items, n_items)
+        if last is not None and self.newest_first:
+            of_all = np.repeat(lengths, lengths) + 1
+            weights = weights + last * (of_all - back) / of_all
+        if last is not None and not self.repeated:
+            counts &= last
         cells = queries[counts], items[counts]
         shape = (len(histories), n_items)
         # The constructor adds up the events of one cell, which is what `repeated` asks for.

@@ -1,4 +1,4 @@
-"""Scorers of items from weighted histories: constant, factors, item neighbours, user neighbours."""
+"""Scorers of items from weighted histories: constant, own items, factors, item and user neighbours."""
 
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -118,6 +118,52 @@ class Constant:
     @classmethod
     def restored(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> "Constant":
         return cls(arrays["values"])
+
+
+class Own:
+    """Items of the history by their weights, then all others by values that are the same for every query.
+
+    Args:
+        others: float32 `[n_items]`, below 1.
+
+    >>> history = sp.csr_array(np.array([[0.0, 2.0]], np.float32))
+    >>> Own(np.array([0.5, 0.2], np.float32)).scores(history, np.array([-1])).tolist()
+    [[0.5, 3.0]]
+    """
+
+    kind: ClassVar[str] = "own"
+
+    def __init__(self, others: np.ndarray) -> None:
+        self.others = others
+
+    def scores(self, weights: sp.csr_array, users: np.ndarray) -> np.ndarray:
+        """One more than the weight of each item of the history, `others` elsewhere: float32 `[n, n_items]`."""
+        scores = np.tile(np.asarray(self.others), (weights.shape[0], 1))
+        rows = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
+        scores[rows, weights.indices] = 1.0 + weights.data
+        return scores
+
+    def parts(self, weights: sp.csr_array, user: int, item: int) -> Parts:
+        """Gives the weight of the item to its own events, and the rest to `base`."""
+        own = weights.indices == item
+        return Parts(
+            np.where(own, weights.data, 0.0).astype(np.float64),
+            1.0 if own.any() else float(self.others[item]),
+        )
+
+    def similar(self, item: int) -> np.ndarray:
+        """The same scores for every item: float32 `[n_items]`."""
+        return np.array(self.others)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"others": self.others}
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def restored(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> "Own":
+        return cls(arrays["others"])
 
 
 class Factors:

@@ -11,7 +11,7 @@ from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
-from tfrecall.index.scorers import Constant, Factors, Neighbours, Scorer, UserNeighbours
+from tfrecall.index.scorers import Constant, Factors, Neighbours, Own, Scorer, UserNeighbours
 from tfrecall.index.search import Hits, ItemScore
 from tfrecall.index.shared_users import SharedUsers
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
@@ -27,7 +27,7 @@ def scorer_file(directory: Path, name: str) -> Path:
 
 
 _SCORERS: dict[str, type[Scorer]] = {
-    scorer.kind: scorer for scorer in (Neighbours, SharedUsers, Constant, UserNeighbours, Factors)
+    scorer.kind: scorer for scorer in (Neighbours, SharedUsers, Constant, Own, UserNeighbours, Factors)
 }
 
 

@@ -1,7 +1,7 @@
 """Report of a retrieval run: metrics, training, recommendations, configuration."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import tomli_w
@@ -20,8 +20,9 @@ from tfrecall.report.render import finding_text, render
 from tfrecall.report.users import Explain, UserCards, example_users, worst_users
 
 
+@runtime_checkable
 class HasVectors(Retriever, Protocol):
-    """A retriever with candidate vectors."""
+    """A retriever with candidate vectors, which the report draws as a map."""
 
     @property
     def vectors(self) -> np.ndarray:
@@ -45,7 +46,7 @@ class RunReportData:
 
     metrics: dict[str, Any]
     manifest: dict[str, Any]
-    retriever: HasVectors
+    retriever: Retriever
     known: Interactions
     test: Interactions
     evaluation: Evaluation
@@ -68,7 +69,11 @@ def run_page(data: RunReportData) -> str:
     cards = UserCards(
         data.retriever, known, data.test, names, data.leading, data.explain, ItemImages(known.items)
     )
-    map_chart, map_caption = item_map(data.retriever.vectors, known.items, names, train_rows, leave)
+    map_chart, map_caption = (
+        item_map(data.retriever.vectors, known.items, names, train_rows, leave)
+        if isinstance(data.retriever, HasVectors)
+        else (None, "")
+    )
     return render(
         "run.html",
         title=f"{metrics['recipe']}, version {metrics['version']}",

@@ -1,10 +1,12 @@
-"""Untrained models from configurations: one function for retrievers and rankers."""
+"""Untrained models from configurations: networks, and baselines that are not fitted."""
 
 import functools
 from typing import Any, cast
 
 from tfrecall._keras import keras, tfrs
-from tfrecall.config.models import ModelConfig, RankerConfig
+from tfrecall.baselines.base import HistoryModel
+from tfrecall.baselines.registry import make_baseline
+from tfrecall.config.models import BaselineConfig, ModelConfig, RankerConfig
 from tfrecall.config.ranking import ClickConfig, ListConfig, RankingTaskConfig, RatingConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.config.tasks import (
@@ -29,6 +31,16 @@ from tfrecall.tasks.sampled_softmax import SampledSoftmax
 from tfrecall.tasks.triplet import Triplet
 
 
+def baseline_of(config: RunConfig) -> HistoryModel:
+    """Make the baseline of a configuration, which is not fitted.
+
+    Raises:
+        ConfigError: if it has no such setting, or one is out of range.
+    """
+    model = cast(BaselineConfig, config.model)
+    return make_baseline(model.type, model.settings)
+
+
 def make_model(config: RunConfig) -> TwoTower | Ranker:
     """Make the untrained model of a configuration.
 
@@ -38,7 +50,7 @@ def make_model(config: RunConfig) -> TwoTower | Ranker:
     task = make_task(config.task)
     if isinstance(config.model, RankerConfig):
         return _ranker(config, config.model, task)
-    return _retriever(config, config.model, task)
+    return _retriever(config, cast(ModelConfig, config.model), task)
 
 
 def _ranker(config: RunConfig, model: RankerConfig, task: keras.layers.Layer) -> Ranker:

@@ -1,11 +1,12 @@
-"""Parts of a run that differ between retrievers and rankers: checks, evaluation, export, report."""
+"""Parts of a run that differ between retrievers, baselines and rankers: checks, evaluation, export, report."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from tfrecall.baselines.registry import check_baselines
+from tfrecall.baselines.base import HistoryModel
+from tfrecall.baselines.registry import check_baselines, usual_baselines
 from tfrecall.config.ranking import RankingTaskConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import ProgressReporter
@@ -20,6 +21,7 @@ from tfrecall.evaluation.ranking import RankingEvaluation, RatingJudge, evaluate
 from tfrecall.evaluation.released import ReleaseRanker, ReleaseRetriever
 from tfrecall.evaluation.rivals import Beaten, beaten_by
 from tfrecall.evaluation.summary import primary_metrics
+from tfrecall.exporting.baseline import stage_baseline
 from tfrecall.exporting.ranker import stage_ranker
 from tfrecall.exporting.retriever import stage_retriever
 from tfrecall.index.annoy import Annoy
@@ -30,17 +32,18 @@ from tfrecall.release.base import Release
 from tfrecall.release.layout import StagedRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.report import RunReportData, example_lists, ranking_page, run_page
+from tfrecall.runs.build import baseline_of
 from tfrecall.runs.preparation import DataSplits
 from tfrecall.training.tensorboard import write_projector
 
-Model = TypeVar("Model", TwoTower, Ranker)
+Model = TypeVar("Model", TwoTower, Ranker, HistoryModel)
 Result = TypeVar("Result", Evaluation, RankingEvaluation)
 # Metrics of each model by name.
 Figures = dict[str, dict[str, float]]
 
 
 class RunKind(ABC, Generic[Model, Result]):
-    """Steps of a run that differ between retrievers and rankers.
+    """Steps of a run that differ between retrievers, baselines and rankers.
 
     Args:
         config: the configuration of the run.
@@ -130,15 +133,8 @@ class RunKind(ABC, Generic[Model, Result]):
         return beaten_by(figures, metric, leading)
 
 
-class RetrievalKind(RunKind[TwoTower, Evaluation]):
-    """Runs of retrievers: the whole catalogue is ranked, seen items removed and kept."""
-
-    export_title = "Export, index and compare in a fresh process"
-
-    def __init__(self, config: RunConfig) -> None:
-        super().__init__(config)
-        # Made here, not in `stage`: impossible index settings fail before hours of training.
-        self._annoy = Annoy(**vars(config.index))
+class _ListKind(RunKind[Model, Evaluation]):
+    """Runs whose model ranks the whole catalogue, seen items removed and kept."""
 
     def check(self, splits: DataSplits) -> None:
         k, items = self.config.export.k, splits.known.items.height
@@ -163,30 +159,53 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
             f"{reason}: lists {verb} what a user had, here and in what the release answers by default."
         )
 
-    def write_vectors(self, model: TwoTower, directory: str | Path) -> None:
-        write_projector(directory, model.embed_candidates(), model.catalogue)
-
     def evaluate(
         self,
-        model: TwoTower | Release,
+        model: Model | Release,
         splits: DataSplits,
         progress: ProgressReporter,
         *,
         alone: bool = False,
     ) -> Evaluation:
-        baselines = baselines_of(
-            splits.known,
-            sequences=bool(self.config.schema.histories),
-            names=() if alone else self.config.evaluation.baselines,
-        )
+        names = () if alone else self._baselines(splits.known)
         return evaluate(
             model,
             splits.test,
             seen=splits.known,
             ks=self.config.evaluation.ks,
-            baselines=baselines,
+            baselines=baselines_of(splits.known, names=names),
             progress=progress,
         )
+
+    def _baselines(self, known: Interactions) -> Sequence[str]:
+        """Names of the baselines of the table."""
+        names, sequences = self.config.evaluation.baselines, bool(self.config.schema.histories)
+        return usual_baselines(known, sequences=sequences) if names is None else names
+
+    def metrics(self, evaluation: Evaluation, manifest: dict[str, Any]) -> dict[str, Any]:
+        return {name: getattr(evaluation, name) for name in ("unknown_targets", "targets_had")}
+
+    def figures(self, evaluation: Evaluation, leading: str | None) -> Figures:
+        rule = str(leading)
+        others = {name: rules[rule] for name, rules in evaluation.baselines.items() if rule in rules}
+        return {self.config.model.type: evaluation.test[rule], **others}
+
+    def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
+        return primary_metrics(metrics, of_users=False)
+
+
+class RetrievalKind(_ListKind[TwoTower]):
+    """Runs of retrievers that are trained."""
+
+    export_title = "Export, index and compare in a fresh process"
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        # Made here, not in `stage`: impossible index settings fail before hours of training.
+        self._annoy = Annoy(**vars(config.index))
+
+    def write_vectors(self, model: TwoTower, directory: str | Path) -> None:
+        write_projector(directory, model.embed_candidates(), model.catalogue)
 
     def diagnose(
         self, diagnostics: Diagnostics, model: TwoTower, evaluation: Evaluation, splits: DataSplits
@@ -207,8 +226,7 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
         )
 
     def metrics(self, evaluation: Evaluation, manifest: dict[str, Any]) -> dict[str, Any]:
-        counts = {name: getattr(evaluation, name) for name in ("unknown_targets", "targets_had")}
-        return {**counts, "index": manifest["index"]}
+        return {**super().metrics(evaluation, manifest), "index": manifest["index"]}
 
     def report(
         self,
@@ -229,13 +247,40 @@ class RetrievalKind(RunKind[TwoTower, Evaluation]):
         reasons = released.explanations
         return run_page(RunReportData(metrics, manifest, released, known, test, evaluation, reasons))
 
-    def figures(self, evaluation: Evaluation, leading: str | None) -> Figures:
-        rule = str(leading)
-        others = {name: rules[rule] for name, rules in evaluation.baselines.items() if rule in rules}
-        return {self.config.model.type: evaluation.test[rule], **others}
 
-    def primary_metrics(self, metrics: Sequence[str]) -> list[str]:
-        return primary_metrics(metrics, of_users=False)
+class BaselineKind(_ListKind[HistoryModel]):
+    """Runs of baselines, which count: no training, no vectors, no index."""
+
+    export_title = "Export"
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        baseline_of(config)  # wrong settings fail before the data are read
+
+    def check(self, splits: DataSplits) -> None:
+        super().check(splits)
+        baseline_of(self.config).check(splits.known)
+
+    def _baselines(self, known: Interactions) -> Sequence[str]:
+        return [name for name in super()._baselines(known) if name != self.config.model.type]
+
+    def stage(
+        self, model: HistoryModel, staged: StagedRelease, leading: str | None, facts: dict[str, Any]
+    ) -> dict[str, Any]:
+        return stage_baseline(model, staged, exclude_seen=leading == Seen.REMOVED, facts=facts)
+
+    def metrics(self, evaluation: Evaluation, manifest: dict[str, Any]) -> dict[str, Any]:
+        return {**super().metrics(evaluation, manifest), "index": {}}
+
+    def report(
+        self,
+        metrics: dict[str, Any],
+        manifest: dict[str, Any],
+        model: HistoryModel | Release,
+        evaluation: Evaluation,
+        splits: DataSplits,
+    ) -> str:
+        return run_page(RunReportData(metrics, manifest, model, splits.known, splits.test, evaluation))
 
 
 class RankingKind(RunKind[Ranker, RankingEvaluation]):
@@ -302,11 +347,13 @@ class RankingKind(RunKind[Ranker, RankingEvaluation]):
 
 
 def kind_of(config: RunConfig) -> RunKind[Any, Any]:
-    """The kind of a run: `RankingKind` if its model is a ranker, else `RetrievalKind`.
+    """The kind of a run: `RankingKind`, `BaselineKind`, or `RetrievalKind` for all other models.
 
     Raises:
         ConfigError: if its settings are impossible.
     """
+    if config.counts:
+        return BaselineKind(config)
     return RankingKind(config) if config.ranks else RetrievalKind(config)
 
 

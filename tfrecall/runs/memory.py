@@ -44,7 +44,12 @@ class Need:
 
 
 def needs(config: RunConfig, data: Interactions) -> list[Need]:
-    """Estimate the parts that grow with the data: embeddings, vectors, words and lists; largest first."""
+    """Estimate the parts that grow with the data: embeddings, vectors, words and lists; largest first.
+
+    None for a baseline, which knows its own need (`HistoryModel.check`).
+    """
+    if config.counts:
+        return []
     parts = [] if config.ranks else [_vectors(config, data)]
     for side, table in (("query", data.users), ("candidate", data.items)):
         for feature in getattr(config.schema, side):

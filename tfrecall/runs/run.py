@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from tfrecall.baselines.base import HistoryModel
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.diagnostics.diagnostics import Diagnostics
@@ -65,6 +66,8 @@ def run(
     fresh: bool = False,
     tensorboard: str | Path | None = None,
     unless_worse_than: float | None = None,
+    splits: DataSplits | None = None,
+    tournament: dict[str, Any] | None = None,
 ) -> Outcome:
     """Run a configuration of a retriever or a ranker: prepare, fit, evaluate, export.
 
@@ -80,6 +83,8 @@ def run(
         tensorboard: a directory for TensorBoard: curves, and the candidate vectors with their titles.
         unless_worse_than: publish nothing if the leading figure is worse than that of the release's current
             version, on the same test rows, by more than this share: .01 is one percent. None publishes anyway.
+        splits: the rows, if they were prepared already; None prepares them.
+        tournament: the tournament that chose the configuration, for `metrics.json` and the report.
 
     Raises:
         ExportError: if the directory cannot be written, or the model is worse.
@@ -90,7 +95,7 @@ def run(
     check_writable(root)
     kind, clock, diagnostics = kind_of(config), Stopwatch(), Diagnostics(config, progress)
     with progress.step("Prepare the data"), clock.time("prepare"):
-        splits = prepare(config, progress)
+        splits = splits or prepare(config, progress)
         check_memory(config, splits.known, progress)
         kind.check(splits)
         _check_unlearned(config, splits)
@@ -114,7 +119,7 @@ def run(
         diagnostics.check_baselines(beaten)
         if unless_worse_than is not None:
             _check_not_worse(kind, evaluation, splits, root, leading, unless_worse_than, progress)
-    trained = _Trained(kind, model, fitted, evaluation, splits, diagnostics, beaten)
+    trained = _Trained(kind, model, fitted, evaluation, splits, diagnostics, beaten, tournament)
     with progress.step(kind.export_title), clock.time("export"):
         metrics, release = _export(trained, root, leading, clock, progress)
     # Only after publication: a failed export can then be repeated without training again.
@@ -127,12 +132,13 @@ class _Trained:
     """A trained model with the results that its release records."""
 
     kind: RunKind[Any, Any]
-    model: TwoTower | Ranker
+    model: TwoTower | Ranker | HistoryModel
     fitted: Fitted
     evaluation: Any
     splits: DataSplits
     diagnostics: Diagnostics
     beaten: Beaten | None
+    tournament: dict[str, Any] | None
 
     @property
     def beaten_by(self) -> dict[str, Any] | None:
@@ -241,5 +247,6 @@ def _metrics(
         # The test rows inherit the notes of the data: only their own are added.
         "notes": [*splits.known.notes, *splits.test.notes[len(splits.known.notes) :]],
         **({} if leading is None else {"leading": leading}),
+        **({} if trained.tournament is None else {"tournament": trained.tournament}),
         "diagnostics": [finding.to_dict() for finding in trained.diagnostics.findings],
     }

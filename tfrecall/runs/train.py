@@ -1,13 +1,15 @@
 """Training of a run: a fit stopped by validation rows, then optionally one on all trainable rows."""
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tfrecall._keras import keras
+from tfrecall.baselines.base import HistoryModel
 from tfrecall.config.models import RankerConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
@@ -20,7 +22,7 @@ from tfrecall.models.repeats import first_times, fit_repeats, new_to_users
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
 from tfrecall.release.loading import load
-from tfrecall.runs.build import make_model
+from tfrecall.runs.build import baseline_of, make_model
 from tfrecall.runs.preparation import DataSplits
 from tfrecall.schema.training import TrainingConfig
 from tfrecall.training import Fitted, fit, made_with, seed_everything
@@ -39,14 +41,14 @@ def train(
     checkpoints: Checkpoints | None = None,
     tensorboard: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> tuple[TwoTower | Ranker, Fitted]:
+) -> tuple[TwoTower | Ranker | HistoryModel, Fitted]:
     """Fit the model of a configuration; with `training.refit`, fit again on all trainable rows.
 
     With checkpoints, training continues from the last one. The returned model has the histories of all
-    known rows.
+    known rows. A baseline is fitted to these, in no epochs.
 
     Args:
-        config: the configuration; its `model` decides between a retriever and a ranker.
+        config: the configuration; its `model` decides between a retriever, a baseline and a ranker.
         splits: training, validation and known rows.
         progress: receives steps, notes and counts; None logs them.
         diagnostics: diagnostics of the training; None for new ones.
@@ -57,11 +59,41 @@ def train(
     Returns:
         The model, and the result of the first fit with the time of both fits.
     """
+    if config.counts:
+        return _fit_baseline(config, splits)
     run = TrainingRun(
         config, splits, progress or LogProgress(), diagnostics, checkpoints, tensorboard, callbacks
     )
     with checkpoints or nullcontext():
         return run.train()
+
+
+def first_fit(
+    config: RunConfig, splits: DataSplits, progress: ProgressReporter, checkpoints: Checkpoints
+) -> tuple[TwoTower, Fitted]:
+    """Fit a retriever on the training rows alone: the first half of `train`, which can go on from its end.
+
+    Args:
+        config: the configuration of a retriever that is trained.
+        splits: training and validation rows.
+        progress: receives steps, notes and counts.
+        checkpoints: checkpoints to write and to continue from; with `until` the fit pauses.
+
+    Returns:
+        The model with its best weights so far, and the result of the fit.
+    """
+    silent = Diagnostics(config, progress, enabled=False)
+    run = TrainingRun(config, splits, progress, silent, checkpoints, None, ())
+    with checkpoints:
+        model, first = run.fit_with_validation()
+    return cast(TwoTower, model), first.fitted
+
+
+def _fit_baseline(config: RunConfig, splits: DataSplits) -> tuple[HistoryModel, Fitted]:
+    started = time.perf_counter()
+    model = baseline_of(config).fit(splits.known)
+    seconds = time.perf_counter() - started
+    return model, Fitted({}, 0, 0, seconds, len(splits.known) / max(seconds, math.ulp(1.0)))
 
 
 @dataclass(frozen=True)
@@ -111,7 +143,7 @@ class TrainingRun:
         self._warn_in_advance()
         first = self._first_fit_of_checkpoint()
         if first is None:
-            model, first = self._fit_with_validation()
+            model, first = self.fit_with_validation()
         training, fitted = self.config.training, first.fitted
         if self.splits.validation is not None and training.patience:
             self.progress.note(
@@ -140,7 +172,8 @@ class TrainingRun:
         self.diagnostics.restore(last.header["facts"]["findings"])
         return _FirstFit.from_facts(last.header["facts"])
 
-    def _fit_with_validation(self) -> tuple[TwoTower | Ranker, _FirstFit]:
+    def fit_with_validation(self) -> tuple[TwoTower | Ranker, _FirstFit]:
+        """Fit on the training rows, stopped by the validation rows."""
         rows, before = self.rows, self.splits.before_validation
         model, fitted = self._fit_anew(
             "fit", self.config.training, rows.train, rows.validation, rows.before_validation

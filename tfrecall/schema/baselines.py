@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tfrecall.errors import nearest
 
@@ -24,10 +24,26 @@ BASELINES = {
     "user_cf": Place("user_cf", "UserCF"),
     "item_transitions": Place("item_transitions", "ItemTransitions"),
     "als": Place("als", "ALS"),
-    # One class under two names, since a name in a recipe takes no settings.
+    # One class under several names, since a name among `evaluation.baselines` takes no settings.
+    "recent_popularity": Place("popularity", "Popularity", {"window_days": 30.0}),
     "own_most_frequent": Place("popularity", "OwnItems", {"by": "frequency"}),
     "own_most_recent": Place("popularity", "OwnItems", {"by": "recency"}),
 }
+
+
+# The same names as a type, for `model.type` of a recipe; a test holds both together.
+BaselineName = Literal[
+    "popularity",
+    "item_cf",
+    "ease",
+    "swing",
+    "user_cf",
+    "item_transitions",
+    "als",
+    "recent_popularity",
+    "own_most_frequent",
+    "own_most_recent",
+]
 
 
 def checked_baselines(names: Sequence[str]) -> tuple[str, ...]:

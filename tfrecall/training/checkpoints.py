@@ -139,6 +139,9 @@ class Checkpoints:
             it the logger "tfrecall" does.
 
     Attributes:
+        until: `time.monotonic()` at which the training pauses: at the end of that epoch, with a checkpoint from
+            which it goes on; None for never.
+        paused: whether it did.
         phase: the name of the training that is under way, where a run has several.
         facts: results of earlier phases, kept with each checkpoint, as JSON can hold it.
 
@@ -166,6 +169,8 @@ class Checkpoints:
         self.belongs_to = belongs_to
         self.context = context or {}
         self.progress = progress or LogProgress()
+        self.until: float | None = None
+        self.paused = False
         self.phase = "fit"
         self.facts: dict[str, Any] = {}
         self._lock = ExitStack()
@@ -190,7 +195,12 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether the next checkpoint is due."""
-        return time.monotonic() - self._written >= self.seconds
+        return self.pauses or time.monotonic() - self._written >= self.seconds
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the training is to pause now."""
+        return self.until is not None and time.monotonic() >= self.until
 
     def last(self) -> CheckpointFile | None:
         """The newest whole checkpoint; damaged ones are noted and skipped.

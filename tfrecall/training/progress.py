@@ -129,7 +129,14 @@ class Recorder(keras.callbacks.Callback):
             # the same sum.
             progress = {**asdict(self.progress), "seconds": self.seconds}
             header = {"progress": progress, "epochs": self.params["epochs"]}
-            self.checkpoints.save(header, _state(self.model, self.best.weights))
+            saved = self.checkpoints.save(header, _state(self.model, self.best.weights))
+            # After the checkpoint, which does not know of the pause: the training was not at its end.
+            if saved and self.checkpoints.pauses and not self._is_over:
+                self.checkpoints.paused = self.model.stop_training = True
+
+    @property
+    def _is_over(self) -> bool:
+        return self.progress.stopped or self.progress.epochs >= self.params["epochs"]
 
 
 def restore(

@@ -404,7 +404,7 @@ def test_a_run_without_a_recipe_says_what_it_infers(folder, monkeypatch):
         raise DataError("enough")
 
     monkeypatch.setattr("tfrecall.runs.run.run", run)
-    options = ["--data", folder / "purchases.csv", "--set", "training.epochs=2"]
+    options = ["--data", folder / "purchases.csv", "--set", "training.epochs=2", "--budget", "0"]
     said = ask("run", *options, status=1).stderr
     assert "Inferred from the files" in said
     assert 'The user is taken from the column "customer_id"' in said
@@ -453,7 +453,8 @@ def test_describe_refuses_what_a_run_refuses_and_advises_alike(tmp_path, monkeyp
 
     monkeypatch.setattr("tfrecall.runs.run.run", only_prepare)
     tables = ["--items", tmp_path / "items.csv", "--timestamp-column", "timestamp"]
-    ran = " ".join(ask("run", "--data", tmp_path / "log.parquet", *tables, status=1).stderr.split())
+    run_alone = ["run", "--budget", "0", "--data", tmp_path / "log.parquet"]
+    ran = " ".join(ask(*run_alone, *tables, status=1).stderr.split())
     described = ask("data", "describe", tmp_path / "log.parquet", *tables, status=1 if said else 0)
     assert ("It was read." in ran) == (not said)
     assert said in ran

@@ -3,7 +3,7 @@
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tfrecall.config.inference.columns import ColumnDecision
@@ -25,6 +25,8 @@ class Proposal:
         decisions: all columns that were considered, in the order of the tables.
         reasons: by section, sentences about it.
         description: statistics of the log.
+        way: what users are known by.
+        rivals: by way, what is proposed for other ways, or the reason against one.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Proposal:
     decisions: tuple[ColumnDecision, ...]
     reasons: dict[str, tuple[str, ...]]
     description: Description
+    way: str = "user_id"
+    rivals: Mapping[str, "Proposal | str"] = field(default_factory=dict)
 
     def to_toml(self, command: str = "tfrecall run recipe.toml") -> str:
         """The recipe with the reasons as comments.

@@ -12,7 +12,13 @@ import polars as pl
 from tfrecall.config.inference.columns import ColumnDecision, decide, plain_name
 from tfrecall.config.inference.log_columns import decide_log_column
 from tfrecall.config.inference.proposal import Proposal
-from tfrecall.config.inference.settings import FEW_EVENTS, Choice, choose_training, facts_of
+from tfrecall.config.inference.settings import (
+    FEW_EVENTS,
+    Choice,
+    choose_attention,
+    choose_training,
+    facts_of,
+)
 from tfrecall.data.assembly import FILE_ORDER
 from tfrecall.data.cleaning import Cleaning
 from tfrecall.data.formats.text_types import NULL_VALUES
@@ -38,8 +44,13 @@ TARGETS = {"form": "windows"}
 _TARGETS_WHY = (
     "Targets of all users are shuffled, so that few negatives are other items of the same user."
 )
-# The same of a history without order, whose events all count.
-BAG_LENGTHS = (5, 300)
+# The same of a history without order, whose events all count, and the longest mean that is cheap enough.
+BAG_LENGTHS, LONGEST_BAGS = (5, 300), 150
+# The same of attention, whole sequences at once, and most scores of an epoch: the catalogue for each event.
+ATTENTION_LENGTHS, MOST_SCORES = (5, 50), 3e9
+_SEQUENCES = {"context": 1, "by_length": True}
+# What users are known by: ids, items without order, items whose weight falls with age, or by attention.
+WAYS = ("user_id", "bag", "history", "attention")
 # Share of users who train, split by user.
 TRAIN_USERS = 0.9
 # Share of events before the test, split by time.
@@ -102,23 +113,36 @@ class _Proposer:
             raise DataError("\n".join(self.description.refused))
 
     def proposal(self) -> Proposal:
+        """What is proposed, with the other ways to know a user as its rivals."""
+        own = "bag" if self._takes_bag else "history" if self.description.has_order else "user_id"
+        against = {way: self._against(way, own) for way in WAYS if way != own}
+        rivals = {way: why or self._by(way) for way, why in against.items()}
+        return replace(self._by(own), rivals=rivals)
+
+    def _by(self, way: str) -> Proposal:
+        """What is proposed for users who are known by one of `WAYS`."""
         data = self._data()
         split, why = self._split()
-        choice = choose_training(
-            facts_of(self.description, self.catalogue_size, bool(split["validation_fraction"]))
-        )
+        facts = facts_of(self.description, self.catalogue_size, bool(split["validation_fraction"]))
+        if way == "attention":
+            choice = choose_attention(facts)
+        else:
+            choice = choose_training(
+                replace(facts, follows_order=facts.follows_order and way == "history")
+            )
         decisions = [*self._times(), *self._columns()]
         features = [_with_dim(one, choice) for one in decisions if one.feature]
         separators = {one.column: one.separator for one in features if one.separator}
         if separators:
             data["list_separators"] = separators
-        query = [*self._users(choice), *self._history(choice)]
+        query = [*self._users(choice, way), *self._history(choice, way)]
         query += [one for one in features if one.table != "items"]
         items = [self._id("items", "item_id", "the item", choice)]
         items += [one for one in features if one.table == "items"]
         return Proposal(
             name=plain_name(self.raw.name),
-            settings=self._settings(data, split, choice),
+            way=way,
+            settings=self._settings(data, split, choice, way),
             query=tuple(query),
             candidate=tuple(items),
             decisions=tuple(decisions),
@@ -149,15 +173,18 @@ class _Proposer:
         """Items of the log and of the table together."""
         return self.description.items + self.description.never_seen.get("items", 0)
 
-    def _settings(self, data: dict[str, Any], split: dict[str, Any], choice: Choice) -> dict[str, Any]:
+    def _settings(
+        self, data: dict[str, Any], split: dict[str, Any], choice: Choice, way: str
+    ) -> dict[str, Any]:
         log = self.description
+        histories = {"history": TARGETS, "attention": _SEQUENCES}.get(way)
         return {
             "description": f"{log.usable_rows:,} events of {log.users:,} users with {log.items:,} items.",
             "data": data,
             "split": split,
             "model": choice.model,
             "task": choice.task,
-            **({"histories": TARGETS} if log.has_order else {}),
+            **({} if histories is None else {"histories": histories}),
             "training": choice.training,
             "evaluation": {"ks": [k for k in KS if k < self.catalogue_size] or [1]},
             "export": {"k": min(10, self.catalogue_size)},
@@ -221,25 +248,58 @@ class _Proposer:
         )
         return [ColumnDecision("log", "timestamp", None, why)]
 
-    def _users(self, choice: Choice) -> list[ColumnDecision]:
+    def _against(self, way: str, own: str) -> str:
+        """The reason against a way to know users, besides that of the proposal; empty if there is none."""
+        log = self.description
+        if way == "user_id":
+            if log.short_lived:
+                return "users never come back, so an id says nothing"
+            mean = log.history_lengths["mean"]
+            return f"{mean:.1f} events a user: few for an id of its own" if self._has_few_events else ""
+        if log.in_baskets:
+            return "the other items of a basket would stand in its own history"
+        if way == "bag":
+            long = log.history_lengths["mean"] > LONGEST_BAGS
+            mostly_once = log.single_event_share > MOSTLY_SINGLE
+            return (
+                "users live for hours: the order of their items says more than the items"
+                if log.short_lived
+                else "most users have one event"
+                if mostly_once
+                else f"{log.history_lengths['mean']:.0f} events a user: slow to add up"
+                if long
+                else ""
+            )
+        if not log.has_order:
+            return (
+                f"users share successive items {log.order_lift:.1f} times as often as any two: no order"
+            )
+        scores = log.usable_rows * self.catalogue_size
+        if way == "attention" and scores > MOST_SCORES:
+            return f"{scores:,} scores an epoch, all items for each event: too slow to try"
+        return ""
+
+    def _users(self, choice: Choice, way: str) -> list[ColumnDecision]:
         """The id of the user, unless users never come back: then it says nothing when it is asked for.
 
         Where the items of the user say more, one vector for all: what is popular, the answer to strangers. In
         baskets, whose items are mostly scored as repeats, both: what is new to a user is popular first.
         """
         log = self.description
-        if log.short_lived:
-            return []
         own = self._id("log", "user_id", "the user", choice)
         why = "one vector for all users: what is popular, which strangers are answered with"
         shared = replace(own, feature={**(own.feature or {}), "max_tokens": 1}, why=why)
+        if way in ("bag", "attention"):
+            return [shared]
+        if log.short_lived:
+            return []
         if log.in_baskets:
             return [shared, own]
-        if log.has_order and self._has_few_events:
+        if way == "history" and self._has_few_events:
             # What is popular is left to users without a history: candidates that learn it from all rows lean
             # towards what was popular, not towards what comes next. Not beside repeats, which score that.
             return [shared] if log.repeated_share >= MOSTLY_REPEATED else []
-        return [shared] if self._takes_bag else [own]
+        return [own]
 
     @property
     def _has_few_events(self) -> bool:
@@ -257,16 +317,19 @@ class _Proposer:
         comes_once = log.single_event_share > MOSTLY_SINGLE
         return self._has_few_events and not (log.has_order or comes_back or comes_once)
 
-    def _history(self, choice: Choice) -> list[ColumnDecision]:
+    def _history(self, choice: Choice, way: str) -> list[ColumnDecision]:
         """The items of the user: the latest ones where their order tells of the next one, or all.
 
         None for baskets: in training the other items of a basket would stand in its own history, which no
         query for the next basket has.
         """
-        if self._takes_bag:
+        if way == "bag":
             return [self._bag(choice)]
-        if not self.description.has_order:
-            return []
+        if way == "attention":
+            return [self._attended(choice)]
+        return [self._decaying(choice)] if way == "history" else []
+
+    def _decaying(self, choice: Choice) -> ColumnDecision:
         length = int(np.clip(self.description.history_lengths["p99"], *HISTORY_LENGTHS))
         settings = {
             "type": "history",
@@ -275,11 +338,22 @@ class _Proposer:
             "encoder": {"type": "decay", "rate": DECAY},
         }
         strangers = ""
-        if not self._users(choice):
+        if not self._users(choice, "history"):
             settings["empty"] = "popular"
             strangers = ", which answers users that the log does not have; without any, what is popular"
         why = f"the last {length} items of the user, the newest counting most{strangers}"
-        return [ColumnDecision("log", "history", settings, why)]
+        return ColumnDecision("log", "history", settings, why)
+
+    def _attended(self, choice: Choice) -> ColumnDecision:
+        length = int(np.clip(self.description.history_lengths["p99"], *ATTENTION_LENGTHS))
+        settings = {
+            "type": "history",
+            "of": {"type": "categorical", "column": "item_id", "embedding_dim": choice.embedding_dim},
+            "history_length": length,
+            "encoder": {"type": "gated", "blocks": 2, "dropout": 0.2},
+        }
+        why = f"the last {length} items of the user, by gated attention"
+        return ColumnDecision("log", "history", settings, why)
 
     def _bag(self, choice: Choice) -> ColumnDecision:
         length = int(np.clip(self.description.history_lengths["p99"], *BAG_LENGTHS))

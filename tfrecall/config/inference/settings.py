@@ -1,6 +1,6 @@
 """Model, loss and training settings for a log of given statistics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfrecall.data.inspection.advice import best_split
@@ -118,6 +118,22 @@ def choose_training(facts: Facts) -> Choice:
         task={"type": "in_batch"},
         training=training,
         why=why,
+    )
+
+
+def choose_attention(facts: Facts) -> Choice:
+    """Choose first settings of attention over histories: full softmax with Adam, as its published forms train.
+
+    In-batch softmax with Adagrad, which serves sums, hardly moves the blocks.
+    """
+    plain = choose_training(replace(facts, follows_order=False))
+    settings = {"optimizer": "adam", "learning_rate": 0.002, "batch_size": 2048}
+    return replace(
+        plain,
+        # Keras' own initial embeddings are so short that the first epoch learns popularity alone.
+        model={**plain.model, "embedding_stddev": 0.08},
+        task={"type": "full_softmax"},
+        training={**plain.training, **settings, "monitor": _monitor(facts)},
     )
 
 

@@ -96,6 +96,11 @@ def tune(
             another search, or no trial came to an end.
     """
     progress = progress or LogProgress()
+    if config.counts:
+        raise ConfigError(
+            f"A search trains the model again and again, and the baseline {config.model.type} is not trained. "
+            "Give the recipe of a network."
+        )
     space = Space(config, config.tune or default_space(config))
     parts = _parts(config, progress)
     maximize = not is_lower_better(config.training.monitor)
