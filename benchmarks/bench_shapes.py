@@ -1,4 +1,4 @@
-"""Logs of seven shapes through `run` without a recipe: the chosen model beside popularity and other baselines."""
+"""Logs of seven shapes through `run` without a recipe: the chosen model beside popularity and others."""
 
 import argparse
 from collections.abc import Callable

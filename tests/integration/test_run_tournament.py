@@ -26,34 +26,20 @@ def log_in_sequence(n_users=400, n_items=60, seed=0):
 
 def test_the_recipe_of_the_winner_gives_the_same_model_alone(tmp_path):
     log_in_sequence().write_csv(tmp_path / "log.csv")
-    settings = [
-        "--set",
-        "training.epochs=3",
-        "--set",
-        "index.n_trees=5",
-        "--set",
-        "evaluation.ks=[1,10]",
-    ]
-    command = ["run", "--data", tmp_path / "log.csv", "--allow-worse", "--json", *settings]
-    # A budget of nothing to speak of: each network has its first epoch, the best of them a second one.
+    settings = ("training.epochs=3", "index.n_trees=5", "evaluation.ks=[1,10]")
+    options = ["--allow-worse", "--json"]
+    command = ["run", "--data", tmp_path / "log.csv", *(f"--set={one}" for one in settings), *options]
+    # A budget of nothing to speak of: a network stops after its first epoch, and the winner goes on.
     first = json.loads(ask(*command, "--budget", "20s", "--out", tmp_path / "out").stdout)
     told = {one["name"]: one for one in first["tournament"]["entrants"]}
     assert told["user_id"]["state"] == "not invited"
     assert {"history", "item_transitions", "popularity"} <= {
         n for n, one in told.items() if "score" in one
     }
-    alone = json.loads(
-        ask(
-            "run",
-            tmp_path / "out" / "config.toml",
-            "--out",
-            tmp_path / "alone",
-            "--allow-worse",
-            "--json",
-        ).stdout
-    )
-    assert alone["test"] == first["test"]
-    assert alone["training"] == first["training"]
+    alone = ["run", tmp_path / "out" / "config.toml", "--out", tmp_path / "alone", *options]
+    again = json.loads(ask(*alone).stdout)
+    assert again["test"] == first["test"]
+    assert again["training"] == first["training"]
     users = ["u1", "u2", "u3"]
     ours, theirs = load(tmp_path / "out"), load(tmp_path / "alone")
     for one, other in zip(ours.recommend(users, 5), theirs.recommend(users, 5), strict=True):

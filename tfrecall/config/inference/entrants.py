@@ -77,8 +77,8 @@ def _name(way: str, config: RunConfig) -> str:
 
 
 def _features(proposal: Proposal) -> str:
-    """What a network knows of a query, in words."""
-    return "; ".join(one.why for one in proposal.query)
+    """What a network knows of a user, in words."""
+    return "; ".join(one.why for one in proposal.query if one.column in ("user_id", "history"))
 
 
 def default_budget(rows: int) -> float:
