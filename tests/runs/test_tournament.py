@@ -369,6 +369,6 @@ def test_a_baseline_that_is_chosen_ends_with_0_and_shows_the_table(tmp_path, stu
     log_of_habits().write_csv(tmp_path / "log.csv")
     result = ask("run", "--data", tmp_path / "log.csv", "--out", tmp_path / "out", "--budget", "1m")
     assert "own_most_frequent is chosen" in result.stdout
-    assert "two_tower" in result.stdout
+    assert "user_id, repeats" in result.stdout
     assert "Choose among" in result.stderr
     assert "1 min" in result.stderr
