@@ -76,6 +76,19 @@ SEARCH = {
         {"number": 13, "state": "pruned", "settings": {}},
     ],
 }
+FIGURES = {"hit_rate@10": 0.123, "hit_rate@100": 0.456, "ndcg@10": 0.07}
+TOURNAMENT = {
+    "rows": 10_000,
+    "rule": "seen_kept",
+    "chosen": "history, repeats",
+    "because": "history, repeats is chosen: 1.061 (+-0.013) of the best that counts.",
+    "metrics": list(FIGURES),
+    "entrants": [
+        {"name": "recent_popularity, 30 days", "score": 0.444, "epochs": 0, "figures": FIGURES},
+        {"name": "ease", "state": "not invited", "why": "inverses take 184 s", "epochs": 0},
+        {"name": "history, repeats", "score": 1.061, "epochs": 12, "figures": FIGURES},
+    ],
+}
 SUMMARY = {"folds": [0.1, 0.2, 0.3, 0.4, 0.5], "mean": 0.3, "spread": 0.05}
 FOLDS = {
     "seen": "seen_kept",
@@ -104,17 +117,27 @@ def all_tables(description):
         "items": [tables.item_table(f"Recommended to user {ID} and nobody else", ITEMS)],
         "comparison": tables.comparison_tables(COMPARISON),
         "description": tables.description_tables(description),
+        "tournament": tables.tournament_tables({"tournament": TOURNAMENT}),
         "trials": [tables.trial_table(SEARCH)],
         "folds": [tables.fold_table(FOLDS, "hit_rate@10")],
         "index": [tables.item_table("Annoy index of saved_models/two_tower", TUNING)],
     }
 
 
-NAMES = ["metrics", "ranking", "items", "comparison", "description", "trials", "folds", "index"]
+NAMES = ["metrics", "ranking", "items", "comparison", "description", "tournament", "trials"]
+NAMES += ["folds", "index"]
 
 
 def test_each_table_has_a_name(description):
     assert list(all_tables(description)) == NAMES
+
+
+def test_a_tournament_is_shown_best_first_with_who_was_not_judged():
+    table, text = tables.tournament_tables({"tournament": TOURNAMENT})
+    assert list(table.columns[0].cells) == ["history, repeats", "recent_popularity, 30 days"]
+    assert list(table.columns[1].cells) == ["*1.061", "0.444"]
+    assert text.splitlines()[1:] == ["ease: not invited: inverses take 184 s"]
+    assert tables.tournament_tables({}) == []
 
 
 def printed(shown, width):

@@ -273,12 +273,12 @@ def tournament_tables(metrics: dict[str, Any]) -> list[Table | str]:
         return []
     judged = [one for one in told["entrants"] if "score" in one]
     rows = [
-        {"model": one["name"], "": one["state"], "score": f"{one['score']:.3f}"}
+        {"model": one["name"], "score": _marked(f"{one['score']:.3f}", one["name"] == told["chosen"])}
         | {metric: f"{one['figures'][metric]:.3f}" for metric in told["metrics"]}
-        | {"seconds": f"{one['seconds']:.0f}"}
+        | {"epochs": str(one["epochs"] or "")}
         for one in sorted(judged, key=lambda one: -one["score"])
     ]
-    title = f"{told['rows']:,} validation rows, seen items {Seen(told['rule']).word}"
+    title = f"Tournament on {told['rows']:,} validation rows, seen items {Seen(told['rule']).word}"
     others = [
         f"{one['name']}: {one['state']}: {one['why']}" for one in told["entrants"] if one not in judged
     ]
