@@ -37,7 +37,10 @@ def test_every_model_that_answers_from_histories_is_among_them():
 def test_popularity_and_item_cf_are_usual_and_more_where_it_says_something():
     again = log_of(u="aab", v="b")
     assert usual_baselines(LOG) == ("popularity", "item_cf")
-    assert usual_baselines(LOG, sequences=True) == ("popularity", "item_cf", "item_transitions")
+    sequential = ("trending", "item_transitions")
+    assert usual_baselines(LOG, sequences=True) == ("popularity", "item_cf", *sequential)
+    untimed = LOG.with_log(LOG.log.with_columns(timestamp=0.0))
+    assert usual_baselines(untimed, sequences=True) == ("popularity", "item_cf", "item_transitions")
     assert usual_baselines(again)[2:] == ("own_most_frequent", "own_most_recent")
 
 

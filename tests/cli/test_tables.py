@@ -189,19 +189,43 @@ def test_the_best_of_each_column_is_marked_whichever_model_it_is():
 
 def test_notes_tell_intervals_of_the_leading_rule_and_what_makes_figures_doubtful():
     ends = {"seen_kept": {"hit_rate@10": [0.262, 0.305]}, "seen_removed": {"hit_rate@10": [0.1, 0.2]}}
-    run = {**RUN, "data": {"test_rows": 120}, "targets_had": 24, "leading": "seen_kept"}
+    run = {
+        **RUN,
+        "recipe": "shop",
+        "data": {"test_rows": 120},
+        "targets_had": 24,
+        "leading": "seen_kept",
+    }
     assert tables.metric_notes({**run, "intervals": {"two_tower": ends, "popularity": ends}}) == [
         "* the best of its column.",
-        "95 % intervals of hit_rate@10 over users, seen items kept: two_tower 0.262 to 0.305, popularity "
+        "95 % intervals of hit_rate@10 over users, seen items kept: shop 0.262 to 0.305, popularity "
         "0.262 to 0.305.",
         "24 of 120 targets had been had before: misses where seen items are removed.",
         "Only 120 test rows (fewer than 300): differences as wide as the intervals are chance.",
     ]
     kept_only = {"two_tower": ends, "own": {"seen_kept": ends["seen_kept"]}}
     removed = tables.metric_notes({**run, "leading": "seen_removed", "intervals": kept_only})
-    assert removed[1].endswith("seen items removed: two_tower 0.100 to 0.200.")
+    assert removed[1].endswith("seen items removed: shop 0.100 to 0.200.")
     told = tables.metric_notes({**RUN, "targets_had": 0, "intervals": {"ranker": {"rmse": [0.8, 0.9]}}})
     assert told[1:] == ["95 % intervals of rmse over users: ranker 0.800 to 0.900."]
+
+
+def test_each_users_last_event_has_a_table_of_its_own_under_the_name_of_the_run():
+    ends = {Seen.KEPT: {"hit_rate@10": [0.1, 0.2]}}
+    part = {"test": BOTH, "baselines": {}, "intervals": {"shop": ends}}
+    run = {**RUN, "recipe": "shop", "leading": Seen.KEPT, "baselines": BASELINES, "test": BOTH}
+    all_rows, *notes, last, interval, few = tables.metric_tables(
+        {**run, "last_events": {"rows": 200, **part}}
+    )
+    assert list(all_rows.columns[0].cells)[:2] == ["shop", "popularity"]
+    assert any("targets had been had" in note for note in notes)
+    assert last.title == "Each user's last event alone: 200 test rows"
+    assert list(last.columns[0].cells) == ["shop", "shop"]
+    assert interval == "95 % intervals of hit_rate@10 over users, seen items kept: shop 0.100 to 0.200."
+    assert few.startswith("Only 200 test rows")
+    # A baseline of that name keeps its row, and the model that of its type.
+    taken = tables.metric_table({**run, "baselines": {"shop": BOTH}})
+    assert list(taken.columns[0].cells)[:2] == ["two_tower", "shop"]
 
 
 def test_a_title_wider_than_its_table_stays_on_one_line(capsys):

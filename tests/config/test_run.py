@@ -235,7 +235,7 @@ def test_an_unquoted_date_of_toml_is_a_moment(tmp_path):
         ("recipe=", "recipe: "),
         ("schema=3", "schema: "),
         ("schema.query=[]", "A schema needs at least one query feature. Received: none."),
-        ("split.method=by_time", "needs `split.at`"),
+        ("split.test_events=last", 'test_events = "last"` needs `split.method = "by_time"`'),
         ("split.method=by_user", "needs `split.train_users`"),
         ("split.validation_fraction=0", "`training.refit` needs validation rows"),
         ("model.layer_sizes.9=3", '"model.layer_sizes.9=3": there is no place 9 in a list of 2'),

@@ -17,14 +17,16 @@ def test_popularity_and_item_cf_are_always_there() -> None:
     assert names(baselines_of(SEEN)) == ["popularity", "item_cf"]
 
 
-def test_models_of_sequences_stand_beside_transitions() -> None:
-    assert names(baselines_of(SEEN, sequences=True)) == ["popularity", "item_cf", "item_transitions"]
+def test_models_of_sequences_stand_beside_transitions_and_what_is_in_fashion() -> None:
+    expected = ["popularity", "item_cf", "trending", "item_transitions"]
+    assert names(baselines_of(SEEN, sequences=True)) == expected
 
 
 def test_own_items_are_there_where_people_come_back_to_them() -> None:
     own = ["own_most_frequent", "own_most_recent"]
     assert names(baselines_of(REPEATED)) == ["popularity", "item_cf", *own]
-    assert names(baselines_of(REPEATED, sequences=True))[2:] == ["item_transitions", *own]
+    sequential = ["trending", "item_transitions"]
+    assert names(baselines_of(REPEATED, sequences=True))[2:] == [*sequential, *own]
 
 
 def test_they_are_fitted_and_can_be_given_to_evaluate() -> None:

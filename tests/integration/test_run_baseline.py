@@ -18,7 +18,7 @@ from tfrecall.release import load
 from tfrecall.runs.kinds import kind_of
 from tfrecall.runs.preparation import prepare
 from tfrecall.runs.tuning import tune
-from tfrecall.schema.baselines import BASELINES, BaselineName
+from tfrecall.schema.baselines import BASELINES, SCORES_ONLY, BaselineName
 
 RECIPE = """
 [data]
@@ -116,7 +116,7 @@ def test_a_search_of_a_baseline_is_refused(tmp_path):
 
 
 def test_every_baseline_can_be_the_model_of_a_recipe(tmp_path):
-    assert get_args(BaselineName) == tuple(BASELINES)
+    assert (*get_args(BaselineName), *SCORES_ONLY) == tuple(BASELINES)
     for name in BASELINES:
         config = load_config(str(recipe(tmp_path, f'type = "{name}"')))
         assert config.counts

@@ -14,11 +14,13 @@ from tfrecall.cli.outcome import example_of
 from tfrecall.config.recipes import load_config
 from tfrecall.config.run import RunConfig
 from tfrecall.data import synthetic
+from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError, ExportError
 from tfrecall.release.manifest import read_manifest
 from tfrecall.runs.build import make_model
 from tfrecall.runs.facts import Stopwatch, finite
-from tfrecall.runs.preparation import load_data, prepare, split
+from tfrecall.runs.kinds import kind_of
+from tfrecall.runs.preparation import check_answerable, load_data, prepare, split
 from tfrecall.runs.run import run
 from tfrecall.runs.train import _warn_of_monitor, train
 from tfrecall.training.state import WarmStart
@@ -60,6 +62,64 @@ def test_by_time_the_validation_rows_are_the_latest_of_the_known():
     assert last < prepared.validation.log["timestamp"].min()
     share = len(prepared.validation) / len(prepared.known)
     assert share == pytest.approx(0.1, abs=0.01)
+
+
+TIMED = ["split.method=by_time", "split.test_fraction=0.1", "training.refit=false"]
+
+
+@pytest.mark.parametrize("test_events", ["last", "successive"])
+def test_growing_histories_leave_training_and_validation_before_the_split(test_events):
+    data = synthetic(30, 20, 4000)
+    prepared = split(configured(*TIMED, f"split.test_events={test_events}"), data)
+    start = prepared.test.log["timestamp"].min()
+    assert prepared.trainable.log["timestamp"].max() < start
+    # The latest tenth of the times test, and of the rest the latest tenth validates.
+    assert len(prepared.trainable) == pytest.approx(0.9 * len(data), abs=1)
+    assert len(prepared.train) == pytest.approx(0.81 * len(data), abs=2)
+    assert prepared.train.log["timestamp"].max() < prepared.validation.log["timestamp"].min()
+    users = prepared.validation.log["user_id"]
+    assert users.n_unique() == len(users)  # the last event before the split of each, known until then
+    assert sorted(rows(prepared.before_validation) + rows(prepared.validation)) == sorted(
+        rows(prepared.trainable)
+    )
+    assert prepared.history is data
+    assert prepared.learned is prepared.trainable
+    if test_events == "last":
+        assert sorted(rows(prepared.known) + rows(prepared.test)) == sorted(rows(data))
+    else:
+        assert prepared.known is prepared.trainable
+        assert len(prepared.test) == len(data) - len(prepared.trainable)
+
+
+def test_a_validation_without_rows_says_which_rows_it_takes():
+    # Of the rows before the split only the first have an earlier event of their users.
+    log = pl.DataFrame(
+        {
+            "user_id": [*"uuvwxyzu"],
+            "item_id": [*"abababab"],
+            "timestamp": [1, 2, 3, 4, 5, 6, 7, 8],
+        }
+    )
+    data = Interactions.from_frame(log)
+    with pytest.raises(DataError, match=r"There are no validation rows: .*split.validation_fraction"):
+        split(configured("split.method=by_time", "split.at=8", "split.test_events=last"), data)
+    with pytest.raises(DataError, match="The test part has no rows"):
+        split(configured("split.method=by_time", "split.at=9"), data)
+
+
+def test_a_release_is_not_asked_for_rows_whose_histories_it_lacks():
+    settings = ["split.method=by_time", "split.test_events=successive"]
+    check_answerable(configured(*settings), "out")  # no history, no repeats: every row asks alike
+    with pytest.raises(ConfigError, match=r'out has the histories at the split.*test_events = "last"'):
+        check_answerable(load_config("sasrec_ml1m", settings), "out")
+
+
+def test_a_ranker_is_not_asked_row_after_row():
+    config = load_config(
+        "ranking_basic_ml100k", ["split.method=by_time", "split.test_events=successive"]
+    )
+    with pytest.raises(ConfigError, match="rows of a ranker are rated"):
+        kind_of(config)
 
 
 def test_by_user_each_fit_knows_what_the_users_had_before_the_rows_it_is_judged_by():

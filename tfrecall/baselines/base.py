@@ -1,5 +1,6 @@
 """Base class of baselines that score from the history of a user."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, overload
 
@@ -9,7 +10,7 @@ import scipy.sparse as sp
 
 from tfrecall.core.results import Explanation, Recommendation, Recommendations, SimilarItems
 from tfrecall.core.vocabulary import item_row
-from tfrecall.data.histories import as_of
+from tfrecall.data.histories import slices_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
@@ -37,6 +38,7 @@ class HistoryModel:
     def __init__(self) -> None:
         self.item_ids: np.ndarray = np.empty(0, dtype=object)
         self._train: Interactions | None = None
+        self._log: Interactions | None = None
         self._answers: Answers | None = None
 
     def fit(self: Model, train: Interactions) -> Model:
@@ -45,7 +47,15 @@ class HistoryModel:
         train = _of_known(train)
         answers = Answers(train.item_vocabulary.ids, self._weights(), self._learn(train))
         self.item_ids, self._train, self._answers = answers.item_ids, train, answers
+        self._log = None
         return self
+
+    def reading(self: Model, log: Interactions) -> Model:
+        """Returns a copy that takes histories from another log; what it learned stays."""
+        self._fitted()
+        other = copy.copy(self)
+        other._log = log
+        return other
 
     def check(self, train: Interactions) -> None:
         """Checks that `fit` can finish, before it takes time.
@@ -82,14 +92,13 @@ class HistoryModel:
         """Scores all items for each query: float32 `[n_queries, n_items]`, higher is better.
 
         Args:
-            queries: `user_id`, and `timestamp` for a model with `timed`. An unknown user has no history.
+            queries: `user_id`, and `timestamp` for a model with `timed`; with `events_before` so many first
+                events of the user are the history. An unknown user has none.
 
         Raises:
             ConfigError: if the model is not fitted.
         """
-        timed = self.timed and "timestamp" in queries.columns
-        times = queries["timestamp"].to_numpy() if timed else None
-        return self.answers.scores(self._histories(queries["user_id"], times))
+        return self.answers.scores(self._histories(queries))
 
     @overload
     def recommend(
@@ -143,7 +152,7 @@ class HistoryModel:
             DataError: if users or items are not lists of strings.
         """
         user_ids = _ids("users", users)
-        histories = self._histories(pl.Series(user_ids, dtype=pl.String))
+        histories = self._histories(pl.DataFrame({"user_id": user_ids}, {"user_id": pl.String}))
         barred = self._rows("exclude", exclude)
         seen = [histories.list(query) for query in range(len(histories))]
         excluded = [np.concatenate([barred, rows]) if exclude_seen else barred for rows in seen]
@@ -174,7 +183,8 @@ class HistoryModel:
             ConfigError: if the model is not fitted.
             DataError: if the item is not in the catalogue.
         """
-        histories = self._histories(pl.Series(_ids("user", [user]), dtype=pl.String))
+        queries = pl.DataFrame({"user_id": _ids("user", [user])}, {"user_id": pl.String})
+        histories = self._histories(queries)
         return self.answers.explain(histories, user, self._row(item_id))
 
     def _learn(self, train: Interactions) -> Scorer:
@@ -191,11 +201,15 @@ class HistoryModel:
             )
         return self._answers, self._train
 
-    def _histories(self, user_ids: pl.Series, times: np.ndarray | None = None) -> QueryHistories:
+    def _histories(self, queries: pl.DataFrame) -> QueryHistories:
         train = self.train
-        starts, ends = as_of(train, user_ids, times)
-        users = train.user_vocabulary.rows(user_ids)
-        return QueryHistories(users, starts, ends, train.histories.items, train.event_times)
+        log = train if self._log is None else self._log
+        starts, ends = slices_of(log, queries, timed=self.timed)
+        users = train.user_vocabulary.rows(queries["user_id"])
+        items = log.histories.items
+        if log is not train:
+            items = train.item_vocabulary.rows(log.items["item_id"])[items]
+        return QueryHistories(users, starts, ends, items, log.event_times)
 
     def _row(self, item_id: str) -> int:
         (one,) = _ids("item_id", [item_id])

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from tfrecall.baselines.base import HistoryModel
+from tfrecall.core.columns import TIMESTAMP
 from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.repeat_consumption import is_repeated
@@ -64,10 +67,15 @@ def usual_baselines(seen: Interactions, *, sequences: bool = False) -> tuple[str
     Args:
         seen: interactions before the test rows. If consumption repeats, `own_most_frequent` and
             `own_most_recent` are added.
-        sequences: adds `item_transitions`, the baseline of models that use the order of a history.
+        sequences: adds `item_transitions`, the baseline of models that use the order of a history, and, if the
+            log has times, `trending`.
     """
     own = ("own_most_frequent", "own_most_recent") if is_repeated(seen) else ()
-    return ("popularity", "item_cf", *(("item_transitions",) if sequences else ()), *own)
+    ordered: tuple[str, ...] = ()
+    if sequences:
+        timed = len(seen) > 0 and np.ptp(seen.log[TIMESTAMP].to_numpy()) > 0
+        ordered = (*(("trending",) if timed else ()), "item_transitions")
+    return ("popularity", "item_cf", *ordered, *own)
 
 
 def check_baselines(names: Sequence[str], seen: Interactions) -> None:

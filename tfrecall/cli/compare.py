@@ -60,7 +60,8 @@ def compare(
             comparison = compare_releases(
                 loaded,
                 splits.test,
-                seen=splits.known,
+                seen=splits.learned,
+                history=splits.history,
                 ks=config.evaluation.ks,
                 leading=rule_of_run(first),
                 baselines=added,

@@ -15,7 +15,7 @@ def evaluate(
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
     from tfrecall.cli.console import Narrator, import_tensorflow, show, waiting
-    from tfrecall.cli.tables import item_table, metric_notes, metric_table, ranking_table
+    from tfrecall.cli.tables import item_table, metric_notes, metric_tables, ranking_table
     from tfrecall.config.recipes import config_from_dict
     from tfrecall.release import load
 
@@ -35,8 +35,8 @@ def evaluate(
         values["data"] = {**values["data"], **data_settings(data)}
         config = config_from_dict(values, str(release))
         answer, losses = evaluate_release(loaded, config, Narrator())
-    table = metric_table(answer) if "leading" in answer else ranking_table(answer)
-    tables: list[Any] = [table, *metric_notes(answer)]
+    ranked = [ranking_table(answer), *metric_notes(answer)]
+    tables: list[Any] = metric_tables(answer) if "leading" in answer else ranked
     if losses is not None:
         title = f"hit_rate@k by stage, {losses.n_candidates} candidates, {losses.rule}"
         tables.append(item_table(title, losses.table().to_dicts()))

@@ -8,7 +8,13 @@ from rich.table import Table
 
 from tfrecall.cli.answers import item_rows, label_columns, title_and_labels
 from tfrecall.cli.program import command
-from tfrecall.cli.tables import item_table, metric_notes, metric_table, ranking_table, tournament_tables
+from tfrecall.cli.tables import (
+    item_table,
+    metric_notes,
+    metric_tables,
+    ranking_table,
+    tournament_tables,
+)
 from tfrecall.evaluation.ranking import RankingEvaluation
 from tfrecall.runs.run import Outcome
 
@@ -39,8 +45,7 @@ def outcome_tables(outcome: Outcome) -> list[Table | str]:
     root, example = outcome.release.root, example_of(outcome)
     return [
         *tournament_tables(outcome.metrics),
-        metric_table(outcome.metrics),
-        *metric_notes(outcome.metrics),
+        *metric_tables(outcome.metrics),
         item_table(f"What user {example.user_id} had, {example.order} first", example.history),
         item_table(f"Recommended to user {example.user_id}", example.recommended),
         _release_text(outcome, "recommend", root, "--user", example.user_id, "-k", 10),

@@ -7,6 +7,7 @@ from typing import Any
 from rich.cells import cell_len
 from rich.table import Table
 
+from tfrecall.core.run_names import as_named
 from tfrecall.core.seen import Seen
 from tfrecall.core.text import one_line
 from tfrecall.data.inspection.description import Description
@@ -26,6 +27,7 @@ _ITEM = ("item_id", "title", "users", "train_rows")
 
 def metric_table(metrics: dict[str, Any]) -> Table:
     """Metrics of a model and its baselines under both rules, the leading rule first."""
+    metrics = as_named(metrics)
     names = primary_metrics(metrics["test"][Seen.KEPT], of_users=False)
     table = Table(title=_title_of(metrics))
     table.add_column("model", overflow="fold")
@@ -43,8 +45,23 @@ def metric_table(metrics: dict[str, Any]) -> Table:
     return table
 
 
+def metric_tables(metrics: dict[str, Any]) -> list[Table | str]:
+    """Table of all test rows with its notes; of successive evaluation that of each user's last event, too."""
+    tables: list[Table | str] = [metric_table(metrics), *metric_notes(metrics)]
+    last = metrics.get("last_events")
+    if last:
+        # Repeated figures and short tests are told of all rows; these are a part of them.
+        part = {**as_named(metrics), **last, "targets_had": 0}
+        part["data"] = {**metrics["data"], "test_rows": last["rows"]}
+        table = metric_table(part)
+        table.title = one_line(f"Each user's last event alone: {last['rows']:,} test rows")
+        tables += [table, *metric_notes(part)[1:]]
+    return tables
+
+
 def ranking_table(metrics: dict[str, Any]) -> Table:
     """Metrics of a ranker and its baselines."""
+    metrics = as_named(metrics)
     table = Table(title=_title_of(metrics))
     table.add_column("model")
     for name in metrics["test"]:
@@ -61,6 +78,7 @@ def ranking_table(metrics: dict[str, Any]) -> Table:
 
 def metric_notes(metrics: dict[str, Any]) -> list[str]:
     """Sentences below the table of metrics: intervals of the leading figure, and what makes it doubtful."""
+    metrics = as_named(metrics)
     rows, leading = metrics["data"]["test_rows"], metrics.get("leading")
     found = metrics.get("intervals", {})
     # Without a rule in the figures of a ranker, and of one rule only where own items are all that is ranked.

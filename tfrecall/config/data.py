@@ -104,22 +104,29 @@ class SplitConfig:
             users train, one event of each other user tests).
         baskets: with `leave_last_out`, events of a user at one time stay together: the test is each user's last
             basket, validation the one before. (`by_time` divides no basket either.)
-        test_fraction: with `random`, share of test rows.
+        test_fraction: with `random`, share of test rows; with `by_time` and without `at`, share of the latest
+            events, with which the test begins.
+        test_events: with `by_time`, events from that moment on that test: `all`, asked with the histories at
+            the split; each user's `last` one; or all `successive`, one after another. The last two are
+            asked with all events before them, from a user's second event on, while what is learned stays
+            that of the training rows; tables of `successive` also have each user's last event alone.
         seed: with `random`, seed of the split.
-        at: with `by_time`, first moment of the test rows: an ISO date or date-time, or seconds since 1970.
+        at: with `by_time`, first moment of the test rows: an ISO date or date-time, or seconds since 1970;
+            None for the moment that `test_fraction` gives.
         known_users, known_items: with `by_time`, keep only test rows of users, items with training rows.
         train_users: with `by_user`, number of training users, the first of the user table. The last event
             of each other user is a test row; the events before it are the user's history.
         target_min_rating: with `by_user`, least rating of a test row; later events are left out.
         validation_fraction: share of the training rows held out for validation: with `random` drawn at
-            random, with `by_time` the latest, with `leave_last_out` each user's second-last event
-            whatever the share, with `by_user` one row of each of the last training users, without whom the
-            first fit then trains. 0 holds out nothing.
+            random, with `by_time` the latest (of them each user's last, unless `test_events` is `all`),
+            with `leave_last_out` each user's second-last event whatever the share, with `by_user` one row
+            of each of the last training users, without whom the first fit then trains. 0 holds out nothing.
     """
 
     method: Literal["random", "leave_last_out", "by_time", "by_user"] = "random"
     baskets: bool = False
     test_fraction: Fraction = 0.2
+    test_events: Literal["all", "last", "successive"] = "all"
     seed: Seed = 42
     at: Annotated[str | None, BeforeValidator(_moment)] = None
     known_users: bool = False
@@ -134,8 +141,11 @@ class SplitConfig:
                 '`split.baskets` keeps the last baskets whole: set `split.method = "leave_last_out"`. '
                 f'Received: "{self.method}"'
             )
-        if self.method == "by_time" and self.at is None:
-            raise ValueError('`split.method = "by_time"` needs `split.at`, the date the test begins')
+        if self.test_events != "all" and self.method != "by_time":
+            raise ValueError(
+                f'`split.test_events = "{self.test_events}"` needs `split.method = "by_time"`. '
+                f'Received: "{self.method}"'
+            )
         if self.method == "by_user" and self.train_users is None:
             raise ValueError(
                 '`split.method = "by_user"` needs `split.train_users`, how many to train on'

@@ -27,6 +27,7 @@ OPTIONS = {
     "test_fraction": "--set split.test_fraction",
     "train_users": "--set split.train_users",
     "at": "--set split.at",
+    "test_events": "--set split.test_events",
     "null_values": "--null-values",
     "repeated_rows": "--repeated-rows",
     "id_spelling": "--id-spelling",

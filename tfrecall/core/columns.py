@@ -5,3 +5,5 @@ ITEM = "item_id"
 TIMESTAMP = "timestamp"
 # Of queries alone: the moment for which the answer is asked, in seconds since 1970.
 REQUEST_TIME = "request_time"
+# Of queries alone: the number of the user's events that come before, in a log that holds the asked one, too.
+EVENTS_BEFORE = "events_before"

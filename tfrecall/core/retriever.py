@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -48,11 +48,20 @@ class AnswersByRule(Retriever, Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsHistories(Retriever, Protocol):
+    """A retriever whose histories of users come from a log, which can be another one than it learned from."""
+
+    def reading(self, log: Any) -> Retriever:
+        """Returns the retriever with the histories of another log; what it learned stays."""
+        ...
+
+
 class GivesRetriever(Protocol):
     """A model in training, whose scores change: its retriever is a snapshot."""
 
-    def retriever(self) -> Retriever:
-        """Returns a retriever with the current weights."""
+    def retriever(self, log: Any = None) -> Retriever:
+        """Returns a retriever with the current weights, and the histories of a log; None for its own."""
         ...
 
 

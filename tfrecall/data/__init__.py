@@ -17,13 +17,13 @@ from tfrecall.data.splits import (
     Split,
     UserSplit,
     ValidatedSplit,
-    split_by_time,
     split_by_user,
     split_folds,
     split_leave_last_out,
     split_random,
 )
 from tfrecall.data.tables import read
+from tfrecall.data.time_splits import split_by_time
 
 from_frame = Interactions.from_frame
 

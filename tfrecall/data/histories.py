@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from tfrecall.core.columns import REQUEST_TIME, USER
+from tfrecall.core.columns import EVENTS_BEFORE, ITEM, REQUEST_TIME, TIMESTAMP, USER
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 
@@ -48,6 +48,56 @@ def as_of(
     if timestamps is None:
         return starts, ends
     return starts, _first_later(log.event_times, starts, ends, timestamps)
+
+
+def slices_of(
+    log: Interactions, queries: pl.DataFrame, timed: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the events of each query's user that count as its history, as slices of `log.histories`.
+
+    Args:
+        log: the events.
+        queries: table with `user_id`. With a column `events_before` so many of the user's first events count:
+            the log then holds the event itself and later ones. Otherwise those until `timestamp`, if there
+            is that column, or all.
+        timed: whether `timestamp` is read.
+
+    Returns:
+        `(starts, ends)`, as from `as_of`.
+    """
+    if EVENTS_BEFORE in queries.columns:
+        starts, ends = as_of(log, queries[USER], None)
+        return starts, np.minimum(starts + queries[EVENTS_BEFORE].to_numpy(), ends)
+    times = queries[TIMESTAMP].to_numpy() if timed and TIMESTAMP in queries.columns else None
+    return as_of(log, queries[USER], times)
+
+
+def events_before(rows: Interactions, log: Interactions) -> np.ndarray:
+    """Counts the events of each row's user before it, by time, then by the order of the log: int64 `[n_rows]`.
+
+    Args:
+        rows: some rows of the log. Of equal rows the last stands for the last: a split leaves out earlier ones.
+        log: the whole log.
+
+    Raises:
+        DataError: if a row is not in the log.
+    """
+    event = [USER, ITEM, TIMESTAMP]
+    numbered = [
+        one.log.select(event).with_columns(copy=pl.int_range(pl.len(), 0, -1).over(event))
+        for one in (rows, log)
+    ]
+    place = np.empty(len(log), np.int64)
+    place[log.histories.order] = log.histories.positions()
+    found = numbered[0].join(
+        numbered[1].with_columns(place=place), [*event, "copy"], "left", maintain_order="left"
+    )["place"]
+    if found.null_count():
+        raise DataError(
+            "`history` holds all events, the test rows among them. Received: a log without "
+            f"{found.null_count():,} of {len(rows):,} test rows. Pass the log that was split."
+        )
+    return found.to_numpy()
 
 
 def _first_later(

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.ragged import Ragged, offsets_of, ranges
-from tfrecall.data.histories import as_of, basket_starts
+from tfrecall.data.histories import basket_starts, slices_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.schema.features import History
@@ -127,8 +127,9 @@ def past_windows(
     """Looks up the histories of queries.
 
     Args:
-        queries: table with `user_id`. With a column `timestamp`, later events are left out, except from
-            `anytime` lists; without it all events of the user count.
+        queries: table with `user_id`. With a column `events_before` so many first events of the user count;
+            with a column `timestamp`, later events are left out, except from `anytime` lists; without
+            either all events of the user count.
         log: the events.
         specs: the history lists by name.
         index: int32 `[n_items]`, the index of each row of the item table; 0 leaves the item out.
@@ -137,12 +138,11 @@ def past_windows(
     Returns:
         For each list, and each column of its contexts, int32 `[n, history_length]`, padded with 0 on the left.
     """
-    times = queries[TIMESTAMP].to_numpy() if TIMESTAMP in queries.columns else None
-    starts, ends = as_of(log, queries[USER], times)
+    starts, ends = slices_of(log, queries)
     columns = {}
     for name, spec in specs.items():
         events = Events.build(log, spec, index, codes)
-        first, last = as_of(log, queries[USER], None) if spec.anytime else (starts, ends)
+        first, last = slices_of(log, queries, timed=False) if spec.anytime else (starts, ends)
         columns[name], context = events.windows(first, last, spec.history_length)
         columns.update({column: context[key] for key, column in spec.context_columns.items()})
     return columns

@@ -1,16 +1,13 @@
 """Splits of a log into training, validation and test rows."""
 
-from datetime import date, datetime
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
 import polars as pl
 
 from tfrecall.core.arguments import argument
-from tfrecall.core.columns import TIMESTAMP
 from tfrecall.data.histories import basket_starts
 from tfrecall.data.interactions import Interactions, ratings
-from tfrecall.data.timestamps import to_seconds
 from tfrecall.errors import ConfigError, DataError
 
 
@@ -82,8 +79,8 @@ def split_random(data: Interactions, test_fraction: float = 0.2, seed: int = 42)
     chosen = np.zeros(len(data), dtype=bool)
     chosen[np.random.default_rng(seed).permutation(len(data))[:n_test]] = True
     return Split(
-        _part(data, ~chosen, "train", f"random split, seed {seed}"),
-        _part(data, chosen, "test", f"random split, seed {seed}"),
+        part_of(data, ~chosen, "train", f"random split, seed {seed}"),
+        part_of(data, chosen, "test", f"random split, seed {seed}"),
     )
 
 
@@ -119,7 +116,7 @@ def split_folds(data: Interactions, folds: int = 5, seed: int = 42) -> list[Spli
         test = np.zeros(len(data), dtype=bool)
         test[chosen] = True
         why = f"fold {i + 1} of {folds}, seed {seed}"
-        splits.append(Split(_part(data, ~test, "train", why), _part(data, test, "test", why)))
+        splits.append(Split(part_of(data, ~test, "train", why), part_of(data, test, "test", why)))
     return splits
 
 
@@ -175,14 +172,14 @@ def split_leave_last_out(
     kept = f"{single:,} users with a single {word} are in train only"
     if not validation:
         why = "leave-last-out split"
-        return Split(_part(data, ~test, "train", why, kept), _part(data, test, "test", why, kept))
+        return Split(part_of(data, ~test, "train", why, kept), part_of(data, test, "test", why, kept))
     why = "leave-last-out split with validation"
     second = f"{two:,} users with two {word}s have none in the validation"
     held = (from_end == 2) & (lengths > 2)
     return ValidatedSplit(
-        _part(data, ~test & ~held, "train", why, kept, second),
-        _part(data, held, "validation", why, kept, second),
-        _part(data, test, "test", why, kept, second),
+        part_of(data, ~test & ~held, "train", why, kept, second),
+        part_of(data, held, "validation", why, kept, second),
+        part_of(data, test, "test", why, kept, second),
     )
 
 
@@ -206,52 +203,6 @@ def _visits_from_end(data: Interactions, baskets: bool) -> tuple[np.ndarray, np.
     ends = np.repeat(before[histories.offsets[1:]], histories.lengths)
     from_end[histories.order] = ends - before[1:] + 1
     return from_end, visits
-
-
-def split_by_time(
-    data: Interactions,
-    at: datetime | date | str | float,
-    known_users: bool = False,
-    known_items: bool = False,
-) -> Split:
-    """Splits a log at a moment: earlier events train, later ones test.
-
-    Args:
-        data: the log.
-        at: first moment of the test: a date (midnight), a date-time, an ISO string or seconds since 1970;
-            UTC without a time zone.
-        known_users: whether to drop test rows whose user has no row in train; the notes count them.
-        known_items: whether to drop test rows whose item has no row in train; the notes count them.
-
-    Raises:
-        ConfigError: if `at` is no moment.
-        DataError: if a part would be empty.
-
-    Example:
-
-    >>> days = ["2024-01-01", "2024-01-10", "2024-02-01"]
-    >>> log = pl.DataFrame({"user_id": list("aba"), "item_id": list("xyy"), "timestamp": days})
-    >>> train, test = split_by_time(Interactions.from_frame(log), at="2024-01-15")
-    >>> len(train), len(test)
-    (2, 1)
-    """
-    moment = _moment(at)
-    seconds = data.log[TIMESTAMP].to_numpy()
-    future = seconds >= moment
-    why = f"split at {at} (timestamp {moment:.0f})"
-    train = _part(data, ~future, "train", why, times=seconds)
-    test, notes = future, [why]
-    for only_known, rows, size, word in (
-        (known_users, data.user_rows, data.users.height, "users"),
-        (known_items, data.item_rows, data.items.height, "items"),
-    ):
-        if only_known:
-            known = np.zeros(size, dtype=bool)
-            known[rows[~future]] = True
-            left_out = test & ~known[rows]
-            test = test & ~left_out
-            notes.append(f"{left_out.sum():,} test rows of {word} not in train left out")
-    return Split(train, _part(data, test, "test", *notes, times=seconds))
 
 
 def split_by_user(
@@ -307,28 +258,13 @@ def split_by_user(
     if after.any():
         notes.append(f"{after.sum():,} events after their users' test rows left out")
     return UserSplit(
-        _part(data, train, "train", *notes),
-        _part(data, ~test & ~after, "known", *notes),
-        _part(data, test, "test", *notes),
+        part_of(data, train, "train", *notes),
+        part_of(data, ~test & ~after, "known", *notes),
+        part_of(data, test, "test", *notes),
     )
 
 
-def _moment(at: datetime | date | str | float) -> float:
-    if isinstance(at, bool) or not isinstance(at, date | str | int | float | np.number):
-        raise ConfigError(
-            f"{argument('at')} must be a date, a date-time, an ISO string or seconds since 1970. "
-            f"Received: {at!r}."
-        )
-    try:
-        return float(to_seconds(pl.Series(TIMESTAMP, [at]), calendar=False)[0].item())
-    except DataError as error:
-        raise ConfigError(
-            f"{argument('at')} cannot be read as a moment. Received: {at!r}. "
-            'Write an ISO date or date-time, such as "2003-01-01".'
-        ) from error
-
-
-def _part(
+def part_of(
     data: Interactions, mask: np.ndarray, part: str, *notes: str, times: np.ndarray | None = None
 ) -> Interactions:
     """Takes the rows of one part; none are refused."""

@@ -103,6 +103,7 @@ def compare(
     test: Interactions,
     *,
     seen: Interactions,
+    history: Interactions | None = None,
     ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
     k: int = 10,
     leading: str = "seen_removed",
@@ -120,6 +121,7 @@ def compare(
         releases: name -> release; the first is the reference of all differences.
         test: rows to predict; targets outside a catalogue count as misses.
         seen: interactions before the test rows.
+        history: the log with all events, for baselines and seen items as in `evaluate`; None for `seen`.
         ks: lengths of lists for the metrics.
         k: length of the lists that are compared item by item.
         leading: rule of those lists, `seen_removed` or `seen_kept`.
@@ -164,10 +166,12 @@ def compare(
         # Baselines for reference need one evaluation, that of the first release.
         others = baselines_of(seen, names=[] if evaluations else beside)
         evaluations[one.name] = evaluate(
-            one, test, seen=seen, ks=ks, baselines=others, progress=progress
+            one, test, seen=seen, history=history, ks=ks, baselines=others, progress=progress
         )
         rules[one.name] = rules_of(one)
-        lists[one.name] = user_lists(one, test, seen=seen, k=k, keep_seen=leading == Seen.KEPT)
+        lists[one.name] = user_lists(
+            one, test, seen=seen, history=history, k=k, keep_seen=leading == Seen.KEPT
+        )
     first = next(iter(releases))
     # By first appearance, the numbering of users in the ranks.
     users = Vocabulary(test.log["user_id"].unique(maintain_order=True)).rows(test.log["user_id"])

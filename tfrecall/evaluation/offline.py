@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 
 from tfrecall.baselines.registry import fit_baselines, usual_baselines
+from tfrecall.core.columns import USER
 from tfrecall.core.progress import ProgressReporter
-from tfrecall.core.retriever import GivesRetriever, Retriever
+from tfrecall.core.retriever import GivesRetriever, ReadsHistories, Retriever
 from tfrecall.core.seen import Seen
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.interactions import Interactions
@@ -18,7 +19,13 @@ from tfrecall.evaluation.bootstrap import figure_intervals
 from tfrecall.evaluation.ranks import Ranking, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
-from tfrecall.evaluation.summary import Figures, primary_metrics, summarize, summarize_slices
+from tfrecall.evaluation.summary import (
+    Figures,
+    primary_metrics,
+    row_figures,
+    summarize,
+    summarize_slices,
+)
 from tfrecall.evaluation.truth import had_before
 from tfrecall.schema.features import Schema
 
@@ -28,6 +35,7 @@ def evaluate(
     test: Interactions,
     *,
     seen: Interactions,
+    history: Interactions | None = None,
     ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
     baselines: bool | Sequence[Retriever] = True,
     block_size: int = 2048,
@@ -45,6 +53,10 @@ def evaluate(
     leave them out: 0 to row metrics, a target without a hit to user metrics. `targets_had` counts such rows.
     A baseline that ranks nothing but seen items has no figures there.
 
+    With `history`, evaluation is successive: each row is asked with all events of its user before it, also
+    earlier test rows; what models and baselines learned stays, and the items that count as seen grow. Then
+    `last_events` has the figures of each user's last test row alone.
+
     A model that reads the time of the request is told that of each row, and has a second row among the
     baselines: asked as of the user's newest event.
 
@@ -52,6 +64,8 @@ def evaluate(
         model: a fitted retriever, or a model in training, such as `TwoTower`.
         test: rows to predict; targets outside the model's catalogue count as misses.
         seen: interactions before the test rows: the training log, or training and validation together.
+        history: the log with all events, the test rows among them, with the item table of `seen`; None for the
+            histories that the model has, the same for all rows of a user.
         ks: lengths of lists.
         baselines: True fits those of `baselines_of(seen)`; fitted retrievers are used as they are;
             False or an empty sequence leaves baselines out.
@@ -60,7 +74,8 @@ def evaluate(
             logger "tfrecall" does.
 
     Raises:
-        DataError: if `test` is empty, or one of its rows is in the log that the model takes histories from.
+        DataError: if `test` is empty, one of its rows is in the log that the model takes histories from, or one
+            is missing in `history`.
         ConfigError: if an argument makes no sense or a model's scores are unusable.
 
     Example:
@@ -76,12 +91,13 @@ def evaluate(
     """
     # A model that looks histories up in a log of its own could read a target from it.
     history_log = getattr(model, "history_log", None)
-    if history_log is not None:
+    if history_log is not None and history is None:
         check_apart(test, history_log)
-    retriever = model if isinstance(model, Retriever) else model.retriever()
+    retriever = _with_histories(model, history)
 
     def ranked(one: Retriever) -> Ranking:
-        return rank(one, test, seen=seen, ks=ks, block_size=block_size, progress=progress)
+        settings: dict[str, Any] = {"ks": ks, "block_size": block_size, "progress": progress}
+        return rank(one, test, seen=seen, history=history, **settings)
 
     def figures(ranking: Ranking, one: Retriever) -> dict[str, Figures]:
         return summarize(ranking, seen, one.item_ids, ks)
@@ -90,26 +106,54 @@ def evaluate(
         whole = figures(ranking, one)
         return {rule: whole[rule] for rule in rules_of(one)}
 
-    ids = test.log["user_id"]
+    ids = test.log[USER]
     ranking = ranked(retriever)
-    others = [*_fitted(baselines, seen), *_untimed(model)]
+    others = [_with_histories(one, history) for one in _fitted(baselines, seen)]
+    untimed = _untimed(model, history)
+    others += untimed
     rivals = {one.name: (ranked(one), one) for one in others}
     measured = {name: of_rival(*pair) for name, pair in rivals.items()}
     own = figures(ranking, retriever)
     rankings = {**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking}
+    # A baseline may bear the name of the model: then name, ranking and interval are the model's.
+    tables = {retriever.name: own, **measured, retriever.name: own}
     return Evaluation(
         model=retriever.name,
         rows=len(test),
         users=ids.n_unique(),
         unknown_targets=ranking.unknown_targets,
         test=own,
-        slices=summarize_slices(ranking, slice_masks(test, seen), ks),
+        slices=summarize_slices(ranking, slice_masks(test, seen, history), ks),
         baselines=measured,
         rankings=rankings,
-        targets_had=int(np.count_nonzero(had_before(test, seen))),
-        # A baseline may bear the name of the model: then name, ranking and interval are the model's.
-        intervals=_intervals({retriever.name: own, **measured, retriever.name: own}, rankings, ids),
+        targets_had=int(np.count_nonzero(had_before(test, seen, history))),
+        intervals=_intervals(tables, rankings, ids),
+        own_rows=[one.name for one in untimed],
+        last_events=None
+        if history is None
+        else _last_events(retriever.name, tables, rankings, test, ks),
     )
+
+
+def _last_events(
+    model: str,
+    measured: dict[str, dict[str, Figures]],
+    rankings: dict[str, Ranking],
+    test: Interactions,
+    ks: Sequence[int],
+) -> dict[str, Any] | None:
+    """Figures of each user's last test row, with intervals; None where no user has two test rows."""
+    ends = test.histories.offsets[1:][test.histories.lengths > 0]
+    rows = np.sort(test.histories.order[ends - 1])
+    if len(rows) == len(test):
+        return None
+    last = {name: ranking.of_rows(rows) for name, ranking in rankings.items()}
+    figures = {
+        name: {rule: row_figures(last[name].by(Seen(rule)).rows, ks) for rule in rules}
+        for name, rules in measured.items()
+    }
+    intervals = _intervals(figures, last, test.log[USER][rows])
+    return {"rows": len(rows), "test": figures.pop(model), "baselines": figures, "intervals": intervals}
 
 
 def _intervals(
@@ -145,10 +189,18 @@ def baselines_of(
     return list(fit_baselines(chosen, seen))
 
 
-def _untimed(model: Any) -> list[Retriever]:
+def _untimed(model: Any, history: Interactions | None) -> list[Retriever]:
     """The model without the time of the request, as a row of its own: another question."""
     schema = getattr(model, "schema", None)
-    return [model.untimed_retriever()] if isinstance(schema, Schema) and schema.is_timed else []
+    timed = isinstance(schema, Schema) and schema.is_timed
+    return [model.untimed_retriever(history)] if timed else []
+
+
+def _with_histories(model: Retriever | GivesRetriever, history: Interactions | None) -> Retriever:
+    """The retriever of a model, with the histories of another log if there is one."""
+    if not isinstance(model, Retriever):
+        return model.retriever() if history is None else model.retriever(history)
+    return model if history is None or not isinstance(model, ReadsHistories) else model.reading(history)
 
 
 def _fitted(baselines: bool | Sequence[Retriever], seen: Interactions) -> Sequence[Retriever]:

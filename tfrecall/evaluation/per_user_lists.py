@@ -47,6 +47,7 @@ def user_lists(
     test: Interactions,
     *,
     seen: Interactions,
+    history: Interactions | None = None,
     k: int = 10,
     keep_seen: bool = False,
 ) -> UserLists:
@@ -56,20 +57,21 @@ def user_lists(
         retriever: scores the query of each user's earliest test row.
         test: at least one row.
         seen: seen items of users.
+        history: the log with all events, of which those before the row count as seen; None for `seen`.
         k: length of a list.
         keep_seen: whether lists may hold seen items.
     """
     if isinstance(retriever, AnswersByRule):
         retriever = retriever.under(Seen.of(exclude_seen=not keep_seen))
-    truth = Truth.build(test, seen, retriever.item_ids)
+    truth = Truth.build(test, seen, retriever.item_ids, history)
     # In order of users: `truth` is sorted by user, and users are numbered by first appearance.
     leads = np.flatnonzero(truth.leads)
-    users, queries = truth.users[leads], truth.queries[leads.tolist()]
+    queries = truth.queries[leads.tolist()]
     step = max(1, min(_BLOCK_USERS, MAX_SCORES // len(retriever.item_ids)))
     rows = np.empty((len(leads), k), dtype=np.int32)
     for start in range(0, len(leads), step):
         part = slice(start, start + step)
-        excluded = None if keep_seen else truth.seen.flat(users[part])
+        excluded = None if keep_seen else truth.seen_at(leads[part])
         rows[part] = top_k(checked_scores(retriever, queries[part]), k, excluded)
     names = test.log["user_id"].unique(maintain_order=True).to_numpy().astype(object)
     return UserLists(names, retriever.item_ids, rows, truth.seen, truth.targets, queries)

@@ -51,12 +51,18 @@ class Ranking:
         """The ranks under one rule."""
         return self.removed if rule is Seen.REMOVED else self.kept
 
+    def of_rows(self, rows: np.ndarray) -> "Ranking":
+        """The ranks of some test rows; lists of users and their exposure stay those of all."""
+        kept, removed = (replace(one, rows=one.rows[rows]) for one in (self.kept, self.removed))
+        return replace(self, kept=kept, removed=removed)
+
 
 def rank(
     retriever: Retriever,
     test: Interactions,
     *,
     seen: Interactions,
+    history: Interactions | None = None,
     ks: Sequence[int] = (1, 5, 10, 20, 50, 100),
     block_size: int = 2048,
     progress: ProgressReporter | None = None,
@@ -74,6 +80,8 @@ def rank(
         retriever: scores each test row once.
         test: at least one row.
         seen: seen items of users; mapped by ids, so catalogues and orders may differ.
+        history: the log with all events, test rows included: queries then have the column `events_before`,
+            and a user has seen the items of the events before each row. None for the items of `seen`.
         ks: lengths of the lists for exposure.
         block_size: most queries scored at once; fewer where a block would exceed 128 MB.
         progress: receives the model's name, rows done and all rows after each block; without it the
@@ -96,22 +104,24 @@ def rank(
         )
     if isinstance(retriever, AnswersByRule):
         kept, removed = (
-            _ranked(retriever.under(rule), test, seen, ks, block_size, progress)
+            _ranked(retriever.under(rule), test, seen, history, ks, block_size, progress)
             for rule in (Seen.KEPT, Seen.REMOVED)
         )
         return replace(kept, removed=removed.removed)
-    return _ranked(retriever, test, seen, ks, block_size, progress)
+    return _ranked(retriever, test, seen, history, ks, block_size, progress)
 
 
 def _ranked(
     retriever: Retriever,
     test: Interactions,
     seen: Interactions,
+    history: Interactions | None,
     ks: Sequence[int],
     block_size: int,
     progress: ProgressReporter,
 ) -> Ranking:
-    ranker = _Ranker(Truth.build(test, seen, retriever.item_ids), len(retriever.item_ids), ks)
+    truth = Truth.build(test, seen, retriever.item_ids, history)
+    ranker = _Ranker(truth, len(retriever.item_ids), ks)
     step = max(1, min(block_size, MAX_SCORES // len(retriever.item_ids)))
     for start in range(0, len(test), step):
         queries = ranker.truth.queries[start : start + step]
@@ -147,12 +157,14 @@ class _Ranker:
     def add(self, start: int, scores: np.ndarray) -> None:
         for offset in range(0, len(scores), CHUNK_ROWS):
             chunk = scores[offset : offset + CHUNK_ROWS]
-            rows = slice(start + offset, start + offset + len(chunk))
-            users, leads = self.truth.users[rows], self.truth.leads[rows]
-            self._rows[:, rows] = self._row_ranks(chunk, users, self.truth.items[rows])
+            rows = np.arange(start + offset, start + offset + len(chunk))
+            leads = self.truth.leads[rows]
+            self._rows[:, rows] = self._row_ranks(chunk, rows)
             if leads.any():
-                self._targets.append(self._target_ranks(chunk[leads], users[leads]))
-                self._expose(chunk[leads], users[leads])
+                seen = self.truth.seen_at(rows[leads])
+                users = self.truth.users[rows[leads]]
+                self._targets.append(self._target_ranks(chunk[leads], users, seen))
+                self._expose(chunk[leads], seen)
 
     def result(self, model: str) -> Ranking:
         # Blocks come by user, so targets are already in the order of `truth.targets`.
@@ -171,20 +183,20 @@ class _Ranker:
         )
         return Ranking(model, kept, removed, int(np.count_nonzero(self.truth.items < 0)))
 
-    def _row_ranks(self, scores: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _row_ranks(self, scores: np.ndarray, sorted_rows: np.ndarray) -> np.ndarray:
         """Ranks of one item for each row of scores, kept and removed: int64 `[2, n_rows]`."""
-        rows = np.arange(len(scores))
-        own, seen = _scores_of(scores, rows, items), self.truth.seen.flat(users)
+        rows, items = np.arange(len(scores)), self.truth.items[sorted_rows]
+        own, seen = _scores_of(scores, rows, items), self.truth.seen_at(sorted_rows)
         kept = count_at_least(scores, rows, own) - 1  # the target itself is one of them
         removed = kept - count_among(scores, rows, own, seen)
         removed[_listed_in(rows, items, seen, scores.shape[1])] = MISS
         return np.where(own == -np.inf, MISS, np.stack([kept, removed]))
 
-    def _target_ranks(self, scores: np.ndarray, users: np.ndarray) -> np.ndarray:
+    def _target_ranks(self, scores: np.ndarray, users: np.ndarray, seen: Pairs) -> np.ndarray:
         """Ranks of all targets of each row's user, kept and removed: int64 `[2, n_targets]`."""
         rows, items = self.truth.targets.flat(users)
         own = _scores_of(scores, rows, items)
-        had = _listed_in(rows, items, self.truth.seen.flat(users), scores.shape[1])
+        had = _listed_in(rows, items, seen, scores.shape[1])
         # Before a target of the list come the better targets of the same user, of which "removed" keeps
         # the unseen ones, and all other candidates that score as much.
         unseen = np.where(had, -np.inf, own)
@@ -209,10 +221,10 @@ class _Ranker:
         among_shielded = count_among(scores, rows, own, self.truth.shielded.flat(users[rows]))
         return np.stack([everything - among_targets, everything - among_shielded])
 
-    def _expose(self, scores: np.ndarray, users: np.ndarray) -> None:
+    def _expose(self, scores: np.ndarray, seen: Pairs) -> None:
         longest = max(self.ks)
         # The longest list once: shorter ones are its beginning.
-        for rule, excluded in enumerate((None, self.truth.seen.flat(users))):
+        for rule, excluded in enumerate((None, seen)):
             lists = top_k(scores, longest, excluded)
             for i, k in enumerate(self.ks):
                 shown = lists[:, :k]

@@ -32,6 +32,9 @@ class Evaluation:
         targets_had: test rows whose user had the item before; misses where seen items are removed.
         intervals: model or baseline -> rule -> metric -> low and high end of the 95 % interval of the leading
             figure, by bootstrap over users.
+        own_rows: names among `baselines` that are the model itself, asked another way: they beat nobody.
+        last_events: of successive evaluation, figures of each user's last test row alone: `rows`, `test`,
+            `baselines` and `intervals` as above; None otherwise.
     """
 
     model: str
@@ -44,6 +47,8 @@ class Evaluation:
     rankings: dict[str, Ranking] = field(default_factory=dict, repr=False, compare=False)
     targets_had: int = 0
     intervals: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    own_rows: list[str] = field(default_factory=list)
+    last_events: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as nested plain Python types, ready for `json.dumps`."""
@@ -88,10 +93,11 @@ class Evaluation:
             lines.append(note)
         if note := note_on_few(self.rows):
             lines.append(note)
-        for rule in (Seen.KEPT, Seen.REMOVED):
-            lines += ["", *_aligned(self._cells(rule))]
-        if self.intervals:
-            lines += ["", *_aligned(self._interval_cells())]
+        lines += _tables(self.model, self.test, self.baselines, self.intervals)
+        if self.last_events:
+            last = self.last_events
+            lines += ["", f"each user's last event: {last['rows']:,} of these rows"]
+            lines += _tables(self.model, last["test"], last["baselines"], last["intervals"])
         slices = {name: part for name, part in self.slices.items() if part["rows"]}
         if slices:
             # Metrics stand in the order of `ks`; the last hit rate is that of the longest list.
@@ -103,30 +109,39 @@ class Evaluation:
             lines += ["", *_aligned(cells)]
         return "\n".join(lines)
 
-    def _cells(self, rule: str) -> list[list[str]]:
-        """The primary metrics of each model that has them under a rule; five columns fit a terminal."""
-        metrics = primary_metrics(self.test[Seen.KEPT], of_users=False)
-        models = {self.model: self.test, **self.baselines}
+
+def _tables(
+    model: str,
+    test: dict[str, dict[str, float]],
+    baselines: dict[str, dict[str, dict[str, float]]],
+    intervals: dict[str, dict[str, dict[str, list[float]]]],
+) -> list[str]:
+    """Lines of a table of the primary metrics under each rule, and of the intervals of the leading figure."""
+    metrics = primary_metrics(test[Seen.KEPT], of_users=False)  # five columns fit a terminal
+    lines = []
+    for rule in (Seen.KEPT, Seen.REMOVED):
         rows = [
-            _texts([model, *(rules[rule][name] for name in metrics)])
-            for model, rules in models.items()
+            _texts([name, *(rules[rule][metric] for metric in metrics)])
+            for name, rules in {model: test, **baselines}.items()
             if rule in rules
         ]
-        return [[f"seen {Seen(rule).word}", *metrics], *rows]
+        lines += ["", *_aligned([[f"seen {Seen(rule).word}", *metrics], *rows])]
+    return lines + (["", *_aligned(_interval_cells(intervals))] if intervals else [])
 
-    def _interval_cells(self) -> list[list[str]]:
-        """The intervals of the leading figure, a column for each rule that has them."""
-        rows = [
-            {"95 % interval": model}
-            | {
-                f"{metric} {Seen(rule).word}": f"{low:.3f}-{high:.3f}"
-                for rule, metrics in rules.items()
-                for metric, (low, high) in metrics.items()
-            }
-            for model, rules in self.intervals.items()
-        ]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        return [columns, *([row.get(name, "") for name in columns] for row in rows)]
+
+def _interval_cells(intervals: dict[str, dict[str, dict[str, list[float]]]]) -> list[list[str]]:
+    """The intervals of the leading figure, a column for each rule that has them."""
+    rows = [
+        {"95 % interval": model}
+        | {
+            f"{metric} {Seen(rule).word}": f"{low:.3f}-{high:.3f}"
+            for rule, metrics in rules.items()
+            for metric, (low, high) in metrics.items()
+        }
+        for model, rules in intervals.items()
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [columns, *([row.get(name, "") for name in columns] for row in rows)]
 
 
 # A hit rate of .1 on 300 rows has an interval of .07 to .14.

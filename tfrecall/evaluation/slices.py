@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from tfrecall.core.columns import TIMESTAMP, USER
-from tfrecall.data.histories import as_of
+from tfrecall.core.columns import EVENTS_BEFORE, TIMESTAMP, USER
+from tfrecall.data.histories import events_before, slices_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation.metrics import most_popular
 
@@ -17,7 +17,9 @@ HISTORY_BINS = (0, 1, 10, 50, 200)
 _HOUR, _DAY = 3600, 86_400
 
 
-def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
+def slice_masks(
+    test: Interactions, seen: Interactions, history: Interactions | None = None
+) -> dict[str, np.ndarray]:
     """Marks the test rows of each slice: name -> bool `[n_rows]`.
 
     By item, three parts that make up all rows: `head_items`, the most popular 20 % of the items of
@@ -25,16 +27,22 @@ def slice_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
     By user, five parts that make up all rows: `history_0`, `history_1_9`, `history_10_49`,
     `history_50_199`, `history_200_plus`, by the user's rows in `seen`. `new_users` is a second name
     of `history_0`.
+    With `history`, the log with all events, lengths and gaps are those of the events before each row, and
+    `new_users` are those without rows in `seen`.
     By time since the user's newest event in `seen`, of rows that have one: `gap_same_second`, `gap_1_hour` (at
     most), `gap_1_day` (above an hour, at most a day), `gap_over_1_day`. A log without times has none of
     the four.
     """
-    lengths = _history_lengths(test, seen)
+    trained = _history_lengths(test, seen)
+    lengths = trained if history is None else events_before(test, history)
     masks = _item_masks(test, seen)
     for low, high in _bins():
         masks[f"history_{_bin_name(low, high)}"] = (lengths >= low) & (high is None or lengths < high)
-    masks["new_users"] = lengths == 0
-    return {**masks, **_gap_masks(test, seen)}
+    masks["new_users"] = trained == 0
+    queries = test.log.select(USER, TIMESTAMP)
+    if history is not None:
+        queries = queries.with_columns(pl.Series(EVENTS_BEFORE, lengths))
+    return {**masks, **_gap_masks(queries, seen if history is None else history)}
 
 
 def ranking_masks(test: Interactions, known: Interactions) -> dict[str, np.ndarray]:
@@ -76,13 +84,13 @@ def _item_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]
     return {"head_items": head, "tail_items": ~head & ~new, "new_items": new}
 
 
-def _gap_masks(test: Interactions, seen: Interactions) -> dict[str, np.ndarray]:
-    times = test.log[TIMESTAMP].to_numpy()
-    if not len(seen) or not np.ptp(seen.event_times):
+def _gap_masks(queries: pl.DataFrame, log: Interactions) -> dict[str, np.ndarray]:
+    times = queries[TIMESTAMP].to_numpy()
+    if not len(log) or not np.ptp(log.event_times):
         return {}
-    starts, ends = as_of(seen, test.log[USER], times)
+    starts, ends = slices_of(log, queries)
     # A user without events before the row has no gap: NaN is in no part.
-    gaps = np.where(ends > starts, times - seen.event_times[np.maximum(ends - 1, 0)], np.nan)
+    gaps = np.where(ends > starts, times - log.event_times[np.maximum(ends - 1, 0)], np.nan)
     return {
         "gap_same_second": gaps < 1,  # times may have fractions
         "gap_1_hour": (gaps >= 1) & (gaps <= _HOUR),

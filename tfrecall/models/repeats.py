@@ -9,6 +9,7 @@ import polars as pl
 from scipy.optimize import minimize
 
 from tfrecall.core.retriever import VectorRetriever
+from tfrecall.data.histories import slices_of
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
 from tfrecall.index.repeats import Repeats
@@ -38,7 +39,7 @@ class RepeatingRetriever:
     Attributes:
         towers: scores of all items.
         repeats: scores of own items.
-        log: the histories of users; queries are answered at its end.
+        log: the histories of users; queries are answered at its end, or after `events_before` events.
     """
 
     towers: VectorRetriever
@@ -66,7 +67,10 @@ class RepeatingRetriever:
     def scores(self, queries: pl.DataFrame) -> np.ndarray:
         """Scores of the whole catalogue: float32 `[n_queries, n_items]`."""
         scores = self.towers.scores(queries)
-        return self.repeats.apply(scores, histories(self.log, queries["user_id"]))
+        starts, ends = slices_of(self.log, queries, timed=False)
+        items = self.log.histories.items
+        past = [items[start:end] for start, end in zip(starts, ends, strict=True)]
+        return self.repeats.apply(scores, past)
 
 
 def histories(log: Interactions, user_ids: pl.Series) -> list[np.ndarray]:

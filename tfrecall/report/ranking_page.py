@@ -6,6 +6,7 @@ from typing import Any
 import tomli_w
 from markupsafe import Markup
 
+from tfrecall.core.run_names import as_named
 from tfrecall.evaluation.rivals import best_of_columns
 from tfrecall.report import charts
 from tfrecall.report.bars import Bars, bar_chart
@@ -26,6 +27,7 @@ def ranking_page(
         manifest: manifest of the version.
         lists: examples of `example_lists`; none without them.
     """
+    metrics = as_named(metrics)
     config = manifest.get("config", {})
     calibrated = metrics.get("calibration", {})
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}

@@ -7,6 +7,7 @@ import numpy as np
 import tomli_w
 
 from tfrecall.core.retriever import Retriever
+from tfrecall.core.run_names import as_named
 from tfrecall.core.seen import Seen
 from tfrecall.core.titles import title_column, titles
 from tfrecall.data.interactions import Interactions
@@ -60,7 +61,7 @@ class RunReportData:
 
 def run_page(data: RunReportData) -> str:
     """Render the report as HTML; texts of the data are escaped, nothing is loaded from elsewhere."""
-    metrics, known = data.metrics, data.known
+    metrics, known = as_named(data.metrics), data.known
     column = title_column(known.items, data.manifest["schema"]["candidate"])
     names = titles(known.items, column)
     train_rows = np.bincount(known.item_rows[known.item_rows >= 0], minlength=known.items.height)
@@ -82,6 +83,7 @@ def run_page(data: RunReportData) -> str:
         diagnostics=[finding_text(finding) for finding in metrics.get("diagnostics", [])],
         tiles=tables.tiles(metrics, data.leading),
         tables=tables.metric_tables(metrics, data.leading),
+        last_tables=tables.last_tables(metrics, data.leading),
         had=note_on_had(metrics.get("targets_had", 0), metrics["data"]["test_rows"]),
         training=charts.training(metrics["training"], config.get("training", {})),
         recall=charts.recall_curves(

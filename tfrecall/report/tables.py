@@ -36,6 +36,12 @@ def metric_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]
     ]
 
 
+def last_tables(metrics: dict[str, Any], leading: str) -> list[dict[str, Any]]:
+    """Tables of each user's last test row alone; none without successive evaluation."""
+    last = metrics.get("last_events")
+    return metric_tables({**metrics, **last}, leading) if last else []
+
+
 def rule_table(
     rule: str,
     models: dict[str, dict[str, dict[str, float]]],

@@ -13,7 +13,7 @@ from tfrecall.data.fingerprint import fingerprint
 from tfrecall.errors import ReleaseError
 from tfrecall.release.base import Release
 from tfrecall.release.manifest import documents
-from tfrecall.runs.preparation import DataSplits, prepare
+from tfrecall.runs.preparation import DataSplits, check_answerable, prepare
 from tfrecall.schema.baselines import BASELINES
 
 # Sections that determine the training and test rows.
@@ -65,6 +65,8 @@ def comparable(
     for other in others:
         if first.facts.get("fingerprint") != other.facts.get("fingerprint"):
             raise ReleaseError(_other_data(first, other))
+    for one in runs:
+        check_answerable(one.config, one.name)
     splits = prepare(first.config, progress)
     # The releases agree with one another, but the files may have changed since: a note, not an error,
     # as the comparison is fair all the same.

@@ -57,6 +57,6 @@ def evaluate_release(
         "intervals": intervals_of(figures, model),
         "beaten_by": None if beaten is None else beaten.to_dict(),
         **({} if leading is None else {"leading": leading}),
-        **({} if losses is None else {"stages": losses.to_dict()}),
+        **({} if losses is None else {"name": model, "stages": losses.to_dict()}),
     }
     return answer, losses

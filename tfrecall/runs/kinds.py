@@ -33,7 +33,7 @@ from tfrecall.release.layout import StagedRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.report import RunReportData, example_lists, ranking_page, run_page
 from tfrecall.runs.build import baseline_of
-from tfrecall.runs.preparation import DataSplits
+from tfrecall.runs.preparation import DataSplits, check_answerable
 from tfrecall.training.tensorboard import write_projector
 
 Model = TypeVar("Model", TwoTower, Ranker, HistoryModel)
@@ -128,7 +128,9 @@ class RunKind(ABC, Generic[Model, Result]):
 
     def beaten(self, evaluation: Result, leading: str | None) -> Beaten | None:
         """Baselines that beat the model on the leading figure; None if there are none."""
-        figures = self.figures(evaluation, leading)
+        own = getattr(evaluation, "own_rows", ())
+        every = self.figures(evaluation, leading)
+        figures = {name: of for name, of in every.items() if name not in own}
         metric = self.primary_metrics(list(next(iter(figures.values()))))[0]
         return beaten_by(figures, metric, leading)
 
@@ -143,7 +145,7 @@ class _ListKind(RunKind[Model, Evaluation]):
                 f"`export.k` is {k}, but the catalogue has only {items} items. Set it to at most that: "
                 f"--set export.k={items}."
             )
-        check_baselines(self.config.evaluation.baselines or (), splits.known)
+        check_baselines(self.config.evaluation.baselines or (), splits.learned)
 
     def leading_rule(self, known: Interactions) -> str:
         return leading_rule(self.config.evaluation.seen, known)
@@ -167,13 +169,16 @@ class _ListKind(RunKind[Model, Evaluation]):
         *,
         alone: bool = False,
     ) -> Evaluation:
-        names = () if alone else self._baselines(splits.known)
+        if isinstance(model, Release):
+            check_answerable(self.config, str(model.root))
+        names = () if alone else self._baselines(splits.learned)
         return evaluate(
             model,
             splits.test,
-            seen=splits.known,
+            seen=splits.learned,
+            history=splits.history,
             ks=self.config.evaluation.ks,
-            baselines=baselines_of(splits.known, names=names),
+            baselines=baselines_of(splits.learned, names=names),
             progress=progress,
         )
 
@@ -183,7 +188,9 @@ class _ListKind(RunKind[Model, Evaluation]):
         return usual_baselines(known, sequences=sequences) if names is None else names
 
     def metrics(self, evaluation: Evaluation, manifest: dict[str, Any]) -> dict[str, Any]:
-        return {name: getattr(evaluation, name) for name in ("unknown_targets", "targets_had")}
+        counts = {name: getattr(evaluation, name) for name in ("unknown_targets", "targets_had")}
+        told = {name: getattr(evaluation, name) for name in ("own_rows", "last_events")}
+        return {**counts, **{name: value for name, value in told.items() if value}}
 
     def figures(self, evaluation: Evaluation, leading: str | None) -> Figures:
         rule = str(leading)
@@ -291,6 +298,11 @@ class RankingKind(RunKind[Ranker, RankingEvaluation]):
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         self._judge = judge_of(config)
+        if config.split.test_events != "all":
+            raise ConfigError(
+                "The rows of a ranker are rated, not asked one after another. Received: `split.test_events` is "
+                f'"{config.split.test_events}". Set it to "all".'
+            )
 
     def check(self, splits: DataSplits) -> None:
         parts = {

@@ -2,25 +2,28 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import polars as pl
 
 from tfrecall.config.data import DataConfig, SplitConfig
 from tfrecall.config.run import RunConfig
+from tfrecall.core.columns import TIMESTAMP, USER
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.datasets.movielens import movielens
 from tfrecall.data.filters import filter_log
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import check_apart
 from tfrecall.data.splits import (
-    split_by_time,
     split_by_user,
     split_folds,
     split_leave_last_out,
     split_random,
 )
 from tfrecall.data.tables import read
-from tfrecall.errors import ConfigError
+from tfrecall.data.time_splits import latest_from, split_by_time
+from tfrecall.errors import ConfigError, DataError
 
 MOVIELENS = {"movielens-100k": "100k", "movielens-1m": "1m"}
 
@@ -39,6 +42,8 @@ class DataSplits:
         known: histories before the test rows: `trainable`; if the log is split by users, also the earlier
             rows of the test users, which are never trained on.
         test: rows to evaluate on, once.
+        history: the log with all events, where each test row is asked with those before it; None where
+            histories are those of `known`.
     """
 
     train: Interactions
@@ -47,6 +52,12 @@ class DataSplits:
     trainable: Interactions
     known: Interactions
     test: Interactions
+    history: Interactions | None = None
+
+    @property
+    def learned(self) -> Interactions:
+        """Rows that baselines learn from: what is known, unless that holds events after the split."""
+        return self.known if self.history is None else self.trainable
 
 
 def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> Interactions:
@@ -135,14 +146,63 @@ def split(config: RunConfig, data: Interactions) -> DataSplits:
         return _all_trainable(train, validation, known, test)
     if how.method == "random":
         return _split_random(how, *split_random(data, how.test_fraction, how.seed))
-    known, test = split_by_time(data, str(how.at), how.known_users, how.known_items)
-    if not fraction:
-        return _all_trainable(known, None, known, test)
-    times = known.log["timestamp"].to_numpy()
-    # "higher" gives the time of an event, so no event lies between `at` and the first validation row.
-    at = float(np.quantile(times, 1 - fraction, method="higher"))
-    train, validation = split_by_time(known, at, how.known_users, how.known_items)
-    return _all_trainable(train, validation, known, test)
+    return _split_by_time(how, data)
+
+
+def check_answerable(config: RunConfig, release: str) -> None:
+    """Refuse test rows whose histories a release does not have.
+
+    Args:
+        config: the configuration of the run.
+        release: name of its release, for the message.
+
+    Raises:
+        ConfigError: if the rows are asked one after another: histories then grow within the test, and a release
+            has those at the split.
+    """
+    if config.split.test_events == "all":
+        return
+    # A release of a baseline has the histories of the rows that it learned from, those before the split.
+    grown = config.counts or config.split.test_events == "successive"
+    if grown and (config.counts or config.schema.histories or config.model.repeats):
+        raise ConfigError(
+            f"{release} has the histories at the split, but its run asked with growing ones: other figures. "
+            f'Received: `split.test_events` is "{config.split.test_events}". The figures of the run are in its '
+            '`metrics.json`; releases of networks can be evaluated after a run with split.test_events = "last".'
+        )
+
+
+def _split_by_time(how: SplitConfig, data: Interactions) -> DataSplits:
+    settings: dict[str, Any] = {"known_users": how.known_users, "known_items": how.known_items}
+    moment = {"test_fraction": how.test_fraction} if how.at is None else {"at": how.at}
+    trainable, test = split_by_time(data, **moment, **settings, test_events=how.test_events)
+    successive, grows = how.test_events == "successive", how.test_events != "all"
+    # What is known of successive rows is what was known at the split; later histories come from `history`.
+    known = _before_last_of(data, test) if grows and not successive else trainable
+    history = data if grows else None
+    if not how.validation_fraction:
+        return DataSplits(trainable, trainable, None, trainable, known, test, history)
+    at = latest_from(trainable.log[TIMESTAMP].to_numpy(), how.validation_fraction)
+    # Successive validation would embed the catalogue of each epoch for many more rows: the last event will do.
+    try:
+        train, validation = split_by_time(
+            trainable, at, **settings, test_events="last" if grows else "all"
+        )
+    except DataError as error:
+        raise DataError(
+            "There are no validation rows: they are those of the latest "
+            f"{how.validation_fraction:g} of the rows before the test (split.validation_fraction). {error}"
+        ) from error
+    before = _before_last_of(trainable, validation) if grows else train
+    return DataSplits(train, before, validation, trainable, known, test, history)
+
+
+def _before_last_of(data: Interactions, rows: Interactions) -> Interactions:
+    """The log without the last events of the users of some rows."""
+    left = np.ones(len(data), dtype=bool)
+    ends = data.histories.offsets[1:][data.user_vocabulary.rows(rows.log[USER])]
+    left[data.histories.order[ends - 1]] = False
+    return data.with_log(data.log.filter(pl.Series(left)))
 
 
 def _split_random(how: SplitConfig, known: Interactions, test: Interactions) -> DataSplits:

@@ -91,9 +91,9 @@ def first_fit(
 
 def _fit_baseline(config: RunConfig, splits: DataSplits) -> tuple[HistoryModel, Fitted]:
     started = time.perf_counter()
-    model = baseline_of(config).fit(splits.known)
+    model = baseline_of(config).fit(splits.learned)
     seconds = time.perf_counter() - started
-    return model, Fitted({}, 0, 0, seconds, len(splits.known) / max(seconds, math.ulp(1.0)))
+    return model, Fitted({}, 0, 0, seconds, len(splits.learned) / max(seconds, math.ulp(1.0)))
 
 
 @dataclass(frozen=True)

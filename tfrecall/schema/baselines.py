@@ -28,10 +28,14 @@ BASELINES = {
     "recent_popularity": Place("popularity", "Popularity", {"window_days": 30.0}),
     "own_most_frequent": Place("popularity", "OwnItems", {"by": "frequency"}),
     "own_most_recent": Place("popularity", "OwnItems", {"by": "recency"}),
+    "trending": Place("trending", "Trending"),
 }
 
 
-# The same names as a type, for `model.type` of a recipe; a test holds both together.
+# Baselines that only score, for tables: no recipe trains and exports them.
+SCORES_ONLY = ("trending",)
+
+# The other names as a type, for `model.type` of a recipe; a test holds both together.
 BaselineName = Literal[
     "popularity",
     "item_cf",

@@ -12,6 +12,7 @@ import polars as pl
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.dates import day_text, is_moment, value_text, written_day
+from tfrecall.core.run_names import as_named
 from tfrecall.core.text import caseless, feature_words, folded
 from tfrecall.core.titles import titles
 from tfrecall.errors import DataError
@@ -165,7 +166,7 @@ class Explorer:
             less is better; `intervals`; `index`, the measured efforts of the approximate index. A release
             without a run has no rows.
         """
-        metrics = self._documents.get("metrics.json", {})
+        metrics = as_named(self._documents.get("metrics.json", {}))
         told = {metrics.get("model", ""): metrics.get("test", {}), **metrics.get("baselines", {})}
         rows = [
             {"name": name, "is_model": place == 0, "figures": _by_rule(figures)}
