@@ -127,12 +127,22 @@ GROUPS = {
     "evaluation": Group(
         "Evaluation",
         "Exact evaluation over the whole catalogue, comparison of releases, cross-validation.",
-        ("evaluate", "compare", "cross_validate", "stage_losses"),
+        ("evaluate", "compare", "cross_validate", "order_test", "stage_losses"),
     ),
     "baselines": Group(
         "Baselines",
-        "Models without gradients, which fit, recommend, explain and export like the others.",
-        ("Popularity", "ItemCF", "UserCF", "Swing", "EASE", "ItemTransitions", "ALS"),
+        "Models without gradients, which fit and score like the others. All but trending items recommend, "
+        "explain and export, too.",
+        (
+            "Popularity",
+            "Trending",
+            "ItemCF",
+            "UserCF",
+            "Swing",
+            "EASE",
+            "ItemTransitions",
+            "ALS",
+        ),
     ),
     "releases": Group(
         "Releases",

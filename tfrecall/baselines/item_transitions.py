@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from tfrecall.baselines.base import HistoryModel, checked_top_n
-from tfrecall.core.ragged import Histories
 from tfrecall.core.top_k import strongest
+from tfrecall.core.transitions import count_transitions
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import ConfigError
 from tfrecall.index.history import HistoryWeights
@@ -101,29 +101,6 @@ class ItemTransitions(HistoryModel):
             cells = rows[keep], columns[keep]
             counted = sp.csr_array((entries.data[keep], cells), shape=counted.shape)
         return Neighbours(counted.astype(np.float32))
-
-
-def count_transitions(histories: Histories, n_items: int, weights: np.ndarray) -> sp.csr_array:
-    """Adds up the weights of all pairs of events that stand near each other in a history.
-
-    Args:
-        histories: rows of items of each user, oldest first.
-        n_items: size of the catalogue.
-        weights: float `[window]`; a pair at the distance `d` adds `weights[d - 1]`.
-
-    Returns:
-        float64 `[n_items, n_items]`: row `a`, column `b` for `b` after `a`.
-    """
-    items = histories.items
-    users = histories.owners()
-    total = sp.csr_array((n_items, n_items), dtype=np.float64)
-    for distance, weight in enumerate(weights, start=1):
-        # The flat array shifted against itself; pairs that cross from one user to the next do not count.
-        inside = users[:-distance] == users[distance:]
-        pairs = items[:-distance][inside], items[distance:][inside]
-        ones = np.full(len(pairs[0]), weight)
-        total = total + sp.csr_array((ones, pairs), shape=total.shape)
-    return total
 
 
 def _check(window: int, decay: float, damping: float) -> None:

@@ -2,7 +2,9 @@
 
 import sys
 from contextlib import redirect_stdout
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from tfrecall.cli.options import Json, MovedLog, ReleasePath, Trust, app, data_settings, guarded
 from tfrecall.errors import ReleaseError
@@ -11,11 +13,21 @@ from tfrecall.errors import ReleaseError
 @app.command()
 @guarded
 def evaluate(
-    release: ReleasePath, data: MovedLog = None, trust: Trust = False, as_json: Json = False
+    release: ReleasePath,
+    data: MovedLog = None,
+    shuffled_histories: Annotated[
+        bool,
+        typer.Option(
+            "--shuffled-histories",
+            help="Ask again with the histories shuffled: what is the order worth?",
+        ),
+    ] = False,
+    trust: Trust = False,
+    as_json: Json = False,
 ) -> None:
     """Judge the exported models on the test rows of their run, beside the baselines."""
     from tfrecall.cli.console import Narrator, import_tensorflow, show, waiting
-    from tfrecall.cli.tables import item_table, metric_notes, metric_tables, ranking_table
+    from tfrecall.cli.tables import item_table, metric_notes, metric_tables, order_table, ranking_table
     from tfrecall.config.recipes import config_from_dict
     from tfrecall.release import load
 
@@ -34,9 +46,13 @@ def evaluate(
         values = dict(loaded.manifest["config"])
         values["data"] = {**values["data"], **data_settings(data)}
         config = config_from_dict(values, str(release))
-        answer, losses = evaluate_release(loaded, config, Narrator())
+        answer, losses = evaluate_release(
+            loaded, config, Narrator(), shuffled_histories=shuffled_histories
+        )
     ranked = [ranking_table(answer), *metric_notes(answer)]
     tables: list[Any] = metric_tables(answer) if "leading" in answer else ranked
+    if "order" in answer:
+        tables.append(order_table(answer["order"], answer["leading"]))
     if losses is not None:
         title = f"hit_rate@k by stage, {losses.n_candidates} candidates, {losses.rule}"
         tables.append(item_table(title, losses.table().to_dicts()))

@@ -59,6 +59,22 @@ def metric_tables(metrics: dict[str, Any]) -> list[Table | str]:
     return tables
 
 
+def order_table(order: dict[str, Any], leading: str) -> Table:
+    """Figures with histories as they are and shuffled, and the share that shuffling takes away."""
+    rows = []
+    for metric in primary_metrics(order["ordered"][leading], of_users=False):
+        loss = order["loss"][leading][metric]
+        rows.append(
+            {"metric": metric}
+            | {name: order[name][leading][metric] for name in ("ordered", "shuffled")}
+            | {
+                "loss": f"{loss['loss']:.1%}" if loss else "",
+                "95 % interval": f"{loss['low']:.1%} to {loss['high']:.1%}" if loss else "",
+            }
+        )
+    return item_table(f"Histories shuffled, seen items {Seen(leading).word}", rows)
+
+
 def ranking_table(metrics: dict[str, Any]) -> Table:
     """Metrics of a ranker and its baselines."""
     metrics = as_named(metrics)

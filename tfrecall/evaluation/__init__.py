@@ -7,6 +7,7 @@ those ranks by `tfrecall.evaluation.metrics`.
 from tfrecall.core.top_k import top_k
 from tfrecall.evaluation.bootstrap import Interval, PerUser, paired_bootstrap, per_user
 from tfrecall.evaluation.offline import baselines_of, evaluate
+from tfrecall.evaluation.order import OrderTest, order_test
 from tfrecall.evaluation.per_user_lists import UserLists, user_lists
 from tfrecall.evaluation.ranks import Ranking, RuleRanks, rank
 from tfrecall.evaluation.report import Evaluation
@@ -16,6 +17,7 @@ from tfrecall.evaluation.stages import StageLosses, stage_losses
 __all__ = [
     "Evaluation",
     "Interval",
+    "OrderTest",
     "PerUser",
     "Ranking",
     "RuleRanks",
@@ -23,6 +25,7 @@ __all__ = [
     "UserLists",
     "baselines_of",
     "evaluate",
+    "order_test",
     "paired_bootstrap",
     "per_user",
     "rank",

@@ -130,6 +130,31 @@ def mean_intervals(
     return ends.T.tolist()
 
 
+def ratio_intervals(
+    above: Sequence[np.ndarray], below: Sequence[np.ndarray], users: np.ndarray, **options: Any
+) -> list[list[float]]:
+    """Computes 95 % percentile intervals of ratios of two means over the same rows.
+
+    Args:
+        above, below: float `[n_rows]` of each ratio.
+        users: int `[n_rows]`, the user of each row, from 0.
+        **options: `resamples` and `seed`.
+
+    Returns:
+        Low and high end of each interval; resamples whose divisor is 0 do not count.
+    """
+    if not above:
+        return []
+    sums = np.stack([np.bincount(users, weights=one) for one in (*above, *below)])
+    counts = np.broadcast_to(np.bincount(users).astype(np.float64), sums.shape)
+    draws = options.get("resamples", RESAMPLES)
+    drawn = _resampled(sums, counts, draws, options.get("seed", 0))
+    numerators, divisors = np.split(drawn, 2, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(divisors > 0, numerators / divisors, np.nan)
+    return np.nanquantile(ratios, [0.025, 0.975], axis=0).T.tolist()
+
+
 def _row_values(ranks: RuleRanks, metric: str) -> np.ndarray:
     name, _, k = metric.partition("@")
     if name == "mrr":
@@ -209,4 +234,5 @@ __all__ = [
     "mean_intervals",
     "paired_bootstrap",
     "per_user",
+    "ratio_intervals",
 ]

@@ -60,9 +60,14 @@ def summarize_slices(
 
 def row_figures(ranks: np.ndarray, ks: Sequence[int]) -> Figures:
     """Computes means over test rows: hit_rate@k, ndcg@k, mrr."""
-    hits = {f"hit_rate@{k}": _mean(metrics.hit_rate(ranks, k)) for k in ks}
-    gains = {f"ndcg@{k}": _mean(metrics.ndcg(ranks, k)) for k in ks}
-    return {**hits, **gains, "mrr": _mean(metrics.mrr(ranks))}
+    return {name: _mean(values) for name, values in row_values(ranks, ks).items()}
+
+
+def row_values(ranks: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
+    """Values of each test row whose means are `row_figures`: float `[n_rows]` each."""
+    hits = {f"hit_rate@{k}": metrics.hit_rate(ranks, k) for k in ks}
+    gains = {f"ndcg@{k}": metrics.ndcg(ranks, k) for k in ks}
+    return {**hits, **gains, "mrr": metrics.mrr(ranks)}
 
 
 def _slice_figures(ranks: np.ndarray, ks: Sequence[int]) -> Figures:

@@ -4,7 +4,8 @@ from typing import Any
 
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import LogProgress, ProgressReporter
-from tfrecall.evaluation import StageLosses, stage_losses
+from tfrecall.errors import ConfigError
+from tfrecall.evaluation import StageLosses, order_test, stage_losses
 from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
 from tfrecall.runs.facts import intervals_of
@@ -13,7 +14,11 @@ from tfrecall.runs.preparation import prepare
 
 
 def evaluate_release(
-    release: Release, config: RunConfig, progress: ProgressReporter | None = None
+    release: Release,
+    config: RunConfig,
+    progress: ProgressReporter | None = None,
+    *,
+    shuffled_histories: bool = False,
 ) -> tuple[dict[str, Any], StageLosses | None]:
     """Evaluate a release on the test rows of its run.
 
@@ -21,9 +26,11 @@ def evaluate_release(
         release: a release of a retriever, a ranker or a pipeline.
         config: the configuration of the run.
         progress: receives steps, notes and counts; without it the logger "tfrecall" does.
+        shuffled_histories: whether the rows are asked a second time with their histories shuffled.
 
     Returns:
-        Figures as in `metrics.json`, and of a pipeline the losses of each stage.
+        Figures as in `metrics.json`, with `order` where histories were shuffled, and of a pipeline the losses
+        of each stage.
     """
     progress = progress or LogProgress()
     kind = kind_of(config)
@@ -32,7 +39,7 @@ def evaluate_release(
         kind.check(splits)
     if splits.known.fingerprint != release.manifest.get("data", {}).get("fingerprint"):
         progress.warning("These are not the data of the run: the test rows may be others.")
-    losses = None
+    losses = order = None
     with progress.step("Evaluate on the test rows"):
         evaluation = kind.evaluate(release, splits, progress)
         # The lists of the pipeline were computed above: only those of its retrieval are new.
@@ -45,6 +52,15 @@ def evaluate_release(
                 ranking=evaluation.rankings[release.name],
                 progress=progress,
             )
+    if shuffled_histories:
+        if config.ranks:
+            raise ConfigError(
+                f"{release.root} is a ranker, whose rows are rated, not ranked by histories. Leave "
+                "`--shuffled-histories` out."
+            )
+        with progress.step("Ask again with shuffled histories"):
+            settings = {"seen": splits.learned, "ks": config.evaluation.ks, "progress": progress}
+            order = order_test(release, splits.test, **settings)
     figures, leading = evaluation.to_dict(), kind.leading_rule(splits.known)
     beaten = kind.beaten(evaluation, leading)
     model = release.name if losses else config.model.type
@@ -57,6 +73,7 @@ def evaluate_release(
         "intervals": intervals_of(figures, model),
         "beaten_by": None if beaten is None else beaten.to_dict(),
         **({} if leading is None else {"leading": leading}),
+        **({} if order is None else {"order": order.to_dict()}),
         **({} if losses is None else {"name": model, "stages": losses.to_dict()}),
     }
     return answer, losses

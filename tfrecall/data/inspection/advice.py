@@ -192,16 +192,31 @@ def _times(description: Description) -> str:
 
 
 def _order(description: Description) -> str:
-    if description.in_baskets or description.short_lived:
+    if description.in_baskets:
         return ""
+    lost = _lost(description)
+    if description.short_lived:
+        return f"Order: {lost}" if lost else ""
     if description.sorted_by_item:
         return "Order: the file is sorted by item, so nothing is known of the order of events."
     lift = f"{description.order_lift:.1f} times as often as any pairs"
     where = " in the order of the file" if description.all_times_equal else ""
     often = f"users share pairs of successive items{where} {lift}"
     if description.has_order:
-        return f"Order: {often}: the items before are a feature (a history)."
-    return f"Order: {often}: it says little beyond what a user likes, so no history is taken in order."
+        return f"Order: {often}: the items before are a feature (a history). {lost}".rstrip()
+    little = "it says little beyond what a user likes, so no history is taken in order"
+    return f"Order: {often}: {little}. {lost}".rstrip()
+
+
+def _lost(description: Description) -> str:
+    loss = description.order_loss
+    if loss is None:
+        return ""
+    takes = f"takes {loss['loss']:.0%} of" if loss["loss"] >= 0.005 else "takes nothing of"
+    return (
+        f"A shuffle of the histories {takes} the NDCG@10 of item transitions for the last events of "
+        f"{loss['users']:,.0f} users ({loss['ordered']:.3f} as they are, {loss['shuffled']:.3f} shuffled)."
+    )
 
 
 def _crawlers(description: Description) -> str:

@@ -21,6 +21,7 @@ from tfrecall.data.inspection.conflicts import (
 )
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.inspection.order import is_sorted, order_lift
+from tfrecall.data.inspection.order_loss import order_loss
 from tfrecall.data.inspection.profiles import concentration, profiles, spread
 from tfrecall.data.inspection.raw_tables import RawTables, open_tables
 from tfrecall.data.time_doubts import doubts
@@ -176,8 +177,13 @@ def _order(events: pl.DataFrame) -> dict[str, Any]:
     items = ordered["item"].rank("dense").to_numpy().astype(np.int64)
     histories = Ragged(items, offsets_of(lengths))
     if not timed and is_sorted(histories):
-        return {"order_lift": 1.0, "sorted_by_item": True}
-    return {"order_lift": order_lift(histories), "sorted_by_item": False}
+        return {"order_lift": 1.0, "sorted_by_item": True, "order_loss": None}
+    # `rank` counts from 1: item 0 has no events.
+    return {
+        "order_lift": order_lift(histories),
+        "sorted_by_item": False,
+        "order_loss": order_loss(histories),
+    }
 
 
 def _lifetimes(users: pl.DataFrame) -> dict[str, float] | None:

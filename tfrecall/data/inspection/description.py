@@ -48,6 +48,9 @@ class Description:
             quantiles; None without times or such users.
         order_lift: how many times as often neighbouring events of two users are the same pair of items as any
             two events of theirs, without times in the order of the file; 1 if the order says nothing.
+        order_loss: `ordered`, `shuffled` and `loss` of the NDCG@10 of item transitions for the last events of
+            `users`, with histories as they are and shuffled; None with too few to tell, or a file sorted
+            by item.
         sorted_by_item: whether there are no times, and the file is sorted by item: its order is none of events.
         count_columns: columns of the log that count, such as plays, and could be weights.
         single_event_users: users with one event.
@@ -83,6 +86,7 @@ class Description:
     single_visit_users: int
     lifetimes: dict[str, float] | None
     order_lift: float
+    order_loss: dict[str, float] | None
     sorted_by_item: bool
     count_columns: tuple[str, ...]
     popularity: dict[str, float]
