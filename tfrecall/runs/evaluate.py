@@ -59,8 +59,13 @@ def evaluate_release(
                 "`--shuffled-histories` out."
             )
         with progress.step("Ask again with shuffled histories"):
-            settings = {"seen": splits.learned, "ks": config.evaluation.ks, "progress": progress}
-            order = order_test(release, splits.test, **settings)
+            order = order_test(
+                release,
+                splits.test,
+                seen=splits.learned,
+                ks=config.evaluation.ks,
+                progress=progress,
+            )
     figures, leading = evaluation.to_dict(), kind.leading_rule(splits.known)
     beaten = kind.beaten(evaluation, leading)
     model = release.name if losses else config.model.type
