@@ -3,9 +3,10 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.baselines.helpers import EVENTS, ITEMS, USERS, asked, log_of, make_train
+from tests.properties import examples
 from tfrecall.baselines.als import ALS
 from tfrecall.baselines.ease import EASE
 from tfrecall.baselines.item_cf import ItemCF
@@ -172,7 +173,7 @@ def test_an_empty_log_gives_empty_lists(make, parts, tmp_path):
         assert [answer.item_ids for answer in one.recommend(["u1", "u2"], 3)] == [[], []]
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(EVENTS)
 def test_rows_of_nobody_known_are_left_out(events):
     strange = [("stranger", "a", 3), ("u", "no such item", 4)]

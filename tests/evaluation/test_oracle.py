@@ -5,10 +5,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.evaluation.helpers import TableModel, evaluate_by_loops, make_log
+from tests.properties import examples
 from tfrecall.core import top_k as blocks
 from tfrecall.data.interactions import Interactions
 from tfrecall.evaluation import evaluate, ranks
@@ -37,7 +38,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(cases(), st.integers(1, 5), st.sampled_from([1, 2, 256]))
 def test_every_metric_agrees_with_loops(case: Case, block_size: int, chunk_rows: int) -> None:
     model, test, seen = case
@@ -52,7 +53,7 @@ def test_every_metric_agrees_with_loops(case: Case, block_size: int, chunk_rows:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(cases())
 def test_metrics_stay_in_their_bounds_and_grow_with_k(case: Case) -> None:
     model, test, seen = case
@@ -66,7 +67,7 @@ def test_metrics_stay_in_their_bounds_and_grow_with_k(case: Case) -> None:
             assert values == sorted(values)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(cases())
 def test_removing_makes_seen_targets_misses_and_no_other_rank_worse(case: Case) -> None:
     model, test, seen = case
@@ -81,7 +82,7 @@ def test_removing_makes_seen_targets_misses_and_no_other_rank_worse(case: Case) 
     assert found.targets_had == had.sum()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(cases(), st.randoms(use_true_random=False))
 def test_order_of_the_catalogue_changes_no_rank(case: Case, random: Random) -> None:
     model, test, seen = case

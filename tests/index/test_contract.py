@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index import Annoy, Exact, Hits, Index, load_bundle, write_bundle
 
@@ -260,7 +261,7 @@ def searches(draw):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("builder", [Exact().build, EXHAUSTIVE.build], ids=["exact", "annoy"])
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(search=searches())
 def test_any_search_equals_the_argsort(builder, search):
     vectors, queries, k, exclude, allow = search

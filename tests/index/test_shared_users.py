@@ -5,10 +5,11 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.properties import examples
 from tfrecall.baselines import item_cf
 from tfrecall.baselines.base import binary_matrix
 from tfrecall.baselines.item_cf import ItemCF
@@ -55,7 +56,7 @@ def test_worked_case() -> None:
     assert scorer.parts(history, -1, 1).contributions.tolist() == [40.0, 0.0]
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(LOGS, st.integers(1, 20), st.data())
 def test_it_is_the_matrix_without_the_matrix(log, block, data) -> None:
     n_users, n_items = log.shape

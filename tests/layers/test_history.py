@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import tf
 from tfrecall.errors import DataError
 from tfrecall.layers.features import CategoricalFeature
@@ -63,7 +64,7 @@ def test_indexes_are_taken_as_they_are(ids):
     assert ids.preprocess(tf.constant([index]))["items"].numpy().tolist() == [[0, 4, 2]]
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(rows=st.lists(st.lists(st.sampled_from(["a", "b", "c", "?", ""]), max_size=6), min_size=1))
 def test_ids_are_encoded_as_a_loop_does(ids, rows):
     if not max(map(len, rows)):

@@ -3,9 +3,10 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras
 from tfrecall.data import Interactions
 from tfrecall.errors import ConfigError
@@ -41,7 +42,7 @@ def model() -> TwoTower:
     return model
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=8))
 def test_vectors_that_can_tell_all_items_apart_give_the_shares_themselves(counts):
     shares = np.array(counts) / sum(counts)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.models.test_fit_repeats import coming_back
+from tests.properties import examples
 from tfrecall.baselines.popularity import OwnItems
 from tfrecall.core.retriever import VectorRetriever
 from tfrecall.data import split_leave_last_out
@@ -35,7 +36,7 @@ def split():
     return split_leave_last_out(coming_back(0.6, "count", events=20, users=120, items=300))
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(st.floats(-1, 3), st.floats(0, 1), st.floats(-3, 12), st.floats(-1, 1), st.sampled_from([1, 20]))
 def test_ranks_and_gains_are_those_of_the_evaluation(split, recency, decay, bias, blend, length):
     train, validation, _ = split

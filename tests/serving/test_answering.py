@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tfrecall as tr
+from tests.properties import examples
 from tests.tiny import ANNOY
 from tfrecall.errors import ConfigError, DataError, TfrecallError, UnsupportedError
 from tfrecall.release.rules import Rules
@@ -105,7 +106,7 @@ def alone(release, request):
     )[0]
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_batch_has_the_answers_of_each_request_alone(release, data):
     requests = data.draw(st.lists(requests_to(release), min_size=1, max_size=8))

@@ -4,9 +4,10 @@ from collections import deque
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.tasks.candidates import CandidateMemory, Candidates, distinct_columns
@@ -46,7 +47,7 @@ def test_the_newest_come_first_and_the_oldest_give_way():
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(1, 6), st.lists(st.integers(0, 15), max_size=6))
 def test_it_holds_the_last_rows_whatever_the_batches(size, lengths):
     memory, expected, passed = built(size), deque(maxlen=size), 0

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.tasks.full_softmax import FullSoftmax, log_sum_exp
@@ -53,7 +54,7 @@ def test_agrees_with_numpy(temperature):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(
     rows=st.integers(1, 8),
     items=st.integers(1, 30),

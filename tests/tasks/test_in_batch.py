@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf, tfrs
 from tfrecall.errors import ConfigError
 from tfrecall.tasks.in_batch import InBatchSoftmax, keep_hard_negatives
@@ -59,7 +60,7 @@ def test_temperature_scales_before_the_correction():
     np.testing.assert_allclose(losses, [np.log(5 / 4), np.log(7 / 3)], rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(
     rows=st.integers(1, 20),
     names=st.integers(1, 8),

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import tf
 from tfrecall.tasks.in_batch import sparse_cross_entropy
 
@@ -32,7 +33,7 @@ def test_a_hand_worked_row():
     np.testing.assert_allclose(gradient, [[1 / 3, 2 / 3 - 2, 1.0]], rtol=1e-6)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 1000), st.sampled_from([1.0, 30.0, 1e4]))
 def test_value_and_gradient_are_those_of_tensorflow(rows, columns, seed, scale):
     random = np.random.default_rng(seed)

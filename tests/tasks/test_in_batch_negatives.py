@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.layers.frequency import StreamingFrequency
@@ -55,7 +56,7 @@ def test_a_candidate_stands_if_any_of_its_rows_has_weight():
     np.testing.assert_allclose(found, [np.log(3), 0, 2 * np.log(3 / 2)], rtol=1e-6)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(2, 12), st.integers(0, 99), st.sampled_from(["standard", "without_positive"]))
 def test_rows_of_weight_0_change_nothing(count, seed, correction):
     random = np.random.default_rng(seed)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.evaluation.metrics import hit_rate
 from tfrecall.tasks.metrics import ExactTopK
@@ -41,7 +42,7 @@ def brute_force_ranks(queries, catalogue, rows):
 
 # Small integers make many equal scores, and their products are exact in float32.
 @pytest.mark.slow
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.integers(1, 12), st.integers(1, 10), st.integers(0, 10_000))
 def test_agrees_with_brute_force_and_with_hit_rate(rows, items, seed):
     random = np.random.default_rng(seed)

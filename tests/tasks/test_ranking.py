@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import metrics
@@ -60,7 +61,7 @@ def test_clicks_are_measured_in_evaluation_only():
 
 @pytest.mark.slow
 @given(rows)
-@settings(max_examples=30)
+@examples(30)
 def test_lists_lose_what_a_brute_force_softmax_loses(drawn):
     scores, labels, groups = (np.array(values) for values in zip(*drawn, strict=True))
     task = Lists(gain="exponential", k=3)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.tasks.full_softmax import FullSoftmax
@@ -97,7 +98,7 @@ def test_temperature_scales_before_the_correction():
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@examples(40)
 @given(
     rows=st.integers(1, 12),
     num_sampled=st.integers(1, 11),

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.progress import RecordedProgress
+from tests.properties import examples
 from tfrecall.errors import CheckpointError
 from tfrecall.training import checkpoints
 from tfrecall.training.checkpoints import Checkpoints, NotFiniteError, read_checkpoint, write_checkpoint
@@ -78,7 +79,7 @@ def written(tmp_path_factory):
     return file.read_bytes()
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data())
 def test_a_changed_byte_is_refused_or_changes_nothing(written, tmp_path_factory, data):
     # Fields of the archive that nobody reads, such as the time of a member, may change.
@@ -95,7 +96,7 @@ def test_a_changed_byte_is_refused_or_changes_nothing(written, tmp_path_factory,
     np.testing.assert_array_equal(next(found.arrays("weights")), ARRAYS["weights/0"])
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.data())
 def test_a_shorter_file_is_refused(written, tmp_path_factory, data):
     file = tmp_path_factory.getbasetemp() / "shorter.npz"

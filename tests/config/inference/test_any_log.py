@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall.config.inference import propose
 from tfrecall.core.raw import raw_features
 from tfrecall.errors import DataError
@@ -64,7 +65,7 @@ def logs(draw):
 
 @pytest.mark.slow
 @settings(
-    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(logs())
 def test_what_is_proposed_can_be_prepared(tmp_path, made):

@@ -6,9 +6,10 @@ import zipfile
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall.data import describe, read
 from tfrecall.data.files import read_table
 from tfrecall.data.inspection.raw_tables import open_tables
@@ -47,7 +48,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("delimited")
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(ROWS, st.sampled_from(SEPARATORS), st.sampled_from(PACKED), st.booleans())
 def test_a_table_that_was_written_is_read_back(folder, rows, separator, packed, quoted):
     table = pl.DataFrame(rows, schema=["title", "count", "price", "sold"], orient="row")
@@ -57,7 +58,7 @@ def test_a_table_that_was_written_is_read_back(folder, rows, separator, packed, 
     assert back.equals(table)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     st.lists(st.decimals(-9999, 9999, places=2, allow_nan=False), min_size=2, max_size=20),
     st.sampled_from([";", "\t", "|"]),

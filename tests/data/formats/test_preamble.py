@@ -4,10 +4,11 @@ import subprocess
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.formats.test_delimited import PACKED, SEPARATORS, pack
+from tests.properties import examples
 from tfrecall.core.arguments import command_line
 from tfrecall.data import read
 from tfrecall.data.files import read_table
@@ -26,7 +27,7 @@ def folder(tmp_path_factory):
 COMMENTS = st.text(st.sampled_from("ab ,;\t|\"'ß#"), max_size=12).map("#{}".format)
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(
     st.lists(COMMENTS | st.just(""), max_size=4),
     st.booleans(),

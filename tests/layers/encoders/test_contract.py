@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders.make import make_encoder
@@ -59,7 +60,7 @@ def in_front(events, cells, noise=9.0):
 
 @pytest.mark.slow
 @every_encoder
-@settings(deadline=None, max_examples=15)
+@examples(15)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(0, 4))
 def test_each_cell_is_the_whole_history_that_ends_there(encoder, seed, cells, behind):
     vectors, mask = random_rows(seed, rows=3, cells=cells, behind=behind)

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layers.encoders.test_attention import dense, norm
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import ConfigError
 from tfrecall.layers.encoders.elapsed import TIME_BUCKETS, by_bucket, time_bucket
@@ -91,7 +92,7 @@ def test_states_are_those_of_brute_force(heads, attention, asked):
     np.testing.assert_allclose(last, tf.stack([states[0, 6], states[1, 4]]), atol=1e-5)
 
 
-@settings(deadline=None, max_examples=10)
+@examples(10)
 @given(st.integers(0, 10**6), st.integers(2, 7))
 def test_each_cell_is_the_history_that_ends_there_asked_for_the_next_event(seed, cells):
     encoder, random = made(), np.random.default_rng(seed)

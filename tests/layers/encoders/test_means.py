@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import tf
 from tfrecall.layers.encoders.make import make_encoder
 from tfrecall.layers.encoders.means import windowed_sum
@@ -48,7 +49,7 @@ def weighted_sums(values, length, rate, lag):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 12),
