@@ -1,6 +1,6 @@
-/* Ask signatures of a SavedModel as a C++ server does: no Python, only TensorFlow's C API.
+/* Ask signatures of SavedModels as a C++ server does: no Python, only TensorFlow's C API.
  *
- *   predict MODEL_DIRECTORY SIGNATURE ... < requests > responses
+ *   predict MODEL_DIRECTORY SIGNATURE ... [-- MODEL_DIRECTORY SIGNATURE ...] < requests > responses
  *
  * Requests come in the order of the signatures; an empty line ends each, and each response.
  * Requests and responses hold one block a tensor: a line `name dtype dimension dimension ...`, then a line a
@@ -228,19 +228,19 @@ static void predict(TF_Session *session, TF_Graph *graph, const Signature *signa
   for (int i = 0; i < signature->n_outputs; i++) TF_DeleteTensor(answers[i]);
 }
 
-int main(int argc, char **argv) {
-  if (argc < 3) fail("usage: %s MODEL_DIRECTORY SIGNATURE ...", argv[0]);
-  const char *tags[] = {"serve"};
-  TF_Status *status = TF_NewStatus();
+/* Asks the signatures that follow a SavedModel, up to "--"; the number of arguments that it read. */
+static int ask(int count, char **arguments, TF_Status *status) {
+  const char *model = arguments[0], *tags[] = {"serve"};
+  static Signature signature;
+  int read = 1;
   TF_Graph *graph = TF_NewGraph();
   TF_SessionOptions *options = TF_NewSessionOptions();
   TF_Buffer *meta_graph = TF_NewBuffer();
-  TF_Session *session =
-      TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1, graph, meta_graph, status);
+  TF_Session *session = TF_LoadSessionFromSavedModel(options, NULL, model, tags, 1, graph, meta_graph, status);
   check(status);
-  static Signature signature;
-  for (int i = 2; i < argc; i++) {
-    if (!find_signature(meta_graph, argv[i], &signature)) fail("%s has no signature %s", argv[1], argv[i]);
+  for (; read < count && strcmp(arguments[read], "--"); read++) {
+    if (!find_signature(meta_graph, arguments[read], &signature))
+      fail("%s has no signature %s", model, arguments[read]);
     predict(session, graph, &signature, status);
   }
   TF_CloseSession(session, status);
@@ -248,6 +248,13 @@ int main(int argc, char **argv) {
   TF_DeleteSessionOptions(options);
   TF_DeleteBuffer(meta_graph);
   TF_DeleteGraph(graph);
+  return read;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 3) fail("usage: %s MODEL_DIRECTORY SIGNATURE ... [-- MODEL_DIRECTORY SIGNATURE ...]", argv[0]);
+  TF_Status *status = TF_NewStatus();
+  for (int at = 1; at < argc; at++) at += ask(argc - at, argv + at, status);
   TF_DeleteStatus(status);
   return 0;
 }

@@ -1,6 +1,7 @@
 """The exported SavedModels, asked without Python: by a program in C on TensorFlow's C API, as a server does.
 
-Every signature is asked for three rows and for one, those of a SavedModel in one process.
+Every signature is asked for three rows and for one, those of a release in one process: loading TensorFlow
+takes longer than its answers.
 """
 
 import shutil
@@ -29,6 +30,8 @@ def program(tmp_path_factory) -> Path:
     command += ["-isystem", tf.sysconfig.get_include(), f"-L{libraries}", f"-Wl,-rpath,{libraries}"]
     # The major version of TensorFlow is part of the names of its libraries.
     command += sorted(f"-l:{path.name}" for path in Path(libraries).glob("libtensorflow_*.so.2"))
+    # The other linker of GNU takes 2 seconds over a library of a gigabyte, the usual one 13.
+    command += ["-fuse-ld=gold"] if shutil.which("ld.gold") else []
     subprocess.run(command, check=True, timeout=TIMEOUT)
     return file
 
@@ -63,10 +66,17 @@ def answers_of(text: str) -> list[dict[str, np.ndarray]]:
     return found
 
 
-def ask(program: Path, model: Path, requests: list[tuple[str, dict[str, np.ndarray]]]):
+Request = tuple[str, dict[str, np.ndarray]]
+
+
+def ask(program: Path, models: dict[Path, list[Request]]):
+    """Status, standard output and standard error of the program that is asked for requests of models."""
+    arguments: list[object] = []
+    for model, requests in models.items():
+        arguments += [*["--"][: len(arguments)], model, *(name for name, _ in requests)]
     done = subprocess.run(
-        [program, model, *(name for name, _ in requests)],
-        input="".join(request_text(inputs) for _, inputs in requests),
+        [program, *arguments],
+        input="".join(request_text(inputs) for requests in models.values() for _, inputs in requests),
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -77,14 +87,15 @@ def ask(program: Path, model: Path, requests: list[tuple[str, dict[str, np.ndarr
 @pytest.mark.slow
 @pytest.mark.parametrize("root", ROOTS)
 def test_each_signature_answers_c_as_it_answers_python(program, request, root):
+    models, expected = {}, []
     for model, served, asked in open_models(request.getfixturevalue(root)):
         single = [(name, row(inputs, 0)) for name, inputs in asked.items()]
-        requests = [*asked.items(), *single]
-        status, text, errors = ask(program, model, requests)
-        assert status == 0, errors
-        expected = [served.ask(name, **inputs) for name, inputs in requests]
-        for answer, wanted in zip(answers_of(text), expected, strict=True):
-            same_rows(answer, wanted)
+        models[model] = [*asked.items(), *single]
+        expected += [served.ask(name, **inputs) for name, inputs in models[model]]
+    status, text, errors = ask(program, models)
+    assert status == 0, errors
+    for answer, wanted in zip(answers_of(text), expected, strict=True):
+        same_rows(answer, wanted)
 
 
 @pytest.mark.slow
@@ -98,6 +109,6 @@ def test_each_signature_answers_c_as_it_answers_python(program, request, root):
 )
 def test_wrong_requests_end_with_a_message(program, tiny_root, name, inputs, message):
     """So that equal answers above cannot be those of a program that reads nothing."""
-    status, text, errors = ask(program, tiny_root / "query" / "1", [(name, inputs)])
+    status, text, errors = ask(program, {tiny_root / "query" / "1": [(name, inputs)]})
     assert (status, text) == (1, "")
     assert message in errors
