@@ -76,6 +76,53 @@ def test_a_line_without_end_is_refused_before_it_is_read_whole(tmp_path, name, m
     assert asked == [1026] * 3
 
 
+def table_file(folder, name):
+    """A table of 1,000 equal ids of 4 bytes: 5,008 bytes of text, 16,000 in memory, less in the file."""
+    table, file = pl.DataFrame({"user_id": ["u123"] * 1000}), folder / name
+    if name.endswith(".parquet"):
+        table.write_parquet(file)
+        assert file.stat().st_size < 5_000
+    else:
+        text = table.write_csv().encode()
+        file.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("u.csv", 5_008), ("u.csv.gz", 5_008), ("u.parquet", 16_000)]
+)
+def test_a_table_that_is_too_large_is_refused_before_it_is_read(tmp_path, name, size, monkeypatch):
+    file = table_file(tmp_path, name)
+    monkeypatch.setattr("tfrecall.cli.user_lists.MOST_BYTES", size)
+    assert len(list(asked_users(file))) == 1000
+    monkeypatch.setattr("tfrecall.cli.user_lists.MOST_BYTES", size - 1)
+    monkeypatch.setattr("tfrecall.data.files.TableFiles.read", lambda *_: pytest.fail("was read"))
+    with pytest.raises(DataError, match=r"too large for a list of users.*one user id a line"):
+        list(asked_users(file))
+
+
+def test_no_more_of_a_packed_table_is_unpacked_than_it_may_have(tmp_path, monkeypatch):
+    (tmp_path / "u.csv.gz").write_bytes(gzip.compress(b"user_id\n" + bytes(50_000_000)))
+    monkeypatch.setattr("tfrecall.cli.user_lists.MOST_BYTES", 1_000_000)
+    read, unpacked = gzip.GzipFile.read, []
+
+    def counted(self, size=-1):
+        unpacked.append(size)
+        return read(self, size)
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counted)
+    with pytest.raises(DataError, match="too large"):
+        list(asked_users(tmp_path / "u.csv.gz"))
+    assert 0 < sum(unpacked) < 10_000_000
+    assert min(unpacked) > 0
+
+
+def test_a_damaged_table_is_told_of_as_such(tmp_path):
+    (tmp_path / "u.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        list(asked_users(tmp_path / "u.parquet"))
+
+
 def test_nested_features_are_named_as_the_columns_of_nested_logs():
     text = '{"user_id": "42", "user": {"age": 30, "home": {"zip": "02139"}}, "at.hour": 8}'
     assert json_features(text) == {

@@ -98,7 +98,8 @@ def recommend_everyone(
     users: Annotated[
         Path | None,
         typer.Option(
-            help="A text file, one user id a line, or a table (CSV, Parquet, JSON); by default all users."
+            help="A text file, one user id a line, or a table (CSV, Parquet, JSON) of at most 256 MB; by "
+            "default all users."
         ),
     ] = None,
     user_column: Annotated[
