@@ -82,6 +82,24 @@ def test_small_logs_are_not_talked_about():
     assert progress.notes == []
 
 
+def test_long_ids_count_with_their_length():
+    # 1,000 bytes instead of 1 to 3 digits: 992 bytes beyond a short id's 8, of 1,000 ids, in 9 copies.
+    short, long = data_of(1_000), data_of(1_000)
+    padded = long.items.with_columns(pl.col("item_id").str.pad_end(1_000, "x"))
+    long = Interactions(long.log, long.users, padded)
+    (plain,), (wide,) = (
+        [need for need in needs(config(), data) if "items" in need.what and "vectors" not in need.what]
+        for data in (short, long)
+    )
+    assert wide.likely - plain.likely == 992 * 1_000 * 9
+    assert "of 1,000 items with ids of up to 1,000 bytes" in wide.what
+    assert "ids of items by shorter ones" in wide.advice
+    assert "bytes" not in plain.what
+    assert "shorter ones" not in plain.advice
+    with pytest.raises(DataError, match="ids of up to 1,000 bytes"):
+        check_memory(config(), long, available=4 * 10**6)
+
+
 def test_texts_of_a_megabyte_are_refused_with_their_size():
     # 200 texts, one of 200,000 words and a million bytes: 200 x 200,000 x 8 bytes = 320 MB at least.
     long = pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("word " * 200_000)).otherwise(pl.lit("tea"))

@@ -20,6 +20,8 @@ VECTOR_COPIES = 3
 # An id as a Python string, in TensorFlow's lookup tables and in the index. Calibrated with 200,000 items:
 # measured 2.8 kB an item in all, estimated 2.4.
 BYTES_PER_ID = 400
+# Such an id has about so many bytes. Each further byte is held by all that hold ids.
+SHORT_ID_BYTES, ID_COPIES = 8, 9
 # Words and list values are int64. Copies: the encoded rows, and twice that while they are assembled.
 BYTES_PER_TOKEN, TOKEN_COPIES = 8, 3
 # Smallest need that is reported.
@@ -55,10 +57,10 @@ def needs(config: RunConfig, data: Interactions) -> list[Need]:
         for feature in getattr(config.schema, side):
             if isinstance(feature, History):  # a shared table is counted at its own feature
                 own = feature.of.column == "item_id" and not feature.table
-                parts += _embeddings(feature.of, data.items.height, config) if own else []
+                parts += _embeddings(feature.of, data.items["item_id"], config) if own else []
             # Only the ids: other categorical features have few values in comparison.
             elif feature.column == f"{'user' if side == 'query' else 'item'}_id":
-                parts += _embeddings(feature, table.height, config)
+                parts += _embeddings(feature, table[feature.column], config)
             elif isinstance(feature, Text | MultiCategorical):
                 rows = len(data) if side == "query" else table.height
                 where = table if feature.column in table.columns else data.log
@@ -102,10 +104,10 @@ def check_memory(
         progress.note(f"This run takes about {gigabytes(likely)} of memory ({listed}){free}.")
 
 
-def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
+def _embeddings(feature: Feature, ids: pl.Series, config: RunConfig) -> list[Need]:
     if not isinstance(feature, Categorical):
         return []
-    kept = min(ids, feature.max_tokens or ids)
+    kept = min(len(ids), feature.max_tokens or len(ids))
     table = kept * feature.embedding_dim * 4  # float32
     slots = SLOTS.get(config.training.optimizer, 3)
     word = feature.column.removesuffix("_id")
@@ -114,8 +116,13 @@ def _embeddings(feature: Feature, ids: int, config: RunConfig) -> list[Need]:
         f"{feature.column}), or keep the most frequent (its max_tokens)."
     )
     # Ids beyond `max_tokens` get no row, but are still strings in memory.
-    names = ids * BYTES_PER_ID
+    lengths = ids.str.len_bytes()
+    beyond = max(0, int(lengths.sum()) - SHORT_ID_BYTES * len(ids))
+    names = len(ids) * BYTES_PER_ID + beyond * ID_COPIES
     what = f"embeddings of {kept:,} {word}s"
+    if names > 2 * len(ids) * BYTES_PER_ID:
+        what += f" with ids of up to {_largest(lengths):,} bytes"
+        advice = f"Replace the ids of {word}s by shorter ones, such as numbers. {advice}"
     return [Need(what, table * slots + names // 2, table * (slots + PASSING) + names, advice)]
 
 
