@@ -15,7 +15,6 @@ from tfrecall.core.storage import locked
 from tfrecall.errors import ConfigError, ExportError, ReleaseError
 from tfrecall.release import layout, load
 from tfrecall.release.layout import check_writable, finish_publishing, stage
-from tfrecall.release.manifest import PARTS as PARTS_OF
 from tfrecall.release.manifest import (
     check_files,
     documents,
@@ -23,6 +22,7 @@ from tfrecall.release.manifest import (
     read_manifest,
     versions,
 )
+from tfrecall.release.parts import PARTS as PARTS_OF
 
 PARTS = PARTS_OF["retriever"]
 

@@ -13,7 +13,7 @@ from tfrecall.core.manifests import describe, manifest_checksum
 from tfrecall.errors import DataError, ReleaseError
 from tfrecall.exporting.export import export
 from tfrecall.release import load
-from tfrecall.release.manifest import PARTS
+from tfrecall.release.parts import PARTS
 
 
 def reseal(root, change=lambda manifest: None, name="manifest.json"):
@@ -84,11 +84,9 @@ MALFORMED = [
     (put("exclude_seen", value="yes"), "exclude_seen"),
     (put("files", "index/1/vectors.npy", value={"bytes": 3}), r"files\.index/1/vectors\.npy\.sha256"),
     (put("files", "index/1/vectors.npy", value="none"), r"files\.index/1/vectors\.npy"),
-    (put("files", "../../etc/passwd", value={"bytes": 3, "sha256": ""}), "files"),
-    (put("files", "/etc/x/passwd", value={"bytes": 3, "sha256": ""}), "files"),
-    (
-        put("files", "index/2/vectors.npy", value={"bytes": 3, "sha256": ""}),
-        "files|no file of version 1",
+    *(
+        (put("files", name, value={"bytes": 3, "sha256": ""}), f'"{name}" is no file of version 1')
+        for name in ("../../etc/passwd", "/etc/x/passwd", "index/2/vectors.npy")
     ),
     (put("files", value={}), "files"),
     *((unlist(part), f"files: .* none is listed in {part}") for part in PARTS["retriever"]),
@@ -111,9 +109,53 @@ MALFORMED = [
 @pytest.mark.parametrize(("change", "place"), MALFORMED)
 def test_a_malformed_manifest_is_refused_by_its_place(root, change, place):
     reseal(root, change)
-    with pytest.raises(ReleaseError, match=rf"manifest.*|manifests/1\.json.*({place})") as refused:
+    with pytest.raises(ReleaseError, match=rf"manifest(s/1)?\.json.*({place})") as refused:
         load(root)
     assert str(root) in str(refused.value)
+
+
+KINDS_OF_RELEASES = [
+    "tiny_root",
+    "history_root",
+    "rating_root",
+    "baseline_root",
+    *(pytest.param(root, marks=pytest.mark.slow) for root in ("context_root", "pipeline_root")),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_RELEASES)
+def test_a_release_without_any_of_its_files_is_refused(request, tmp_path, kind):
+    root = shutil.copytree(request.getfixturevalue(kind), tmp_path / "release")
+    manifest = (root / "manifest.json").read_text()
+    said = {}
+    for name in json.loads(manifest)["files"]:
+        (root / name).rename(tmp_path / "taken")
+        reseal(root, drop("files", name))
+        try:
+            load(root)
+        except ReleaseError as refused:
+            said[name] = str(refused)
+        (tmp_path / "taken").rename(root / name)
+        (root / "manifest.json").write_text(manifest)
+    assert said.keys() == json.loads(manifest)["files"].keys()
+    for name, text in said.items():
+        # Of files that TensorFlow numbers, the pattern is named; the part instead of its only file.
+        place, part = name.partition("-00000-of")[0], name.split("/")[0]
+        assert place in text or f"none is listed in {part}" in text
+
+
+def test_releases_of_before_need_no_files_that_were_not_written(history_root, tmp_path):
+    """Version 0.6.0 kept no times and did not tell which histories have files of their own."""
+    root = shutil.copytree(history_root, tmp_path / "release")
+    times = "context/1/seen_times.npy"
+
+    def age(manifest):
+        del manifest["files"][times], manifest["stored_histories"]
+        manifest["made_with"]["tfrecall"] = "0.6.0"
+
+    (root / times).unlink()
+    reseal(root, age)
+    assert load(root).users.seen_times is None
 
 
 @pytest.mark.parametrize(

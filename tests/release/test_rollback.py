@@ -9,7 +9,8 @@ from tests.commands import ask
 from tfrecall.errors import ExportError, ReleaseError
 from tfrecall.release import layout
 from tfrecall.release.layout import make_current, stage
-from tfrecall.release.manifest import PARTS, documents, read_manifest, versions
+from tfrecall.release.manifest import documents, read_manifest, versions
+from tfrecall.release.parts import PARTS
 
 
 @pytest.fixture

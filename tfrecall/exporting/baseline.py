@@ -17,7 +17,7 @@ from tfrecall.release.baseline import KIND, scorer_file
 from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
-from tfrecall.release.users import TIMES
+from tfrecall.release.parts import TIMES
 
 
 def export_baseline(

@@ -12,7 +12,7 @@ from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Events
 from tfrecall.release.histories import UserContexts, UserHistories
-from tfrecall.release.users import TIMES
+from tfrecall.release.parts import TIMES
 from tfrecall.schema.features import History
 
 
@@ -22,7 +22,7 @@ def write_context(
     data: Interactions | None,
     forms: dict[str, Form],
     histories: Mapping[str, UserHistories] | None = None,
-) -> None:
+) -> list[str]:
     """Write the files that `tfrecall.release.users.UserStore` reads.
 
     Users keep the order of the user table. Users without events have their values of that table, null in
@@ -34,6 +34,9 @@ def write_context(
         data: the training log; None writes a release that knows no users.
         forms: the columns that the query model takes.
         histories: the columns among `forms` that are histories, from `past_items`.
+
+    Returns:
+        Names of the histories that have files of their own; the others are the seen items.
     """
     directory.mkdir()
     items.write_parquet(directory / "items.parquet")
@@ -49,11 +52,12 @@ def write_context(
     np.save(directory / "seen_offsets.npy", offsets)
     np.save(directory / "seen_items.npy", seen)
     np.save(directory / TIMES, times)
-    for name, past in histories.items():
-        # A history of all events is the seen items, which are written already: identity, not equality,
-        # as `past_items` passes the array through. `UserHistories.load` falls back to them.
-        if past.items is not seen:
-            past.newest().save(directory, name)
+    # A history of all events is the seen items, which are written already: identity, not equality, as
+    # `past_items` passes the array through. `UserHistories.load` falls back to them.
+    stored = [name for name, past in histories.items() if past.items is not seen]
+    for name in stored:
+        histories[name].newest().save(directory, name)
+    return stored
 
 
 def past_items(

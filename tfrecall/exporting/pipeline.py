@@ -18,7 +18,8 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import RecommendingRelease, Release
 from tfrecall.release.layout import stage
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import PARTS, check_facts, fingerprint, made_with
+from tfrecall.release.manifest import check_facts, fingerprint, made_with
+from tfrecall.release.parts import PARTS
 from tfrecall.release.pipeline import N_CANDIDATES, RANKER_CONTEXT, BasePipeline, PipelineRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.rules import Rules

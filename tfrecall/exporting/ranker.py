@@ -87,14 +87,15 @@ def stage_ranker(
     with tensorflow_errors(staged):
         save_ranker(model, str(directory / "ranker"))
         difference = _compare(model, directory)
-        write_context(
+        stored = write_context(
             directory / "context",
             item_table(model.catalogue, model.schema.candidate_id),
             model.interactions,
             model.query_tower.forms,
             histories_of(model),
         )
-    return staged.describe("ranker", {**_facts(model, difference), **(facts or {})})
+    manifest = {**_facts(model, difference), "stored_histories": stored}
+    return staged.describe("ranker", {**manifest, **(facts or {})})
 
 
 def save_ranker(model: Ranker, path: str) -> None:

@@ -115,7 +115,7 @@ def stage_retriever(
     with tensorflow_errors(staged):
         _save_models(model, vectors, k, directory)
         bundle = _write_index(model, vectors, index, identity, directory, exclude_seen)
-        write_context(
+        stored = write_context(
             directory / "context",
             item_table(model.catalogue, model.schema.candidate_id),
             model.interactions,
@@ -124,7 +124,7 @@ def stage_retriever(
         )
         difference = _compare(model, vectors, bundle, k, directory)
     manifest = _facts(model, identity, k, difference, bundle)
-    manifest["exclude_seen"] = exclude_seen
+    manifest |= {"exclude_seen": exclude_seen, "stored_histories": stored}
     return staged.describe("retriever", {**manifest, **(facts or {})})
 
 

@@ -15,7 +15,8 @@ from tfrecall.index.scorers import Constant, Factors, Neighbours, Own, Scorer, U
 from tfrecall.index.search import Hits, ItemScore
 from tfrecall.index.shared_users import SharedUsers
 from tfrecall.release.base import REPEATED, Items, RecommendingRelease
-from tfrecall.release.users import TIMES, Query, QueryBatch, UserStore
+from tfrecall.release.parts import TIMES
+from tfrecall.release.users import Query, QueryBatch, UserStore
 
 # `kind` of a baseline in the manifest.
 KIND = "baseline"

@@ -104,6 +104,9 @@ class ReleaseFacts(Facts):
     query: QueryFacts
     exclude_seen: bool = True
     histories: dict[Name, HistoryFacts] = Field(default_factory=dict)
+    # Histories with files of their own; before version 0.9.0 nobody told.
+    stored_histories: list[Name] = Field(default_factory=list)
+    made_with: dict[str, str] = Field(default_factory=dict)
     repeats: dict[str, Any] | None = None
     # Before version 0.6.0 nobody compared.
     beaten_by: BeatenFacts | None = None

@@ -12,6 +12,7 @@ import polars as pl
 from tfrecall.core.ragged import Ragged
 from tfrecall.core.raw import number_text
 from tfrecall.errors import DataError
+from tfrecall.release.parts import history_file
 
 # Ordered types only: a set does not say which event is the newest.
 _LISTS = (list, tuple, np.ndarray, pl.Series)
@@ -44,15 +45,15 @@ class UserHistories:
     ) -> "UserHistories":
         """Open the files of `save`; without files, the seen items are the history."""
         # A history that leaves out no event equals the seen items, so the export writes it once.
-        files = [_file(directory, name, part) for part in ("offsets", "items")]
+        files = [directory / history_file(name, part) for part in ("offsets", "items")]
         if files[0].exists():
             arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
             seen = np.asarray(arrays[0]), np.asarray(arrays[1])
         return cls(*seen, length, item_ids)
 
     def save(self, directory: Path, name: str) -> None:
-        np.save(_file(directory, name, "offsets"), self.offsets)
-        np.save(_file(directory, name, "items"), self.items)
+        np.save(directory / history_file(name, "offsets"), self.offsets)
+        np.save(directory / history_file(name, "items"), self.items)
 
     def newest(self) -> "UserHistories":
         """Cut each history to its newest `length` events."""
@@ -84,7 +85,7 @@ class UserContexts(UserHistories):
     @classmethod
     def load_beside(cls, directory: Path, name: str, past: UserHistories) -> UserHistories:
         """Open the files of `save`; without files, empty lists for all users."""
-        file = _file(directory, name, "values", "json")
+        file = directory / history_file(name, "values", "json")
         values = json.loads(file.read_text("utf-8")) if file.exists() else [""]
         # One offset and no items: a ragged array of no users, for which every user is empty.
         nobody = np.zeros(1, np.int64), np.zeros(0, np.int32)
@@ -93,11 +94,7 @@ class UserContexts(UserHistories):
     def save(self, directory: Path, name: str) -> None:
         super().save(directory, name)
         values = json.dumps(self.item_ids.tolist(), ensure_ascii=False)
-        _file(directory, name, "values", "json").write_text(values, "utf-8")
-
-
-def _file(directory: Path, name: str, part: str, suffix: str = "npy") -> Path:
-    return directory / f"history_{name}_{part}.{suffix}"
+        (directory / history_file(name, "values", "json")).write_text(values, "utf-8")
 
 
 def checked_ids(name: str, given: Any) -> list[str]:

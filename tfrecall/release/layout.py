@@ -49,7 +49,6 @@ from tfrecall.release.manifest import (
     DOCUMENTS,
     FORMAT,
     MANIFEST,
-    PARTS,
     STATE,
     check_files,
     manifest_file,
@@ -57,6 +56,7 @@ from tfrecall.release.manifest import (
     read_manifest,
     versions,
 )
+from tfrecall.release.parts import PARTS
 
 # Parts of all kinds of versions.
 _ALL_PARTS = (*PARTS["pipeline"], *PARTS["baseline"], DOCUMENTS, STATE)

@@ -15,17 +15,10 @@ import numpy as np
 from tfrecall.core.manifests import check_facts_of, check_file, is_sealed, parse_manifest
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.release.facts import FACTS, Header
+from tfrecall.release.parts import PARTS, unlisted
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-_RETRIEVER = ("query", "candidate", "retrieval", "index", "context")
-# Kind of a release -> the directories that each of its versions has.
-PARTS: dict[str, tuple[str, ...]] = {
-    "retriever": _RETRIEVER,
-    "baseline": ("context", "scorer"),
-    "ranker": ("ranker", "context"),
-    "pipeline": (*_RETRIEVER, "ranker", "ranker_context", "pipeline"),
-}
 # The part with the documents of a run.
 DOCUMENTS = "documents"
 # The part with the state of a training, from which a warm start goes on; only trainers read it.
@@ -189,6 +182,12 @@ def check_kind(root: Path, manifest: dict[str, Any]) -> str:
         raise ReleaseError(
             f"{file} is damaged or foreign at files: a {kind} has files in {', '.join(PARTS[kind])}, and none "
             f"is listed in {', '.join(missing)}. Export again."
+        )
+    if absent := unlisted(kind, manifest):
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise ReleaseError(
+            f"{file} is damaged or foreign at files: a {kind} has {absent[0]}{more}, and the manifest does not "
+            "list it. Export again."
         )
     return kind
 

@@ -24,11 +24,10 @@ from tfrecall.release.histories import (
     padded_ids,
     same_width,
 )
+from tfrecall.release.parts import TIMES
 
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
-# File of the times of `seen_items.npy`, in seconds, in the same order.
-TIMES = "seen_times.npy"
 _NO_ITEMS = np.empty(0, dtype=object)
 
 
