@@ -12,6 +12,7 @@ import tfrecall
 PUBLIC = {
     "ALS",
     "BPR",
+    "BayesianRanker",
     "Boost",
     "Bucketized",
     "CandidateTower",
@@ -21,6 +22,7 @@ PUBLIC = {
     "CustomFeature",
     "DSSM",
     "DSSMSoftmax",
+    "Day",
     "EASE",
     "ExactTopK",
     "ExampleAge",

@@ -9,6 +9,7 @@ from typing import Any
 _MODULE_OF = {
     "ALS": "tfrecall.baselines.als",
     "BPR": "tfrecall.tasks.pairwise",
+    "BayesianRanker": "tfrecall.models.bayesian_ranker",
     "Bucketized": "tfrecall.schema.features",
     "Boost": "tfrecall.release.rules",
     "CandidateTower": "tfrecall.models.towers",
@@ -18,6 +19,7 @@ _MODULE_OF = {
     "DSSM": "tfrecall.models.dssm",
     "DSSMSoftmax": "tfrecall.tasks.pairwise",
     "ExampleAge": "tfrecall.schema.features",
+    "Day": "tfrecall.schema.features",
     "EASE": "tfrecall.baselines.ease",
     "Clicks": "tfrecall.tasks.ranking",
     "ExactTopK": "tfrecall.tasks.metrics",

@@ -377,13 +377,14 @@ def test_python_3_10_reads_toml_with_tomli(monkeypatch):
 
 # Rankers
 
-RANKING = "ranking_ml100k"
+RANKING, BAYESIAN = "ranking_dcn_ml100k", "ranking_ml100k"
 
 
 def test_a_ranker_is_a_model_of_its_own():
     config = load_config(RANKING)
     assert config.ranks
     assert config.task.target == Label("rating", 1, 5)
+    assert load_config(BAYESIAN).ranks
     assert not load_config("two_tower_ml100k").ranks
 
 
@@ -399,6 +400,11 @@ def test_a_ranker_is_a_model_of_its_own():
         (RANKING, "model.crosses=['dots']", "model.crosses"),
         (RANKING, "model.crosses=['dot','dot']", "one or more distinct values"),
         (RANKING, "task.low=7", "`low` of the label must be below `high`"),
+        (BAYESIAN, "task={type='click',threshold=4}", 'set `task.type = "rating"`'),
+        (BAYESIAN, "training.learning_rate=.01", "`training.learning_rate` is for gradients"),
+        (BAYESIAN, "training.optimizer=adam", "`training.optimizer` is for gradients"),
+        (BAYESIAN, "model.drawz=3", 'Did you mean "draws"'),
+        (BAYESIAN, "model.type=bayesian", 'Did you mean "bayesian_ranker"'),
         ("two_tower_ml100k", "task={type='rating'}", 'set `model.type = "ranker"`'),
         ("two_tower_ml100k", "model.type=two_towr", 'Did you mean "two_tower"'),
         ("two_tower_ml100k", "model.layer_size=[3]", 'Did you mean "layer_sizes"'),

@@ -30,6 +30,7 @@ KINDS = {
         NUMBERS,
         np.array([-1e6, 1e6]),
     ),
+    "day": (schema.Day("c", 3), np.array([0.0, 86399.5, 86400.0, -1.0, 2e5]), np.array([1e9])),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -387,3 +388,30 @@ def test_one_long_text_does_not_widen_all_others(monkeypatch):
     lookup = string_lookup(texts)
     assert received[0].dtype == object
     assert lookup(tf.constant(["", "other", *texts])).numpy().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_days_end_at_midnight_in_utc_and_days_to_come_are_unknown():
+    noon = 19_000 * 86_400 + 43_200.0
+    layer = adapted(schema.Day("c", 3), np.array([noon, noon, noon + 86_400]))
+    # Both ends of day 19,000, the first second of the next one, and one that training did not have.
+    seconds = [noon - 43_200, noon + 43_199.9, noon + 43_200, noon - 43_200.1]
+    assert layer.preprocess(tf.constant(seconds, tf.float64)).numpy().tolist() == [2, 2, 3, 1]
+    assert layer.unknown == noon
+
+
+def test_days_of_a_user_are_no_days_of_others():
+    layer = LAYERS[schema.Day](schema.Day("c", 3, per="user"))
+    columns = {"c": np.array([0.0, 0.0, 9e4]), "user": np.array(["a", "b", "a"])}
+    layer.adapt_to(lambda column, form: batches(columns[column]))
+    raw = {
+        "c": tf.constant([0.0, 0.0, 9e4, 9e4], tf.float64),
+        "user": tf.constant(["a", "b", "a", "b"]),
+    }
+    codes = layer.encode(raw).numpy()
+    assert len(set(codes[:3])) == 3
+    assert codes[3] == 1, "b has no rows on that day"
+
+
+def test_a_time_that_is_no_number_has_no_day():
+    with pytest.raises(DataError, match="NaN"):
+        adapted(schema.Day("c"), np.array([0.0, np.nan]))

@@ -9,6 +9,7 @@ from tfrecall.schema.features import (
     Bucketized,
     Categorical,
     Custom,
+    Day,
     History,
     MultiCategorical,
     Numeric,
@@ -35,6 +36,7 @@ FEATURES = st.one_of(
     st.builds(MultiCategorical, columns, counts),
     st.builds(Numeric, columns),
     st.builds(Bucketized, columns, counts, method=st.sampled_from(["quantile", "equal_width"])),
+    st.builds(Day, columns, counts, per=st.none() | columns),
     st.builds(Text, columns, counts, counts),
     st.builds(Vector, columns, counts, st.none() | counts, normalize=st.booleans()),
     st.builds(
@@ -225,3 +227,9 @@ def test_a_dataset_holds_the_lists_themselves():
 def test_vectors_of_one_column_are_equally_long():
     with pytest.raises(ConfigError, match="a vector of 3 numbers and as one of 4"):
         Schema(query=[Vector("taste", 3), Vector("taste", 4)], candidate=[Categorical("item_id")])
+
+
+def test_days_of_a_column_that_is_no_feature_are_refused():
+    Schema(query=[Categorical("user_id"), Day(per="user_id")], candidate=[Categorical("item_id")])
+    with pytest.raises(ConfigError, match=r'apart by "user_idd".*Did you mean "user_id"'):
+        Schema(query=[Categorical("user_id"), Day(per="user_idd")], candidate=[Categorical("item_id")])

@@ -22,7 +22,10 @@ def rank(
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Score items for a user by the release of a ranker, the best first."""
+    """Score items for a user by the release of a ranker, the best first.
+
+    Scores of a Bayesian ranker come with their spread: about two in three ratings lie within one of them.
+    """
     from tfrecall.cli.answers import title_and_labels
     from tfrecall.cli.console import import_tensorflow, opened, show, waiting
     from tfrecall.cli.tables import item_table
@@ -47,11 +50,17 @@ def rank(
     import_tensorflow()
     with waiting(f"Ask {release}"):
         scores = loaded.predict([query], ids)
+        spreads = loaded.spread([query], ids) if loaded.has_spread else None
     # `sorted` is stable: ties keep the order of --items.
     order = sorted(range(len(ids)), key=lambda i: -float(scores[i]))
     columns_of = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)}
     rows: list[dict[str, Any]] = [
-        {"item_id": ids[i], "score": float(scores[i]), **{c: columns_of[ids[i]][c] for c in wanted}}
+        {
+            "item_id": ids[i],
+            "score": float(scores[i]),
+            **({} if spreads is None else {"spread": float(spreads[i])}),
+            **{c: columns_of[ids[i]][c] for c in wanted},
+        }
         for i in order
     ]
     batch = loaded.users.build_queries([query])

@@ -1,4 +1,4 @@
-"""Configuration of the model: retrievers of two towers, rankers, baselines."""
+"""Configuration of the model: retrievers of two towers, rankers, Bayesian rankers, baselines."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -106,6 +106,27 @@ class RankerConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class BayesianRankerConfig:
+    """A ranker of ratings that averages draws; its keys are the arguments of `BayesianRanker`.
+
+    Attributes:
+        draws: number of draws from the posterior that are averaged, the newest of `training.epochs`.
+        sweeps: sweeps of the sampler in an epoch, whose last one is a draw.
+        raters: whether the users who rated an item in the training rows tell of its vector.
+    """
+
+    type: Literal["bayesian_ranker"] = "bayesian_ranker"
+    draws: PositiveInt = 40
+    sweeps: PositiveInt = 4
+    raters: bool = True
+    # Settings of models that are trained by gradients.
+    layer_sizes: ClassVar[tuple[int, ...]] = ()
+    dropout: ClassVar[float] = 0.0
+    repeats: ClassVar[bool] = False
+    is_normalized: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BaselineConfig:
     """A retriever that counts: it is fitted to all known rows in one pass, without epochs.
 
@@ -126,15 +147,18 @@ class BaselineConfig:
 def _kind_of_model(value: Any) -> str:
     # Pydantic's own choice between the classes would report the errors of all. By prefix, so that a
     # misspelt `rankr` gets the errors of a ranker.
-    kind = value.get("type", "") if isinstance(value, dict) else getattr(value, "type", "")
+    kind = str(value.get("type", "") if isinstance(value, dict) else getattr(value, "type", ""))
     if kind in BASELINES:
         return "baseline"
-    return "ranker" if str(kind).startswith("rank") else "retriever"
+    if kind.startswith("bayes"):
+        return "bayesian"
+    return "ranker" if kind.startswith("rank") else "retriever"
 
 
 AnyModelConfig = Annotated[
     Annotated[ModelConfig, Tag("retriever")]
     | Annotated[RankerConfig, Tag("ranker")]
+    | Annotated[BayesianRankerConfig, Tag("bayesian")]
     | Annotated[BaselineConfig, Tag("baseline")],
     Discriminator(_kind_of_model),
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tfrecall.config.models import BaselineConfig, ModelConfig, RankerConfig
+from tfrecall.config.models import BaselineConfig, BayesianRankerConfig, ModelConfig, RankerConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.config.tasks import TaskConfig
 from tfrecall.errors import ConfigError, nearest
@@ -278,6 +278,7 @@ def _tags() -> dict[Any, type]:
         **classes,
         "retriever": ModelConfig,
         "ranker": RankerConfig,
+        "bayesian": BayesianRankerConfig,
         "baseline": BaselineConfig,
     }
 

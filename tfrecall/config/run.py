@@ -12,7 +12,13 @@ from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from tfrecall.config.data import DataConfig, FilterConfig, SplitConfig
-from tfrecall.config.models import AnyModelConfig, BaselineConfig, ModelConfig, RankerConfig
+from tfrecall.config.models import (
+    AnyModelConfig,
+    BaselineConfig,
+    BayesianRankerConfig,
+    ModelConfig,
+    RankerConfig,
+)
 from tfrecall.config.ranking import RankingTaskConfig
 from tfrecall.config.sections import EvaluationConfig, ExportConfig, IndexConfig, TuneConfig
 from tfrecall.config.tasks import InBatchConfig, TaskConfig
@@ -67,6 +73,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check_task(self)
+        if isinstance(self.model, BayesianRankerConfig):
+            _check_draws(self)
         if isinstance(self.task, RankingTaskConfig):
             _check_ranking(self, self.task)
         if self.counts:
@@ -82,7 +90,7 @@ class RunConfig:
     @property
     def ranks(self) -> bool:
         """Whether the model is a ranker, which scores pairs, and not a retriever."""
-        return isinstance(self.model, RankerConfig)
+        return isinstance(self.model, RankerConfig | BayesianRankerConfig)
 
     @property
     def counts(self) -> bool:
@@ -165,6 +173,23 @@ def _check_counting(config: RunConfig) -> None:
             raise ValueError(
                 f"`[{name}]` is for models that are trained: the baseline {config.model.type} counts. Omit it"
             )
+
+
+def _check_draws(config: RunConfig) -> None:
+    """Refuse a task and settings of gradients that have no effect on a ranker of draws."""
+    if config.task.type != "rating":
+        raise ValueError(
+            '`model.type = "bayesian_ranker"` predicts numbers: set `task.type = "rating"`, or '
+            f'`model.type = "ranker"`. Received: "{config.task.type}"'
+        )
+    names = ("optimizer", "learning_rate", "schedule", "warmup_steps", "clip_norm", "mixed_precision")
+    default = TrainingConfig()
+    # Only changed settings: `to_dict` writes the defaults out.
+    given = [name for name in names if getattr(config.training, name) != getattr(default, name)]
+    if given:
+        raise ValueError(
+            f"`training.{given[0]}` is for gradients, and a Bayesian ranker draws without. Omit it"
+        )
 
 
 def _check_repeats(config: RunConfig) -> None:

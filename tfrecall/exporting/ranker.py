@@ -1,5 +1,6 @@
 """Export of a ranker: one SavedModel, and the context of users and items."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from tfrecall.exporting.retriever import (
 )
 from tfrecall.exporting.round_trip import SAMPLE_ROWS, Case, check_replayed
 from tfrecall.exporting.signatures import by_precision, write_warmup
+from tfrecall.models.bayesian_ranker import BayesianRanker
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.release.layout import StagedRelease, stage
@@ -27,6 +29,7 @@ from tfrecall.release.manifest import check_facts, fingerprint, made_with
 from tfrecall.release.ranker import RankerRelease
 
 OUTPUT = "score"
+SPREAD = "spread"
 
 
 def export_ranker(
@@ -107,8 +110,10 @@ def save_ranker(model: Ranker, path: str) -> None:
       holds; an id outside the catalogue is an unknown item without features.
     - `rank_lists`: the same with `candidate_ids` (string `[batch, any]`), a list for each query, whose
       features are embedded once; `score` is `[batch, any]`. Pad with the empty string.
+    - `spread`, of a `BayesianRanker`: the inputs of `rank`; `spread`, float32 `[n]`, is the standard deviation
+      of the ratings that may come.
 
-    All but the last take as many queries as candidates, or a single query for all candidates.
+    All but `rank_lists` take as many queries as candidates, or a single query for all candidates.
     """
     query, candidate = model.query_tower.signature, model.candidate_tower.signature
     ids = tf.TensorSpec([None], tf.string, name="candidate_ids")
@@ -144,15 +149,35 @@ def save_ranker(model: Ranker, path: str) -> None:
         "rank": rank,
         "rank_lists": rank_lists.get_concrete_function(candidate_ids=lists, **query),
     }
+    if isinstance(model, BayesianRanker):
+        spread = tf.function(_spread_by_ids(model), autograph=False)
+        signatures[SPREAD] = spread.get_concrete_function(candidate_ids=ids, **query)
     # A SavedModel must track every variable and table of its graph. Variables and tables alone: tracking the
     # Keras model would export its layers, too.
     module.tracked = _resources(model)
     tf.saved_model.save(module, path, signatures=signatures)
 
 
+def _spread_by_ids(model: BayesianRanker) -> Callable[..., dict[str, tf.Tensor]]:
+    def by_ids(candidate_ids: tf.Tensor, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        encoded = model.catalogue.features(model.catalogue.index(candidate_ids))
+        query, rows = _paired(model, raw, _rows(candidate_ids))
+        return {SPREAD: model.spread(query, encoded, rows)}
+
+    return by_ids
+
+
 def _scored(
     model: Ranker, raw: dict[str, tf.Tensor], candidate: dict[str, Any], count: tf.Tensor
 ) -> dict[str, tf.Tensor]:
+    query, rows = _paired(model, raw, count)
+    return {OUTPUT: model.score(query, candidate, rows, training=False)}
+
+
+def _paired(
+    model: Ranker, raw: dict[str, tf.Tensor], count: tf.Tensor
+) -> tuple[dict[str, Any], tf.Tensor]:
+    """Encoded queries, and the row of the query of each of `count` candidates."""
     columns = _checked_columns(model, raw)
     queries = _rows(next(iter(columns.values())))
     fits = tf.debugging.Assert(
@@ -162,8 +187,7 @@ def _scored(
     with tf.control_dependencies([fits]):
         # Row of the query of each candidate: 0, 1, 2, ... for pairs, all 0 for a single query.
         rows = tf.minimum(tf.range(count), queries - 1)
-    query = model.query_tower.preprocess(columns)
-    return {OUTPUT: model.score(query, candidate, rows, training=False)}
+    return model.query_tower.preprocess(columns), rows
 
 
 def _checked_columns(model: Ranker, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -207,14 +231,19 @@ def _compare(model: Ranker, directory: Path) -> float:
         _case("rank", {**one, "candidate_ids": ids}, broadcast),
         _case("rank_lists", {**queries, "candidate_ids": ids[:, np.newaxis]}, live[:, np.newaxis]),
     ]
+    if isinstance(model, BayesianRanker):
+        spread = model.spread_raw(queries, np.arange(count), np.arange(count))
+        cases.append(_case(SPREAD, {**queries, "candidate_ids": ids}, spread, SPREAD))
     requests = [("serving_default", {**one, **candidates}), ("rank", {**one, "candidate_ids": ids})]
     write_warmup(directory / "ranker", "ranker", requests)
     return check_replayed(directory, cases)
 
 
-def _case(signature: str, inputs: dict[str, np.ndarray], scores: np.ndarray) -> Case:
-    plain = {name: values.tolist() for name, values in inputs.items()}
-    return Case("ranker", signature, plain, {OUTPUT: scores})
+def _case(
+    signature: str, inputs: dict[str, np.ndarray], values: np.ndarray, output: str = OUTPUT
+) -> Case:
+    plain = {name: column.tolist() for name, column in inputs.items()}
+    return Case("ranker", signature, plain, {output: values})
 
 
 def _facts(model: Ranker, difference: float) -> dict[str, Any]:
@@ -226,6 +255,7 @@ def _facts(model: Ranker, difference: float) -> dict[str, Any]:
             "fingerprint": _fingerprint(model),
             "candidates": len(model.catalogue),
             "task": type(model.task).__name__,
+            **({"draws": model.draws} if isinstance(model, BayesianRanker) else {}),
         },
         "label": config["label"],
         "schema": config["schema"],

@@ -22,6 +22,8 @@ from tfrecall.schema import features as schema
 
 # Gives the batches of one raw column, as `FeatureLayer.adapt` takes them.
 ColumnReader = Callable[[str, Form], tf.data.Dataset]
+# Seconds.
+_DAY = 86_400
 
 
 class FeatureLayer(keras.layers.Layer):
@@ -93,6 +95,10 @@ class FeatureLayer(keras.layers.Layer):
             DataError: if no row has a value, or a number is NaN or infinite.
         """
         self._set_state(self._continued(self._learn(values)))
+
+    def adapt_to(self, read_column: ColumnReader) -> None:
+        """Learns from the columns of the feature, as `adapt` does from one."""
+        self.adapt(read_column(self.spec.column, self.form))
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
         """Raw values to encoded values, both with the batch in front."""
@@ -364,6 +370,51 @@ class BucketizedFeature(FeatureLayer):
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")
+class DayFeature(FeatureLayer):
+    """Raw seconds `[batch]` -> int64 `[batch]` -> float `[batch, embedding_dim]`.
+
+    Index 1 is a day, or a pair of a value and a day, without training rows. Raw values are a pair of tensors,
+    seconds and texts, where the spec has `per`.
+    """
+
+    def adapt_to(self, read_column: ColumnReader) -> None:
+        seconds = read_column(self.spec.column, self.form)
+        if self.spec.per is None:
+            self.adapt(seconds)
+        else:
+            self.adapt(tf.data.Dataset.zip((seconds, read_column(self.spec.per, "string"))))
+
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        seconds = raw[self.spec.column]
+        return self.preprocess(seconds if self.spec.per is None else (seconds, raw[self.spec.per]))
+
+    def preprocess(self, values: Any) -> tf.Tensor:
+        return tf.maximum(self._lookup(self._texts(values)), UNKNOWN)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return self._regularize(self._table(inputs))
+
+    def _texts(self, values: Any) -> tf.Tensor:
+        """The number of the day, after the value that it belongs to."""
+        seconds, owners = values if isinstance(values, tuple) else (values, None)
+        days = tf.strings.as_string(tf.cast(tf.floor(tf.cast(seconds, tf.float64) / _DAY), tf.int64))
+        return days if owners is None else tf.strings.join([self._as_string(owners), days], "/")
+
+    def _learn(self, values: tf.data.Dataset) -> list[Any]:
+        is_pair = isinstance(values.element_spec, tuple)
+        times = values.map(lambda seconds, _: seconds) if is_pair else values
+        median = float(np.median(_collect(times, self.spec.column)))
+        # The median first: `_set_state` takes it for the time of unknown rows, as Bucketized does.
+        return [median, *self._learn_vocabulary(map(self._texts, values), None)]
+
+    def _set_state(self, state: list[Any]) -> None:
+        self.state = tuple(state)
+        self.unknown, *texts = self.state
+        self._lookup = string_lookup(texts)
+        self._table = self._embedding(self._lookup.vocabulary_size())
+
+
+@keras.utils.register_keras_serializable(package="tfrecall")
 class VectorFeature(FeatureLayer):
     """Raw numbers `[batch, length]` -> float32 `[batch, length]` -> float `[batch, output_dim]`.
 
@@ -433,6 +484,7 @@ LAYERS: dict[type, Callable[..., FeatureLayer]] = {
     schema.MultiCategorical: MultiCategoricalFeature,
     schema.Numeric: NumericFeature,
     schema.Bucketized: BucketizedFeature,
+    schema.Day: DayFeature,
     schema.Text: TextFeature,
     schema.Vector: VectorFeature,
 }

@@ -20,7 +20,7 @@ from tfrecall.models.base import FeatureModel
 from tfrecall.models.point_in_time import predictions
 from tfrecall.models.queries import paired, users_asking
 from tfrecall.models.towers import CandidateTower, QueryTower, share_tables, with_lists
-from tfrecall.schema.features import Categorical, Schema, schema_to_dict
+from tfrecall.schema.features import Categorical, Feature, Schema, schema_to_dict
 from tfrecall.schema.labels import Gain, Kind, Label
 from tfrecall.schema.specs import from_plain
 from tfrecall.tasks.metrics import ExactAUC
@@ -135,8 +135,9 @@ class Ranker(FeatureModel):
             "embedding_stddev": embedding_stddev,
         }
         stddev: dict[str, Any] = {"embedding_stddev": embedding_stddev}
-        self.query_tower = QueryTower(self.schema.query, name="query_tower", **stddev)
-        self.candidate_tower = CandidateTower(self.schema.candidate, name="candidate_tower", **stddev)
+        query, candidate = self._features("query"), self._features("candidate")
+        self.query_tower = QueryTower(query, name="query_tower", **stddev)
+        self.candidate_tower = CandidateTower(candidate, name="candidate_tower", **stddev)
         share_tables(self.query_tower, self.candidate_tower)
         self.crosses = Crosses(crosses, cross_layers, cross_projection)
         self._check()
@@ -151,6 +152,10 @@ class Ranker(FeatureModel):
         self.offset = self.add_weight("offset", [], initializer="zeros", trainable=False)
         self._biases: dict[str, Biases] = {}
         self._mean_loss = keras.metrics.Mean(name="mean_loss")
+
+    def _features(self, side: str) -> tuple[Feature, ...]:
+        """Hook for subclasses: the features that the layers of a side are made of."""
+        return getattr(self.schema, side)
 
     def _check(self) -> None:
         towers = (self.query_tower, self.candidate_tower)

@@ -196,7 +196,7 @@ class Tower(keras.Model):
                     )
                 layer.adapt_to_items(item_ids, read_item, read_column)
             else:
-                layer.adapt(read_column(layer.spec.column, layer.form))
+                layer.adapt_to(read_column)
 
     def preprocess(
         self, raw: dict[str, tf.Tensor], *, training: bool = False, histories: bool = True

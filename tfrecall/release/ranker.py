@@ -86,6 +86,11 @@ class RankerRelease(Release):
         )
         return cls(root, manifest, users, catalogue, context)
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether scores come with their uncertainty: those of a `BayesianRanker` do."""
+        return "draws" in self.manifest["model"]
+
     def predict(self, queries: Sequence[Query], item_ids: Sequence[str]) -> np.ndarray:
         """Scores of pairs: predicted ratings, logits of clicks or ranking scores, depending on the task.
 
@@ -100,6 +105,34 @@ class RankerRelease(Release):
         Raises:
             DataError: if an item is not in the catalogue, a query cannot be used, or both do not pair up.
         """
+        features = self._pairs(queries, item_ids)
+        return self.score(features, item_ids) if len(item_ids) else np.empty(0, np.float32)
+
+    def spread(self, queries: Sequence[Query], item_ids: Sequence[str]) -> np.ndarray:
+        """Standard deviation of the ratings that may come: about two in three lie within one of the score.
+
+        Args:
+            queries, item_ids: as of `predict`.
+
+        Returns:
+            Float32 `[n]`, more for users and items of which little is known.
+
+        Raises:
+            DataError: if the ranker is no `BayesianRanker`; else as of `predict`.
+        """
+        if not self.has_spread:
+            raise DataError(
+                f"{self.root} is the release of a {self.manifest['model']['type']}, whose scores have no "
+                "spread. Train a `BayesianRanker` for it."
+            )
+        features = self._pairs(queries, item_ids)
+        ids = np.asarray(item_ids, dtype=object)
+        if not len(ids):
+            return np.empty(0, np.float32)
+        return self._spread_signature({**features, "candidate_ids": ids})
+
+    def _pairs(self, queries: Sequence[Query], item_ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Features of the queries of pairs, once the pairs are checked; none without items."""
         if isinstance(queries, str) or isinstance(item_ids, str):
             raise DataError(
                 "Users and items are lists of ids. Received a single text: put it in a list."
@@ -111,9 +144,7 @@ class RankerRelease(Release):
             )
         for item_id in item_ids:
             self.catalogue.row(item_id)
-        if not len(item_ids):
-            return np.empty(0, np.float32)
-        return self.score(self.users.build_queries(queries).features, item_ids)
+        return self.users.build_queries(queries).features if len(item_ids) else {}
 
     def score(
         self, features: dict[str, np.ndarray], item_ids: Sequence[str] | np.ndarray
@@ -163,3 +194,8 @@ class RankerRelease(Release):
     def _signatures(self) -> list[Signature]:
         """Signatures of the model for pairs and for lists."""
         return load_signatures(self.part("ranker"), ["rank", "rank_lists"])
+
+    @cached_property
+    def _spread_signature(self) -> Signature:
+        (spread,) = load_signatures(self.part("ranker"), ["spread"])
+        return spread

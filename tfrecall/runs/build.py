@@ -6,7 +6,12 @@ from typing import Any, cast
 from tfrecall._keras import keras, tfrs
 from tfrecall.baselines.base import HistoryModel
 from tfrecall.baselines.registry import make_baseline
-from tfrecall.config.models import BaselineConfig, ModelConfig, RankerConfig
+from tfrecall.config.models import (
+    BaselineConfig,
+    BayesianRankerConfig,
+    ModelConfig,
+    RankerConfig,
+)
 from tfrecall.config.ranking import ClickConfig, ListConfig, RankingTaskConfig, RatingConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.config.tasks import (
@@ -19,6 +24,7 @@ from tfrecall.config.tasks import (
     TfrsRetrievalConfig,
     TripletConfig,
 )
+from tfrecall.models.bayesian_ranker import BayesianRanker
 from tfrecall.models.dssm import DSSM
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
@@ -45,11 +51,14 @@ def make_model(config: RunConfig) -> TwoTower | Ranker:
     """Make the untrained model of a configuration.
 
     Returns:
-        A `Ranker` for a configuration whose model is one, else a `TwoTower`, a `YouTubeDNN` or a `DSSM`.
+        A `Ranker` or a `BayesianRanker` for a configuration whose model is one, else a `TwoTower`, a
+        `YouTubeDNN` or a `DSSM`.
     """
     task = make_task(config.task)
     if isinstance(config.model, RankerConfig):
         return _ranker(config, config.model, task)
+    if isinstance(config.model, BayesianRankerConfig):
+        return _bayesian(config, config.model, task)
     return _retriever(config, cast(ModelConfig, config.model), task)
 
 
@@ -71,6 +80,20 @@ def _ranker(config: RunConfig, model: RankerConfig, task: keras.layers.Layer) ->
         embedding_regularization=model.embedding_regularization,
         bias_regularization=model.bias_regularization,
         embedding_stddev=model.embedding_stddev,
+        name=config.recipe,
+    )
+
+
+def _bayesian(
+    config: RunConfig, model: BayesianRankerConfig, task: keras.layers.Layer
+) -> BayesianRanker:
+    return BayesianRanker(
+        config.schema,
+        model.draws,
+        sweeps=model.sweeps,
+        raters=model.raters,
+        task=task,
+        label=cast(RankingTaskConfig, config.task).target,
         name=config.recipe,
     )
 

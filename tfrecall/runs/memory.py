@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from tfrecall.config.models import BayesianRankerConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.memory import available_bytes, gigabytes
 from tfrecall.core.progress import LogProgress, ProgressReporter
@@ -110,6 +111,9 @@ def _embeddings(feature: Feature, ids: pl.Series, config: RunConfig) -> list[Nee
     kept = min(len(ids), feature.max_tokens or len(ids))
     table = kept * feature.embedding_dim * 4  # float32
     slots = SLOTS.get(config.training.optimizer, 3)
+    if isinstance(config.model, BayesianRankerConfig):
+        # All draws side by side, each with its bias, and once more outside the model while it is fitted.
+        table, slots = kept * (feature.embedding_dim + 1) * config.model.draws * 4, 2
     word = feature.column.removesuffix("_id")
     advice = (
         f"Leave out rare ones (filters.min_{word}_interactions), shorten their vectors (embedding_dim of "

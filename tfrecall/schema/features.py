@@ -157,6 +157,38 @@ class Bucketized:
 
 @config_errors
 @dataclass(frozen=True, config=STRICT)
+class Day:
+    """Embedding of the day of a time, in UTC, or of a pair of a value and a day.
+
+    Ratings of one user on one day resemble each other beyond the user's taste. Days without training rows,
+    all days to come among them, share the embedding of unknown values.
+
+    Attributes:
+        column: name of the column of times, in seconds since 1970; null and NaN are refused.
+        embedding_dim: length of the vector.
+        per: column of a Categorical feature of the same side, whose values have days of their own; None for
+            days that all rows share.
+
+    Raises:
+        ConfigError: if a setting is invalid.
+
+    >>> Day(per="user_id").column
+    'timestamp'
+
+    Reference:
+        Koren, "Collaborative Filtering with Temporal Dynamics", KDD 2009, section 3.
+    """
+
+    column: _Column = TIMESTAMP
+    embedding_dim: PositiveInt = 32
+    _: KW_ONLY
+    per: _Column | None = None
+    type: Literal["day"] = "day"
+    form: ClassVar[Form] = "number"
+
+
+@config_errors
+@dataclass(frozen=True, config=STRICT)
 class Text:
     """Masked mean of the embeddings of the words of a text (`TextVectorization`).
 
@@ -389,6 +421,7 @@ Feature = Annotated[
     | MultiCategorical
     | Numeric
     | Bucketized
+    | Day
     | Text
     | Vector
     | History
@@ -433,6 +466,7 @@ class Schema:
             if twice:
                 raise ConfigError(f"The {side} features name {twice[0]} twice. Remove one of them.")
             check_forms(features)
+            _check_days(features, side)
         _check_sides(self.query, self.candidate)
         taken = [column for column in self.query_columns if column in RESERVED]
         if taken:
@@ -542,6 +576,17 @@ def check_forms(features: Iterable[Feature]) -> None:
             raise ConfigError(
                 f'The column "{feature.column}" is read as a vector of {other.length} numbers and as one of '
                 f"{feature.length}. Set `length` to the numbers that it has."
+            )
+
+
+def _check_days(features: Sequence[Feature], side: str) -> None:
+    """Refuses days of a column that is no feature: requests would lack it."""
+    known = [feature.column for feature in features if isinstance(feature, Categorical)]
+    for feature in features:
+        if isinstance(feature, Day) and feature.per is not None and feature.per not in known:
+            raise ConfigError(
+                f'The days of {feature} are apart by "{feature.per}", which is no Categorical feature of the '
+                f"{side}. Those are: {', '.join(known) or 'none'}.{nearest(feature.per, known)}"
             )
 
 

@@ -11,6 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from tfrecall.config.models import BayesianRankerConfig
 from tfrecall.config.recipes import keys_of, with_settings
 from tfrecall.config.run import RunConfig
 from tfrecall.config.sections import TuneConfig
@@ -93,7 +94,9 @@ class Space:
 
 def default_space(config: RunConfig) -> dict[str, TuneConfig]:
     """Default search space of any recipe: learning rate, dropout, layer sizes, and the temperature
-    (or its inverse, `gamma`) for vectors of length one."""
+    (or its inverse, `gamma`) for vectors of length one; of a Bayesian ranker whether it has `raters`."""
+    if isinstance(config.model, BayesianRankerConfig):
+        return {"model.raters": TuneConfig(choices=[True, False])}
     # Without normalization the length of the vectors does the work of the temperature.
     rate, sizes = config.training.learning_rate, list(config.model.layer_sizes)
     space = {
