@@ -132,3 +132,12 @@ def test_a_log_of_pairs_alone_is_enough(tmp_path):
     options += ["--set", "split.validation_fraction=0"]
     ask("run", file, "--timestamp-column", "", "--out", tmp_path / "out", "--allow-worse", *options)
     assert load(tmp_path / "out").recommend(["nobody"], 1)[0].item_ids
+
+
+def test_a_baseline_that_another_one_beats_ends_with_0_and_says_so(tmp_path):
+    file = recipe(tmp_path, 'type = "popularity"')
+    result = ask("run", file, "--out", tmp_path / "out")
+    beaten = load(tmp_path / "out").manifest["beaten_by"]
+    assert beaten["model"] < max(beaten["baselines"].values())
+    assert "beat the model" in result.stderr
+    assert "Status 3" not in result.stderr
