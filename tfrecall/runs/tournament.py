@@ -68,8 +68,8 @@ def run_best(
     """
     progress = progress or LogProgress()
     playing = [one for one in invited if one.config is not None]
-    networks = [one.config for one in playing if one.config and not one.config.counts]
-    inferred = networks[0]
+    configs = [one.config for one in playing if one.config is not None]
+    inferred = next((config for config in configs if not config.counts), configs[0])
     root = Path(out or Path("saved_models") / inferred.recipe)
     check_writable(root)
     kind = kind_of(inferred)
@@ -78,7 +78,10 @@ def run_best(
         check_memory(inferred, splits.known, progress)
         kind.check(splits)
     if splits.validation is None or len(playing) < 2:
-        progress.note("There are no validation rows to choose by: what is inferred is run as it is.")
+        if splits.validation is None:
+            progress.note(
+                "There are no validation rows to choose by: what is inferred is run as it is."
+            )
         return run(
             inferred,
             root,
