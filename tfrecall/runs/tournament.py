@@ -43,10 +43,10 @@ def run_best(
     """Choose among configurations on the validation rows, and run the best.
 
     Baselines are fitted and judged first. Networks train in turns of a share of the budget; after each round
-    the worse half of them stops (successive halving). The best network wins if its mean ratio to the best
-    figures of baselines is above theirs by a standard error, otherwise the best baseline does. Its run trains
-    it to the end, beyond the budget if need be, and asks the test rows, once. Its configuration, which
-    the release keeps, gives the same model in a run of its own.
+    the worse half of them stops (successive halving). The last one trains to its end, beyond the budget if need
+    be, unless it leads already. It wins if its mean ratio to the best figures of baselines is above theirs by a
+    standard error, otherwise the best baseline does. The run of the winner goes on to its end and asks the test
+    rows, once. Its configuration, which the release keeps, gives the same model in a run of its own.
 
     A tournament that is interrupted goes on where it ended: what was judged is not repeated.
 
@@ -140,17 +140,29 @@ class _Tournament:
                 self._try(one, 0.0)
         networks = [n for n, one in self.playing.items() if one.config and not one.config.counts]
         left = self.budget - sum(self.kept.of(one).seconds for one in self.playing.values())
-        halve(networks, left, self._turn, self._score)
+        for name in halve(networks, left, self._turn, self._score):
+            self._finish(name)
         records = {name: self.kept.of(one) for name, one in self.playing.items()}
         found, rows = self._standings(), len(self.rows)
         return Verdict(found, records, self._counting(), rows, self.leading, self.budget)
+
+    def _finish(self, name: str) -> None:
+        """Train the last network to its end, unless it is above counting already: then its run does.
+
+        Beyond the budget if need be: on a busy machine a budget is over after an epoch, which decides nothing.
+        """
+        one = self.playing[name]
+        record = self.kept.of(one)
+        if record.turns and not record.finished and not self._standings()[name].leads:
+            self._try(one, np.inf)
 
     def _turn(self, name: str, seconds: float, number: int) -> float:
         """One turn of a network in a round; the seconds it took."""
         one, record = self.playing[name], self.kept.of(self.playing[name])
         if record.finished or record.failed or record.turns >= number:
             return 0.0
-        if seconds <= 0:
+        # The first network has its turn in any case: there is nothing else to compare baselines with.
+        if seconds <= 0 and set(self._standings()) - set(self._counting()):
             if not record.turns:
                 self.kept.add(one, Record(failed="the budget ended before its turn"))
             return 0.0

@@ -79,13 +79,10 @@ class Verdict:
             )
         if network is None:
             return f"{chosen} is chosen: no network was judged."
-        text = (
+        return (
             f"{chosen} is chosen, which counts: {network}, the best network, has {self._score(network)} of it "
             f"on {self.rows:,} validation rows."
         )
-        if self.records[network].finished:
-            return text
-        return f"{text} It was still learning when the budget ended: a longer --budget may choose it."
 
     def config(self, winner: Entrant) -> RunConfig:
         """The configuration of the winner, whose description says how it was chosen."""
