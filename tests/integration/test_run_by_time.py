@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.tiny_histories import history_interactions
+from tfrecall.cli.tables import order_table
 from tfrecall.config.recipes import config_from_dict, load_config
 from tfrecall.errors import ConfigError
 from tfrecall.runs.evaluate import evaluate_release
@@ -97,10 +98,23 @@ def test_the_last_events_of_a_run_are_those_that_a_run_by_last_events_would_have
             for metric, value in figures.items():
                 assert found[name][rule][metric] == pytest.approx(value), (name, metric)
     # Its release has the histories of these rows, and answers as the model did.
-    answer, _ = evaluate_release(out.release, config)
+    answer, _ = evaluate_release(out.release, config, shuffled_histories=True)
     assert answer["test"]["seen_removed"]["hit_rate@10"] == pytest.approx(
         out.metrics["test"]["seen_removed"]["hit_rate@10"], abs=1.5 / answer["rows"]
     )
+    # Asked again with shuffled histories, the figures in order are those of the table.
+    order = answer["order"]
+    assert order["ordered"]["seen_removed"]["mrr"] == pytest.approx(
+        answer["test"]["seen_removed"]["mrr"]
+    )
+    assert order["shuffled"]["seen_removed"] != order["ordered"]["seen_removed"]
+    table = order_table(order, "seen_removed")
+    assert [column.header for column in table.columns][1:] == [
+        "ordered",
+        "shuffled",
+        "loss",
+        "95 % interval",
+    ]
 
 
 def test_a_release_of_growing_histories_is_not_judged_by_those_at_the_split(ran):
