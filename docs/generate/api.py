@@ -63,6 +63,7 @@ GROUPS = {
             "Day",
             "Text",
             "Vector",
+            "Codes",
             "Custom",
             "CustomFeature",
             "History",
@@ -138,6 +139,7 @@ GROUPS = {
         (
             "Popularity",
             "Trending",
+            "FeaturePopularity",
             "ItemCF",
             "UserCF",
             "Swing",
@@ -149,7 +151,7 @@ GROUPS = {
     "releases": Group(
         "Releases",
         "A trained model on disk, and the answers it gives.",
-        ("export", "export_ranker", "export_pipeline", "load"),
+        ("export", "export_ranker", "export_pipeline", "change_items", "load"),
     ),
     "indexes": Group(
         "Indexes",

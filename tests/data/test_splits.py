@@ -13,6 +13,7 @@ from tfrecall.data import (
     split_by_user,
     split_folds,
     split_leave_last_out,
+    split_new_items,
     split_random,
 )
 from tfrecall.errors import ConfigError, DataError
@@ -75,6 +76,35 @@ def test_the_first_fold_is_the_random_split_of_the_same_share():
 def test_so_many_folds_cannot_be_made(folds):
     with pytest.raises(ConfigError, match=f"from 2 to the 20 rows.*Received: {folds}"):
         split_folds(simple("ab" * 10), folds)
+
+
+@given(logs(min_size=6), st.floats(0.05, 0.95), st.integers(0, 5))
+def test_a_split_of_new_items_leaves_no_event_of_them_in_train(data, fraction, seed):
+    items = data.log["item_id"].n_unique()
+    assume(0 < round(items * fraction) < items)
+    train, test = split_new_items(data, fraction, seed)
+    assert_partition(data, train, test)
+    known, new = set(train.log["item_id"]), set(test.log["item_id"])
+    assert not known & new
+    assert len(new) == round(items * fraction)
+    assert f"{len(new)} of {items} items are new" in test.notes[-1]
+    assert rows(split_new_items(data, fraction, seed).test) == rows(test)
+
+
+def test_items_without_events_are_not_among_the_new_ones():
+    log = pl.DataFrame({"user_id": [*"aabb"], "item_id": [*"xyxy"], "timestamp": range(4)})
+    items = pl.DataFrame({"item_id": [*"pqrstxy"]})
+    train, test = split_new_items(Interactions.from_frame(log, items=items), 0.5)
+    assert len(train) == len(test) == 2
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 0.1, 0.9, float("nan")])
+def test_a_share_that_leaves_no_item_on_one_side_is_refused(fraction):
+    log = pl.DataFrame({"user_id": [*"aabb"], "item_id": [*"xyxy"], "timestamp": range(4)})
+    with pytest.raises(
+        ConfigError, match=r"`test_fraction` must leave items .* the 2 items with events"
+    ):
+        split_new_items(Interactions.from_frame(log), fraction)
 
 
 def simple(users, times=None):

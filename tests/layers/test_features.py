@@ -15,6 +15,8 @@ LISTS = np.array([["x", "y"], ["y", ""], ["", ""], ["y", "z"]])
 TEXTS = np.array(["Toy Story", "The Story, again", "toy!", ""])
 NUMBERS = np.array([3.0, -1.0, 4.0, 1.5, 9.0, 2.6])
 
+VECTORS = np.random.default_rng(0).normal(size=[6, 4]).astype(np.float32)
+
 ZIPS = np.array(["94110", "94", "10019", "10019-22", "ÄÖÜ7", "ÄÖÜ8", "", "[UNK]", "10001"])
 
 # One of each kind: specification, training values, values never seen.
@@ -31,6 +33,13 @@ KINDS = {
         np.array([-1e6, 1e6]),
     ),
     "day": (schema.Day("c", 3), np.array([0.0, 86399.5, 86400.0, -1.0, 2e5]), np.array([1e9])),
+    "codes": (schema.Codes("c", 2, 2, 3, dimension=2), TEXTS, np.array(["Jumanji toy", "[UNK]", "?"])),
+    "codes_of_lists": (schema.Codes("c", 2, 2, 3, form="strings"), LISTS, np.array([["?", "x"]])),
+    "codes_of_vectors": (
+        schema.Codes("c", 2, 3, 3, form="vector", length=4),
+        VECTORS,
+        np.float32([[1, 0, 0, 0], [0, 0, 0, 0]]),
+    ),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall.baselines.base import HistoryModel
+from tfrecall.baselines.feature_popularity import value_columns
 from tfrecall.core.columns import TIMESTAMP
 from tfrecall.core.retriever import Retriever
 from tfrecall.data.interactions import Interactions
@@ -76,6 +77,12 @@ def usual_baselines(seen: Interactions, *, sequences: bool = False) -> tuple[str
         timed = len(seen) > 0 and np.ptp(seen.log[TIMESTAMP].to_numpy()) > 0
         ordered = (*(("trending",) if timed else ()), "item_transitions")
     return ("popularity", "item_cf", *ordered, *own)
+
+
+def baselines_of_new(seen: Interactions) -> tuple[str, ...]:
+    """Names of the baselines where all targets are new items, which counting of items cannot tell apart."""
+    described = bool(value_columns(seen.items))
+    return ("popularity", *(("feature_popularity",) if described else ()))
 
 
 def check_baselines(names: Sequence[str], seen: Interactions) -> None:

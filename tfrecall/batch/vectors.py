@@ -83,7 +83,7 @@ def _check_free(directory: Path) -> None:
 def _write_items(release: Release, file: Path, columns: Sequence[str]) -> None:
     vectors = np.asarray(release.bundle.exact.vectors)
     wanted = [name for name in dict.fromkeys(columns) if name != "item_id"]
-    table = release.items.select(wanted).to_arrow()
+    table = release.catalogue.shown.select(wanted).to_arrow()
     fields = [pa.field("item_id", pa.string(), nullable=False), _vector_field(vectors.shape[1])]
     with parquet_stream(file, pa.schema([*fields, *table.schema])) as writer:
         for start in range(0, len(vectors), _BLOCK):

@@ -89,6 +89,7 @@ class Answers:
             items = ", ".join(self.unknown_items)
             notes.append(f"Not in the catalogue, so they count for nothing: {items}.")
         notes += unknown_exclusions(self.release, self.exclude)
+        notes += cold_items(self.release, self.recommendations)
         if self.explain and self.release.needs_tensorflow:
             notes.append(
                 "Because of what: how much the score falls without it alone. That need not add up to the "
@@ -141,6 +142,16 @@ def unknown_exclusions(release: Release, exclude: Sequence[str]) -> list[str]:
     if not unknown:
         return []
     return [f"Not in the catalogue, so --exclude changes nothing there: {', '.join(unknown)}."]
+
+
+def cold_items(release: Release, recommendations: Sequence[Recommendation]) -> list[str]:
+    """A sentence on listed items without events in training; none where all had some."""
+    counts = release.event_counts
+    listed = dict.fromkeys(item for answer in recommendations for item in answer.item_ids)
+    cold = [item for item in listed if not counts[release.catalogue.row(item)]]
+    if not cold or not counts.any():
+        return []
+    return [f"Without events in training, so found by their features: {', '.join(cold)}."]
 
 
 def with_history(release: Release, queries: Sequence[Any], history: list[str]) -> dict[str, Any]:

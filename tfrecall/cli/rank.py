@@ -53,7 +53,7 @@ def rank(
         spreads = loaded.spread([query], ids) if loaded.has_spread else None
     # `sorted` is stable: ties keep the order of --items.
     order = sorted(range(len(ids)), key=lambda i: -float(scores[i]))
-    columns_of = {row["item_id"]: row for row in loaded.items.iter_rows(named=True)}
+    columns_of = {row["item_id"]: row for row in loaded.catalogue.shown.iter_rows(named=True)}
     rows: list[dict[str, Any]] = [
         {
             "item_id": ids[i],

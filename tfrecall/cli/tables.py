@@ -56,7 +56,7 @@ def metric_tables(metrics: dict[str, Any]) -> list[Table | str]:
         table = metric_table(part)
         table.title = one_line(f"Each user's last event alone: {last['rows']:,} test rows")
         tables += [table, *metric_notes(part)[1:]]
-    return tables
+    return [*tables, *new_item_tables(metrics)]
 
 
 def order_table(order: dict[str, Any], leading: str) -> Table:
@@ -73,6 +73,17 @@ def order_table(order: dict[str, Any], leading: str) -> Table:
             }
         )
     return item_table(f"Histories shuffled, seen items {Seen(leading).word}", rows)
+
+
+def new_item_tables(metrics: dict[str, Any]) -> list[Table]:
+    """The same table among new items alone, where the run measured that; else none."""
+    if not metrics.get("among_new"):
+        return []
+    found = dict(metrics["among_new"])
+    own = found.pop(metrics["model"])
+    table = metric_table({**metrics, "test": own, "baselines": found})
+    table.title = f"Ranked among the {metrics['new_items']:,} new items alone"
+    return [table]
 
 
 def ranking_table(metrics: dict[str, Any]) -> Table:

@@ -100,17 +100,18 @@ class SplitConfig:
     """Split of the log into training, validation and test rows.
 
     Attributes:
-        method: `random`, `leave_last_out` (each user's last event tests), `by_time`, or `by_user` (some
-            users train, one event of each other user tests).
+        method: `random`, `leave_last_out` (each user's last event tests), `by_time`, `by_user` (some
+            users train, one event of each other user tests), or `new_items` (all events of some items test,
+            which training then knows by their features alone).
         baskets: with `leave_last_out`, events of a user at one time stay together: the test is each user's last
             basket, validation the one before. (`by_time` divides no basket either.)
         test_fraction: with `random`, share of test rows; with `by_time` and without `at`, share of the latest
-            events, with which the test begins.
+            events, with which the test begins; with `new_items`, share of the items that test.
         test_events: with `by_time`, events from that moment on that test: `all`, asked with the histories at
             the split; each user's `last` one; or all `successive`, one after another. The last two are
             asked with all events before them, from a user's second event on, while what is learned stays
             that of the training rows; tables of `successive` also have each user's last event alone.
-        seed: with `random`, seed of the split.
+        seed: with `random` and `new_items`, seed of the split.
         at: with `by_time`, first moment of the test rows: an ISO date or date-time, or seconds since 1970;
             None for the moment that `test_fraction` gives.
         known_users, known_items: with `by_time`, keep only test rows of users, items with training rows.
@@ -119,11 +120,12 @@ class SplitConfig:
         target_min_rating: with `by_user`, least rating of a test row; later events are left out.
         validation_fraction: share of the training rows held out for validation: with `random` drawn at
             random, with `by_time` the latest (of them each user's last, unless `test_events` is `all`),
-            with `leave_last_out` each user's second-last event whatever the share, with `by_user` one row
-            of each of the last training users, without whom the first fit then trains. 0 holds out nothing.
+            with `leave_last_out` each user's second-last event whatever the share, with `new_items` all events
+            of such a share of the other items, with `by_user` one row of each of the last training users,
+            without whom the first fit then trains. 0 holds out nothing.
     """
 
-    method: Literal["random", "leave_last_out", "by_time", "by_user"] = "random"
+    method: Literal["random", "leave_last_out", "by_time", "by_user", "new_items"] = "random"
     baskets: bool = False
     test_fraction: Fraction = 0.2
     test_events: Literal["all", "last", "successive"] = "all"

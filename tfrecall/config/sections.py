@@ -31,7 +31,8 @@ class EvaluationConfig:
         baselines: names of the baselines to compare with; an empty list for none, but without
             `popularity` the run cannot say whether the model is better. None for `popularity` and
             `item_cf`, with histories also `item_transitions`, and if users repeat items
-            `own_most_frequent` and `own_most_recent`.
+            `own_most_frequent` and `own_most_recent`; with `split.method = "new_items"` for `popularity` and
+            `feature_popularity`.
     """
 
     seen: Literal["auto", "removed", "kept"] = "auto"

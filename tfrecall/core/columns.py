@@ -7,3 +7,5 @@ TIMESTAMP = "timestamp"
 REQUEST_TIME = "request_time"
 # Of queries alone: the number of the user's events that come before, in a log that holds the asked one, too.
 EVENTS_BEFORE = "events_before"
+# Of answers alone: whether an item had no event in training.
+COLD = "cold"

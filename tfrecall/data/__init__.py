@@ -20,6 +20,7 @@ from tfrecall.data.splits import (
     split_by_user,
     split_folds,
     split_leave_last_out,
+    split_new_items,
     split_random,
 )
 from tfrecall.data.tables import read
@@ -43,6 +44,7 @@ __all__ = [
     "split_by_user",
     "split_folds",
     "split_leave_last_out",
+    "split_new_items",
     "split_random",
     "synthetic",
 ]

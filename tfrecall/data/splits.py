@@ -264,6 +264,39 @@ def split_by_user(
     )
 
 
+def split_new_items(data: Interactions, test_fraction: float = 0.2, seed: int = 42) -> Split:
+    """Splits a log by items: all events of some items test, so that no target has an event in train.
+
+    What a model knows of a test item is its features. Queries have the histories of the other items.
+
+    Args:
+        data: the log.
+        test_fraction: share of the items with events that test, above 0 and below 1; rounded to whole items.
+        seed: equal seeds give equal items of equal item tables.
+
+    Raises:
+        ConfigError: if the fraction is out of range, or all items or none would test.
+
+    Example:
+
+    >>> from tfrecall.data import synthetic
+    >>> train, test = split_new_items(synthetic(n_items=10, n_rows=1000), test_fraction=0.2)
+    >>> train.log["item_id"].n_unique(), test.log["item_id"].n_unique()
+    (8, 2)
+    """
+    items = np.unique(data.item_rows)
+    count = round(len(items) * test_fraction) if 0 < test_fraction < 1 else 0
+    if not 0 < count < len(items):
+        raise ConfigError(
+            f"{argument('test_fraction')} must leave items to train on and items to test on: it is a share of "
+            f"the {len(items):,} items with events. Received: {test_fraction}."
+        )
+    chosen = np.random.default_rng(seed).permutation(items)[:count]
+    test = np.isin(data.item_rows, chosen)
+    why = f"{count:,} of {len(items):,} items are new in the test, seed {seed}"
+    return Split(part_of(data, ~test, "train", why), part_of(data, test, "test", why))
+
+
 def part_of(
     data: Interactions, mask: np.ndarray, part: str, *notes: str, times: np.ndarray | None = None
 ) -> Interactions:

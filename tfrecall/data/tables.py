@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 
 from tfrecall.core.arguments import argument
-from tfrecall.data.assembly import Columns
+from tfrecall.core.columns import ITEM
+from tfrecall.data.assembly import Columns, side_table
 from tfrecall.data.cleaning import Cleaning, without_repeats
 from tfrecall.data.files import read_table
 from tfrecall.data.formats.delimited import Say
@@ -117,6 +118,41 @@ def read(
     for note in (*notes, *once.notes):
         logger.info(note)
     return replace(data, notes=(*notes, *once.notes, *data.notes))
+
+
+def read_items(
+    path: str | Path,
+    item_id: str = "item_id",
+    *,
+    separator: str | None = None,
+    ignore_columns: Iterable[str] = (),
+    list_separators: Mapping[str, str] | None = None,
+    null_values: Sequence[str] = NULL_VALUES,
+    id_spelling: str = "as_written",
+) -> pl.DataFrame:
+    """Reads an item table alone, as `read` reads it beside its log.
+
+    Args:
+        path: a file, a folder or a pattern, of the kinds of `read`.
+        item_id: name of the column of ids.
+        separator, null_values, id_spelling: as for `read`.
+        ignore_columns: columns to leave out; those of other tables, and ones that are not there, are ignored.
+        list_separators: columns of text that hold lists, and the mark; other columns, and lists, are ignored.
+
+    Raises:
+        DataError: if a file cannot be read, or an id occurs twice.
+        MissingColumnError: if there is no column of ids.
+    """
+    table = read_table(
+        path, "items table", {item_id, item_id.replace(".", "_")}, separator, logger.info
+    )
+    ignored = [name.removeprefix("items.") for name in ignore_columns if name.startswith("items.")]
+    table = table.drop(name for name in ignored if name in table.columns)
+    given = {name: mark for name, mark in (list_separators or {}).items() if name in table.columns}
+    texts = {name: mark for name, mark in given.items() if table[name].dtype == pl.String}
+    (table,) = split_lists({"items": table}, texts).values()
+    rules = Cleaning(tuple(null_values), id_spelling=id_spelling)
+    return side_table(table, ITEM, item_id, rules)
 
 
 def _read_tables(

@@ -25,7 +25,7 @@ from tfrecall.evaluation import (
     user_lists,
 )
 from tfrecall.evaluation.bootstrap import RESAMPLES, Interval, PerUser
-from tfrecall.evaluation.offline import rules_of
+from tfrecall.evaluation.new_items import rules_of
 from tfrecall.evaluation.released import retriever_of
 from tfrecall.release.base import Release
 

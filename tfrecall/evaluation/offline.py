@@ -16,6 +16,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import check_apart
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation.bootstrap import figure_intervals
+from tfrecall.evaluation.new_items import figures_among_new, rules_of
 from tfrecall.evaluation.ranks import Ranking, rank
 from tfrecall.evaluation.report import Evaluation
 from tfrecall.evaluation.slices import slice_masks
@@ -40,6 +41,7 @@ def evaluate(
     baselines: bool | Sequence[Retriever] = True,
     block_size: int = 2048,
     progress: ProgressReporter | None = None,
+    among_new: bool = False,
 ) -> Evaluation:
     """Computes every metric over the whole catalogue, seen items kept and removed, in one pass.
 
@@ -72,6 +74,8 @@ def evaluate(
         block_size: most queries scored at once; fewer where a block would exceed 128 MB.
         progress: receives the model's name, rows done and all rows after each block; without it the
             logger "tfrecall" does.
+        among_new: whether to rank the test rows of new items, those without a row in `seen`, also among the new
+            items of the catalogue alone: can the model tell them apart, whatever place it gives them among all?
 
     Raises:
         DataError: if `test` is empty, one of its rows is in the log that the model takes histories from, or one
@@ -114,6 +118,7 @@ def evaluate(
     rivals = {one.name: (ranked(one), one) for one in others}
     measured = {name: of_rival(*pair) for name, pair in rivals.items()}
     own = figures(ranking, retriever)
+    every = [retriever, *others]
     rankings = {**{name: pair[0] for name, pair in rivals.items()}, retriever.name: ranking}
     # A baseline may bear the name of the model: then name, ranking and interval are the model's.
     tables = {retriever.name: own, **measured, retriever.name: own}
@@ -132,6 +137,7 @@ def evaluate(
         last_events=None
         if history is None
         else _last_events(retriever.name, tables, rankings, test, ks),
+        **(figures_among_new(every, test, seen, ks, progress) if among_new else {}),
     )
 
 
@@ -168,11 +174,6 @@ def _intervals(
     for (name, rule), interval in zip(places, ends, strict=True):
         found[name][rule.value] = {metric: interval}
     return found
-
-
-def rules_of(retriever: Retriever) -> list[Seen]:
-    """The rules that a baseline can be measured by: only "kept" if it ranks nothing but seen items."""
-    return [Seen.KEPT] if getattr(retriever, "ranks_seen_only", False) else list(Seen)
 
 
 def baselines_of(

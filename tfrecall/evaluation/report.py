@@ -35,6 +35,9 @@ class Evaluation:
         own_rows: names among `baselines` that are the model itself, asked another way: they beat nobody.
         last_events: of successive evaluation, figures of each user's last test row alone: `rows`, `test`,
             `baselines` and `intervals` as above; None otherwise.
+        among_new: model or baseline -> rule -> metric -> value, of the test rows of new items, ranked among the
+            new items alone; empty unless asked for.
+        new_items: number of those candidates.
     """
 
     model: str
@@ -49,6 +52,8 @@ class Evaluation:
     intervals: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     own_rows: list[str] = field(default_factory=list)
     last_events: dict[str, Any] | None = None
+    among_new: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    new_items: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as nested plain Python types, ready for `json.dumps`."""
@@ -98,6 +103,11 @@ class Evaluation:
             last = self.last_events
             lines += ["", f"each user's last event: {last['rows']:,} of these rows"]
             lines += _tables(self.model, last["test"], last["baselines"], last["intervals"])
+        if self.among_new:
+            own = self.among_new[self.model]
+            others = {name: rules for name, rules in self.among_new.items() if name != self.model}
+            lines += ["", f"among the {self.new_items:,} new items alone"]
+            lines += _tables(self.model, own, others, {})
         slices = {name: part for name, part in self.slices.items() if part["rows"]}
         if slices:
             # Metrics stand in the order of `ks`; the last hit rate is that of the longest list.

@@ -294,6 +294,7 @@ def _facts(model: TwoTower, identity: str, k: int, difference: float, bundle: Bu
             "fingerprint": identity,
             "dimension": bundle.exact.dimension,
             "candidates": len(bundle.exact),
+            **_cold_candidates(model),
             "normalize": config["normalize"],
             "interests": model.query_tower.interests,
         },
@@ -311,6 +312,14 @@ def _facts(model: TwoTower, identity: str, k: int, difference: float, bundle: Bu
         "round_trip": {"largest_relative_difference": difference},
         "made_with": made_with(*PACKAGES, "annoy"),
     }
+
+
+def _cold_candidates(model: TwoTower) -> dict[str, int]:
+    """Number of candidates without an event, which features alone describe; nothing where no log says so."""
+    if model.interactions is None:
+        return {}
+    rows = model.interactions.item_rows
+    return {"cold_candidates": len(model.catalogue) - len(np.unique(rows[rows >= 0]))}
 
 
 def history_settings(schema: Schema) -> dict[str, dict[str, Any]]:

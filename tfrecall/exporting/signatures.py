@@ -6,6 +6,7 @@ exported, and loading a SavedModel needs neither Keras nor tfrecall.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index.repeats import Repeats
 from tfrecall.layers.encoders.interests import best_scores
+from tfrecall.layers.features import string_lookup
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.towers import Tower
 
@@ -23,6 +25,7 @@ QUERY_OUTPUT = "query_embedding"
 CANDIDATE_OUTPUT = "candidate_embedding"
 # AutoGraph takes a third of the time of an export, and nothing here has an `if` over tensors.
 _traced = functools.partial(tf.function, autograph=False)
+Tensors = dict[str, tf.Tensor]
 
 
 def save_tower(tower: Tower, output: str, path: str) -> None:
@@ -95,16 +98,64 @@ def save_retrieval(
     Raises:
         ConfigError: if a query feature called `history` is not the list that `repeats` read.
     """
-    search = _ExactSearch(tower, catalogue, vectors, repeats)
+    search = _ExactSearch(
+        functools.partial(_embed, tower), catalogue.ids, catalogue.lookup, vectors, repeats
+    )
+    query = tower.signature
+    if repeats is not None:
+        _check_history(tower)
+    # Resources after the first trace, which makes missing variables.
+    _save_search(search, query, k, path, lambda: _resources(tower))
+
+
+def resave_retrieval(
+    query: Path,
+    shape: Sequence[int],
+    ids: np.ndarray,
+    vectors: np.ndarray,
+    k: int,
+    path: str,
+    repeats: Repeats | None = None,
+) -> None:
+    """Save an exported query model and other candidate vectors as `save_retrieval` does, without the tower.
+
+    Args:
+        query: directory of the SavedModel of the query tower.
+        shape: of the vectors of one query: `[dim]`, or `[interests, dim]`.
+        ids: object array of `str` `[n]`, the candidates.
+        vectors: float32 `[n, dim]`, of all candidates.
+        k: length of the lists of `serving_default`.
+        path: directory to write.
+        repeats: the model of repeat consumption; None without one.
+    """
+    model = tf.saved_model.load(str(query))
+    columns = _inputs(model, "serving_default")
+
+    def embed(raw: Tensors) -> tf.Tensor:
+        # `serving_float32` has numbers that this signature takes as float64.
+        given = {name: tf.cast(raw[name], spec.dtype) for name, spec in columns.items()}
+        found = model.signatures["serving_default"](**given)[QUERY_OUTPUT]
+        return tf.ensure_shape(found, [None, *shape])
+
+    search = _ExactSearch(embed, ids, string_lookup(ids), vectors, repeats)
+    _save_search(search, columns, k, path, lambda: [model])
+
+
+def _save_search(
+    search: "_ExactSearch",
+    query: dict[str, tf.TensorSpec],
+    k: int,
+    path: str,
+    tracked: Callable[[], list[Any]],
+) -> None:
+    """Save a search with the signatures of `save_retrieval`; `tracked` is asked once they are traced."""
     string_lists = tf.TensorSpec([None, None], tf.string, name="exclude")
     number = tf.TensorSpec([], tf.int32, name="k")
     allowed = tf.TensorSpec([None], tf.string, name="allow")
     fixed = _traced(lambda **raw: search.best(raw, tf.constant(k)))
     free = _traced(lambda k, exclude, **raw: search.best(raw, k, exclude))
     among = _traced(lambda k, exclude, allow, **raw: search.best(raw, k, exclude, allow))
-    query = tower.signature
-    if repeats is not None:
-        _check_history(tower)
+    if search.takes_history:
         query["history"] = tf.TensorSpec([None, None], tf.string, name="history")
     signatures = {
         **{name: fixed.get_concrete_function(**of) for name, of in by_precision(query).items()},
@@ -113,7 +164,7 @@ def save_retrieval(
             k=number, exclude=string_lists, allow=allowed, **query
         ),
     }
-    search.tracked = [*_resources(tower), catalogue.lookup.lookup_table]
+    search.tracked = [*tracked(), search.table]
     tf.saved_model.save(search, path, signatures=signatures)
 
 
@@ -121,13 +172,28 @@ class _ExactSearch(tf.Module):
     """Scores all candidates and takes the best."""
 
     def __init__(
-        self, tower: Tower, catalogue: Catalogue, vectors: np.ndarray, repeats: Repeats | None
+        self,
+        embed: Callable[[Tensors], tf.Tensor],
+        ids: np.ndarray,
+        lookup: keras.layers.StringLookup,
+        vectors: np.ndarray,
+        repeats: Repeats | None,
     ) -> None:
         super().__init__()
         self.vectors = tf.Variable(vectors, trainable=False, name="candidate_vectors")
-        self.ids = tf.Variable(list(catalogue.ids), trainable=False, name="candidate_ids")
+        self.ids = tf.Variable(list(ids), trainable=False, name="candidate_ids")
         # In a tuple, so that tf.Module does not track the Keras objects.
-        self._untracked = (lambda: (tower, catalogue, repeats),)
+        self._untracked = (lambda: (embed, lookup, repeats),)
+
+    @property
+    def takes_history(self) -> bool:
+        """Whether what a user had is an argument beside the query."""
+        return self._untracked[0]()[2] is not None
+
+    @property
+    def table(self) -> Any:
+        """The lookup table of the candidates, a resource to save."""
+        return self._untracked[0]()[1].lookup_table
 
     def best(
         self,
@@ -136,19 +202,22 @@ class _ExactSearch(tf.Module):
         exclude: tf.Tensor | None = None,
         allow: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        tower, catalogue, repeats = self._untracked[0]()
-        scores = best_scores(_embed(tower, raw), self.vectors)
+        embed, lookup, repeats = self._untracked[0]()
+
+        def index(item_ids: tf.Tensor) -> tf.Tensor:
+            return tf.cast(lookup(item_ids), tf.int32)
+
+        scores = best_scores(embed(raw), self.vectors)
         if repeats is not None:
-            scores = self._with_repeats(repeats, scores, catalogue.index(raw["history"]))
+            scores = self._with_repeats(repeats, scores, index(raw["history"]))
         if allow is not None:
             # Counts by catalogue index, which is row + FIRST: padding and unknown ids fall on 0 and 1, and
             # the slice below drops them.
-            wanted = tf.scatter_nd(
-                catalogue.index(allow)[:, tf.newaxis], tf.ones_like(allow, tf.int32), [self._width]
-            )
+            ones = tf.ones_like(allow, tf.int32)
+            wanted = tf.scatter_nd(index(allow)[:, tf.newaxis], ones, [self._width])
             scores = tf.where(wanted[FIRST:] > 0, scores, -np.inf)
         if exclude is not None:
-            scores = self._without(scores, catalogue.index(exclude))
+            scores = self._without(scores, index(exclude))
         # In a graph the check is an op that has to run first; eagerly it runs at once and returns None.
         positive = tf.debugging.assert_positive(k, message="`k` must be 1 or more.")
         with tf.control_dependencies([positive] if positive is not None else []):
@@ -230,9 +299,6 @@ def _embed(tower: Tower, raw: dict[str, tf.Tensor]) -> tf.Tensor:
 def _resources(tower: Tower) -> list[Any]:
     lookups = [part for part in tower.submodules if isinstance(part, keras.layers.StringLookup)]
     return [*tower.variables, *(lookup.lookup_table for lookup in lookups)]
-
-
-Tensors = dict[str, tf.Tensor]
 
 
 def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path: Path) -> None:

@@ -185,11 +185,18 @@ class FeatureLayer(keras.layers.Layer):
         Padding is not looked up: most of a padded batch is padding, and its gradients would cost
         as much as those of values.
         """
+        return tf.math.unsorted_segment_mean(*self._used(indexes), tf.shape(indexes)[0])
+
+    def _sum(self, indexes: tf.Tensor) -> tf.Tensor:
+        """The sum of the embeddings of each row; a row of padding gives zeros."""
+        return tf.math.unsorted_segment_sum(*self._used(indexes), tf.shape(indexes)[0])
+
+    def _used(self, indexes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The embeddings of all indexes but padding, and the row of each."""
         # Example: the indexes [[5, 7], [3, 0]] have the places [[0, 0], [0, 1], [1, 0]], whose first
         # column [0, 0, 1] is the row that the embedding of each index is averaged into.
         places = tf.where(tf.not_equal(indexes, PADDING))
-        vectors = self._regularize(self._table(tf.gather_nd(indexes, places)))
-        return tf.math.unsorted_segment_mean(vectors, places[:, 0], tf.shape(indexes)[0])
+        return self._regularize(self._table(tf.gather_nd(indexes, places))), places[:, 0]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -432,16 +439,7 @@ class VectorFeature(FeatureLayer):
         return self.spec.embedding_dim or self.spec.length
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
-        length, given = self.spec.length, values.shape[-1]
-        if given is not None and given not in (0, length):
-            raise DataError(
-                f'The vectors of "{self.spec.column}" have {given} numbers, and the schema says {length}. Set '
-                f"`length` of the feature, or give the vectors that it was trained on."
-            )
-        values = tf.cast(values, tf.float32)
-        if given != length:
-            values = tf.pad(values, [[0, 0], [0, length - tf.shape(values)[1]]])
-        values = tf.ensure_shape(values, [None, length])
+        values = vectors_of(values, self.spec.column, self.spec.length)
         return tf.math.l2_normalize(values, axis=-1) if self.spec.normalize else values
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -459,6 +457,24 @@ class VectorFeature(FeatureLayer):
         self.state = tuple(state)
         dim = self.spec.embedding_dim
         self._matrix = keras.layers.Dense(dim, use_bias=False) if dim else None
+
+
+def vectors_of(values: tf.Tensor, column: str, length: int) -> tf.Tensor:
+    """A raw column of vectors as float32 `[batch, length]`; a batch without any may come with the length 0.
+
+    Raises:
+        DataError: if the vectors are of another length.
+    """
+    given = values.shape[-1]
+    if given is not None and given not in (0, length):
+        raise DataError(
+            f'The vectors of "{column}" have {given} numbers, and the schema says {length}. Set '
+            f"`length` of the feature, or give the vectors that it was trained on."
+        )
+    values = tf.cast(values, tf.float32)
+    if given != length:
+        values = tf.pad(values, [[0, 0], [0, length - tf.shape(values)[1]]])
+    return tf.ensure_shape(values, [None, length])
 
 
 def standardized(texts: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+import tfrecall.layers.codes  # noqa: F401 - its layer joins LAYERS
 from tfrecall._keras import keras, tf, without_autograph
 from tfrecall.core.columns import REQUEST_TIME, TIMESTAMP
 from tfrecall.core.raw import Form

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, overload, runtime_checkable
 import numpy as np
 import polars as pl
 
-from tfrecall.core.columns import ITEM
+from tfrecall.core.columns import COLD, ITEM
 from tfrecall.core.html import html_facts
 from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation, Recommendation, Recommendations, SimilarItems
@@ -62,6 +62,7 @@ class Items:
         self.ids = ids
         self.vocabulary = Vocabulary(ids.tolist())
         self._read = read
+        self._count_events: Callable[[], np.ndarray] | None = None
 
     @classmethod
     def load(cls, directory: Path, ids: np.ndarray | None = None) -> "Items":
@@ -92,6 +93,22 @@ class Items:
         """The item table, in catalogue order, `item_id` first."""
         return self._read()
 
+    def count_events(self, count: Callable[[], np.ndarray]) -> None:
+        """Take the function that counts the events of each item in training, for `cold`."""
+        self._count_events = count
+
+    @cached_property
+    def shown(self) -> pl.DataFrame:
+        """The item table with `cold`, whether an item had no event in training.
+
+        A column of that name in the table itself stays; where no item has events, nothing is told apart, and
+        there is no such column.
+        """
+        if self._count_events is None or COLD in self.table.columns:
+            return self.table
+        counts = self._count_events()
+        return self.table.with_columns(pl.Series(COLD, counts == 0)) if counts.any() else self.table
+
     def row(self, item_id: str) -> int:
         """The row of an item in the catalogue.
 
@@ -115,9 +132,9 @@ class Items:
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise a `MissingColumnError` if the table lacks one of them."""
         for column in [columns] if isinstance(columns, str) else columns:
-            if column not in self.table.columns:
+            if column not in self.shown.columns:
                 raise MissingColumnError(
-                    f'The item table has no column "{column}".{nearest(column, self.table.columns)} '
+                    f'The item table has no column "{column}".{nearest(column, self.shown.columns)} '
                     f"It has: {', '.join(self.table.columns)}."
                 )
 
@@ -132,12 +149,12 @@ class Items:
         """Recommendations as a frame, with columns of the item table."""
         names = [columns] if isinstance(columns, str) else columns
         wanted = [name for name in dict.fromkeys(names) if name != ITEM]
-        return answers.frame(self.table.select(ITEM, *wanted) if wanted else None)
+        return answers.frame(self.shown.select(ITEM, *wanted) if wanted else None)
 
     def columns(self, rows: np.ndarray, columns: Sequence[str]) -> list[dict[str, Any]]:
         """One dictionary of columns for each item; the empty list if no columns are requested."""
         return (
-            self.table[rows.tolist()].select(list(dict.fromkeys(columns))).to_dicts()
+            self.shown[rows.tolist()].select(list(dict.fromkeys(columns))).to_dicts()
             if len(columns)
             else []
         )
@@ -185,6 +202,7 @@ class Release:
         self.manifest = manifest
         self.users = users
         self.catalogue = catalogue
+        catalogue.count_events(lambda: self.event_counts)
 
     def __getattr__(self, name: str) -> Any:
         # Python calls this for missing attributes only. UnsupportedError is an AttributeError too, so
@@ -335,7 +353,8 @@ class RecommendingRelease(Release, ABC):
                 for no restriction.
             index: `exact` or `annoy`; None for the bundle's default, which is exact search below
                 50,000 items.
-            columns: columns of the item table to return with each item.
+            columns: columns of the item table to return with each item, and `cold`: whether it had no event in
+                training, so that its place comes from its features alone.
             as_frame: whether to return a Polars frame, one row for each item: `query` (its position from
                 0), `user_id`, `rank` from 1, `item_id`, `score`, then `columns`.
 

@@ -178,14 +178,15 @@ def listed(
     Args:
         people: users of the release.
         features: one row of each column.
-        catalogue: ids of the items.
+        catalogue: ids of the items, and behind them those of removed ones.
     """
+    items = len(catalogue) - len(people.retired)
     beside = {context_column(name, one) for name, told in people.contexts.items() for one in told}
     found = []
     for name in (name for name in people.histories if name not in beside):
         columns = [name, *(context_column(name, told) for told in people.contexts.get(name, ()))]
         events = np.array([catalogue.row(item) for item in features[name][0]], dtype=np.int64)
-        kept = _counting(people, events, people.histories[name].length)
+        kept = _counting(people, events, people.histories[name].length, items)
         if len(kept):
             found.append(Listed(events[kept], {c: features[c][0][kept] for c in columns}))
         else:  # the model takes no list without cells
@@ -193,11 +194,11 @@ def listed(
     return found
 
 
-def _counting(people: UserStore, events: np.ndarray, length: int) -> np.ndarray:
+def _counting(people: UserStore, events: np.ndarray, length: int, items: int) -> np.ndarray:
     """Positions of the events that the model reads: the newest `length` with items that it knows.
 
     Events of catalogue items without training events, in between, stay. The known items are those of the
-    training log; in a release without users all count.
+    training log, and removed ones, whose rows begin at `items`; in a release without users all count.
     """
     # The model drops unknown items before it cuts, so the cut is found by counting known events only.
     there = np.flatnonzero(events >= 0)
@@ -205,7 +206,8 @@ def _counting(people: UserStore, events: np.ndarray, length: int) -> np.ndarray:
         return there
     known = there
     if len(people.seen_items):
-        known = there[np.isin(events[there], people.seen_items)]
+        # Events of removed items were dropped from the seen ones, but the model read them.
+        known = there[np.isin(events[there], people.seen_items) | (events[there] >= items)]
     return there if len(known) <= length else there[there >= known[-length]]
 
 

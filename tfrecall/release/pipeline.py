@@ -462,7 +462,7 @@ class BasePipeline(Release):
 
     def _values_of(self, column: str) -> ItemValues:
         if column not in self._values:
-            self._values[column] = ItemValues.of(self.items[column])
+            self._values[column] = ItemValues.of(self.catalogue.shown[column])
         return self._values[column]
 
     def _check_rules(self, rules: Rules) -> None:

@@ -53,7 +53,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             np.asarray(release.bundle.exact.vectors),
             release.item_ids,
             annoy=index,
-            **_tuning(release),
+            **tuning_queries(release),
             model=release.manifest["model"]["fingerprint"],
             interests=release.interests,
         )
@@ -61,7 +61,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
         kept = {key: value for key, value in release.manifest.items() if key not in OF_THE_VERSION}
         facts = {**kept, "index": bundle.summary(), "tuning": bundle.tuning}
         staged.describe("retriever", facts)
-        _write_documents(release, staged, bundle)
+        write_documents(release, staged, bundle)
     return load(root, staged.version, verify=False, trust=trust)
 
 
@@ -71,8 +71,11 @@ def _kept_parts(root: Path, version: str) -> list[str]:
     return [*parts, STATE] if (root / STATE / version).is_dir() else parts
 
 
-def _tuning(release: Release) -> dict[str, Any]:
-    """Queries of random users, with what their lists leave out; nothing for a release without users."""
+def tuning_queries(release: Release) -> dict[str, Any]:
+    """Queries of random users, with what their lists leave out: arguments of `write_bundle`.
+
+    Nothing for a release without users.
+    """
     user_ids = list(release.users.ids)
     if not user_ids:
         return {}
@@ -83,8 +86,8 @@ def _tuning(release: Release) -> dict[str, Any]:
     return {"tuning_queries": release.embed(asked.features), "tuning_exclude": seen}
 
 
-def _write_documents(release: Release, staged: StagedRelease, bundle: Bundle) -> None:
-    """The documents of the version before; `metrics.json` with the measurements of the new index."""
+def write_documents(release: Release, staged: StagedRelease, bundle: Bundle) -> None:
+    """Write the documents of the version before; `metrics.json` with the measurements of the new index."""
     texts = documents(release.root, release.manifest)
     with suppress(KeyError, ValueError):
         metrics = json.loads(texts["metrics.json"])

@@ -11,6 +11,7 @@ import polars as pl
 from tfrecall.core.manifests import restore
 from tfrecall.core.results import Explanation
 from tfrecall.core.top_k import best_scores
+from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.index.bundle import Bundle, load_bundle
 from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.search import Hits, ItemScore
@@ -137,13 +138,16 @@ class RetrieverRelease(RecommendingRelease):
             rows: catalogue rows of the items to explain.
         """
         histories = self.users.histories
-        lists = listed(self.users, features, self.catalogue.vocabulary)
+        # Removed items of a history still count for the model.
+        ids = np.concatenate([self.item_ids, self.users.retired])
+        vocabulary = Vocabulary(ids) if len(self.users.retired) else self.catalogue.vocabulary
+        lists = listed(self.users, features, vocabulary)
         own = {column: row for column, row in features.items() if column not in histories}
         variants = LeaveOneOut.of(lists, own, self.users.defaults, past)
         length = max((history.length for history in histories.values()), default=1)
         queries = variants.embedded(self.embed, length)
         vectors = self.bundle.exact.vectors
-        return explained(user_id, self.item_ids, rows, variants, queries, vectors, self.repeats)
+        return explained(user_id, ids, rows, variants, queries, vectors, self.repeats)
 
     def embed(self, features: dict[str, np.ndarray]) -> np.ndarray:
         """Raw features to query vectors, by the exported model: float32 `[n, embedding_dim]`.

@@ -1,5 +1,6 @@
 """Users of a release: stored features and histories, from which queries are completed."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from tfrecall.release.parts import TIMES
 
 Query = str | Mapping[str, Any]
 _NUMBERS = (int, float, np.number, np.bool_)
+# File of ids that histories hold and the catalogue no longer has: their rows follow those of the catalogue.
+RETIRED = "retired_items.json"
 _NO_ITEMS = np.empty(0, dtype=object)
 
 
@@ -71,6 +74,8 @@ class UserStore:
         contexts: history -> names of its context columns, which are among `histories`.
         seen_times: for each of `seen_items` the time of its event in seconds since 1970; None for a release
             from before version 0.7.0 that is no baseline.
+        retired: object array of `str`, items of histories that were removed from the catalogue, whose rows they
+            continue; the model still knows them, but no list holds them, and seen items neither.
     """
 
     forms: dict[str, Form]
@@ -84,6 +89,7 @@ class UserStore:
     item_lists: tuple[str, ...]
     contexts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     seen_times: np.ndarray | None = None
+    retired: np.ndarray = field(default_factory=lambda: _NO_ITEMS)
 
     @classmethod
     def load(
@@ -118,8 +124,10 @@ class UserStore:
                 for name in ("seen_offsets.npy", "seen_items.npy")
             )
             _check_lists("seen", offsets, items, len(table), len(item_ids))
+            retired = _retired(directory)
+            known_ids = np.concatenate([item_ids, retired])
             histories = {
-                name: UserHistories.load(directory, name, length, item_ids, (offsets, items))
+                name: UserHistories.load(directory, name, length, known_ids, (offsets, items))
                 for name, length in (lengths or {}).items()
             }
             lists = tuple(dict.fromkeys([*histories, *item_lists]))
@@ -131,7 +139,7 @@ class UserStore:
                     _check_lists(name, past.offsets, past.items, len(table), len(past.item_ids))
             known = (offsets, items, histories)
             store = cls.of(table, *known, forms, defaults, lists, contexts or {})
-            return replace(store, seen_times=_times(directory, items))
+            return replace(store, seen_times=_times(directory, items), retired=retired)
         # DataError is a ValueError, MissingColumnError a KeyError: both are caught, too.
         except (
             EOFError,
@@ -381,6 +389,16 @@ def _check_lists(name: str, offsets: np.ndarray, items: np.ndarray, users: int, 
         raise ValueError(f"the lists of {name} end before they begin")
     if values and len(items) and not 0 <= items.min() <= items.max() < values:
         raise ValueError(f"the lists of {name} hold rows beyond the {values} there are")
+
+
+def _retired(directory: Path) -> np.ndarray:
+    """Ids of removed items that histories hold; none in most releases."""
+    if not (directory / RETIRED).exists():
+        return _NO_ITEMS
+    ids = json.loads((directory / RETIRED).read_text("utf-8"))
+    if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
+        raise ValueError(f"{RETIRED} holds no list of ids")
+    return np.array(ids, dtype=object)
 
 
 def _times(directory: Path, items: np.ndarray) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.evaluation import StageLosses, order_test, stage_losses
 from tfrecall.release.base import Release
 from tfrecall.release.pipeline import BasePipeline
-from tfrecall.runs.facts import intervals_of
+from tfrecall.runs.facts import among_new_of, intervals_of
 from tfrecall.runs.kinds import kind_of
 from tfrecall.runs.preparation import prepare
 
@@ -76,6 +76,7 @@ def evaluate_release(
         **figures,
         "model": model,
         "intervals": intervals_of(figures, model),
+        **among_new_of(figures, model),
         "beaten_by": None if beaten is None else beaten.to_dict(),
         **({} if leading is None else {"leading": leading}),
         **({} if order is None else {"order": order.to_dict()}),

@@ -46,9 +46,18 @@ def data_facts(splits: DataSplits) -> dict[str, Any]:
 
 def intervals_of(figures: dict[str, Any], model: str) -> dict[str, Any]:
     """Intervals of an evaluation in its plain form, the model under the name that tables give it."""
-    return {
-        model if name == figures["model"] else name: ends for name, ends in figures["intervals"].items()
-    }
+    return _named(figures, "intervals", model)
+
+
+def among_new_of(figures: dict[str, Any], model: str) -> dict[str, Any]:
+    """Figures among new items, `model` under the name that tables give it; nothing where none were made."""
+    if not figures.get("among_new"):
+        return {}
+    return {"among_new": _named(figures, "among_new", model), "new_items": figures["new_items"]}
+
+
+def _named(figures: dict[str, Any], part: str, model: str) -> dict[str, Any]:
+    return {model if name == figures["model"] else name: of for name, of in figures[part].items()}
 
 
 def finite(history: dict[str, list[float]]) -> dict[str, list[float | None]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from tfrecall.baselines.base import HistoryModel
-from tfrecall.baselines.registry import check_baselines, usual_baselines
+from tfrecall.baselines.registry import baselines_of_new, check_baselines, usual_baselines
 from tfrecall.config.ranking import RankingTaskConfig
 from tfrecall.config.run import RunConfig
 from tfrecall.core.progress import ProgressReporter
@@ -180,11 +180,14 @@ class _ListKind(RunKind[Model, Evaluation]):
             ks=self.config.evaluation.ks,
             baselines=baselines_of(splits.learned, names=names),
             progress=progress,
+            among_new=self.config.split.method == "new_items",
         )
 
     def _baselines(self, known: Interactions) -> Sequence[str]:
         """Names of the baselines of the table."""
         names, sequences = self.config.evaluation.baselines, bool(self.config.schema.histories)
+        if names is None and self.config.split.method == "new_items":
+            return baselines_of_new(known)
         return usual_baselines(known, sequences=sequences) if names is None else names
 
     def metrics(self, evaluation: Evaluation, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tfrecall.data.splits import (
     split_by_user,
     split_folds,
     split_leave_last_out,
+    split_new_items,
     split_random,
 )
 from tfrecall.data.tables import read
@@ -146,6 +147,12 @@ def split(config: RunConfig, data: Interactions) -> DataSplits:
         return _all_trainable(train, validation, known, test)
     if how.method == "random":
         return _split_random(how, *split_random(data, how.test_fraction, how.seed))
+    if how.method == "new_items":
+        known, test = split_new_items(data, how.test_fraction, how.seed)
+        if not fraction:
+            return _all_trainable(known, None, known, test)
+        train, validation = split_new_items(known, fraction, how.seed)
+        return _all_trainable(train, validation, known, test)
     return _split_by_time(how, data)
 
 

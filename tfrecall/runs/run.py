@@ -23,7 +23,7 @@ from tfrecall.release.layout import check_writable, stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import MANIFEST, STATE
 from tfrecall.report import page_or_error
-from tfrecall.runs.facts import Stopwatch, data_facts, finite, intervals_of, timings
+from tfrecall.runs.facts import Stopwatch, among_new_of, data_facts, finite, intervals_of, timings
 from tfrecall.runs.kinds import RunKind, kind_of
 from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import DataSplits, prepare
@@ -239,6 +239,7 @@ def _metrics(
         "test": figures["test"],
         "baselines": figures["baselines"],
         "intervals": intervals_of(figures, config.model.type),
+        **among_new_of(figures, config.model.type),
         "beaten_by": trained.beaten_by,
         "slices": figures["slices"],
         **trained.kind.metrics(trained.evaluation, manifest),

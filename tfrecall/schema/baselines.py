@@ -24,6 +24,7 @@ BASELINES = {
     "user_cf": Place("user_cf", "UserCF"),
     "item_transitions": Place("item_transitions", "ItemTransitions"),
     "als": Place("als", "ALS"),
+    "feature_popularity": Place("feature_popularity", "FeaturePopularity"),
     # One class under several names, since a name among `evaluation.baselines` takes no settings.
     "recent_popularity": Place("popularity", "Popularity", {"window_days": 30.0}),
     "own_most_frequent": Place("popularity", "OwnItems", {"by": "frequency"}),

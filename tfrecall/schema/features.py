@@ -23,7 +23,7 @@ from tfrecall.core.event_context import GAP, context_column
 from tfrecall.core.raw import Form
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
 from tfrecall.schema.encoders import Encoder, Mean
-from tfrecall.schema.specs import STRICT, Finite, Rate, config_errors, from_plain
+from tfrecall.schema.specs import STRICT, Finite, Rate, Seed, config_errors, from_plain
 
 # Additive encoders: the share of a single event can be subtracted from their result, as training does with the
 # target of an `anytime` list.
@@ -215,13 +215,70 @@ class Text:
     form: ClassVar[Form] = "string"
 
 
+@config_errors
+@dataclass(frozen=True, config=STRICT)
+class Codes:
+    """Codes of the content, whose rows similar items share: what the field calls semantic ids.
+
+    The content is a ready-made embedding (`form = "vector"`), or a text or a list of words: words are weighted
+    by TF-IDF and reduced to a few numbers (SVD). Residual k-means gives each item a code at every level: the
+    nearest centre, then the nearest centre of what that leaves, and so on. The vector of the item is the sum of
+    one trained row a level, so that an item without events has rows which others trained. All is fitted by
+    `adapt` to the items with events, and equal seeds give equal codes. Null, and a text without a known word,
+    give the zero vector.
+
+    Attributes:
+        column: name of the column.
+        levels: number of codes of an item.
+        size: number of centres of a level; fewer where there are fewer different items.
+        embedding_dim: length of the vector.
+        form: raw form of the column: `string`, a text; `strings`, a list of words; `vector`, an embedding.
+        length: with `vector`, number of numbers in each embedding.
+        dimension: number of numbers that words are reduced to.
+        max_tokens: number of words that count, the most frequent first.
+        seed: seed of the first centres.
+
+    Raises:
+        ConfigError: if a setting is invalid, or `length` is given without an embedding, or lacks with one.
+
+    >>> Codes("title", levels=2, size=16).form
+    'string'
+
+    References:
+        Rajput et al., "Recommender Systems with Generative Retrieval", NeurIPS 2023; Singh et al., "Better
+        Generalization with Semantic IDs", RecSys 2024. Both quantize by a network (RQ-VAE); residual k-means
+        takes seconds, and the rows of a level are added up here, as in the second one's unigrams.
+    """
+
+    column: _Column
+    levels: Annotated[int, Field(ge=1, le=8)] = 3
+    size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    embedding_dim: PositiveInt = 32
+    _: KW_ONLY
+    form: Literal["string", "strings", "vector"] = "string"
+    length: PositiveInt | None = None
+    dimension: PositiveInt = 32
+    max_tokens: PositiveInt = 10_000
+    seed: Seed = 42
+    type: Literal["codes"] = "codes"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Codes":
+        if (self.form == "vector") != (self.length is not None):
+            raise ValueError(
+                '`length` of Codes is the number of numbers of an embedding: give it with `form = "vector"`, '
+                f'and only then. Received: form="{self.form}", length={self.length}'
+            )
+        return self
+
+
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"`context` of a history must be distinct names. Received: {list(names)}.")
     return names
 
 
-ItemFeature = Annotated[Categorical | MultiCategorical | Text, Field(discriminator="type")]
+ItemFeature = Annotated[Categorical | MultiCategorical | Text | Codes, Field(discriminator="type")]
 
 
 @config_errors
@@ -234,7 +291,7 @@ class History:
     Attributes:
         column: name of the list in requests and in the exported model: item ids, oldest first. Several
             features may read the same list, then with the same events.
-        of: the feature of an item that is embedded: its id, genres or title.
+        of: the feature of an item that is embedded: its id, genres, title or codes.
         history_length: number of most recent events that count.
         encoder: encoder of the item vectors, one of `tr.encoders`.
         normalize: whether each item vector is scaled to length one first.
@@ -424,6 +481,7 @@ Feature = Annotated[
     | Day
     | Text
     | Vector
+    | Codes
     | History
     | ExampleAge
     | Custom,
@@ -572,10 +630,11 @@ def check_forms(features: Iterable[Feature]) -> None:
                 f"as a {feature.form} by {type(feature).__name__}, but a batch holds it once. Copy it "
                 "under a second name, or use Bucketized beside Numeric."
             )
-        if isinstance(other, Vector) and isinstance(feature, Vector) and other.length != feature.length:
+        lengths = [getattr(one, "length", None) for one in (other, feature)]
+        if feature.form == "vector" and None not in lengths and lengths[0] != lengths[1]:
             raise ConfigError(
-                f'The column "{feature.column}" is read as a vector of {other.length} numbers and as one of '
-                f"{feature.length}. Set `length` to the numbers that it has."
+                f'The column "{feature.column}" is read as a vector of {lengths[0]} numbers and as one of '
+                f"{lengths[1]}. Set `length` to the numbers that it has."
             )
 
 

@@ -348,7 +348,7 @@ class Answerer:
     def _column(self, column: str) -> list[Any]:
         """A column of the item table as a list: rows of a frame cost a hundred microseconds each."""
         if column not in self._columns:
-            self._columns[column] = self.release.items[column].to_list()
+            self._columns[column] = self.release.catalogue.shown[column].to_list()
         return self._columns[column]
 
     def _because(self, explanation: Explanation) -> list[Because]:

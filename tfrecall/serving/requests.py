@@ -24,7 +24,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         allow: ids to which the list is restricted; None for no restriction.
         exclude_seen: whether to leave out what the user had; None for the release's default.
         explain: whether to add reasons to each item.
-        columns: columns of the item table to add to each item.
+        columns: columns of the item table to add to each item, and `cold`: whether it had no event in training.
         rules: of a pipeline, rules in place of its own.
         stages: of a pipeline, whether to add candidates and timings.
         n_candidates: of a pipeline, number of candidates to rank; None for its own.
