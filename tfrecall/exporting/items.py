@@ -153,7 +153,8 @@ def _stage(
     for part in ("query", "candidate", "context", STATE):
         if release.part(part).is_dir():  # not every version keeps the state of its training
             shutil.copytree(release.part(part), directory / part)
-    write_changed_context(directory / "context", change.table, change.rows, change.retired, release)
+    stored = write_changed_context(
+        directory / "context", change.table, change.rows, change.retired, release)
     identity = fingerprint([manifest["model"]["fingerprint"], change.ids.tolist()], [vectors])
     tuning = tuning_queries(release)
     if seen := tuning.get("tuning_exclude"):
