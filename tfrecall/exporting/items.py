@@ -154,7 +154,8 @@ def _stage(
         if release.part(part).is_dir():  # not every version keeps the state of its training
             shutil.copytree(release.part(part), directory / part)
     stored = write_changed_context(
-        directory / "context", change.table, change.rows, change.retired, release)
+        directory / "context", change.table, change.rows, change.retired, release
+    )
     identity = fingerprint([manifest["model"]["fingerprint"], change.ids.tolist()], [vectors])
     tuning = tuning_queries(release)
     if seen := tuning.get("tuning_exclude"):
@@ -185,7 +186,7 @@ def _stage(
         shutil.copy(requests, directory / "retrieval" / FILE)
     difference = _compare(change, vectors, bundle, min(k, len(change.ids)), directory)
     kept = {key: value for key, value in manifest.items() if key not in OF_THE_VERSION}
-    staged.describe("retriever", {**kept, **_facts(change, bundle, identity, difference)})
+    staged.describe("retriever", {**kept, **_facts(change, bundle, identity, difference, stored)})
     write_documents(release, staged, bundle)
 
 
@@ -225,14 +226,18 @@ def _compare(
     )
 
 
-def _facts(change: ChangedItems, bundle: Bundle, identity: str, difference: float) -> dict[str, Any]:
+def _facts(
+    change: ChangedItems, bundle: Bundle, identity: str, difference: float, stored: list[str]
+) -> dict[str, Any]:
     release = change.release
     had = np.unique(_within(change, np.asarray(release.users.seen_items)))
+    before = release.manifest.get("stored_histories", ())
     model = {"fingerprint": identity, "candidates": len(change.ids)}
     if len(release.users.seen_items):
         model[f"{COLD}_candidates"] = len(change.ids) - len(had)
     return {
         "model": {**release.manifest["model"], **model},
+        **({"stored_histories": list(dict.fromkeys([*before, *stored]))} if stored else {}),
         "index": bundle.summary(),
         "tuning": bundle.tuning,
         "round_trip": {"largest_relative_difference": difference},

@@ -40,7 +40,7 @@ def write_changed_context(
     (directory / RETIRED).write_text(json.dumps(retired.tolist(), ensure_ascii=False), "utf-8")
     users = release.users
     every = np.concatenate([items["item_id"].to_numpy(), retired])
-    # Without a file of its own a history is the seen items, which lose events below. Context has no rows of items.
+    # Without a file of its own a history is the seen items, which lose events below. Context has no such rows.
     lists = {n: one for n, one in users.histories.items() if not isinstance(one, UserContexts)}
     for name, past in lists.items():
         moved = UserHistories(past.offsets, rows[past.items], past.length, every)
