@@ -49,8 +49,9 @@ def evaluate(
         answer, losses = evaluate_release(
             loaded, config, Narrator(), shuffled_histories=shuffled_histories
         )
-    ranked = [ranking_table(answer), *metric_notes(answer)]
-    tables: list[Any] = metric_tables(answer) if "leading" in answer else ranked
+    tables: list[Any] = (
+        metric_tables(answer) if "leading" in answer else [ranking_table(answer), *metric_notes(answer)]
+    )
     if "order" in answer:
         tables.append(order_table(answer["order"], answer["leading"]))
     if losses is not None:
