@@ -215,7 +215,7 @@ def test_a_killed_tournament_goes_on_where_it_ended(proposal, stubs, no_run, tmp
 
 def test_records_of_other_settings_do_not_count(proposal, stubs, no_run, tmp_path, monkeypatch):
     shares, turns = stubs
-    shares |= {0.1: 0.9, 0.2: 0.1}
+    shares |= {0.1: 0.9, 0.2: 1.0}
     kept = tournament.Records.discard
     monkeypatch.setattr(tournament.Records, "discard", lambda self: None)
     run_best(networks(proposal, 0.1), 60, tmp_path / "out")
