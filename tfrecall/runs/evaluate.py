@@ -62,7 +62,7 @@ def evaluate_release(
             order = order_test(
                 release,
                 splits.test,
-                seen=splits.learned,
+                seen=splits.known,
                 ks=config.evaluation.ks,
                 progress=progress,
             )
