@@ -117,7 +117,10 @@ def test_a_search_of_a_baseline_is_refused(tmp_path):
 
 def test_every_baseline_can_be_the_model_of_a_recipe(tmp_path):
     assert (*get_args(BaselineName), *SCORES_ONLY) == tuple(BASELINES)
-    for name in BASELINES:
+    for name in SCORES_ONLY:
+        with pytest.raises(ConfigError, match=rf"model\.type: .*Received: '{name}'"):
+            load_config(str(recipe(tmp_path, f'type = "{name}"')))
+    for name in get_args(BaselineName):
         config = load_config(str(recipe(tmp_path, f'type = "{name}"')))
         assert config.counts
         assert config.model.type == name

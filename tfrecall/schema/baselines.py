@@ -45,6 +45,7 @@ BaselineName = Literal[
     "user_cf",
     "item_transitions",
     "als",
+    "feature_popularity",
     "recent_popularity",
     "own_most_frequent",
     "own_most_recent",
