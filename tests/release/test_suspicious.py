@@ -40,10 +40,13 @@ def query_model(tf, root, answer, **signature):
         rows = tf.shape(features["user_id"])[0]
         return {"vector": tf.zeros([rows, 8]) + answer(features["user_id"])}
 
-    shutil.rmtree(directory)
+    # Every release has warm-up requests.
+    former = directory.rename(root / "former")
     module = tf.Module()
     concrete = embed.get_concrete_function(**spec)
     tf.saved_model.save(module, str(directory), signatures={"serving_default": concrete})
+    (former / "assets.extra").rename(directory / "assets.extra")
+    shutil.rmtree(former)
 
     def change(manifest):
         kept = {k: v for k, v in manifest["files"].items() if not k.startswith("query/")}
