@@ -1,6 +1,7 @@
 """Metrics: the promised names, and counts that are those of the requests."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 from fastapi.testclient import TestClient
@@ -137,4 +138,8 @@ def test_whichever_worker_is_asked_tells_the_sum_of_all(item_cf):
         for _ in range(40):
             assert service.post("/v1/recommend", ASK).status == 200  # each on a new connection
         key = ("tfrecall_requests_total", ("code", "200"), ("endpoint", "/v1/recommend"))
+        # A worker counts an answer right after it has written it.
+        end = monotonic() + 60
+        while samples(service.get("/metrics").body).get(key) != 40:
+            assert monotonic() < end
         assert {samples(service.get("/metrics").body)[key] for _ in range(10)} == {40}
