@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import shutil
 import signal
 import time
@@ -11,6 +12,7 @@ import pytest
 
 import tfrecall as tr
 from tests.serving.running import PATIENCE_SECONDS, running
+from tfrecall.serving.process import ACCEPTS, doors, listen
 
 ASK = '{"user_id": "u1", "k": 3}'
 
@@ -119,3 +121,22 @@ def wait_for(condition):
     while not (done := condition()) and time.monotonic() < end:
         time.sleep(0.05)
     return done
+
+
+def test_no_door_of_a_shared_socket_ever_blocks(monkeypatch):
+    with listen("127.0.0.1", 0) as bound:
+        states = []
+        plain = type(bound).dup
+
+        def dup(self):
+            made = plain(self)
+            states.append(os.get_blocking(self.fileno()))
+            return made
+
+        monkeypatch.setattr(type(bound), "dup", dup)
+        made = doors(bound)
+        assert len(made) == ACCEPTS == len({one.fileno() for one in made})
+        assert not any(states)
+        assert not any(os.get_blocking(one.fileno()) for one in made)
+        for one in made[1:]:
+            one.close()

@@ -112,7 +112,7 @@ def shuffled_log(log: Interactions, newest: int | None = None, seed: int = 0) ->
         seed: seed of the order.
 
     >>> log = Interactions.from_frame(
-    ...     pl.DataFrame({"user_id": [*"uuu"], "item_id": [*"abc"], "timestamp": [1, 2, 3]})
+    ...     pl.DataFrame({"user_id": [*"uuuv"], "item_id": [*"abca"], "timestamp": [1, 2, 3, 4]})
     ... )
     >>> sorted(shuffled_log(log).log.rows()) == sorted(log.log.rows())
     False

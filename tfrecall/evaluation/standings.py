@@ -49,7 +49,7 @@ def standings(
     >>> ranks = {"popularity": np.array([0, 40, 7]), "network": np.array([0, 3, 7])}
     >>> found = standings(ranks, ["popularity"], np.arange(3), ks=(10, 50))["network"]
     >>> round(found.figures["hit_rate@10"], 3), round(found.score, 3), found.leads
-    (1.0, 1.272, True)
+    (1.0, 1.276, True)
     """
     values = {name: _values(rows, ks) for name, rows in ranks.items()}
     figures = {name: {m: float(v.mean()) for m, v in one.items()} for name, one in values.items()}

@@ -73,6 +73,14 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
+def doors(bound: socket.socket) -> list[socket.socket]:
+    """A bound socket as often as connections are taken in one round of the event loop."""
+    # First of all: `dup` hands on whether a socket blocks, and does so to all processes that share it. In one
+    # of them the loop would wait in `accept` for a connection that another one took.
+    bound.setblocking(False)
+    return [bound, *(bound.dup() for _ in range(ACCEPTS - 1))]
+
+
 def address(bound: socket.socket) -> str:
     """URL of a bound socket."""
     host, port = bound.getsockname()[:2]
@@ -176,9 +184,7 @@ def _serve(config: ServingConfig, bound: socket.socket, *, wait: bool) -> None:
         timeout_graceful_shutdown=ceil(config.timeout_ms / 1000) + 1,
     )
     with suppress(SystemExit):  # of a start that failed
-        _Server(settings, app.state, config.drain_seconds).run(
-            sockets=[bound, *(bound.dup() for _ in range(ACCEPTS - 1))]
-        )
+        _Server(settings, app.state, config.drain_seconds).run(sockets=doors(bound))
     if app.state.failure is not None:
         raise app.state.failure
 
