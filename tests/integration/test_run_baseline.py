@@ -144,3 +144,10 @@ def test_a_baseline_that_another_one_beats_ends_with_0_and_says_so(tmp_path):
     assert beaten["model"] < max(beaten["baselines"].values())
     assert "beat the model" in result.stderr
     assert "Status 3" not in result.stderr
+
+
+def test_a_baseline_keeps_no_state_of_a_training_and_says_so(tmp_path):
+    file = recipe(tmp_path, 'type = "popularity"')
+    options = ["--allow-worse", "--set", "export.training_state=true"]
+    assert "keeps no state" in ask("run", file, "--out", tmp_path / "out", *options).stderr
+    assert load(tmp_path / "out").recommend(["nobody"], 1)[0].item_ids

@@ -16,6 +16,7 @@ OPTIONS = {
     "separator": "--separator",
     "timestamp_format": "--timestamp-format",
     "unit": "--timestamp-unit",
+    "unless_worse_than": "--unless-worse-than",
     "missing_items": "--set data.missing_items",
     "ignore_columns": "--set data.ignore_columns",
     "list_separators": "--set data.list_separators",

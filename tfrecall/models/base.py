@@ -1,6 +1,6 @@
 """Base of the models: encoding of raw features, and learning of vocabularies and catalogue from data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ class FeatureModel(KerasMethods):
         super().__init__(**kwargs)
         self.schema = schema_from_dict(schema)
         self.interactions: Interactions | None = None
-        # Events of each user that `tfrecall.fit` has trained on; None before.
-        self.learned: Mapping[str, int] | None = None
+        # The log that `tfrecall.fit` has trained on; None before.
+        self.trained_on: Interactions | None = None
         self._catalogue: Catalogue | None = None
 
     # Learned from data

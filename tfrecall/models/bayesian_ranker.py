@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras, tf, without_autograph
-from tfrecall.core.vocabulary import FIRST
 from tfrecall.errors import ConfigError
 from tfrecall.layers.features import FeatureLayer
 from tfrecall.layers.history import HistoryFeature
@@ -158,8 +157,7 @@ class BayesianRanker(Ranker):
         self, queries: dict[str, Any], items: np.ndarray, query_rows: np.ndarray
     ) -> np.ndarray:
         """As `spreads`, of raw queries and rows of the item table, as of `score_raw`."""
-        index, rows = tf.constant(items.astype(np.int32) + FIRST), tf.constant(query_rows)
-        return self._spreads(queries, index, rows).numpy()
+        return self._of_pairs(self._spreads, queries, items, query_rows)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _spreads(self, raw: dict[str, tf.Tensor], index: tf.Tensor, query_rows: tf.Tensor) -> tf.Tensor:

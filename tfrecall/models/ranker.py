@@ -1,6 +1,6 @@
 """Ranking model: one score for a pair of a query and a candidate, from features of both and their crosses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -363,9 +363,19 @@ class Ranker(FeatureModel):
             items: int `[n]`, rows of the item table.
             query_rows: int `[n]`, the query of each.
         """
+        return self._of_pairs(self._scored, queries, items, query_rows)
+
+    def _of_pairs(
+        self,
+        compute: Callable[..., tf.Tensor],
+        queries: dict[str, Any],
+        items: np.ndarray,
+        query_rows: np.ndarray,
+    ) -> np.ndarray:
+        """A number for each pair, of some pairs at once."""
         index = items.astype(np.int32) + FIRST
         parts = [
-            self._scored(queries, tf.constant(index[some]), tf.constant(query_rows[some])).numpy()
+            compute(queries, tf.constant(index[some]), tf.constant(query_rows[some])).numpy()
             for some in np.array_split(np.arange(len(index)), max(1, -(-len(index) // AT_ONCE)))
         ]
         return np.concatenate(parts)

@@ -3,12 +3,13 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from tfrecall.baselines.base import HistoryModel
 from tfrecall.config.run import RunConfig
+from tfrecall.core.arguments import argument
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.diagnostics.diagnostics import Diagnostics
 from tfrecall.errors import ConfigError, ExportError
@@ -165,7 +166,10 @@ def _export(
     with stage(root) as staged:
         manifest = kind.stage(trained.model, staged, leading, facts)
         if config.export.training_state or config.training.warm_start:
-            write_state(cast(TwoTower, trained.model), staged.directory / STATE)
+            if isinstance(trained.model, TwoTower):
+                write_state(trained.model, staged.directory / STATE)
+            else:
+                progress.note("A baseline is not trained: the release keeps no state of a training.")
         metrics = _metrics(trained, manifest, leading, clock)
         # A report that cannot be drawn becomes a page with the error: training took longer than any page.
         page = page_or_error(
@@ -189,7 +193,7 @@ def _check_not_worse(
     """Refuse to publish a model that is worse than the current version.
 
     Raises:
-        ExportError: with both figures. The checkpoints stay, so that the model can still be exported.
+        ExportError: with both figures.
     """
     if not (root / MANIFEST).exists():
         progress.note(f"There is no release at {root} yet to compare with.")
@@ -203,8 +207,9 @@ def _check_not_worse(
         raise ExportError(
             f"Nothing was published: {metric} of the new model is {now[metric]:.4f}, and that of version "
             f"{before.version} {then[metric]:.4f} on the same {len(splits.test):,} test rows, more than "
-            f"{100 * margin:g} % better. To publish it nevertheless, run again without `unless_worse_than`; "
-            "checkpoints of the training are kept."
+            f"{100 * margin:g} % better. To publish it nevertheless, run again without "
+            f"{argument('unless_worse_than')}: the training goes on from its last checkpoint, if it was "
+            "long enough to have one."
         )
     progress.note(f"{metric} {now[metric]:.4f}; version {before.version} has {then[metric]:.4f}.")
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
 from tfrecall.training.ranking_metric import RankingMetrics
-from tfrecall.training.state import WarmStart, learned_events, only_new
+from tfrecall.training.state import WarmStart, only_new
 
 # Metric of early stopping for tasks that name none.
 MONITOR = TrainingConfig.monitor
@@ -178,8 +177,7 @@ def fit(
         # Opened here from a path, so emptied here; an object given by the caller is the caller's.
         if kept and kept is not checkpoints:
             kept.discard()
-    # No plain dictionary, which Keras would track.
-    model.learned = MappingProxyType(learned_events(train))
+    model.trained_on = train
     return _fitted(state, recorder.seconds, len(examples))
 
 

@@ -47,7 +47,7 @@ def write_state(model: TwoTower, directory: Path) -> None:
     Raises:
         ConfigError: if `tfrecall.fit` has not trained the model.
     """
-    if model.learned is None or model.optimizer is None:
+    if model.trained_on is None:
         raise ConfigError(
             "There is no state of a training to keep: `tfrecall.fit` has not trained this model. Train it so, "
             "or export it without `training_state`."
@@ -59,7 +59,7 @@ def write_state(model: TwoTower, directory: Path) -> None:
         "states": [tower.get_config()["states"] for tower in _towers(model)],
         "optimizer": type(optimizer).__name__,
         "iterations": int(optimizer.iterations),
-        "learned": dict(model.learned),
+        "learned": learned_events(model.trained_on),
     }
     groups = {"weights": model.weights, "slots": _slots(model)}
     write_checkpoint(

@@ -77,6 +77,7 @@ class TrainingExamples:
         self.notes: tuple[str, ...] = ()
         # Rows of the log that are targets, where no rule on histories chooses them.
         self._rows = np.arange(len(data)) if new is None else np.flatnonzero(new)
+        self._has_all = new is None
         if isinstance(model, Ranker):
             histories = _EVERY_ROW
         self._whole = histories.form == "sequences"
@@ -106,7 +107,7 @@ class TrainingExamples:
         """Dataset of one epoch; each reading gives the next one, from `first_epoch` on."""
         parts = (self._sequences, self._negatives, self._unordered, self._lists)
         if all(part is None for part in parts):
-            columns = gathered(self._columns, self._rows)
+            columns = self._columns if self._has_all else gathered(self._columns, self._rows)
             return row_batches(columns, len(self), self.batch_size, (self.seed, first_epoch))
         batches = self._made_batches(first_epoch).map(self._joined)
         # A generator has no length; the schedule and Keras' progress bar need one.
