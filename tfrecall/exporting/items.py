@@ -11,7 +11,7 @@ import polars as pl
 
 from tfrecall.core.columns import COLD, REQUEST_TIME
 from tfrecall.core.raw import raw_features
-from tfrecall.errors import ConfigError, DataError, ExportError, ReleaseError
+from tfrecall.errors import ConfigError, DataError, ExportError
 from tfrecall.exporting.item_changes import ChangedItems, changed
 from tfrecall.exporting.items_context import write_changed_context
 from tfrecall.exporting.retriever import tensorflow_errors
@@ -23,7 +23,7 @@ from tfrecall.release.base import REPEATED
 from tfrecall.release.histories import padded_ids
 from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import OF_THE_VERSION, STATE, fingerprint, has_foreign_documents
+from tfrecall.release.manifest import STATE, check_documents, fingerprint, inherited
 from tfrecall.release.reindex import tuning_queries, write_documents
 from tfrecall.release.retriever import RetrieverRelease
 from tfrecall.release.signature import load_signatures
@@ -86,11 +86,7 @@ def change_items(
             "items; a baseline knows no features: fit it again."
         )
     root = release.root
-    if has_foreign_documents(root, release.manifest):
-        raise ReleaseError(
-            f"metrics.json, config.toml or report.html in {root} are not those of version {release.version}: "
-            "an export of tfrecall 0.4 was killed between them. Move them away, or run again."
-        )
+    check_documents(root, release.manifest)
     change = changed(release, added, removed)
     vectors = np.concatenate([np.asarray(release.bundle.exact.vectors)[change.kept], _embedded(change)])
     with stage(root) as staged, tensorflow_errors(staged):
@@ -150,9 +146,7 @@ def _stage(
 ) -> None:
     release, directory = change.release, staged.directory
     manifest = release.manifest
-    for part in ("query", "candidate", "context", STATE):
-        if release.part(part).is_dir():  # not every version keeps the state of its training
-            shutil.copytree(release.part(part), directory / part)
+    release.copy_parts(("query", "candidate", "context", STATE), directory)
     stored = write_changed_context(
         directory / "context", change.table, change.rows, change.retired, release
     )
@@ -185,8 +179,9 @@ def _stage(
         (directory / "retrieval" / FILE).parent.mkdir(exist_ok=True)
         shutil.copy(requests, directory / "retrieval" / FILE)
     difference = _compare(change, vectors, bundle, min(k, len(change.ids)), directory)
-    kept = {key: value for key, value in manifest.items() if key not in OF_THE_VERSION}
-    staged.describe("retriever", {**kept, **_facts(change, bundle, identity, difference, stored)})
+    staged.describe(
+        "retriever", {**inherited(manifest), **_facts(change, bundle, identity, difference, stored)}
+    )
     write_documents(release, staged, bundle)
 
 

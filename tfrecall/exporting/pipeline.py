@@ -15,7 +15,7 @@ from tfrecall.exporting.signatures import save_pipeline, write_warmup
 from tfrecall.index.annoy import Annoy
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.base import RecommendingRelease, Release
+from tfrecall.release.base import RecommendingRelease
 from tfrecall.release.layout import stage
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import check_facts, fingerprint, made_with
@@ -143,8 +143,8 @@ def export_pipeline(
         first = _retrieval_release(pipeline, releases / "retrieval", index)
         second = _ranker_release(pipeline, releases / "ranker")
         # The releases of live stages lie in `stages`, which is no part, so it is not published.
-        _copy_parts(first, PARTS["retriever"], directory)
-        _copy_parts(second, ("ranker",), directory)
+        first.copy_parts(PARTS["retriever"], directory)
+        second.copy_parts(("ranker",), directory)
         shutil.copytree(second.context, directory / RANKER_CONTEXT)
         # Without rules, which the SavedModel does not hold: the comparison is of the same lists.
         live = BasePipeline(first, second, pipeline.n_candidates)
@@ -178,11 +178,6 @@ def _retrieval_release(pipeline: BasePipeline, path: Path, index: Annoy | None) 
 def _ranker_release(pipeline: BasePipeline, path: Path) -> RankerRelease:
     stage = pipeline.ranker
     return export_ranker(stage.model, path) if isinstance(stage, LiveRanker) else cast(Any, stage)
-
-
-def _copy_parts(release: Release, parts: tuple[str, ...], directory: Path) -> None:
-    for part in parts:
-        shutil.copytree(release.part(part), directory / part)
 
 
 def _write_warmup(pipeline: BasePipeline, target: Path, n_candidates: int, k: int) -> None:

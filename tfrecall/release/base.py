@@ -1,5 +1,6 @@
 """Base classes of all kinds of releases, and the protocol of the recommending ones."""
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -18,6 +19,7 @@ from tfrecall.core.vocabulary import Vocabulary, item_row
 from tfrecall.errors import DataError, MissingColumnError, ReleaseError, UnsupportedError, nearest
 from tfrecall.index.repeats import Repeats
 from tfrecall.index.search import Hits, ItemScore
+from tfrecall.release.manifest import STATE
 from tfrecall.release.users import Query, QueryBatch, UserStore
 
 # Name of the query's list from which repeats and baselines compute their scores.
@@ -271,6 +273,12 @@ class Release:
     def check_columns(self, columns: Sequence[str]) -> None:
         """Raise a `MissingColumnError` if the item table lacks one of them."""
         self.catalogue.check_columns(columns)
+
+    def copy_parts(self, parts: Sequence[str], directory: Path) -> None:
+        """Copy parts of this version to one in the making; not every version has `state`."""
+        for part in parts:
+            if part != STATE or self.part(part).is_dir():
+                shutil.copytree(self.part(part), directory / part)
 
     def part(self, part: str) -> Path:
         """The directory of a part of this version, such as `index`."""

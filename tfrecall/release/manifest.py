@@ -90,6 +90,25 @@ def has_foreign_documents(root: Path, manifest: dict[str, Any]) -> bool:
     return bool(texts) and not _are_of(texts, manifest)
 
 
+def check_documents(root: Path, manifest: dict[str, Any]) -> None:
+    """Refuse a release whose documents a killed export of version 0.4.0 left beside another version.
+
+    Raises:
+        ReleaseError: naming the version that they are not of.
+    """
+    if has_foreign_documents(root, manifest):
+        raise ReleaseError(
+            f"metrics.json, config.toml or report.html in {root} are not those of version "
+            f"{manifest['version']}: an export of tfrecall 0.4 was killed between them. Move them away, or run "
+            "again."
+        )
+
+
+def inherited(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Facts that a version made from another one has of it, keys unknown here too."""
+    return {key: value for key, value in manifest.items() if key not in OF_THE_VERSION}
+
+
 def _texts(files: Iterable[Path]) -> dict[str, str]:
     texts = {}
     for file in files:

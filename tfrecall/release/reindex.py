@@ -1,20 +1,19 @@
 """New Annoy index for an existing release."""
 
 import json
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrecall.errors import ConfigError, ReleaseError
+from tfrecall.errors import ConfigError
 from tfrecall.index.annoy import Annoy
 from tfrecall.index.bundle import Bundle, write_bundle
 from tfrecall.release.base import Release
 from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
-from tfrecall.release.manifest import OF_THE_VERSION, STATE, documents, has_foreign_documents
+from tfrecall.release.manifest import STATE, check_documents, documents, inherited
 
 # Largest number of known users whose queries tune the index.
 TUNING_ROWS = 500
@@ -39,15 +38,10 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             f"{path} is a pipeline: its index is that of the retriever it was joined from. Build that anew "
             "with `tfrecall index RETRIEVAL`, then join both again with `tfrecall pipeline`."
         )
-    root, current = release.root, str(release.version)
-    if has_foreign_documents(root, release.manifest):
-        raise ReleaseError(
-            f"metrics.json, config.toml or report.html in {root} are not those of version {current}: an export "
-            "of tfrecall 0.4 was killed between them. Move them away, or run again."
-        )
+    root = release.root
+    check_documents(root, release.manifest)
     with stage(root) as staged:
-        for part in _kept_parts(root, current):
-            shutil.copytree(root / part / current, staged.directory / part)
+        release.copy_parts(("query", "candidate", "retrieval", "context", STATE), staged.directory)
         bundle = write_bundle(
             staged.directory / "index",
             np.asarray(release.bundle.exact.vectors),
@@ -57,18 +51,10 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             model=release.manifest["model"]["fingerprint"],
             interests=release.interests,
         )
-        # Everything else is inherited, keys unknown here too.
-        kept = {key: value for key, value in release.manifest.items() if key not in OF_THE_VERSION}
-        facts = {**kept, "index": bundle.summary(), "tuning": bundle.tuning}
+        facts = {**inherited(release.manifest), "index": bundle.summary(), "tuning": bundle.tuning}
         staged.describe("retriever", facts)
         write_documents(release, staged, bundle)
     return load(root, staged.version, verify=False, trust=trust)
-
-
-def _kept_parts(root: Path, version: str) -> list[str]:
-    """Parts of a version that its index does not change."""
-    parts = ["query", "candidate", "retrieval", "context"]
-    return [*parts, STATE] if (root / STATE / version).is_dir() else parts
 
 
 def tuning_queries(release: Release) -> dict[str, Any]:
