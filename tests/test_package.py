@@ -92,6 +92,7 @@ LIGHT = (
     "config",
     "core",
     "data",
+    "engines",
     "evaluation",
     "index",
     "release",

@@ -10,6 +10,7 @@
     ├── CheckpointError (ValueError)    checkpoint that is damaged or of another training
     ├── ReleaseError (ValueError)       release or index bundle that is damaged, incomplete or foreign
     ├── ExportError (RuntimeError)      release that could not be written, or differs from the live model
+    ├── EngineError (RuntimeError)      job that a task or a worker of an engine ended
     ├── ServingError (RuntimeError)     request that a service could not answer
     │   ├── QueueFullError                  too many requests wait already
     │   ├── NotReadyError                   the service is starting or stopping
@@ -76,6 +77,10 @@ class ReleaseError(TfrecallError, ValueError):
 
 class ExportError(TfrecallError, RuntimeError):
     """Release that could not be written, or differs from the live model."""
+
+
+class EngineError(TfrecallError, RuntimeError):
+    """Job that ended because a task raised an error that is not ours, or its worker died."""
 
 
 class ServingError(TfrecallError, RuntimeError):

@@ -108,6 +108,16 @@ MovedLog = Annotated[
     Path | None,
     typer.Option("--data", help="The log or MovieLens folder, if not where the run found it."),
 ]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="Where parts of the work run: local, beam or ray.")
+]
+Processes = Annotated[
+    int | None, typer.Option("--processes", help="How many parts are worked on at a time.")
+]
+EngineOptions = Annotated[
+    list[str] | None,
+    typer.Option("--engine-option", help="Option of the engine, repeatable: runner=FlinkRunner."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, repeatable: training.epochs=2."),

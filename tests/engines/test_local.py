@@ -1,0 +1,87 @@
+"""Processes of one machine: all end with the job, however it ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.engines import tasks
+from tfrecall.engines import Local, engine_of
+from tfrecall.errors import ConfigError, EngineError
+
+LIMIT_SECONDS = 300
+
+
+def test_one_process_is_this_one_and_several_are_others():
+    assert Local().map(tasks.process, [1, 2], title="Ask") == [os.getpid()] * 2
+    # More tasks than processes, so that one process serves several.
+    others = set(Local(2).map(tasks.process, range(6), title="Ask"))
+    assert os.getpid() not in others
+    assert 1 <= len(others) <= 2
+    assert not any(psutil.pid_exists(number) for number in others)
+
+
+def test_a_killed_worker_ends_the_job_and_names_its_task():
+    told = r'"Count" stopped at the task 3: its process was ended by signal 9'
+    with pytest.raises(EngineError, match=told):
+        Local(2).map(tasks.killed_at_3, [1, 2, 3, 4], title="Count")
+    assert not [child for child in psutil.Process().children() if _is_worker(child)]
+
+
+def test_results_and_functions_that_cannot_travel_are_named():
+    with pytest.raises(EngineError, match=r'"Make" stopped at the task 1: .*lambda'):
+        Local(2).map(tasks.unportable, [1, 2], title="Make")
+    with pytest.raises(ConfigError, match=r"Define it at the top level of a module"):
+        Local(2).map(lambda number: number, [1, 2], title="Make")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("lokal",), r'no engine "lokal". Did you mean "local"\? Engines: local'),
+        (("local", ["runner=x"]), "takes no options .* Received: runner=x"),
+        (("local", [], 0), "must be 1 or more. Received: 0"),
+    ],
+)
+def test_what_no_engine_understands_is_refused(arguments, told):
+    with pytest.raises(ConfigError, match=told):
+        engine_of(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_its_job(tmp_path, sent):
+    code = (
+        "import pathlib, sys\nfrom tests.engines.tasks import told_and_stuck\n"
+        "from tfrecall.engines import Local\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "Local(2).map(told_and_stuck, [folder, folder], title='Wait')\n"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        _wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+        job.send_signal(sent)
+        _, errors = job.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        job.kill()
+    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    _wait_until(lambda: not any(psutil.pid_exists(number) for number in workers))
+    assert bool(re.search("KeyboardInterrupt", errors)) == (sent == signal.SIGINT)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    return "spawn_main" in " ".join(process.cmdline())
+
+
+def _wait_until(holds) -> None:
+    end = time.monotonic() + LIMIT_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)

@@ -1,0 +1,7 @@
+"""Engines that run one function on many parts: this machine's processes, Apache Beam, Ray."""
+
+from tfrecall.engines.base import Engine
+from tfrecall.engines.local import Local
+from tfrecall.engines.registry import ENGINES, engine_of
+
+__all__ = ["ENGINES", "Engine", "Local", "engine_of"]
