@@ -1,5 +1,6 @@
 """Processes of one machine: all end with the job, however it ends."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -26,15 +27,22 @@ def test_one_process_is_this_one_and_several_are_others():
     assert not any(psutil.pid_exists(number) for number in others)
 
 
-def test_a_killed_worker_ends_the_job_and_names_its_task():
-    told = r'"Count" stopped at the task 3: its process was ended by signal 9'
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        (tasks.killed_at_3, r'"Count" stopped at the task 3: its process was ended by signal 9'),
+        (tasks.broken_at_3, r'"Count" stopped at the task 3: ZeroDivisionError'),
+    ],
+)
+def test_a_worker_that_dies_or_raises_ends_the_job_and_all_others(function, told):
+    before = multiprocessing.active_children()
     with pytest.raises(EngineError, match=told):
-        Local(2).map(tasks.killed_at_3, [1, 2, 3, 4], title="Count")
-    assert not [child for child in psutil.Process().children() if _is_worker(child)]
+        Local(2).map(function, [1, 2, 3, 4], title="Count")
+    assert [child for child in multiprocessing.active_children() if child not in before] == []
 
 
 def test_results_and_functions_that_cannot_travel_are_named():
-    with pytest.raises(EngineError, match=r'"Make" stopped at the task 1: .*lambda'):
+    with pytest.raises(EngineError, match=r'"Make" stopped at the task [12]: .*lambda'):
         Local(2).map(tasks.unportable, [1, 2], title="Make")
     with pytest.raises(ConfigError, match=r"Define it at the top level of a module"):
         Local(2).map(lambda number: number, [1, 2], title="Make")
@@ -74,10 +82,6 @@ def test_no_worker_outlives_its_job(tmp_path, sent):
     workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
     _wait_until(lambda: not any(psutil.pid_exists(number) for number in workers))
     assert bool(re.search("KeyboardInterrupt", errors)) == (sent == signal.SIGINT)
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    return "spawn_main" in " ".join(process.cmdline())
 
 
 def _wait_until(holds) -> None:

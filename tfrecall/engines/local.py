@@ -5,8 +5,8 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
@@ -57,20 +57,24 @@ class Local:
         results: dict[int, Result] = {}
         workers = min(self.processes, len(tasks))
         outcomes = _here(function, tasks) if workers <= 1 else _there(function, tasks, workers, title)
-        for place, outcome in outcomes:
-            results[place] = succeeded(outcome, tasks[place], title)
-            progress.progress(title, len(results), len(tasks), "parts")
+        # Closed here: the traceback of an error would keep the generator, and with it the processes.
+        with closing(outcomes):
+            for place, outcome in outcomes:
+                results[place] = succeeded(outcome, tasks[place], title)
+                progress.progress(title, len(results), len(tasks), "parts")
         return [results[place] for place in range(len(tasks))]
 
 
-def _here(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+def _here(
+    function: Callable[[Any], Any], tasks: Sequence[Any]
+) -> Generator[tuple[int, Any], None, None]:
     for place, task in enumerate(tasks):
         yield place, attempt(function, task)
 
 
 def _there(
     function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, title: str
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Yield the place and the outcome of each task as it ends."""
     waiting = iter(range(len(tasks)))
     busy: dict[Connection, int] = {}
@@ -147,7 +151,7 @@ def _work(connection: Connection, function: bytes) -> None:
         run = pickle.loads(function)
         while True:
             connection.send_bytes(_portable(attempt(run, connection.recv())))
-    except (EOFError, BrokenPipeError):
+    except (EOFError, OSError):  # of the connection alone: those of tasks are outcomes
         return
 
 
