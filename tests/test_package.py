@@ -48,6 +48,7 @@ PUBLIC = {
     "Ratings",
     "Rules",
     "SampledSoftmax",
+    "ScalableCrossEntropy",
     "Schema",
     "StreamingFrequency",
     "Swing",

@@ -45,6 +45,7 @@ _MODULE_OF = {
     "Ratings": "tfrecall.tasks.ranking",
     "Rules": "tfrecall.release.rules",
     "SampledSoftmax": "tfrecall.tasks.sampled_softmax",
+    "ScalableCrossEntropy": "tfrecall.tasks.scalable_cross_entropy",
     "Schema": "tfrecall.schema.features",
     "StreamingFrequency": "tfrecall.layers.frequency",
     "Swing": "tfrecall.baselines.swing",

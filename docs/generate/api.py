@@ -105,6 +105,7 @@ GROUPS = {
             "InBatchSoftmax",
             "SampledSoftmax",
             "FullSoftmax",
+            "ScalableCrossEntropy",
             "Pointwise",
             "DSSMSoftmax",
             "BPR",

@@ -90,6 +90,26 @@ class SampledSoftmaxConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ScalableCrossEntropyConfig:
+    """Softmax over hard candidates, found in random buckets, for large catalogues (`ScalableCrossEntropy`).
+
+    Attributes:
+        num_buckets: number of random directions in a step.
+        bucket_queries: queries of each bucket; times `num_buckets` some two to five times the batch size.
+        bucket_candidates: candidates of each bucket.
+        temperature: scores are divided by it.
+        mix: whether directions are random mixtures of the queries of the batch.
+    """
+
+    type: Literal["scalable_cross_entropy"] = "scalable_cross_entropy"
+    num_buckets: PositiveInt = 128
+    bucket_queries: PositiveInt = 128
+    bucket_candidates: PositiveInt = 256
+    temperature: Positive = 1.0
+    mix: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TfrsRetrievalConfig:
     """The retrieval task of TensorFlow Recommenders, unchanged (`tfrs.tasks.Retrieval`).
 
@@ -178,6 +198,7 @@ TaskConfig = Annotated[
     InBatchConfig
     | FullSoftmaxConfig
     | SampledSoftmaxConfig
+    | ScalableCrossEntropyConfig
     | TfrsRetrievalConfig
     | PointwiseConfig
     | DSSMSoftmaxConfig

@@ -14,6 +14,7 @@ from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import PairAUC
 from tfrecall.tasks.pairwise import PairTask
 from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
+from tfrecall.tasks.scalable_cross_entropy import Buckets, ScalableCrossEntropy
 
 
 class TaskLossModel(FeatureModel):
@@ -45,6 +46,11 @@ class TaskLossModel(FeatureModel):
             if training:
                 return self._sampled_loss(task, queries, index, weights)
             task = task.full
+        elif isinstance(task, ScalableCrossEntropy):
+            if training:
+                return self._buckets_loss(task, queries, index, weights)
+            # All vectors of a query count, as they are served.
+            task = task.full
         if getattr(task, "needs_catalogue", False):
             return self._catalogue_loss(task, queries, index, weights, training)
         return self._batch_loss(queries, index, weights, training)
@@ -60,8 +66,29 @@ class TaskLossModel(FeatureModel):
         )
         # A target outside the catalogue has the weight 0, so any row will do for it.
         targets = tf.gather(candidates, tf.maximum(index - FIRST, 0))
-        queries = self._task_queries(queries, targets)
+        queries = self._task_queries(task, queries, targets)
         return task(queries, candidates, sample_weight=weights, candidate_rows=index - FIRST)
+
+    def _buckets_loss(
+        self, task: ScalableCrossEntropy, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor
+    ) -> tf.Tensor:
+        """Embeds the catalogue without gradients to choose, then the positives and what was chosen."""
+        self._build_task()
+        catalogue = tf.stop_gradient(self.catalogue.embed(self.candidate_tower))
+        # A target outside the catalogue has the weight 0, so any row will do for it.
+        queries = self._task_queries(task, queries, tf.gather(catalogue, tf.maximum(index - FIRST, 0)))
+        buckets = task.choose(queries, catalogue, weights > 0)
+        chosen = tf.reshape(buckets.candidates, [-1]) + FIRST
+        distinct, positions = tf.unique(tf.concat([chosen, index], axis=0))
+        candidates = self.candidate_tower(self.catalogue.features(distinct), training=True)
+        places = tf.reshape(positions[: tf.size(chosen)], tf.shape(buckets.candidates))
+        return task(
+            queries,
+            candidates,
+            sample_weight=weights,
+            candidate_rows=tf.where(index >= FIRST, positions[tf.size(chosen) :], -1),
+            buckets=Buckets(buckets.queries, places),
+        )
 
     def _batch_loss(
         self, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
@@ -91,7 +118,9 @@ class TaskLossModel(FeatureModel):
             # name for the setting.
             by_id = getattr(self.task, "_remove_accidental_hits", False)
             options["candidate_ids"] = self._outside_ids(index) if by_id else None
-        return with_autograph(self.task, self._task_queries(queries, candidates), candidates, **options)
+        return with_autograph(
+            self.task, self._task_queries(self.task, queries, candidates), candidates, **options
+        )
 
     def _sampled_loss(
         self, task: SampledSoftmax, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor
@@ -181,9 +210,9 @@ class TaskLossModel(FeatureModel):
         scores = functools.reduce(tf.maximum, [tf.linalg.matvec(vectors, q) for q in apart(queries)])
         metric.update_state(scores[:, 0], scores[:, 1:], negatives >= FIRST, sample_weight=weights)
 
-    def _task_queries(self, queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """The queries as the task takes them: all their vectors, or the one closest to each target."""
-        return queries if getattr(self.task, "takes_interests", False) else closest(queries, targets)
+    def _task_queries(self, task: Any, queries: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """The queries as a task takes them: all their vectors, or the one closest to each target."""
+        return queries if getattr(task, "takes_interests", False) else closest(queries, targets)
 
     def _draw_uniform(self) -> tf.Tensor | None:
         """Indexes of the uniform draws from the whole catalogue for this batch; None for none."""
@@ -194,7 +223,8 @@ class TaskLossModel(FeatureModel):
 
     def _build_task(self) -> None:
         """Makes the task's weights before it is called."""
-        if isinstance(self.task, InBatchSoftmax | SampledSoftmax | PairTask) and not self.task.built:
+        draws = InBatchSoftmax | SampledSoftmax | ScalableCrossEntropy | PairTask
+        if isinstance(self.task, draws) and not self.task.built:
             # Weights made within a traced step would belong to its graph.
             with tf.init_scope():
                 self.task.build([None, self.candidate_tower.output_dim])

@@ -52,9 +52,9 @@ class TwoTower(TaskLossModel):
         candidate_layer_sizes: units of the candidate tower, where they differ; empty for a plain item table.
         query_network, candidate_network: a layer or model of Keras in the place of the dense layers of a tower,
             from the combined vector of its features to the vector of the tower.
-        task: `InBatchSoftmax` (the default), `FullSoftmax`, `SampledSoftmax`, a loss over pairs
-            (`Pointwise`, `Triplet`, `DSSMSoftmax`, `BPR`), `tfrs.tasks.Retrieval`, or anything called like
-            it.
+        task: `InBatchSoftmax` (the default), `FullSoftmax`, `SampledSoftmax`, `ScalableCrossEntropy`, a loss
+            over pairs (`Pointwise`, `Triplet`, `DSSMSoftmax`, `BPR`), `tfrs.tasks.Retrieval`, or anything
+            called like it.
         dropout: share of the values dropped at the entry of the dense layers.
         candidate_dropout: the same of the candidate tower, where it differs; None for `dropout`, or none where
             the candidate tower has no dense layers and the query tower has some.

@@ -21,6 +21,7 @@ from tfrecall.config.tasks import (
     InBatchConfig,
     PointwiseConfig,
     SampledSoftmaxConfig,
+    ScalableCrossEntropyConfig,
     TfrsRetrievalConfig,
     TripletConfig,
 )
@@ -34,6 +35,7 @@ from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.pairwise import BPR, DSSMSoftmax, Pointwise
 from tfrecall.tasks.ranking import Clicks, Lists, Ratings
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
+from tfrecall.tasks.scalable_cross_entropy import ScalableCrossEntropy
 from tfrecall.tasks.triplet import Triplet
 
 
@@ -148,6 +150,17 @@ def _(config: SampledSoftmaxConfig) -> keras.layers.Layer:
         negatives=config.negatives,
         temperature=config.temperature,
         correction=config.correction,
+    )
+
+
+@make_task.register
+def _(config: ScalableCrossEntropyConfig) -> keras.layers.Layer:
+    return ScalableCrossEntropy(
+        config.num_buckets,
+        config.bucket_queries,
+        config.bucket_candidates,
+        temperature=config.temperature,
+        mix=config.mix,
     )
 
 
