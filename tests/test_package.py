@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 import tfrecall
 
 PUBLIC = {
@@ -121,6 +123,23 @@ def test_light_rooms_start_without_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_scann_of_another_tensorflow_does_not_stand_in_the_way(tmp_path):
+    """The import of TFRS imports ScaNN, whose operations fit one version of TensorFlow."""
+    (tmp_path / "scann").mkdir()
+    (tmp_path / "scann" / "__init__.py").write_text(
+        "import tensorflow as tf\nraise tf.errors.NotFoundError(None, None, 'undefined symbol')\n"
+    )
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from tfrecall._keras import tfrs\n"
+        "print(tfrs.tasks.Retrieval.__name__, 'scann' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "Retrieval False\n"), done.stderr
 
 
 def test_public_names_are_pinned():

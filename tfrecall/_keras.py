@@ -6,8 +6,10 @@ TFRS 0.7.7 works with Keras 2 only, which lives on as `tf-keras`; TensorFlow pic
 """
 
 import functools
+import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,7 +27,24 @@ if not keras.layers.Layer.__module__.startswith("tf_keras"):
         "anything that uses `tf.keras`, or start Python with TF_USE_LEGACY_KERAS=1."
     )
 
-import tensorflow_recommenders as tfrs  # noqa: E402
+
+def _without_scann() -> Any:
+    """Imports TFRS as if ScaNN were not installed.
+
+    TFRS takes ScaNN where it is and goes without it where it is not. One that was built for another TensorFlow
+    is neither: its operations cannot be loaded, which is no ImportError, and ends the import of TFRS.
+    """
+    sys.modules["scann"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("tensorflow_recommenders")
+    finally:
+        del sys.modules["scann"]
+
+
+try:
+    import tensorflow_recommenders as tfrs
+except tf.errors.NotFoundError:
+    tfrs = _without_scann()
 
 
 def refuse_keras_3(given: Any, module: Any, what: str) -> None:
