@@ -1,12 +1,17 @@
 """The example: its generator gives the files that are there, and its recipe fits them."""
 
+import runpy
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.main import get_command
 
 from tests.progress import RecordedProgress
+from tfrecall.cli import app
 from tfrecall.config.inference import propose
 from tfrecall.config.recipes import load_config
 from tfrecall.runs.preparation import prepare
@@ -63,3 +68,65 @@ def test_purchases_repeat_and_products_are_known():
     assert description.refused == ()
     assert description.repeated_share > 0.2
     assert description.exact_duplicates == 0
+
+
+def week(tmp_path, root, *, runs=0, drifts=0):
+    """Status of `weekly.sh` for a release, and the commands that it gave, where two of them end so."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "tfrecall"
+    program.write_text(
+        "#!/bin/sh\n"
+        f'for word in "$@"; do printf "%s\\t" "$word"; done >> {tmp_path}/said\n'
+        f"echo >> {tmp_path}/said\n"
+        f"case $1 in run) exit {runs};; drift) exit {drifts};; esac\n"
+    )
+    program.chmod(0o755)
+    done = subprocess.run(
+        [SHOP / "weekly.sh", "log.csv", root], env={"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    )
+    said = [line.rstrip("\t").split("\t") for line in (tmp_path / "said").read_text().splitlines()]
+    for words in said:  # each is a command with options that there are
+        name, *arguments = words
+        get_command(app).get_command(None, name).make_context(name, arguments)
+    return done.returncode, [words[0] for words in said]
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "manifest.json").touch()
+    return tmp_path / "release"
+
+
+def test_the_first_week_trains(tmp_path):
+    assert week(tmp_path, tmp_path / "none") == (0, ["run"])
+
+
+def test_a_later_week_goes_on_and_looks_at_the_drift(tmp_path, root):
+    assert week(tmp_path, root) == (0, ["run", "drift"])
+
+
+@pytest.mark.parametrize("status", [1, 3])
+def test_a_week_ends_with_a_run_that_ends_otherwise(tmp_path, root, status):
+    assert week(tmp_path, root, runs=status) == (status, ["run"])
+
+
+def test_a_week_with_other_lists_is_rolled_back(tmp_path, root):
+    assert week(tmp_path, root, drifts=4) == (4, ["run", "drift", "rollback"])
+
+
+def test_the_dag_runs_the_week(monkeypatch):
+    tasks = []
+    dag = SimpleNamespace(DAG=lambda *args, **settings: nullcontext())
+    bash = SimpleNamespace(BashOperator=lambda **settings: tasks.append(settings))
+    for name, module in {
+        "airflow": dag,
+        "airflow.operators": None,
+        "airflow.operators.bash": bash,
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    runpy.run_path(str(SHOP / "weekly_dag.py"))
+    (task,) = tasks
+    # Airflow takes a command that ends in .sh for the file of a template; a blank behind it prevents that.
+    assert task["bash_command"].split()[0] == "examples/shop/weekly.sh"
+    assert task["bash_command"].endswith(" ")

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from tests.commands import ask
+from tfrecall.cli.compare import version_of
 from tfrecall.errors import ExportError, ReleaseError
 from tfrecall.release import layout
 from tfrecall.release.layout import make_current, stage
@@ -104,3 +105,16 @@ def test_the_command_says_what_it_was_and_is(root):
     assert (answer["before"], answer["version"], answer["versions"]) == (3, 2, [1, 2, 3])
     assert "Version 3" in ask("rollback", root, "--to", 3).stdout
     assert read_manifest(root)["version"] == 3
+
+
+def test_a_name_means_a_version_or_the_one_before_the_current(root):
+    assert version_of(str(root)) == (root, None)
+    assert version_of(f"{root}@1") == (root, 1)
+    assert version_of(f"{root}@previous") == (root, 2)
+    make_current(root, 2)
+    assert version_of(f"{root}@previous") == (root, 1)
+    make_current(root, 1)
+    with pytest.raises(ReleaseError, match="no version before"):
+        version_of(f"{root}@previous")
+    other = root.rename(root.parent / "named@previous")
+    assert version_of(str(other)) == (other, None)

@@ -9,6 +9,7 @@ import typer
 
 from tfrecall.cli.options import Json, MovedLog, Trust, app, data_settings, guarded
 from tfrecall.errors import ConfigError
+from tfrecall.release.layout import previous_version
 from tfrecall.schema.baselines import BASELINES
 
 
@@ -18,8 +19,8 @@ def compare(
     releases: Annotated[
         list[str],
         typer.Argument(
-            help="Release directories, the reference first; DIRECTORY@2 is its version 2. Two or more, or "
-            "one with --baseline."
+            help="Release directories, the reference first; DIRECTORY@2 is its version 2, DIRECTORY@previous "
+            "the one before the current. Two or more, or one with --baseline."
         ),
     ],
     baselines: Annotated[
@@ -99,9 +100,11 @@ def named(names: list[str]) -> dict[str, str]:
 
 
 def version_of(name: str) -> tuple[Path, int | None]:
-    """Path and version of DIRECTORY@2; the version is None if none is given."""
+    """Path and version of DIRECTORY@2 or DIRECTORY@previous; the version is None if none is given."""
     directory, at, version = name.rpartition("@")
     # A directory may itself be called `model@2`: an existing path is taken as it is.
-    if at and version.isdecimal() and not Path(name).exists():
-        return Path(directory), int(version)
-    return Path(name), None
+    if not at or Path(name).exists():
+        return Path(name), None
+    if version == "previous":
+        return Path(directory), previous_version(Path(directory))
+    return (Path(directory), int(version)) if version.isdecimal() else (Path(name), None)

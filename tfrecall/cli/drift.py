@@ -14,7 +14,13 @@ _Share = Annotated[float | None, typer.Option(help="Largest share that ends with
 @app.command()
 @guarded
 def drift(
-    old: Annotated[str, typer.Argument(help="The release before; DIRECTORY@2 is its version 2.")],
+    old: Annotated[
+        str,
+        typer.Argument(
+            help="The release before; DIRECTORY@2 is its version 2, DIRECTORY@previous the one before the "
+            "current."
+        ),
+    ],
     new: Annotated[str, typer.Argument(help="The release after, likewise.")],
     k: Annotated[int, typer.Option("-k", help="Length of the lists that are compared.")] = 10,
     users: Annotated[int, typer.Option(help="How many users' lists are compared.")] = 1000,

@@ -183,6 +183,22 @@ def check_writable(root: str | Path) -> None:
         pass
 
 
+def previous_version(root: Path) -> int:
+    """The newest version before the current one.
+
+    Raises:
+        ReleaseError: if there is none.
+    """
+    current = read_manifest(root)["version"]
+    earlier = [number for number in versions(root) if number < current]
+    if not earlier:
+        raise ReleaseError(
+            f"{root} has no version before its current one, version {current}. There are: "
+            f"{', '.join(map(str, versions(root)))}."
+        )
+    return earlier[-1]
+
+
 def make_current(root: str | Path, version: int | None = None) -> int:
     """Make a version that was published earlier, or later, the current one.
 
@@ -201,15 +217,7 @@ def make_current(root: str | Path, version: int | None = None) -> int:
     """
     root = Path(root)
     try:
-        current = read_manifest(root)["version"]
-        if version is None:
-            earlier = [number for number in versions(root) if number < current]
-            if not earlier:
-                raise ReleaseError(
-                    f"{root} has no version before its current one, version {current}. There are: "
-                    f"{', '.join(map(str, versions(root)))}."
-                )
-            version = earlier[-1]
+        version = previous_version(root) if version is None else version
         check_files(root, read_manifest(root, version))
         with locked(root):
             finish_publishing(root)
