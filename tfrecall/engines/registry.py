@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from tfrecall.engines.base import Engine
+from tfrecall.engines.beam import Beam
 from tfrecall.engines.local import Local
+from tfrecall.engines.ray import Ray
 from tfrecall.errors import ConfigError, nearest
 
 
@@ -12,7 +14,7 @@ def engine_of(name: str, options: Sequence[str] = (), processes: int | None = No
 
     Args:
         name: one of `ENGINES`.
-        options: texts such as `runner=FlinkRunner`; the engine local takes none.
+        options: texts such as `runner=FlinkRunner` (beam) or `address=auto` (ray); local takes none.
         processes: how many tasks run at a time; None for the engine's default.
 
     Raises:
@@ -39,5 +41,9 @@ def _local(options: Sequence[str], processes: int | None) -> Engine:
     return Local(1 if processes is None else processes)
 
 
-_MAKERS: dict[str, Callable[[Sequence[str], int | None], Engine]] = {"local": _local}
+_MAKERS: dict[str, Callable[[Sequence[str], int | None], Engine]] = {
+    "local": _local,
+    "beam": Beam,
+    "ray": Ray,
+}
 ENGINES = tuple(_MAKERS)
