@@ -1,12 +1,16 @@
 """What is particular to Annoy: inner products by angle, equal trees twice, widening."""
 
+import gc
+import shutil
+
 import annoy as annoy_module
 import numpy as np
 import pytest
 
-from tfrecall.errors import ConfigError
-from tfrecall.index import Annoy, AnnoyIndex, Exact, Hits
-from tfrecall.index.annoy import _exclusions
+from tests.index.test_bundle import reseal
+from tfrecall.errors import ConfigError, ReleaseError
+from tfrecall.index import Annoy, AnnoyIndex, Exact, Hits, load_bundle, write_bundle
+from tfrecall.index.approximate import _exclusions
 from tfrecall.index.tuning import recall_of, sample_queries
 
 COUNT, DIMENSION = 2000, 16
@@ -35,13 +39,13 @@ def annoy():
 @pytest.mark.slow
 def test_vectors_of_equal_length_are_compared_by_angle_as_they_are():
     index = Annoy(n_trees=1).build(vectors_of(3.0), IDS)
-    assert (index.augmented, index.forest.f) == (False, DIMENSION)
+    assert (index.augmented, index.forests[0].f) == (False, DIMENSION)
 
 
 def test_vectors_of_other_lengths_get_one_more_number(annoy):
-    assert (annoy.augmented, annoy.forest.f) == (True, DIMENSION + 1)
+    assert (annoy.augmented, annoy.forests[0].f) == (True, DIMENSION + 1)
     # All are equally long then, so that the angle alone decides.
-    lengths = [np.linalg.norm(annoy.forest.get_item_vector(row)) for row in range(0, COUNT, 100)]
+    lengths = [np.linalg.norm(annoy.forests[0].get_item_vector(row)) for row in range(0, COUNT, 100)]
     np.testing.assert_allclose(lengths, 1.0, rtol=1e-6)
 
 
@@ -63,7 +67,7 @@ def test_what_is_found_has_exact_scores_in_exact_order(annoy, exact):
 @pytest.mark.slow
 def test_the_same_seed_plants_the_same_trees(tmp_path):
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
-        Annoy(n_trees=5, seed=seed).build(VARIED, IDS).forest.save(str(tmp_path / name))
+        Annoy(n_trees=5, seed=seed).build(VARIED, IDS).forests[0].save(str(tmp_path / name))
     first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
     assert first == second != other
 
@@ -163,7 +167,7 @@ def test_impossible_settings_are_refused_by_name(setting):
 
 def test_an_index_without_effort_is_refused(annoy):
     with pytest.raises(ConfigError, match="needs a `search_k`"):
-        AnnoyIndex(annoy.exact, annoy.forest, True, Annoy())
+        AnnoyIndex(annoy.exact, annoy.forests, True, Annoy())
 
 
 def test_a_forest_that_forgets_its_items_is_refused(monkeypatch):
@@ -235,3 +239,67 @@ def test_exclusions_to_tune_with_are_those_of_the_sampled_queries():
     assert [row[0] for row in chosen] == [int(query) % len(VARIED) for query in sample[:, 0]]
     with pytest.raises(ConfigError, match=r"1 lists for 2 queries"):
         Annoy(n_trees=2).build(VARIED, IDS, np.ones((2, VARIED.shape[1])), rows[:1])
+
+
+def test_shards_find_what_one_forest_finds_and_score_it_exactly(exact):
+    index = Annoy(n_trees=10, tune_k=20, shards=3).build_over(exact, QUERIES)
+    assert [forest.get_n_items() for forest in index.forests] == [666, 667, 667]
+    others = vectors_of(1.0, seed=2)[:200]
+    hits, truth = index.search(others, 20), exact.search(others, 20)
+    assert index.search_k < index.exhaustive
+    assert recall_of(hits, truth).mean() > 0.93
+    everything = exact.search(others[:5], COUNT)
+    for i in range(5):
+        places = [everything.rows[i].tolist().index(row) for row in hits.rows[i]]
+        assert places == sorted(places)
+
+
+def test_each_forest_gets_its_share_of_the_effort_and_the_nearest_of_all_are_ranked(exact):
+    index = Annoy(n_trees=4, search_k=300, shards=3).build_over(exact)
+    asked = []
+
+    class Forest:
+        def __init__(self, part):
+            self.part = part
+
+        def get_nns_by_vector(self, point, n, effort, include_distances):
+            asked.append((self.part, n, effort))
+            return [5, 9], [0.1 * (3 - self.part), 0.5 + self.part]
+
+    index.forests = [Forest(part) for part in range(3)]
+    # 300 / 3 = 100 each. Rows 5 of the parts, which begin at 0, 666 and 1,333, are nearest: .3, .2, .1.
+    rows = index.nearest(np.ones(DIMENSION + 1), 3, 300)
+    assert sorted(asked) == [(0, 3, 100), (1, 3, 100), (2, 3, 100)]
+    assert sorted(rows) == [5, 671, 1338]
+
+
+def test_shards_are_planted_alike_at_any_number_of_threads(exact, monkeypatch, tmp_path):
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        (tmp_path / threads).mkdir()
+        files = Annoy(n_trees=3, search_k=9, shards=3).build_over(exact).save(tmp_path / threads)
+    assert files == ["index-0.ann", "index-1.ann", "index-2.ann"]
+    for name in files:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
+
+
+def test_files_of_forests_on_disk_go_with_their_index(exact):
+    index = Annoy(n_trees=2, search_k=9, shards=2).build_over(exact)
+    folder = index.folder
+    assert len(list(folder.iterdir())) == 2
+    del index
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_a_bundle_of_shards_lists_and_checks_each_forest(tmp_path):
+    write_bundle(tmp_path / "1", VARIED[:100], IDS[:100], Annoy(n_trees=2, search_k=9, shards=2))
+    loaded = load_bundle(tmp_path / "1")
+    assert {"index-0.ann", "index-1.ann"} <= loaded.manifest["files"].keys()
+    assert loaded.annoy.settings.shards == 2
+    # The second forest in the place of the first: 33 items where 50 belong.
+    write_bundle(tmp_path / "2", VARIED[:100], IDS[:100], Annoy(n_trees=2, search_k=9, shards=3))
+    shutil.copy(tmp_path / "2" / "index-0.ann", tmp_path / "1" / "index-0.ann")
+    reseal(tmp_path / "1")
+    with pytest.raises(ReleaseError, match=r"index-0\.ann is foreign: it holds 33 items, .* says 50"):
+        load_bundle(tmp_path / "1")

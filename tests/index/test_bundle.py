@@ -115,6 +115,7 @@ def test_an_unknown_index_is_refused_with_the_names_there_are(written):
 )
 def test_the_faster_index_is_the_default(count, annoy_us, default):
     class Measured:
+        settings = Annoy()
         table = TuningTable(100, 0.95, 500, 800.0, (TuningRow(1, 1.0, 0.0, annoy_us, annoy_us),))
 
         def __len__(self):

@@ -10,30 +10,49 @@ from hypothesis import strategies as st
 
 from tests.properties import examples
 from tfrecall.errors import ConfigError, DataError
-from tfrecall.index import Annoy, Exact, Hits, Index, load_bundle, write_bundle
+from tfrecall.index import Annoy, Exact, Faiss, Hits, Index, load_bundle, write_bundle
+from tfrecall.index.approximate import Approximate
+from tfrecall.index.reduced import Storage
 
-EVERYTHING = 2**30  # a search_k above items x trees: Annoy looks at every candidate
-EXHAUSTIVE = Annoy(n_trees=3, search_k=EVERYTHING)
+EVERYTHING = 2**30  # an effort above any: every candidate is looked at
+EXHAUSTIVE = {
+    "annoy": Annoy(n_trees=3, search_k=EVERYTHING),
+    "annoy shards": Annoy(n_trees=3, search_k=EVERYTHING, shards=4),
+    "faiss hnsw": Faiss(search_k=EVERYTHING),
+    "faiss ivf_flat": Faiss("ivf_flat", search_k=EVERYTHING),
+    "faiss ivf_pq": Faiss("ivf_pq", search_k=EVERYTHING),
+}
+STORAGES = ("float32", "bfloat16", "int8")
 
 
-def restored(name: str) -> Callable[[np.ndarray, list[str]], Index]:
+def restored(
+    settings: Approximate | None, storage: Storage = "float32"
+) -> Callable[[np.ndarray, list[str]], Index]:
     def build(vectors: np.ndarray, ids: list[str]) -> Index:
         with tempfile.TemporaryDirectory() as folder:
-            write_bundle(f"{folder}/1", vectors, ids, annoy=EXHAUSTIVE)
-            return load_bundle(f"{folder}/1").index(name)
+            write_bundle(f"{folder}/1", vectors, ids, annoy=settings, storage=storage)
+            loaded = load_bundle(f"{folder}/1")
+            return loaded.index(loaded.names[-1])
 
     return build
 
 
+EXACT = {f"exact {storage}": Exact(storage).build for storage in STORAGES}
 BUILDERS = {
-    "exact": Exact().build,
-    "exact restored": restored("exact"),
-    "annoy": EXHAUSTIVE.build,
-    "annoy restored": restored("annoy"),
+    **EXACT,
+    **{f"{name} restored": restored(None, name.split()[1]) for name in EXACT},
+    **{name: settings.build for name, settings in EXHAUSTIVE.items()},
+    **{f"{name} restored": restored(settings) for name, settings in EXHAUSTIVE.items()},
+    "annoy over int8": restored(EXHAUSTIVE["annoy"], "int8"),
 }
 
 
-@pytest.fixture(params=BUILDERS)
+# The others differ from these in files that the tests of bundles compare, or in settings.
+FAST = ("exact float32", "exact int8", "annoy", "annoy restored", "faiss ivf_flat restored")
+EVERY_INDEX = [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in BUILDERS]
+
+
+@pytest.fixture(params=EVERY_INDEX)
 def build(request):
     return BUILDERS[request.param]
 
@@ -243,6 +262,7 @@ def test_an_empty_catalogue_is_refused(build):
         build(np.empty((0, 4)), [])
 
 
+BUILT = {name: build for name, build in BUILDERS.items() if "restored" not in name}
 # Few different values, so that equal scores are common, beside numbers that have to be rounded.
 VALUES = st.one_of(st.integers(-2, 2), st.floats(-100, 100, width=16, allow_subnormal=False))
 
@@ -260,7 +280,7 @@ def searches(draw):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("builder", [Exact().build, EXHAUSTIVE.build], ids=["exact", "annoy"])
+@pytest.mark.parametrize("builder", BUILT.values(), ids=BUILT.keys())
 @examples(80)
 @given(search=searches())
 def test_any_search_equals_the_argsort(builder, search):

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.index.test_contract import BUILDERS, argsort_oracle, assert_same, names, random_vectors
+from tests.index.test_contract import (
+    BUILDERS,
+    EVERY_INDEX,
+    argsort_oracle,
+    assert_same,
+    names,
+    random_vectors,
+)
 from tfrecall.core.top_k import best_scores
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.index import Annoy, Exact, load_bundle, write_bundle
@@ -13,7 +20,7 @@ from tfrecall.index.repeats import Repeats, search_with_repeats
 from tfrecall.index.tuning import recall_of, sample_queries
 
 
-@pytest.fixture(params=BUILDERS)
+@pytest.fixture(params=EVERY_INDEX)
 def build(request):
     return BUILDERS[request.param]
 

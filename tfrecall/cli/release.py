@@ -1,6 +1,5 @@
-"""Commands that ask a release or change its version: `recommend`, `similar`, `index`, `rollback`."""
+"""Commands that ask a release or change its version: `recommend`, `similar`, `rollback`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -207,73 +206,6 @@ def similar(
     named = item_id if title is None else f"{loaded.item_names()[item_id]} ({item_id})"
     table = item_table(f"Similar to {named}", item_rows(answer))
     show({"release": str(release), **vars(answer)}, as_json, table)
-
-
-@app.command("index")
-@guarded
-def index_release(
-    release: ReleasePath,
-    n_trees: Annotated[int | None, typer.Option(help="Build Annoy again with this many trees.")] = None,
-    target_recall: Annotated[float | None, typer.Option(help="Tune search_k to this recall.")] = None,
-    add: Annotated[
-        Path | None,
-        typer.Option(
-            help="A table of new items (CSV, Parquet, JSON) with the columns of the candidate features: their "
-            "vectors come from the exported candidate model, without training."
-        ),
-    ] = None,
-    remove: Annotated[
-        list[str] | None,
-        typer.Option(help="Ids of items to take out of the catalogue: a,b,c; repeatable."),
-    ] = None,
-    trust: Trust = False,
-    as_json: Json = False,
-) -> None:
-    """Show recall and latency of the Annoy index; as a new version build it again, add or remove items."""
-    from tfrecall.cli.console import import_tensorflow, opened, show, waiting
-    from tfrecall.cli.tables import item_table
-    from tfrecall.index import Annoy
-
-    loaded = opened(release, trust)
-    given = {"n_trees": n_trees, "target_recall": target_recall}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    annoy = None
-    if changes:
-        current = loaded.bundle.annoy.settings if loaded.bundle.annoy else Annoy()
-        # Without the old `search_k`, which was tuned for the old trees.
-        annoy = replace(current, search_k=None, **changes)
-    notes: list[str] = []
-    if add is not None or remove:
-        import_tensorflow()
-        with waiting("Change the items, and compare the models with the new index"):
-            from tfrecall.cli.item_tables import items_of
-            from tfrecall.exporting.items import change_items
-
-            added = None if add is None else items_of(add, loaded, notes)
-            removed = [item for ids in remove or [] for item in ids.split(",") if item]
-            loaded = change_items(release, added, removed, index=annoy, trust=trust)
-        facts = loaded.manifest["items_changed"]
-        notes.append(
-            f"Version {loaded.version} of {release}: {facts['added']:,} items added, {facts['removed']:,} "
-            f"removed, {len(loaded.item_ids):,} in all. Services change to it by themselves."
-        )
-    elif annoy is not None:
-        from tfrecall.release.reindex import reindex
-
-        with waiting("Build and tune the index"):
-            loaded = reindex(release, annoy, trust=trust)
-    tuning = loaded.bundle.tuning
-    answer = {
-        "release": str(release),
-        "version": loaded.version,
-        "default": loaded.bundle.default,
-        "index": loaded.bundle.summary(),
-        "tuning": tuning,
-        **({"items": loaded.manifest["items_changed"]} if notes else {}),
-    }
-    rows = tuning.get("rows", [])
-    shown = [item_table(f"Annoy index of {release}", rows)] if rows or not notes else []
-    show(answer, as_json, *notes, *shown)
 
 
 @app.command()

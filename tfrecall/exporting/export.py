@@ -12,7 +12,7 @@ from tfrecall.exporting.baseline import export_baseline
 from tfrecall.exporting.pipeline import export_pipeline
 from tfrecall.exporting.ranker import export_ranker
 from tfrecall.exporting.retriever import export_retriever
-from tfrecall.index.annoy import Annoy
+from tfrecall.index.bundle import IndexSettings
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import Release
@@ -25,7 +25,7 @@ def export(
     model: TwoTower,
     path: str | Path,
     *,
-    index: Annoy | None = ...,
+    index: IndexSettings | None = ...,
     k: int = ...,
     exclude_seen: bool = ...,
     facts: dict[str, Any] | None = ...,
@@ -37,7 +37,7 @@ def export(
     model: BasePipeline,
     path: str | Path,
     *,
-    index: Annoy | None = ...,
+    index: IndexSettings | None = ...,
     k: int = ...,
     facts: dict[str, Any] | None = ...,
 ) -> PipelineRelease: ...
@@ -60,8 +60,8 @@ def export(model: Any, path: str | Path, **options: Any) -> Release:
         model: a trained `TwoTower` (or a subclass), a `Ranker`, a `Pipeline`, or a fitted
             baseline such as `ItemCF`.
         path: the release directory; created if it does not exist.
-        index: of a `TwoTower` or a `Pipeline` of live models: the Annoy index to build and tune; None for
-            exact search only. Default: `Annoy()`.
+        index: of a `TwoTower` or a `Pipeline` of live models: an approximate index to build and tune; None
+            for exact search only. Default: `Annoy()`.
         k: of a `TwoTower` or a `Pipeline`: length of the lists that the `serving_default` signature of
             the SavedModel gives. Default: 10.
         exclude_seen: of a `TwoTower` or a baseline: whether lists leave out seen items unless a query

@@ -17,8 +17,9 @@ from tfrecall.exporting.items_context import write_changed_context
 from tfrecall.exporting.retriever import tensorflow_errors
 from tfrecall.exporting.round_trip import SAMPLE_ROWS, check_round_trip
 from tfrecall.exporting.signatures import FILE, resave_retrieval
-from tfrecall.index.annoy import Annoy
-from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.index.approximate import Approximate
+from tfrecall.index.bundle import Bundle, IndexSettings, write_bundle
+from tfrecall.index.reduced import Storage
 from tfrecall.release.base import REPEATED
 from tfrecall.release.histories import padded_ids
 from tfrecall.release.layout import StagedRelease, stage
@@ -37,7 +38,8 @@ def change_items(
     added: pl.DataFrame | None = None,
     removed: Sequence[str] = (),
     *,
-    index: Annoy | None = None,
+    index: IndexSettings | None = None,
+    storage: Storage | None = None,
     trust: bool = False,
 ) -> RetrieverRelease:
     """Publish a version of a retriever with other items, and the same trained models.
@@ -53,7 +55,9 @@ def change_items(
         added: a table with `item_id` and the candidate columns of the schema; columns that the item table of
             the release lacks are left out, and other missing ones are null.
         removed: ids.
-        index: the Annoy index to build; None for one with the settings of the one before, if it had one.
+        index: the index to build; None for one with the settings of the one before, if it had one.
+        storage: numbers that exact search reads beside an approximate index; None for those of the version
+            before.
         trust: whether to load models with operations that touch files or run foreign code.
 
     Raises:
@@ -90,7 +94,7 @@ def change_items(
     change = changed(release, added, removed)
     vectors = np.concatenate([np.asarray(release.bundle.exact.vectors)[change.kept], _embedded(change)])
     with stage(root) as staged, tensorflow_errors(staged):
-        _stage(change, vectors, index or _settings(release.bundle), staged)
+        _stage(change, vectors, index or _settings(release.bundle), storage, staged)
     published = load(root, staged.version, verify=False, trust=trust)
     assert isinstance(published, RetrieverRelease), "a retriever was staged"
     return published
@@ -136,13 +140,17 @@ def _whole_vectors(features: dict[str, np.ndarray], defaults: dict[str, Any]) ->
     return features
 
 
-def _settings(bundle: Bundle) -> Annoy | None:
-    # Without the old `search_k`, which was tuned for the old trees.
-    return None if bundle.annoy is None else replace(bundle.annoy.settings, search_k=None)
+def _settings(bundle: Bundle) -> Approximate | None:
+    # Without the old `search_k`, which was tuned for the old items.
+    return None if bundle.approximate is None else replace(bundle.approximate.settings, search_k=None)
 
 
 def _stage(
-    change: ChangedItems, vectors: np.ndarray, index: Annoy | None, staged: StagedRelease
+    change: ChangedItems,
+    vectors: np.ndarray,
+    index: IndexSettings | None,
+    storage: Storage | None,
+    staged: StagedRelease,
 ) -> None:
     release, directory = change.release, staged.directory
     manifest = release.manifest
@@ -162,6 +170,7 @@ def _stage(
         **tuning,
         model=identity,
         interests=release.interests,
+        storage=storage or release.bundle.exact.storage,
     )
     k = manifest.get("k", 10)
     shape = [bundle.exact.dimension]

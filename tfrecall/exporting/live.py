@@ -13,9 +13,7 @@ from tfrecall.data.histories import latest
 from tfrecall.data.interactions import Interactions
 from tfrecall.exporting.context import nobody
 from tfrecall.exporting.retriever import histories_of, history_settings, item_table
-from tfrecall.index.annoy import Annoy
-from tfrecall.index.bundle import Bundle
-from tfrecall.index.exact import Exact
+from tfrecall.index.bundle import Bundle, IndexSettings, build_indexes
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
@@ -34,10 +32,11 @@ class LiveRetrieval(RetrieverRelease):
         model: the two-tower model.
     """
 
-    def __init__(self, model: TwoTower, index: Annoy | None = None, exclude_seen: bool = True) -> None:
+    def __init__(
+        self, model: TwoTower, index: IndexSettings | None = None, exclude_seen: bool = True
+    ) -> None:
         self.model = model
-        exact = Exact().build(model.embed_candidates(), model.catalogue.ids)
-        annoy = None if index is None else index.build_over(exact)
+        exact, approximate = build_indexes(index, model.embed_candidates(), model.catalogue.ids)
         # Only entries that answering and joining read; an export computes all facts anew.
         facts = {
             "name": model.name,
@@ -52,7 +51,7 @@ class LiveRetrieval(RetrieverRelease):
             manifest,
             _users(model, (REPEATED,) if model.repeats else ()),
             _items(model),
-            Bundle(exact, annoy, {}),
+            Bundle(exact, approximate, {}),
         )
 
     @property

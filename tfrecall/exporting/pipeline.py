@@ -13,6 +13,7 @@ from tfrecall.exporting.retriever import PACKAGES, export_retriever, tensorflow_
 from tfrecall.exporting.round_trip import check_pipeline, sample_requests
 from tfrecall.exporting.signatures import save_pipeline, write_warmup
 from tfrecall.index.annoy import Annoy
+from tfrecall.index.bundle import IndexSettings
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.base import RecommendingRelease
@@ -39,7 +40,7 @@ class Pipeline(BasePipeline):
         ranker: `Ranker`, or its release.
         n_candidates: number of candidates that the ranker scores.
         rules: diversity, caps, boosts and an allow-list (`tfrecall.Rules`).
-        index: the Annoy index of a live retriever, in addition to exact search; None for none.
+        index: an approximate index of a live retriever, in addition to exact search; None for none.
         exclude_seen: whether a live retriever leaves out seen items; a release has its own setting.
 
     Raises:
@@ -69,7 +70,7 @@ class Pipeline(BasePipeline):
         *,
         n_candidates: int = N_CANDIDATES,
         rules: Rules | None = None,
-        index: Annoy | None = None,
+        index: IndexSettings | None = None,
         exclude_seen: bool = True,
     ) -> None:
         if not isinstance(retrieval, TwoTower | RecommendingRelease):
@@ -104,7 +105,7 @@ def export_pipeline(
     path: str | Path,
     *,
     k: int = 10,
-    index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
+    index: IndexSettings | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     facts: dict[str, Any] | None = None,
 ) -> PipelineRelease:
     """Write the next version of a release of a pipeline and open it.
@@ -118,7 +119,7 @@ def export_pipeline(
         pipeline: of live models, which are exported first, or of releases.
         path: the release directory; created if it does not exist.
         k: length of the lists that the `serving_default` signature of `pipeline` gives.
-        index: the Annoy index of a live retriever; a release has its own already.
+        index: an approximate index of a live retriever; a release has its own already.
         facts: further facts for the manifest, as JSON can hold them.
 
     Raises:
@@ -167,7 +168,9 @@ def _check_k(pipeline: BasePipeline, k: int) -> None:
         )
 
 
-def _retrieval_release(pipeline: BasePipeline, path: Path, index: Annoy | None) -> RecommendingRelease:
+def _retrieval_release(
+    pipeline: BasePipeline, path: Path, index: IndexSettings | None
+) -> RecommendingRelease:
     stage = pipeline.retrieval
     if isinstance(stage, LiveRetrieval):
         retriever = export_retriever(stage.model, path, index=index, exclude_seen=stage.exclude_seen)

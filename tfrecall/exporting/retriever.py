@@ -26,7 +26,7 @@ from tfrecall.exporting.signatures import (
     write_warmup,
 )
 from tfrecall.index.annoy import Annoy
-from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.index.bundle import Bundle, IndexSettings, write_bundle
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.queries import query_defaults
 from tfrecall.models.ranker import Ranker
@@ -52,7 +52,7 @@ def export_retriever(
     model: TwoTower,
     path: str | Path,
     *,
-    index: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
+    index: IndexSettings | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     k: int = 10,
     exclude_seen: bool = True,
     facts: dict[str, Any] | None = None,
@@ -62,7 +62,7 @@ def export_retriever(
     Args:
         model: an adapted, trained model.
         path: the release directory; created if it does not exist.
-        index: the Annoy index to build and tune; None for exact search only.
+        index: an approximate index to build and tune; None for exact search only.
         k: length of the lists that the `serving_default` signature of `retrieval` gives.
         exclude_seen: whether lists leave out seen items unless a query says otherwise.
         facts: further facts for the manifest, as JSON can hold them: metrics, configuration, data.
@@ -81,7 +81,7 @@ def stage_retriever(
     model: TwoTower,
     staged: StagedRelease,
     *,
-    index: Annoy | None,
+    index: IndexSettings | None,
     k: int = 10,
     exclude_seen: bool = True,
     facts: dict[str, Any] | None = None,
@@ -91,7 +91,7 @@ def stage_retriever(
     Args:
         model: an adapted, trained model.
         staged: from `tfrecall.release.layout.stage`.
-        index: the Annoy index to build and tune; None for exact search only.
+        index: an approximate index to build and tune; None for exact search only.
         k: length of the lists that the `serving_default` signature of `retrieval` gives.
         exclude_seen: whether the release leaves out seen items by default.
         facts: further facts for the manifest.
@@ -173,7 +173,7 @@ def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) 
 def _write_index(
     model: TwoTower,
     vectors: np.ndarray,
-    index: Annoy | None,
+    index: IndexSettings | None,
     fingerprint: str,
     directory: Path,
     exclude_seen: bool,

@@ -1,8 +1,9 @@
-"""Search of a catalogue for the best items: by vectors, exact or with Annoy, and by the history of a user."""
+"""Search of a catalogue for the best items: by vectors, exact or approximate, and by the history of a user."""
 
 from tfrecall.index.annoy import Annoy, AnnoyIndex
 from tfrecall.index.bundle import Bundle, load_bundle, write_bundle
 from tfrecall.index.exact import Exact, ExactIndex
+from tfrecall.index.faiss import Faiss, FaissIndex
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Own, Scorer, UserNeighbours
 from tfrecall.index.search import Hits, Index
@@ -18,6 +19,8 @@ __all__ = [
     "Exact",
     "ExactIndex",
     "Factors",
+    "Faiss",
+    "FaissIndex",
     "HistoryWeights",
     "Hits",
     "Index",

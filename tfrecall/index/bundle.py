@@ -1,9 +1,13 @@
 """Index bundles on disk: vectors, ids, trees, and a manifest with sizes and checksums.
 
-    index.ann      Annoy's trees (left out when the bundle has none)
     vectors.npy    float32, C order, one row per candidate
     ids.parquet    column `item_id`, in row order
     manifest.json  format, sizes and SHA-256 of the files, metric, tuning table, model fingerprint
+    index.ann      Annoy's trees, index-0.ann, index-1.ann, ... of several forests; or
+    index.faiss    faiss' graph or lists; or none of these
+    bfloat16.npy   or int8.npy, a smaller copy of the vectors for the first pass of exact search; none with
+                   storage float32
+    errors.npy     scales and errors of the rows of that copy
 
 The manifest carries a checksum of itself. A bundle appears whole or not at all.
 
@@ -14,131 +18,40 @@ file but its own directory; the SavedModel `candidate` has the tables that vecto
 In memory there is one copy: all indexes of a bundle map `vectors.npy`.
 """
 
-import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import polars as pl
-from pydantic import Field
 
-from tfrecall.core.manifests import (
-    Facts,
-    FileFacts,
-    check_facts_of,
-    check_file,
-    describe,
-    is_sealed,
-    manifest_checksum,
-    parse_manifest,
-    restore,
-)
+from tfrecall.core.manifests import check_file, restore
 from tfrecall.core.storage import staged_directory
 from tfrecall.errors import ConfigError, ExportError, ReleaseError, nearest
-from tfrecall.index.annoy import Annoy, AnnoyIndex, open_forest
+from tfrecall.index.annoy import Annoy, AnnoyIndex
+from tfrecall.index.approximate import Approximate, ApproximateIndex
 from tfrecall.index.exact import Exact, ExactIndex
+from tfrecall.index.faiss import Faiss, FaissIndex
+from tfrecall.index.manifest import MANIFEST, read_manifest, write_manifest
+from tfrecall.index.reduced import Storage, open_reduced, reduced_files
 from tfrecall.index.search import Hits, ItemScore
 from tfrecall.index.tuning import TuningTable
 
-FORMAT = "tfrecall.index"
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-
-
-class AnnoyFacts(Facts):
-    """The approximate index; settings and tuning are checked by the classes made of them."""
-
-    metric: Literal["angular", "augmented_angular"]
-    tuning: dict[str, Any]
-
-
-class IndexFacts(Facts):
-    """The schema of an index's manifest."""
-
-    dimension: Annotated[int, Field(ge=1)]
-    count: Annotated[int, Field(ge=1)]
-    normalized: bool
-    max_norm: float
-    model: str | None
-    annoy: AnnoyFacts | None
-    # Plain names: a foreign manifest must not lead to files outside its directory.
-    files: dict[Annotated[str, Field(pattern=r"^[^/\\]+$")], FileFacts]
-
-
-def write_manifest(directory: Path, facts: dict[str, Any], files: list[str]) -> None:
-    """Writes the manifest of a finished bundle.
-
-    Args:
-        directory: where the files lie.
-        facts: further keys of the manifest, of JSON types.
-        files: names of the files to describe by size and checksum.
-    """
-    manifest = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        **facts,
-        "files": {name: describe(directory / name) for name in files},
-    }
-    manifest["sha256"] = manifest_checksum(manifest)
-    text = json.dumps(manifest, indent=2) + "\n"
-    (directory / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
-    """Reads and checks the manifest of a bundle.
-
-    Args:
-        directory: the bundle.
-        model: the required fingerprint of the model; None to accept any.
-
-    Raises:
-        ReleaseError: if it is missing, no manifest, altered, of another format or of another model.
-    """
-    path = directory / MANIFEST
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ReleaseError(
-            f"{path} is missing, so {directory} is no index bundle. "
-            "Pass the directory that `write_bundle` wrote."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ReleaseError(f"{path} is truncated or altered: {error}. Export again.") from error
-    except OSError as error:
-        raise ReleaseError(f"{path} cannot be read: {error}. Check its permissions.") from error
-    manifest = parse_manifest(text, path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ReleaseError(f'{path} is foreign: it does not say "format": "{FORMAT}".')
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise ReleaseError(
-            f"{path} has format version {manifest.get('format_version')!r}; this version of "
-            f"tfrecall reads {FORMAT_VERSION}. Export again, or use the version that wrote it."
-        )
-    if not is_sealed(manifest):
-        raise ReleaseError(f"{path} was altered: its checksum is another one. Export again.")
-    check_facts_of(path, manifest, IndexFacts)
-    if model is not None and manifest["model"] != model:
-        raise ReleaseError(
-            f"{path} belongs to another model: it was written for {manifest['model']!r}, asked for "
-            f"is {model!r}. Export model and index together."
-        )
-    return manifest
-
-
-FOREST, VECTORS, IDS = "index.ann", "vectors.npy", "ids.parquet"
+VECTORS, IDS = "vectors.npy", "ids.parquet"
 ID_COLUMN = "item_id"
 # Below, the matrix product beats the trees at recall .95; above, it depends on the vectors.
 EXACT_BELOW = 50_000
-CPU_NOTE = (
-    "The file loads on any little-endian machine. The annoy package itself is compiled for the CPU "
-    "it is installed on (-march=native); moved to another it can stop with SIGILL. "
-    "Compile it there, or set ANNOY_COMPILER_ARGS."
-)
+# An index to build: an approximate one beside exact search, or exact search alone.
+IndexSettings = Approximate | Exact
+# Settings that earlier versions did not have and did not write: their defaults are what these versions did.
+LATER = {"shards"}
+# Approximate indexes: settings, and the index that opens their files.
+KINDS: dict[str, tuple[type[Approximate], Any]] = {
+    Annoy.name: (Annoy, AnnoyIndex),
+    Faiss.name: (Faiss, FaissIndex),
+}
 
 
 @dataclass(frozen=True)
@@ -147,30 +60,42 @@ class Bundle:
 
     Attributes:
         exact: exact search.
-        annoy: approximate search; None if the bundle was written without.
+        approximate: approximate search; None if the bundle was written without.
         manifest: contents of `manifest.json`.
     """
 
     exact: ExactIndex
-    annoy: AnnoyIndex | None
+    approximate: ApproximateIndex[Any] | None
     manifest: dict[str, Any]
 
     @property
-    def default(self) -> str:
-        """`annoy` from 50,000 items on if it was measured to be faster, else `exact`."""
-        if self.annoy is None or self.annoy.table is None or len(self.exact) < EXACT_BELOW:
-            return "exact"
-        table = self.annoy.table
-        return "annoy" if table.chosen.p50_us < table.exact_p50_us else "exact"
+    def annoy(self) -> AnnoyIndex | None:
+        """The approximate index, if it is one of Annoy."""
+        return self.approximate if isinstance(self.approximate, AnnoyIndex) else None
 
-    def index(self, name: str | None = None) -> ExactIndex | AnnoyIndex:
-        """The index called `exact` or `annoy`; None for the default.
+    @property
+    def names(self) -> list[str]:
+        """Names of the indexes there are, `exact` first."""
+        return ["exact", *([] if self.approximate is None else [self.approximate.settings.name])]
+
+    @property
+    def default(self) -> str:
+        """The approximate index from 50,000 items on if it was measured to be faster, else `exact`."""
+        index = self.approximate
+        if index is None or index.table is None or len(self.exact) < EXACT_BELOW:
+            return "exact"
+        return self.names[-1] if index.table.chosen.p50_us < index.table.exact_p50_us else "exact"
+
+    def index(self, name: str | None = None) -> ExactIndex | ApproximateIndex[Any]:
+        """The index called `exact`, or by its name the approximate one; None for the default.
 
         Raises:
             ConfigError: if the bundle has no index of that name.
         """
-        indexes = {"exact": self.exact, "annoy": self.annoy}
-        present = {key: index for key, index in indexes.items() if index is not None}
+        indexes = (self.exact, self.approximate)
+        present = {
+            key: index for key, index in zip(self.names, indexes, strict=False) if index is not None
+        }
         name = self.default if name is None else name
         if name not in present:
             raise ConfigError(
@@ -200,7 +125,7 @@ class Bundle:
             row: row of the item.
             k: from 1 to the size of the catalogue.
             score: `cosine`, or `inner` for the inner product.
-            index: `exact` or `annoy`; None for the default.
+            index: `exact`, or the name of the approximate index; None for the default.
 
         Raises:
             ConfigError: if there is no such score or index, or `k` is impossible.
@@ -218,21 +143,22 @@ class Bundle:
     @property
     def tuning(self) -> dict[str, Any]:
         """Tuning table of the approximate index, in plain types; empty without one."""
-        table = self.annoy.table if self.annoy is not None else None
+        table = self.approximate.table if self.approximate is not None else None
         return table.to_dict() if table is not None else {}
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Recall, effort and latency of the approximate index, as in `metrics.json`; empty without one."""
-        if self.annoy is None or self.annoy.table is None:
+        index = self.approximate
+        if index is None or index.table is None:
             return {}
-        chosen, k = self.annoy.table.chosen, self.annoy.table.k
+        chosen, k = index.table.chosen, index.table.k
         unseen = chosen.recall_excluding
         return {
-            "annoy": {
+            index.settings.name: {
                 f"recall@{k}": chosen.recall,
                 **({} if unseen is None else {f"recall@{k}_excluding": unseen}),
                 "search_k": chosen.search_k,
-                "n_trees": self.annoy.settings.n_trees,
+                **index.settings.summary(),
                 "p50_us": chosen.p50_us,
             }
         }
@@ -242,11 +168,12 @@ def write_bundle(
     directory: str | Path,
     vectors: np.ndarray,
     ids: Sequence[str] | np.ndarray | pl.Series,
-    annoy: Annoy | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
+    annoy: IndexSettings | None = Annoy(),  # noqa: B008 - frozen, so one default serves all calls
     tuning_queries: np.ndarray | None = None,
     model: str | None = None,
     interests: int = 1,
     tuning_exclude: Sequence[np.ndarray] | None = None,
+    storage: Storage = "float32",
 ) -> Bundle:
     """Builds the indexes, writes them, and opens the written files.
 
@@ -254,15 +181,17 @@ def write_bundle(
         directory: must not exist yet, so that a bundle in use is never changed.
         vectors: number `[n, d]`.
         ids: `n` distinct strings.
-        annoy: configuration of an approximate index in addition to the exact one; None for none.
+        annoy: configuration of an approximate index in addition to the exact one: `Annoy` or `Faiss`. None for
+            none; neither is any with `Exact`, whose storage then counts.
         tuning_queries: query vectors to tune the approximate index with; None for a sample of the catalogue.
         model: fingerprint of the model that made the vectors; `load_bundle` can ask for it.
         interests: number of vectors that a query of that model has.
         tuning_exclude: for each of the tuning queries the rows that its lists will leave out, as for
             `Annoy.build`.
+        storage: numbers of the copy that exact search reads, as for `Exact`.
 
     Raises:
-        ConfigError: if the directory exists.
+        ConfigError: if the directory exists, or a library is not installed.
         DataError: if the catalogue is empty, a number is not finite, or an id is null, empty or repeated.
         ExportError: if it cannot be written, on a full disk for example. Nothing is left behind.
     """
@@ -272,8 +201,7 @@ def write_bundle(
             f"{directory} exists already, and an index bundle is never changed in place. "
             "Write the next version into a new directory, or remove this one first."
         )
-    exact = Exact().build(vectors, ids)
-    index = None if annoy is None else annoy.build_over(exact, tuning_queries, tuning_exclude)
+    exact, index = build_indexes(annoy, vectors, ids, storage, tuning_queries, tuning_exclude)
     facts = {**_facts(exact, index, model), "interests": interests}
     try:
         with staged_directory(directory) as staged:
@@ -287,16 +215,37 @@ def write_bundle(
     return load_bundle(directory, verify=False, model=model)
 
 
+def build_indexes(
+    settings: IndexSettings | None,
+    vectors: np.ndarray,
+    ids: Sequence[str] | np.ndarray | pl.Series,
+    storage: Storage = "float32",
+    tuning_queries: np.ndarray | None = None,
+    tuning_exclude: Sequence[np.ndarray] | None = None,
+) -> tuple[ExactIndex, ApproximateIndex[Any] | None]:
+    """Builds the exact index of a catalogue, and the approximate one if there is to be one.
+
+    Arguments and errors are those of `write_bundle`.
+    """
+    if isinstance(settings, Exact):
+        return settings.build(vectors, ids), None
+    exact = Exact(storage).build(vectors, ids)
+    if settings is None:
+        return exact, None
+    return exact, settings.build_over(exact, tuning_queries, tuning_exclude)
+
+
 def _write_files(
-    directory: Path, exact: ExactIndex, index: AnnoyIndex | None, facts: dict[str, Any]
+    directory: Path, exact: ExactIndex, index: ApproximateIndex[Any] | None, facts: dict[str, Any]
 ) -> None:
     np.save(directory / VECTORS, exact.vectors)
     ids = pl.Series(exact.ids.tolist(), dtype=pl.String)
     pl.DataFrame({ID_COLUMN: ids}).write_parquet(directory / IDS)
+    files = [VECTORS, IDS]
+    if exact.reduced is not None:
+        files += exact.reduced.save(directory)
     if index is not None:
-        index.forest.save(str(directory / FOREST))
-        index.forest.unload()  # `save` maps the file, and a mapped file pins its directory
-    files = [VECTORS, IDS] + ([] if index is None else [FOREST])
+        files += index.save(directory)
     write_manifest(directory, facts, files)
 
 
@@ -321,42 +270,47 @@ def load_bundle(
     directory = Path(directory)
     manifest = read_manifest(directory, model)
     files = manifest["files"]
-    for name in [VECTORS, IDS] + ([] if manifest["annoy"] is None else [FOREST]):
-        if name not in files:
-            raise ReleaseError(
-                f"{directory / MANIFEST} is damaged or foreign at files: {name} is not listed. Export again."
-            )
+    storage: Storage = manifest.get("storage", "float32")
+    kind = next((name for name in KINDS if manifest.get(name)), None)
+    for name in [VECTORS, IDS, *reduced_files(storage)]:
+        _check_listed(directory, files, name)
     for name, facts in files.items():
         check_file(directory / name, facts, contents=verify)
     exact = _open_exact(directory, manifest, mmap)
-    annoy = None if manifest["annoy"] is None else _open_annoy(directory, manifest["annoy"], exact)
-    return Bundle(exact, annoy, manifest)
+    return Bundle(exact, None if kind is None else _open(directory, kind, manifest, exact), manifest)
 
 
-def _facts(exact: ExactIndex, index: AnnoyIndex | None, model: str | None) -> dict[str, Any]:
+def _check_listed(directory: Path, files: dict[str, Any], name: str) -> None:
+    if name not in files:
+        raise ReleaseError(
+            f"{directory / MANIFEST} is damaged or foreign at files: {name} is not listed. Export again."
+        )
+
+
+def _facts(exact: ExactIndex, index: ApproximateIndex[Any] | None, model: str | None) -> dict[str, Any]:
     return {
         "metric": "inner_product",
         "dimension": exact.dimension,
         "count": len(exact),
         "normalized": exact.normalized,
         "max_norm": exact.max_norm,
+        "storage": exact.storage,
         "model": model,
-        "annoy": None if index is None else _describe(index),
+        "annoy": None,
+        **({} if index is None else {index.settings.name: _describe(index)}),
     }
 
 
-def _describe(index: AnnoyIndex) -> dict[str, Any]:
-    """Facts to open the trees again, and their measured recall and latency."""
+def _describe(index: ApproximateIndex[Any]) -> dict[str, Any]:
+    """Facts to open the index again, and its measured recall and latency."""
     if index.table is None:
-        raise ConfigError("Only a tuned index can be written. Make it with `Annoy.build`.")
+        raise ConfigError("Only a tuned index can be written. Make it with `build`.")
     return {
-        "metric": "augmented_angular" if index.augmented else "angular",
         **asdict(index.settings),
         "recall": index.table.chosen.recall,
         "p50_us": index.table.chosen.p50_us,
         "tuning": index.table.to_dict(),
-        "annoy_version": version("annoy"),
-        "cpu": {"machine": platform.machine(), "note": CPU_NOTE},
+        **index.facts(),
     }
 
 
@@ -380,24 +334,19 @@ def _open_exact(directory: Path, manifest: dict[str, Any], mmap: bool) -> ExactI
             f"{expected[0]}. Export again."
         )
     names = np.array(ids.to_list(), dtype=object)
-    return ExactIndex(vectors, names, manifest["max_norm"], manifest["normalized"])
+    reduced = open_reduced(directory, manifest.get("storage", "float32"), expected)
+    return ExactIndex(vectors, names, manifest["max_norm"], manifest["normalized"], reduced)
 
 
-def _open_annoy(directory: Path, facts: dict[str, Any], exact: ExactIndex) -> AnnoyIndex:
-    augmented = facts["metric"] == "augmented_angular"
-    try:
-        forest = open_forest(directory / FOREST, exact.dimension, augmented)
-    except OSError as error:
-        raise ReleaseError(f"{directory / FOREST} cannot be opened: {error}.") from error
-    if forest.get_n_items() != len(exact):
-        raise ReleaseError(
-            f"{directory / FOREST} is foreign: it holds {forest.get_n_items()} items, {MANIFEST} "
-            f"says {len(exact)}. Export again."
-        )
-    place = f"{directory / MANIFEST}, annoy"
+def _open(
+    directory: Path, kind: str, manifest: dict[str, Any], exact: ExactIndex
+) -> ApproximateIndex[Any]:
+    facts, (settings_of, index_of) = manifest[kind], KINDS[kind]
+    place = f"{directory / MANIFEST}, {kind}"
     # The classes check the values themselves; `restore` turns their errors into one about the file.
-    settings = restore(
-        place, lambda: Annoy(**{field.name: facts[field.name] for field in fields(Annoy)})
-    )
+    given = {field.name for field in fields(cast(Any, settings_of))} - (LATER - facts.keys())
+    settings = restore(place, lambda: settings_of(**{name: facts[name] for name in given}))
     table = restore(f"{place}.tuning", lambda: TuningTable.from_dict(facts["tuning"]))
-    return AnnoyIndex(exact, forest, augmented, settings, table)
+    for name in settings.files(len(exact)):
+        _check_listed(directory, manifest["files"], name)
+    return index_of.open(directory, facts, exact, settings, table)

@@ -1,7 +1,9 @@
 """Exact search: one matrix product, and the oracle for approximate indexes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -9,7 +11,8 @@ import polars as pl
 from tfrecall.core.ragged import Ragged, offsets_of
 from tfrecall.core.top_k import best_scores, kth_largest
 from tfrecall.core.vocabulary import Ids, Vocabulary
-from tfrecall.errors import ConfigError, DataError
+from tfrecall.errors import ConfigError, DataError, nearest
+from tfrecall.index.reduced import Reduced, Storage
 from tfrecall.index.search import Exclusions, Hits, Request, checked_norms, checked_vectors
 
 # Scores at once, 32 MB of float32: 40 queries over 200,000 candidates read the vectors once. Blocks of 2**21
@@ -23,14 +26,29 @@ SLACK = 16
 UNIT_TOLERANCE = 1e-5
 
 
+@dataclass(frozen=True)
 class Exact:
-    """Configuration of an exact index, which has no settings.
+    """Configuration of an exact index.
+
+    Args:
+        storage: numbers of the catalogue that a search reads. `bfloat16` takes half the memory of `float32`,
+            `int8` a quarter; vectors in float32 are kept beside, on disk in a release, and score the
+            candidates that the smaller numbers leave in doubt. The answers are the same.
 
     >>> index = Exact().build(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]), ["a", "b", "c"])
     >>> hits = index.search(np.array([[1.0, 0.5]]), k=2)
     >>> index.ids[hits.rows].tolist(), hits.scores.tolist()
     ([['c', 'a']], [[2.0, 1.0]])
     """
+
+    storage: Storage = "float32"
+
+    def __post_init__(self) -> None:
+        if self.storage not in get_args(Storage):
+            raise ConfigError(
+                f"Exact's `storage` is one of {', '.join(get_args(Storage))}. "
+                f"Received storage={self.storage!r}.{nearest(str(self.storage), get_args(Storage))}"
+            )
 
     def build(
         self,
@@ -63,7 +81,11 @@ class Exact:
                 "Divide each vector by its length, or leave `normalized` out."
             )
         return ExactIndex(
-            vectors, names, float(norms.max()), unit if normalized is None else normalized
+            vectors,
+            names,
+            float(norms.max()),
+            unit if normalized is None else normalized,
+            Reduced.of(vectors, self.storage),
         )
 
 
@@ -85,14 +107,28 @@ class ExactIndex:
         ids: object array of `str` `[n]`.
         max_norm: length of the longest vector.
         normalized: whether all vectors have length 1.
+        reduced: a smaller copy that the first pass reads in place of the vectors; None for none.
     """
 
-    def __init__(self, vectors: np.ndarray, ids: np.ndarray, max_norm: float, normalized: bool) -> None:
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        ids: np.ndarray,
+        max_norm: float,
+        normalized: bool,
+        reduced: Reduced | None = None,
+    ) -> None:
         # A plain view: each slice of np.memmap costs Python time.
         self.vectors = np.asarray(vectors)
         self.ids = ids
         self.max_norm = max_norm
         self.normalized = normalized
+        self.reduced = reduced
+
+    @property
+    def storage(self) -> Storage:
+        """Numbers that the first pass of a search reads."""
+        return "float32" if self.reduced is None else self.reduced.storage
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -141,8 +177,13 @@ class ExactIndex:
             # Scoring the allowed rows alone is cheaper than the product with the whole catalogue.
             few = partial(self._answer_few, allowed)
             return _in_blocks(few, request, BLOCK // (max(len(allowed), request.k) * dimension))
-        ranked = min(request.k + SLACK, count) * dimension  # float64 numbers a query
+        ranked = min(self._width(request.k), count) * dimension  # float64 numbers a query
         return _in_blocks(self._answer_block, request, min(SCORES // count, BLOCK // ranked))
+
+    def _width(self, k: int) -> int:
+        """Candidates of a query that are still ranked in one array with those of others."""
+        # int8 leaves about half as many again in doubt as are asked for.
+        return k + SLACK if self.reduced is None else 2 * k + SLACK
 
     def _answer_few(self, allowed: np.ndarray, request: Request) -> Hits:
         # Row of the catalogue -> column among the allowed rows, -1 for others. An excluded row becomes -1
@@ -155,18 +196,14 @@ class ExactIndex:
         return self.rank(request.queries, candidates, request.k)
 
     def _answer_block(self, request: Request) -> Hits:
-        scores = best_scores(request.queries, self.vectors)
+        if self.reduced is None:
+            scores = best_scores(request.queries, self.vectors)
+        else:
+            scores = self.reduced.best_scores(request.queries)
         request.hide(scores)
-        # With t the k-th largest product and e its largest error, k candidates score t - e or more exactly, so
-        # the exact best k do, and their products are t - 2 e or more: the bound below, with 2 e the doubt.
-        # Hidden candidates, at -inf, lie below the lowest number. The bound is float32, because a float64 one
-        # would widen all scores to compare them; nextafter makes up for its rounding.
-        floors = kth_largest(scores, request.k) - self._doubt(request.norms)
-        floors = np.nextafter(floors.astype(np.float32), np.float32(-np.inf))
-        reached = scores >= np.maximum(floors, np.finfo(np.float32).min)[:, np.newaxis]
-        owners, rows = np.divmod(np.flatnonzero(reached), len(self))
+        owners, rows = self._in_doubt(request, scores)
         candidates = Ragged(rows, offsets_of(np.bincount(owners, minlength=len(request))))
-        if len(request) > 1 and candidates.lengths.max() <= request.k + SLACK:
+        if len(request) > 1 and candidates.lengths.max() <= self._width(request.k):
             return self.rank(request.queries, candidates.padded("right", fill=-1), request.k)
         # Crowded: where many products are nearly equal, rows padded to the longest would be too wide.
         hits = [
@@ -175,16 +212,41 @@ class ExactIndex:
         ]
         return Hits(*(np.concatenate(arrays) for arrays in zip(*hits, strict=True)))
 
+    def _in_doubt(self, request: Request, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates that may be among the best: their queries, ascending, and their rows."""
+        # With t the k-th largest product and e its largest error, k candidates score t - e or more exactly, so
+        # the exact best k do, and their products are t - 2 e or more: the bound below, with 2 e the doubt.
+        # Hidden candidates, at -inf, lie below the lowest number. The bound is float32, because a float64 one
+        # would widen all scores to compare them; nextafter makes up for its rounding.
+        norms = request.norms if request.norms.ndim == 1 else request.norms.max(axis=1)
+        doubt = self._doubt(norms)
+        if self.reduced is not None:
+            doubt = doubt + 2 * norms * self.reduced.largest_error
+        least = kth_largest(scores, request.k)
+        floors = np.nextafter((least - doubt).astype(np.float32), np.float32(-np.inf))
+        reached = scores >= np.maximum(floors, np.finfo(np.float32).min)[:, np.newaxis]
+        owners, rows = np.divmod(np.flatnonzero(reached), len(self))
+        if self.reduced is None:
+            return owners, rows
+        # Again for those left, each with its own error: that of one long vector would put all in doubt.
+        values, errors = scores[owners, rows], norms[owners] * self.reduced.errors[rows]
+        bounds = _kth_of_each(owners, values - errors, request.k, len(request)) - self._doubt(norms)
+        kept = values + errors >= bounds[owners]
+        return owners[kept], rows[kept]
+
     def _doubt(self, norms: np.ndarray) -> np.ndarray:
         """Largest difference that rounding makes between two equal inner products in float32.
 
         Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1: one of them errs by
         at most d * eps * |q| * |x|. `tiny` stands for underflow. The largest of several products
-        errs by no more than the longest vector allows.
+        errs by no more than the longest vector allows. The scale of a reduced row is one more factor, and
+        the row may be longer than the vector by its error.
         """
-        norms = norms if norms.ndim == 1 else norms.max(axis=1)
         limits = np.finfo(np.float32)
-        return 2 * self.dimension * limits.eps * norms * self.max_norm + limits.tiny
+        factors, longest = self.dimension, self.max_norm
+        if self.reduced is not None:
+            factors, longest = factors + 1, longest + self.reduced.largest_error
+        return 2 * factors * limits.eps * norms * longest + limits.tiny
 
     def rank(self, queries: np.ndarray, rows: np.ndarray, k: int) -> Hits:
         """Orders given candidates by their exact score, equal ones by row.
@@ -219,6 +281,16 @@ class ExactIndex:
         ]
         scores = np.concatenate(blocks, axis=1) if blocks else np.empty(rows.shape)
         return scores.astype(np.float32)
+
+
+def _kth_of_each(owners: np.ndarray, values: np.ndarray, k: int, count: int) -> np.ndarray:
+    """The `k`-th largest value of each owner, -inf for one with fewer; owners ascend."""
+    bounds = np.full(count, -np.inf)
+    starts = offsets_of(np.bincount(owners, minlength=count))
+    for owner in np.flatnonzero(np.diff(starts) >= k):
+        own = values[starts[owner] : starts[owner + 1]]
+        bounds[owner] = np.partition(own, len(own) - k)[len(own) - k]
+    return bounds
 
 
 def _products(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:

@@ -41,7 +41,8 @@ class TuningRow:
     """Recall and latency of one effort.
 
     Attributes:
-        search_k: the effort.
+        search_k: the effort: candidates over all trees of Annoy, `efSearch` of a graph, lists or leaves that
+            are looked through.
         recall: share of the true best `k` that were found, mean over the sample; nothing was excluded.
         standard_error: standard error of `recall`, over the queries of the sample.
         p50_us: median latency of one query alone, in microseconds, with the exclusions of the sample.
@@ -132,7 +133,7 @@ def tune(
     asked = [None, exclude] if exclude is not None and any(map(len, exclude)) else [None]
     truths = [_timed(exact.search, queries, k, rows) for rows in asked]
     tried: list[TuningRow] = []
-    for effort in efforts or _doubling(k, index.exhaustive):
+    for effort in efforts or doubling(k, index.exhaustive):
         search = partial(index.search, search_k=effort)
         timed = [_timed(search, queries, k, rows) for rows in asked]
         recalls = [recall_of(hits, truth) for (_, hits), (_, truth) in zip(timed, truths, strict=True)]
@@ -192,7 +193,8 @@ def sampled(pool: np.ndarray, seed: int, at_most: int = SAMPLE) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(pool, at_most, replace=False))
 
 
-def _doubling(start: int, end: int) -> Iterator[int]:
+def doubling(start: int, end: int) -> Iterator[int]:
+    """Efforts from `start`, each twice the one before, and `end` as the last."""
     effort = start
     while effort < end:
         yield effort

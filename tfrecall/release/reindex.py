@@ -1,4 +1,4 @@
-"""New Annoy index for an existing release."""
+"""New index for an existing release."""
 
 import json
 from contextlib import suppress
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfrecall.errors import ConfigError
-from tfrecall.index.annoy import Annoy
-from tfrecall.index.bundle import Bundle, write_bundle
+from tfrecall.index.bundle import Bundle, IndexSettings, write_bundle
+from tfrecall.index.reduced import Storage
 from tfrecall.release.base import Release
 from tfrecall.release.layout import StagedRelease, stage
 from tfrecall.release.loading import load
@@ -19,20 +19,32 @@ from tfrecall.release.manifest import STATE, check_documents, documents, inherit
 TUNING_ROWS = 500
 
 
-def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
-    """Publish a version that differs from the current one in its Annoy index only.
+def reindex(
+    path: str | Path,
+    index: IndexSettings | None,
+    *,
+    storage: Storage | None = None,
+    trust: bool = False,
+) -> Release:
+    """Publish a version that differs from the current one in its index only.
 
     Args:
         path: the release directory.
-        index: the settings of the new index.
+        index: the settings of the new index; None for exact search only.
+        storage: numbers that exact search reads beside an approximate index; None for those of the version
+            before.
         trust: whether to load models with operations that touch files or run foreign code.
 
     Raises:
         ReleaseError: if there is no release, it is damaged, or the documents beside it are of another version.
-        ConfigError: if it is a pipeline.
+        ConfigError: if it is a pipeline or a baseline, or a library is not installed.
         ExportError: if it cannot be written.
     """
     release = load(path, trust=trust)
+    if getattr(release, "bundle", None) is None:
+        raise ConfigError(
+            f"{path} has no vectors to index: it is of {release.manifest['model']['type']}."
+        )
     if "pipeline" in release.manifest:
         raise ConfigError(
             f"{path} is a pipeline: its index is that of the retriever it was joined from. Build that anew "
@@ -50,6 +62,7 @@ def reindex(path: str | Path, index: Annoy, *, trust: bool = False) -> Release:
             **tuning_queries(release),
             model=release.manifest["model"]["fingerprint"],
             interests=release.interests,
+            storage=storage or release.bundle.exact.storage,
         )
         facts = {**inherited(release.manifest), "index": bundle.summary(), "tuning": bundle.tuning}
         staged.describe("retriever", facts)

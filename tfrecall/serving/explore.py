@@ -51,7 +51,7 @@ class Explorer:
             "explains": hasattr(release, "explanations"),
             "takes_history": bool(release.users.item_lists),
             "exclude_seen": getattr(release, "exclude_seen", None),
-            "indexes": ["exact", *(["annoy"] if getattr(bundle, "annoy", None) else [])],
+            "indexes": ["exact"] if bundle is None else bundle.names,
             "title_column": release.title_column,
             "tags": self.tag_columns,
             "columns": [name for name in release.items.columns if name != ITEM],
