@@ -23,6 +23,7 @@ ZIPS = np.array(["94110", "94", "10019", "10019-22", "ÄÖÜ7", "ÄÖÜ8", "", "
 KINDS = {
     "categorical": (schema.Categorical("c", 3), WORDS, np.array(["?", ""])),
     "prefix": (schema.Categorical("c", 3, prefix=3), ZIPS, np.array(["941", "[UNK]", "?"])),
+    "shared_rows": (schema.Categorical("c", 3, min_count=2, hash_rows=4), WORDS, np.array(["?", ""])),
     "multi_categorical": (schema.MultiCategorical("c", 3), LISTS, np.array([["?", "x"]])),
     "text": (schema.Text("c", 10, 3), TEXTS, np.array(["Jumanji toy", "[UNK]"])),
     "numeric": (schema.Numeric("c"), NUMBERS, np.array([-1e6, 1e6])),

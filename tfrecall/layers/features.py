@@ -18,12 +18,24 @@ from tfrecall.core.raw import UNKNOWN_TOKEN, Form, refuse_not_finite
 from tfrecall.core.vocabulary import FIRST, PADDING, UNKNOWN
 from tfrecall.errors import DataError
 from tfrecall.layers.randomness import RandomUnknown
+from tfrecall.layers.shared_rows import (
+    Counted,
+    Events,
+    admitted,
+    continued,
+    encoded,
+    is_free,
+    renewed,
+    shared_rows,
+)
 from tfrecall.schema import features as schema
 
 # Gives the batches of one raw column, as `FeatureLayer.adapt` takes them.
 ColumnReader = Callable[[str, Form], tf.data.Dataset]
 # Seconds.
 _DAY = 86_400
+# Shared rows of a value, where the number is not set: with two, few values share both with another one.
+HASHES = 2
 
 
 class FeatureLayer(keras.layers.Layer):
@@ -214,24 +226,79 @@ class CategoricalFeature(FeatureLayer):
 
     Index 1 is the unknown value and the empty string, the most frequent value is 2. Whole numbers are
     taken as their digits.
+
+    With `hash_rows` the encoded form is `[batch, hashes]`, the rows that are added up (`shared_rows.encoded`).
     """
 
     learns_values = True
 
     def preprocess(self, values: tf.Tensor) -> tf.Tensor:
+        texts = self._values_of(values)
         # The lookup gives 0 for the empty string, a row that nothing trains.
-        return tf.maximum(self._lookup(self._values_of(values)), UNKNOWN)
+        index = tf.maximum(self._lookup(texts), UNKNOWN)
+        return encoded(texts, index, self.spec.hash_rows, self._hashes) if self._hashes else index
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.vectors(self._random_unknown(inputs, training=training))
+        if not self._hashes:
+            return self.vectors(self._random_unknown(inputs, training=training))
+        first = self._random_unknown(inputs[:, :1], training=training)
+        others = tf.where(first == UNKNOWN, tf.constant(PADDING, inputs.dtype), inputs[:, 1:])
+        return self.vectors(tf.concat([first, others], axis=1))
 
     def vectors(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self._regularize(self._table(inputs))
+        return self._sum(inputs) if self._hashes else self._regularize(self._table(inputs))
 
     @property
     def table_rows(self) -> dict[str, int]:
-        """The row of each known value in `table`; padding and the unknown value come before them."""
-        return {value: row for row, value in enumerate(self.state, start=FIRST)}
+        """The row of each known value in `table`; padding, the unknown value and shared rows come before."""
+        return {
+            value: row for row, value in enumerate(self.state, start=self._first) if not is_free(value)
+        }
+
+    def adapt(self, values: tf.data.Dataset) -> None:
+        self._adapt(values, Events())
+
+    def adapt_to(self, read_column: ColumnReader) -> None:
+        # Only readers of items and of logs tell how many events their rows stand for, and when they were.
+        events = getattr(read_column, "events", None) or Events()
+        self._adapt(read_column(self.spec.column, self.form), events)
+
+    def renew(self, table: tf.Variable) -> np.ndarray:
+        """Starts rows of values that had none in the state gone on from; gives those rows.
+
+        A value that had shared rows keeps their sum as its vector, others begin as unknown.
+        """
+        places = renewed(self._earlier or (), self.state)
+        rows = self._first + np.array(places, np.int64)
+        values = table.numpy()
+        values[rows] = values[UNKNOWN]
+        taken = [place for place in places if not is_free(self.state[place])]
+        if self._hashes and taken:
+            texts = tf.constant([self.state[place] for place in taken])
+            shared = FIRST + shared_rows(texts, self.spec.hash_rows, self._hashes)
+            values[self._first + np.array(taken)] = values[shared.numpy()].sum(axis=1)
+        table.assign(values)
+        return rows
+
+    @property
+    def _hashes(self) -> int:
+        """Number of shared rows of a value; 0 without any."""
+        return (self.spec.hashes or HASHES) if self.spec.hash_rows else 0
+
+    @property
+    def _first(self) -> int:
+        """The first row of the vocabulary."""
+        return FIRST + (self.spec.hash_rows or 0)
+
+    def _adapt(self, values: tf.data.Dataset, events: Events) -> None:
+        if not self.spec.is_selective:
+            super().adapt(values)
+            return
+        texts = np.concatenate([self._values_of(batch).numpy() for batch in values])
+        learned, recent = admitted(Counted.of(texts, events), self.spec)
+        if self._earlier is not None:
+            learned = continued(self._earlier, learned, recent, self.spec.max_tokens)
+        self._set_state(learned)
 
     def _values_of(self, values: tf.Tensor) -> tf.Tensor:
         """The text of each value, cut to its prefix if the spec has one."""
@@ -249,7 +316,7 @@ class CategoricalFeature(FeatureLayer):
         self.state = tuple(state)  # Keras would track each entry of a list
         self._lookup = string_lookup(self.state)
         self._random_unknown = RandomUnknown(self.spec.unknown_rate)
-        self._table = self._embedding(self._lookup.vocabulary_size())
+        self._table = self._embedding(self._lookup.vocabulary_size() + (self.spec.hash_rows or 0))
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")

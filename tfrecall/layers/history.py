@@ -134,7 +134,7 @@ class HistoryFeature(FeatureLayer):
             self.contexts[name].adapt(read_column(context, self.form))
         column, form = self.spec.of.column, self.spec.of.form
         if self.inner.state is None:
-            self.inner.adapt(read_item(column, form))
+            self.inner.adapt_to(read_item)
         encoded = _stacked([self.inner.preprocess(batch).numpy() for batch in read_item(column, form)])
         learned = [layer.state for layer in self.contexts.values()]
         self._set_state((item_ids, self.inner.state, encoded.tolist(), *learned))

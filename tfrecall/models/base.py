@@ -17,6 +17,7 @@ from tfrecall.data.sequences import past_windows
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
 from tfrecall.layers.event_times import NOW
 from tfrecall.layers.features import ColumnReader
+from tfrecall.layers.shared_rows import EventReader, Events
 from tfrecall.models.catalogue import Catalogue
 from tfrecall.models.keras_methods import KerasMethods
 from tfrecall.schema.features import History, Schema, schema_from_dict
@@ -70,9 +71,11 @@ class FeatureModel(KerasMethods):
             self.schema.check_candidate(items.columns)
             self._check_names_items()
             counts = np.bincount(examples.item_rows, minlength=items.height)
+            last = np.full(items.height, -np.inf)
+            np.maximum.at(last, examples.item_rows, examples.log[TIMESTAMP].to_numpy())
             self.interactions = examples
             self._check_no_column_is_history(queries.columns)
-            self._adapt(self._reader(examples, queries), items, counts)
+            self._adapt(self._reader(examples, queries), items, counts, last)
         else:
             self._adapt_to_datasets(examples, candidates)
 
@@ -87,7 +90,7 @@ class FeatureModel(KerasMethods):
             values = EventContext.of(data, contexts[column]).series.alias(column)
             return column_batches(values.to_frame(), column, "string")
 
-        return read
+        return EventReader(read, Events(last=data.log[TIMESTAMP].to_numpy()))
 
     def _check_no_column_is_history(self, columns: Iterable[str]) -> None:
         taken = [name for name in self.schema.history_columns if name in columns]
@@ -125,7 +128,13 @@ class FeatureModel(KerasMethods):
             lambda c, _: examples.map(without_autograph(lambda raw: raw[c])), items, counts.to_numpy()
         )
 
-    def _adapt(self, read_query: ColumnReader, items: pl.DataFrame, counts: np.ndarray) -> None:
+    def _adapt(
+        self,
+        read_query: ColumnReader,
+        items: pl.DataFrame,
+        counts: np.ndarray,
+        last: np.ndarray | None = None,
+    ) -> None:
         if not counts.any():
             raise DataError(
                 f"None of the {items.height:,} candidates occurs in the examples, so nothing can be "
@@ -135,9 +144,10 @@ class FeatureModel(KerasMethods):
         # candidates.
         seen = items.filter(pl.Series(counts > 0))
 
-        def read_item(column: str, form: Form) -> tf.data.Dataset:
-            return column_batches(seen, column, form)
-
+        read_item = EventReader(
+            lambda column, form: column_batches(seen, column, form),
+            Events(counts[counts > 0], None if last is None else last[counts > 0]),
+        )
         self.candidate_tower.adapt(read_item)
         # After the candidates, whose tables histories may share.
         ids = seen[self.schema.candidate_id].cast(pl.String).to_list()

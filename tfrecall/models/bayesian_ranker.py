@@ -338,6 +338,12 @@ def _length(schema: Schema) -> int:
 
 
 def _check_kind(feature: Any) -> None:
+    of = feature.of if isinstance(feature, History) else feature
+    if isinstance(of, Categorical) and of.hash_rows:
+        raise ConfigError(
+            f'A Bayesian ranker gives each value a row of its own, and "{of.column}" has {of.hash_rows:,} '
+            "shared ones. Leave `hash_rows` out, or take `Ranker`."
+        )
     if isinstance(feature, _TAKEN):
         return
     if not isinstance(feature, History):

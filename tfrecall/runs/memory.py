@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from tfrecall.config.models import BayesianRankerConfig
@@ -58,10 +59,10 @@ def needs(config: RunConfig, data: Interactions) -> list[Need]:
         for feature in getattr(config.schema, side):
             if isinstance(feature, History):  # a shared table is counted at its own feature
                 own = feature.of.column == "item_id" and not feature.table
-                parts += _embeddings(feature.of, data.items["item_id"], config) if own else []
+                parts += _embeddings(feature.of, data, data.items["item_id"], config) if own else []
             # Only the ids: other categorical features have few values in comparison.
             elif feature.column == f"{'user' if side == 'query' else 'item'}_id":
-                parts += _embeddings(feature, table[feature.column], config)
+                parts += _embeddings(feature, data, table[feature.column], config)
             elif isinstance(feature, Text | MultiCategorical):
                 rows = len(data) if side == "query" else table.height
                 where = table if feature.column in table.columns else data.log
@@ -105,10 +106,14 @@ def check_memory(
         progress.note(f"This run takes about {gigabytes(likely)} of memory ({listed}){free}.")
 
 
-def _embeddings(feature: Feature, ids: pl.Series, config: RunConfig) -> list[Need]:
+def _embeddings(feature: Feature, data: Interactions, ids: pl.Series, config: RunConfig) -> list[Need]:
     if not isinstance(feature, Categorical):
         return []
-    kept = min(len(ids), feature.max_tokens or len(ids))
+    kept = len(ids)
+    if feature.min_count is not None:
+        rows = data.user_rows if feature.column == "user_id" else data.item_rows
+        kept = int((np.bincount(rows) >= feature.min_count).sum())
+    kept = min(kept, feature.max_tokens or kept) + (feature.hash_rows or 0)
     table = kept * feature.embedding_dim * 4  # float32
     slots = SLOTS.get(config.training.optimizer, 3)
     if isinstance(config.model, BayesianRankerConfig):
@@ -117,7 +122,7 @@ def _embeddings(feature: Feature, ids: pl.Series, config: RunConfig) -> list[Nee
     word = feature.column.removesuffix("_id")
     advice = (
         f"Leave out rare ones (filters.min_{word}_interactions), shorten their vectors (embedding_dim of "
-        f"{feature.column}), or keep the most frequent (its max_tokens)."
+        f"{feature.column}), or keep the most frequent (its max_tokens, hash_rows for the others)."
     )
     # Ids beyond `max_tokens` get no row, but are still strings in memory.
     lengths = ids.str.len_bytes()

@@ -23,7 +23,7 @@ from tfrecall.core.event_context import GAP, context_column
 from tfrecall.core.raw import Form
 from tfrecall.errors import ConfigError, MissingColumnError, nearest
 from tfrecall.schema.encoders import Encoder, Mean
-from tfrecall.schema.specs import STRICT, Finite, Rate, Seed, config_errors, from_plain
+from tfrecall.schema.specs import STRICT, Finite, Positive, Rate, Seed, config_errors, from_plain
 
 # Additive encoders: the share of a single event can be subtracted from their result, as training does with the
 # target of an `anytime` list.
@@ -51,7 +51,9 @@ _Column = Annotated[str, AfterValidator(check_column)]
 class Categorical:
     """Embedding of a string (`StringLookup` and `Embedding`).
 
-    Null and values outside the vocabulary share the embedding of the unknown value.
+    Null and values outside the vocabulary share the embedding of the unknown value. With `hash_rows` only null
+    does: hash functions give each value outside the vocabulary some of so many shared rows, whose sum is its
+    vector, whether training saw it or not.
 
     Attributes:
         column: name of the column.
@@ -60,12 +62,21 @@ class Categorical:
             embedding is trained too.
         max_tokens: number of values that the vocabulary keeps, the most frequent first; None for all.
         prefix: number of leading characters that count, such as the region in a zip code; None for all.
+        min_count: training events that a value of the vocabulary has at least; None for 1. With it, or one of
+            the settings below, the most frequent values are those with the most events, of items too; else
+            each item counts once.
+        hash_rows: number of shared rows for all other values; None for none.
+        hashes: number of shared rows of a value; None for 2.
+        max_age_days: days from the last event of a value of the vocabulary to the end of the training data at
+            most; None for any. In a warm start the rows of older ones go to new values.
 
     Raises:
-        ConfigError: if a setting is invalid.
+        ConfigError: if a setting is invalid, or `hashes` is given without `hash_rows`.
 
     >>> Categorical("user_zip_code", 8, prefix=2).embedding_dim
     8
+    >>> Categorical("user_id", min_count=5, hash_rows=10_000).is_selective
+    True
     """
 
     column: _Column
@@ -74,8 +85,27 @@ class Categorical:
     unknown_rate: Rate = 0.01
     max_tokens: PositiveInt | None = None
     prefix: PositiveInt | None = None
+    # None, not numbers, where nothing is set: configurations of earlier releases lack these settings.
+    min_count: PositiveInt | None = None
+    hash_rows: PositiveInt | None = None
+    hashes: Annotated[int, Field(ge=1, le=8)] | None = None
+    max_age_days: Positive | None = None
     type: Literal["categorical"] = "categorical"
     form: ClassVar[Form] = "string"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Categorical":
+        if self.hashes is not None and self.hash_rows is None:
+            raise ValueError(
+                "`hashes` is the number of shared rows of a value: give it with `hash_rows`, and only then. "
+                f"Received: hashes={self.hashes}, hash_rows=None"
+            )
+        return self
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether values need more than to occur for a row of their own."""
+        return any(one is not None for one in (self.min_count, self.hash_rows, self.max_age_days))
 
 
 @config_errors

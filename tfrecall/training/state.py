@@ -10,6 +10,7 @@ from tfrecall._keras import tf
 from tfrecall.core.vocabulary import UNKNOWN
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import CheckpointError, ConfigError, DataError, ReleaseError
+from tfrecall.layers.features import CategoricalFeature
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.loading import load
 from tfrecall.release.manifest import STATE
@@ -149,8 +150,17 @@ class WarmStart:
                 variable.assign(_grown(array, variable, array[UNKNOWN] if array.ndim > 1 else None))
             elif variable.name.split(":")[0].endswith(_MOVING):
                 variable.assign(array)
-        for variable, array in self._pairs("slots", _slots(model)):
-            variable.assign(_grown(array, variable, None))
+        renewed = {id(layer.table): layer.renew(layer.table) for layer in _selective(model)}
+        slots, weights = _slots(model), model.trainable_weights
+        for i, (variable, array) in enumerate(self._pairs("slots", slots)):
+            start, grown = variable.numpy(), _grown(array, variable, None)
+            # An optimizer has as many slots of each weight, those of one weight after another.
+            weight = weights[i * len(weights) // len(slots)]
+            rows = renewed.get(id(weight), ())
+            if len(rows) and variable.shape == weight.shape:
+                grown = np.array(grown)
+                grown[rows] = start[rows]
+            variable.assign(grown)
         optimizer.iterations.assign(self.iterations)
 
     def new_events(self, data: Interactions) -> np.ndarray:
@@ -221,6 +231,13 @@ def _settings(model: TwoTower) -> dict[str, Any]:
 
 def _towers(model: TwoTower) -> tuple[Any, Any]:
     return model.candidate_tower, model.query_tower
+
+
+def _selective(model: TwoTower) -> list[CategoricalFeature]:
+    """Layers whose rows may go to other values, those of histories included, each once."""
+    layers = (getattr(layer, "inner", layer) for tower in _towers(model) for layer in tower.features)
+    selective = (one for one in layers if isinstance(one, CategoricalFeature) and one.spec.is_selective)
+    return list({id(one): one for one in selective}.values())
 
 
 def _slots(model: TwoTower) -> list[tf.Variable]:
