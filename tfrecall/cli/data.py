@@ -59,3 +59,42 @@ def data_describe(
     show(description.to_dict(), as_json, *description_tables(description))
     if description.refused:
         raise typer.Exit(1)
+
+
+@data_app.command("expand")
+@guarded
+@with_tables
+def data_expand(
+    log: Annotated[Path, typer.Argument(help="A log (CSV, Parquet, JSON), or a MovieLens folder.")],
+    out: Annotated[Path, typer.Option(help="A new directory for log, users and items as Parquet.")],
+    factor: Annotated[int, typer.Option(help="How many times the events, and the users.")],
+    item_factor: Annotated[
+        int | None, typer.Option(help="How many times the items; by default the root of the factor.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    tables: LogTables = NO_TABLES,
+    as_json: Json = False,
+) -> None:
+    """Make a large log with the laws of a real one, to try what size does: fractal expansion."""
+    from tfrecall.cli.console import Narrator, show, waiting
+
+    with waiting(f"Read {log}"):
+        from tfrecall.data.datasets.expansion import expand
+        from tfrecall.data.datasets.grouplens import read_folder, size_of
+        from tfrecall.data.tables import read
+
+        if size := size_of(log):
+            data = read_folder(log, size)
+        else:
+            named = {name: column for name, column in tables.columns.items() if column is not None}
+            given = {"users": tables.users, "items": tables.items, **named, **tables.reading}
+            data = read(log, infer=True, **given)
+        expansion = expand(data, factor, seed, item_factor=item_factor)
+    expansion.write(out, Narrator())
+    sizes = {
+        "events": len(expansion),
+        "users": factor * data.users.height,
+        "items": expansion.item_factor * data.items.height,
+    }
+    told = ", ".join(f"{number:,} {name}" for name, number in sizes.items())
+    show({"out": str(out), **sizes}, as_json, f"{told}: {out}")

@@ -5,6 +5,7 @@ Only `examples` imports TensorFlow, when it is first used.
 
 from typing import Any
 
+from tfrecall.data.datasets.expansion import Expansion, expand
 from tfrecall.data.datasets.movielens import movielens
 from tfrecall.data.datasets.synthetic import synthetic
 from tfrecall.data.filters import filter_log
@@ -30,12 +31,14 @@ from_frame = Interactions.from_frame
 
 __all__ = [
     "Description",
+    "Expansion",
     "Interactions",
     "Split",
     "UserSplit",
     "ValidatedSplit",
     "describe",
     "examples",
+    "expand",
     "filter_log",
     "from_frame",
     "movielens",
