@@ -5,7 +5,7 @@ import pytest
 
 from tfrecall.core.arguments import OPTIONS, argument, command_line
 from tfrecall.data import filter_log, from_frame, split_by_time, split_random
-from tfrecall.data.tables import drop_columns, split_lists
+from tfrecall.data.shaping import drop_columns, split_lists
 from tfrecall.errors import TfrecallError
 
 FRAME = pl.DataFrame({"user_id": list("aabb"), "item_id": list("xyxy"), "timestamp": [1, 2, 3, 4]})

@@ -14,6 +14,7 @@ from tfrecall.data.filters import filter_log
 from tfrecall.data.inspection.describe import describe
 from tfrecall.data.inspection.description import Description
 from tfrecall.data.interactions import Interactions
+from tfrecall.data.shards.prepare import prepare
 from tfrecall.data.splits import (
     Split,
     UserSplit,
@@ -42,6 +43,7 @@ __all__ = [
     "filter_log",
     "from_frame",
     "movielens",
+    "prepare",
     "read",
     "split_by_time",
     "split_by_user",

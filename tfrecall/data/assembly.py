@@ -14,7 +14,7 @@ from tfrecall.data import checks
 from tfrecall.data.cleaning import Cleaned, Cleaning, clean_ids, other_spelling, without_repeats
 from tfrecall.data.frames import find_name, first_true, rename, require, require_roles, to_polars
 from tfrecall.data.null_words import without_null_words
-from tfrecall.data.time_doubts import doubts
+from tfrecall.data.time_doubts import days_of, doubts_of_days
 from tfrecall.data.timestamps import TimeForm, to_seconds
 from tfrecall.errors import ConfigError, DataError, nearest
 
@@ -62,12 +62,7 @@ def assemble(
     cleaning: Cleaning | None = None,
 ) -> Tables:
     """Checks and completes the tables; arguments as for `Interactions.from_frame`."""
-    if missing_items not in MISSING_ITEMS:
-        raise ConfigError(
-            f"{argument('missing_items')} must be one of {list(MISSING_ITEMS)}. "
-            f'Received: "{missing_items}".'
-            f"{nearest(missing_items, MISSING_ITEMS)}"
-        )
+    check_policy(missing_items)
     cleaning = cleaning or Cleaning()
     cleaned = clean_log(to_polars(frame, "log"), columns, cleaning)
     log, kind = canonical_log(cleaned.frame, columns, times, "; ".join(cleaned.notes))
@@ -76,16 +71,9 @@ def assemble(
         tables.note(text)
     tables.users = side_table(users, USER, columns.user_id, cleaning, tables.note)
     tables.items = side_table(items, ITEM, columns.item_id, cleaning, tables.note)
-    if columns.timestamp == FILE_ORDER:
-        kind = "no times: the order of the file is the order of the events"
-    tables.note(f"timestamps read as {kind}")
-    if columns.timestamp != FILE_ORDER:
-        if (log[TIMESTAMP] == log[TIMESTAMP][0]).all():
-            tables.note("all timestamps are equal: the order of the file is the order of the events")
-        else:
-            # A declared unit or format is not doubted.
-            for text in doubts(log[TIMESTAMP], kind, declared=times.is_given):
-                tables.note(text)
+    has_times = columns.timestamp != FILE_ORDER
+    for text in time_notes(days_of(log[TIMESTAMP]) if has_times else None, kind, times):
+        tables.note(text)
     checks.refuse_shared_columns(tables.log, tables.users, tables.items)
     # Items before users: a user whose events are all dropped is not added to the users.
     if items is not None:
@@ -97,6 +85,37 @@ def assemble(
     else:
         tables.users = _missing(tables.log, tables.users, USER)
     return tables
+
+
+def time_notes(days: pl.DataFrame | None, kind: str, times: TimeForm) -> list[str]:
+    """Notes on how times are read, and doubts.
+
+    Args:
+        days: the times of the log (`days_of`); None for a log without times.
+        kind: the kind that `to_seconds` gives.
+        times: how times are written, as somebody said.
+    """
+    if days is None:
+        return ["timestamps read as no times: the order of the file is the order of the events"]
+    notes = [f"timestamps read as {kind}"]
+    if days["first"].min() == days["last"].max():
+        return [*notes, "all timestamps are equal: the order of the file is the order of the events"]
+    # A declared unit or format is not doubted.
+    return [*notes, *doubts_of_days(days, kind, declared=times.is_given)]
+
+
+def check_policy(missing_items: str) -> None:
+    """Refuses a treatment of missing items that there is not.
+
+    Raises:
+        ConfigError: if it is none of `MISSING_ITEMS`.
+    """
+    if missing_items not in MISSING_ITEMS:
+        raise ConfigError(
+            f"{argument('missing_items')} must be one of {list(MISSING_ITEMS)}. "
+            f'Received: "{missing_items}".'
+            f"{nearest(missing_items, MISSING_ITEMS)}"
+        )
 
 
 def clean_log(frame: pl.DataFrame, columns: Columns, rules: Cleaning) -> Cleaned:
@@ -125,31 +144,49 @@ def canonical_log(
         times: how times are written, as somebody said.
         cleaned: sentences about rows that were dropped before.
     """
+    log = named_log(frame, columns)
+    if not log.height:
+        checks.refuse_too_small(log)
+    log, kind = typed_log(log, times)
+    checks.refuse_too_small(log, f" after cleaning ({cleaned})" if cleaned else "")
+    return log, kind
+
+
+def named_log(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+    """The log under canonical names, with equal times where it has none."""
     given = {key: name for key, name in columns._asdict().items() if name is not None}
     if given[TIMESTAMP] == FILE_ORDER:
         frame = _without_times(frame)
         given[TIMESTAMP] = TIMESTAMP
     given = {key: find_name(frame.columns, name) for key, name in given.items()}
     require_roles(frame.columns, given, "log")
-    log = rename(frame, given, "log")
-    if not log.height:
-        checks.refuse_too_small(log)
-    seconds, kind = to_seconds(log[TIMESTAMP], times.unit, form=times.form)
-    series = [
-        checks.as_ids(log[USER], "log"),
-        checks.as_ids(log[ITEM], "log"),
-        seconds,
-    ]
+    return rename(frame, given, "log")
+
+
+def typed_log(
+    log: pl.DataFrame, times: TimeForm, rows: int | None = None, calendar: bool = True
+) -> tuple[pl.DataFrame, str]:
+    """The log with canonical types, keys first, and the kind of its timestamps.
+
+    Args:
+        log: the log under canonical names.
+        times: how times are written, as somebody said.
+        rows: number of rows of the log; those behind them, values of other parts of it, only help to recognise
+            types and times, and may have nulls. None for all.
+        calendar: whether numbers may be dates in digits, years or days of a spreadsheet.
+    """
+    rows = log.height if rows is None else rows
+    own = log.head(rows)
+    stamps = pl.concat([own[TIMESTAMP], log[TIMESTAMP][rows:].drop_nulls()])
+    seconds, kind = to_seconds(stamps, times.unit, form=times.form, calendar=calendar)
+    series = [checks.as_ids(own[USER], "log"), checks.as_ids(own[ITEM], "log"), seconds.head(rows)]
     if "rating" in log.columns:
-        series.append(checks.as_number(log["rating"], "log"))
+        series.append(checks.as_number(own["rating"], "log"))
     if "weight" in log.columns:
-        series.append(checks.as_number(log["weight"], "log", at_least=0.0))
-    names = [one.name for one in series]
-    context = checks.plain(log.drop(names))
+        series.append(checks.as_number(own["weight"], "log", at_least=0.0))
+    context = checks.plain(log.drop([one.name for one in series])).head(rows)
     checks.refuse_not_finite(context, "log")
-    log = pl.DataFrame([*series, *context.get_columns()])
-    checks.refuse_too_small(log, f" after cleaning ({cleaned})" if cleaned else "")
-    return log, kind
+    return pl.DataFrame([*series, *context.get_columns()]), kind
 
 
 def _without_times(frame: pl.DataFrame) -> pl.DataFrame:
@@ -200,44 +237,81 @@ def _missing(log: pl.DataFrame, table: pl.DataFrame, key: str) -> pl.DataFrame:
     return ids.join(table, on=key, how="anti", maintain_order="left")
 
 
-def _refuse_other_spelling(tables: Tables, key: str, missing: int) -> str:
-    """Refuses a table whose ids are mostly spelt otherwise; a doubt about fewer is returned in words."""
-    table = tables.users if key == USER else tables.items
-    text = other_spelling(tables.log[key], table[key], f"{key.removesuffix('_id')}s table")
-    if text and missing >= MOSTLY_MISSING * tables.log[key].n_unique():
+def spelling_doubt(ids: pl.Series, table: pl.Series, missing: int, what: str) -> str:
+    """Refuses a table whose ids are mostly spelt otherwise; a doubt about fewer is returned in words.
+
+    Args:
+        ids: distinct ids of the log.
+        table: ids of the table.
+        missing: number of ids that the table lacks.
+        what: name of the table.
+    """
+    text = other_spelling(ids, table, what)
+    if text and missing >= MOSTLY_MISSING * len(ids):
         raise DataError(text)
     return f" {text}" if text else ""
+
+
+def _doubt(tables: Tables, key: str, missing: int) -> str:
+    table = tables.users if key == USER else tables.items
+    ids = tables.log[key].unique(maintain_order=True)
+    return spelling_doubt(ids, table[key], missing, f"{key.removesuffix('_id')}s table")
+
+
+def added_users(missing: int, doubt: str) -> str:
+    """The note on users of the log that the user table lacks."""
+    return (
+        f"{missing:,} users of the log were not in the users table and were added "
+        f"without features{'.' if doubt else ''}{doubt}"
+    )
 
 
 def _add_missing_users(tables: Tables) -> None:
     missing = _missing(tables.log, tables.users, USER)
     if missing.height:
-        doubt = _refuse_other_spelling(tables, USER, missing.height)
+        doubt = _doubt(tables, USER, missing.height)
         tables.users = pl.concat([tables.users, missing], how="diagonal")
-        tables.note(
-            f"{missing.height:,} users of the log were not in the users table and were added "
-            f"without features{'.' if doubt else ''}{doubt}"
+        tables.note(added_users(missing.height, doubt))
+
+
+def missing_items_note(
+    policy: str, missing: int, events: tuple[int, int], first: tuple[int, str], doubt: str
+) -> str:
+    """The note on items of the log that the item table lacks.
+
+    Args:
+        policy: their treatment.
+        missing: their number.
+        events: number of their events, and of all.
+        first: row and id of the first of these events.
+        doubt: sentence on their spelling.
+
+    Raises:
+        DataError: if they are refused.
+    """
+    count = f"{missing:,} items of the log ({events[0]:,} of {events[1]:,} events)"
+    if policy == "refuse":
+        raise DataError(
+            f"{count} are not in the items table, the first in row {first[0]:,}: "
+            f'"{first[1]}". Choose what to do with them: '
+            f"{argument('missing_items', 'add')} keeps them without features, "
+            f"{argument('missing_items', 'drop')} removes their events.{doubt}"
         )
+    if policy == "add":
+        return f"{count} were not in the items table and were added without features"
+    return f"{count} were not in the items table; these events were dropped"
 
 
 def _treat_missing_items(tables: Tables, policy: str) -> None:
     missing = _missing(tables.log, tables.items, ITEM)
     if not missing.height:
         return
-    doubt = _refuse_other_spelling(tables, ITEM, missing.height)
+    doubt = _doubt(tables, ITEM, missing.height)
     absent = pl.Series(Vocabulary(tables.items[ITEM]).rows(tables.log[ITEM]) < 0)
-    count = f"{missing.height:,} items of the log ({absent.sum():,} of {len(absent):,} events)"
-    if policy == "refuse":
-        raise DataError(
-            f"{count} are not in the items table, the first in row {first_true(absent):,}: "
-            f'"{missing["item_id"][0]}". Choose what to do with them: '
-            f"{argument('missing_items', 'add')} keeps them without features, "
-            f"{argument('missing_items', 'drop')} removes their events.{doubt}"
-        )
+    events, first = (int(absent.sum()), len(absent)), (first_true(absent), missing["item_id"][0])
+    tables.note(missing_items_note(policy, missing.height, events, first, doubt))
     if policy == "add":
         tables.items = pl.concat([tables.items, missing], how="diagonal")
-        tables.note(f"{count} were not in the items table and were added without features")
         return
     tables.log = tables.log.filter(~absent)
-    tables.note(f"{count} were not in the items table; these events were dropped")
     checks.refuse_too_small(tables.log, " after the events of missing items were dropped")

@@ -194,11 +194,21 @@ def refuse_shared_columns(log: pl.DataFrame, users: pl.DataFrame, items: pl.Data
 
 def refuse_too_small(log: pl.DataFrame, why: str = "") -> None:
     """Refuses a log that is empty, or has a single user or item."""
-    if not log.height:
-        raise DataError(f"The log is empty{why}. At least two users and two items are needed.")
+    refuse_empty(log.height, why)
     for key, word in ((USER, "user"), (ITEM, "item")):
         if (log[key] == log[key][0]).all():
-            raise DataError(
-                f'The log has only one {word} ("{log[key][0]}"){why}, in {log.height:,} rows. '
-                "At least two users and two items are needed; is the column the right one?"
-            )
+            raise only_one(word, log[key][0], log.height, why)
+
+
+def refuse_empty(rows: int, why: str = "") -> None:
+    """Refuses a log without rows."""
+    if not rows:
+        raise DataError(f"The log is empty{why}. At least two users and two items are needed.")
+
+
+def only_one(word: str, one: str, rows: int, why: str) -> DataError:
+    """The refusal of a log with one user or item only."""
+    return DataError(
+        f'The log has only one {word} ("{one}"){why}, in {rows:,} rows. '
+        "At least two users and two items are needed; is the column the right one?"
+    )

@@ -89,12 +89,16 @@ def without_repeats(frame: pl.DataFrame, timestamp: str, rules: Cleaning) -> Cle
     keep[rows.filter(again).to_numpy()] = False
     kept = frame.filter(pl.Series(keep))
     repeated = frame.height - kept.height
-    notes = [
-        f"{repeated:,} of {frame.height:,} rows of the log ({repeated / frame.height:.1%}) repeat another row "
+    return Cleaned(kept, [repeats_note(repeated, frame.height)], repeated)
+
+
+def repeats_note(repeated: int, rows: int) -> str:
+    """The note on rows that repeat another one."""
+    return (
+        f"{repeated:,} of {rows:,} rows of the log ({repeated / rows:.1%}) repeat another row "
         "in every column, time included, and were dropped, as events logged twice. "
         f"{argument('repeated_rows', 'keep')} keeps them"
-    ]
-    return Cleaned(kept, notes, repeated)
+    )
 
 
 def _are_equal(times: pl.Series) -> bool:
@@ -137,11 +141,7 @@ def _with_clean_ids(
     missing = _is_missing(clean, rules.null_values)
     if missing.any():
         gone = column.is_in(ids.filter(missing).implode(), nulls_equal=True)
-        notes.append(
-            f"{gone.sum():,} of {frame.height:,} rows of the {what} have no {word} "
-            f"({_counted(column.filter(gone))}) and were dropped. An empty list of "
-            f"{argument('null_values')} keeps such words as ids"
-        )
+        notes.append(missing_note(column.filter(gone), frame.height, word, what))
         frame, column = frame.filter(~gone), column.filter(~gone)
         ids, clean = ids.filter(~missing), clean.filter(~missing)
     if clean.dtype != pl.String:
@@ -155,10 +155,19 @@ def _with_clean_ids(
     if rules.id_spelling == "numbers":
         clean = spelt_as_number(clean)
     else:
-        _note_spellings(clean.unique(maintain_order=True), word, what, notes)
+        note_spellings(clean.unique(maintain_order=True), word, what, notes)
     if (clean != ids).any():
         column = column.replace_strict(ids, clean)
     return frame.with_columns(column)
+
+
+def missing_note(values: pl.Series, rows: int, word: str, what: str) -> str:
+    """The note on rows without an id, by the values that stand for none, in the order of the rows."""
+    return (
+        f"{len(values):,} of {rows:,} rows of the {what} have no {word} "
+        f"({_counted(values)}) and were dropped. An empty list of "
+        f"{argument('null_values')} keeps such words as ids"
+    )
 
 
 def _is_missing(ids: pl.Series, null_values: tuple[str, ...]) -> pl.Series:
@@ -175,7 +184,7 @@ def _is_missing(ids: pl.Series, null_values: tuple[str, ...]) -> pl.Series:
     )
 
 
-def _note_spellings(ids: pl.Series, word: str, what: str, notes: list[str]) -> None:
+def note_spellings(ids: pl.Series, word: str, what: str, notes: list[str]) -> None:
     """Notes ids that stand in one table in two spellings: "42" and "42.0" are two users."""
     spelt = pl.DataFrame({"id": ids, "alike": spelt_as_number(ids)})
     several = spelt.filter(pl.col("alike").is_duplicated())

@@ -26,6 +26,8 @@ class TableFiles:
     Attributes:
         path: a file, a folder or a pattern.
         what: name of the table in messages.
+        files: the files, in the order of their rows.
+        kind: their suffix, without that of compression.
         notes: sentences on what was recognised, or is not read as it looks.
     """
 
@@ -45,9 +47,9 @@ class TableFiles:
         self.path, self.what = Path(path), what
         self.notes: list[str] = []
         self._separator = checked_separator(separator)
-        self._files = _files(self.path, what)
-        self._kind = _one_kind(self._files, self.path, what)
-        for file in self._files:
+        self.files = _files(self.path, what)
+        self.kind = _one_kind(self.files, self.path, what)
+        for file in self.files:
             # A service that was killed may leave one.
             if not file.stat().st_size and not is_feedback(file):
                 raise DataError(f"The {what} file {file} is empty. Give a file with columns and rows.")
@@ -67,21 +69,25 @@ class TableFiles:
         except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise DataError(
-                f"The {self.what} {self.path} cannot be read as {self._kind.lstrip('.')}: {reason[0]}. "
+                f"The {self.what} {self.path} cannot be read as {self.kind.lstrip('.')}: {reason[0]}. "
                 "Repair or rewrite the file; the suffix must tell its kind."
             ) from error
 
     def _read(self, keys: set[str]) -> pl.DataFrame:
-        if self._kind in SEPARATORS:
-            default = SEPARATORS[self._kind]
-            self._texts = [TextFile(file, default, self._separator, self.what) for file in self._files]
+        if self.kind in SEPARATORS:
+            self._texts = self.texts()
             return read_delimited(self._texts, keys, self.what, self.notes.append)
-        if self._kind in JSON:
+        if self.kind in JSON:
             return self._read_json()
-        return _read_parquet(self._files, self.path)
+        return scan_parquet(self.files, self.path).collect()
+
+    def texts(self) -> list[TextFile]:
+        """The files of delimited text with their marks, without their rows."""
+        default = SEPARATORS[self.kind]
+        return [TextFile(file, default, self._separator, self.what) for file in self.files]
 
     def _read_json(self) -> pl.DataFrame:
-        parts = [read_json(file, self.what, self.notes.append) for file in self._files]
+        parts = [read_json(file, self.what, self.notes.append) for file in self.files]
         table = pl.concat(parts, how="diagonal_relaxed")
         if not table.width:
             raise DataError(
@@ -194,7 +200,8 @@ def _kind(file: Path) -> str:
     return Path(inner_name(file)).suffix.lower()
 
 
-def _read_parquet(files: list[Path], path: Path) -> pl.DataFrame:
+def scan_parquet(files: list[Path], path: Path) -> pl.LazyFrame:
+    """The rows of Parquet files, one file after another; `path` is the folder or file that was given."""
     if path.is_dir() and any("=" in part for part in files[0].relative_to(path).parts[:-1]):
-        return pl.read_parquet(path, hive_partitioning=True)  # folders such as day=2024-05-31
-    return pl.read_parquet(files, hive_partitioning=False, glob=False)
+        return pl.scan_parquet(path, hive_partitioning=True)  # folders such as day=2024-05-31
+    return pl.scan_parquet(files, hive_partitioning=False, glob=False)

@@ -1,8 +1,9 @@
 """Filters of events before training: ratings, duplicates, k-cores."""
 
 import logging
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -60,29 +61,69 @@ def filter_log(
     (['a', 'b'], ['x'], 'min_item_interactions=2 left out 1 of 3 rows, 0 of 2 users, 1 of 2 items; \
 the catalogue keeps the items that are left')
     """
-    _check(
-        data,
+    check(
+        data.log.columns,
         min_rating,
         duplicates,
         min_user_interactions,
         min_item_interactions,
         max_user_interactions,
     )
-    if min_rating is not None:
-        keep = (data.log["rating"] >= min_rating).fill_null(False).to_numpy()
-        data = _kept(data, keep, f"min_rating={min_rating:g}")
-    if duplicates != "all":
-        data = _kept(data, _one_of_each(data, duplicates == "last"), f'duplicates="{duplicates}"')
-    if max_user_interactions is not None:
-        keep = np.bincount(data.user_rows)[data.user_rows] <= max_user_interactions
-        data = _kept(data, keep, f"max_user_interactions={max_user_interactions}", word="Raise")
+    for step in steps_within_users(min_rating, duplicates, max_user_interactions):
+        data = _kept(data, step.keep(data), step.name, word=step.word)
     if min_user_interactions > 1 or min_item_interactions > 1:
         keep = core(data.user_rows, data.item_rows, min_user_interactions, min_item_interactions)
-        minima = {"users": min_user_interactions, "items": min_item_interactions}
-        minima = {table: least for table, least in minima.items() if least > 1}
-        name = " and ".join(f"min_{table[:-1]}_interactions={least}" for table, least in minima.items())
-        data = _kept(data, keep, name, list(minima))
+        data = _kept(data, keep, *core_step(min_user_interactions, min_item_interactions))
     return data
+
+
+class Step(NamedTuple):
+    """One filter whose decision on an event needs no events of other users.
+
+    Attributes:
+        name: setting of the filter, for notes.
+        keep: gives whether each event of a log is kept: bool `[n_rows]`.
+        word: what to do with a setting that leaves nothing.
+    """
+
+    name: str
+    keep: Callable[[Interactions], np.ndarray]
+    word: str = "Lower"
+
+
+def steps_within_users(
+    min_rating: float | None = None, duplicates: str = "all", max_user_interactions: int | None = None
+) -> list[Step]:
+    """The filters before the minima, in their order; arguments as for `filter_log`."""
+    steps = []
+    if min_rating is not None:
+        steps.append(
+            Step(
+                f"min_rating={min_rating:g}",
+                lambda data: (data.log["rating"] >= min_rating).fill_null(False).to_numpy(),
+            )
+        )
+    if duplicates != "all":
+        steps.append(
+            Step(f'duplicates="{duplicates}"', lambda data: _one_of_each(data, duplicates == "last"))
+        )
+    if max_user_interactions is not None:
+        steps.append(
+            Step(
+                f"max_user_interactions={max_user_interactions}",
+                lambda data: np.bincount(data.user_rows)[data.user_rows] <= max_user_interactions,
+                "Raise",
+            )
+        )
+    return steps
+
+
+def core_step(min_user: int, min_item: int) -> tuple[str, list[str]]:
+    """Name of the filter by minima, and the tables that it reduces to ids with events."""
+    minima = {"users": min_user, "items": min_item}
+    minima = {table: least for table, least in minima.items() if least > 1}
+    name = " and ".join(f"min_{table[:-1]}_interactions={least}" for table, least in minima.items())
+    return name, list(minima)
 
 
 def core(users: np.ndarray, items: np.ndarray, min_user: int, min_item: int) -> np.ndarray:
@@ -162,58 +203,84 @@ def _kept(
     Raises:
         DataError: if no row is kept.
     """
-    counts = [
-        f"{keep.size - keep.sum():,} of {keep.size:,} rows",
-        _lost(data.user_rows, keep, "users"),
-        _lost(data.item_rows, keep, "items"),
-    ]
-    note = f"{name} left out {', '.join(counts)}"
-    if not keep.any():
-        raise DataError(f"No event is left: {note}. {word} {name}.")
+    note = left_out(
+        name,
+        word,
+        rows=(keep.size, int(keep.sum())),
+        users=_counts(data.user_rows, keep),
+        items=_counts(data.item_rows, keep),
+    )
     kept = data.with_log(data.log.filter(pl.Series(keep)))
     changes: dict[str, Any] = {}
     for table in tables or []:
         rows = data.user_rows if table == "users" else data.item_rows
         # `unique` sorts, so the ids that are left keep the order of their table.
         changes[table] = getattr(data, table)[np.unique(rows[keep])]
-        word = "user table" if table == "users" else "catalogue"
-        note += f"; the {word} keeps the {table} that are left"
+        note += keeps(table)
     logger.info(note)
     return replace(kept, notes=(*data.notes, note), **changes)
 
 
-def _lost(rows: np.ndarray, keep: np.ndarray, word: str) -> str:
-    """Number of users or items that lose their last event, in words."""
-    before, after = len(np.unique(rows)), len(np.unique(rows[keep]))
-    return f"{before - after:,} of {before:,} {word}"
+def left_out(name: str, word: str, **counts: tuple[int, int]) -> str:
+    """The note of a filter.
+
+    Args:
+        name: setting of the filter.
+        word: what to do with a setting that leaves nothing.
+        **counts: numbers before and after it, of `rows`, `users` and `items`.
+
+    Raises:
+        DataError: if no row is kept.
+    """
+    lost = (f"{before - after:,} of {before:,} {what}" for what, (before, after) in counts.items())
+    note = f"{name} left out {', '.join(lost)}"
+    if not counts["rows"][1]:
+        raise DataError(f"No event is left: {note}. {word} {name}.")
+    return note
 
 
-def _check(
-    data: Interactions,
-    min_rating: float | None,
-    duplicates: str,
-    min_user: int,
-    min_item: int,
-    max_user: int | None,
+def keeps(table: str) -> str:
+    """End of the note of a filter that reduces a table."""
+    word = "user table" if table == "users" else "catalogue"
+    return f"; the {word} keeps the {table} that are left"
+
+
+def _counts(rows: np.ndarray, keep: np.ndarray) -> tuple[int, int]:
+    """Number of users or items with events, before and after."""
+    return len(np.unique(rows)), len(np.unique(rows[keep]))
+
+
+def check(
+    columns: Collection[str],
+    min_rating: float | None = None,
+    duplicates: str = "all",
+    min_user_interactions: int = 1,
+    min_item_interactions: int = 1,
+    max_user_interactions: int | None = None,
 ) -> None:
+    """Refuses settings of filters that are invalid or need ratings that a log of these columns lacks.
+
+    Raises:
+        ConfigError: if one is.
+    """
     if duplicates not in DUPLICATES:
         raise ConfigError(
             f"{argument('duplicates')} must be one of {list(DUPLICATES)}. "
             f'Received: "{duplicates}".'
             f"{nearest(duplicates, DUPLICATES)}"
         )
-    if min_user < 1 or min_item < 1:
+    if min_user_interactions < 1 or min_item_interactions < 1:
         raise ConfigError(
             f"{argument('min_user_interactions')} and {argument('min_item_interactions')} must be at least 1, "
-            f"which removes nothing. Received: {min_user}, {min_item}."
+            f"which removes nothing. Received: {min_user_interactions}, {min_item_interactions}."
         )
-    if max_user is not None and max_user < max(1, min_user):
+    if max_user_interactions is not None and max_user_interactions < max(1, min_user_interactions):
         raise ConfigError(
             f"{argument('max_user_interactions')} must be at least 1, and at least "
             f"{argument('min_user_interactions')}. "
-            f"Received: {max_user}."
+            f"Received: {max_user_interactions}."
         )
-    if min_rating is not None and "rating" not in data.log.columns:
+    if min_rating is not None and "rating" not in columns:
         raise ConfigError(
             f"{argument('min_rating')} is {min_rating:g}, but the log has no ratings. Name their column "
             f"({argument('rating')}), or omit the filter."

@@ -41,7 +41,8 @@ def _update(digest: "hashlib._Hash", values: pl.Series) -> None:
     elif isinstance(values.dtype, pl.Struct):
         for field in values.struct.fields:
             _update(digest, values.struct.field(field))
-    elif values.dtype.is_numeric() and not values.dtype.is_decimal():
+    # NumPy has no integers of 128 bits: like decimals they are hashed as text.
+    elif values.dtype.is_numeric() and not values.dtype.is_decimal() and values.dtype != pl.Int128:
         _update_numbers(digest, values)
     elif values.dtype.is_temporal():
         _update_numbers(digest, values.to_physical())

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tfrecall.data import assembly
 from tfrecall.data.cleaning import Cleaning
 from tfrecall.data.fingerprint import fingerprint
 from tfrecall.data.formats.text_types import NULL_VALUES
+from tfrecall.data.shards.read import read_shards
 from tfrecall.data.timestamps import TimeForm
 from tfrecall.errors import ConfigError
 
@@ -117,6 +119,34 @@ class Interactions:
         rules = Cleaning(tuple(null_values), repeated_rows, id_spelling)
         tables = assembly.assemble(frame, users, items, columns, missing_items, times, rules)
         return cls(tables.log, tables.users, tables.items, name, tuple(tables.notes))
+
+    @classmethod
+    def from_shards(
+        cls, path: str | Path, partitions: Sequence[int] | None = None
+    ) -> "Interactions":
+        """Reads a folder that `tfrecall prepare` wrote: rows in the order of the log, tables, name and notes.
+
+        Equal to `tr.data.read` and `filter_log` of the log with the settings of the preparation.
+
+        Args:
+            path: the folder.
+            partitions: numbers of the shards to read, such as those of one worker; None for all. Tables are
+                whole either way, and a shard may have no event.
+
+        Raises:
+            DataError: if the folder or one of its files is missing, damaged, altered or foreign.
+            ConfigError: if there is no such partition.
+
+        Example:
+
+        >>> import pathlib, tempfile, tfrecall as tr
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "log.csv").write_text("user_id,item_id,timestamp\n8,b,60\n7,a,0\n7,c,30\n")
+        >>> _ = tr.data.prepare(folder / "log.csv", folder / "shards", partitions=2)
+        >>> Interactions.from_shards(folder / "shards").log.rows()
+        [('8', 'b', 60.0), ('7', 'a', 0.0), ('7', 'c', 30.0)]
+        """
+        return cls(*read_shards(path, partitions))
 
     def __len__(self) -> int:
         return self.log.height

@@ -15,10 +15,13 @@ from tfrecall.data.cleaning import Cleaning, without_repeats
 from tfrecall.data.files import read_table
 from tfrecall.data.formats.delimited import Say
 from tfrecall.data.formats.text_types import NULL_VALUES
-from tfrecall.data.frames import find_name, require, to_polars
+from tfrecall.data.frames import find_name, to_polars
 from tfrecall.data.inspection.raw_tables import guess_tables
 from tfrecall.data.interactions import Interactions
-from tfrecall.errors import DataError
+from tfrecall.data.shaping import drop_columns, split_lists
+from tfrecall.data.shards.manifest import is_shards, read_manifest
+from tfrecall.data.shards.settings import refuse_contradictions
+from tfrecall.errors import ConfigError
 
 logger = logging.getLogger("tfrecall")
 
@@ -45,6 +48,9 @@ def read(
     have another mark. Ids of text files, and codes such as "02139", stay as written. Fields of nested columns
     become columns: `id` in `user` is `user_id`, and may be named "user.id". The files of a folder or pattern
     are read in the order of their names, must be of one kind and have the same columns.
+
+    A folder that `tfrecall prepare` wrote is read as the log that it was made of. Settings that differ from
+    those of the preparation are refused.
 
     Args:
         path: a file, a folder with files of one kind, or a pattern such as `logs/2024-*.parquet`.
@@ -84,6 +90,10 @@ def read(
     ...     read(path, infer=True).notes[0]
     'The user is taken from the column "customer", by its name; `user_id` names another.'
     """
+    if is_shards(path):
+        given = {"separator": separator, "ignore_columns": ignore_columns, **options}
+        given |= {"user_id": user_id, "item_id": item_id, "list_separators": list_separators}
+        return _prepared(Path(path), users, items, given)
     options.setdefault("name", Path(path).name.split(".")[0].strip("*?-_") or "log")
     named = {
         "user_id": user_id,
@@ -118,6 +128,20 @@ def read(
     for note in (*notes, *once.notes):
         logger.info(note)
     return replace(data, notes=(*notes, *once.notes, *data.notes))
+
+
+def _prepared(path: Path, users: Any, items: Any, given: dict[str, Any]) -> Interactions:
+    """The log of a folder of shards, whose settings must not be others than those that were given."""
+    for name, table in (("users", users), ("items", items)):
+        if table is not None:
+            raise ConfigError(
+                f"{path} holds shards with their user and item tables. Received {argument(name)} beside them. "
+                "Leave it out, or prepare the log again with it."
+            )
+    name = given.pop("name", None)
+    refuse_contradictions(read_manifest(path).settings, given, path)
+    data = Interactions.from_shards(path)
+    return replace(data, name=name) if name else data
 
 
 def read_items(
@@ -172,74 +196,3 @@ def _read_tables(
 
 def _is_path(table: Any) -> bool:
     return isinstance(table, str | Path)
-
-
-def drop_columns(tables: dict[str, pl.DataFrame], names: Iterable[str]) -> dict[str, pl.DataFrame]:
-    """Drops columns, each named as `table.column`.
-
-    Raises:
-        MissingColumnError: if a column does not exist.
-    """
-    columns = [f"{key}.{column}" for key, table in tables.items() for column in table.columns]
-    dropped = set()
-    for name in names:
-        key, _, column = name.partition(".")
-        found = f"{key}.{find_name(tables[key].columns, column)}" if key in tables else name
-        require(
-            columns,
-            found,
-            "data",
-            f"{argument('ignore_columns')} names columns with their tables: log.price.",
-        )
-        dropped.add(found)
-    return {
-        key: table.select(column for column in table.columns if f"{key}.{column}" not in dropped)
-        for key, table in tables.items()
-    }
-
-
-def split_lists(
-    tables: dict[str, pl.DataFrame], separators: Mapping[str, str]
-) -> dict[str, pl.DataFrame]:
-    """Splits columns of text into lists, in every table that has them.
-
-    Blanks around values and empty values are dropped: an empty text is an empty list, a null stays null.
-
-    Args:
-        tables: the tables by name.
-        separators: column to the mark between its values.
-
-    Raises:
-        MissingColumnError: if no table has the column.
-        DataError: if the column does not hold text.
-    """
-    columns = [column for table in tables.values() for column in table.columns]
-    for given, separator in separators.items():
-        name = find_name(columns, given)
-        require(
-            columns,
-            name,
-            "data",
-            f"{argument('list_separators')} names columns of text that hold lists.",
-        )
-        owners = {key: table for key, table in tables.items() if name in table.columns}
-        for key, table in owners.items():
-            if table[name].dtype != pl.String:
-                raise DataError(
-                    f'The column "{name}" of the {key} is to be split at {separator!r}, but it holds '
-                    f"{table[name].dtype}. Remove it from {argument('list_separators')}."
-                )
-            tables = {**tables, key: table.with_columns(_lists(table[name], separator))}
-    return tables
-
-
-def _lists(column: pl.Series, separator: str) -> pl.Series:
-    # Each distinct text is split once and joined back: they are few compared with the rows.
-    texts = column.unique()
-    values = texts.str.split(separator).list.eval(pl.element().str.strip_chars())
-    lists = values.list.eval(pl.element().filter(pl.element() != ""))
-    table = pl.DataFrame({"text": texts, column.name: lists})
-    joined = column.to_frame("text").join(
-        table, on="text", how="left", maintain_order="left", nulls_equal=True
-    )
-    return joined[column.name]

@@ -40,24 +40,53 @@ def doubts(
     """
     if not len(seconds):
         return []
-    values = seconds.to_numpy()
-    marks = _sentinels(values)
-    rest = values[~np.isin(np.floor(values / DAY), list(marks))] if marks else values
-    found = [*_marked(marks, len(values)), *_outside(rest, time.time() if now is None else now)]
+    return doubts_of_days(days_of(seconds, now), kind, declared=declared)
+
+
+def days_of(seconds: pl.Series, now: float | None = None) -> pl.DataFrame:
+    """Number, first and last of the times of each day, and the number of those after tomorrow.
+
+    Tables of parts of a log can be put together: all that is doubted is a sum, the first or the last of days.
+
+    Args:
+        seconds: the times as `to_seconds` gives them, without nulls.
+        now: seconds since 1970; None asks the clock.
+    """
+    latest = (time.time() if now is None else now) + 2 * DAY
+    times = pl.col("time")
+    # Polars counts by hashes: `np.unique` would sort the whole log.
+    table = seconds.to_frame("time").group_by((times / DAY).floor().alias("day"))
+    return table.agg(
+        count=pl.len(), first=times.min(), last=times.max(), late=(times > latest).sum()
+    ).sort("day")
+
+
+def doubts_of_days(days: pl.DataFrame, kind: str, *, declared: bool = False) -> list[str]:
+    """Warns of times that are hardly meant, as `doubts`, from the table of their days.
+
+    A day may stand in several rows.
+    """
+    days = days.group_by("day").agg(
+        pl.col("count", "late").sum(), pl.col("first").min(), pl.col("last").max()
+    )
+    days = days.sort("day")
+    marks = _sentinels(days)
+    rest = days.filter(~pl.col("day").is_in(list(marks))) if marks else days
+    found = [*_marked(marks, days["count"].sum()), *_outside(rest)]
     if declared:
         return found
-    return [*_numbers(rest, kind), *found]
+    return [*_numbers(rest["first"].to_numpy(), rest["last"].to_numpy(), kind), *found]
 
 
-def _numbers(values: np.ndarray, kind: str) -> Iterator[str]:
+def _numbers(firsts: np.ndarray, lasts: np.ndarray, kind: str) -> Iterator[str]:
     """Numbers whose meaning was guessed, or is open."""
-    first, last = _moment(values.min()), _moment(values.max())
+    first, last = _moment(firsts.min()), _moment(lasts.max())
     if kind in CALENDAR:
         yield (
             f"The times are numbers and are read as {kind}, from {first[:10]} to {last[:10]}, not as "
             f"{SECONDS}; {argument('unit', 's')} takes them for seconds."
         )
-    elif kind == SECONDS and np.abs(values).max() < EARLIEST:
+    elif kind == SECONDS and max(-firsts.min(), lasts.max()) < EARLIEST:
         yield (
             f"The times look like counts of days or steps, but are read as {SECONDS}, from {first} to {last}: "
             "their order counts, dates and durations do not. Write them as ISO 8601 (2024-05-31), or name "
@@ -65,31 +94,28 @@ def _numbers(values: np.ndarray, kind: str) -> Iterator[str]:
         )
 
 
-def _outside(values: np.ndarray, now: float) -> Iterator[str]:
+def _outside(days: pl.DataFrame) -> Iterator[str]:
     """A log that ends before there were logs, or after tomorrow."""
-    last = values.max()
+    last = float(days["last"].max())  # type: ignore[arg-type]
     if EARLIEST <= last < FIRST_LOGS:
         yield (
             f"The times end on {_moment(last)[:10]}, before 1990. Is their unit right ({argument('unit')}), or "
             f"their format ({argument('timestamp_format')})?"
         )
-    if last > now + 2 * DAY:
-        late = int((values > now + 2 * DAY).sum())
+    if late := days["late"].sum():
         yield (
-            f"{late:,} of {len(values):,} times are after tomorrow, the last is {_moment(last)[:10]}. No event "
-            f"is of the future: repair or remove these rows, or correct the unit ({argument('unit')})."
+            f"{late:,} of {days['count'].sum():,} times are after tomorrow, the last is {_moment(last)[:10]}. "
+            f"No event is of the future: repair or remove these rows, or correct the unit ({argument('unit')})."
         )
 
 
-def _sentinels(values: np.ndarray) -> dict[float, int]:
+def _sentinels(table: pl.DataFrame) -> dict[float, int]:
     """Days that stand for no time, far from all other times, with their rows."""
-    # Polars counts by hashes: `np.unique` would sort the whole log.
-    found = pl.Series("day", np.floor(values / DAY)).value_counts().sort("day")
-    days, counts = found["day"].to_numpy(), found["count"].to_numpy()
+    days, counts = table["day"].to_numpy(), table["count"].to_numpy()
     known = {float(np.datetime64(day, "D").astype(np.int64)) for day in SENTINELS.split()}
     is_known = np.isin(days, list(known))
     others = days[~is_known]
-    if not len(others) or counts[is_known].sum() * 2 >= len(values):
+    if not len(others) or counts[is_known].sum() * 2 >= counts.sum():
         return {}
     far = (days < others.min() - YEAR / DAY) | (days > others.max() + YEAR / DAY)
     return dict(zip(days[is_known & far].tolist(), counts[is_known & far].tolist(), strict=True))

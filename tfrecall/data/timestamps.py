@@ -21,7 +21,7 @@ THRESHOLDS = {"ms": 1e11, "us": 1e14, "ns": 1e17}
 # 9999-12-31, which stands for "never", in seconds: it is not of the next unit.
 NEVER = (253_402_214_400, 253_402_300_800)
 
-_NUMBER = r"^\s*[+-]?\d+(\.\d+)?\s*$"
+NUMBER = r"^\s*[+-]?\d+(\.\d+)?\s*$"
 
 
 class TimeForm(NamedTuple):
@@ -140,8 +140,7 @@ def _from_numbers(
 def _unit(values: pl.Series, what: str) -> str:
     """The unit by the magnitude of all values."""
     magnitude = values.abs()
-    # 0 is the same moment in every unit, and -1 stands for no time.
-    sizes = magnitude.filter((values != 0) & (values != -1) & ~_is_never(magnitude))
+    sizes = magnitude.filter(has_unit(values))
     if not len(magnitude):
         return "s"
     if not len(sizes):
@@ -153,6 +152,12 @@ def _unit(values: pl.Series, what: str) -> str:
         f"The timestamps of the {what} mix units: {_mixture(magnitude)}. "
         f"Bring them to one unit, or state it ({argument('unit', 'ms')}) if they are all of one unit."
     )
+
+
+def has_unit(values: pl.Series) -> pl.Series:
+    """Whether the magnitude of numbers tells their unit."""
+    # 0 is the same moment in every unit, and -1 stands for no time.
+    return (values != 0) & (values != -1) & ~_is_never(values.abs())
 
 
 def _is_never(magnitude: pl.Series) -> pl.Series:
@@ -183,7 +188,7 @@ def _mixture(magnitude: pl.Series) -> str:
 def _from_strings(
     column: pl.Series, unit: str | None, what: str, calendar: bool
 ) -> tuple[pl.Series, str]:
-    numeric = column.str.contains(_NUMBER)
+    numeric = column.str.contains(NUMBER)
     if numeric.all() and len(column):
         numbers = column.str.strip_chars()
         return _from_numbers(numbers.cast(pl.Float64), unit, what, calendar)

@@ -54,12 +54,29 @@ def read_delimited(files: list["TextFile"], keys: set[str], what: str, say: Say)
         DataError: if lines are broken.
     """
     parts = [file.read(keys, say) for file in files]
-    frames = [_aligned(frame, parts[0][0], file) for file, (frame, _) in zip(files, parts, strict=True)]
+    frames = [aligned(frame, parts[0][0], file) for file, (frame, _) in zip(files, parts, strict=True)]
     table = pl.concat(frames, how="vertical_relaxed")
     loose = {name for _, names in parts for name in names}
+    in_commas = all(file.dialect.separator == "," for file in files)
+    return typed(table, loose, keys, in_commas, what, say)
+
+
+def typed(
+    table: pl.DataFrame, loose: set[str], keys: set[str], in_commas: bool, what: str, say: Say
+) -> pl.DataFrame:
+    """Gives columns of text their types.
+
+    Args:
+        table: the rows of all files.
+        loose: columns of possible whole numbers, read as text.
+        keys: columns that stay as written.
+        in_commas: whether commas are between the columns, and so not within numbers.
+        what: name of the table in messages.
+        say: receives a sentence on each thing that is not read as it looks.
+    """
     table = narrowed(table, [name for name in table.columns if name in loose])
     table = _without_nan(table, what, say)
-    if all(file.dialect.separator == "," for file in files):
+    if in_commas:
         return table
     found = decimals(table, keys)
     if not found:
@@ -90,7 +107,7 @@ def _say_missing(
             )
 
 
-def _aligned(frame: pl.DataFrame, first: pl.DataFrame, file: "TextFile") -> pl.DataFrame:
+def aligned(frame: pl.DataFrame, first: pl.DataFrame, file: "TextFile") -> pl.DataFrame:
     """The columns in the order of the first file; other columns are refused."""
     if frame.columns == first.columns:
         return frame
@@ -130,7 +147,7 @@ class TextFile:
         refuse_wide_marks(head, self.dialect, skip, file, what)
         try:
             # The first line alone: a fault in it is found before any row is read.
-            self._raw = self._scan(self._below(head), n_rows=0, infer_schema=False).columns
+            self._raw = self.scan(self._below(head), n_rows=0, infer_schema=False).columns
         except pl.exceptions.NoDataError as error:
             raise DataError(f"The {what} file {file} is empty. Give columns and rows.") from error
         if any("\N{REPLACEMENT CHARACTER}" in name for name in self._raw):
@@ -161,28 +178,33 @@ class TextFile:
             frame, loose = self._attempt(source, keys)
         if frame is None:
             self._refuse_broken()
-            frame = self._scan(source, infer_schema=False)  # raises: let Polars say why
+            frame = self.scan(source, infer_schema=False)  # raises: let Polars say why
         if frame.width and frame.to_series(-1).has_nulls():
             # A line that ends too early has a null there.
-            self._refuse_short()
+            self.refuse_short()
             frame = self._without_empty_lines(frame, say)
         frame.columns = self.names
-        if self._is_header(frame).any():
+        if self.is_header(frame).any():
             frame, loose = self._without_headers(frame, say), set(self.names) - keys
-        unnamed = [c.name for c in frame.iter_columns() if _is_unnamed(c.name) and _is_empty(c)]
+        unnamed = [c.name for c in frame.iter_columns() if is_unnamed(c.name) and _is_empty(c)]
         return frame.drop(unnamed), loose
+
+    @property
+    def raw_names(self) -> dict[str, str]:
+        """Names of the columns, each with the name as it stands in the file."""
+        return dict(zip(self.names, self._raw, strict=True))
 
     def texts(self, names: list[str]) -> pl.DataFrame:
         """Columns of the file as text, in the rows that `read` gave."""
-        raw = dict(zip(self.names, self._raw, strict=True))
+        raw = self.raw_names
         # A line is empty, or a header, only if all its columns are.
         whole = self._has_empty_lines or self._has_headers
         wanted = None if whole else [raw[name] for name in names]
-        table = self._scan(self._content(), columns=wanted, infer_schema=False)
+        table = self.scan(self._content(), columns=wanted, infer_schema=False)
         if self._has_empty_lines:
             table = table.filter(~pl.all_horizontal(pl.all().is_null()))
         if self._has_headers:
-            table = table.filter(~self._is_header(table))
+            table = table.filter(~self.is_header(table))
         return table.select(pl.col(raw[name]).alias(name) for name in names)
 
     def _content(self) -> Path | bytes:
@@ -196,28 +218,34 @@ class TextFile:
         """The text from the names on."""
         return text.split(self.dialect.eol.encode(), self.preamble.lines)[-1]
 
-    def _scan(self, source: Path | bytes, **options: Any) -> pl.DataFrame:
+    def scan(self, source: Path | bytes, **options: Any) -> pl.DataFrame:
+        """Reads text that begins with the names of the columns; options of `pl.read_csv`."""
         return pl.read_csv(source, **self.dialect.options, **options)
 
     def _attempt(self, source: Path | bytes, keys: set[str]) -> tuple[pl.DataFrame | None, set[str]]:
         """The table, None if its lines are broken, and its columns of possible whole numbers."""
-        names = dict(zip(self._raw, self.names, strict=True))
-        types: dict[str, Any] = {raw: pl.String for raw, name in names.items() if name in keys}
         try:
-            head = self._scan(
-                source, n_rows=GUESS_ROWS, infer_schema_length=GUESS_ROWS, schema_overrides=types
-            )
-            # Empty so far: the type shows later.
-            loose = {c.name for c in head.iter_columns() if c.dtype.is_integer() or _is_empty(c)}
-            loose -= types.keys()
-            types |= {**head.schema, **dict.fromkeys(loose, pl.String)}
-            return self._scan(source, schema_overrides=types), {names[raw] for raw in loose}
+            types, loose = self.guess(source, keys)
+            return self.scan(source, schema_overrides=types), loose
         except pl.exceptions.PolarsError:  # broken, or a value beyond the first rows has another type
             pass
         try:
-            return self._scan(source, infer_schema=False), set(self.names) - keys
+            return self.scan(source, infer_schema=False), set(self.names) - keys
         except pl.exceptions.PolarsError:
             return None, set()
+
+    def guess(self, source: Path | bytes, keys: set[str]) -> tuple[dict[str, Any], set[str]]:
+        """Types of the columns by the first rows, and the columns of possible whole numbers."""
+        names = dict(zip(self._raw, self.names, strict=True))
+        types: dict[str, Any] = {raw: pl.String for raw, name in names.items() if name in keys}
+        head = self.scan(
+            source, n_rows=GUESS_ROWS, infer_schema_length=GUESS_ROWS, schema_overrides=types
+        )
+        # Empty so far: the type shows later.
+        loose = {c.name for c in head.iter_columns() if c.dtype.is_integer() or _is_empty(c)}
+        loose -= types.keys()
+        types |= {**head.schema, **dict.fromkeys(loose, pl.String)}
+        return types, {names[raw] for raw in loose}
 
     def _quotes_are_plain(self, frame: pl.DataFrame | None, say: Say) -> bool:
         """Whether quotes mean nothing: some are not closed, and all lines are whole without regard to them."""
@@ -252,7 +280,8 @@ class TextFile:
         found = self._quoted_misfits() if quoted else self._misfits(quoted=False)
         refuse_misfits(self.file, self.what, found, len(self.names), self.preamble.lines)
 
-    def _refuse_short(self) -> None:
+    def refuse_short(self) -> None:
+        """Refuses a file with lines that end too early."""
         if len(self.names) == 1:
             return
         quoted = self.dialect.quote is not None and has_quotes(self.file)
@@ -268,7 +297,7 @@ class TextFile:
             say(f"{lost:,} empty lines of {self.file.name} are left out")
         return kept
 
-    def _is_header(self, frame: pl.DataFrame) -> pl.Series:
+    def is_header(self, frame: pl.DataFrame) -> pl.Series:
         """Whether each line repeats the names of the columns, as in files put together from several."""
         # A header is text in every column; in a table of one column it may be a value.
         is_text = all(column.dtype == pl.String for column in frame.iter_columns())
@@ -281,7 +310,7 @@ class TextFile:
         return frame.select(header=pl.all_horizontal(same).fill_null(False)).to_series()
 
     def _without_headers(self, frame: pl.DataFrame, say: Say) -> pl.DataFrame:
-        kept = frame.filter(~self._is_header(frame))
+        kept = frame.filter(~self.is_header(frame))
         self._has_headers = True
         say(
             f"{frame.height - kept.height:,} lines of {self.file.name} repeat the names of the columns and are "
@@ -297,7 +326,8 @@ def _without_mark(names: list[str]) -> list[str]:
     return names
 
 
-def _is_unnamed(name: str) -> bool:
+def is_unnamed(name: str) -> bool:
+    """Whether a column has no name in its file."""
     return not name or name.startswith("_duplicated_")
 
 

@@ -44,7 +44,7 @@ def narrowed(table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
         found = set(numbers.columns)
         left = [name for name in left if name not in found]
         if dtype.is_integer() and numbers.width:  # only whole numbers lose zeros that a code has
-            codes = table.select(_is_code(pl.col(numbers.columns)).any()).row(0)
+            codes = table.select(is_code(pl.col(numbers.columns)).any()).row(0)
             numbers = numbers.drop(n for n, code in zip(numbers.columns, codes, strict=True) if code)
         table = table.with_columns(numbers.iter_columns())
     return table.with_columns(_truth(table, left))
@@ -58,7 +58,7 @@ def _cast(table: pl.DataFrame, names: list[str], dtype: pl.DataType) -> pl.DataF
     return numbers.select([name for name, lost, nulls in counts if lost == nulls])
 
 
-def _is_code(texts: pl.Expr) -> pl.Expr:
+def is_code(texts: pl.Expr) -> pl.Expr:
     """Whether whole numbers are codes: a leading zero before two digits or more, or a plus; "08" is an hour."""
     digits = texts.str.len_bytes()
     zero = texts.str.starts_with("0") & (digits > 2)

@@ -15,6 +15,7 @@ from tfrecall.data.frames import to_polars
 from tfrecall.data.inspection.columns import ColumnRoles, find_columns
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.null_words import without_null_words
+from tfrecall.data.shards.manifest import is_shards
 from tfrecall.data.timestamps import AS_FOUND, TimeForm
 
 
@@ -86,6 +87,8 @@ def open_tables(
     """
     if _is_path(log) and (size := size_of(Path(log))):
         log = read_folder(log, size)
+    if _is_path(log) and is_shards(log):
+        log = Interactions.from_shards(log)
     if isinstance(log, Interactions):
         return _of_interactions(log)
     rules = rules or Cleaning()

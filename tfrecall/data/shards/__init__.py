@@ -1,0 +1,1 @@
+"""Logs beyond memory: cut into pieces, gathered by users into shards, read back as one log."""
