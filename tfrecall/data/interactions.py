@@ -121,9 +121,7 @@ class Interactions:
         return cls(tables.log, tables.users, tables.items, name, tuple(tables.notes))
 
     @classmethod
-    def from_shards(
-        cls, path: str | Path, partitions: Sequence[int] | None = None
-    ) -> "Interactions":
+    def from_shards(cls, path: str | Path, partitions: Sequence[int] | None = None) -> "Interactions":
         """Reads a folder that `tfrecall prepare` wrote: rows in the order of the log, tables, name and notes.
 
         Equal to `tr.data.read` and `filter_log` of the log with the settings of the preparation.

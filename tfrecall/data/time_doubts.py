@@ -72,7 +72,7 @@ def doubts_of_days(days: pl.DataFrame, kind: str, *, declared: bool = False) -> 
     days = days.sort("day")
     marks = _sentinels(days)
     rest = days.filter(~pl.col("day").is_in(list(marks))) if marks else days
-    found = [*_marked(marks, days["count"].sum()), *_outside(rest)]
+    found = [*_marked(marks, int(days["count"].sum())), *_outside(rest)]
     if declared:
         return found
     return [*_numbers(rest["first"].to_numpy(), rest["last"].to_numpy(), kind), *found]

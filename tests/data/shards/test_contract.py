@@ -1,8 +1,5 @@
 """A log read from its shards is the log read at once, whatever its pieces and partitions."""
 
-import json
-
-import polars as pl
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
@@ -27,7 +24,23 @@ TIMES = {
     "mixed": ["2024-01-31", "17", "x", ""],
 }
 # Whole numbers, codes, fractions, words for no value, truth values, text, decimal commas.
-VALUES = ["1", "2", "02139", "1.5", "2.0", "nan", "None", "-", "", "true", "False", "x", "+4", '1"2"', "9" * 25]
+VALUES = [
+    "1",
+    "2",
+    "02139",
+    "1.5",
+    "2.0",
+    "nan",
+    "None",
+    "-",
+    "",
+    "true",
+    "False",
+    "x",
+    "+4",
+    '1"2"',
+    "9" * 25,
+]
 FILTERS = st.fixed_dictionaries(
     {},
     optional={
@@ -114,12 +127,33 @@ def as_csv(rows, mark=","):
 PLAIN = [("u", "a", "0", "1", "1"), ("v", "b", "60", "2", "x"), ("u", "b", "60", "3", "nan")]
 
 
+@pytest.mark.parametrize("partitions", [1, 3, 8])
+def test_a_plain_log_is_the_same_from_shards_with_its_notes(tmp_path, partitions):
+    (tmp_path / "log.csv").write_text(as_csv(PLAIN * 2))
+    shards, memory, prepared = check_contract(tmp_path / "log.csv", tmp_path / "shards", partitions)
+    # 6 rows, of which the last three repeat the first.
+    assert (prepared.counts.read, prepared.counts.repeated, prepared.counts.kept) == (6, 3, 3)
+    assert len(prepared.partitions) == partitions
+    values = '1 of 3 values of "note"'
+    assert shards.notes == tuple(note for note in memory.notes if not note.startswith(values))
+
+
+@pytest.mark.slow
 # Shrinking would prepare for minutes: rows are few anyway.
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
-@given(logs(), FILTERS, OPTIONS, st.sampled_from([1, 3, 8]), st.sampled_from([60, 10_000]), st.sampled_from(",;"))
+@given(
+    logs(),
+    FILTERS,
+    OPTIONS,
+    st.sampled_from([1, 3, 8]),
+    st.sampled_from([60, 10_000]),
+    st.sampled_from(",;"),
+)
 @example(PLAIN, {}, {}, 3, 1, ",")
 @example(PLAIN * 2, {"min_item_interactions": 2}, {}, 8, 1, ";")
-def test_a_log_of_text_is_the_same_from_shards(tmp_path_factory, rows, filters, options, parts, size, mark):
+def test_a_log_of_text_is_the_same_from_shards(
+    tmp_path_factory, rows, filters, options, parts, size, mark
+):
     folder = tmp_path_factory.mktemp("log")
     (folder / "log.csv").write_text(as_csv(rows, mark))
     check_contract(folder / "log.csv", folder / "shards", parts, filters, size, **options)

@@ -100,8 +100,8 @@ class Source:
 
     def _with_schema(self, frame: pl.DataFrame) -> pl.DataFrame:
         assert self.schema is not None
-        how = "diagonal_relaxed"
-        return pl.concat([pl.DataFrame(schema=self.schema), frame], how=how).select(list(self.schema))
+        empty = pl.DataFrame(schema=self.schema)
+        return pl.concat([empty, frame], how="diagonal_relaxed").select(list(self.schema))
 
 
 def cut(
