@@ -30,9 +30,9 @@ def oracle(queries, candidates, rows, directions, sizes, weights=None, temperatu
     counting = [i for i in range(len(rows)) if weights[i] > 0]
     losses = np.zeros(len(rows))
     held = set()
-    for direction in directions:
+    for direction, of_candidates in zip(*directions, strict=True):
         of_queries = sorted(counting, key=lambda i: -direction @ queries[i])[: sizes[0]]
-        by_product = sorted(range(len(candidates)), key=lambda j: -direction @ candidates[j])
+        by_product = sorted(range(len(candidates)), key=lambda j: -of_candidates @ candidates[j])
         for i in of_queries:
             held.add(i)
             others = sum(np.exp(scores[i, j]) for j in by_product[: sizes[1]] if j != rows[i])
@@ -47,9 +47,12 @@ def directions_of(task, queries, counts):
     task.build()
     seed = task._stream.state.numpy()
     if not task.mix:
-        return tf.random.stateless_normal([task.num_buckets, queries.shape[1]], seed).numpy()
-    mixtures = tf.random.stateless_normal([task.num_buckets, len(queries)], seed).numpy()
-    return mixtures @ (queries * np.asarray(counts, float)[:, np.newaxis])
+        any_direction = tf.random.stateless_normal([task.num_buckets, queries.shape[1]], seed).numpy()
+        return any_direction, any_direction
+    mixing = tf.random.stateless_normal([task.num_buckets, len(queries)], seed).numpy()[:, counts]
+    mean = queries[counts].mean(axis=0)
+    mixtures = mixing @ (queries[counts] - mean) / np.sqrt(counts.sum())
+    return mixtures, mean + mixtures
 
 
 @pytest.mark.parametrize("mix", [True, False])
@@ -172,6 +175,22 @@ def test_each_step_draws_other_buckets_and_equal_seeds_draw_alike():
     assert (drawn[0][0] != drawn[0][1]).any()
 
 
+def test_mixtures_have_the_mean_and_the_covariance_of_the_queries_that_count():
+    keras.utils.set_random_seed(1)
+    random = np.random.default_rng(0)
+    queries = (random.normal(size=(400, 3)) * [1, 2, 0.5] + [3, 0, -1]).astype(np.float32)
+    counts = np.arange(400) < 300
+    task = ScalableCrossEntropy(20_000)
+    task.build()
+    for_queries, directions = task._directions(tf.constant(queries), tf.constant(counts, tf.float32))
+    expected = queries[counts].mean(axis=0)
+    # Standard errors of means of 20,000: .007, .014, .004.
+    np.testing.assert_allclose(directions.numpy().mean(axis=0), expected, atol=0.08)
+    np.testing.assert_allclose(directions - for_queries, np.tile(expected, (20_000, 1)), atol=1e-4)
+    covariance = np.cov(queries[counts].T)
+    np.testing.assert_allclose(np.cov(for_queries.numpy().T), covariance, rtol=0.1, atol=0.08)
+
+
 def test_a_graph_of_unknown_shape_gives_what_eager_gives():
     queries, candidates, rows = case(7, 12)
     keras.utils.set_random_seed(7)
@@ -230,5 +249,5 @@ def test_settings_without_meaning_are_refused(arguments, message):
 
 def test_the_oracle_of_everything_is_that_of_the_full_softmax():
     queries, candidates, rows = case()
-    everything = oracle(queries, candidates, rows, np.ones([1, 3]), (10, 20))
+    everything = oracle(queries, candidates, rows, np.ones([2, 1, 3]), (10, 20))
     np.testing.assert_allclose(everything, full_oracle(queries, candidates, rows), rtol=1e-6)
