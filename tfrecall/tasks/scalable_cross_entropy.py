@@ -80,7 +80,8 @@ class ScalableCrossEntropy(keras.layers.Layer):
     no mean: where queries have one, most mixtures lie along it or against it, and choose the same few queries.
     Here candidates are chosen along mean plus mixture, and queries along the mixture. Of 3,000 normal queries
     whose mean is as long as they spread, the defaults so choose 97 % (there 93 %), and the candidates of a
-    query hold .99 of the sum of the full softmax (.84); with a mean three times as long 97 % (76 %) and 1 (.68).
+    query hold .99 of the sum of the full softmax (.84); where the mean is three times as long, 97 % (76 %) and
+    1.0 (.68).
 
     Reference:
         Mezentsev et al., "Scalable Cross-Entropy Loss for Sequential Recommendations with Large Item
