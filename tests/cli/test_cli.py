@@ -1,6 +1,7 @@
 """The command line without a run: help, recipes, fetching, and answers from a release."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -196,6 +197,36 @@ def test_index_shows_what_was_measured(tiny_root):
     assert answer["default"] == "exact"
     assert answer["index"]["annoy"]["n_trees"] == 5
     assert answer["tuning"]["k"] == 10
+
+
+@pytest.mark.slow
+def test_another_index_and_storage_are_a_new_version_that_answers(tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "release")
+    before = json.loads(ask("recommend", root, "--user", "u1", "--json").stdout)
+    built = ask(
+        "index", root, "--index", "faiss", "--method", "ivf_flat", "--storage", "int8", "--json"
+    )
+    answer = json.loads(built.stdout)
+    assert (answer["version"], answer["indexes"], answer["storage"]) == (2, ["exact", "faiss"], "int8")
+    assert answer["index"]["faiss"]["method"] == "ivf_flat"
+    # int8 in memory, and the same lists; then trees in place of faiss, and int8 stays.
+    after = json.loads(ask("recommend", root, "--user", "u1", "--index", "exact", "--json").stdout)
+    assert after["recommendations"] == before["recommendations"]
+    assert "Recommended to user u1" in ask("recommend", root, "--user", "u1", "--index", "faiss").stdout
+    assert 'no index "annoy"' in ask("similar", root, "i1", "--index", "annoy", status=1).stderr
+    said = ask("index", root, "--index", "annoy", "--shards", "2", "--n-trees", "3").stdout
+    assert "exact and annoy search, exact search in int8" in " ".join(said.split())
+    alone = json.loads(ask("index", root, "--index", "auto", "--storage", "float32", "--json").stdout)
+    assert (alone["version"], alone["indexes"], alone["index"]) == (4, ["exact"], {})
+    assert alone["storage"] == "float32"
+
+
+def test_an_impossible_index_is_refused_by_its_option(tiny_root, rating_root):
+    assert 'Did you mean "faiss"' in ask("index", tiny_root, "--index", "fais", status=1).stderr
+    assert "`--method` is a setting of faiss" in " ".join(
+        ask("index", tiny_root, "--method", "hnsw", status=1).stderr.split()
+    )
+    assert "no vectors to index" in ask("index", rating_root, status=1).stderr
 
 
 def test_excluded_ids_that_do_not_exist_are_told(tiny_root):

@@ -94,6 +94,7 @@ def test_sizes_follow_from_the_catalogue():
         ({"build_effort": 0}, "`build_effort`"),
         ({"lists": 0}, "`lists`"),
         ({"code_bytes": True}, "`code_bytes`"),
+        ({"oversampling": 0}, "`oversampling`"),
         ({"target_recall": 0}, "`target_recall`"),
     ],
 )

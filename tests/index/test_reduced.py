@@ -87,9 +87,23 @@ def test_one_long_vector_does_not_put_all_others_in_doubt(storage, monkeypatch):
     assert max(ranked) < 100
 
 
-@pytest.mark.parametrize("threads", ["1", "2", "nonsense"])
-def test_blocks_of_a_catalogue_are_put_together_in_order(threads, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+@examples(100)
+@given(seed=st.integers(0, 2**32 - 1), storage=st.sampled_from(SMALLER))
+def test_vectors_of_very_different_lengths_are_ranked_exactly(seed, storage):
+    # Errors of rows then differ a thousand times, and each bound has to be that of its own row.
+    rng = np.random.default_rng(seed)
+    vectors = (rng.normal(size=(200, 8)) * 10.0 ** rng.uniform(-2, 1, size=(200, 1))).astype(np.float32)
+    # Near the boundary: rows that score what the tenth scores, but for less than the errors.
+    vectors[100:] = vectors[:100] * (
+        1 + rng.normal(size=(100, 1)).astype(np.float32) * np.float32(1e-3)
+    )
+    queries = rng.normal(size=(3, 8)).astype(np.float32)
+    index = Exact(storage).build(vectors, names(200))
+    for k in (1, 10, 50):
+        assert_same(index.search(queries, k), argsort_oracle(vectors, queries, k))
+
+
+def test_blocks_of_a_catalogue_are_put_together_in_order():
     dimension = 256
     count = BLOCK // dimension * 2 + 5  # two blocks and a rest
     vectors, queries = random_vectors(count, dimension), random_vectors(3, dimension, seed=1)

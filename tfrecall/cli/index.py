@@ -16,8 +16,8 @@ def index_release(
     index: Annotated[
         str | None,
         typer.Option(
-            help="Build this index: exact alone, annoy or faiss beside it, or auto, which follows the number "
-            "of items and the packages installed."
+            help="Build this index: exact alone, annoy, faiss or scann beside it, or auto, which follows the "
+            "number of items and the packages installed."
         ),
     ] = None,
     storage: Annotated[

@@ -87,7 +87,7 @@ Trust = Annotated[
 TopK = Annotated[int, typer.Option("-k", help="How many items.")]
 IndexName = Annotated[
     str | None,
-    typer.Option("--index", help="exact, annoy or faiss; by default what the release prefers."),
+    typer.Option("--index", help="exact, annoy, faiss or scann; by default what the release prefers."),
 ]
 Columns = Annotated[
     list[str] | None, typer.Option("--column", help="Column of the item table to show; repeatable.")

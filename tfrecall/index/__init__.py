@@ -5,6 +5,7 @@ from tfrecall.index.bundle import Bundle, load_bundle, write_bundle
 from tfrecall.index.exact import Exact, ExactIndex
 from tfrecall.index.faiss import Faiss, FaissIndex
 from tfrecall.index.history import Answers, HistoryWeights, QueryHistories
+from tfrecall.index.scann import Scann, ScannIndex
 from tfrecall.index.scorers import Constant, Factors, Neighbours, Own, Scorer, UserNeighbours
 from tfrecall.index.search import Hits, Index
 from tfrecall.index.shared_users import SharedUsers
@@ -27,6 +28,8 @@ __all__ = [
     "Neighbours",
     "Own",
     "QueryHistories",
+    "Scann",
+    "ScannIndex",
     "Scorer",
     "SharedUsers",
     "TuningTable",

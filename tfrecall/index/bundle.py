@@ -4,7 +4,8 @@
     ids.parquet    column `item_id`, in row order
     manifest.json  format, sizes and SHA-256 of the files, metric, tuning table, model fingerprint
     index.ann      Annoy's trees, index-0.ann, index-1.ann, ... of several forests; or
-    index.faiss    faiss' graph or lists; or none of these
+    index.faiss    faiss' graph or lists; or
+    scann_*        and other files of ScaNN; or none of these
     bfloat16.npy   or int8.npy, a smaller copy of the vectors for the first pass of exact search; none with
                    storage float32
     errors.npy     scales and errors of the rows of that copy
@@ -36,6 +37,7 @@ from tfrecall.index.exact import Exact, ExactIndex
 from tfrecall.index.faiss import Faiss, FaissIndex
 from tfrecall.index.manifest import MANIFEST, read_manifest, write_manifest
 from tfrecall.index.reduced import Storage, open_reduced, reduced_files
+from tfrecall.index.scann import Scann, ScannIndex
 from tfrecall.index.search import Hits, ItemScore
 from tfrecall.index.tuning import TuningTable
 
@@ -51,6 +53,7 @@ LATER = {"shards"}
 KINDS: dict[str, tuple[type[Approximate], Any]] = {
     Annoy.name: (Annoy, AnnoyIndex),
     Faiss.name: (Faiss, FaissIndex),
+    Scann.name: (Scann, ScannIndex),
 }
 
 
@@ -181,8 +184,8 @@ def write_bundle(
         directory: must not exist yet, so that a bundle in use is never changed.
         vectors: number `[n, d]`.
         ids: `n` distinct strings.
-        annoy: configuration of an approximate index in addition to the exact one: `Annoy` or `Faiss`. None for
-            none; neither is any with `Exact`, whose storage then counts.
+        annoy: configuration of an approximate index in addition to the exact one: `Annoy`, `Faiss` or `Scann`.
+            None for none; neither is any with `Exact`, whose storage then counts.
         tuning_queries: query vectors to tune the approximate index with; None for a sample of the catalogue.
         model: fingerprint of the model that made the vectors; `load_bundle` can ask for it.
         interests: number of vectors that a query of that model has.

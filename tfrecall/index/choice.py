@@ -21,8 +21,8 @@ def settings_for(
 
     Args:
         bundle: the present one. Settings that are not changed stay, but for the effort, which is tuned anew.
-        name: `exact`, `annoy`, `faiss` or `auto`; None for the kind of the present one, or `annoy` where
-            settings of an approximate index change.
+        name: `exact`, `annoy`, `faiss`, `scann` or `auto`; None for the kind of the present one, or `annoy`
+            where settings of an approximate index change.
         storage: numbers that exact search reads; None for those of the present one.
         changes: settings by name.
 

@@ -42,6 +42,7 @@ class Faiss(Approximate):
         build_effort: candidates looked at for the links of an item.
         lists: number of lists; None for `4 * sqrt(n)`, at most an item in 39.
         code_bytes: bytes of an item's code; None for one for two numbers.
+        oversampling: of `ivf_pq`, candidates by codes for each that is wanted; all are scored exactly.
         target_recall: share of the true best `tune_k` to find, in (0, 1].
         tune_k: the `k` that the effort is tuned for; larger ones get proportionally more.
         search_k: the effort: candidates kept by the search of a graph (`efSearch`), or lists looked through
@@ -56,6 +57,7 @@ class Faiss(Approximate):
     build_effort: int = 100
     lists: int | None = None
     code_bytes: int | None = None
+    oversampling: int = 3
     target_recall: float = 0.95
     tune_k: int = 100
     search_k: int | None = None
@@ -70,7 +72,7 @@ class Faiss(Approximate):
         super().__post_init__()
 
     def whole_numbers(self) -> dict[str, int]:
-        own = {"links": 2, "build_effort": 1, "lists": 1, "code_bytes": 1}
+        own = {"links": 2, "build_effort": 1, "lists": 1, "code_bytes": 1, "oversampling": 1}
         return {**own, **super().whole_numbers()}
 
     def summary(self) -> dict[str, Any]:
@@ -191,6 +193,8 @@ class FaissIndex(ApproximateIndex[Faiss]):
             params = faiss.SearchParametersHNSW(efSearch=max(effort, n))
         else:
             params = faiss.SearchParametersIVF(nprobe=effort)
+        if self.settings.method == "ivf_pq":
+            n = min(n * self.settings.oversampling, len(self))
         _, rows = self.structure.search(point, n, params=params)
         return rows[0][rows[0] >= 0].astype(np.int64)
 

@@ -29,8 +29,8 @@ class AnnoyFacts(Facts):
     tuning: dict[str, Any]
 
 
-class FaissFacts(Facts):
-    """An index of faiss; the same holds."""
+class LibraryFacts(Facts):
+    """An index of faiss or ScaNN; the same holds."""
 
     augmented: bool
     tuning: dict[str, Any]
@@ -46,7 +46,8 @@ class IndexFacts(Facts):
     model: str | None
     annoy: AnnoyFacts | None
     # Manifests up to 0.9 lack what follows.
-    faiss: FaissFacts | None = None
+    faiss: LibraryFacts | None = None
+    scann: LibraryFacts | None = None
     storage: Literal["float32", "bfloat16", "int8"] = "float32"
     # Plain names: a foreign manifest must not lead to files outside its directory.
     files: dict[Annotated[str, Field(pattern=r"^[^/\\]+$")], FileFacts]

@@ -19,6 +19,8 @@ def thread_count() -> int:
 def in_threads(work: Callable[[Part], Answer], parts: Iterable[Part]) -> list[Answer]:
     """Answers of `work` for each part, in their order; the first error that a part raises is raised.
 
+    `work` does not call this function: the threads would wait for each other.
+
     >>> in_threads(abs, [-1, 2])
     [1, 2]
     """

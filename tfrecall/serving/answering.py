@@ -51,7 +51,7 @@ class Answerer:
     Args:
         name: name of the release in answers.
         release: a release of any kind.
-        index: exact, annoy or faiss for requests that name none; None for the release's default.
+        index: exact, annoy, faiss or scann for requests that name none; None for the release's default.
         popular_for_unknown: whether unknown users who give nothing of themselves get popular items, not the
             model's.
         fallback: whether popular items stand in where the model has no item for an unknown user.

@@ -25,7 +25,7 @@ class ServingConfig:
 
     Attributes:
         releases: name -> release directory; the first one answers requests that name none.
-        index: exact, annoy or faiss; None for what each release prefers.
+        index: exact, annoy, faiss or scann; None for what each release prefers.
         pins: name -> version that stays served whatever is published.
         shares: name -> share of users, by a stable hash of the user id, whose requests without a name go
             there; the rest goes to the first release.

@@ -28,7 +28,7 @@ class RecommendRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True)
         rules: of a pipeline, rules in place of its own.
         stages: of a pipeline, whether to add candidates and timings.
         n_candidates: of a pipeline, number of candidates to rank; None for its own.
-        index: exact, annoy or faiss; None for the service's default.
+        index: exact, annoy, faiss or scann; None for the service's default.
         release: name of the release; None for the routed one.
     """
 

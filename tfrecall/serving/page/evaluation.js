@@ -73,7 +73,7 @@ function cell(one, name, rule, rows, told) {
 function indexCard(tuning) {
   if (!tuning.rows?.length) {
     return h("div", { class: "card" }, h("h2", {}, "Index"), empty("Exact search only.",
-      h("p", {}, "Every item is scored for each request, so recall is 1. An Annoy index is worth its loss from some 100,000 items.")));
+      h("p", {}, "Every item is scored for each request, so recall is 1. An approximate index is worth its loss from some 100,000 items.")));
   }
   const chosen = tuning.rows[tuning.rows.length - 1];
   return h("div", { class: "card" }, h("h2", {}, "Index: recall and latency"), h("div", { class: "beside" }, curve(tuning),
@@ -81,7 +81,7 @@ function indexCard(tuning) {
       h("thead", {}, h("tr", {}, ["search", `recall@${tuning.k}`, "p50", "p95"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, h("tr", {}, h("th", { scope: "row" }, "exact"), h("td", {}, "1.0000"), h("td", {}, micro(tuning.exact_p50_us)), h("td", {}, "–")),
         tuning.rows.map((one) => h("tr", { class: one === chosen ? "own" : "" },
-          h("th", { scope: "row" }, `Annoy, search_k ${whole(one.search_k)}${one === chosen ? " (chosen)" : ""}`),
+          h("th", { scope: "row" }, `search_k ${whole(one.search_k)}${one === chosen ? " (chosen)" : ""}`),
           h("td", {}, one.recall.toFixed(4)), h("td", {}, micro(one.p50_us)), h("td", {}, micro(one.p95_us)))))))),
     h("p", { class: "soft" }, `Measured at export on ${count(tuning.n_queries, "query", "queries")}, one at a time; the aim was a recall of ${tuning.target_recall}.`));
 }
@@ -106,6 +106,6 @@ function curve(tuning) {
     [0, 0.5, 1].map((share) => s("text", { x: x((share * most) / 1.1), y: height - bottom + 18, "text-anchor": "middle" }, micro((share * most) / 1.1))),
     s("text", { x: width - right, y: height - 2, "text-anchor": "end" }, "median latency of one query"),
     s("polyline", { points: points.map(([time, recall]) => `${x(time)},${y(recall)}`).join(" "), class: "line" }),
-    points.map((point, i) => dot(point, i === points.length - 1 ? "dot chosen" : "dot", `Annoy, search_k ${tuning.rows[i].search_k}`)),
+    points.map((point, i) => dot(point, i === points.length - 1 ? "dot chosen" : "dot", `search_k ${tuning.rows[i].search_k}`)),
     dot(exact, "dot exact", "exact"), s("text", { x: x(exact[0]) + 9, y: y(1) + 14 }, "exact"));
 }
