@@ -1,7 +1,8 @@
 # make demo   environment, install, the main job on MovieLens-100K, recommendations
 # make fast   environment, install, the fast tests: what `pytest` runs when it is told nothing
 # make test   environment, install, all tests; PYTEST='-k name' for some
-# make check  what CI runs: format, lint, types, import direction, docs, notebooks, all tests
+# make check  format, lint, types, import direction, docs, notebooks, the fast tests; CI runs the same but for
+#             the tests, of which it runs all
 # make docs   the pages of docs/, built into build/site
 # make bench  the benchmarks, one JSON line each; bench-check compares them with benchmarks/ratios.json
 PYTHON ?= python3
@@ -35,7 +36,7 @@ fast: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest $(WORKERS) -m "" $(PYTEST)
 
-check: $(STAMP) format lint types imports docs notebooks test
+check: $(STAMP) format lint types imports docs notebooks fast
 
 format: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -106,6 +106,7 @@ LIGHT = (
 HEAVY_MODULES = {"tfrecall.data.batches", "tfrecall.serving.tf_serving_grpc"}
 
 
+@pytest.mark.slow
 def test_light_rooms_start_without_tensorflow():
     root = Path(tfrecall.__file__).parent
     names = [

@@ -16,6 +16,7 @@ def test_functions_win_over_modules_of_the_same_name():
     assert callable(tfrecall.data.synthetic)
 
 
+@pytest.mark.slow
 def test_all_names_but_the_pipelines_come_without_tensorflow():
     code = (
         "import sys, tfrecall.data as d\n"

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.evaluation.helpers import (
@@ -13,6 +13,7 @@ from tests.evaluation.helpers import (
     make_log,
     rank_by_loop,
 )
+from tests.properties import examples
 from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.baselines.item_transitions import ItemTransitions
 from tfrecall.baselines.popularity import OwnItems, Popularity
@@ -57,7 +58,7 @@ def before_row(log, row):
     return own[: own.index(row)]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(60)
 @given(cases())
 def test_ranks_and_lists_agree_with_a_loop_that_lets_the_seen_items_grow(case):
     log, rows, model = case
@@ -87,7 +88,7 @@ def test_ranks_and_lists_agree_with_a_loop_that_lets_the_seen_items_grow(case):
             assert result.test["seen_removed"][name] == pytest.approx(value, abs=1e-12), name
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(cases())
 def test_the_last_events_are_the_rows_that_no_other_of_their_users_follows(case):
     log, _, model = case

@@ -11,7 +11,7 @@ from tfrecall.errors import ConfigError
 from tfrecall.exporting import retriever as exporting
 from tfrecall.exporting.export import export
 from tfrecall.exporting.retriever import STRANGE_ID, sample_queries
-from tfrecall.exporting.signatures import FILE, save_retrieval
+from tfrecall.exporting.signatures import FILE, TracedTower, save_retrieval
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release import load
 from tfrecall.schema.features import Categorical, History, MultiCategorical, Schema
@@ -150,8 +150,8 @@ def test_a_model_that_takes_unknown_ids_for_events_is_not_published(
 
     save = exporting.save_tower
 
-    def spoiled(tower, output, path):
-        layers = {layer: layer.preprocess for layer in getattr(tower, "histories", [])}
+    def spoiled(traced, output, path):
+        layers = {layer: layer.preprocess for layer in traced.tower.histories}
 
         def counting(layer):
             def preprocess(values, context):
@@ -162,7 +162,7 @@ def test_a_model_that_takes_unknown_ids_for_events_is_not_published(
         for layer in layers:
             layer.preprocess = counting(layer)
         try:
-            save(tower, output, path)
+            save(traced, output, path)
         finally:
             for layer in layers:
                 del layer.preprocess
@@ -257,7 +257,9 @@ def test_another_feature_called_history_is_refused_with_repeats(feature, tmp_pat
     model.adapt(data.with_log(log))
     vectors = model.embed_candidates()
     with pytest.raises(ConfigError, match=r"all that a user had.*without `min_rating`"):
-        save_retrieval(model.query_tower, model.catalogue, vectors, 2, str(tmp_path), REPEATS)
+        save_retrieval(
+            TracedTower(model.query_tower), model.catalogue, vectors, 2, str(tmp_path), REPEATS
+        )
 
 
 # Without a log

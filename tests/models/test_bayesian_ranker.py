@@ -84,6 +84,7 @@ def test_ratings_are_learned_to_their_noise(model, parts):
     assert labels.std() > 1.3
 
 
+@pytest.mark.slow
 def test_shuffled_ratings_are_left_at_their_mean():
     parts = split_random(rating_interactions(shuffled=True), 0.25, seed=3)
     model = ranker(draws=6)
@@ -92,6 +93,7 @@ def test_shuffled_ratings_are_left_at_their_mean():
     assert 0.97 < rmse(model, parts.test) / alone < 1.06
 
 
+@pytest.mark.slow
 def test_intervals_hold_their_share_of_the_ratings(parts):
     model = ranker(draws=10)
     fit(model, parts.train, epochs=12, verbose=0)
@@ -105,6 +107,7 @@ def test_intervals_hold_their_share_of_the_ratings(parts):
     assert 0.6 < (errors < spread).mean() < 0.85
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_the_batches(parts):
     found = []
     for batch_size in (64, 5000):
@@ -114,6 +117,7 @@ def test_draws_do_not_depend_on_the_batches(parts):
     assert np.array_equal(*found)
 
 
+@pytest.mark.slow
 def test_draws_that_are_not_there_yet_do_not_count(parts):
     few, many = ranker(draws=2), ranker(draws=5)
     for model in (few, many):
@@ -131,6 +135,7 @@ def test_the_oldest_draw_gives_way(parts):
     assert np.array_equal(tables[:, 2], last)
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(parts, tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

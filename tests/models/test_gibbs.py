@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall.models.gibbs import (
     Block,
     Effect,
@@ -36,7 +37,7 @@ def test_draws_of_a_wishart_have_its_mean():
     assert np.mean(drawn, axis=0) == pytest.approx(5 * scale, abs=0.2)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 6), st.integers(1, 6), st.floats(0.1, 10), st.integers(0, 9))
 def test_a_ridge_is_solved_for_wide_and_for_tall_matrices(rows, columns, ridge, seed):
     generator = np.random.default_rng(seed)

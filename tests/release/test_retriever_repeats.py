@@ -9,7 +9,7 @@ import pytest
 from tests.tiny import ANNOY
 from tests.tiny_repeats import REPEATS, export_repeating
 from tfrecall.errors import ConfigError, DataError, MissingColumnError
-from tfrecall.exporting.signatures import save_retrieval
+from tfrecall.exporting.signatures import TracedTower, save_retrieval
 from tfrecall.release import load
 
 
@@ -101,7 +101,7 @@ def test_a_feature_called_history_is_refused(tiny_model, tmp_path, monkeypatch) 
     monkeypatch.setattr(type(tiny_model.query_tower), "signature", with_history)
     with pytest.raises(ConfigError, match="Rename the column"):
         save_retrieval(
-            tiny_model.query_tower,
+            TracedTower(tiny_model.query_tower),
             tiny_model.catalogue,
             tiny_model.embed_candidates(),
             5,

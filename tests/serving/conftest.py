@@ -6,6 +6,27 @@ from pathlib import Path
 import pytest
 
 import tfrecall as tr
+from tfrecall.serving import hosting, service
+
+COLLECT_GARBAGE = hosting.collect_garbage
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _garbage_stays():
+    """A service looks through the objects of its process when it starts and when a version changes.
+
+    Here those are the million of TensorFlow and the collected tests, a second for each of some hundred services.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (hosting, service):
+            patch.setattr(module, "collect_garbage", lambda: None)
+        yield
+
+
+@pytest.fixture
+def garbage_is_collected(monkeypatch):
+    """The versions of a service are freed as in a process of its own."""
+    monkeypatch.setattr(hosting, "collect_garbage", COLLECT_GARBAGE)
 
 
 @pytest.fixture(scope="session")

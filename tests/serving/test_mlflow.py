@@ -112,6 +112,7 @@ def test_a_file_that_was_altered_is_refused(saved, tmp_path):
 
 
 # MLflow's own store in a database warns of what it will mend.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_logged_model_is_found_by_its_run_and_answers_alike(model, release, tmp_path):
     import mlflow

@@ -69,6 +69,18 @@ def most_popular(log, barred=()):
     return [(catalogue[i], counts[catalogue[i]]) for i in order if catalogue[i] not in set(barred)]
 
 
+def test_objects_of_a_started_service_are_set_aside_before_it_is_ready(item_cf, monkeypatch):
+    found = []
+
+    async def session():
+        async with served(item_cf) as service:
+            assert service.ready
+
+    monkeypatch.setattr("tfrecall.serving.service.collect_garbage", lambda: found.append("collected"))
+    asyncio.run(session())
+    assert found == ["collected"]
+
+
 # Which release
 
 

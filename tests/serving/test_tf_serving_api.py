@@ -22,8 +22,14 @@ from tfrecall.serving import retries
 from tfrecall.serving.client import Client
 
 SERVERS = ["double", "real"]
-# Of a release with repeats and histories, and one with every kind of model and with numbers.
-RELEASES = ["numbers_root", "repeating_root"]
+# Of a retriever; of one with repeats and histories, and of every kind of model with numbers.
+DOUBLES = [
+    "double-tiny_root",
+    *(
+        pytest.param(f"double-{name}", marks=pytest.mark.slow)
+        for name in ("numbers_root", "repeating_root")
+    ),
+]
 
 
 class Server(NamedTuple):
@@ -48,7 +54,7 @@ def doubles(request):
         double.close()
 
 
-@pytest.fixture(scope="module", params=[f"double-{name}" for name in RELEASES] + ["real"])
+@pytest.fixture(scope="module", params=[*DOUBLES, "real"])
 def server(request, doubles):
     if request.param != "real":
         return doubles(request.param.removeprefix("double-"))

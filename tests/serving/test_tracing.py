@@ -165,6 +165,7 @@ def test_refused_call_by_grpc_tells_its_status(client, told):
     assert told()[0].attributes["rpc.response.status_code"] == "NOT_FOUND"
 
 
+@pytest.mark.slow
 def test_off_loads_nothing(item_cf):
     program = (
         "import sys; from pathlib import Path; from tfrecall.serving.app import create_app;"

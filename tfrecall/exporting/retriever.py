@@ -20,6 +20,7 @@ from tfrecall.exporting.round_trip import SAMPLE_ROWS, check_round_trip
 from tfrecall.exporting.signatures import (
     CANDIDATE_OUTPUT,
     QUERY_OUTPUT,
+    TracedTower,
     save_retrieval,
     save_tower,
     shares_history,
@@ -152,12 +153,12 @@ def item_table(catalogue: Catalogue, candidate_id: str) -> pl.DataFrame:
 
 
 def _save_models(model: TwoTower, vectors: np.ndarray, k: int, directory: Path) -> None:
-    query, candidate = model.query_tower, model.candidate_tower
+    query, candidate = TracedTower(model.query_tower), TracedTower(model.candidate_tower)
     save_tower(query, QUERY_OUTPUT, str(directory / "query"))
     save_tower(candidate, CANDIDATE_OUTPUT, str(directory / "candidate"))
     save_retrieval(query, model.catalogue, vectors, k, str(directory / "retrieval"), model.repeats)
     one_query = {name: values[:1] for name, values in sample_queries(model, 1).items()}
-    one_candidate = raw_features(model.catalogue.items[:1], candidate.forms)
+    one_candidate = raw_features(model.catalogue.items[:1], candidate.tower.forms)
     # A signature takes its inputs in full, so warm-up requests hold an empty history, too.
     request = {"history": np.array([[""]], object), **one_query} if model.repeats else one_query
     everyone = {**request, "k": np.int32(k), "exclude": np.array([[""]], object)}

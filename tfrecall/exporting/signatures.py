@@ -28,24 +28,62 @@ _traced = functools.partial(tf.function, autograph=False)
 Tensors = dict[str, tf.Tensor]
 
 
-def save_tower(tower: Tower, output: str, path: str) -> None:
+class TracedTower:
+    """A tower as one graph of raw columns, which any number of signatures and SavedModels call.
+
+    Tracing a tower takes a good part of the time of a small export, so it is done once. Numbers may come as
+    float32: the graph computes in float64, in which they are the same numbers.
+
+    Args:
+        tower: an adapted tower.
+    """
+
+    def __init__(self, tower: Tower) -> None:
+        self.tower = tower
+
+    def __call__(self, raw: Tensors) -> tf.Tensor:
+        """The vectors of raw columns; more columns are ignored."""
+        signature = self.tower.signature
+        return self._graph(**{name: _wide(raw[name], spec) for name, spec in signature.items()})
+
+    @functools.cached_property
+    def _graph(self) -> Any:
+        embed = _traced(lambda **raw: _embed(self.tower, raw))
+        return embed.get_concrete_function(**self.tower.signature)
+
+    @property
+    def resources(self) -> list[Any]:
+        """Variables and lookup tables of the graph, which a SavedModel has to track."""
+        _ = self._graph  # the first call makes missing variables
+        lookups = [
+            part for part in self.tower.submodules if isinstance(part, keras.layers.StringLookup)
+        ]
+        return [*self.tower.variables, *(lookup.lookup_table for lookup in lookups)]
+
+
+def _wide(values: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
+    """Numbers of `serving_float32` as the float64 that all models take."""
+    return tf.cast(values, tf.float64) if spec.dtype == tf.float64 else values
+
+
+def save_tower(traced: TracedTower, output: str, path: str) -> None:
     """Save a tower with the signature `serving_default`: raw features -> `[batch, embedding_dim]`.
 
     A tower of several interests gives `[batch, interests, embedding_dim]`. With numbers among the features,
     which are float64, there is a signature `serving_float32`, too, that takes them as float32.
 
     Args:
-        tower: an adapted tower.
+        traced: the tower.
         output: name of the output tensor.
         path: directory to write.
     """
     module = tf.Module()
-    embed = _traced(lambda **raw: {output: _embed(tower, raw)})
+    module.tracked = traced.resources
+    embed = _traced(lambda **raw: {output: traced(raw)})
     signatures = {
         name: embed.get_concrete_function(**columns)
-        for name, columns in by_precision(tower.signature).items()
+        for name, columns in by_precision(traced.tower.signature).items()
     }
-    module.tracked = _resources(tower)  # after the first trace, which makes missing variables
     tf.saved_model.save(module, path, signatures=signatures)
 
 
@@ -63,7 +101,7 @@ def by_precision(columns: dict[str, tf.TensorSpec]) -> dict[str, dict[str, tf.Te
 
 
 def save_retrieval(
-    tower: Tower,
+    traced: TracedTower,
     catalogue: Catalogue,
     vectors: np.ndarray,
     k: int,
@@ -88,7 +126,7 @@ def save_retrieval(
     history, oldest first; "" pads. A history feature of that name reads the same argument.
 
     Args:
-        tower: the adapted query tower.
+        traced: the query tower.
         catalogue: the candidates.
         vectors: float32 `[n, embedding_dim]`, of all candidates.
         k: length of the lists of `serving_default`.
@@ -98,14 +136,10 @@ def save_retrieval(
     Raises:
         ConfigError: if a query feature called `history` is not the list that `repeats` read.
     """
-    search = _ExactSearch(
-        functools.partial(_embed, tower), catalogue.ids, catalogue.lookup, vectors, repeats
-    )
-    query = tower.signature
+    search = _ExactSearch(traced, catalogue.ids, catalogue.lookup, vectors, repeats)
     if repeats is not None:
-        _check_history(tower)
-    # Resources after the first trace, which makes missing variables.
-    _save_search(search, query, k, path, lambda: _resources(tower))
+        _check_history(traced.tower)
+    _save_search(search, traced.tower.signature, k, path, traced.resources)
 
 
 def resave_retrieval(
@@ -132,13 +166,12 @@ def resave_retrieval(
     columns = _inputs(model, "serving_default")
 
     def embed(raw: Tensors) -> tf.Tensor:
-        # `serving_float32` has numbers that this signature takes as float64.
-        given = {name: tf.cast(raw[name], spec.dtype) for name, spec in columns.items()}
+        given = {name: _wide(raw[name], spec) for name, spec in columns.items()}
         found = model.signatures["serving_default"](**given)[QUERY_OUTPUT]
         return tf.ensure_shape(found, [None, *shape])
 
     search = _ExactSearch(embed, ids, string_lookup(ids), vectors, repeats)
-    _save_search(search, columns, k, path, lambda: [model])
+    _save_search(search, columns, k, path, [model])
 
 
 def _save_search(
@@ -146,9 +179,9 @@ def _save_search(
     query: dict[str, tf.TensorSpec],
     k: int,
     path: str,
-    tracked: Callable[[], list[Any]],
+    tracked: list[Any],
 ) -> None:
-    """Save a search with the signatures of `save_retrieval`; `tracked` is asked once they are traced."""
+    """Save a search with the signatures of `save_retrieval`."""
     string_lists = tf.TensorSpec([None, None], tf.string, name="exclude")
     number = tf.TensorSpec([], tf.int32, name="k")
     allowed = tf.TensorSpec([None], tf.string, name="allow")
@@ -164,7 +197,7 @@ def _save_search(
             k=number, exclude=string_lists, allow=allowed, **query
         ),
     }
-    search.tracked = [*tracked(), search.table]
+    search.tracked = [*tracked, search.table]
     tf.saved_model.save(search, path, signatures=signatures)
 
 
@@ -296,11 +329,6 @@ def _embed(tower: Tower, raw: dict[str, tf.Tensor]) -> tf.Tensor:
     return tower(tower.preprocess(checked), training=False)
 
 
-def _resources(tower: Tower) -> list[Any]:
-    lookups = [part for part in tower.submodules if isinstance(part, keras.layers.StringLookup)]
-    return [*tower.variables, *(lookup.lookup_table for lookup in lookups)]
-
-
 def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path: Path) -> None:
     """Save the SavedModels of a retriever and a ranker as one.
 
@@ -328,11 +356,7 @@ def save_pipeline(retrieval: Path, ranker: Path, n_candidates: int, k: int, path
     allow = {"allow": tf.TensorSpec([None], tf.string, name="allow")}
 
     def fixed(**raw: tf.Tensor) -> Tensors:
-        # Both models take numbers as float64, whichever signature was asked.
-        raw = {
-            name: tf.cast(raw[name], spec.dtype) if spec.dtype == tf.float64 else raw[name]
-            for name, spec in query.items()
-        }
+        raw = {name: _wide(raw[name], spec) for name, spec in query.items()}
         # The retrieval's `recommend` takes `exclude`: one column of padding, as high as the batch.
         nothing = tf.fill([tf.shape(raw[next(iter(query))])[0], 1], "")
         return module.best(tf.constant(k), tf.constant(n_candidates), {"exclude": nothing, **raw})

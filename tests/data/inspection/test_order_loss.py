@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.data.inspection.test_order import walks
+from tests.properties import examples
 from tfrecall.core.ragged import Ragged
 from tfrecall.data.inspection import order_loss as module
 from tfrecall.data.inspection.order_loss import order_loss
@@ -35,7 +36,7 @@ def by_loops(lists):
     return np.mean(gains), len(gains)
 
 
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(st.integers(0, 1_000), st.sampled_from([0.3, 0.9]))
 def test_the_figure_of_histories_in_order_agrees_with_a_loop_over_the_pairs(seed, follow):
     histories = walks(follow, seed, users=60, events=8)
