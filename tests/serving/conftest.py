@@ -15,7 +15,7 @@ COLLECT_GARBAGE = hosting.collect_garbage
 def _garbage_stays():
     """A service looks through the objects of its process when it starts and when a version changes.
 
-    Here those are the million of TensorFlow and the collected tests, a second for each of some hundred services.
+    Here those are the million of TensorFlow and the collected tests: a second for each of a hundred services.
     """
     with pytest.MonkeyPatch.context() as patch:
         for module in (hosting, service):
