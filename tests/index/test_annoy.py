@@ -254,6 +254,12 @@ def test_shards_find_what_one_forest_finds_and_score_it_exactly(exact):
         assert places == sorted(places)
 
 
+def test_more_trees_than_a_forest_can_hold_are_refused_before_they_are_planted(exact):
+    # 2,000 items and 2,500,000 trees: 2,000 x 1,250,001 nodes, above 2**31; half of that in each of two.
+    with pytest.raises(ConfigError, match=r"2500000 trees over 2,000 items.*Take more `shards`"):
+        Annoy(n_trees=2_500_000).build_over(exact)
+
+
 def test_each_forest_gets_its_share_of_the_effort_and_the_nearest_of_all_are_ranked(exact):
     index = Annoy(n_trees=4, search_k=300, shards=3).build_over(exact)
     asked = []

@@ -6,7 +6,7 @@ import pytest
 
 from tests.index.test_contract import names, random_vectors
 from tfrecall.errors import ConfigError
-from tfrecall.index import Annoy, Bundle, Exact, Faiss
+from tfrecall.index import Annoy, Bundle, Exact, Faiss, Scann
 from tfrecall.index.choice import settings_for, suited
 
 EXACT = Exact().build(random_vectors(60, 4), names(60))
@@ -51,7 +51,7 @@ def test_settings_are_those_asked_for_and_else_the_present_ones(
             "exact",
             None,
             {"target_recall": 0.9},
-            "`--target-recall` is a setting of annoy and faiss.* is exact",
+            "`--target-recall` is a setting of annoy and faiss and scann.* is exact",
         ),
         ("annoy", None, {"n_trees": 0}, "`n_trees` must be"),
     ],
@@ -61,11 +61,29 @@ def test_impossible_choices_are_refused_before_anything_is_built(name, storage, 
         settings_for(PLAIN, name, storage, changes)
 
 
-def test_the_number_of_items_decides_by_the_table():
-    assert suited(49_999) == "exact"
-    assert suited(50_000) == "faiss"
+@pytest.mark.parametrize(
+    ("installed", "count", "expected"),
+    [
+        (("faiss", "scann"), 49_999, Exact()),
+        (("faiss", "scann"), 50_000, Scann()),
+        (("faiss",), 50_000, Faiss("ivf_flat")),
+        ((), 199_999, Exact()),
+        ((), 200_000, Annoy()),
+    ],
+)
+def test_the_number_of_items_and_the_packages_decide_by_the_table(
+    installed, count, expected, monkeypatch
+):
+    found = {name: True for name in installed}
+    monkeypatch.setattr("tfrecall.index.choice.find_spec", found.get)
+    assert suited(count) == expected
 
 
-def test_without_faiss_the_trees_are_taken(monkeypatch):
-    monkeypatch.setattr("tfrecall.index.choice.find_spec", lambda name: None)
-    assert suited(50_000) == "annoy"
+def test_auto_takes_changes_and_refuses_those_of_another_index(monkeypatch):
+    monkeypatch.setattr("tfrecall.index.choice.EXACT_BELOW", 60)
+    monkeypatch.setattr("tfrecall.index.choice.find_spec", lambda name: name == "faiss" or None)
+    assert settings_for(WITH_ANNOY, "auto", None, {"target_recall": 0.8}) == Faiss(
+        "ivf_flat", target_recall=0.8
+    )
+    with pytest.raises(ConfigError, match="`--n-trees` is a setting of annoy"):
+        settings_for(WITH_ANNOY, "auto", None, {"n_trees": 3})

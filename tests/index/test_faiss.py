@@ -189,6 +189,13 @@ def test_a_graph_with_links_to_nowhere_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_where_everything_has_to_be_looked_at_exact_search_answers(built, exact, method, monkeypatch):
+    monkeypatch.setattr(FaissIndex, "nearest", None)
+    hits = built[method].search(OTHERS, 20, search_k=2**30)
+    np.testing.assert_array_equal(hits.rows, exact.search(OTHERS, 20).rows)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_catalogues_of_a_few_items_are_answered(method):
     for count in (1, 2, 5):
         index = Faiss(method).build(VARIED[:count], IDS[:count])

@@ -23,7 +23,7 @@ def index_release(
     storage: Annotated[
         str | None,
         typer.Option(
-            help="Numbers that exact search keeps in memory: float32, bfloat16 or int8. Answers are the same."
+            help="Numbers that exact search reads: float32, bfloat16 or int8. Answers are the same."
         ),
     ] = None,
     n_trees: Annotated[int | None, typer.Option(help="Trees of Annoy.")] = None,

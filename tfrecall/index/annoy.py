@@ -87,6 +87,13 @@ class Annoy(Approximate):
 
     def structure(self, exact: ExactIndex) -> "AnnoyIndex":
         augmented = is_augmented(exact)
+        largest = -(-len(exact) // self.shards)
+        # A forest has its items as nodes, and in each tree about one inner node for each two of them.
+        if largest * (1 + self.n_trees / 2) > LARGEST:
+            raise ConfigError(
+                f"A forest of Annoy has at most {LARGEST:,} nodes, and {self.n_trees} trees over {largest:,} "
+                "items may have more. Take more `shards`, or fewer `n_trees`."
+            )
         if self.shards == 1:
             return AnnoyIndex(exact, [_plant(exact, augmented, self, 0, len(exact))], augmented, self)
         folder = Path(tempfile.mkdtemp(prefix="tfrecall-annoy-"))
@@ -131,6 +138,8 @@ class AnnoyIndex(ApproximateIndex[Annoy]):
         table: the efforts that were tried for `search_k`.
     """
 
+    # All trees hold all items: their answers are those of exact search by themselves.
+    exact_if_exhaustive = False
     folder: Path | None = None
 
     def __init__(

@@ -147,6 +147,9 @@ class ApproximateIndex(ABC, Generic[Settings]):
         table: the efforts that were tried for `search_k`.
     """
 
+    # Whether exact search answers where every candidate has to be looked at: it is faster then.
+    exact_if_exhaustive = True
+
     def __init__(
         self,
         exact: ExactIndex,
@@ -229,7 +232,8 @@ class ApproximateIndex(ABC, Generic[Settings]):
         return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _answer_one(self, request: Request, effort: int) -> Hits:
-        if not np.all(request.norms[0]):  # a zero vector has no direction to search in
+        # A zero vector has no direction to search in.
+        if not np.all(request.norms[0]) or (self.exact_if_exhaustive and effort == self.exhaustive):
             return self.exact.answer(request)
         count = len(self)
         # The best k of the allowed items lie among the best k / share of all; the effort was tuned for

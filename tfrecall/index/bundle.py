@@ -337,7 +337,7 @@ def _open_exact(directory: Path, manifest: dict[str, Any], mmap: bool) -> ExactI
             f"{expected[0]}. Export again."
         )
     names = np.array(ids.to_list(), dtype=object)
-    reduced = open_reduced(directory, manifest.get("storage", "float32"), expected)
+    reduced = open_reduced(directory, manifest.get("storage", "float32"), expected, mmap)
     return ExactIndex(vectors, names, manifest["max_norm"], manifest["normalized"], reduced)
 
 

@@ -10,8 +10,11 @@ from tfrecall.index.bundle import EXACT_BELOW, KINDS, Bundle, IndexSettings
 from tfrecall.index.exact import Exact
 from tfrecall.index.faiss import Faiss
 from tfrecall.index.reduced import Storage
+from tfrecall.index.scann import Scann
 
 AUTO, EXACT = "auto", "exact"
+# From here on trees need less time than the matrix product.
+ANNOY_FROM = 200_000
 
 
 def settings_for(
@@ -43,7 +46,8 @@ def settings_for(
     # Checked before hours are spent on an index.
     exact = Exact(cast(Storage, storage or bundle.exact.storage))
     if name == AUTO:
-        name = suited(len(bundle.exact))
+        best = suited(len(bundle.exact))
+        return _changed(exact if isinstance(best, Exact) else best, changes)
     if name == EXACT:
         return _changed(exact, changes)
     same_kind = present is not None and present.settings.name == name
@@ -51,17 +55,23 @@ def settings_for(
     return _changed(replace(cast(Any, settings), search_k=None), changes)
 
 
-def suited(count: int) -> str:
-    """Name of the index for a catalogue of `count` items, by the measured table of the guide on indexes.
+def suited(count: int) -> IndexSettings:
+    """The index for a catalogue of `count` items, by the measured table of the guide on indexes.
 
-    Exact search below 50,000 items; then faiss, if it is installed, or Annoy.
+    Exact search below 50,000 items; from there ScaNN or the lists of faiss, whichever is installed; with
+    neither the trees of Annoy, from 200,000 items on.
 
     >>> suited(10_000)
-    'exact'
+    Exact(storage='float32')
     """
-    if count < EXACT_BELOW:
-        return EXACT
-    return Faiss.name if find_spec("faiss") is not None else Annoy.name
+    if count >= EXACT_BELOW:
+        if find_spec("scann") is not None:
+            return Scann()
+        if find_spec("faiss") is not None:
+            return Faiss("ivf_flat")
+        if count >= ANNOY_FROM:
+            return Annoy()
+    return Exact()
 
 
 def _changed(settings: IndexSettings, changes: dict[str, Any]) -> IndexSettings:

@@ -17,7 +17,6 @@ import numpy as np
 from tfrecall.errors import ConfigError, ReleaseError, nearest
 from tfrecall.index.approximate import Approximate, ApproximateIndex, is_augmented, points_of
 from tfrecall.index.exact import ExactIndex
-from tfrecall.index.search import Hits, Request
 from tfrecall.index.tuning import TuningTable, doubling
 
 Method = Literal["hnsw", "ivf_flat", "ivf_pq"]
@@ -179,12 +178,6 @@ class FaissIndex(ApproximateIndex[Faiss]):
             return effort * self.settings.links
         return effort * len(self) / self.structure.nlist
 
-    def _answer_one(self, request: Request, effort: int) -> Hits:
-        # A graph need not lead everywhere: equal points may be linked among themselves alone.
-        if self.settings.method == "hnsw" and effort == self.exhaustive:
-            return self.exact.answer(request)
-        return super()._answer_one(request, effort)
-
     def nearest(self, query: np.ndarray, n: int, effort: int) -> np.ndarray:
         faiss = self._faiss
         point = np.zeros((1, self.structure.d), np.float32)
@@ -223,7 +216,8 @@ class FaissIndex(ApproximateIndex[Faiss]):
         faiss, path = library(), directory / FILE
         shape = Shape.of(settings, len(exact), exact.dimension + facts["augmented"])
         try:
-            structure = faiss.read_index(str(path))
+            # Mapped where the version of faiss can: processes of a service share it.
+            structure = faiss.read_index(str(path), getattr(faiss, "IO_FLAG_MMAP_IFC", 0))
         except (RuntimeError, MemoryError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ReleaseError(f"{path} cannot be opened: {reason}. Export again.") from error
@@ -300,6 +294,24 @@ def _difference(structure: Any, settings: Faiss, shape: Shape, count: int) -> st
         ""
         if np.array_equal(np.sort(rows), np.arange(count))
         else "its lists do not hold each item once"
+    )
+
+
+def _is_whole_graph(faiss: ModuleType, structure: Any, count: int) -> bool:
+    """Whether each link leads to an item, and each item has as many places for links as its floors need."""
+    graph = structure.hnsw
+    links, levels = faiss.vector_to_array(graph.neighbors), faiss.vector_to_array(graph.levels)
+    offsets = faiss.vector_to_array(graph.offsets).astype(np.int64)
+    places = faiss.vector_to_array(graph.cum_nneighbor_per_level)
+    if len(levels) != count or len(offsets) != count + 1 or structure.storage.ntotal != count:
+        return False
+    if levels.min() < 1 or levels.max() >= len(places) or offsets[0] != 0 or offsets[-1] != len(links):
+        return False
+    return bool(
+        np.array_equal(np.diff(offsets), places[levels])
+        and links.min(initial=-1) >= -1
+        and links.max(initial=-1) < count
+        and 0 <= graph.entry_point < count
     )
 
 

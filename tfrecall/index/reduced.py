@@ -103,8 +103,16 @@ def reduced_files(storage: Storage) -> list[str]:
     return [] if storage == "float32" else [f"{storage}.npy", ERRORS]
 
 
-def open_reduced(directory: Path, storage: Storage, shape: tuple[int, int]) -> Reduced | None:
-    """Reads a copy into memory, whose files were checked; None for float32.
+def open_reduced(
+    directory: Path, storage: Storage, shape: tuple[int, int], mmap: bool
+) -> Reduced | None:
+    """Opens a copy, whose files were checked; None for float32.
+
+    Args:
+        directory: the bundle.
+        storage: numbers of the copy.
+        shape: items and dimension.
+        mmap: whether to map the numbers, so that processes share them, or to read them.
 
     Raises:
         ReleaseError: naming the file that cannot be read, or holds another type or shape.
@@ -115,7 +123,10 @@ def open_reduced(directory: Path, storage: Storage, shape: tuple[int, int]) -> R
     arrays = []
     for name, (dtype, size) in zip(reduced_files(storage), wanted, strict=True):
         try:
-            array = np.load(directory / name, allow_pickle=False)
+            # A plain view: each slice of np.memmap costs Python time.
+            array = np.asarray(
+                np.load(directory / name, mmap_mode="r" if mmap else None, allow_pickle=False)
+            )
         except (EOFError, OSError, ValueError) as error:
             raise ReleaseError(f"{directory / name} cannot be read: {error}. Export again.") from error
         if array.dtype != dtype or array.shape != size:
