@@ -1,6 +1,7 @@
 """What is particular to Annoy: inner products by angle, equal trees twice, widening."""
 
 import gc
+import json
 import shutil
 
 import annoy as annoy_module
@@ -11,6 +12,7 @@ from tests.index.test_bundle import reseal
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.index import Annoy, AnnoyIndex, Exact, Hits, load_bundle, write_bundle
 from tfrecall.index.approximate import _exclusions
+from tfrecall.index.manifest import write_manifest
 from tfrecall.index.tuning import recall_of, sample_queries
 
 COUNT, DIMENSION = 2000, 16
@@ -309,3 +311,12 @@ def test_a_bundle_of_shards_lists_and_checks_each_forest(tmp_path):
     reseal(tmp_path / "1")
     with pytest.raises(ReleaseError, match=r"index-0\.ann is foreign: it holds 33 items, .* says 50"):
         load_bundle(tmp_path / "1")
+
+
+def test_a_bundle_of_an_earlier_version_has_one_forest(tmp_path):
+    write_bundle(tmp_path / "1", VARIED[:100], IDS[:100], Annoy(n_trees=2, search_k=9))
+    manifest = json.loads((tmp_path / "1" / "manifest.json").read_text())
+    files = list(manifest.pop("files"))
+    del manifest["annoy"]["shards"], manifest["sha256"]
+    write_manifest(tmp_path / "1", manifest, files)
+    assert load_bundle(tmp_path / "1").annoy.settings == Annoy(n_trees=2, search_k=9)

@@ -173,17 +173,41 @@ def test_lists_that_hold_an_item_twice_are_refused(written):
         load_bundle(written)
 
 
-def test_a_graph_with_links_to_nowhere_is_refused(tmp_path):
+def broken_graph(path, broken):
+    """Writes a graph whose links, or whose entry, were changed by `broken(structure, links)`."""
     import faiss
 
-    write_bundle(tmp_path / "1", VARIED[:300], IDS[:300], Faiss(search_k=9))
-    path = tmp_path / "1" / FILE
     structure = faiss.read_index(str(path))
     links = faiss.vector_to_array(structure.hnsw.neighbors)
-    links[5] = 300
+    broken(structure.hnsw, links)
     faiss.copy_array_to_vector(links, structure.hnsw.neighbors)
     faiss.write_index(structure, str(path))
     reseal(path.parent)
+
+
+def to_nowhere(graph, links):
+    links[5] = 300
+
+
+def to_another_floor(graph, links):
+    import faiss
+
+    levels = faiss.vector_to_array(graph.levels)
+    offsets = faiss.vector_to_array(graph.offsets)
+    places = faiss.vector_to_array(graph.cum_nneighbor_per_level)
+    upper = np.flatnonzero(levels > 1)[0]
+    links[int(offsets[upper]) + places[1]] = np.flatnonzero(levels == 1)[0]
+
+
+def in_at_nowhere(graph, links):
+    graph.entry_point = 10**6
+
+
+@pytest.mark.parametrize("broken", [to_nowhere, to_another_floor, in_at_nowhere])
+def test_a_graph_whose_links_lead_elsewhere_is_refused(tmp_path, broken):
+    write_bundle(tmp_path / "1", VARIED[:300], IDS[:300], Faiss(search_k=9))
+    load_bundle(tmp_path / "1")
+    broken_graph(tmp_path / "1" / FILE, broken)
     with pytest.raises(ReleaseError, match=r"index\.faiss (cannot be opened|is foreign)"):
         load_bundle(tmp_path / "1")
 

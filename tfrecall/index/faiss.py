@@ -282,10 +282,7 @@ def _difference(structure: Any, settings: Faiss, shape: Shape, count: int) -> st
     if structure.metric_type != faiss.METRIC_INNER_PRODUCT:
         return "it compares by another metric than the inner product"
     if settings.method == "hnsw":
-        links = faiss.vector_to_array(structure.hnsw.neighbors)
-        whole = (
-            structure.storage.ntotal == count and links.min(initial=-1) >= -1 and links.max() < count
-        )
+        whole = _is_whole_graph(faiss, structure, count)
         return "" if whole else "its links lead to items that are not there"
     if structure.nlist != shape.lists:
         return f"it has {structure.nlist} lists, the manifest says {shape.lists}"
@@ -307,12 +304,26 @@ def _is_whole_graph(faiss: ModuleType, structure: Any, count: int) -> bool:
         return False
     if levels.min() < 1 or levels.max() >= len(places) or offsets[0] != 0 or offsets[-1] != len(links):
         return False
-    return bool(
+    sound = (
         np.array_equal(np.diff(offsets), places[levels])
         and links.min(initial=-1) >= -1
         and links.max(initial=-1) < count
         and 0 <= graph.entry_point < count
+        and levels[graph.entry_point] == graph.max_level + 1 == levels.max()
     )
+    return sound and all(
+        _stays_on_its_floor(links, levels, offsets, places[floor : floor + 2], floor)
+        for floor in range(1, levels.max())
+    )
+
+
+def _stays_on_its_floor(
+    links: np.ndarray, levels: np.ndarray, offsets: np.ndarray, places: np.ndarray, floor: int
+) -> bool:
+    """Whether links of a floor above the ground lead to items of that floor: others have no places there."""
+    starts = offsets[:-1][levels > floor]
+    found = links[starts[:, np.newaxis] + np.arange(*places)]
+    return bool((levels[found[found >= 0]] > floor).all())
 
 
 def _listed(faiss: ModuleType, structure: Any) -> np.ndarray:
