@@ -40,7 +40,8 @@ def commands() -> Iterator[tuple[str, Any]]:
     def walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
         children = getattr(command, "commands", None)
         if children is None:
-            yield path, command
+            if not command.hidden:  # words of earlier versions
+                yield path, command
             return
         for name, child in children.items():
             yield from walk(f"{path} {name}", child)

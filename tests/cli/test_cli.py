@@ -20,13 +20,15 @@ from tfrecall.release import load
 COMMANDS = [
     ["data", "fetch"],
     ["data", "describe"],
+    ["data", "expand"],
     ["run"],
     ["evaluate"],
     ["compare"],
     ["recommend"],
     ["recommend-all"],
     ["pipeline"],
-    ["export-vectors"],
+    ["embed"],
+    ["export-vectors"],  # the word for it before 0.10
     ["similar"],
     ["index"],
     ["rollback"],

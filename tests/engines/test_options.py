@@ -1,13 +1,18 @@
 """Options of engines: each engine refuses those that are not its own, before any work."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.engines import tasks
 from tfrecall.engines import Ray, engine_of
+from tfrecall.engines.beam import _check
 from tfrecall.engines.options import parsed
 from tfrecall.errors import ConfigError
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "beyond-one-machine.md"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +58,19 @@ def test_beam_refuses_in_its_own_words():
         engine_of("beam", ["direct_running_mode=many"])
     # Options of a job server, here Java's, are known to it alone.
     engine_of("beam", ["runner=FlinkRunner", "shared_directory=/nfs", "maxBundleSize=1"])
+
+
+@pytest.mark.slow
+def test_beam_knows_the_options_of_every_command_of_the_guide():
+    text = GUIDE.read_text("utf-8").replace("\\\n", " ")
+    commands = [line for line in text.splitlines() if "--engine beam" in line and "runner=" in line]
+    given = [re.findall(r"--engine-option (\S+)", command) for command in commands]
+    assert [options[0] for options in given] == [
+        f"runner={name}Runner" for name in ("Flink", "Spark", "Dataflow", "Prism")
+    ]
+    for options in given:
+        own = [option for option in options if not option.startswith("shared_directory=")]
+        _check([f"--{option}" for option in own], known_alone=True)
 
 
 @pytest.mark.slow

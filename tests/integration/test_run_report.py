@@ -97,5 +97,5 @@ def test_all_users_and_vectors_leave_a_run(folder):
 
     ask("recommend-all", folder / "out", "--out", folder / "recs.parquet", "-k", 3)
     assert pl.read_parquet(folder / "recs.parquet")["user_id"].n_unique() == 61
-    ask("export-vectors", folder / "out", "--out", folder / "vectors", "--column", "title")
+    ask("embed", folder / "out", "--out", folder / "vectors", "--column", "title")
     assert pl.read_parquet(folder / "vectors" / "items.parquet").height == 40

@@ -22,6 +22,7 @@ import typer
 
 from tfrecall.cli.exits import INTERRUPTED, READER_GONE
 from tfrecall.core.arguments import command_line
+from tfrecall.engines import Engine, engine_of
 from tfrecall.errors import ConfigError, TfrecallError
 
 app = typer.Typer(
@@ -114,6 +115,13 @@ EngineName = Annotated[
 ]
 Processes = Annotated[
     int | None, typer.Option("--processes", help="How many parts are worked on at a time.")
+]
+PartsEngine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="Write parts into a directory: local (with --processes), beam or ray; by default one file.",
+    ),
 ]
 EngineOptions = Annotated[
     list[str] | None,
@@ -290,6 +298,19 @@ def data_settings(data: Path | None, tables: LogTables | None = None) -> dict[st
         # Lists of words are no texts; the unit has its own key already.
         settings |= {k: value for k, value in tables.reading.items() if k in settings}
     return settings
+
+
+def engine_for_parts(
+    name: str | None, processes: int | None, options: list[str] | None
+) -> Engine | None:
+    """The engine of `--engine`, `--processes` and `--engine-option`; None without any of them.
+
+    Raises:
+        ConfigError: if there is no such engine, or an option is none of it.
+    """
+    if name is None and processes is None and not options:
+        return None
+    return engine_of(name or "local", options or [], processes)
 
 
 def check_writable(file: Path) -> None:

@@ -7,14 +7,18 @@ import typer
 
 from tfrecall.cli.options import (
     Columns,
+    EngineOptions,
     Excluded,
     IndexName,
     Json,
     KeepSeen,
+    PartsEngine,
+    Processes,
     ReleasePath,
     TopK,
     Trust,
     app,
+    engine_for_parts,
     guarded,
     json_features,
 )
@@ -90,9 +94,9 @@ def recommend(
 @guarded
 def recommend_everyone(
     release: ReleasePath,
-    out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path(
-        "recommendations.parquet"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The Parquet file to write; with an engine, a new directory.")
+    ] = Path("recommendations.parquet"),
     k: TopK = 10,
     users: Annotated[
         Path | None,
@@ -107,17 +111,21 @@ def recommend_everyone(
     exclude: Excluded = None,
     keep_seen: KeepSeen = None,
     index: IndexName = None,
+    engine: PartsEngine = None,
+    processes: Processes = None,
+    engine_option: EngineOptions = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """The best items for all users, as a Parquet file: user_id, rank, item_id, score."""
+    """The best items for all users, as Parquet: user_id, rank, item_id, score."""
     from tfrecall.batch import recommend_all
     from tfrecall.cli.answers import unknown_exclusions
     from tfrecall.cli.console import Narrator, import_tensorflow, opened, show, waiting
     from tfrecall.cli.user_lists import asked_users
 
+    chosen = engine_for_parts(engine, processes, engine_option)
     loaded = opened(release, trust)
-    if loaded.needs_tensorflow:
+    if loaded.needs_tensorflow and chosen is None:
         import_tensorflow()
     with waiting(f"Ask {release}"):
         bulk = recommend_all(
@@ -128,6 +136,8 @@ def recommend_everyone(
             exclude=exclude or [],
             exclude_seen=None if keep_seen is None else not keep_seen,
             index=index,
+            engine=chosen,
+            trust=trust,
             progress=Narrator(),
         )
     text = f"{bulk.rows:,} recommendations for {bulk.users:,} users in {bulk.file}"
@@ -137,7 +147,8 @@ def recommend_everyone(
     show({"release": str(release), **vars(bulk)}, as_json, *notes, f"{text}.")
 
 
-@app.command("export-vectors")
+@app.command("embed")
+@app.command("export-vectors", hidden=True)
 @guarded
 def export_vectors(
     release: ReleasePath,
@@ -147,18 +158,30 @@ def export_vectors(
         typer.Option("--column", help="Column of the item table to write beside; repeatable."),
     ] = None,
     users: Annotated[bool, typer.Option(help="Write the vectors of users, too.")] = True,
+    engine: PartsEngine = None,
+    processes: Processes = None,
+    engine_option: EngineOptions = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Ids and vectors of items and users as Parquet files, for a vector database."""
     from tfrecall.batch.vectors import export_vectors as write
-    from tfrecall.cli.console import import_tensorflow, opened, show, waiting
+    from tfrecall.cli.console import Narrator, import_tensorflow, opened, show, waiting
 
+    chosen = engine_for_parts(engine, processes, engine_option)
     loaded = opened(release, trust)
-    if users:
+    if users and chosen is None:
         import_tensorflow()
     with waiting(f"Ask {release}"):
-        facts = write(loaded, out, columns=column or [], users=users)
+        facts = write(
+            loaded,
+            out,
+            columns=column or [],
+            users=users,
+            engine=chosen,
+            trust=trust,
+            progress=Narrator(),
+        )
     text = (
         f"{facts['items']:,} items and {facts['users']:,} users in {out}: {facts['dimension']} numbers "
         f"each, to compare by {facts['metric'].replace('_', ' ')}."
