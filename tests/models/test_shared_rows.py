@@ -130,3 +130,29 @@ def test_a_bayesian_ranker_has_no_shared_rows():
     schema = tr.Schema(query=[USER], candidate=[tr.Categorical("item_id", 4)])
     with pytest.raises(ConfigError, match='"user_id" has 5 shared ones'):
         tr.BayesianRanker(schema, label="rating")
+
+
+def test_biases_of_a_ranker_add_up_those_of_shared_rows():
+    schema = tr.Schema(query=[USER], candidate=[tr.Categorical("item_id", 4)])
+    ranker = tr.Ranker(schema, layer_sizes=[4], label="timestamp", biases=["user_id", "item_id"])
+    ranker.adapt(log_of(OLD))
+    biases = ranker._biases["query"]
+    assert biases.sizes["user_id_categorical"] == 2 + 5 + 1
+    layer = ranker.query_tower.features[0]
+    rows = layer.preprocess(tf.constant(["u1", "u2", "[UNK]"]))
+    biases({"user_id_categorical": rows})
+    # A row of its own, the last; three shared ones; the unknown value. Padding, 100, counts nothing.
+    biases.set_weights([np.array([100.0, 1, 2, 3, 4, 5, 6, 7])[:, np.newaxis]])
+    expected = [7, float(rows.numpy()[1].sum()), 1]
+    (found,) = biases({"user_id_categorical": rows})
+    assert found.numpy().tolist() == expected
+
+
+def test_a_diverged_step_names_values_of_either_kind():
+    from tfrecall.diagnostics.divergence import _value
+
+    model = TwoTower(SCHEMA, layer_sizes=[4])
+    model.adapt(log_of(OLD))
+    layer = model.query_tower.features[0]
+    encoded = layer.preprocess(tf.constant(["u1", "u2", ""])).numpy()
+    assert [_value(layer, encoded, row) for row in range(3)] == ["u1", "of shared rows", "unknown"]

@@ -62,6 +62,19 @@ def test_the_frequent_items_alone_take_less():
     assert whole - part == 900_000 * 64 * 4 * 3
 
 
+@pytest.mark.slow
+def test_shared_rows_take_the_place_of_those_of_rare_items():
+    data = data_of(1_000_000)
+    values = config().to_dict()
+    values["schema"]["candidate"][0] |= {"min_count": 1, "hash_rows": 50_000}
+    whole, part = (
+        sum(need.least for need in needs(config_of, data))
+        for config_of in (config(), config_from_dict(values))
+    )
+    # Two items of the million have events.
+    assert whole - part == (1_000_000 - 50_002) * 64 * 4 * 3
+
+
 def capped() -> RunConfig:
     values = config().to_dict()
     values["schema"]["candidate"][0]["max_tokens"] = 100_000

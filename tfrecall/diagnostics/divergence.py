@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import keras, tf
-from tfrecall.core.vocabulary import FIRST
+from tfrecall.core.vocabulary import FIRST, UNKNOWN
 from tfrecall.errors import DivergedError
 from tfrecall.models.two_tower import TwoTower
 
@@ -77,8 +77,10 @@ def _value(layer: Any, encoded: Any, row: int) -> str:
         return f"{float(np.ravel(encoded[row])[0]):.3g} deviations"
     if layer.spec.type != "categorical":
         return ""
-    place = int(encoded[row]) - FIRST
-    return layer.state[place] if place >= 0 else "unknown"
+    # The first of several rows: a value with a row of its own has no other.
+    place = int(np.ravel(encoded[row])[0])
+    names = {place: value for value, place in layer.table_rows.items()}
+    return names.get(place, "unknown" if place == UNKNOWN else "of shared rows")
 
 
 Pairs = list[tuple[Any, tf.Variable]]

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from tfrecall._keras import keras, tf, tfrs
+from tfrecall.core.vocabulary import PADDING
 from tfrecall.errors import ConfigError, nearest
 
 Cross = Literal["concat", "elementwise", "dcn", "dot_interaction", "dot"]
@@ -120,7 +121,8 @@ class Biases(keras.layers.Layer):
         sizes: number of values of each encoded feature, padding and the unknown value included.
 
     Call arguments:
-        inputs: encoded features by name, int `[n]`; more than `sizes` names are ignored.
+        inputs: encoded features by name, int `[n]`, or `[n, any]` for values of several rows, padded with 0,
+            whose numbers are added up; more than `sizes` names are ignored.
 
     Returns:
         Float `[n]` for each feature, in the order of `sizes`.
@@ -141,7 +143,7 @@ class Biases(keras.layers.Layer):
         }
 
     def call(self, inputs: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        return [table(inputs[name])[:, 0] for name, table in self._tables.items()]
+        return [_numbers(table, inputs[name]) for name, table in self._tables.items()]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sizes": dict(self.sizes)}
@@ -184,6 +186,13 @@ class MeanSquares(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "weight": self.weight}
+
+
+def _numbers(table: keras.layers.Layer, rows: tf.Tensor) -> tf.Tensor:
+    numbers = table(rows)[..., 0]
+    if rows.shape.rank == 1:
+        return numbers
+    return tf.reduce_sum(numbers * tf.cast(rows > PADDING, numbers.dtype), axis=1)
 
 
 def _checked(crosses: Sequence[Cross]) -> tuple[Cross, ...]:

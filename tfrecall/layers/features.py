@@ -255,6 +255,11 @@ class CategoricalFeature(FeatureLayer):
             value: row for row, value in enumerate(self.state, start=self._first) if not is_free(value)
         }
 
+    @property
+    def size(self) -> int:
+        """Number of rows of `table`: padding, the unknown value, shared rows, the vocabulary."""
+        return self._first + len(self.state)
+
     def adapt(self, values: tf.data.Dataset) -> None:
         self._adapt(values, Events())
 
@@ -316,7 +321,7 @@ class CategoricalFeature(FeatureLayer):
         self.state = tuple(state)  # Keras would track each entry of a list
         self._lookup = string_lookup(self.state)
         self._random_unknown = RandomUnknown(self.spec.unknown_rate)
-        self._table = self._embedding(self._lookup.vocabulary_size() + (self.spec.hash_rows or 0))
+        self._table = self._embedding(self.size)
 
 
 @keras.utils.register_keras_serializable(package="tfrecall")

@@ -227,8 +227,7 @@ class Ranker(FeatureModel):
         # Not in the constructor: the sizes of the tables are known only now.
         for side, tower in (("query", self.query_tower), ("candidate", self.candidate_tower)):
             sizes = {
-                # Two more values than the vocabulary: padding and the unknown value.
-                layer.name: len(layer.state) + 2
+                layer.name: layer.size
                 for layer in tower.features
                 if _is_categorical(layer.spec) and layer.spec.column in self._settings["biases"]
             }

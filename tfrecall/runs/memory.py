@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from tfrecall.config.models import BayesianRankerConfig
@@ -111,8 +110,8 @@ def _embeddings(feature: Feature, data: Interactions, ids: pl.Series, config: Ru
         return []
     kept = len(ids)
     if feature.min_count is not None:
-        rows = data.user_rows if feature.column == "user_id" else data.item_rows
-        kept = int((np.bincount(rows) >= feature.min_count).sum())
+        counts = data.log[feature.column].value_counts(name="count")["count"]
+        kept = int((counts >= feature.min_count).sum())
     kept = min(kept, feature.max_tokens or kept) + (feature.hash_rows or 0)
     table = kept * feature.embedding_dim * 4  # float32
     slots = SLOTS.get(config.training.optimizer, 3)
