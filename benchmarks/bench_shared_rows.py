@@ -23,7 +23,7 @@ OWN, SHARED = 0.09, 0.01
 
 
 def measure(form: str, ids: int) -> dict[str, float]:
-    """CPU seconds until an adapted layer has its table, its size, and the memory that both add at their peak."""
+    """CPU seconds until an adapted layer has its table, its size, and the memory added at the peak."""
     import tfrecall as tr
     from tfrecall.data.batches import column_batches
     from tfrecall.layers.features import CategoricalFeature
