@@ -30,7 +30,7 @@ INDEXES: dict[str, IndexSettings] = {
     "exact int8": Exact("int8"),
     "annoy": Annoy(),
     "annoy, 4 shards": Annoy(shards=4),
-    "faiss hnsw": Faiss(),
+    "faiss hnsw": Faiss("hnsw"),
     "faiss ivf_flat": Faiss("ivf_flat"),
     "faiss ivf_pq": Faiss("ivf_pq"),
     **({} if find_spec("scann") is None else {"scann": Scann()}),

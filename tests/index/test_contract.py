@@ -18,7 +18,7 @@ EVERYTHING = 2**30  # an effort above any: every candidate is looked at
 EXHAUSTIVE = {
     "annoy": Annoy(n_trees=3, search_k=EVERYTHING),
     "annoy shards": Annoy(n_trees=3, search_k=EVERYTHING, shards=4),
-    "faiss hnsw": Faiss(search_k=EVERYTHING),
+    "faiss hnsw": Faiss("hnsw", search_k=EVERYTHING),
     "faiss ivf_flat": Faiss("ivf_flat", search_k=EVERYTHING),
     "faiss ivf_pq": Faiss("ivf_pq", search_k=EVERYTHING),
     "scann": Scann(search_k=EVERYTHING),

@@ -205,7 +205,7 @@ def in_at_nowhere(graph, links):
 
 @pytest.mark.parametrize("broken", [to_nowhere, to_another_floor, in_at_nowhere])
 def test_a_graph_whose_links_lead_elsewhere_is_refused(tmp_path, broken):
-    write_bundle(tmp_path / "1", VARIED[:300], IDS[:300], Faiss(search_k=9))
+    write_bundle(tmp_path / "1", VARIED[:300], IDS[:300], Faiss("hnsw", search_k=9))
     load_bundle(tmp_path / "1")
     broken_graph(tmp_path / "1" / FILE, broken)
     with pytest.raises(ReleaseError, match=r"index\.faiss (cannot be opened|is foreign)"):

@@ -32,7 +32,7 @@ def index_release(
         typer.Option(help="Forests of Annoy over parts of the catalogue, searched in parallel."),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Method of faiss: hnsw, ivf_flat or ivf_pq.")
+        str | None, typer.Option(help="Method of faiss: ivf_flat, ivf_pq or hnsw.")
     ] = None,
     target_recall: Annotated[float | None, typer.Option(help="Tune search_k to this recall.")] = None,
     add: Annotated[

@@ -68,7 +68,7 @@ def suited(count: int) -> IndexSettings:
         if find_spec("scann") is not None:
             return Scann()
         if find_spec("faiss") is not None:
-            return Faiss("ivf_flat")
+            return Faiss()
         if count >= ANNOY_FROM:
             return Annoy()
     return Exact()

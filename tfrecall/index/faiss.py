@@ -34,9 +34,10 @@ class Faiss(Approximate):
     """Configuration of a faiss index.
 
     Args:
-        method: `hnsw`, a graph: the fastest search, 4 bytes a number and 8 a link in memory. `ivf_flat`, lists
-            around centroids: built in a fraction of the time. `ivf_pq`, the same lists with codes in place of
-            vectors: about an eighth of the memory.
+        method: `ivf_flat`, lists around centroids: for vectors of trained models, which lie in clusters, the
+            fastest to build and to search. `ivf_pq`, the same lists with codes in place of vectors: about an
+            eighth of the memory. `hnsw`, a graph: for vectors without clusters; it takes several times as
+            long to build.
         links: links of an item in the graph, twice as many on its ground floor.
         build_effort: candidates looked at for the links of an item.
         lists: number of lists; None for `4 * sqrt(n)`, at most an item in 39.
@@ -51,7 +52,7 @@ class Faiss(Approximate):
 
     name: ClassVar[str] = "faiss"
 
-    method: Method = "hnsw"
+    method: Method = "ivf_flat"
     links: int = 16
     build_effort: int = 100
     lists: int | None = None
