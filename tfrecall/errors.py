@@ -7,6 +7,7 @@
     │   └── UnsupportedError (AttributeError)   ability that a release of this kind lacks
     ├── FetchError (OSError)            data set that could not be fetched
     ├── DivergedError (ArithmeticError) loss, gradient or weight that is not finite
+    ├── WorkerLostError (ConnectionError)   worker of a training on several machines that is gone
     ├── CheckpointError (ValueError)    checkpoint that is damaged or of another training
     ├── ReleaseError (ValueError)       release or index bundle that is damaged, incomplete or foreign
     ├── ExportError (RuntimeError)      release that could not be written, or differs from the live model
@@ -65,6 +66,10 @@ class FetchError(TfrecallError, OSError):
 
 class DivergedError(TfrecallError, ArithmeticError):
     """Training that produced numbers that are not finite."""
+
+
+class WorkerLostError(TfrecallError, ConnectionError):
+    """Worker of a training on several machines that is gone."""
 
 
 class CheckpointError(TfrecallError, ValueError):

@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -50,6 +50,14 @@ def run_recipe(
             "--warm-start",
             help="Release to go on from with the events that it has not learned: its configuration unless "
             "a recipe is named, and its next version unless --out says otherwise.",
+        ),
+    ] = None,
+    strategy: Annotated[
+        Literal["none", "mirrored", "multi_worker_mirrored"] | None,
+        typer.Option(
+            help="Replicas that train: none, mirrored (all devices of this machine) or multi_worker_mirrored "
+            "(the machines of TF_CONFIG; the same command on each); as the recipe says by default.",
+            show_default=False,
         ),
     ] = None,
     budget: Annotated[
@@ -109,6 +117,7 @@ def run_recipe(
     if warm_start is not None:
         settings = [*(settings or []), f"training.warm_start={json.dumps(str(warm_start))}"]
         recipe, out = recipe or str(warm_start / "config.toml"), out or warm_start
+    settings = settings if strategy is None else [*(settings or []), f"training.strategy={strategy}"]
     seconds = None if budget is None else seconds_of(budget, "--budget")
     # A MovieLens folder has shipped recipes; only foreign logs need inference.
     invited: list[Entrant] = []
@@ -140,6 +149,7 @@ def run_recipe(
             from tfrecall.runs.run import run
             from tfrecall.runs.tournament import run_best
 
+        _end_as_worker(config, invited, Narrator())
         options: dict[str, Any] = {
             "fresh": fresh,
             "tensorboard": tensorboard,
@@ -163,3 +173,17 @@ def run_recipe(
     if name_rivals(outcome.metrics["beaten_by"]) and trained and not allow_worse:
         stderr.print("Status 3, so that nothing goes on by itself; --allow-worse ends with 0.")
         raise typer.Exit(BEATEN)
+
+
+def _end_as_worker(config: Any, invited: list[Any], progress: Any) -> None:
+    """On a worker beside the chief: do its part, and end."""
+    from tfrecall.runs.run import is_worker, run_worker
+
+    if invited and config.training.strategy == "multi_worker_mirrored":
+        raise ConfigError(
+            "Several machines train one recipe, and without one a tournament goes by the clock of each. Name a "
+            "recipe, which `tfrecall recipes init` writes for a log, or give `--budget 0`."
+        )
+    if is_worker(config):
+        run_worker(config, progress)
+        raise typer.Exit

@@ -9,6 +9,7 @@ import polars as pl
 
 from tfrecall._keras import tf, without_autograph
 from tfrecall.core.columns import ITEM
+from tfrecall.core.parts import WHOLE, Part
 from tfrecall.core.raw import Form, raw_features
 from tfrecall.data.interactions import Interactions
 from tfrecall.errors import DataError
@@ -73,11 +74,18 @@ def all_rows(
 
 
 def row_batches(
-    columns: dict[str, Any], rows: int, batch_size: int, start: tuple[int, int] | None
+    columns: dict[str, Any],
+    rows: int,
+    batch_size: int,
+    start: tuple[int, int] | None,
+    part: Part = WHOLE,
 ) -> tf.data.Dataset:
-    """Batches of rows: in order if `start` is None, else shuffled in each epoch, from (seed, epoch) on."""
+    """Batches of rows: in order if `start` is None, else shuffled in each epoch, from (seed, epoch) on.
+
+    With a `part`, of each batch that part of the rows.
+    """
     # Row numbers are shuffled and batches gathered, which is far cheaper than moving rows one by one.
-    batches = _row_numbers(rows, batch_size, start).map(
+    batches = parts_of(_row_numbers(rows, batch_size, start), part).map(
         without_autograph(lambda batch: gathered(columns, batch))
     )
     return batches.prefetch(2).with_options(untuned())
@@ -86,6 +94,19 @@ def row_batches(
 def gathered(columns: dict[str, Any], rows: tf.Tensor) -> dict[str, Any]:
     """Gathers rows of nested tensors."""
     return tf.nest.map_structure(lambda values: tf.gather(values, rows), columns)
+
+
+def parts_of(batches: tf.data.Dataset, part: Part) -> tf.data.Dataset:
+    """A part of the rows of each batch, whose tensors all hold a row of the batch in each row."""
+    if part.count == 1:
+        return batches
+
+    @without_autograph
+    def cut(batch: Any) -> Any:
+        first, end = part.bounds(tf.shape(tf.nest.flatten(batch)[0])[0])
+        return tf.nest.map_structure(lambda values: values[first:end], batch)
+
+    return batches.map(cut)
 
 
 def untuned() -> tf.data.Options:

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
+from tfrecall.core.parts import WHOLE, Part
 from tfrecall.core.ragged import Ragged, offsets_of, ranges
 from tfrecall.data.histories import basket_starts, slices_of
 from tfrecall.data.interactions import Interactions
@@ -239,7 +240,11 @@ class Sequences:
         return -(-len(self) // batch_size)
 
     def epoch(
-        self, batch_size: int, generator: np.random.Generator, whole: bool = True
+        self,
+        batch_size: int,
+        generator: np.random.Generator,
+        whole: bool = True,
+        part: Part = WHOLE,
     ) -> Iterator[Batch]:
         """Yields the batches of one epoch, shuffled, with each target once.
 
@@ -247,11 +252,12 @@ class Sequences:
             batch_size: targets a batch; with whole sequences approximately.
             generator: shuffles, and shifts the places at which users' events are cut into sequences.
             whole: whether to yield whole sequences, or one padded window a target.
+            part: the part of the sequences or targets of each batch that is yielded.
         """
         if not whole:
             order = generator.permutation(len(self))
             for start in range(0, len(order), batch_size):
-                yield self.windows_of(order[start : start + batch_size])
+                yield self.windows_of(part.of(order[start : start + batch_size]))
             return
         # The place at which the sequence of each target begins: within a user, every `targets_per_row`
         # events from a random shift on. Targets with the same beginning share a sequence.
@@ -270,7 +276,8 @@ class Sequences:
             batches = _by_length(ends - bounds, batch_size, generator)
         else:
             batches = np.array_split(generator.permutation(len(bounds)), self.steps(batch_size))
-        for chosen in batches:
+        for batch in batches:
+            chosen = part.of(batch)
             yield self._sequence_batch(bounds[chosen], ends[chosen], first[bounds[chosen]])
 
     def windows_of(self, chosen: np.ndarray) -> Batch:
@@ -299,7 +306,7 @@ class Sequences:
             # From rows of the log to the list, which may lack some (other ratings). `first` may lie
             # before the user's events if the shift made it so.
             begin, stop = events.counts[np.maximum(first, starts)], events.counts[last]
-            cells = self.context + int((stop - begin).max())
+            cells = self.context + int((stop - begin).max(initial=0))
             # All sequences end in the last cell: shorter ones then hold more context instead of padding.
             items[name], context[name] = events.cut(events.counts[starts], stop, cells)
             # Counted from the end: the list's events from the target's on lie after the cell that predicts it.

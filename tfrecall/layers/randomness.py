@@ -45,14 +45,18 @@ class RandomStream(keras.layers.Layer):
     def call(self, shape: tf.Tensor | Sequence[int]) -> tf.Tensor:
         return tf.random.stateless_uniform(shape, self.next_seed())
 
-    def next_seed(self) -> tf.Tensor:
-        """The seed of one stateless operation, another one each time; the layer has to be built."""
+    def next_seed(self, shared: bool = False) -> tf.Tensor:
+        """The seed of one stateless operation, another one each time; the layer has to be built.
+
+        Args:
+            shared: whether all replicas of a training get the same seed.
+        """
         # The value before this draw: the first number is the stream's own and never changes, the
         # second counts.
         seed = self.state.read_value()
         self.state.assign_add(tf.constant([0, 1], tf.int64))  # replicas take no list
         replica = tf.distribute.get_replica_context()
-        if replica is None or replica.num_replicas_in_sync == 1:
+        if shared or replica is None or replica.num_replicas_in_sync == 1:
             return seed
         # All replicas read the same state; the replica's number makes their draws differ.
         return tf.random.fold_in(seed, replica.replica_id_in_sync_group)

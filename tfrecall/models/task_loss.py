@@ -13,6 +13,7 @@ from tfrecall.tasks.candidates import Candidates
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import PairAUC
 from tfrecall.tasks.pairwise import PairTask
+from tfrecall.tasks.replicas import divided, gathered, own_rows, replica_count
 from tfrecall.tasks.sampled_softmax import Sampled, SampledSoftmax
 from tfrecall.tasks.scalable_cross_entropy import Buckets, ScalableCrossEntropy
 
@@ -59,11 +60,7 @@ class TaskLossModel(FeatureModel):
         self, task: Any, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor, training: bool
     ) -> tf.Tensor:
         """Embeds the catalogue in training; validation uses the vectors embedded before it."""
-        candidates = (
-            self.catalogue.embed(self.candidate_tower, training=True)
-            if training
-            else self._candidate_vectors
-        )
+        candidates = self._embedded_catalogue() if training else self._candidate_vectors
         # A target outside the catalogue has the weight 0, so any row will do for it.
         targets = tf.gather(candidates, tf.maximum(index - FIRST, 0))
         queries = self._task_queries(task, queries, targets)
@@ -97,8 +94,7 @@ class TaskLossModel(FeatureModel):
         options: dict[str, Any] = {"sample_weight": weights, "candidate_ids": index}
         uniform = self._draw_uniform() if training else None
         candidate_index = index if uniform is None else tf.concat([index, uniform], axis=0)
-        distinct, positions = tf.unique(candidate_index)
-        embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
+        embedded, positions = self._embedded(candidate_index, training)
         # The first `size(index)` positions are those of the batch, the rest those of the draws.
         candidates = tf.gather(embedded, positions[: tf.size(index)])
         if self.correct_sampling_bias:
@@ -122,6 +118,32 @@ class TaskLossModel(FeatureModel):
             self.task, self._task_queries(self.task, queries, candidates), candidates, **options
         )
 
+    def _embedded(self, index: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Vectors of the distinct candidates among some, and the place of each of these among them."""
+        if not (training and self._divides_candidates):
+            distinct, positions = tf.unique(index)
+            return self.candidate_tower(self.catalogue.features(distinct), training=training), positions
+        distinct, positions = tf.unique(gathered([index])[0])
+        positions = tf.gather(positions, own_rows(tf.size(index)))
+        return divided(distinct, self._embed_in_training), positions
+
+    def _embedded_catalogue(self) -> tf.Tensor:
+        if not self._divides_candidates:
+            return self.catalogue.embed(self.candidate_tower, training=True)
+        return divided(tf.range(FIRST, len(self.catalogue) + FIRST), self._embed_in_training)
+
+    @property
+    def _divides_candidates(self) -> bool:
+        """Whether replicas divide the candidates of a step among them, each embedded by one.
+
+        Otherwise a replica embeds all that it needs: that takes no exchange, but the regularization of a
+        candidate would count once on each.
+        """
+        return bool(self.candidate_tower.embedding_regularization) and replica_count() > 1
+
+    def _embed_in_training(self, index: tf.Tensor) -> tf.Tensor:
+        return self.candidate_tower(self.catalogue.features(index), training=True)
+
     def _sampled_loss(
         self, task: SampledSoftmax, queries: tf.Tensor, index: tf.Tensor, weights: tf.Tensor
     ) -> tf.Tensor:
@@ -131,8 +153,7 @@ class TaskLossModel(FeatureModel):
         # The sample is distinct and `tf.unique` keeps the order, so it comes first.
         # Adding 2 (`FIRST`) makes candidate indexes of catalogue rows. Row -1, a target outside the
         # catalogue, becomes 1, the unknown candidate.
-        distinct, positions = tf.unique(tf.concat([sample, rows], axis=0) + FIRST)
-        embedded = self.candidate_tower(self.catalogue.features(distinct), training=True)
+        embedded, positions = self._embedded(tf.concat([sample, rows], axis=0) + FIRST, training=True)
         options: dict[str, Any] = {}
         if self.correct_sampling_bias:
             options["candidate_sampling_probability"] = task.probability_of(rows)
@@ -163,8 +184,7 @@ class TaskLossModel(FeatureModel):
         if negatives is None and training:
             self._check_negatives(())
         candidate_index = index if extra is None else tf.concat([index, extra], axis=0)
-        distinct, positions = tf.unique(candidate_index)
-        embedded = self.candidate_tower(self.catalogue.features(distinct), training=training)
+        embedded, positions = self._embedded(candidate_index, training)
         # Back to one vector an occurrence; popular candidates stand many times among the negatives.
         embedded = tf.gather(embedded, positions)
         candidates, others = embedded[: tf.size(index)], embedded[tf.size(index) :]

@@ -27,6 +27,7 @@ from tfrecall.schema.training import metric_name
 from tfrecall.tasks.in_batch import InBatchSoftmax
 from tfrecall.tasks.metrics import KS, ExactTopK, PairAUC
 from tfrecall.tasks.pairwise import PairTask
+from tfrecall.tasks.replicas import replica_count, summed
 from tfrecall.tasks.sampled_softmax import SampledSoftmax
 
 
@@ -205,9 +206,12 @@ class TwoTower(TaskLossModel):
     def fit(self, x: Any = None, *, validation_data: Any = None, **kwargs: Any) -> Any:
         """Trains like `keras.Model.fit`, on datasets of raw or of encoded features.
 
-        Validation data are encoded once and kept in memory.
+        Validation data are encoded once and kept in memory; those that a strategy distributes are left as
+        they are.
         """
-        validation = None if validation_data is None else self._encoded(validation_data).cache()
+        validation = None if validation_data is None else self._encoded(validation_data)
+        if isinstance(validation, tf.data.Dataset):
+            validation = validation.cache()
         examples = self._encoded(x, training=True)
         self._check_negatives(examples.element_spec)
         self.create_weights()
@@ -282,6 +286,8 @@ class TwoTower(TaskLossModel):
         silent = [self.top_k.name, "factorized_top_k", "total_loss", "pair_auc"]
         if not self._settings["embedding_regularization"]:
             silent.append("regularization_loss")
+        elif replica_count() > 1:
+            logs["regularization_loss"] = summed(logs["regularization_loss"])
         return {**{k: v for k, v in logs.items() if not k.startswith(tuple(silent))}, "loss": loss}
 
     def test_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:

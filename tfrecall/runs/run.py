@@ -29,7 +29,7 @@ from tfrecall.runs.kinds import RunKind, kind_of
 from tfrecall.runs.memory import check_memory
 from tfrecall.runs.preparation import DataSplits, prepare
 from tfrecall.runs.train import checkpoints_of, train
-from tfrecall.training import Fitted
+from tfrecall.training import Fitted, connect
 from tfrecall.training.state import WarmStart, write_state
 
 
@@ -89,9 +89,11 @@ def run(
 
     Raises:
         ExportError: if the directory cannot be written, or the model is worse.
+        ConfigError: if several machines train, and this is not the chief: its part is `run_worker`.
         TfrecallError: if data, settings or directories are unusable, with the way out.
     """
     progress = progress or LogProgress()
+    _check_is_chief(config)
     root = Path(out or Path("saved_models") / config.recipe)
     check_writable(root)
     kind, clock, diagnostics = kind_of(config), Stopwatch(), Diagnostics(config, progress)
@@ -126,6 +128,41 @@ def run(
     # Only after publication: a failed export can then be repeated without training again.
     checkpoints.discard()
     return Outcome(metrics, evaluation, release, splits, kind)
+
+
+def run_worker(config: RunConfig, progress: ProgressReporter | None = None) -> Fitted:
+    """Do the part of a run that a worker beside the chief has: prepare the data, and train.
+
+    It evaluates and writes nothing; its checkpoints come from the chief.
+
+    Args:
+        config: the configuration, the same as the chief's.
+        progress: receives steps, notes and counts; without it the logger "tfrecall" does.
+    """
+    progress = progress or LogProgress()
+    connect(config.training.strategy)
+    with progress.step("Prepare the data"):
+        splits = prepare(config, progress)
+    diagnostics = Diagnostics(config, progress)
+    # The directory is the chief's alone.
+    checkpoints = checkpoints_of(config, splits, Path(), progress)
+    with progress.step("Fit the model"):
+        _, fitted = train(config, splits, progress, diagnostics, checkpoints=checkpoints)
+    progress.note("This worker is done: the chief evaluates the model and writes the release.")
+    return fitted
+
+
+def is_worker(config: RunConfig) -> bool:
+    """Whether this process trains for a chief, which evaluates and exports."""
+    return not connect(config.training.strategy).is_chief
+
+
+def _check_is_chief(config: RunConfig) -> None:
+    if is_worker(config):
+        raise ConfigError(
+            "Several machines train, and this is not the chief, which alone evaluates and exports. Call "
+            "`tfrecall.runs.run.run_worker(config)` here; the command `tfrecall run` chooses by itself."
+        )
 
 
 @dataclass(frozen=True)

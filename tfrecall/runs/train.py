@@ -25,9 +25,10 @@ from tfrecall.release.loading import load
 from tfrecall.runs.build import baseline_of, make_model
 from tfrecall.runs.preparation import DataSplits
 from tfrecall.schema.training import TrainingConfig
-from tfrecall.training import Fitted, fit, made_with, seed_everything
+from tfrecall.training import Fitted, connect, fit, made_with, seed_everything
 from tfrecall.training.checkpoints import Checkpoints
 from tfrecall.training.precision import words_on_gain
+from tfrecall.training.shared_checkpoints import make_checkpoints
 from tfrecall.training.tensorboard import Board
 from tfrecall.training.warm_start import warm_start
 
@@ -307,8 +308,9 @@ def checkpoints_of(
         "rows": len(splits.train),
         "validation_rows": len(splits.validation) if splits.validation else 0,
     }
-    return Checkpoints(
+    return make_checkpoints(
         root / "checkpoints",
+        connect(config.training.strategy),
         seconds=config.training.checkpoint_seconds,
         belongs_to={
             **{name: settings[name] for name in ("schema", "split", "model", "task", "histories")},

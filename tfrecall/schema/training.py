@@ -44,6 +44,15 @@ def _none(value: Any) -> Any:
     return None if value == "none" else value
 
 
+def _without_servers(strategy: Any) -> Any:
+    if strategy == "parameter_server":
+        raise ValueError(
+            '"parameter_server" is not supported yet. Set "mirrored" for the devices of one machine, or '
+            '"multi_worker_mirrored" for several machines, each of which holds all tables'
+        )
+    return strategy
+
+
 # Not a very large number for "never": without early stopping the last weights are kept, not the best.
 _Patience = Annotated[
     PositiveInt | None,
@@ -64,6 +73,9 @@ class TrainingConfig:
             by a half `cosine` or a straight line (`linear`).
         warmup_steps: steps over which the learning rate rises from 0.
         clip_norm: the gradient of a step is scaled down to this norm over all weights if it is longer.
+        strategy: replicas that train: `none` for one; `mirrored` for all devices of this machine;
+            `multi_worker_mirrored` for several machines, which TF_CONFIG names. A batch is that of all replicas
+            together, so the result does not depend on their number.
         mixed_precision: compute in bfloat16 and keep weights in float32; helps on hardware that has it.
         batch_size: rows a step.
         epochs: largest number of epochs.
@@ -98,6 +110,9 @@ class TrainingConfig:
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Positive | None = None
+    strategy: Annotated[
+        Literal["none", "mirrored", "multi_worker_mirrored"], BeforeValidator(_without_servers)
+    ] = "none"
     mixed_precision: bool = False
     batch_size: PositiveInt = 2048
     epochs: PositiveInt = 20

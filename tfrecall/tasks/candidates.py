@@ -161,9 +161,12 @@ class ExtraNegatives(keras.layers.Layer):
         super().build(input_shape)
 
     def draw_uniform(self, num_candidates: int) -> tf.Tensor:
-        """Rows of a catalogue of `num_candidates`, for the next batch: int32 `[num_uniform_negatives]`."""
+        """Rows of a catalogue of `num_candidates`, for the next batch: int32 `[num_uniform_negatives]`.
+
+        All replicas draw the same, as they share the batch.
+        """
         if self._stream is None:
             return tf.zeros([0], tf.int32)
         # Stateless, with the seed from a weight: a resumed training draws as if it had not stopped.
-        shape, seed = [self.num_uniform_negatives], self._stream.next_seed()
+        shape, seed = [self.num_uniform_negatives], self._stream.next_seed(shared=True)
         return tf.random.stateless_uniform(shape, seed, maxval=num_candidates, dtype=tf.int32)

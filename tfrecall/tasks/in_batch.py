@@ -9,6 +9,7 @@ from tfrecall.layers.frequency import StreamingFrequency, integer_ids
 from tfrecall.schema.negatives import batch_negatives_from, batch_settings
 from tfrecall.tasks.candidates import MASKED, Candidates, ExtraNegatives, distinct_columns
 from tfrecall.tasks.corrections import log_inclusion_probability, share_of_rows
+from tfrecall.tasks.replicas import gathered_batch
 
 
 @tf.custom_gradient
@@ -55,6 +56,9 @@ class InBatchSoftmax(ExtraNegatives):
     logit; for rare candidates this is `log p` plus a constant, the correction of Yi et al.
 
     Candidates of rows of weight 0 are no negatives of others.
+
+    Under a strategy of `tf.distribute` the batch is that of all replicas: candidates are gathered from them, so
+    the losses are those of one replica with the whole batch. Sum them; the optimizer adds up the replicas.
 
     Negatives beyond the batch are added in training only, so a validation loss is always over its own
     batch. Each distinct candidate stays one column, wherever it comes from, with its newest vector, and
@@ -191,6 +195,8 @@ class InBatchSoftmax(ExtraNegatives):
         share = candidate_sampling_probability
         batch = _candidates(candidate_ids, candidate_embeddings, share)
         stands = tf.ones_like(batch.ids, tf.bool) if sample_weight is None else sample_weight > 0
+        targets = batch.embeddings
+        batch, stands, own_rows = gathered_batch(batch, stands)
         # Read before this batch is pushed, whose rows would count as draws twice.
         past = self._memory.read() if training and self._memory is not None else None
         groups = [batch]
@@ -199,6 +205,8 @@ class InBatchSoftmax(ExtraNegatives):
         if past is not None:
             groups.append(past)
         columns, labels, standing = distinct_columns(groups, stands)
+        if own_rows is not None:
+            labels = tf.gather(labels, own_rows)
         if training:
             self._remember(batch, stands)
         embeddings, penalty = columns.embeddings, tf.where(standing, 0.0, -MASKED)
@@ -215,7 +223,7 @@ class InBatchSoftmax(ExtraNegatives):
         logits = best_scores(queries, embeddings)
         if past is not None:
             # The positive's logit keeps its plain gradient, not the scaled one of its column.
-            own = tf.reduce_sum(closest(queries, batch.embeddings) * batch.embeddings, axis=1)
+            own = tf.reduce_sum(closest(queries, targets) * targets, axis=1)
             logits = set_positives(logits, labels, own)
         losses = self._cross_entropies(logits, labels, penalty)
         return losses if sample_weight is None else losses * tf.cast(sample_weight, losses.dtype)

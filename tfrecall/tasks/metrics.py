@@ -283,7 +283,7 @@ class PairAUC(keras.metrics.Metric):
         pairs = tf.reduce_sum(self._positives) * tf.reduce_sum(self._negatives)
         return {
             "auc": tf.math.divide_no_nan(tf.reduce_sum(self._positives * below), pairs),
-            "gauc": tf.math.divide_no_nan(self._ahead, self._count.read_value()),
+            "gauc": tf.math.divide_no_nan(self._ahead, tf.identity(self._count)),
         }
 
     def reset_state(self) -> None:

@@ -20,6 +20,7 @@ from tfrecall.schema.negatives import (
     negatives_to_dict,
 )
 from tfrecall.tasks.candidates import MASKED, Candidates, ExtraNegatives, distinct_columns
+from tfrecall.tasks.replicas import gathered_batch
 
 
 class PairTask(ExtraNegatives):
@@ -140,6 +141,7 @@ class PairTask(ExtraNegatives):
             )
         ids = integer_ids(ids)
         batch = Candidates(ids, targets, tf.zeros_like(ids, tf.float32))
+        batch, stands, own_rows = gathered_batch(batch, stands)
         groups = [batch]
         if uniform is not None:
             groups.append(
@@ -150,6 +152,8 @@ class PairTask(ExtraNegatives):
             groups.append(self._memory.read())
             self._memory.push(Candidates(*(tf.boolean_mask(values, stands) for values in batch)))
         columns, own, standing = distinct_columns(groups, stands)
+        if own_rows is not None:
+            own = tf.gather(own, own_rows)
         # `own` is the column of each target's item, which is no negative of its own query.
         others = own[:, tf.newaxis] != tf.range(tf.size(columns.ids), dtype=own.dtype)
         return columns.embeddings, others & standing

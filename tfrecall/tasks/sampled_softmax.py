@@ -165,8 +165,8 @@ class SampledSoftmax(keras.layers.Layer):
         super().build(input_shape)
 
     def draw(self) -> tf.Tensor:
-        """The rows of the catalogue that stand in the next batch: int32, distinct."""
-        return self._known.draw(self._stream.next_seed())
+        """The rows of the catalogue that stand in the next batch, on all replicas: int32, distinct."""
+        return self._known.draw(self._stream.next_seed(shared=True))
 
     def probability_of(self, rows: tf.Tensor) -> tf.Tensor:
         """Probability that a draw holds each of some catalogue rows, float32; for -1 that of row 0."""

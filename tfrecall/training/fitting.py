@@ -1,5 +1,6 @@
 """Fitting a model: seeds, early stopping on validation rows, best weights restored, checkpoints."""
 
+import functools
 import importlib.metadata
 import json
 import random
@@ -20,17 +21,18 @@ from tfrecall.models.two_tower import TwoTower
 from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.schema.training import TrainingConfig
 from tfrecall.training.checkpoints import CheckpointFile, Checkpoints
-from tfrecall.training.inputs.examples import TrainingExamples, validation_examples
+from tfrecall.training.inputs.examples import TrainingExamples
+from tfrecall.training.inputs.feed import Feed
 from tfrecall.training.optimizers import WarmUpDecay, make_optimizer
 from tfrecall.training.precision import bfloat16_steps
 from tfrecall.training.progress import BestWeights, EpochClock, Progress, Recorder, restore
 from tfrecall.training.ranking_metric import RankingMetrics
+from tfrecall.training.shared_checkpoints import make_checkpoints
 from tfrecall.training.state import WarmStart, only_new
+from tfrecall.training.strategy import OneReplica, connect
 
 # Metric of early stopping for tasks that name none.
 MONITOR = TrainingConfig.monitor
-# Most rows and most scores of a validation batch: 2^26 float32 scores fill a quarter of a gigabyte.
-VALIDATION_ROWS, VALIDATION_SCORES = 4096, 2**26
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ def fit(
         verbose: as in `keras.Model.fit`.
         settings: single settings of `TrainingConfig` by name, in the place of those of `training`:
             `learning_rate=0.1`, `schedule="constant"`, `warmup_steps=0`, `clip_norm=None`,
-            `mixed_precision=False`, `batch_size=2048`, `epochs=20`, `patience=3`, `validate_every=1`,
-            `checkpoint_seconds=30`, `seed=42`, and `monitor`, by default the hits among the 100 best or,
-            of a ranker, the first metric of its task.
+            `strategy="none"`, `mixed_precision=False`, `batch_size=2048`, `epochs=20`, `patience=3`,
+            `validate_every=1`, `checkpoint_seconds=30`, `seed=42`, and `monitor`, by default the hits among
+            the 100 best or, of a ranker, the first metric of its task.
 
     Returns:
         History, best epoch and speed of the training.
@@ -105,6 +107,7 @@ def fit(
         ConfigError: if there is no such setting, optimizer or metric, or a value is out of range.
         DataError: if the rows cannot be learned from.
         CheckpointError: if there is a checkpoint of another training.
+        WorkerLostError: if a worker on another machine is gone (`training.strategy`).
 
     Example:
 
@@ -116,6 +119,9 @@ def fit(
     """
     progress = progress or LogProgress()
     training = _settings(model, training, optimizer, settings)
+    # First: workers find each other before TensorFlow computes anything.
+    replicas = connect(training.strategy)
+    replicas.check(model, training)
     seen = train if seen is None else seen
     metrics = _ranking_metrics(training.monitor, validation, seen)
     model.check_rows(train, "training rows", learned=True)
@@ -148,22 +154,23 @@ def fit(
     with ExitStack() as scope:
         if training.mixed_precision:
             scope.enter_context(bfloat16_steps(model))
-        kept = _opened(checkpoints, training, progress, scope)
+        kept = _opened(checkpoints, training, progress, scope, replicas)
+        identity = functools.partial(_identity, model, train, validation, seen, training, histories)
         if kept is not None and kept.belongs_to is None:
-            kept.belongs_to = _identity(model, train, validation, seen, training, histories)
+            kept.belongs_to = identity()
+        scope.enter_context(replicas.watched())
+        replicas.check_alike(identity)
         recorder = Recorder(state, best, kept)
         checkpoint = _checkpoint_of_phase(kept)
         done = checkpoint.header["progress"]["epochs"] if checkpoint else 0
-        batches = examples.batches(done)
+        feed = Feed(examples, validation, seen, done)
+        trained = replicas.copy_of(model)
         if checkpoint:
-            restore(checkpoint, model, batches, state, best)
+            restore(checkpoint, trained, feed.batches(), state, best)
         elif start is not None:
-            start.give(model, batches)
-        model.fit(
-            batches,
-            validation_data=None
-            if validation is None
-            else validation_examples(model, validation, seen, _rows_at_once(model)),
+            start.give(trained, feed.batches())
+        trained.fit(
+            **replicas.inputs(feed),
             validation_freq=training.validate_every,
             # A training that had stopped early runs no further epoch; its best weights are still set
             # at the end of `fit`.
@@ -171,9 +178,10 @@ def fit(
             epochs=training.epochs,
             # The order matters: ranking metrics write the logs that `best` reads, and the recorder
             # comes last, so that a checkpoint holds the decisions of all others.
-            callbacks=[EpochClock(state), *metrics, best, *callbacks, recorder],
+            callbacks=[EpochClock(state), *metrics, *replicas.callbacks(), best, *callbacks, recorder],
             verbose=verbose,
         )
+        replicas.give_back(trained, model)
         # Opened here from a path, so emptied here; an object given by the caller is the caller's.
         if kept and kept is not checkpoints:
             kept.discard()
@@ -276,11 +284,14 @@ def _opened(
     training: TrainingConfig,
     progress: ProgressReporter,
     scope: ExitStack,
+    replicas: OneReplica,
 ) -> Checkpoints | None:
     if checkpoints is None or isinstance(checkpoints, Checkpoints):
         return checkpoints
     seconds = training.checkpoint_seconds
-    return scope.enter_context(Checkpoints(checkpoints, seconds=seconds, progress=progress))
+    return scope.enter_context(
+        make_checkpoints(checkpoints, replicas, seconds=seconds, progress=progress)
+    )
 
 
 def _checkpoint_of_phase(kept: Checkpoints | None) -> CheckpointFile | None:
@@ -294,16 +305,6 @@ def _checkpoint_of_phase(kept: Checkpoints | None) -> CheckpointFile | None:
         f"Resuming after epoch {done} of {epochs} ({kept.phase}), checkpoint of {moment}."
     )
     return last
-
-
-def _rows_at_once(model: TwoTower | Ranker) -> int:
-    """Number of validation rows a batch: each is scored for the whole catalogue at once.
-
-    A ranker scores pairs, so its batches do not depend on the catalogue.
-    """
-    if isinstance(model, Ranker):
-        return VALIDATION_ROWS
-    return max(1, min(VALIDATION_ROWS, VALIDATION_SCORES // len(model.catalogue.ids)))
 
 
 def _identity(

@@ -93,7 +93,7 @@ class BestWeights(keras.callbacks.Callback):
         value = -logs[self.monitor] if is_lower_better(self.monitor) else logs[self.monitor]
         if value > progress.best:
             progress.best, progress.best_epoch, progress.waited = float(value), epoch + 1, 0
-            self.weights = self.model.get_weights()
+            self.weights = [variable.numpy() for variable in lasting_weights(self.model)]
             return
         progress.waited += 1
         if progress.waited >= self.patience:
@@ -101,7 +101,8 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.weights:
-            self.model.set_weights(self.weights)
+            for variable, value in zip(lasting_weights(self.model), self.weights, strict=True):
+                variable.assign(value)
 
 
 class Recorder(keras.callbacks.Callback):
@@ -159,7 +160,7 @@ def restore(
         CheckpointError: if its variables are not those of the model.
     """
     create_variables(model, batches)
-    groups = {"weights": model.weights, "optimizer": _optimizer_variables(model)}
+    groups = {"weights": lasting_weights(model), "optimizer": optimizer_variables(model)}
     names = list(checkpoint.header["arrays"])
     for group, variables in groups.items():
         # Variables have no names that last, so they are matched by order; the identity of the
@@ -179,7 +180,8 @@ def restore(
 
 def _state(model: keras.Model, best: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """All variables, without a copy, and the best weights."""
-    for group, variables in (("weights", model.weights), ("optimizer", _optimizer_variables(model))):
+    groups = {"weights": lasting_weights(model), "optimizer": optimizer_variables(model)}
+    for group, variables in groups.items():
         for i, variable in enumerate(variables):
             # Through the buffer, not `numpy()`: that would copy a table that may fill half the memory.
             yield f"{group}/{i}", np.asarray(memoryview(variable.read_value()))
@@ -187,7 +189,14 @@ def _state(model: keras.Model, best: list[np.ndarray]) -> Iterator[tuple[str, np
         yield f"best/{i}", array
 
 
-def _optimizer_variables(model: keras.Model) -> list[tf.Variable]:
+def lasting_weights(model: keras.Model) -> list[tf.Variable]:
+    """Variables of the model that last beyond an epoch: all but those of metrics."""
+    # A metric of several workers is summed whenever it is read, which all of them would have to do at once.
+    passing = {id(variable) for metric in model.metrics for variable in metric.variables}
+    return [variable for variable in model.weights if id(variable) not in passing]
+
+
+def optimizer_variables(model: keras.Model) -> list[tf.Variable]:
     """Variables of the optimizer and its rate, which callbacks may change and Keras leaves out."""
     variables = list(model.optimizer.variables)
     rate = model.optimizer.learning_rate

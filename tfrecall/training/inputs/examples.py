@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tfrecall._keras import tf, without_autograph
+from tfrecall.core.parts import WHOLE, Part
 from tfrecall.core.progress import ProgressReporter
-from tfrecall.data.batches import all_rows, gathered, row_batches, untuned
+from tfrecall.data.batches import all_rows, gathered, parts_of, row_batches, untuned
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import Batch, Events, Sequences
 from tfrecall.data.targets import choose_targets
@@ -103,13 +104,19 @@ class TrainingExamples:
             return self._lists.steps(self.batch_size)
         return -(-len(self) // self.batch_size)
 
-    def batches(self, first_epoch: int = 0) -> tf.data.Dataset:
-        """Dataset of one epoch; each reading gives the next one, from `first_epoch` on."""
+    def batches(self, first_epoch: int = 0, part: Part = WHOLE) -> tf.data.Dataset:
+        """Dataset of one epoch; each reading gives the next one, from `first_epoch` on.
+
+        Args:
+            first_epoch: number of the epoch that is read first.
+            part: the part of each batch that a replica learns from, of a retriever. Parts of whole sequences
+                have about as many sequences. A batch with fewer rows than parts leaves some of them empty.
+        """
         parts = (self._sequences, self._negatives, self._unordered, self._lists)
         if all(part is None for part in parts):
             columns = self._columns if self._has_all else gathered(self._columns, self._rows)
-            return row_batches(columns, len(self), self.batch_size, (self.seed, first_epoch))
-        batches = self._made_batches(first_epoch).map(self._joined)
+            return row_batches(columns, len(self), self.batch_size, (self.seed, first_epoch), part)
+        batches = self._made_batches(first_epoch, part).map(self._joined)
         # A generator has no length; the schedule and Keras' progress bar need one.
         sized = batches.apply(tf.data.experimental.assert_cardinality(self.steps))
         return sized.prefetch(2).with_options(untuned())
@@ -174,7 +181,7 @@ class TrainingExamples:
             encoded["negatives"] = batch["negatives"]
         return encoded
 
-    def _made_batches(self, first_epoch: int) -> tf.data.Dataset:
+    def _made_batches(self, first_epoch: int, part: Part) -> tf.data.Dataset:
         """Rows of the log with the histories and the negatives of each batch."""
         # Keras reads the dataset once an epoch, and each reading takes the next number, with its own
         # draws. So a training resumed after epoch n has the batches that it would have had.
@@ -182,24 +189,25 @@ class TrainingExamples:
 
         def batches() -> Iterator[dict[str, Any]]:
             epoch = next(epochs)
-            draw = self._negatives.epoch(epoch) if self._negatives else None
-            for batch in self._targets(np.random.default_rng((self.seed, epoch))):
+            draw = self._negatives.epoch(epoch, part) if self._negatives else None
+            for batch in self._targets(np.random.default_rng((self.seed, epoch)), part):
                 negatives = {"negatives": draw(batch["rows"])} if draw else {}
                 yield {**batch, **negatives}
 
         return tf.data.Dataset.from_generator(batches, output_signature=self._signature())
 
-    def _targets(self, generator: np.random.Generator) -> Iterator[dict[str, Any]]:
+    def _targets(self, generator: np.random.Generator, part: Part) -> Iterator[dict[str, Any]]:
         """Rows of the log of each batch of an epoch, with their histories."""
         if self._lists is not None:
             yield from map(self._of_rows, self._lists.epoch(self.batch_size, generator))
             return
         if self._sequences is not None:
-            yield from map(_tensors, self._sequences.epoch(self.batch_size, generator, self._whole))
+            sequences = self._sequences.epoch(self.batch_size, generator, self._whole, part)
+            yield from map(_tensors, sequences)
             return
         order = generator.permutation(self._rows)
         for start in range(0, len(order), self.batch_size):
-            yield {"rows": order[start : start + self.batch_size]}
+            yield {"rows": part.of(order[start : start + self.batch_size])}
 
     def _of_rows(self, rows: np.ndarray) -> dict[str, Any]:
         """Adds histories to rows of the log of a ranker, for which every row is a target."""
@@ -245,7 +253,11 @@ class TrainingExamples:
 
 
 def validation_examples(
-    model: TwoTower | Ranker, rows: Interactions, seen: Interactions, batch_size: int = 4096
+    model: TwoTower | Ranker,
+    rows: Interactions,
+    seen: Interactions,
+    batch_size: int = 4096,
+    part: Part = WHOLE,
 ) -> tf.data.Dataset:
     """Validation batches: encoded rows in their order, each query as it is served.
 
@@ -254,6 +266,7 @@ def validation_examples(
         rows: the validation rows.
         seen: the log before them, from which histories are taken; none of the rows may be in it.
         batch_size: rows a batch.
+        part: the part of each batch that a replica measures.
 
     Raises:
         DataError: if the model has histories and a row is in `seen`.
@@ -275,7 +288,7 @@ def validation_examples(
         batches = row_batches(columns, len(rows), batch_size, None)
     else:
         batches = lists.batches(columns, batch_size)
-    return with_unordered(model, batches, rows, seen)
+    return parts_of(with_unordered(model, batches, rows, seen), part)
 
 
 def _tensors(batch: Batch) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrecall._keras import tf
+from tfrecall.core.parts import WHOLE, Part
 from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.vocabulary import FIRST
 from tfrecall.data.interactions import Interactions
@@ -65,9 +66,12 @@ class EpochNegatives:
             self._fixed = np.full((int(rows.max(initial=-1)) + 1, self.count), -1, np.int32)
             self._fixed[rows] = drawn
 
-    def epoch(self, number: int) -> Draw:
-        """Draws of an epoch, called batch by batch; they follow from the seed and the epoch's number."""
-        random = self._random(number)
+    def epoch(self, number: int, part: Part = WHOLE) -> Draw:
+        """Draws of an epoch, called batch by batch; they follow from the seed and the epoch's number.
+
+        Each part of the batches has draws of its own.
+        """
+        random = self._random(number, part)
         if isinstance(self._sampler, HardNegativeMiner):
             mined = self._sampler.mine(random)
             return lambda rows: self._index[mined[rows]]
@@ -76,8 +80,9 @@ class EpochNegatives:
         sampler = self._sampler
         return lambda rows: self._index[sampler.draw(rows, random)]
 
-    def _random(self, epoch: int) -> np.random.Generator:
-        return np.random.default_rng((self._seed, epoch, _STREAM))
+    def _random(self, epoch: int, part: Part = WHOLE) -> np.random.Generator:
+        own = () if part.count == 1 else (part.index,)
+        return np.random.default_rng((self._seed, epoch, _STREAM, *own))
 
 
 def training_negatives(
