@@ -119,6 +119,8 @@ class TwoTower(TaskLossModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(schema, **kwargs)
+        # What a step logs is summed over the replicas already; Keras would add it up once more.
+        self.distribute_reduction_method = "first"
         self._settings: dict[str, Any] = {
             "layer_sizes": tuple(layer_sizes),
             "dropout": dropout,

@@ -8,7 +8,10 @@ from tfrecall.errors import CheckpointError
 from tfrecall.training.checkpoints import CheckpointFile, Checkpoints, read_checkpoint
 from tfrecall.training.strategy import OneReplica, Replicas
 
-# Answers of the chief: nothing to go on from, one that is refused, one that was sent before, a file.
+# Bytes sent at a time: a checkpoint may fill half the memory.
+_PIECE = 1 << 26
+# Answers of the chief: nothing to go on from, one that is refused, one that was sent before, the size of a
+# file that follows.
 _NONE, _REFUSED, _SAME, _FILE = b"n", b"r", b"s", b"f"
 
 
@@ -46,7 +49,9 @@ class SharedCheckpoints(Checkpoints):
             raise CheckpointError(f"The chief refuses its checkpoint. {content.decode()}")
         if kind == _FILE:
             file = self.folder / "received.npz"
-            file.write_bytes(content)
+            with file.open("wb") as stream:
+                for _ in range(0, int(content), _PIECE):
+                    stream.write(self.replicas.from_chief(b""))
             self._received = read_checkpoint(file)
         return None if kind == _NONE else self._received
 
@@ -63,7 +68,11 @@ class SharedCheckpoints(Checkpoints):
             self.replicas.from_chief(_SAME)
         else:
             self._sent = found.header["sha256"]
-            self.replicas.from_chief(_FILE + found.file.read_bytes())
+            size = found.file.stat().st_size
+            self.replicas.from_chief(_FILE + str(size).encode())
+            with found.file.open("rb") as stream:
+                for _ in range(0, size, _PIECE):
+                    self.replicas.from_chief(stream.read(_PIECE))
         return found
 
 

@@ -118,8 +118,6 @@ class Replicas(OneReplica):
             optimizer = model.optimizer
             copy.compile(optimizer=type(optimizer).from_config(optimizer.get_config()))
             copy.create_weights()
-        # The metrics of a step are summed already; Keras would add up those of the workers once more.
-        copy.distribute_reduction_method = "first"
         copy.interactions = model.interactions
         _assign(lasting_weights(copy), lasting_weights(model))
         return copy
@@ -271,7 +269,7 @@ def check_supported(model: TwoTower | Ranker, training: TrainingConfig) -> None:
         raise _unsupported(
             training,
             f"{type(task).__name__} would see the part of a batch that its replica has",
-            "take one of tfrecall's own tasks, such as `InBatchSoftmax`",
+            "take `InBatchSoftmax`, `FullSoftmax`, `SampledSoftmax` or a loss over pairs",
         )
     if _mines_its_own(task):
         raise _unsupported(
