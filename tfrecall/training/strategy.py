@@ -249,6 +249,11 @@ def connect(name: str) -> OneReplica:
     cluster.check_port()
     try:
         return Replicas(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
+    except tf.errors.OpError as error:
+        raise ConfigError(
+            "The workers do not come together: TF_CONFIG has to name the same workers, in the same order, on "
+            f"all of them. TensorFlow says: {error.message.splitlines()[0]}"
+        ) from error
     except RuntimeError as error:
         raise ConfigError(
             f"Workers have to find each other before TensorFlow computes anything: {error} Call "
