@@ -24,7 +24,7 @@ MIRRORED = TrainingConfig(strategy="mirrored")
     [
         (lambda: Ranker(SCHEMA, [4]), "this is a ranker"),
         (lambda: TwoTower(SCHEMA, [], task=tfrs.tasks.Retrieval()), "Retrieval would see the part"),
-        (lambda: TwoTower(SCHEMA, [], task=BPR(Hard())), "mines the model's own lists"),
+        (lambda: TwoTower(SCHEMA, [], task=BPR(Hard(ranks=(2, 5)))), "mines the model's own lists"),
         (lambda: TwoTower(SCHEMA, [4, 4], batch_normalization=True), "batch normalization"),
         (
             lambda: TwoTower(SCHEMA, [4], query_network=keras.layers.Dense(4, kernel_regularizer="l2")),
@@ -47,7 +47,8 @@ def test_mixed_precision_is_refused():
 
 
 def test_negatives_of_the_batch_are_not_mined():
-    check_supported(TwoTower(SCHEMA, [], task=BPR("batch")), MIRRORED)
+    for source in ("in_batch", Hard(hardest=3)):
+        check_supported(TwoTower(SCHEMA, [], task=BPR(source)), MIRRORED)
 
 
 def test_parameter_servers_are_not_supported_yet():

@@ -17,7 +17,7 @@ from tfrecall.core.parts import Part
 from tfrecall.errors import ConfigError, WorkerLostError
 from tfrecall.models.ranker import Ranker
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.schema.negatives import Hard
+from tfrecall.schema.negatives import is_mined
 from tfrecall.schema.training import TrainingConfig
 from tfrecall.tasks.full_softmax import FullSoftmax
 from tfrecall.tasks.in_batch import InBatchSoftmax
@@ -297,9 +297,11 @@ def check_supported(model: TwoTower | Ranker, training: TrainingConfig) -> None:
 
 
 def _mines_its_own(task: keras.layers.Layer) -> bool:
-    if not isinstance(task, PairTask) or not isinstance(task.negatives, Hard):
-        return False
-    return task.is_drawn and task.negatives.release is None
+    return (
+        isinstance(task, PairTask)
+        and is_mined(task.negatives)
+        and getattr(task.negatives, "release", None) is None
+    )
 
 
 def _unsupported(training: TrainingConfig, why: str, way: str) -> ConfigError:
