@@ -1,6 +1,7 @@
 """What is particular to faiss: graphs and lists, their efforts, equal builds, and files of strangers."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,17 @@ def test_tuning_reaches_the_target_with_less_than_everything(built, exact, metho
     assert index.table.chosen.recall >= 0.95
     assert index.search_k < index.exhaustive
     assert recall_of(index.search(OTHERS, 20), exact.search(OTHERS, 20)).mean() > 0.9
+
+
+def test_codes_propose_more_where_they_tell_items_apart_badly():
+    # One byte for an item: 256 codes for 2,000 items, so that some eight have the same.
+    settings = Faiss("ivf_pq", lists=10, code_bytes=1, tune_k=20)
+    index = settings.build(VARIED, IDS, QUERIES)
+    assert index.search_k < index.exhaustive
+    assert index.settings.oversampling > 2
+    assert index.table.chosen.recall >= 0.95
+    fixed = replace(settings, oversampling=2).build(VARIED, IDS, QUERIES)
+    assert (fixed.settings.oversampling, fixed.search_k) == (2, fixed.exhaustive)
 
 
 @pytest.mark.parametrize("method", METHODS)

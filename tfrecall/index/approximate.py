@@ -26,6 +26,8 @@ from tfrecall.index.tuning import TuningTable, doubling, sample_queries, sampled
 EQUAL_LENGTHS = 1e-5
 # Libraries take efforts and counts as a C int.
 LARGEST = 2**31 - 1
+# Candidates by codes for each that is wanted: codes of items that lie close together tell them apart badly.
+OVERSAMPLING = (2, 4, 8, 16, 32)
 
 
 class Approximate(ABC):
@@ -99,21 +101,25 @@ class Approximate(ABC):
     ) -> "ApproximateIndex[Any]":
         """Builds the index over the vectors of an exact one, without a copy; errors as for `build`."""
         exclude = _exclusions(tuning_queries, tuning_exclude, self.seed)
+        queries = sample_queries(exact, tuning_queries, self.seed)
         # The 1 is a placeholder: tuning passes each effort to `search` itself.
-        settings, given = cast(Any, self), self.search_k
-        index = replace(settings, search_k=1).structure(exact)
-        table = tune(
-            index,
-            exact,
-            sample_queries(exact, tuning_queries, self.seed),
-            self.tune_k,
-            self.target_recall,
-            efforts=index.efforts(self.tune_k) if given is None else iter([given]),
-            exclude=exclude,
-        )
-        index.settings = replace(settings, search_k=table.chosen.search_k)
-        index.table = table
+        first, *wider = [replace(cast(Any, one), search_k=1) for one in self.variants()]
+        index = first.structure(exact)
+        for settings in (first, *wider):
+            index.settings = settings
+            given = self.search_k
+            efforts = index.efforts(self.tune_k) if given is None else iter([given])
+            index.table = tune(
+                index, exact, queries, self.tune_k, self.target_recall, efforts=efforts, exclude=exclude
+            )
+            if given is not None or index.table.chosen.search_k < index.exhaustive:
+                break
+        index.settings = replace(index.settings, search_k=index.table.chosen.search_k)
         return index
+
+    def variants(self) -> "list[Approximate]":
+        """Settings that are tuned in turn until one reaches the target; all have the same structure."""
+        return [self]
 
     def summary(self) -> dict[str, Any]:
         """Settings for the summary of an index in `metrics.json`."""
@@ -322,3 +328,10 @@ def _exclusions(
             f"{len(exclude):,} lists for {0 if queries is None else len(queries):,} queries."
         )
     return [np.asarray(exclude[row]) for row in sampled(np.arange(len(queries)), seed)]
+
+
+def oversampled(settings: Approximate) -> list[Approximate]:
+    """Variants of settings whose codes propose more and more candidates for each that is wanted."""
+    if cast(Any, settings).oversampling is not None:
+        return [settings]
+    return [replace(cast(Any, settings), oversampling=times) for times in OVERSAMPLING]

@@ -15,7 +15,13 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from tfrecall.errors import ConfigError, ReleaseError, nearest
-from tfrecall.index.approximate import Approximate, ApproximateIndex, is_augmented, points_of
+from tfrecall.index.approximate import (
+    Approximate,
+    ApproximateIndex,
+    is_augmented,
+    oversampled,
+    points_of,
+)
 from tfrecall.index.exact import ExactIndex
 from tfrecall.index.tuning import TuningTable, doubling
 
@@ -42,7 +48,8 @@ class Faiss(Approximate):
         build_effort: candidates looked at for the links of an item.
         lists: number of lists; None for `4 * sqrt(n)`, at most an item in 39.
         code_bytes: bytes of an item's code; None for one for two numbers.
-        oversampling: of `ivf_pq`, candidates by codes for each that is wanted; all are scored exactly.
+        oversampling: of `ivf_pq`, candidates by codes for each that is wanted; all are scored exactly. None to
+            tune it with the effort, from 2 to 32.
         target_recall: share of the true best `tune_k` to find, in (0, 1].
         tune_k: the `k` that the effort is tuned for; larger ones get proportionally more.
         search_k: the effort: candidates kept by the search of a graph (`efSearch`), or lists looked through
@@ -57,7 +64,7 @@ class Faiss(Approximate):
     build_effort: int = 100
     lists: int | None = None
     code_bytes: int | None = None
-    oversampling: int = 3
+    oversampling: int | None = None
     target_recall: float = 0.95
     tune_k: int = 100
     search_k: int | None = None
@@ -75,8 +82,12 @@ class Faiss(Approximate):
         own = {"links": 2, "build_effort": 1, "lists": 1, "code_bytes": 1, "oversampling": 1}
         return {**own, **super().whole_numbers()}
 
+    def variants(self) -> list[Approximate]:
+        return oversampled(self) if self.method == "ivf_pq" else [self]
+
     def summary(self) -> dict[str, Any]:
-        return {"method": self.method}
+        codes = {"oversampling": self.oversampling} if self.method == "ivf_pq" else {}
+        return {"method": self.method, **codes}
 
     def files(self, count: int) -> list[str]:
         return [FILE]
@@ -188,7 +199,7 @@ class FaissIndex(ApproximateIndex[Faiss]):
         else:
             params = faiss.SearchParametersIVF(nprobe=effort)
         if self.settings.method == "ivf_pq":
-            n = min(n * self.settings.oversampling, len(self))
+            n = min(n * (self.settings.oversampling or 1), len(self))
         _, rows = self.structure.search(point, n, params=params)
         return rows[0][rows[0] >= 0].astype(np.int64)
 

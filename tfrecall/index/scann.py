@@ -23,7 +23,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfrecall.errors import ConfigError, ReleaseError
-from tfrecall.index.approximate import Approximate, ApproximateIndex, is_augmented, points_of
+from tfrecall.index.approximate import (
+    Approximate,
+    ApproximateIndex,
+    is_augmented,
+    oversampled,
+    points_of,
+)
 from tfrecall.index.exact import ExactIndex
 from tfrecall.index.threads import thread_count
 from tfrecall.index.tuning import TuningTable, doubling
@@ -42,7 +48,8 @@ class Scann(Approximate):
 
     Args:
         leaves: number of leaves; None for `2 * sqrt(n)`.
-        oversampling: candidates by codes for each that is wanted; all are scored exactly.
+        oversampling: candidates by codes for each that is wanted; all are scored exactly. None to tune it with
+            the effort, from 2 to 32.
         target_recall: share of the true best `tune_k` to find, in (0, 1].
         tune_k: the `k` that the effort is tuned for; larger ones get proportionally more.
         search_k: the effort: leaves looked through; None to tune it.
@@ -52,7 +59,7 @@ class Scann(Approximate):
     name: ClassVar[str] = "scann"
 
     leaves: int | None = None
-    oversampling: int = 3
+    oversampling: int | None = None
     target_recall: float = 0.95
     tune_k: int = 100
     search_k: int | None = None
@@ -61,8 +68,11 @@ class Scann(Approximate):
     def whole_numbers(self) -> dict[str, int]:
         return {"leaves": 1, "oversampling": 1, **super().whole_numbers()}
 
+    def variants(self) -> list[Approximate]:
+        return oversampled(self)
+
     def summary(self) -> dict[str, Any]:
-        return {} if self.leaves is None else {"leaves": self.leaves}
+        return {"oversampling": self.oversampling}
 
     def files(self, count: int) -> list[str]:
         codes = ["hashed_dataset.npy", "ah_codebook.pb"]
@@ -127,7 +137,7 @@ class ScannIndex(ApproximateIndex[Scann]):
         return effort * len(self) / self.leaves
 
     def nearest(self, query: np.ndarray, n: int, effort: int) -> np.ndarray:
-        wanted = min(n * self.settings.oversampling, len(self))
+        wanted = min(n * (self.settings.oversampling or 1), len(self))
         rows, _ = self.searcher.search(query.astype(np.float32), wanted, wanted, effort)
         return np.asarray(rows).astype(np.int64)
 
