@@ -4,7 +4,7 @@ import gc
 
 # isort: off
 # Importing a module registers its commands, in the order of --help.
-from tfrecall.cli import run, tune, cross_validate, evaluate, compare, drift  # noqa: F401
+from tfrecall.cli import prepare, run, tune, cross_validate, evaluate, compare, drift  # noqa: F401
 from tfrecall.cli import release, index, pipeline, rank, serve, deploy, data, recipes  # noqa: F401
 # isort: on
 

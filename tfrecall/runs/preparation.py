@@ -65,25 +65,29 @@ def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> I
     """Read or fetch the log of a configuration."""
     if config.source in MOVIELENS:
         return movielens(MOVIELENS[config.source], config.folder, progress=progress)
-    return read(
-        config.source,
-        users=config.users,
-        items=config.items,
-        user_id=config.user_column,
-        item_id=config.item_column,
-        timestamp=config.timestamp_column,
-        rating=config.rating_column,
-        weight=config.weight_column,
-        missing_items=config.missing_items,
-        unit=config.timestamp_unit,
-        timestamp_format=config.timestamp_format,
-        separator=config.separator,
-        ignore_columns=config.ignore_columns,
-        list_separators=config.list_separators,
-        null_values=config.null_values,
-        repeated_rows=config.repeated_rows,
-        id_spelling=config.id_spelling,
-    )
+    return read(config.source, **reading(config))
+
+
+def reading(config: DataConfig) -> dict[str, Any]:
+    """Arguments of `tr.data.read`, and of `tr.data.prepare`, beside the path of the log."""
+    return {
+        "users": config.users,
+        "items": config.items,
+        "user_id": config.user_column,
+        "item_id": config.item_column,
+        "timestamp": config.timestamp_column,
+        "rating": config.rating_column,
+        "weight": config.weight_column,
+        "missing_items": config.missing_items,
+        "unit": config.timestamp_unit,
+        "timestamp_format": config.timestamp_format,
+        "separator": config.separator,
+        "ignore_columns": config.ignore_columns,
+        "list_separators": config.list_separators,
+        "null_values": config.null_values,
+        "repeated_rows": config.repeated_rows,
+        "id_spelling": config.id_spelling,
+    }
 
 
 def prepare(config: RunConfig, progress: ProgressReporter | None = None) -> DataSplits:

@@ -19,7 +19,11 @@ from tfrecall.core.progress import ProgressReporter
 from tfrecall.core.storage import atomic_file
 from tfrecall.core.vocabulary import Vocabulary
 from tfrecall.data.shards.gather import gathered_file
-from tfrecall.engines import Engine
+from tfrecall.engines import Engine, Local
+
+# Up to so many events this process goes through a round sooner (4 bytes of a user and of an item each) than
+# workers start.
+FEW = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ def core(
     start = partial(_encode, folder, catalogue)
     engine.map(start, range(partitions), title="Number the events", progress=progress)
     fallen, rounds = np.zeros(height, dtype=bool), 0
+    # Two numbers of 4 bytes an event.
+    events = sum(_events_file(folder, one).stat().st_size for one in range(partitions)) // 8
+    engine = Local() if events <= FEW else engine
     while True:
         rounds += 1
         file = folder / f"fallen-{rounds:06d}.npy"
