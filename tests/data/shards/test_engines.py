@@ -11,7 +11,13 @@ from tfrecall.engines import Local, engine_of
 from tfrecall.errors import EngineError
 
 ROWS = [
-    (f"u{n * n % 31}", f"i{(n * 7 + n // 5) % 17}", str(60 * (n // 3)), str(1 + n % 5), "x" if n == 50 else str(n))
+    (
+        f"u{n * n % 31}",
+        f"i{(n * 7 + n // 5) % 17}",
+        str(60 * (n // 3)),
+        str(1 + n % 5),
+        "x" if n == 50 else str(n),
+    )
     for n in range(120)
 ]
 # 16 users with 120 events of 17 items; the minima leave 102 of them.

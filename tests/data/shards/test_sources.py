@@ -1,13 +1,17 @@
 """Kinds of files, times, ids and tables that a preparation reads as reading at once does."""
 
 import gzip
+import json
 from datetime import datetime, timezone
 
 import polars as pl
 import pytest
 
 from tests.data.shards.test_contract import as_csv, check_contract
+from tfrecall.core.progress import ProgressReporter
 from tfrecall.data import prepare
+from tfrecall.data.shards.pieces import cut
+from tfrecall.engines import Local
 from tfrecall.errors import DataError, MissingColumnError
 
 # Each prepares a log once or twice: seconds in sum.
@@ -80,6 +84,35 @@ def test_files_of_one_piece_each(tmp_path, out, suffix):
         else:
             file.write_bytes(gzip.compress(part.write_csv().encode()))
     check_contract(folder, out)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_cut"),
+    [
+        ({}, True),
+        # A field that comes late, whole numbers before fractions, nulls before values: still one type.
+        ({20: {"late": 1}, 21: {"rating": 1.5}, 22: {"note": None}}, True),
+        # Text beside numbers, objects of several fields, a text that looks like a list: the whole file at once.
+        ({20: {"note": 7}, 21: {"note": 7.0}}, False),
+        ({3: {"deep": {"a": 1}}, 20: {"deep": {"b": "x"}}}, False),
+        ({20: {"note": "[1]"}}, False),
+        # Refused: a list beside text, a broken line.
+        ({20: {"note": [1]}}, None),
+        ({20: {"note": float("nan")}}, None),
+    ],
+)
+def test_json_lines_are_cut_where_they_agree(tmp_path, out, changed, is_cut):
+    rows = [row | changed.get(n, {}) for n, row in enumerate(TYPED.to_dicts())]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (tmp_path / "log.jsonl").write_text("".join(lines))
+    size = sum(map(len, lines)) // 5
+    if is_cut is None:
+        assert check_contract(tmp_path / "log.jsonl", out, size=size) is None
+        return
+    assert check_contract(tmp_path / "log.jsonl", out, size=size) is not None
+    _, pieces, _ = cut(tmp_path / "log.jsonl", (), None, Local(), ProgressReporter(), size=size)
+    assert (len(pieces) > 3) == is_cut
+    assert is_cut or len(pieces) == 1
 
 
 @pytest.mark.parametrize(

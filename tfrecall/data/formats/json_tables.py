@@ -107,7 +107,7 @@ def _refuse_mixed(file: Path, what: str, table: pl.DataFrame) -> None:
 
     Polars makes texts of JSON of them all, which nobody meant.
     """
-    doubtful = list(_like_json(table))
+    doubtful = list(like_json(table))
     if not doubtful:
         return
     with _lines(file) as lines:
@@ -124,12 +124,12 @@ def _refuse_mixed(file: Path, what: str, table: pl.DataFrame) -> None:
                     )
 
 
-def _like_json(table: pl.DataFrame, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def like_json(table: pl.DataFrame, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Fields of text, nested ones, too, of which some value may be the JSON of an object or a list."""
     for column in table.iter_columns():
         here = (*path, column.name)
         if column.dtype == pl.Struct:
-            yield from _like_json(column.struct.unnest(), here)
+            yield from like_json(column.struct.unnest(), here)
         elif column.dtype == pl.String and column.str.contains(r"^[\[{]").any():
             yield here
 
@@ -204,7 +204,7 @@ def _short(line: bytes | str) -> str:
 
 def _refuse_surrogates(file: Path, what: str, is_array: bool) -> None:
     """Refuses half characters (`\\ud800` alone), which Polars drops: two ids would become one."""
-    if not _has_surrogates(file):
+    if not has_surrogates(file):
         return
     with _lines(file) as lines:
         for number, line in enumerate(lines, start=1):
@@ -220,7 +220,8 @@ def _refuse_surrogates(file: Path, what: str, is_array: bool) -> None:
                     )
 
 
-def _has_surrogates(file: Path) -> bool:
+def has_surrogates(file: Path) -> bool:
+    """Whether a file has escapes of half characters."""
     if file.suffix.lower() in COMPRESSED:
         with opened(file) as stream:
             return bool(re.search(SURROGATE, stream.read()))

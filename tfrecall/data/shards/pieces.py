@@ -12,7 +12,7 @@ from tfrecall.data.files import PARQUET, SEPARATORS, TableFiles, scan_parquet
 from tfrecall.data.formats.delimited import TextFile, aligned, typed
 from tfrecall.data.formats.json_tables import read_json
 from tfrecall.data.frames import flat
-from tfrecall.data.shards import text_ranges, witnesses
+from tfrecall.data.shards import json_ranges, text_ranges, witnesses
 from tfrecall.data.shards.text_ranges import Mode, Range
 from tfrecall.engines import Engine
 from tfrecall.errors import DataError
@@ -27,7 +27,7 @@ class Piece:
 
     Attributes:
         number: its place among the pieces.
-        start, stop: rows of the log in Parquet, or bytes of a text file.
+        start, stop: rows of the log in Parquet, or bytes of a file of text or JSON; 0 to 0 for all.
         file: number of its file; 0 for Parquet, whose files are cut as one table.
     """
 
@@ -90,7 +90,8 @@ class Source:
             in_commas = all(text.dialect.separator == "," for text in self.texts)
             table = typed(table, set(self.loose), set(self.keys), in_commas, "log", _ignore)
             return table.head(frame.height)
-        return self._with_schema(read_json(self.files[piece.file], "log"))
+        file, rows = self.files[piece.file], Range(piece.start, piece.stop)
+        return self._with_schema(json_ranges.read(file, rows) if rows.stop else read_json(file, "log"))
 
     def aligned(self, piece: Piece) -> pl.DataFrame:
         """The rows of a piece of text before columns of text get their types."""
@@ -115,7 +116,8 @@ def cut(
 ) -> tuple[Source, list[Piece], list[str]]:
     """Cuts a log into pieces.
 
-    Compressed files, text whose values in quotes go over several lines, and files of JSON are one piece each.
+    Compressed files, text whose values in quotes go over several lines, arrays of JSON, and JSON lines of which
+    fields hold several types are one piece each.
 
     Args:
         path: a file, a folder or a pattern.
@@ -124,7 +126,7 @@ def cut(
         engine: looks at all pieces where types depend on all rows.
         progress: receives counts.
         rows: most rows of a piece of Parquet.
-        size: bytes of a piece of text.
+        size: bytes of a piece of text or JSON.
 
     Returns:
         How to read, the pieces in the order of the log, and sentences on what was recognised.
@@ -138,11 +140,7 @@ def cut(
         return source, _rows(source, rows), []
     if source.kind in SEPARATORS:
         return _texts(source, files, engine, progress, size)
-    pieces = [Piece(number, file=number) for number in range(len(source.files))]
-    work = partial(_json_schema, source.files)
-    found = engine.map(work, pieces, title="Read the types", progress=progress)
-    schema = _together([schema for schema, _ in found])
-    return replace(source, schema=schema), pieces, [note for _, notes in found for note in notes]
+    return _json(source, engine, progress, size)
 
 
 def _rows(source: Source, rows: int) -> list[Piece]:
@@ -157,9 +155,35 @@ def _rows(source: Source, rows: int) -> list[Piece]:
     return [Piece(n, start, min(start + rows, height)) for n, start in enumerate(starts)]
 
 
-def _json_schema(files: tuple[Path, ...], piece: Piece) -> tuple[dict[str, pl.DataType], list[str]]:
+def _json(
+    source: Source, engine: Engine, progress: ProgressReporter, size: int
+) -> tuple[Source, list[Piece], list[str]]:
+    """Pieces of JSON; a file whose lines do not agree on the types of their fields is one."""
+    files = range(len(source.files))
+    cuts = [(n, one) for n in files for one in json_ranges.ranges(source.files[n], size)]
+    work = partial(_json_schema, source.files)
+    found = engine.map(work, cuts, title="Read the types", progress=progress)
+    own = {n: [one for (file, _), one in zip(cuts, found, strict=True) if file == n] for n in files}
+    if doubtful := [n for n in files if not json_ranges.agree([schema for schema, _ in own[n]])]:
+        whole = [(n, Range(0, 0)) for n in doubtful]
+        again = engine.map(work, whole, title="Read the types", progress=progress)
+        own |= {n: [one] for n, one in zip(doubtful, again, strict=True)}
+        cuts = sorted([*(cut for cut in cuts if cut[0] not in doubtful), *whole])
+    pieces = [Piece(n, one.start, one.stop, file) for n, (file, one) in enumerate(cuts)]
+    told = [one for n in files for one in own[n]]
+    schema = _together([schema for schema, _ in told if schema is not None])
+    return replace(source, schema=schema), pieces, [note for _, notes in told for note in notes]
+
+
+def _json_schema(
+    files: tuple[Path, ...], task: tuple[int, Range]
+) -> tuple[dict[str, pl.DataType] | None, list[str]]:
+    """Names and types of the fields of a range, None where it must not be read alone; and notes."""
+    file, rows = files[task[0]], task[1]
+    if rows.stop:
+        return json_ranges.schema(file, rows), []
     notes: list[str] = []
-    return dict(read_json(files[piece.file], "log", notes.append).schema), notes
+    return dict(read_json(file, "log", notes.append).schema), notes
 
 
 def _texts(

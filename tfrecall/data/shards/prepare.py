@@ -51,8 +51,9 @@ def prepare(
     those of a shard user by user and sorted by time, at equal times in the order of the log.
 
     Args:
-        path: the log: a file, a folder or a pattern, as for `tr.data.read`. Parquet is read by rows, text by
-            lines; a compressed file, a file of JSON, and one whose values go over several lines is one piece.
+        path: the log: a file, a folder or a pattern, as for `tr.data.read`. Parquet is read by rows, text and
+            JSON by lines; a compressed file, an array of JSON, one whose quoted values go over several
+            lines, and JSON lines whose fields hold several types are one piece each.
         out: the folder to be. A folder of shards is replaced when the new one is finished.
         partitions: number of shards.
         engine: runs the tasks; None for one process.
@@ -61,7 +62,7 @@ def prepare(
         filtering: arguments of `filter_log`; None filters nothing.
         name: name of the data in tables and reports; None for that of the file.
         piece_rows: most rows of a piece of Parquet.
-        piece_bytes: bytes of a piece of text.
+        piece_bytes: bytes of a piece of text or JSON.
         **options: as for `tr.data.read`, without `infer`.
 
     Returns:

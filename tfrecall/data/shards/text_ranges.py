@@ -95,16 +95,16 @@ def ranges(text: TextFile, mode: Mode, size: int) -> Iterator[Range]:
     mark = text.dialect.eol.encode()
     length = text.file.stat().st_size
     with text.file.open("rb") as stream:
-        start = min(_behind(stream, mark, 0), length)
+        start = min(behind(stream, mark, 0), length)
         if start == length:  # names and no rows
             yield Range(length, length)
         while start < length:
-            stop = _behind(stream, mark, start + size - 1) if start + size < length else length
+            stop = behind(stream, mark, start + size - 1) if start + size < length else length
             yield Range(start, stop)
             start = stop
 
 
-def _behind(stream: Any, mark: bytes, place: int) -> int:
+def behind(stream: Any, mark: bytes, place: int) -> int:
     """The place behind the first end of a line from a place on."""
     stream.seek(place)
     while block := stream.read(1 << 16):
@@ -161,7 +161,7 @@ def _whole(text: TextFile, keys: Collection[str]) -> tuple[pl.DataFrame, frozens
 
 def _scan(text: TextFile, mode: Mode, rows: Range) -> pl.DataFrame:
     with text.file.open("rb") as stream:
-        names = _behind(stream, text.dialect.eol.encode(), 0)
+        names = behind(stream, text.dialect.eol.encode(), 0)
         stream.seek(0)
         head = stream.read(names)
         stream.seek(rows.start)
