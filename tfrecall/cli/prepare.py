@@ -7,14 +7,18 @@ import typer
 
 from tfrecall.cli.options import (
     NO_TABLES,
+    EngineName,
+    EngineOptions,
     Json,
     LogTables,
+    Processes,
     Settings,
     app,
     data_settings,
     guarded,
     with_tables,
 )
+from tfrecall.engines import engine_of
 from tfrecall.errors import ConfigError
 
 
@@ -27,15 +31,9 @@ def prepare(
     ],
     out: Annotated[Path, typer.Option(help="The folder of shards to be.")],
     partitions: Annotated[int, typer.Option(help="Number of shards; all of a user lies in one.")] = 8,
-    engine: Annotated[str, typer.Option(help="Where the tasks run: local, beam or ray.")] = "local",
-    processes: Annotated[
-        int | None,
-        typer.Option(help="How many tasks run at a time; by default one, or as the engine says."),
-    ] = None,
-    engine_options: Annotated[
-        list[str] | None,
-        typer.Option("--engine-option", help="Option of the engine, repeatable: runner=FlinkRunner."),
-    ] = None,
+    engine: EngineName = "local",
+    processes: Processes = None,
+    engine_option: EngineOptions = None,
     tables: LogTables = NO_TABLES,
     settings: Settings = None,
     as_json: Json = False,
@@ -49,14 +47,13 @@ def prepare(
 
     with waiting("Start"):
         from tfrecall.data.shards.prepare import prepare as prepare_log
-        from tfrecall.engines import engine_of
 
     config = _config(log, tables, settings or [])
     manifest = prepare_log(
         log,
         out,
         partitions=partitions,
-        engine=engine_of(engine, engine_options or [], processes),
+        engine=engine_of(engine, engine_option or [], processes),
         progress=Narrator(),
         filtering=vars(config.filters),
         **_reading(config),
