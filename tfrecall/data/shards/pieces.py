@@ -90,8 +90,10 @@ class Source:
             in_commas = all(text.dialect.separator == "," for text in self.texts)
             table = typed(table, set(self.loose), set(self.keys), in_commas, "log", _ignore)
             return table.head(frame.height)
-        file, rows = self.files[piece.file], Range(piece.start, piece.stop)
-        return self._with_schema(json_ranges.read(file, rows) if rows.stop else read_json(file, "log"))
+        file, lines = self.files[piece.file], Range(piece.start, piece.stop)
+        return self._with_schema(
+            json_ranges.read(file, lines) if lines.stop else read_json(file, "log")
+        )
 
     def aligned(self, piece: Piece) -> pl.DataFrame:
         """The rows of a piece of text before columns of text get their types."""
