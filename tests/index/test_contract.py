@@ -2,6 +2,9 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,24 +54,58 @@ def live(settings: Approximate) -> Callable[[np.ndarray, list[str]], Index]:
     return lambda vectors, ids: by_itself(settings.build(vectors, ids))
 
 
-EXACT = {f"exact {storage}": Exact(storage).build for storage in STORAGES}
 BUILDERS = {
-    **EXACT,
-    **{f"{name} restored": restored(None, name.split()[1]) for name in EXACT},
+    **{f"exact {storage}": Exact(storage).build for storage in STORAGES},
     **{name: live(settings) for name, settings in EXHAUSTIVE.items()},
-    **{f"{name} restored": restored(settings) for name, settings in EXHAUSTIVE.items()},
-    "annoy over int8": restored(EXHAUSTIVE["annoy"], "int8"),
+    "exact float32 restored": restored(None),
+    "exact int8 restored": restored(None, "int8"),
+    "annoy restored": restored(EXHAUSTIVE["annoy"]),
+    "annoy over int8 restored": restored(EXHAUSTIVE["annoy"], "int8"),
+    "faiss ivf_flat restored": restored(EXHAUSTIVE["faiss ivf_flat"]),
 }
 
 
 # The others differ from these in files that the tests of bundles compare, or in settings.
 FAST = ("exact float32", "exact int8", "annoy", "annoy restored", "faiss ivf_flat restored")
-EVERY_INDEX = [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in BUILDERS]
+WITHOUT_SCANN = pytest.mark.skipif(
+    find_spec("scann") is None, reason="the extra scann is not installed"
+)
+
+
+def marks_of(name):
+    return [
+        *([] if name in FAST else [pytest.mark.slow]),
+        *([WITHOUT_SCANN] if "scann" in name else []),
+    ]
+
+
+EVERY_INDEX = [pytest.param(name, marks=marks_of(name)) for name in BUILDERS]
 
 
 @pytest.fixture(params=EVERY_INDEX)
 def build(request):
     return BUILDERS[request.param]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=WITHOUT_SCANN if one == "scann" else []) for one in EXHAUSTIVE]
+)
+def test_an_index_comes_back_from_its_files_as_it_was(name):
+    vectors, queries = random_vectors(1200, 6), random_vectors(20, 6, seed=1)
+    settings = replace(EXHAUSTIVE[name], search_k=4, tune_k=5)
+    with tempfile.TemporaryDirectory() as folder:
+        # Not built twice: ScaNN would not be the same again.
+        index = settings.build_over(Exact().build(vectors, names(1200)))
+        before = index.search(queries, 5)
+        index.save(Path(folder))
+        opened = type(index).open(
+            Path(folder),
+            index.facts() | asdict(index.settings),
+            index.exact,
+            index.settings,
+            index.table,
+        )
+        assert_same(opened.search(queries, 5), before)
 
 
 def names(count):
