@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".pytest_cache" / "built_once"
 # Rooms above and beside those that train and export, which the import contracts keep from importing them.
-UNUSED = ("cli", "diagnostics", "report", "runs", "serving")
+UNUSED = ("batch", "cli", "diagnostics", "report", "runs", "serving")
 PACKAGES = ("annoy", "numpy", "polars", "tensorflow", "tf-keras", "tensorflow-recommenders")
 # A run that still reads a state has touched it within this time.
 KEPT_SECONDS = 3600

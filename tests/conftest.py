@@ -12,7 +12,7 @@ from hypothesis import settings
 
 # Properties are not timed: the first call loads what later calls find loaded. The fast tests try fewer
 # examples, and equal code gives an equal verdict; `TFRECALL_PROPERTIES=thorough` tries more, others each time.
-settings.register_profile("fast", deadline=None, max_examples=10, derandomize=True)
+settings.register_profile("fast", deadline=None, max_examples=6, derandomize=True)
 settings.register_profile("whole", deadline=None, max_examples=30, derandomize=True)
 settings.register_profile("thorough", deadline=None)
 # One thread a worker for a graph's operations: threads that wait for small tensors take time, too.

@@ -7,5 +7,5 @@ WHOLE = 30
 
 
 def examples(count: int) -> settings:
-    """Settings of a property: `count` examples among all tests, a third in the fast ones, more if thorough."""
+    """Settings of a property: `count` examples among all tests, a fifth in the fast ones, more if thorough."""
     return settings(max_examples=max(1, count * settings().max_examples // WHOLE))

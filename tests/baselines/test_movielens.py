@@ -16,13 +16,10 @@ def parts(movielens_folder):
     return split_by_time(movielens("1m", movielens_folder / "ml-1m"), "2003-01-01", known_users=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "kept", "removed"),
-    [
-        (Popularity(), 0.072, 0.126),
-        pytest.param(ItemCF(), 0.065, 0.128, marks=pytest.mark.slow),
-        pytest.param(EASE(1000), 0.037, 0.155, marks=pytest.mark.slow),
-    ],
+    [(Popularity(), 0.072, 0.126), (ItemCF(), 0.065, 0.128), (EASE(1000), 0.037, 0.155)],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_recall_at_50(parts, model, kept, removed):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.evaluation.helpers import TableModel, make_log
 from tfrecall.errors import ConfigError
 from tfrecall.evaluation import paired_bootstrap, per_user, rank, user_lists
-from tfrecall.evaluation.bootstrap import PerUser
+from tfrecall.evaluation.bootstrap import PerUser, _weights
 
 MODELS = 2
 
@@ -100,6 +100,17 @@ def test_blocks_change_nothing(monkeypatch):
     whole = interval(first, second, resamples=100)
     monkeypatch.setattr("tfrecall.evaluation.bootstrap._BLOCK", 9 * 7)
     assert interval(first, second, resamples=100) == whole
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 10**6])
+def test_weights_are_those_of_a_loop_that_draws_one_resample_after_the_other(monkeypatch, at_once):
+    monkeypatch.setattr("tfrecall.evaluation.bootstrap._DRAWS_AT_ONCE", at_once)
+    generator, expected = np.random.default_rng(5), []
+    for _ in range(31):
+        drawn = generator.integers(0, 7, 7)
+        expected.append([np.count_nonzero(drawn == user) for user in range(7)])
+    found = _weights(np.random.default_rng(5), 31, 7)
+    assert found.tolist() == expected
 
 
 def test_zero_at_the_end_is_not_excluded():

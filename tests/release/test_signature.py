@@ -1,6 +1,7 @@
 """Signatures in sessions compute what the loaded SavedModels compute."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from tfrecall._keras import tf
 from tfrecall.errors import ReleaseError
 from tfrecall.release.signature import load_signatures
 
+loaded = cache(tf.saved_model.load)
+
 
 def eager(path, name, features):
     """The oracle: the signature as TensorFlow calls it."""
-    signature = tf.saved_model.load(str(path)).signatures[name]
+    signature = loaded(str(path)).signatures[name]
     (output,) = signature(**{n: tf.constant(v) for n, v in features.items()}).values()
     return output.numpy()
 

@@ -24,6 +24,8 @@ RESAMPLES = 2000
 _MOST_DRAWS, _FEWEST_RESAMPLES = 2 * 10**8, 200
 # Numbers in the weights of the resamples that are multiplied at once: 64 MB of float64.
 _BLOCK = 2**23
+# Draws of one call, which stay in the processor's cache.
+_DRAWS_AT_ONCE = 2**14
 
 
 @dataclass(frozen=True)
@@ -218,12 +220,25 @@ def _resampled(gains: np.ndarray, counts: np.ndarray, resamples: int, seed: int)
     step = max(1, _BLOCK // n_users)
     drawn = []
     for start in range(0, resamples, step):
-        # Drawn one resample after the other: the size of a block changes memory, not figures.
-        weights = np.empty((min(step, resamples - start), n_users))
-        for row in weights:
-            row[:] = np.bincount(generator.integers(0, n_users, n_users), minlength=n_users)
+        weights = _weights(generator, min(step, resamples - start), n_users)
         drawn.append((weights @ gains.T) / (weights @ counts.T))
     return np.concatenate(drawn)
+
+
+def _weights(generator: np.random.Generator, resamples: int, n_users: int) -> np.ndarray:
+    """Number of draws of each user in each resample: float64 `[resamples, n_users]`.
+
+    Drawn one resample after the other: the size of a block changes memory and time, not figures.
+    """
+    weights = np.empty((resamples, n_users))
+    # Of few users many resamples at once: a call of NumPy takes longer than their draws.
+    step = max(1, _DRAWS_AT_ONCE // n_users)
+    for start in range(0, resamples, step):
+        block = weights[start : start + step]
+        users = generator.integers(0, n_users, block.shape)
+        users += n_users * np.arange(len(block))[:, np.newaxis]
+        block[:] = np.bincount(users.ravel(), minlength=block.size).reshape(block.shape)
+    return weights
 
 
 __all__ = [
