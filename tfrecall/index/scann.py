@@ -216,7 +216,7 @@ def _module(name: str, path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (ImportError, OSError) as error:
         raise ConfigError(
-            "An index of ScaNN needs the package scann, which there is for Linux and macOS "
+            "An index of ScaNN needs the package scann, which there is for Linux "
             f"({error}). Install it: pip install 'tfrecall[scann]'. Or take another index: "
             "`tfrecall index RELEASE --index exact` makes a version without."
         ) from error
