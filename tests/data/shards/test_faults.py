@@ -124,6 +124,25 @@ def test_impossible_partitions_are_refused_before_the_log_is_read(tmp_path, part
         prepare(tmp_path / "none.csv", tmp_path / "shards", partitions=partitions)
 
 
+def test_invalid_settings_are_refused_before_the_log_is_read(tmp_path):
+    refused = [
+        ({"filtering": {"duplicates": "firts"}}, 'Did you mean "first"'),
+        ({"filtering": {"min_user_interactions": 0}}, "must be at least 1"),
+        ({"missing_items": "ad"}, 'Did you mean "add"'),
+        ({"repeated_rows": "no"}, "`repeated_rows` must be one of"),
+    ]
+    for settings, message in refused:
+        with pytest.raises(ConfigError, match=message):
+            prepare(tmp_path / "none.csv", tmp_path / "shards", **settings)
+
+
+def test_filters_by_rating_need_ratings_before_rows_are_moved(tmp_path, monkeypatch):
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\nu,a,0\nv,b,60\n")
+    monkeypatch.setattr("tfrecall.data.shards.passes.Scatter", lambda *_: pytest.fail("was scattered"))
+    with pytest.raises(ConfigError, match="the log has no ratings"):
+        prepare(tmp_path / "log.csv", tmp_path / "shards", filtering={"min_rating": 3.0})
+
+
 def test_only_shards_are_replaced(shards, tmp_path):
     (tmp_path / "log.csv").write_text(as_csv(PLAIN))
     other = tmp_path / "other"

@@ -76,11 +76,12 @@ class Passes:
             decisions, found = survey(source, pieces, settings, self.engine, self.progress)
         sides = tables.side_tables(raw, found[0].columns, settings)
         checks.refuse_empty(sum(one.rows for one in found))
+        rated = ("rating",) if settings.columns.rating else found[0].columns
+        filters.check(rated, **settings.filters)
         starts = np.cumsum([0, *(one.rows for one in found)]).tolist()[:-1]
         work = Scatter(source, settings, decisions, self.work, self.partitions, len(pieces) == 1)
         files = self._map(work, list(zip(pieces, starts, strict=True)), "Scatter the rows")
         columns = {name: kind for name, kind in files[0].schema if name not in (PLACE, ROW)}
-        filters.check(columns, **settings.filters)
         tables.refuse_shared_columns(columns, sides)
         kind = next((one.kind for one in files if one.kind), "")
         return Rows(files, columns, kind, sides)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.storage import staged_directory, write_atomically
+from tfrecall.data import filters
 from tfrecall.data.files import read_table
 from tfrecall.data.shards.manifest import (
     FORMAT,
@@ -89,6 +90,8 @@ def prepare(
             f"The number of partitions must be from 1 to {MOST_PARTITIONS:,}. Received: {partitions}."
         )
     settings = Settings.of(options, filtering or {})
+    # Whether there are ratings is seen later; all else is refused now.
+    filters.check(("rating",), **settings.filters)
     progress = progress or LogProgress()
     keys = {key for one in settings.columns[:2] for key in (one, one.replace(".", "_"))}
     separator, notes = options.get("separator"), list[str]()

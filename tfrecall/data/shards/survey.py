@@ -7,7 +7,7 @@ from functools import partial
 import polars as pl
 
 from tfrecall.core.progress import ProgressReporter
-from tfrecall.data.assembly import FILE_ORDER
+from tfrecall.data.assembly import FILE_ORDER, named_log
 from tfrecall.data.calendar_numbers import as_dates
 from tfrecall.data.cleaning import clean_ids
 from tfrecall.data.shaping import drop_columns, split_lists
@@ -74,6 +74,8 @@ def look(source: Source, settings: Settings, piece: Piece) -> Found:
     name = settings.time_column(frame.columns)
     stamps = _two_times(frame[name]) if name in frame.columns else pl.Series(name, [], pl.Null)
     log = shaped(frame, settings)
+    # A column that is missing is told of in the first piece.
+    named_log(log.clear(), settings.columns)
     cleaned = clean_ids(log, settings.id_columns(log), settings.cleaning, "log").frame
     context = cleaned.drop(settings.id_columns(cleaned).values(), strict=False)
     hints = [witnesses.of_columns(context, settings.cleaning.null_values)]
