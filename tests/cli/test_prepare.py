@@ -6,7 +6,8 @@ import pytest
 
 from tests.commands import ask
 from tfrecall.config.data import DataConfig
-from tfrecall.data import filter_log, read
+from tfrecall.config.inference import propose
+from tfrecall.data import Interactions, filter_log, read
 from tfrecall.errors import ConfigError
 from tfrecall.runs.preparation import load_data
 
@@ -15,7 +16,7 @@ from tfrecall.runs.preparation import load_data
 def log(tmp_path_factory):
     file = tmp_path_factory.mktemp("log") / "orders.csv"
     rows = [f"c{n % 11};s{n % 5};{31 - n % 9:02}/01/2024;{n % 4}" for n in range(60)]
-    file.write_text("\n".join(["customer;sku;day;price", *rows]))
+    file.write_text("\n".join(["customer;sku;day;rating", *rows]))
     return file
 
 
@@ -53,6 +54,13 @@ def test_settings_of_a_recipe_that_contradict_shards_are_refused(shards):
     with pytest.raises(ConfigError, match=r"missing_items='refuse'\. Received: missing_items='drop'"):
         load_data(DataConfig(source=str(shards), missing_items="drop"))
     assert len(load_data(DataConfig(source=str(shards), user_column="customer"))) == 30
+
+
+def test_a_recipe_inferred_from_shards_reads_them(shards):
+    config = propose(shards).config([])
+    assert config.data.source == str(shards)
+    assert config.data.rating_column == "rating"
+    assert load_data(config.data).fingerprint == Interactions.from_shards(shards).fingerprint
 
 
 def test_shards_are_described_as_their_log(shards):
