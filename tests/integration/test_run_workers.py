@@ -36,7 +36,7 @@ def test_the_chief_alone_writes_the_release(tmp_path):
     assert "This worker is done" in worker[2]
     assert not (tmp_path / "1" / "out").exists()
     release = load(tmp_path / "0" / "out")
-    assert len(release.recommend(["u1"], k=3)[0].items) == 3
+    assert len(release.recommend(["u1"], k=3)[0].item_ids) == 3
     assert not (tmp_path / "0" / "out" / "checkpoints").exists()
     history = json.loads((release.root / "metrics.json").read_text("utf-8"))["training"]["history"]
     assert len(history["loss"]) == 2
