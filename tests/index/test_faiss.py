@@ -231,6 +231,17 @@ def test_where_everything_has_to_be_looked_at_exact_search_answers(built, exact,
     np.testing.assert_array_equal(hits.rows, exact.search(OTHERS, 20).rows)
 
 
+def test_a_graph_is_left_to_exact_search_from_as_many_looks_as_there_are_items(
+    built, exact, monkeypatch
+):
+    monkeypatch.setattr(FaissIndex, "nearest", None)
+    # 16 links of 125 candidates are 2,000 looks, one for each item; of 124 they are fewer.
+    hits = built["hnsw"].search(OTHERS, 20, search_k=125)
+    np.testing.assert_array_equal(hits.rows, exact.search(OTHERS, 20).rows)
+    with pytest.raises(TypeError):
+        built["hnsw"].search(OTHERS, 20, search_k=124)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_catalogues_of_a_few_items_are_answered(method):
     for count in (1, 2, 5):

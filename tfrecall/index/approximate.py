@@ -153,7 +153,7 @@ class ApproximateIndex(ABC, Generic[Settings]):
         table: the efforts that were tried for `search_k`.
     """
 
-    # Whether exact search answers where every candidate has to be looked at: it is faster then.
+    # Whether exact search answers where as many candidates as there are have to be looked at: it is faster.
     exact_if_exhaustive = True
 
     def __init__(
@@ -238,10 +238,11 @@ class ApproximateIndex(ABC, Generic[Settings]):
         return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _answer_one(self, request: Request, effort: int) -> Hits:
-        # A zero vector has no direction to search in.
-        if not np.all(request.norms[0]) or (self.exact_if_exhaustive and effort == self.exhaustive):
-            return self.exact.answer(request)
         count = len(self)
+        everything = effort == self.exhaustive or self.looks(effort) >= count
+        # A zero vector has no direction to search in.
+        if not np.all(request.norms[0]) or (self.exact_if_exhaustive and everything):
+            return self.exact.answer(request)
         # The best k of the allowed items lie among the best k / share of all; the effort was tuned for
         # `tune_k` of all, and grows with how many more have to be looked through.
         kept = 1.0 if request.allowed is None else len(request.allowed) / count
