@@ -1,7 +1,7 @@
-"""Users answered by `recommend_all` in a second of one core, whole catalogue searched, and the time of a million.
+"""Users that `recommend_all` answers in a second of one core by exact search, and the hours of a million.
 
-The catalogue is that of a million users and 100,000 items, the users are fewer: each user takes the same work. CPU time
-of all threads counts, so that neither other processes nor the number of cores change the figure.
+The catalogue has 100,000 items, the users are fewer than a million: each user takes the same work. CPU time of all
+threads counts, so that neither other processes nor the number of cores change the figure.
 """
 
 import argparse
@@ -51,6 +51,7 @@ def cpu_seconds(work: Any) -> float:
 
 
 def main() -> None:
+    """Measure and print the line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--users", type=int, default=5 * BLOCK)
     parser.add_argument("--items", type=int, default=100_000)

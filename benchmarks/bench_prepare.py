@@ -1,7 +1,7 @@
 """CPU seconds and peak memory to prepare logs of one, ten and more million events into shards.
 
-The logs are expansions of MovieLens-1M, or of a generated log of its size without it. Each is written by one process and
-prepared by another, on one of its cores at a time; the peak is that of the largest process.
+The logs are expansions of MovieLens-1M, or of a generated log of its size without it. Each is written by one
+process and prepared by another; the peak is that of the largest process, and CPU time is that of all.
 """
 
 import argparse
@@ -63,6 +63,7 @@ def _again(step: str, folder: Path, millions: int, processes: int) -> str:
 
 
 def main() -> None:
+    """Measure logs in their order and print the line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--processes", type=int, default=1)
