@@ -1,7 +1,7 @@
 """Users that `recommend_all` answers in a second of one core by exact search, and the hours of a million.
 
-The catalogue has 100,000 items, the users are fewer than a million: each user takes the same work. CPU time of all
-threads counts, so that neither other processes nor the number of cores change the figure.
+The catalogue has 100,000 items, the users are fewer than a million: each user takes the same work. CPU time of
+all threads counts, so that neither other processes nor the number of cores change the figure.
 """
 
 import argparse
