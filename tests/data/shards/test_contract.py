@@ -74,7 +74,8 @@ def logs(draw):
         st.sampled_from(["1", "2", "3", "4.5"]),
         st.sampled_from(values),
     )
-    return draw(st.lists(row, min_size=1, max_size=24))
+    # Fewer rows are mostly refused: one user, one item, nothing left.
+    return draw(st.lists(row, min_size=8, max_size=40))
 
 
 def outcome(make):
@@ -146,7 +147,7 @@ def test_a_plain_log_is_the_same_from_shards_with_its_notes(tmp_path, partitions
     FILTERS,
     OPTIONS,
     st.sampled_from([1, 3, 8]),
-    st.sampled_from([60, 10_000]),
+    st.sampled_from([200, 10_000]),
     st.sampled_from(",;"),
 )
 @example(PLAIN, {}, {}, 3, 1, ",")
