@@ -76,6 +76,7 @@ class Dying(Local):
         raise EngineError("a worker died")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_in_any_pass_leaves_nothing_that_looks_whole(log, tmp_path):
     prepared(log, tmp_path / "before", Local())
     assert len(Interactions.from_shards(tmp_path / "before")) == 102
@@ -90,6 +91,7 @@ def test_a_worker_that_dies_in_any_pass_leaves_nothing_that_looks_whole(log, tmp
     assert (tmp_path / "before" / MANIFEST).read_text() == whole
 
 
+@pytest.mark.slow
 def test_more_partitions_than_users_leave_empty_ones(log, tmp_path):
     manifest = prepare(log, tmp_path / "shards", partitions=40, progress=ProgressReporter())
     empty = [one.name for one in manifest.partitions if not one.rows]
