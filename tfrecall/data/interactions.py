@@ -139,7 +139,7 @@ class Interactions:
 
         >>> import pathlib, tempfile, tfrecall as tr
         >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = (folder / "log.csv").write_text("user_id,item_id,timestamp\n8,b,60\n7,a,0\n7,c,30\n")
+        >>> _ = (folder / "log.csv").write_text("user_id,item_id,timestamp\\n8,b,60\\n7,a,0\\n7,c,30\\n")
         >>> _ = tr.data.prepare(folder / "log.csv", folder / "shards", partitions=2)
         >>> Interactions.from_shards(folder / "shards").log.rows()
         [('8', 'b', 60.0), ('7', 'a', 0.0), ('7', 'c', 30.0)]
