@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.progress import LogProgress, ProgressReporter
@@ -204,13 +203,15 @@ class _Parquet:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._writer: pq.ParquetWriter | None = None
+        self._writer: Any = None
 
     def __enter__(self) -> "_Parquet":
         return self
 
     def write(self, frame: pl.DataFrame) -> None:
-        table: pa.Table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        import pyarrow.parquet as pq  # not at the top: logs in memory do without it
+
+        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._file, table.schema)
         self._writer.write_table(table)
