@@ -14,9 +14,10 @@ export TF_USE_LEGACY_KERAS = 1
 export TF_CPP_MIN_LOG_LEVEL = 3
 # Bytecode of the package and of the tests, which pytest rewrites, is kept for the next process.
 unexport PYTHONDONTWRITEBYTECODE
-# Two workers that take files in the order of the tree: by default the files with few and long tests come
-# last, and one worker waits for the other.
-WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Three workers for two cores, because tests wait for processes and timers a third of their time. They take
+# files in the order of the tree: by default the files with few and long tests come last, and one worker waits
+# for the others.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 # Large arrays that training frees are kept for the next step: giving them back to the system and asking
 # anew was a third of the notebooks' time. Of the C library of Linux; others ignore it.
 KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000

@@ -59,7 +59,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         trains = isinstance(item, pytest.DoctestItem) and SLOW_EXAMPLES & set(item.path.parents)
         asked = {*getattr(item, "fixturenames", ())}
@@ -67,6 +67,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             asked |= {value for value in item.callspec.params.values() if isinstance(value, str)}
         if trains or SLOW_FIXTURES & asked:
             item.add_marker(pytest.mark.slow)
+    named = config.option.keyword or any("::" in argument for argument in config.args)
+    if config.option.markexpr == "not slow" and not named:
+        _leave_first_and_last_cases(config, items)
+
+
+def _leave_first_and_last_cases(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave two cases of each test: the fast tests answer soon, and CI runs all."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = {id(item) for tests in cases.values() for item in tests[1:-1]}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
+    items[:] = [item for item in items if id(item) not in left_out]
 
 
 @pytest.hookimpl(tryfirst=True)
