@@ -62,6 +62,8 @@ def test_one_column_may_be_bucketized_twice():
 
 def test_dense_layers_have_relu_on_all_but_the_last():
     tower = adapted(FEATURES[:1], [6, 5, 3])
+    tower.embed(raw(tower))  # makes the weights
+    tower.trainable_weights[-1].assign([-1.0, 0.0, 1.0])  # some negative numbers, whatever was drawn
     vectors = tower.embed(raw(tower))
     table, *dense = (weight.numpy() for weight in tower.trainable_weights)
     hidden = table[[2, 3, 2, 1]]  # a, b, a, unknown
