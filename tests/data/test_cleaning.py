@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tfrecall.config.inference import propose
 from tfrecall.data import Interactions, describe, read
-from tfrecall.data.cleaning import NULL_VALUES, spelt_as_number
+from tfrecall.data.cleaning import NULL_VALUES, repeats, spelt_as_number
 from tfrecall.errors import ConfigError, DataError
 from tfrecall.runs.preparation import load_data
 
@@ -165,6 +165,19 @@ def test_of_equal_rows_one_is_kept(rows):
     data = Interactions.from_frame(log)
     assert data.log.rows() == list(dict.fromkeys(rows))
     assert len(Interactions.from_frame(log, repeated_rows="keep")) == len(rows)
+
+
+def test_nulls_nan_and_lists_are_equal_to_themselves_alone():
+    rows = pl.DataFrame(
+        {
+            "a": [None, None, 1.0, float("nan"), float("nan"), float("nan")],
+            "b": [["x"], ["x"], ["x"], ["x"], ["x"], None],
+        }
+    )
+    equal = pl.zeros(rows.height, pl.UInt64, eager=True)
+    assert repeats(rows, equal).to_list() == [False, True, False, False, True, False]
+    # Rows as read that differ in a column that is gone have other hashes.
+    assert not repeats(rows, pl.Series(range(6))).any()
 
 
 def test_rows_that_differ_in_a_column_that_is_not_read_are_no_repetition(tmp_path):

@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+import polars as pl
+
 from tfrecall.errors import MissingColumnError
 
 
@@ -41,3 +43,7 @@ def told_and_stuck(folder: Path) -> None:
 
 def process(number: int) -> int:
     return os.getpid()
+
+
+def threads(_: object) -> tuple[str, int]:
+    return os.environ["OMP_NUM_THREADS"], pl.thread_pool_size()

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.engines import tasks
-from tfrecall.engines import Local
+from tfrecall.engines import Local, local
 from tfrecall.errors import ConfigError, EngineError
 
 LIMIT_SECONDS = 300
@@ -48,6 +48,16 @@ def test_results_and_functions_that_cannot_travel_are_named():
         Local(2).map(tasks.unportable, [1, 2], title="Make")
     with pytest.raises(ConfigError, match=r"Define it at the top level of a module"):
         Local(2).map(lambda number: number, [1, 2], title="Make")
+
+
+@pytest.mark.parametrize(("cores", "share"), [(8, 4), (2, 1), (1, 1)])
+def test_workers_share_the_cores_unless_the_environment_says_otherwise(monkeypatch, cores, share):
+    monkeypatch.setattr(local, "_cores", lambda: cores)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
+    found = Local(2).map(tasks.threads, range(2), title="Ask")
+    assert found == [("3", share)] * 2
+    assert "POLARS_MAX_THREADS" not in os.environ
 
 
 @pytest.mark.slow

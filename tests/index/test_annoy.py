@@ -274,7 +274,7 @@ def test_each_forest_gets_its_share_of_the_effort_and_the_nearest_of_all_are_ran
             asked.append((self.part, n, effort))
             return [5, 9], [0.1 * (3 - self.part), 0.5 + self.part]
 
-    index.forests = [Forest(part) for part in range(3)]
+    index.structure = [Forest(part) for part in range(3)]
     # 300 / 3 = 100 each. Rows 5 of the parts, which begin at 0, 666 and 1,333, are nearest: .3, .2, .1.
     rows = index.nearest(np.ones(DIMENSION + 1), 3, 300)
     assert sorted(asked) == [(0, 3, 100), (1, 3, 100), (2, 3, 100)]

@@ -2,8 +2,10 @@
 
 from threading import Barrier
 
+import numpy as np
 import pytest
 
+from tfrecall.index import Annoy
 from tfrecall.index.threads import in_threads, thread_count
 
 
@@ -39,3 +41,25 @@ def test_the_error_of_a_part_is_raised_and_the_next_job_runs(three):
     with pytest.raises(ZeroDivisionError):
         in_threads(lambda part: 1 / part, [1, 0, 2])
     assert in_threads(lambda part: 1 / part, [1, 2]) == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_queries_of_a_batch_are_searched_at_once_and_forests_of_one_query_are(
+    three, monkeypatch, shards
+):
+    vectors, queries = np.random.default_rng(0).normal(size=(2, 60, 4))
+    index = Annoy(n_trees=2, search_k=30, shards=shards).build(vectors, [str(row) for row in range(60)])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    alone = index.search(queries, 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    together, nearest = Barrier(3, timeout=60), type(index).nearest
+
+    def wait(*args):
+        if shards == 1:
+            together.wait()  # breaks unless three of the 60 queries are there at once
+        return nearest(*args)
+
+    monkeypatch.setattr(type(index), "nearest", wait)
+    hits = index.search(queries, 3)
+    np.testing.assert_array_equal(hits.rows, alone.rows)
+    np.testing.assert_array_equal(hits.scores, alone.scores)

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrecall as tr
+from tfrecall.core import manifests
 from tfrecall.core.vocabulary import FIRST, UNKNOWN, Vocabulary
 from tfrecall.data import Interactions, synthetic
 from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.release.layout import stage
-from tfrecall.release.manifest import STATE
+from tfrecall.release.manifest import STATE, read_manifest
+from tfrecall.training import state
 from tfrecall.training.state import WarmStart, learned_events, write_state
 
 
@@ -135,6 +137,17 @@ def test_slots_and_steps_of_the_optimizer_go_on(released):
         known, array = before.numpy(), after.numpy()
         np.testing.assert_array_equal(array[: len(known)], known)
         assert not array[len(known) :].any()  # as Adam begins
+
+
+def test_the_files_of_a_release_are_read_through_once(released, monkeypatch):
+    """A run asks for its state when it splits, and before each of its two fits."""
+    read, checksum = [], manifests.file_sha256
+    monkeypatch.setattr(manifests, "file_sha256", lambda file: read.append(file) or checksum(file))
+    state._opened.cache_clear()
+    starts = [WarmStart.of(one) for one in (released.root, str(released.root), released.root)]
+    assert starts[0] is starts[1] is starts[2]
+    listed = read_manifest(released.root)["files"]
+    assert sorted(read) == sorted(released.root / name for name in listed)
 
 
 @given(

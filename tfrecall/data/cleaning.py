@@ -81,8 +81,7 @@ def without_repeats(frame: pl.DataFrame, timestamp: str, rules: Cleaning) -> Cle
     if not len(rows):
         return Cleaned(frame)
     shared = frame[rows]
-    # By 64-bit hashes, as columns of lists have no order: among a billion rows two may count as one.
-    again = ~shared.hash_rows(seed=1).is_first_distinct()
+    again = repeats(shared, shared.hash_rows(seed=1))
     if not again.any():
         return Cleaned(frame)
     keep = np.ones(frame.height, dtype=bool)
@@ -90,6 +89,25 @@ def without_repeats(frame: pl.DataFrame, timestamp: str, rules: Cleaning) -> Cle
     kept = frame.filter(pl.Series(keep))
     repeated = frame.height - kept.height
     return Cleaned(kept, [repeats_note(repeated, frame.height)], repeated)
+
+
+def repeats(rows: pl.DataFrame, hashes: pl.Series) -> pl.Series:
+    """Whether each row is equal to an earlier one in every column and in its hash: bool `[n_rows]`.
+
+    Nulls are equal, and NaN are.
+
+    >>> rows = pl.DataFrame({"who": ["a", "b", "a"]})
+    >>> repeats(rows, pl.Series([1, 1, 1])).to_list(), repeats(rows, pl.Series([1, 1, 2])).to_list()
+    ([False, False, True], [False, False, False])
+    """
+    # Hashes of 64 bits tell nearly all rows apart; among a billion two that differ may share one.
+    places = hashes.is_duplicated().arg_true()
+    # The hash goes along: rows as read may differ in columns that are gone.
+    doubtful = rows[places].with_columns(hashes[places].alias("__hash__"))
+    again = np.zeros(rows.height, dtype=bool)
+    first = doubtful.select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    again[places.filter(~first).to_numpy()] = True
+    return pl.Series(again)
 
 
 def repeats_note(repeated: int, rows: int) -> str:

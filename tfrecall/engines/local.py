@@ -17,14 +17,23 @@ from tfrecall.errors import ConfigError, EngineError
 
 # How long a worker may take to end by itself before it is killed.
 _GRACE_SECONDS = 5.0
+# Where libraries look for their number of threads: Polars, BLAS, faiss and the indexes here, TensorFlow.
+THREADS = (
+    "POLARS_MAX_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
 
 
 class Local:
     """Runs tasks on this machine, one after another or several at a time.
 
-    Each of several processes is a fresh interpreter and takes the next task when it has finished one. They
-    end with the job, with Ctrl-C, and with this process even if that is killed. A script that starts them
-    needs `if __name__ == "__main__":`, as with `multiprocessing`.
+    Each of several processes is a fresh interpreter and takes the next task when it has finished one. Its
+    libraries use its share of the cores, or as many threads as the environment says (`OMP_NUM_THREADS`,
+    `POLARS_MAX_THREADS` and others). Processes end with the job, with Ctrl-C, and with this process even if
+    that is killed. A script that starts them needs `if __name__ == "__main__":`, as with `multiprocessing`.
 
     Args:
         processes: number of processes; 1 runs the tasks in this one.
@@ -118,18 +127,45 @@ def _pool(function: bytes, workers: int) -> Iterator[dict[Connection, BaseProces
     context = multiprocessing.get_context("spawn")
     pool: dict[Connection, BaseProcess] = {}
     try:
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process: BaseProcess = context.Process(target=_work, args=(theirs, function), daemon=True)
-            pool[ours] = process
-            process.start()
-            # Open here, too, it would hide the end of the worker.
-            theirs.close()
+        with _shared_cores(workers):
+            for _ in range(workers):
+                ours, theirs = context.Pipe()
+                process: BaseProcess = context.Process(
+                    target=_work, args=(theirs, function), daemon=True
+                )
+                pool[ours] = process
+                process.start()
+                # Open here, too, it would hide the end of the worker.
+                theirs.close()
         yield pool
     finally:
         for connection, process in pool.items():
             connection.close()
             _end(process)
+
+
+@contextmanager
+def _shared_cores(workers: int) -> Iterator[None]:
+    """Give processes that are started in the block their share of the cores, where nothing else is set.
+
+    Libraries read their number of threads when they are imported, before any code of a worker runs, so
+    it is in the environment that workers inherit.
+    """
+    share = str(max(1, _cores() // workers))
+    added = {name: share for name in THREADS if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _end(process: BaseProcess) -> None:

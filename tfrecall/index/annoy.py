@@ -14,7 +14,6 @@ import platform
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -130,29 +129,26 @@ class AnnoyIndex(ApproximateIndex[Annoy]):
     Each of several forests gets its share of the effort; their proposals are merged by angle before the best
     are scored exactly. Made by `Annoy.build` or `load_bundle`.
 
-    Args:
-        exact: the same catalogue, for scores and for requests that exact search answers faster.
-        forests: Annoy's indexes over the (augmented) vectors of consecutive parts of the catalogue.
-        augmented: whether forests have one more dimension than the vectors.
-        settings: how it was built; its `search_k` is the effort of a search.
-        table: the efforts that were tried for `search_k`.
+    The structure is a list of Annoy's indexes, over consecutive parts of the catalogue.
     """
 
     # All trees hold all items: their answers are those of exact search by themselves.
     exact_if_exhaustive = False
     folder: Path | None = None
 
-    def __init__(
-        self,
-        exact: ExactIndex,
-        forests: Sequence[Forest],
-        augmented: bool,
-        settings: Annoy,
-        table: TuningTable | None = None,
-    ) -> None:
-        super().__init__(exact, augmented, settings, table)
-        self.forests = list(forests)
-        self.bounds = shard_bounds(len(exact), settings.shards)
+    @property
+    def forests(self) -> list[Forest]:
+        """Annoy's indexes, each with its part of the catalogue."""
+        return self.structure
+
+    @property
+    def has_threads(self) -> bool:
+        return len(self.forests) > 1
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """Bounds of the parts of the catalogue: int64 `[n_parts + 1]`."""
+        return shard_bounds(len(self), self.settings.shards)
 
     @property
     def exhaustive(self) -> int:
@@ -162,12 +158,12 @@ class AnnoyIndex(ApproximateIndex[Annoy]):
     def nearest(self, query: np.ndarray, n: int, effort: int) -> np.ndarray:
         if len(self.forests) == 1:
             return np.array(self.forests[0].get_nns_by_vector(query, n, effort), dtype=np.int64)
-        point = query.tolist()
+        point, bounds = query.tolist(), self.bounds
         each = LARGEST if effort == self.exhaustive else -(-effort // len(self.forests))
 
         def ask(part: int) -> tuple[np.ndarray, np.ndarray]:
             rows, angles = self.forests[part].get_nns_by_vector(point, n, each, include_distances=True)
-            return np.array(rows, np.int64) + self.bounds[part], np.array(angles)
+            return np.array(rows, np.int64) + bounds[part], np.array(angles)
 
         rows, angles = map(np.concatenate, zip(*in_threads(ask, range(len(self.forests))), strict=True))
         return rows if len(rows) <= n else rows[np.argpartition(angles, n - 1)[:n]]

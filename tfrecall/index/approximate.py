@@ -20,6 +20,7 @@ import polars as pl
 from tfrecall.errors import ConfigError
 from tfrecall.index.exact import SLACK, Exact, ExactIndex
 from tfrecall.index.search import Exclusions, Hits, Request
+from tfrecall.index.threads import in_threads
 from tfrecall.index.tuning import TuningTable, doubling, sample_queries, sampled, tune
 
 # Relative. The order by angle and the order by inner product then differ by no more than this.
@@ -143,11 +144,13 @@ class ApproximateIndex(ABC, Generic[Settings]):
     A structure proposes candidates; scores and order are those of `ExactIndex`. Excluded rows are left out as
     there: the search is widened until `k` are left or everything was seen. A query with several vectors
     searches for each with the whole effort, and scores the candidates of all by the best vector: the best
-    `k` of the query are all among the best `k` of one of them. When `search_k` reaches `exhaustive`, the
-    hits are those of `ExactIndex`.
+    `k` of the query are all among the best `k` of one of them. Queries of a batch are searched at the same
+    time, by as many threads as `OMP_NUM_THREADS` says or the machine has cores. When `search_k` reaches
+    `exhaustive`, the hits are those of `ExactIndex`.
 
     Args:
         exact: the same catalogue, for scores and for requests that exact search answers faster.
+        structure: what the library made of the (augmented) vectors.
         augmented: whether points of the structure have one more dimension than the vectors.
         settings: how it was built; its `search_k` is the effort of a search.
         table: the efforts that were tried for `search_k`.
@@ -159,6 +162,7 @@ class ApproximateIndex(ABC, Generic[Settings]):
     def __init__(
         self,
         exact: ExactIndex,
+        structure: Any,
         augmented: bool,
         settings: Settings,
         table: TuningTable | None = None,
@@ -167,6 +171,7 @@ class ApproximateIndex(ABC, Generic[Settings]):
             kind = type(settings).__name__
             raise ConfigError(f"An {kind}Index needs a `search_k`. Let `{kind}.build` tune one.")
         self.exact = exact
+        self.structure = structure
         self.augmented = augmented
         self.settings = settings
         self.table = table
@@ -180,6 +185,11 @@ class ApproximateIndex(ABC, Generic[Settings]):
         effort = self.settings.search_k
         assert effort is not None, "checked when it was made"
         return effort
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether a search of one query takes all threads, so that queries are searched one after another."""
+        return False
 
     @property
     def ids(self) -> np.ndarray:
@@ -234,7 +244,12 @@ class ApproximateIndex(ABC, Generic[Settings]):
         few = allowed is not None and len(allowed) ** 2 <= self.looks(effort) * len(self)
         if few or not len(request):
             return self.exact.answer(request)
-        parts = [self._answer_one(request.part(i, i + 1), effort) for i in range(len(request))]
+
+        def answer(query: int) -> Hits:
+            return self._answer_one(request.part(query, query + 1), effort)
+
+        places = range(len(request))
+        parts = list(map(answer, places)) if self.has_threads else in_threads(answer, places)
         return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _answer_one(self, request: Request, effort: int) -> Hits:

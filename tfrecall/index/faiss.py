@@ -155,26 +155,8 @@ class FaissIndex(ApproximateIndex[Faiss]):
     """Finds most of the candidates with the largest inner product, by a graph or by lists of centroids.
 
     Made by `Faiss.build` or `load_bundle`.
-
-    Args:
-        exact: the same catalogue, for scores and for requests that exact search answers faster.
-        structure: faiss' index over the (augmented) vectors.
-        augmented: whether its points have one more dimension than the vectors.
-        settings: how it was built; its `search_k` is the effort of a search.
-        table: the efforts that were tried for `search_k`.
+    The structure is faiss' index.
     """
-
-    def __init__(
-        self,
-        exact: ExactIndex,
-        structure: Any,
-        augmented: bool,
-        settings: Faiss,
-        table: TuningTable | None = None,
-    ) -> None:
-        super().__init__(exact, augmented, settings, table)
-        self.structure = structure
-        self._faiss = library()
 
     @property
     def exhaustive(self) -> int:
@@ -191,7 +173,7 @@ class FaissIndex(ApproximateIndex[Faiss]):
         return effort * len(self) / self.structure.nlist
 
     def nearest(self, query: np.ndarray, n: int, effort: int) -> np.ndarray:
-        faiss = self._faiss
+        faiss = library()
         point = np.zeros((1, self.structure.d), np.float32)
         point[0, : len(query)] = query
         if self.settings.method == "hnsw":
@@ -204,11 +186,11 @@ class FaissIndex(ApproximateIndex[Faiss]):
         return rows[0][rows[0] >= 0].astype(np.int64)
 
     def save(self, directory: Path) -> list[str]:
-        (directory / FILE).write_bytes(self._faiss.serialize_index(self.structure).tobytes())
+        (directory / FILE).write_bytes(library().serialize_index(self.structure).tobytes())
         return [FILE]
 
     def facts(self) -> dict[str, Any]:
-        return {"augmented": self.augmented, "faiss_version": self._faiss.__version__}
+        return {"augmented": self.augmented, "faiss_version": library().__version__}
 
     @classmethod
     def open(

@@ -10,8 +10,8 @@ from tfrecall.core.manifests import (
     Facts,
     FileFacts,
     check_facts_of,
+    check_seal,
     describe,
-    is_sealed,
     manifest_checksum,
     parse_manifest,
 )
@@ -102,8 +102,7 @@ def read_manifest(directory: Path, model: str | None) -> dict[str, Any]:
             f"{path} has format version {manifest.get('format_version')!r}; this version of "
             f"tfrecall reads {FORMAT_VERSION}. Export again, or use the version that wrote it."
         )
-    if not is_sealed(manifest):
-        raise ReleaseError(f"{path} was altered: its checksum is another one. Export again.")
+    check_seal(path, manifest)
     check_facts_of(path, manifest, IndexFacts)
     if model is not None and manifest["model"] != model:
         raise ReleaseError(

@@ -104,26 +104,13 @@ class ScannIndex(ApproximateIndex[Scann]):
     """Finds most of the candidates with the largest inner product, by leaves of a tree and codes.
 
     Made by `Scann.build` or `load_bundle`.
-
-    Args:
-        exact: the same catalogue, for scores and for requests that exact search answers faster.
-        searcher: ScaNN's index over the (augmented) vectors.
-        augmented: whether its points have one more dimension than the vectors.
-        settings: how it was built; its `search_k` is the effort of a search.
-        table: the efforts that were tried for `search_k`.
+    The structure is ScaNN's searcher.
     """
 
-    def __init__(
-        self,
-        exact: ExactIndex,
-        searcher: Any,
-        augmented: bool,
-        settings: Scann,
-        table: TuningTable | None = None,
-    ) -> None:
-        super().__init__(exact, augmented, settings, table)
-        self.searcher = searcher
-        self.leaves = settings.leaves_of(len(exact))
+    @property
+    def leaves(self) -> int:
+        """Number of leaves of the tree."""
+        return self.settings.leaves_of(len(self))
 
     @property
     def exhaustive(self) -> int:
@@ -138,11 +125,11 @@ class ScannIndex(ApproximateIndex[Scann]):
 
     def nearest(self, query: np.ndarray, n: int, effort: int) -> np.ndarray:
         wanted = min(n * (self.settings.oversampling or 1), len(self))
-        rows, _ = self.searcher.search(query.astype(np.float32), wanted, wanted, effort)
+        rows, _ = self.structure.search(query.astype(np.float32), wanted, wanted, effort)
         return np.asarray(rows).astype(np.int64)
 
     def save(self, directory: Path) -> list[str]:
-        self.searcher.serialize(str(directory), True)
+        self.structure.serialize(str(directory), True)
         return self.settings.files(len(self))
 
     def facts(self) -> dict[str, Any]:
@@ -163,33 +150,40 @@ class ScannIndex(ApproximateIndex[Scann]):
             ConfigError: if ScaNN is not installed.
             ReleaseError: if they lead to other files, cannot be read, or hold another catalogue.
         """
-        library = _library()
-        names = sorted(settings.files(len(exact)))
-        try:
-            assets = (directory / ASSETS).read_text(encoding="utf-8")
-            # Another path would be read as well, wherever it leads.
-            if sorted(re.findall(r'asset_path: "(.*)"', assets)) != [
-                name for name in names if name not in (ASSETS, "scann_config.pb")
-            ]:
-                raise ReleaseError(
-                    f"{directory / ASSETS} is foreign: it names other files. Export again."
-                )
-            searcher = library.ScannNumpy(str(directory), assets)
-            width = exact.dimension + facts["augmented"]
-            # A structure of another dimension says so when it is asked.
-            searcher.search(np.zeros(width, np.float32), 1, 1, 1)
-        except (RuntimeError, ValueError, OSError) as error:
-            if isinstance(error, ReleaseError):
-                raise
-            raise ReleaseError(
-                f"The files of ScaNN in {directory} cannot be opened: {error}. Export again."
-            ) from error
+        names, assets = sorted(settings.files(len(exact))), _assets(directory)
+        # Another path would be read as well, wherever it leads.
+        if sorted(re.findall(r'asset_path: "(.*)"', assets)) != [
+            name for name in names if name not in (ASSETS, "scann_config.pb")
+        ]:
+            raise ReleaseError(f"{directory / ASSETS} is foreign: it names other files. Export again.")
+        searcher = _opened(directory, assets, exact.dimension + facts["augmented"])
         if searcher.size() != len(exact):
             raise ReleaseError(
                 f"The files of ScaNN in {directory} are foreign: they hold {searcher.size()} items, the "
                 f"manifest says {len(exact)}. Export again."
             )
         return cls(exact, searcher, facts["augmented"], settings, table)
+
+
+def _assets(directory: Path) -> str:
+    """The file that names the others."""
+    try:
+        return (directory / ASSETS).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReleaseError(f"{directory / ASSETS} cannot be read: {error}. Export again.") from error
+
+
+def _opened(directory: Path, assets: str, width: int) -> Any:
+    """The searcher of some files, asked once: a structure of another dimension says so then."""
+    library = _library()
+    try:
+        searcher = library.ScannNumpy(str(directory), assets)
+        searcher.search(np.zeros(width, np.float32), 1, 1, 1)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ReleaseError(
+            f"The files of ScaNN in {directory} cannot be opened: {error}. Export again."
+        ) from error
+    return searcher
 
 
 def _library() -> ModuleType:

@@ -2,12 +2,13 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tfrecall.core.storage import locked
 from tfrecall.release.base import Release
 from tfrecall.release.baseline import BaselineRelease
 from tfrecall.release.layout import finish_publishing, was_killed
-from tfrecall.release.manifest import check_files, check_kind, check_links, read_manifest
+from tfrecall.release.manifest import check_files, check_kind, check_links, kind_of, read_manifest
 from tfrecall.release.pipeline import PipelineRelease
 from tfrecall.release.ranker import RankerRelease
 from tfrecall.release.retriever import RetrieverRelease
@@ -59,16 +60,27 @@ def load(
     3
     """
     root = Path(path)
-    if was_killed(root):  # or is still publishing: then the lock is taken and this is skipped
-        with suppress(OSError), locked(root, wait=False):
-            finish_publishing(root)
-    manifest = read_manifest(root, version)
-    kind = check_kind(root, manifest)
-    if not trust:
-        check_links(root, manifest)
-    check_files(root, manifest, contents=verify)
+    manifest = checked_manifest(root, version, verify=verify, trust=trust)
     if not trust:
         for name in manifest["files"]:
             if Path(name).name in GRAPH_FILES:
                 check_graph((root / name).parent)
-    return _KINDS[kind].load(root, manifest)
+    return _KINDS[kind_of(manifest)].load(root, manifest)
+
+
+def checked_manifest(
+    root: Path, version: int | None = None, *, verify: bool = True, trust: bool = False
+) -> dict[str, Any]:
+    """The manifest of a version whose files are those that it lists; arguments and errors as for `load`.
+
+    What a killed process began is finished first.
+    """
+    if was_killed(root):  # or is still publishing: then the lock is taken and this is skipped
+        with suppress(OSError), locked(root, wait=False):
+            finish_publishing(root)
+    manifest = read_manifest(root, version)
+    check_kind(root, manifest)
+    if not trust:
+        check_links(root, manifest)
+    check_files(root, manifest, contents=verify)
+    return manifest

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecall.core.manifests import check_facts_of, check_file, is_sealed, parse_manifest
+from tfrecall.core.manifests import check_facts_of, check_file, check_seal, parse_manifest
 from tfrecall.errors import ConfigError, ReleaseError
 from tfrecall.release.facts import FACTS, Header
 from tfrecall.release.parts import PARTS, unlisted
@@ -172,8 +172,7 @@ def read_manifest(root: Path, version: int | None = None) -> dict[str, Any]:
             f"{file} is of format {received!r:.100}; this version of tfrecall reads format {FORMAT}. Export "
             "again."
         )
-    if not is_sealed(manifest):
-        raise ReleaseError(f"{file} was altered: its checksum is another one. Export or copy it again.")
+    check_seal(file, manifest)
     check_facts_of(file, manifest, Header)
     if version not in (None, manifest["version"]):
         raise ReleaseError(

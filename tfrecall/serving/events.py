@@ -114,6 +114,7 @@ class EventLog:
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
         self._file: int | None = None
+        self._path = directory
         self._size = 0
         self._begun = 0.0
         # Names of the files of this process, which `EventTail` passes over.
@@ -159,7 +160,8 @@ class EventLog:
             stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
             name = f"events-{stamp}-{os.getpid()}-{uuid.uuid4().hex[:8]}{SUFFIX}"
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
-            self._file = os.open(self.directory / name, flags, 0o644)
+            self._path = self.directory / name
+            self._file = os.open(self._path, flags, 0o644)
             self.names.add(name)
             with suppress(OSError):  # no locks on this file system: then nobody mends files there
                 fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -172,6 +174,9 @@ class EventLog:
         if self._file is not None:
             with suppress(OSError):
                 os.ftruncate(self._file, size)
+                # Otherwise each request to a full disk would leave an empty file.
+                if not size:
+                    self._path.unlink()
         # After a failed `fsync` nothing is known of the file: the next events go to another one.
         self.close()
 
@@ -197,19 +202,20 @@ class EventTail:
         Args:
             without: names of files that are not read.
         """
-        sizes = {
-            file.name: file.stat().st_size
-            for file in sorted(self._directory.glob(f"*{SUFFIX}"))
-            if file.name not in (without or ())
-        }
+        sizes = {}
+        for file in sorted(self._directory.glob(f"*{SUFFIX}")):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                if file.name not in (without or ()):
+                    sizes[file.name] = file.stat().st_size
         if self._read is None:
             self._read = _start(sizes, self._max_bytes)
         rows: list[Row] = []
         for name, size in sizes.items():
             start = self._read.get(name, 0)
             if size > start:
-                lines, self._read[name] = _whole_lines(self._directory / name, start)
-                rows += filter(None, map(_row, lines))
+                with suppress(FileNotFoundError):
+                    lines, self._read[name] = _whole_lines(self._directory / name, start)
+                    rows += filter(None, map(_row, lines))
         return sorted(rows, key=lambda row: row.timestamp)
 
 

@@ -1,6 +1,7 @@
 """State of a training in a release, from which a later training goes on with more events (warm start)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tfrecall.data.interactions import Interactions
 from tfrecall.errors import CheckpointError, ConfigError, DataError, ReleaseError
 from tfrecall.layers.features import CategoricalFeature
 from tfrecall.models.two_tower import TwoTower
-from tfrecall.release.loading import load
+from tfrecall.release.loading import checked_manifest
 from tfrecall.release.manifest import STATE
 from tfrecall.training.checkpoints import (
     CheckpointFile,
@@ -84,23 +85,13 @@ class WarmStart:
 
     @classmethod
     def of(cls, root: str | Path) -> "WarmStart":
-        """The state in the current version of a release.
+        """The state in the current version of a release; its files are read through once in a process.
 
         Raises:
-            ReleaseError: if there is no release, it holds no such state, or the state is damaged.
+            ReleaseError: if there is no release, it is damaged, or it holds no such state.
         """
-        release = load(root)
-        root, manifest = release.root, release.manifest
-        name = f"{STATE}/{manifest['version']}/{FILE}"
-        if name not in manifest["files"]:
-            raise ReleaseError(
-                f"{root} holds no state of its training, so none can go on from it. Train it once with "
-                "`--set export.training_state=true`; what a warm start makes of it keeps its own."
-            )
-        try:
-            return cls(root, read_checkpoint(root / name))
-        except CheckpointError as error:
-            raise ReleaseError(f"The state of the training in {root} is damaged: {error}") from error
+        root = Path(root)
+        return _opened(root, checked_manifest(root, verify=False)["sha256"])
 
     @property
     def iterations(self) -> int:
@@ -207,6 +198,22 @@ class WarmStart:
                 "Train without a warm start."
             )
         return zip(variables, self.file.arrays(group), strict=True)
+
+
+@lru_cache(maxsize=1)
+def _opened(root: Path, seal: str) -> WarmStart:
+    """The state of a version, by the checksum of its manifest: a run asks for it before each of its fits."""
+    manifest = checked_manifest(root)
+    name = f"{STATE}/{manifest['version']}/{FILE}"
+    if name not in manifest["files"]:
+        raise ReleaseError(
+            f"{root} holds no state of its training, so none can go on from it. Train it once with "
+            "`--set export.training_state=true`; what a warm start makes of it keeps its own."
+        )
+    try:
+        return WarmStart(root, read_checkpoint(root / name))
+    except CheckpointError as error:
+        raise ReleaseError(f"The state of the training in {root} is damaged: {error}") from error
 
 
 def only_new(rows: Interactions, before: Interactions, start: WarmStart) -> Interactions:

@@ -1,5 +1,6 @@
 """A log read from its shards is the log read at once, whatever its pieces and partitions."""
 
+import polars as pl
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
@@ -137,6 +138,22 @@ def test_a_plain_log_is_the_same_from_shards_with_its_notes(tmp_path, partitions
     assert len(prepared.partitions) == partitions
     values = '1 of 3 values of "note"'
     assert shards.notes == tuple(note for note in memory.notes if not note.startswith(values))
+
+
+def test_rows_of_equal_hashes_are_compared_in_every_column(tmp_path, monkeypatch):
+    """As among billions of rows two may have; here all have the same."""
+    zeros = lambda rows, **_: pl.zeros(rows.height, pl.UInt64, eager=True)  # noqa: E731
+    monkeypatch.setattr(pl.DataFrame, "hash_rows", zeros)
+    # Each row differs from the first in one column, but the last, which repeats the second.
+    rows = [
+        ("u", "a", "0", "1", "x"),
+        *(("v", "a", "0", "1", "x"), ("u", "b", "0", "1", "x"), ("u", "a", "9", "1", "x")),
+        *(("u", "a", "0", "2", "x"), ("u", "a", "0", "1", "y"), ("u", "a", "0", "1", "")),
+        ("v", "a", "0", "1", "x"),
+    ]
+    (tmp_path / "log.csv").write_text(as_csv(rows))
+    *_, prepared = check_contract(tmp_path / "log.csv", tmp_path / "shards")
+    assert (prepared.counts.repeated, prepared.counts.kept) == (1, 7)
 
 
 @pytest.mark.slow

@@ -88,16 +88,24 @@ def _reseal(shards, **changes):
     (shards / MANIFEST).write_text(sealed({**manifest, **changes}))
 
 
+def _part(name):
+    return {"name": name, "rows": 2, "users": 2, "bytes": 1, "sha256": ""}
+
+
 FAULTS = {
     "shard-000001.parquet is missing": _drop,
     "users.parquet is truncated": _cut,
     "items.parquet was altered": _flip,
-    r"shard-000001.parquet (is truncated|was), altered|shard-000001.parquet was altered": _swap,
+    "shard-000001.parquet (is truncated or|was) altered": _swap,
     "does not list: shard-000009.parquet": _add,
     "manifest.json was altered": _edit,
-    "manifest.json cannot be read": _tear,
+    "manifest.json is truncated or altered": _tear,
     "is of format 2; this version": lambda shards: _reseal(shards, format=2),
-    "damaged at partitions": lambda shards: _reseal(shards, partitions=7),
+    "foreign at partitions: .*Received: 7. Prepare the log again": lambda shards: _reseal(
+        shards, partitions=7
+    ),
+    "nested too deep": lambda shards: (shards / MANIFEST).write_text("[" * 10**5),
+    "no plain name": lambda shards: _reseal(shards, users=_part("../users.parquet")),
     "other columns than their manifest": lambda shards: _reseal(shards, columns={"user_id": "String"}),
 }
 

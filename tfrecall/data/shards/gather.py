@@ -9,6 +9,7 @@ import polars as pl
 
 from tfrecall.core.columns import ITEM, TIMESTAMP, USER
 from tfrecall.core.storage import atomic_file
+from tfrecall.data.cleaning import repeats
 from tfrecall.data.filters import steps_within_users
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.shards.manifest import PLACE, ROW
@@ -142,7 +143,8 @@ def write(table: pl.DataFrame, file: Path) -> None:
 def _once(kept: pl.DataFrame, lost: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows without those that repeat an earlier one."""
     # Equal rows are equally clean, so they are all in one of the two tables.
-    return kept.filter(kept[ROW].is_first_distinct()), lost.filter(lost[ROW].is_first_distinct())
+    first, second = (~repeats(one.drop(PLACE, ROW), one[ROW]) for one in (kept, lost))
+    return kept.filter(first), lost.filter(second)
 
 
 def _ids(log: pl.DataFrame, key: str) -> pl.DataFrame:

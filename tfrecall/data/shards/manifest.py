@@ -4,9 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from tfrecall.core.manifests import Facts, describe, file_sha256, is_sealed, manifest_checksum
+from tfrecall.core.manifests import (
+    Facts,
+    Owner,
+    check_facts_of,
+    check_file,
+    check_seal,
+    describe,
+    manifest_checksum,
+    parse_manifest,
+)
 from tfrecall.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -16,6 +23,7 @@ FORMAT = 1
 # Columns beside those of the log: the row in the log as read, and a hash of the row as read. No log has them.
 PLACE, ROW = "__place__", "__row__"
 USERS, ITEMS = "users.parquet", "items.parquet"
+_SHARDS = Owner(DataError, "Prepare the log again")
 
 
 class Part(Facts):
@@ -106,9 +114,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     file = folder / MANIFEST
     try:
-        found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} cannot be read as a manifest of shards: {error}. {_AGAIN}") from error
+        text = file.read_text("utf-8")
+    except (OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8
+        raise DataError(f"{file} cannot be read: {error}. {_SHARDS.again}.") from error
+    found = parse_manifest(text, file, _SHARDS)
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise DataError(
             f"{file} is no manifest of shards. Give a folder that `tfrecall prepare` wrote."
@@ -116,16 +125,10 @@ def read_manifest(folder: Path) -> Manifest:
     if found.get("format") != FORMAT:
         raise DataError(
             f"{file} is of format {found.get('format')!r:.100}; this version of tfrecall reads {FORMAT}. "
-            f"{_AGAIN}"
+            f"{_SHARDS.again}."
         )
-    if not is_sealed(found):
-        raise DataError(f"{file} was altered: its checksum is another one. {_AGAIN}")
-    try:
-        return Manifest.model_validate(found)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{file} is damaged at {place}: {first['msg'].lower()}. {_AGAIN}") from error
+    check_seal(file, found, _SHARDS)
+    return check_facts_of(file, found, Manifest, _SHARDS)
 
 
 def check_part(folder: Path, facts: Part) -> Path:
@@ -134,23 +137,8 @@ def check_part(folder: Path, facts: Part) -> Path:
     Raises:
         DataError: naming the file that is missing, truncated, altered or of another folder.
     """
+    if Path(facts.name).name != facts.name:
+        raise DataError(f"{folder / MANIFEST} lists {facts.name!r}, no plain name. {_SHARDS.again}.")
     file = folder / facts.name
-    if Path(facts.name).name != facts.name or not file.is_file():
-        raise DataError(f"{file} is missing. {_AGAIN}")
-    try:
-        size = file.stat().st_size
-        if size != facts.bytes:
-            raise DataError(
-                f"{file} is truncated, altered or of another folder: it has {size:,} bytes where the manifest "
-                f"says {facts.bytes:,}. {_AGAIN}"
-            )
-        if file_sha256(file) != facts.sha256:
-            raise DataError(
-                f"{file} was altered or is of another folder: its SHA-256 differs from the manifest. {_AGAIN}"
-            )
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error}. Check its permissions.") from error
+    check_file(file, {"bytes": facts.bytes, "sha256": facts.sha256}, owner=_SHARDS)
     return file
-
-
-_AGAIN = "Copy the folder again, or prepare the log again."

@@ -1,9 +1,12 @@
 """Preparation of logs that do not fit into memory: from files to a folder of shards."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.core.storage import staged_directory, write_atomically
@@ -22,7 +25,7 @@ from tfrecall.data.shards.passes import Passes
 from tfrecall.data.shards.pieces import PIECE_BYTES, PIECE_ROWS, cut
 from tfrecall.data.shards.settings import Settings, chosen
 from tfrecall.engines import Engine, Local
-from tfrecall.errors import ConfigError
+from tfrecall.errors import ConfigError, ExportError
 
 PARTITIONS = 8
 # Each task knows the range of each partition in each piece.
@@ -73,6 +76,8 @@ def prepare(
         DataError: if the log or a table cannot be used as it is.
         MissingColumnError: if a column is missing.
         ConfigError: if a setting is invalid, or `out` is another folder.
+        ExportError: if the shards cannot be written.
+        EngineError: if a task or its worker ends the job, as on a full disk.
 
     Example:
 
@@ -99,7 +104,7 @@ def prepare(
         read_table(one, what, keys, separator, notes.append) if isinstance(one, str | Path) else one
         for one, what in ((users, "users table"), (items, "items table"))
     ]
-    with staged_directory(out, replace=out.exists()) as staged:
+    with _written(out), staged_directory(out, replace=out.exists()) as staged:
         work = staged / "work"
         work.mkdir()
         passes = Passes(settings, partitions, engine or Local(), progress, work)
@@ -120,6 +125,18 @@ def prepare(
         # The last file: a folder without it is none of shards.
         write_atomically(staged / MANIFEST, sealed(facts))
     return read_manifest(out)
+
+
+@contextmanager
+def _written(out: Path) -> Iterator[None]:
+    """Translate errors of writing."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ExportError(
+            f"The shards could not be written to {out}: {error}. Check the permissions and the free space "
+            "there. What was there before is untouched."
+        ) from error
 
 
 def _check_places(path: Path, out: Path) -> None:
