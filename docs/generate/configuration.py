@@ -52,7 +52,7 @@ Every key except `schema` has a default. `tfrecall recipes show NAME` prints a s
 | --- | --- |
 | `TFRECALL_CACHE` | folder for fetched data sets; the platform's cache folder by default |
 | `TFRECALL_MOVIELENS` | folder with `ml-100k` and `ml-1m`, for tests, notebooks and benchmarks |
-| `TFRECALL_NOTEBOOK_BUDGET` | `small` for the notebooks' short run; `part` in `03_dssm` |
+| `TFRECALL_NOTEBOOK_BUDGET` | `small` for the run of the notebooks in CI; `part`, longer, in three of them |
 | `TFRECALL_REPLAY` | `in_process` spares an export the fresh process that compares answers; for tests |
 | `TF_USE_LEGACY_KERAS` | set to `1` by `import tfrecall`: TFRS needs Keras 2 |
 """

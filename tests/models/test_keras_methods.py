@@ -1,6 +1,5 @@
 """Keras' own methods take raw batches, as tables and datasets give them, and files give back the same model."""
 
-import keras as keras_3
 import numpy as np
 import polars as pl
 import pytest
@@ -177,6 +176,8 @@ def test_a_loss_of_compile_is_refused_not_ignored(given):
 
 @pytest.mark.slow
 def test_an_optimizer_of_keras_3_is_refused_with_the_one_to_take():
+    import keras as keras_3  # for a second: only this test needs it
+
     model = MODELS["ranker"]()
     words = r"Adam is one of Keras 3.*from tfrecall import keras; keras\.optimizers\.Adam"
     with pytest.raises(ConfigError, match=words):

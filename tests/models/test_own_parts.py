@@ -1,6 +1,8 @@
 """Ready-made vectors, features and networks of one's own: in training, in files and in releases."""
 
-import keras as keras_3
+from functools import partial
+from importlib import import_module
+
 import numpy as np
 import polars as pl
 import pytest
@@ -17,6 +19,8 @@ from tfrecall.release import load
 from tfrecall.schema.features import Categorical, Custom, Schema, Vector
 from tfrecall.training.fitting import fit
 
+# Takes a second to import, and one test asks for it.
+keras_3 = partial(import_module, "keras")
 RANDOM = np.random.default_rng(0)
 COVERS = [None if i == 3 else RANDOM.normal(size=6).tolist() for i in range(10)]
 TASTES = [None if i == 0 else RANDOM.normal(size=3).tolist() for i in range(12)]
@@ -184,9 +188,9 @@ def test_a_feature_without_its_layer_says_what_to_import():
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        (lambda: keras_3.layers.Dense(3), r"network Dense is one of Keras 3.*keras\.layers\.Dense"),
-        (lambda: keras_3.Sequential([]), r"Sequential is one of Keras 3.*keras\.Sequential"),
         (lambda: "dense", "is a layer or a model of Keras.*Received: 'dense'"),
+        (lambda: keras_3().layers.Dense(3), r"network Dense is one of Keras 3.*keras\.layers\.Dense"),
+        (lambda: keras_3().Sequential([]), r"Sequential is one of Keras 3.*keras\.Sequential"),
         (lambda: functional(9, 5), "which has 4 numbers a row"),
         (lambda: keras.layers.Reshape([2, 2]), r"one vector a row.*\(None, 2, 2\)"),
         (lambda: keras.layers.Dense(3), "vectors of 3 numbers and the candidate"),
