@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -112,21 +110,6 @@ def _stored(folder, key, values):
     file = folder / f"input-{key}.npy"
     np.save(file, values)
     return file
-
-
-@pytest.mark.slow
-def test_saved_model_cli_shows_what_the_guide_says(tiny_root):
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show"]
-    model = tiny_root / "retrieval" / "1"
-    done = subprocess.run(
-        [*command, "--dir", str(model), "--tag_set", "serve"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    for name in ("serving_default", "serving_float32", "recommend", "recommend_allowed"):
-        assert f'SignatureDef key: "{name}"' in done.stdout
 
 
 def test_a_pipeline_takes_numbers_of_both_stages_as_float32(numbers_root):
