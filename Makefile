@@ -77,11 +77,12 @@ clean:
 # Annoy compiles from source; a wheel of it in the cache spares that the next time. `make UV=uv` installs by uv,
 # which is faster and knows nothing of pip's settings: where it fails, pip installs.
 BY_UV = $(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
+BY_PIP = { $(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel && \
+  $(BIN)/python -m pip install --quiet -e '.[dev]'; }
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 14) else \
 	  "tfrecall needs Python 3.10 to 3.13, and this is " + sys.version.split()[0] + \
 	  ". Name another: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(if $(UV),$(BY_UV) ||) $(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(if $(UV),$(BY_UV) ||) $(BY_PIP)
 	touch $@

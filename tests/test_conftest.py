@@ -26,6 +26,7 @@ def collected(pytester):
     return run
 
 
+@pytest.mark.slow
 def test_values_that_make_no_id_are_refused_with_the_remedy(collected):
     # The second of the time is in the fifth byte of a gzip file, so two workers would collect two ids.
     result = collected("gzip.compress(b'a')", "b''", "'x' * 151")

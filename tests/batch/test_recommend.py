@@ -161,6 +161,7 @@ def test_the_file_behind_a_link_is_written_and_the_link_stays(tiny_release, tmp_
         recommend_all(tiny_release, ["u1"], 3, tmp_path / "pipe")
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_file(tiny_root, tmp_path):
     from tests.cli.test_cli import ask
 

@@ -68,6 +68,7 @@ def examined(model, parts, config=None, diagnostics=None):
     return diagnostics.findings, progress.notes
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_a_run_that_is_well(learned, parts):
     model, diagnostics = learned
     findings, _ = examined(model, parts, diagnostics=diagnostics)

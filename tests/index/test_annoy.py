@@ -211,6 +211,7 @@ def test_the_effort_grows_with_the_share_of_the_catalogue_that_is_not_allowed(ex
         assert efforts[0] == 100 * COUNT // allowed
 
 
+@pytest.mark.slow
 def test_the_effort_is_tuned_for_users_who_exclude_their_own_best():
     """Behind its best a query finds less: .84 of the first 20 with an effort of 80, .76 of the next 20."""
     rng = np.random.default_rng(4)
@@ -243,6 +244,7 @@ def test_exclusions_to_tune_with_are_those_of_the_sampled_queries():
         Annoy(n_trees=2).build(VARIED, IDS, np.ones((2, VARIED.shape[1])), rows[:1])
 
 
+@pytest.mark.slow
 def test_shards_find_what_one_forest_finds_and_score_it_exactly(exact):
     index = Annoy(n_trees=10, tune_k=20, shards=3).build_over(exact, QUERIES)
     assert [forest.get_n_items() for forest in index.forests] == [666, 667, 667]
@@ -281,6 +283,7 @@ def test_each_forest_gets_its_share_of_the_effort_and_the_nearest_of_all_are_ran
     assert sorted(rows) == [5, 671, 1338]
 
 
+@pytest.mark.slow
 def test_shards_are_planted_alike_at_any_number_of_threads(exact, monkeypatch, tmp_path):
     for threads in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
@@ -291,6 +294,7 @@ def test_shards_are_planted_alike_at_any_number_of_threads(exact, monkeypatch, t
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_files_of_forests_on_disk_go_with_their_index(exact):
     index = Annoy(n_trees=2, search_k=9, shards=2).build_over(exact)
     folder = index.folder

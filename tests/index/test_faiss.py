@@ -44,6 +44,7 @@ def test_tuning_reaches_the_target_with_less_than_everything(built, exact, metho
     assert recall_of(index.search(OTHERS, 20), exact.search(OTHERS, 20)).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_codes_propose_more_where_they_tell_items_apart_badly():
     # One byte for an item: 256 codes for 2,000 items, so that some eight have the same.
     settings = Faiss("ivf_pq", lists=10, code_bytes=1, tune_k=20)
@@ -77,6 +78,7 @@ def test_exclusions_and_allowed_rows_are_kept_and_lists_stay_long(built, exact, 
         assert recall_of(hits, truth).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_settings_write_the_same_file(exact, method, tmp_path):
     for name in ("a", "b"):

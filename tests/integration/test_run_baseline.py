@@ -115,6 +115,7 @@ def test_a_search_of_a_baseline_is_refused(tmp_path):
         tune(load_config(str(recipe(tmp_path, 'type = "item_cf"'))))
 
 
+@pytest.mark.slow
 def test_every_baseline_can_be_the_model_of_a_recipe(tmp_path):
     assert (*get_args(BaselineName), *SCORES_ONLY) == tuple(BASELINES)
     for name in SCORES_ONLY:

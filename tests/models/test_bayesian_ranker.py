@@ -125,6 +125,7 @@ def test_draws_that_are_not_there_yet_do_not_count(parts):
     assert many.predictions(parts.test) == pytest.approx(few.predictions(parts.test), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_oldest_draw_gives_way(parts):
     model = ranker(draws=1)
     fit(model, parts.train, epochs=3, verbose=0)
@@ -180,6 +181,7 @@ def test_unknown_users_have_scores(model):
     assert ((scores >= 1) & (scores <= 5)).all()  # NaN is neither
 
 
+@pytest.mark.slow
 def test_a_file_holds_the_draws(model, parts, tmp_path):
     model.save(tmp_path / "drawn.keras")
     copy = keras.models.load_model(tmp_path / "drawn.keras")

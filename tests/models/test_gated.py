@@ -113,6 +113,7 @@ def test_a_release_answers_for_the_time_of_the_request(model, history_log, tmp_p
     assert "request_time" not in release.users.build_queries(["stranger"]).defaulted[0]
 
 
+@pytest.mark.slow
 def test_times_stand_beside_other_times_of_the_query(history_log):
     model = gated_model(history_log, Bucketized("timestamp", 4, 4))
     assert model.embed_queries(history_log.queries.head(3), history_log).shape == (3, 8)

@@ -47,6 +47,7 @@ def bag(log, user):
     return [int(item[1:]) for item in log.log.filter(pl.col("user_id") == user)["item_id"]]
 
 
+@pytest.mark.slow
 def test_in_training_a_row_is_left_out_of_its_own_bag(log, model):
     table = vectors_of_items(model)
     seen = 0

@@ -44,6 +44,7 @@ def test_no_queries_give_no_vectors(queries, tower):
     )
 
 
+@pytest.mark.slow
 def test_both_signatures_of_a_ranker_give_the_same_bits(rating_release):
     path, ids = rating_release.part("ranker"), rating_release.item_ids[:3]
     features = rating_release.users.build_queries(rating_release.users.ids[:1]).features

@@ -124,6 +124,7 @@ def test_the_baseline_is_run_where_no_network_is_above_it(proposal, stubs, tmp_p
     assert "network 0.5" in text
 
 
+@pytest.mark.slow
 def test_the_configuration_of_the_winner_gives_the_same_model_alone(proposal, stubs, tmp_path):
     stubs[0][0.5] = 0.0
     first = run_best(networks(proposal, 0.5), 60, tmp_path / "out")
@@ -186,6 +187,7 @@ def test_a_budget_of_nothing_has_a_turn_for_the_first_network_alone(proposal, st
 # What is kept
 
 
+@pytest.mark.slow
 def test_a_killed_tournament_goes_on_where_it_ended(proposal, stubs, no_run, tmp_path, monkeypatch):
     shares, turns = stubs
     shares |= {0.1: 0.2, 0.2: 1.0, 0.3: 0.1}

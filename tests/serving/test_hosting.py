@@ -61,6 +61,7 @@ def truncate(file):
     file.write_bytes(file.read_bytes()[:-10])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("garbage_is_collected")
 def test_a_new_version_is_served_whole_and_the_old_one_is_freed(root, publish):
     heard = Heard()
