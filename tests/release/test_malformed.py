@@ -218,6 +218,13 @@ def test_deep_nesting_and_endless_numbers_are_refused(root, name, text):
 
 
 @pytest.mark.slow
+def test_a_feature_that_the_manifest_lacks_is_named_when_the_model_is_asked(root):
+    reseal(root, drop("query", "forms", "device"))
+    release = load(root)
+    with pytest.raises(ReleaseError, match=r"query/1 reads 'device'.*query\.forms"):
+        release.recommend(["u1"])
+
+
 def test_keys_of_later_versions_are_allowed(root):
     reseal(root, lambda m: (m.update(later=[1]), m["model"].update(later={"a": None})))
     assert load(root).recommend(["u1"], 3)

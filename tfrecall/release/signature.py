@@ -20,14 +20,15 @@ class Signature:
     """A signature with one output. Several threads may call it.
 
     Args:
+        path: directory of the SavedModel, for errors.
         session: session of its graph.
         definition: its `SignatureDef`.
     """
 
-    def __init__(self, session: Any, definition: Any) -> None:
+    def __init__(self, path: Path, session: Any, definition: Any) -> None:
         from tensorflow.core.protobuf.config_pb2 import CallableOptions, RunOptions
 
-        self._names = list(definition.inputs)
+        self._path, self._names = path, list(definition.inputs)
         (output,) = definition.outputs.values()
         # `Session.run` decides on feeds and options at each call, for 250 us. Keras' functions of graphs
         # are made like this one.
@@ -41,7 +42,14 @@ class Signature:
 
     def __call__(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
         """The output for arrays of the inputs, one row a query; strings are objects."""
-        return self._call(*[features[name] for name in self._names])[0]
+        try:
+            values = [features[name] for name in self._names]
+        except KeyError as error:
+            raise ReleaseError(
+                f"The SavedModel {self._path} reads {error}, which the manifest does not list in "
+                "`query.forms`: one of them is foreign. Export again."
+            ) from error
+        return self._call(*values)[0]
 
 
 def load_signatures(path: Path, names: Sequence[str]) -> list[Signature]:
@@ -69,6 +77,6 @@ def load_signatures(path: Path, names: Sequence[str]) -> list[Signature]:
         # which takes two to three times as long. Without its decorator, which recommends that one in the log.
         load = v1.saved_model.load.__wrapped__
         definitions = dict(load(session, ["serve"], str(path)).signature_def)
-        return [Signature(session, definitions[name]) for name in names]
+        return [Signature(path, session, definitions[name]) for name in names]
     except (OSError, KeyError, RuntimeError, ValueError, tf.errors.OpError) as error:
         raise ReleaseError(f"The SavedModel {path} cannot be loaded: {error}. Export again.") from error
