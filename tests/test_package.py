@@ -1,5 +1,6 @@
 """The package as a whole: its public names, its version."""
 
+import configparser
 import pkgutil
 import re
 import subprocess
@@ -150,6 +151,20 @@ def test_public_names_are_pinned():
 def test_every_public_name_can_be_had():
     for name in PUBLIC:
         assert getattr(tfrecall, name) is not None
+
+
+def test_an_installation_has_every_file_that_is_no_code():
+    """Recipes, templates of pages, scripts: an editable installation would not miss them."""
+    root = Path(tfrecall.__file__).parent
+    config = configparser.ConfigParser()
+    config.read(root.parent / "setup.cfg")
+    # As setuptools reads them: a pattern a line, and commas are none of its marks where there are lines.
+    lines = config["options.package_data"]["tfrecall"].splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    taken = {file for pattern in patterns for file in root.glob(pattern)}
+    there = {file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+    assert sorted(file for file in there - taken if file.suffix not in (".py", ".pyc")) == []
+    assert len(there & taken) > 20
 
 
 def test_version_is_the_newest_of_the_changelog():

@@ -159,6 +159,19 @@ def test_no_line_is_longer_than_the_terminal_and_no_number_is_broken(description
             assert [number for number in numbers if number not in text] == []
 
 
+@pytest.mark.parametrize("width", range(24, 64, 4))
+def test_short_words_are_not_broken_while_there_is_room(width):
+    """The first column needs 11, the second 8: with borders and blanks 11 + 8 + 3 * 2 + 1 = 26."""
+    rows = [
+        {"": "Gini coefficient", "events of an item": "0.09"},
+        {"": "top 1 %", "events of an item": "2"},
+    ]
+    rows += [{"": "first", "events of an item": "on 2024-07-03 11:57:25 in the morning"}]
+    text = printed(tables.item_table("Distributions", rows), width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert ("coefficient" in text and "morning" in text) or width < 26
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_title_and_caption_stay(width):
     table = tables.metric_table({**RUN, "test": BOTH, "baselines": BASELINES})

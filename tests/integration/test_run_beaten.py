@@ -17,9 +17,22 @@ IDLE = ["--set", "training.epochs=1", "--set", "training.learning_rate=0.00001"]
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory):
+def opened():
+    """Addresses that the browser was given."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory, opened):
     folder = tmp_path_factory.mktemp("beaten")
-    return folder / "out", ask("run", *write_files(folder), *IDLE, status=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console.webbrowser, "open", lambda address: opened.append(address) or True)
+        return folder / "out", ask("run", *write_files(folder), *IDLE, "--open", status=3)
+
+
+def test_the_report_is_opened_even_so(ended, opened):
+    root, _ = ended
+    assert opened == [(root / "report.html").resolve().as_uri()]
 
 
 def test_metrics_and_manifest_name_the_better_baselines_best_first(ended):

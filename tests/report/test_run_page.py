@@ -11,6 +11,7 @@ import pytest
 from tests.progress import RecordedProgress
 from tests.report.helpers import Page, a_run
 from tfrecall.errors import ExportError
+from tfrecall.evaluation.summary import primary_metrics
 from tfrecall.report import page_or_error, run_page, write_page
 from tfrecall.report.images import is_image
 
@@ -118,6 +119,20 @@ def test_figures_are_those_of_the_metrics(subject, parsed):
     for text in ("made_up", "popularity", "item_cf", "5 rows were filtered", "3.11.7", "epoch 2"):
         assert text in parsed.text
     assert "Worth knowing" not in parsed.text
+
+
+def test_the_best_of_each_column_is_marked_whichever_model_it_is(subject, html):
+    """In the table of all models and in that of all figures, which has a row for each metric."""
+    models = {"made_up": subject.metrics["test"], **subject.metrics["baselines"]}
+    expected = []
+    for rule in ("seen_removed", "seen_kept"):
+        shown = {name: rules[rule] for name, rules in models.items() if rule in rules}
+        for metric in primary_metrics(list(subject.metrics["test"][rule])):
+            best = max(figures[metric] for figures in shown.values())
+            expected += [f"{best:.3f}" for figures in shown.values() if figures[metric] == best]
+    marked = re.findall(r'<td class="n best">([^<]+)', html)
+    assert sorted(marked) == sorted(expected * 2)
+    assert max(models["made_up"]["seen_removed"].values()) > 0
 
 
 def test_diagnostics_stand_before_the_figures(tiny_log):

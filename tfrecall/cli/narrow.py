@@ -16,6 +16,7 @@ AROUND_COLUMN = 3
 def fitted(table: Table, width: int) -> RenderableType:
     """The table itself if its columns fit, else several tables of numbers, or a block for each row.
 
+    Where its texts are wider than the terminal, they are broken between words, only longer ones within.
     Columns before the first one of numbers name the row, such as model and rule. Where numbers alone
     follow, each of the tables has as many as fit; a block has a line for each further column.
 
@@ -24,6 +25,7 @@ def fitted(table: Table, width: int) -> RenderableType:
         width: columns of the terminal.
     """
     if _needed(table.columns) <= width:
+        _share(table.columns, width)
         return table
     kinds = [column.justify for column in table.columns]
     first = max(1, kinds.index("right")) if "right" in kinds else 1
@@ -67,9 +69,38 @@ def _blocks(table: Table, first: int, width: int) -> Iterator[RenderableType]:
         yield Padding(block, (0, 0, 0, 2))
 
 
+def _share(columns: Sequence[Column], width: int) -> None:
+    """Give each column the room of its words, and of its texts as far as there is more.
+
+    Rich would break words of a wide column while another has room to spare.
+    """
+    words, room = _words(columns), width - AROUND_COLUMN * len(columns) - 1
+    texts = [max(map(cell_len, _lines(column)), default=0) for column in columns]
+    if sum(texts) <= room:
+        return
+    shared = words
+    for most in range(max(texts)):
+        wider = [max(word, min(text, most)) for word, text in zip(words, texts, strict=True)]
+        if sum(wider) > room:
+            break
+        shared = wider
+    for column, given in zip(columns, shared, strict=True):
+        column.width = given
+
+
+def _lines(column: Column) -> Iterator[str]:
+    for text in (column.header, *column.cells):
+        yield from str(text).splitlines()
+
+
 def _needed(columns: Sequence[Column]) -> int:
     """Width of a table if only long words are folded; numbers stay whole."""
-    words = [
+    return sum(_words(columns)) + AROUND_COLUMN * len(columns) + 1
+
+
+def _words(columns: Sequence[Column]) -> list[int]:
+    """Width of the longest word of each column, of long ones a part."""
+    return [
         max(
             (
                 cell_len(word) if column.justify == "right" else min(cell_len(word), LONGEST_WORD)
@@ -80,7 +111,6 @@ def _needed(columns: Sequence[Column]) -> int:
         )
         for column in columns
     ]
-    return sum(words) + AROUND_COLUMN * len(words) + 1
 
 
 def _rows(table: Table) -> Iterator[list[str]]:

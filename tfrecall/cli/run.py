@@ -121,6 +121,7 @@ def run_recipe(
     seconds = None if budget is None else seconds_of(budget, "--budget")
     # A MovieLens folder has shipped recipes; only foreign logs need inference.
     invited: list[Entrant] = []
+    found = None
     if recipe is None and data is not None and not size_of(data):
         with waiting(f"Read {data}"):
             proposal = propose(data, tables.users, tables.items, **tables.columns, **tables.reading)
@@ -133,6 +134,8 @@ def run_recipe(
             seconds = default_budget(proposal.description.usable_rows)
         config = proposal.config(settings or [])
         invited = entrants(proposal, settings or [], seconds) if seconds else []
+        found = proposal.read_for(config)
+        del proposal  # its tables are large; prepared ones take their place
     else:
         if seconds:
             raise ConfigError(
@@ -150,7 +153,10 @@ def run_recipe(
             from tfrecall.runs.tournament import run_best
 
         _end_as_worker(config, invited, Narrator())
+        splits = None if found is None else _prepared(config, found, Narrator())
+        del found
         options: dict[str, Any] = {
+            "splits": splits,
             "fresh": fresh,
             "tensorboard": tensorboard,
             "unless_worse_than": unless_worse_than,
@@ -173,6 +179,14 @@ def run_recipe(
     if name_rivals(outcome.metrics["beaten_by"]) and trained and not allow_worse:
         stderr.print("Status 3, so that nothing goes on by itself; --allow-worse ends with 0.")
         raise typer.Exit(BEATEN)
+
+
+def _prepared(config: Any, found: Any, progress: Any) -> Any:
+    """The rows of a configuration from tables that were read to infer it."""
+    from tfrecall.runs.preparation import prepare
+
+    with progress.step("Prepare the data"):
+        return prepare(config, progress, found)
 
 
 def _end_as_worker(config: Any, invited: list[Any], progress: Any) -> None:

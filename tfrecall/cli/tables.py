@@ -273,7 +273,9 @@ def _sizes(description: Description) -> list[dict[str, Any]]:
         "repeat a whole row": f"{description.exact_duplicates:,}",
     }
     if description.time:
-        rows["from"], rows["to"] = description.time["first"], description.time["last"]
+        # A blank between day and hour, where a narrow terminal may break the line.
+        rows |= {"from": description.time["first"], "to": description.time["last"]}
+        rows |= {end: rows[end].replace("T", " ") for end in ("from", "to")}
         rows["at the time of another event of the user"] = f"{description.equal_times:.1%}"
     for table, lost in description.missing.items():
         rows[f"{table} that the {table} table lacks"] = f"{lost['ids']:,} in {lost['events']:,} rows"

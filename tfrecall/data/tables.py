@@ -13,10 +13,9 @@ from tfrecall.core.columns import ITEM
 from tfrecall.data.assembly import Columns, side_table
 from tfrecall.data.cleaning import Cleaning, without_repeats
 from tfrecall.data.files import read_table
-from tfrecall.data.formats.delimited import Say
 from tfrecall.data.formats.text_types import NULL_VALUES
 from tfrecall.data.frames import find_name, to_polars
-from tfrecall.data.inspection.raw_tables import guess_tables
+from tfrecall.data.inspection.raw_tables import ReadTables, guess_tables
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.shaping import drop_columns, split_lists
 from tfrecall.data.shards.manifest import is_shards, read_manifest
@@ -94,22 +93,58 @@ def read(
         given = {"separator": separator, "ignore_columns": ignore_columns, **options}
         given |= {"user_id": user_id, "item_id": item_id, "list_separators": list_separators}
         return _prepared(Path(path), users, items, given)
-    options.setdefault("name", Path(path).name.split(".")[0].strip("*?-_") or "log")
+    options.setdefault("name", _name_of(path))
     named = {
         "user_id": user_id,
         "item_id": item_id,
         **{role: options.pop(role, None) for role in ("timestamp", "rating", "weight")},
     }
-    tables: Sequence[pl.DataFrame | None]
     if infer:
         words = tuple(options.get("null_values", NULL_VALUES))
-        tables, roles = guess_tables(Path(path), users, items, named, separator, Cleaning(words))
-        columns, notes = roles.columns, list(roles.messages)
+        tables, roles, _ = guess_tables(Path(path), users, items, named, separator, Cleaning(words))
+        columns, found = roles.columns, ReadTables(*tables, roles.messages)
     else:
-        columns, notes = Columns(**{k: name for k, name in named.items() if name is not None}), []
-        tables = _read_tables(path, users, items, columns, separator, notes.append)
-    names = zip(("log", "users", "items"), tables, strict=True)
-    given = {name: table for name, table in names if table is not None}
+        columns = _columns(named)
+        found = _read_tables(path, users, items, columns, separator)
+    return _log_of(found, columns, ignore_columns, list_separators, options)
+
+
+def read_again(
+    found: ReadTables | Interactions,
+    path: str | Path,
+    *,
+    users: Any = None,
+    items: Any = None,
+    separator: str | None = None,
+    ignore_columns: Iterable[str] = (),
+    list_separators: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Interactions:
+    """The log that `read` gives for named columns, from tables that were read already.
+
+    Args:
+        found: what was read from the files of the other arguments.
+        path, users, items, separator, ignore_columns, list_separators, **options: as for `read`.
+    """
+    if isinstance(found, Interactions):
+        given = {"separator": separator, "ignore_columns": ignore_columns, **options}
+        given["list_separators"] = list_separators
+        return _prepared(Path(path), users, items, given, found)
+    options.setdefault("name", _name_of(path))
+    named = {role: options.pop(role, None) for role in Columns._fields}
+    return _log_of(found, _columns(named), ignore_columns, list_separators, options)
+
+
+def _log_of(
+    found: ReadTables,
+    columns: Columns,
+    ignore_columns: Iterable[str],
+    list_separators: Mapping[str, str] | None,
+    options: dict[str, Any],
+) -> Interactions:
+    """The checked log of tables; options as for `Interactions.from_frame`, and `repeated_rows`."""
+    tables = {"log": found.log, "users": found.users, "items": found.items}
+    given = {name: table for name, table in tables.items() if table is not None}
     # Before columns are dropped: two lines of an order may differ in nothing else.
     rules = Cleaning(repeated_rows=options.pop("repeated_rows", "drop"))
     timestamp = find_name(given["log"].columns, columns.timestamp)
@@ -125,13 +160,29 @@ def read(
         repeated_rows="keep",
         **options,
     )
-    for note in (*notes, *once.notes):
+    for note in (*found.notes, *once.notes):
         logger.info(note)
-    return replace(data, notes=(*notes, *once.notes, *data.notes))
+    return replace(data, notes=(*found.notes, *once.notes, *data.notes))
 
 
-def _prepared(path: Path, users: Any, items: Any, given: dict[str, Any]) -> Interactions:
-    """The log of a folder of shards, whose settings must not be others than those that were given."""
+def _name_of(path: str | Path) -> str:
+    return Path(path).name.split(".")[0].strip("*?-_") or "log"
+
+
+def _columns(named: Mapping[str, str | None]) -> Columns:
+    return Columns(**{role: name for role, name in named.items() if name is not None})
+
+
+def _prepared(
+    path: Path, users: Any, items: Any, given: dict[str, Any], data: Interactions | None = None
+) -> Interactions:
+    """The log of a folder of shards, whose settings must not be others than those that were given.
+
+    Args:
+        path: the folder.
+        users, items, given: as for `read`.
+        data: its log, if it was read already.
+    """
     for name, table in (("users", users), ("items", items)):
         if table is not None:
             raise ConfigError(
@@ -140,7 +191,7 @@ def _prepared(path: Path, users: Any, items: Any, given: dict[str, Any]) -> Inte
             )
     name = given.pop("name", None)
     refuse_contradictions(read_manifest(path).settings, given, path)
-    data = Interactions.from_shards(path)
+    data = Interactions.from_shards(path) if data is None else data
     return replace(data, name=name) if name else data
 
 
@@ -180,18 +231,20 @@ def read_items(
 
 
 def _read_tables(
-    log: Any, users: Any, items: Any, columns: Columns, separator: str | None, say: Say
-) -> list[pl.DataFrame | None]:
+    log: Any, users: Any, items: Any, columns: Columns, separator: str | None
+) -> ReadTables:
     """The log, the user and the item table, with ids as written."""
     # A path into a nested column of text is that of its name in the flat table.
     keys = {name for key in columns[:2] for name in (key, key.replace(".", "_"))}
-    tables: list[pl.DataFrame | None] = []
-    for table, what in ((Path(log), "log"), (users, "users table"), (items, "items table")):
+    notes: list[str] = []
+
+    def frame(table: Any, what: str) -> Any:
         if _is_path(table):
-            tables.append(read_table(table, what, keys, separator, say))
-        else:
-            tables.append(None if table is None else to_polars(table, what))
-    return tables
+            return read_table(table, what, keys, separator, notes.append)
+        return None if table is None else to_polars(table, what)
+
+    frames = frame(log, "log"), frame(users, "users table"), frame(items, "items table")
+    return ReadTables(*frames, tuple(notes))
 
 
 def _is_path(table: Any) -> bool:

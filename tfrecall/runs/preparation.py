@@ -13,6 +13,7 @@ from tfrecall.core.columns import TIMESTAMP, USER
 from tfrecall.core.progress import LogProgress, ProgressReporter
 from tfrecall.data.datasets.movielens import movielens
 from tfrecall.data.filters import filter_log
+from tfrecall.data.inspection.raw_tables import ReadTables
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.sequences import check_apart
 from tfrecall.data.splits import (
@@ -22,7 +23,7 @@ from tfrecall.data.splits import (
     split_new_items,
     split_random,
 )
-from tfrecall.data.tables import read
+from tfrecall.data.tables import read, read_again
 from tfrecall.data.time_splits import latest_from, split_by_time
 from tfrecall.errors import ConfigError, DataError
 
@@ -61,10 +62,22 @@ class DataSplits:
         return self.known if self.history is None else self.trainable
 
 
-def load_data(config: DataConfig, progress: ProgressReporter | None = None) -> Interactions:
-    """Read or fetch the log of a configuration."""
+def load_data(
+    config: DataConfig,
+    progress: ProgressReporter | None = None,
+    found: ReadTables | Interactions | None = None,
+) -> Interactions:
+    """Read or fetch the log of a configuration.
+
+    Args:
+        config: where it is, and how it is read.
+        progress: receives the count of a download.
+        found: the tables, if they were read already.
+    """
     if config.source in MOVIELENS:
         return movielens(MOVIELENS[config.source], config.folder, progress=progress)
+    if found is not None:
+        return read_again(found, config.source, **reading(config))
     return read(config.source, **reading(config))
 
 
@@ -90,10 +103,20 @@ def reading(config: DataConfig) -> dict[str, Any]:
     }
 
 
-def prepare(config: RunConfig, progress: ProgressReporter | None = None) -> DataSplits:
-    """Read the data, filter them, check that they have the columns of the schema, and split them."""
+def prepare(
+    config: RunConfig,
+    progress: ProgressReporter | None = None,
+    found: ReadTables | Interactions | None = None,
+) -> DataSplits:
+    """Read the data, filter them, check that they have the columns of the schema, and split them.
+
+    Args:
+        config: the configuration of the run.
+        progress: receives notes.
+        found: the tables, if they were read already.
+    """
     progress = progress or LogProgress()
-    data = _checked_data(config, progress)
+    data = _checked_data(config, progress, found)
     splits = split(config, data)
     if config.schema.histories:
         check_apart(splits.test, splits.known)
@@ -127,8 +150,12 @@ def prepare_folds(
     return parts
 
 
-def _checked_data(config: RunConfig, progress: ProgressReporter) -> Interactions:
-    data = filter_log(load_data(config.data, progress), **vars(config.filters))
+def _checked_data(
+    config: RunConfig,
+    progress: ProgressReporter,
+    found: ReadTables | Interactions | None = None,
+) -> Interactions:
+    data = filter_log(load_data(config.data, progress, found), **vars(config.filters))
     for text in data.notes:
         progress.note(text)
     config.schema.check_query([*data.log.columns, *data.users.columns])

@@ -97,7 +97,8 @@ def run(
     root = Path(out or Path("saved_models") / config.recipe)
     check_writable(root)
     kind, clock, diagnostics = kind_of(config), Stopwatch(), Diagnostics(config, progress)
-    with progress.step("Prepare the data"), clock.time("prepare"):
+    title = "Prepare the data" if splits is None else "Check the data"
+    with progress.step(title), clock.time("prepare"):
         splits = splits or prepare(config, progress)
         check_memory(config, splits.known, progress)
         kind.check(splits)

@@ -39,6 +39,7 @@ def run_best(
     fresh: bool = False,
     tensorboard: str | Path | None = None,
     unless_worse_than: float | None = None,
+    splits: DataSplits | None = None,
 ) -> Outcome:
     """Choose among configurations on the validation rows, and run the best.
 
@@ -58,6 +59,7 @@ def run_best(
         fresh: whether to discard what an interrupted run or tournament left.
         tensorboard: a directory for TensorBoard, of the winner's training.
         unless_worse_than: as for `run`, of the winner.
+        splits: the rows of all entrants, if they were prepared already; None prepares them.
 
     Raises:
         TfrecallError: if data, settings or directories are unusable, with the way out.
@@ -73,8 +75,8 @@ def run_best(
     root = Path(out or Path("saved_models") / inferred.recipe)
     check_writable(root)
     kind = kind_of(inferred)
-    with progress.step("Prepare the data"):
-        splits = prepare(inferred, progress)
+    with progress.step("Prepare the data" if splits is None else "Check the data"):
+        splits = splits or prepare(inferred, progress)
         check_memory(inferred, splits.known, progress)
         kind.check(splits)
     if splits.validation is None or len(playing) < 2:

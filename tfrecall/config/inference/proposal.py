@@ -10,8 +10,12 @@ from tfrecall.config.inference.columns import ColumnDecision
 from tfrecall.config.recipes import config_from_text
 from tfrecall.config.run import RunConfig
 from tfrecall.data.inspection.description import Description
+from tfrecall.data.inspection.raw_tables import ReadTables
+from tfrecall.data.interactions import Interactions
 
 WIDTH = 100
+# Settings that decide which tables are read, and how.
+_READ_BY = ("source", "users", "items", "separator", "user_column", "item_column")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Proposal:
         description: statistics of the log.
         way: what users are known by.
         rivals: by way, what is proposed for other ways, or the reason against one.
+        read: what was read of the files.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Proposal:
     description: Description
     way: str = "user_id"
     rivals: Mapping[str, "Proposal | str"] = field(default_factory=dict)
+    read: ReadTables | Interactions | None = field(default=None, repr=False, compare=False)
 
     def to_toml(self, command: str = "tfrecall run recipe.toml") -> str:
         """The recipe with the reasons as comments.
@@ -50,6 +56,12 @@ class Proposal:
     def config(self, overrides: list[str] | None = None) -> RunConfig:
         """The configuration, as `load_config` would read it from the file."""
         return config_from_text(self.to_toml(), self.name, overrides or [])
+
+    def read_for(self, config: RunConfig) -> ReadTables | Interactions | None:
+        """What was read, if a configuration reads the same files in the same way; None otherwise."""
+        ours = self.config().data
+        alike = all(getattr(config.data, name) == getattr(ours, name) for name in _READ_BY)
+        return self.read if alike else None
 
     @property
     def messages(self) -> list[str]:

@@ -117,7 +117,7 @@ class _Proposer:
         own = "bag" if self._takes_bag else "history" if self.description.has_order else "user_id"
         against = {way: self._against(way, own) for way in WAYS if way != own}
         rivals = {way: why or self._by(way) for way, why in against.items()}
-        return replace(self._by(own), rivals=rivals)
+        return replace(self._by(own), rivals=rivals, read=self.raw.read)
 
     def _by(self, way: str) -> Proposal:
         """What is proposed for users who are known by one of `WAYS`."""

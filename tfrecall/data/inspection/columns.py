@@ -19,18 +19,24 @@ from tfrecall.errors import DataError, MissingColumnError
 NOUNS = {
     "user_id": "user customer client member visitor household account shopper buyer reviewer reader "
     "player listener viewer subscriber person profile consumer guest learner student patron "
-    "kunde benutzer nutzer cliente usuario utilisateur",
+    "kunde kunden benutzer nutzer leser cliente usuario utilisateur klant gebruiker utente",
     "item_id": "item product sku asin movie film article book isbn song track video game app stock good "
     "material upc ean gtin listing offer news course artist restaurant business venue hotel recipe "
-    "podcast show episode anime content merchandise artikel produkt producto produit articulo",
+    "podcast show episode anime content merchandise artikel produkt producto produit articulo "
+    "prodotto articolo",
     "timestamp": "timestamp time date datetime ts moment day when datum zeit zeitpunkt fecha",
     "rating": "rating rate stars star score overall grade bewertung note",
 }
 ID_WORDS = {"id", "ids", "key", "no", "nr", "num", "number", "code", "hash", "uuid", "idx", "index"}
+ID_WORDS |= {"card", "nummer", "numero", "codigo"}
+# Words that stand behind a noun without a mark between: customerid, stockcode, kundennummer.
+JOINED = ("id", "key", "code", "nummer", "nr", "time", "date")
 # Times are also named after an event: created_at, order_date, event_time, t_dat.
 TIME_ENDS = {"at", "on", "time", "date", "datetime", "timestamp", "ts", "dat"}
 RATING_STARTS = {"review", "star", *NOUNS["user_id"].split(), *NOUNS["item_id"].split()}
 
+# A column with fewer values than this share of another's groups users or items: the branch of a library.
+LEAST_SHARE = 0.05
 # Values sampled to tell times from other columns.
 SAMPLE_ROWS = 1_000
 _DAY, _CLOCK = (
@@ -95,14 +101,14 @@ def find_columns(
 def words_of(name: str) -> list[str]:
     """The words of a column's name, in lower case.
 
-    >>> words_of("InvoiceDate"), words_of("household_key"), words_of("customerid")
-    (['invoice', 'date'], ['household', 'key'], ['customer', 'id'])
+    >>> words_of("InvoiceDate"), words_of("household_key"), words_of("Kundennummer")
+    (['invoice', 'date'], ['household', 'key'], ['kunden', 'nummer'])
     """
     # Inner first: "ISBNCode" becomes "ISBN Code"; then "stockCode" becomes "stock Code".
     parts = re.sub("([a-z0-9])([A-Z])", r"\1 \2", re.sub("([A-Z]+)([A-Z][a-z])", r"\1 \2", name))
     words = [word for word in re.split(r"[\W_]+", parts.lower()) if word]
-    if len(words) == 1:  # userid, stockcode
-        for ending in ("id", "key", "code", "time", "date"):
+    if len(words) == 1:
+        for ending in JOINED:
             start = words[0].removesuffix(ending)
             if start != words[0] and any(start in nouns.split() for nouns in NOUNS.values()):
                 return [start, ending]
@@ -226,7 +232,12 @@ class _Search:
             return [], ""  # nothing tells two unnamed id columns apart
         ids = [name for name in free if self._can_only_be_id(name, other)]
         named = [name for name in ids if ID_WORDS & set(words_of(name))]
-        return (named or ids), "the only other column of ids"
+        return self._most_different(named or ids), "the only other column of ids"
+
+    def _most_different(self, names: list[str]) -> list[str]:
+        """Names without the columns that have few values beside another's: those are of groups."""
+        values = {name: self.log[name].n_unique() for name in names}
+        return [name for name in names if values[name] >= LEAST_SHARE * max(values.values())]
 
     def _can_only_be_id(self, name: str, other: str) -> bool:
         column = self.log[name]

@@ -20,6 +20,21 @@ from tfrecall.data.timestamps import AS_FOUND, TimeForm
 
 
 @dataclass(frozen=True)
+class ReadTables:
+    """Tables as `tr.data.read` reads them where the columns are named: ids as written, nothing cleaned.
+
+    Attributes:
+        log, users, items: the tables; None without one.
+        notes: a sentence for everything that was recognised in the files.
+    """
+
+    log: pl.DataFrame
+    users: pl.DataFrame | None
+    items: pl.DataFrame | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RawTables:
     """Unchecked tables, and the columns that were found in them.
 
@@ -34,6 +49,7 @@ class RawTables:
         repeated: rows that were dropped because they repeat another in every column.
         rules: the rules of cleaning.
         times: how times are written, as somebody said.
+        read: what was read, so that a run of the same files need not read them again; None if that was no file.
     """
 
     name: str
@@ -47,6 +63,7 @@ class RawTables:
     repeated: int = 0
     rules: Cleaning = field(default_factory=Cleaning)
     times: TimeForm = AS_FOUND
+    read: ReadTables | Interactions | None = None
 
     @property
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -88,13 +105,14 @@ def open_tables(
     if _is_path(log) and (size := size_of(Path(log))):
         log = read_folder(log, size)
     if _is_path(log) and is_shards(log):
-        log = Interactions.from_shards(log)
+        data = Interactions.from_shards(log)
+        return replace(_of_interactions(data), read=data)
     if isinstance(log, Interactions):
         return _of_interactions(log)
     rules = rules or Cleaning()
-    tables, roles = guess_tables(log, users, items, given, separator, rules)
+    tables, roles, read = guess_tables(log, users, items, given, separator, rules)
     name = Path(log).name.split(".")[0].strip("*?-_") if _is_path(log) else ""
-    raw = RawTables(name or "log", *tables, roles.columns, roles.messages, times=times)
+    raw = RawTables(name or "log", *tables, roles.columns, roles.messages, times=times, read=read)
     return _cleaned(raw, rules)
 
 
@@ -105,12 +123,12 @@ def guess_tables(
     given: Mapping[str, str | None] | None,
     separator: str | None,
     rules: Cleaning,
-) -> tuple[tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None], ColumnRoles]:
+) -> tuple[tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None], ColumnRoles, ReadTables]:
     """Reads a log and its tables and finds the columns; arguments as for `open_tables`.
 
     Returns:
-        The log and the user and item table, with ids as written and elsewhere nulls for words for no value, and
-        the columns with a sentence for everything that was recognised.
+        The log and the user and item table, with ids as written and elsewhere nulls for words for no value, the
+        columns with a sentence for everything that was recognised, and the tables as they were read.
     """
     whats = ("log", "users table", "items table")
     sources = [
@@ -121,7 +139,8 @@ def guess_tables(
     words = rules.null_values
     plain = [_without_words(table, words, what) for table, what in zip(tables, whats, strict=True)]
     roles = find_columns(plain[0][0], given, *(table for table, _ in plain[1:]))
-    said = [note for one in sources if isinstance(one, TableFiles) for note in one.notes]
+    of_files = [note for one in sources if isinstance(one, TableFiles) for note in one.notes]
+    said, read = list(of_files), list(tables)
     # Ids stay as written: "7.0" is not 7. Only now is it known which columns they are.
     keys = (roles.columns.user_id, roles.columns.item_id)
     for n, (table, notes) in enumerate(plain):
@@ -130,12 +149,14 @@ def guess_tables(
             written = tables[n].select(own)
             if isinstance(sources[n], TableFiles):
                 written = sources[n].as_written(written, own)
+            read[n] = tables[n].with_columns(written.iter_columns())
             tables[n] = table.with_columns(written.iter_columns())
             said += [note for name, note in notes.items() if name not in own]
     others = {name for name in roles.columns[2:] if name}
     tables[0], notes = without_null_words(tables[0], keys, others, words, "log")
     log, users, items = tables
-    return (log, users, items), ColumnRoles(roles.columns, (*said, *notes.values(), *roles.messages))
+    found = ColumnRoles(roles.columns, (*said, *notes.values(), *roles.messages))
+    return (log, users, items), found, ReadTables(read[0], read[1], read[2], tuple(of_files))
 
 
 def _without_words(table: Any, words: tuple[str, ...], what: str) -> tuple[Any, dict[str, str]]:
