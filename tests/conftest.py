@@ -4,6 +4,7 @@ import gc
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,15 +92,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     np.random.seed(0)
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].random.set_seed(0)
+    # What `keras.utils.set_random_seed`, and so `fit`, left to the tests that follow: initial weights come from
+    # there first.
+    if backend := sys.modules.get("tf_keras.src.backend"):
+        backend._SEED_GENERATOR.generator = None
 
 
 def pytest_collection_finish() -> None:
     """Run graphs as they are traced: most run once or twice, and optimizing one takes longer than that.
 
     Processes that tests start optimize theirs, as users' do. The garbage collector looks no more at the
-    million objects that TensorFlow and the collected tests consist of.
+    million objects that TensorFlow and the collected tests consist of, and more rarely at those of a test: a
+    graph makes many that stay.
     """
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     if tensorflow := sys.modules.get("tensorflow"):
         tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
@@ -108,6 +115,15 @@ def pytest_collection_finish() -> None:
 def fresh_replay(monkeypatch) -> None:
     """Exported models are compared with the live one in a fresh process, as users have it."""
     monkeypatch.delenv("TFRECALL_REPLAY")
+
+
+@pytest.fixture
+def eager_steps() -> Iterator[None]:
+    """Steps of training and of validation are run as they are, and no graph is traced."""
+    from tests.eager import eager_steps
+
+    with eager_steps():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 import tfrecall as tr
+from tests.eager import eager_steps
 from tests.training.test_state import kept
 from tfrecall._keras import keras, tf
 from tfrecall.data import Interactions
@@ -42,7 +43,8 @@ NEW = [*OLD, *[("u3", item, 25) for item in ["c", "e", "e", "a"]], ("u2", "e", 2
 
 def model_of(rows=OLD, **settings):
     model = TwoTower(SCHEMA, layer_sizes=[4])
-    tr.fit(model, log_of(rows), verbose=0, **{"epochs": 2, "batch_size": 4, **settings})
+    with eager_steps():
+        tr.fit(model, log_of(rows), verbose=0, **{"epochs": 2, "batch_size": 4, **settings})
     return model
 
 
@@ -105,9 +107,9 @@ def test_a_warm_start_gives_rows_of_old_items_to_new_ones(model, tmp_path):
     # b is too old and gives its row to e, the first in order of bytes of the two new ones; c is appended.
     assert later.candidate_tower.features[0].state == ("a", "e", "c")
     assert later.query_tower.features[0].state == ("u1", "u3", "u2")
-    later.compile(optimizer=tr.training.optimizers.make_optimizer("adam", 0.1))
+    later.compile(tr.training.optimizers.make_optimizer("adam", 0.1), run_eagerly=True)
     examples = tr.TrainingExamples(later, data, 4, new=start.new_events(data))
-    start.give(later, examples.batches())
+    start.give(later, examples.batches)
     known = ["a", "b", "c", "d", "cold"]
     before, after = _rows(model, known), _rows(later, known)
     # Vectors stay, but for b, which shares rows from now on, and e, which has the sum that it had.

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from tests.eager import eager_steps
 from tests.progress import RecordedProgress
 from tests.tiny import SCHEMA as EVERY_KIND
 from tfrecall._keras import keras, tf
@@ -19,6 +20,8 @@ from tfrecall.training.optimizers import WarmUpDecay
 
 SCHEMA = Schema(query=[Categorical("user_id", 4)], candidate=[Categorical("item_id", 4)])
 TOP_5 = "hit_rate@5"
+# Of the graph that users train are the tests of seeds and of random numbers, and `tests/integration`.
+eager = pytest.mark.usefixtures("eager_steps")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,7 @@ def fit_to(values, parts, monkeypatch, **settings):
 
 
 @pytest.mark.slow
+@eager
 @pytest.mark.parametrize(
     ("values", "patience", "epochs", "best"),
     [
@@ -76,6 +80,7 @@ def test_the_best_weights_are_restored(parts, monkeypatch, values, patience, epo
 
 
 @pytest.mark.slow
+@eager
 def test_patience_counts_validations_not_epochs(parts, monkeypatch):
     # Epochs 2, 4, 6 and 8 are validated; the best is epoch 4, and 6 and 8 are the two waited for.
     values = [0.1, 0.3, 0.2, 0.2, 0.9]
@@ -86,18 +91,21 @@ def test_patience_counts_validations_not_epochs(parts, monkeypatch):
 
 
 @pytest.mark.slow
+@eager
 def test_fewer_epochs_than_a_validation_keep_the_last(parts):
     fitted = fit(new_model(), *parts, epochs=2, validate_every=5, monitor=TOP_5, verbose=0)
     assert (fitted.epochs, fitted.best_epoch) == (2, 2)
 
 
 @pytest.mark.slow
+@eager
 def test_the_loss_is_better_when_it_is_lower(parts):
     fitted = fit(new_model(), *parts, epochs=4, monitor="loss", verbose=0, batch_size=400)
     assert fitted.best_epoch == 1 + int(np.argmin(fitted.history["val_loss"]))
 
 
 @pytest.mark.slow
+@eager
 def test_without_validation_rows_all_epochs_are_trained(parts):
     fitted = fit(new_model(), parts.train, epochs=3, verbose=0)
     assert (fitted.epochs, fitted.best_epoch) == (3, 3)
@@ -120,6 +128,7 @@ def test_the_same_seed_gives_the_same_weights_twice_in_one_process(parts):
 
 
 @pytest.mark.slow
+@eager
 def test_an_unknown_metric_is_named_with_the_nearest(parts):
     with pytest.raises(ConfigError, match=r'"hit_rate@7".*mean "hit_rate@\d+"'):
         fit(
@@ -137,6 +146,7 @@ def test_an_unknown_optimizer_is_named_with_the_nearest(parts):
 
 
 @pytest.mark.slow
+@eager
 def test_an_optimizer_may_be_an_object_with_its_own_rate(parts):
     model = new_model()
     fit(model, parts.train, optimizer=keras.optimizers.SGD(0.25), epochs=1, verbose=0)
@@ -145,6 +155,7 @@ def test_an_optimizer_may_be_an_object_with_its_own_rate(parts):
 
 
 @pytest.mark.slow
+@eager
 def test_training_goes_on_from_the_weights_that_are_there(parts):
     model = new_model()
     first = fit(model, parts.train, epochs=5, verbose=0).history["loss"]
@@ -181,6 +192,7 @@ def test_without_a_warm_up_the_first_step_has_the_whole_rate():
 
 
 @pytest.mark.slow
+@eager
 def test_the_schedule_runs_over_the_steps_of_all_epochs(parts):
     model = new_model()
     # 320 rows in batches of 100 are 4 steps, in 3 epochs 12; the last step is the 12th.
@@ -239,6 +251,7 @@ class Seen(InBatchSoftmax):
 
 
 @pytest.mark.slow
+@eager
 def test_steps_in_bfloat16_leave_float32_behind(parts):
     schema = Schema(query=[*SCHEMA.query, Numeric("timestamp")], candidate=SCHEMA.candidate)
     fits = []
@@ -285,8 +298,8 @@ def everything():
 
 
 EVERYTHING = {
-    "epochs": 5,
-    "batch_size": 256,
+    "epochs": 3,
+    "batch_size": 400,
     "optimizer": "adam",
     "schedule": "cosine",
     "warmup_steps": 2,
@@ -321,57 +334,89 @@ def row_of(model):
     return raw | {"item_id": tf.constant(["i1"])}
 
 
-@pytest.mark.slow
-def test_an_interrupted_fit_ends_like_one_that_was_not(tiny_log, tmp_path):
-    parts = split_random(tiny_log, 0.2, seed=1)
-    whole = everything()
-    fitted = fit(whole, *parts, **EVERYTHING)
-    progress = RecordedProgress()
-    for crash in (1, 3, None):
-        keras.backend.clear_session()
-        callbacks = [] if crash is None else [Crash(crash)]
-        with Checkpoints(tmp_path, seconds=0, progress=progress) as kept:
-            resumed = everything()
-            if crash is None:
-                again = fit(resumed, *parts, checkpoints=kept, **EVERYTHING)
-            else:
-                with pytest.raises(RuntimeError, match="crash"):
-                    fit(resumed, *parts, checkpoints=kept, callbacks=callbacks, **EVERYTHING)
-    assert [note[:35] for note in progress.notes] == [
-        "Resuming after epoch 1 of 5 (fit), ",
-        "Resuming after epoch 3 of 5 (fit), ",
-    ]
-    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+@pytest.fixture(scope="module")
+def whole(tiny_log):
+    """Rows to train on and to validate, a model that nothing has interrupted, and its fit."""
+    parts, model = split_random(tiny_log, 0.2, seed=1), everything()
+    with eager_steps():
+        return parts, model, fit(model, *parts, **EVERYTHING)
+
+
+def assert_alike(again, resumed, whole):
+    _, model, fitted = whole
+    for one, other in zip(model.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (again.history, again.best_epoch, again.epochs) == (
         fitted.history,
         fitted.best_epoch,
         fitted.epochs,
     )
-    np.testing.assert_array_equal(whole.embed_candidates(), resumed.embed_candidates())
+    np.testing.assert_array_equal(model.embed_candidates(), resumed.embed_candidates())
 
 
 @pytest.mark.slow
-def test_a_paused_fit_goes_on_like_one_that_was_not(tiny_log, tmp_path):
-    parts, settings = split_random(tiny_log, 0.2, seed=1), {**EVERYTHING, "epochs": 3}
-    whole = everything()
-    fitted = fit(whole, *parts, **settings)
+@eager
+def test_an_interrupted_fit_ends_like_one_that_was_not(whole, tmp_path):
+    progress = RecordedProgress()
+    for crash in (1, 2, None):
+        keras.backend.clear_session()
+        callbacks = [] if crash is None else [Crash(crash)]
+        with Checkpoints(tmp_path, seconds=0, progress=progress) as kept:
+            resumed = everything()
+            if crash is None:
+                again = fit(resumed, *whole[0], checkpoints=kept, **EVERYTHING)
+            else:
+                with pytest.raises(RuntimeError, match="crash"):
+                    fit(resumed, *whole[0], checkpoints=kept, callbacks=callbacks, **EVERYTHING)
+    assert [note[:35] for note in progress.notes] == [
+        "Resuming after epoch 1 of 3 (fit), ",
+        "Resuming after epoch 2 of 3 (fit), ",
+    ]
+    assert_alike(again, resumed, whole)
+
+
+@pytest.mark.slow
+@eager
+def test_a_paused_fit_goes_on_like_one_that_was_not(whole, tmp_path):
     paused, epochs = [], []
     while not paused or paused[-1]:
         keras.backend.clear_session()
         resumed = everything()
         with Checkpoints(tmp_path, seconds=1e9) as kept:
             kept.until = 0.0  # long ago: each fit pauses after an epoch
-            again = fit(resumed, *parts, checkpoints=kept, **settings)
+            again = fit(resumed, *whole[0], checkpoints=kept, **EVERYTHING)
             paused.append(kept.paused)
         epochs.append(again.epochs)
     assert (paused, epochs) == ([True, True, False], [1, 2, 3])
-    assert (again.history, again.best_epoch) == (fitted.history, fitted.best_epoch)
-    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_alike(again, resumed, whole)
+
+
+@keras.utils.register_keras_serializable(package="tests")
+class Counting(InBatchSoftmax):
+    """A task that makes a variable when it is first called, and counts its steps in it."""
+
+    def call(self, *args, training=None, **kwargs):
+        if not hasattr(self, "steps"):
+            self.steps = self.add_weight("steps", initializer="zeros", trainable=False)
+        self.steps.assign_add(1.0)
+        return super().call(*args, **kwargs)
 
 
 @pytest.mark.slow
+def test_variables_that_a_first_step_makes_are_resumed(parts, tmp_path):
+    def counting():
+        return new_model(name="model", task=Counting(name="counting"))
+
+    settings = {"epochs": 2, "batch_size": 160, "verbose": 0}  # 2 steps an epoch
+    with Checkpoints(tmp_path, seconds=0) as kept, pytest.raises(RuntimeError, match="crash"):
+        fit(counting(), parts.train, checkpoints=kept, callbacks=[Crash(1)], **settings)
+    resumed = counting()
+    fit(resumed, parts.train, checkpoints=tmp_path, **settings)
+    assert resumed.task.steps.numpy() == 4
+
+
+@pytest.mark.slow
+@eager
 def test_a_fit_that_was_over_is_not_trained_again(parts, tmp_path, monkeypatch):
     # The second validation is worse, and that ends it with the weights of the first.
     first, weight = fit_to(
@@ -389,6 +434,7 @@ def test_a_fit_that_was_over_is_not_trained_again(parts, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@eager
 def test_a_checkpoint_of_other_settings_or_data_is_refused(parts, tmp_path):
     with Checkpoints(tmp_path, seconds=0) as kept:
         fit(new_model(), parts.train, epochs=1, batch_size=100, checkpoints=kept, verbose=0)
@@ -409,12 +455,14 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(parts, tmp_path):
 
 
 @pytest.mark.slow
+@eager
 def test_a_directory_given_by_its_path_is_gone_when_the_fit_is_done(parts, tmp_path):
     fit(new_model(), parts.train, epochs=1, checkpoints=tmp_path / "c", verbose=0)
     assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.slow
+@eager
 def test_weights_that_are_not_finite_are_in_no_checkpoint(parts, tmp_path):
     progress = RecordedProgress()
     with Checkpoints(tmp_path, seconds=0, progress=progress) as kept:

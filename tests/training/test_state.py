@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrecall as tr
+from tests.eager import eager_steps
 from tfrecall.core import manifests
 from tfrecall.core.vocabulary import FIRST, UNKNOWN, Vocabulary
 from tfrecall.data import Interactions, synthetic
@@ -54,7 +55,8 @@ def make(kind):
 def trained(root, kind, rows=OLD, **settings):
     """A model that was trained on rows, and its release with the state of the training."""
     model = make(kind)
-    tr.fit(model, log_of(rows), verbose=0, **{"epochs": 2, "batch_size": 4, **settings})
+    with eager_steps():
+        tr.fit(model, log_of(rows), verbose=0, **{"epochs": 2, "batch_size": 4, **settings})
     return model, kept(model, root)
 
 
@@ -85,6 +87,7 @@ def tables(model):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_values_keep_their_rows_and_new_ones_begin_as_unknown(released):
     model = make(released.kind)
     # A rate of almost nothing: what is compared is what the training began with.
@@ -128,7 +131,7 @@ def test_slots_and_steps_of_the_optimizer_go_on(released):
     model.adapt(data)
     model.compile(optimizer=tr.training.optimizers.make_optimizer("adam", 0.1))
     examples = tr.TrainingExamples(model, data, 4, new=start.new_events(data))
-    start.give(model, examples.batches())
+    start.give(model, examples.batches)
     assert int(model.optimizer.iterations) == int(released.model.optimizer.iterations) > 0
     old, new = _slots(released.model), _slots(model)
     assert len(old) == len(new) == 2 * len(model.trainable_weights)
@@ -194,6 +197,7 @@ def test_only_new_events_are_targets_whatever_the_form(released):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_items_that_are_gone_leave_the_catalogue_and_keep_their_rows(released):
     rows = [(user, item) for user, item in NEW if item != "b2"]
     model = make(released.kind)

@@ -182,6 +182,9 @@ def column_batches(frame: pl.DataFrame, column: str, form: Form) -> tf.data.Data
     if form in ("number", "vector"):
         values = raw_features(frame, {column: form})[column]
         return tf.data.Dataset.from_tensor_slices(values).batch(CHUNK_ROWS)
+    if 0 < frame.height <= CHUNK_ROWS:
+        # One batch needs no generator, whose graph takes longer to trace than the rows to read.
+        return tf.data.Dataset.from_tensors(raw_features(frame, {column: form})[column])
     raw_features(frame.head(0), {column: form})  # an error inside tf.data would lose its type
 
     def batches() -> Iterator[np.ndarray]:

@@ -39,6 +39,10 @@ class CheckpointFile:
     file: Path
     header: dict[str, Any]
 
+    def count(self, group: str) -> int:
+        """Number of arrays whose names begin with `group/`."""
+        return sum(name.startswith(f"{group}/") for name in self.header["arrays"])
+
     def arrays(self, group: str) -> Iterator[np.ndarray]:
         """The arrays whose names begin with `group/`, in the order they were written, one at a time."""
         with zipfile.ZipFile(self.file) as archive:

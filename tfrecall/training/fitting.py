@@ -166,9 +166,9 @@ def fit(
         feed = Feed(examples, validation, seen, done)
         trained = replicas.copy_of(model)
         if checkpoint:
-            restore(checkpoint, trained, feed.batches(), state, best)
+            restore(checkpoint, trained, feed.batches, state, best)
         elif start is not None:
-            start.give(trained, feed.batches())
+            start.give(trained, feed.batches)
         trained.fit(
             **replicas.inputs(feed),
             validation_freq=training.validate_every,

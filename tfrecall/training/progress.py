@@ -1,7 +1,7 @@
 """Progress of a training, and the callbacks that record it, stop it and write its checkpoints."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -143,7 +143,7 @@ class Recorder(keras.callbacks.Callback):
 def restore(
     checkpoint: CheckpointFile,
     model: keras.Model,
-    batches: tf.data.Dataset,
+    batches: Callable[[], tf.data.Dataset],
     progress: Progress,
     best: BestWeights,
 ) -> None:
@@ -152,20 +152,20 @@ def restore(
     Args:
         checkpoint: the checkpoint.
         model: a compiled model; its variables are made if it has none yet.
-        batches: the batches it will be trained on.
+        batches: gives the batches it will be trained on.
         progress: receives epochs, history and times of the checkpoint.
         best: receives the best weights.
 
     Raises:
         CheckpointError: if its variables are not those of the model.
     """
-    create_variables(model, batches)
-    groups = {"weights": lasting_weights(model), "optimizer": optimizer_variables(model)}
-    names = list(checkpoint.header["arrays"])
-    for group, variables in groups.items():
+    create_variables(
+        model, batches, lambda: all(checkpoint.count(g) == len(v) for g, v in _groups(model).items())
+    )
+    for group, variables in _groups(model).items():
         # Variables have no names that last, so they are matched by order; the identity of the
         # training, checked before, makes the orders equal.
-        count = sum(name.startswith(f"{group}/") for name in names)
+        count = checkpoint.count(group)
         if count != len(variables):
             raise CheckpointError(
                 f"The checkpoint {checkpoint.file} holds {count} variables of the {group} where this model has "
@@ -180,13 +180,16 @@ def restore(
 
 def _state(model: keras.Model, best: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """All variables, without a copy, and the best weights."""
-    groups = {"weights": lasting_weights(model), "optimizer": optimizer_variables(model)}
-    for group, variables in groups.items():
+    for group, variables in _groups(model).items():
         for i, variable in enumerate(variables):
             # Through the buffer, not `numpy()`: that would copy a table that may fill half the memory.
             yield f"{group}/{i}", np.asarray(memoryview(variable.read_value()))
     for i, array in enumerate(best):
         yield f"best/{i}", array
+
+
+def _groups(model: keras.Model) -> dict[str, list[tf.Variable]]:
+    return {"weights": lasting_weights(model), "optimizer": optimizer_variables(model)}
 
 
 def lasting_weights(model: keras.Model) -> list[tf.Variable]:
@@ -203,14 +206,26 @@ def optimizer_variables(model: keras.Model) -> list[tf.Variable]:
     return variables if any(rate is variable for variable in variables) else [*variables, rate]
 
 
-def create_variables(model: keras.Model, batches: tf.data.Dataset) -> None:
-    """Makes the variables of the first training step, without a step."""
+def create_variables(
+    model: keras.Model, batches: Callable[[], tf.data.Dataset], has_all: Callable[[], bool]
+) -> None:
+    """Makes the variables of the first training step, without a step.
+
+    Args:
+        model: a compiled model.
+        batches: gives the batches it will be trained on.
+        has_all: whether the model has all of its variables. While it has not, as with a task that makes some
+            when it is called, the step is traced, which takes as long as the first step of a training.
+    """
+    model.create_weights()
+    if has_all():
+        return
 
     @tf.function(autograph=False)
     def trace(batch: Any) -> None:
         model.distribute_strategy.run(model.compute_loss, (batch,), {"training": True})
 
     # Tracing makes variables but runs nothing: random streams and the memory stay as they are.
-    trace.get_concrete_function(batches.element_spec)
+    trace.get_concrete_function(batches().element_spec)
     with model.distribute_strategy.scope():
         model.optimizer.build(model.trainable_variables)

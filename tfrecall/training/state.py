@@ -1,5 +1,6 @@
 """State of a training in a release, from which a later training goes on with more events (warm start)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -115,7 +116,7 @@ class WarmStart:
             for layer, state in zip(tower.features, states, strict=True):
                 layer.continue_from(state)
 
-    def give(self, model: TwoTower, batches: tf.data.Dataset) -> None:
+    def give(self, model: TwoTower, batches: Callable[[], tf.data.Dataset]) -> None:
         """Give a compiled model the weights of the release, and its optimizer the slots.
 
         New rows of a table begin with the row of unknown values, and with the slots that an optimizer begins
@@ -123,7 +124,7 @@ class WarmStart:
 
         Args:
             model: adapted after `prepare`, and compiled.
-            batches: the batches that it will be trained on.
+            batches: gives the batches that it will be trained on.
 
         Raises:
             ConfigError: if the optimizer is another one, or weights do not fit.
@@ -134,7 +135,14 @@ class WarmStart:
                 f"{self.root} was trained by {name}, and {type(optimizer).__name__} cannot go on with its "
                 "state. Take the `optimizer` and `clip_norm` of the release, or train without a warm start."
             )
-        create_variables(model, batches)
+        create_variables(
+            model,
+            batches,
+            lambda: (
+                self.file.count("weights") == len(model.weights)
+                and self.file.count("slots") == len(_slots(model))
+            ),
+        )
         trained = {id(variable) for variable in model.trainable_weights}
         for variable, array in self._pairs("weights", model.weights):
             if id(variable) in trained:
@@ -191,7 +199,7 @@ class WarmStart:
         return np.array([learned.get(user, 0) for user in data.user_vocabulary.ids], np.int64)
 
     def _pairs(self, group: str, variables: list[tf.Variable]) -> Any:
-        count = sum(name.startswith(f"{group}/") for name in self.file.header["arrays"])
+        count = self.file.count(group)
         if count != len(variables):
             raise ConfigError(
                 f"{self.root} holds {count} variables of the {group} where this model has {len(variables)}. "
