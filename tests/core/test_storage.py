@@ -1,6 +1,7 @@
 """Writers that a failure at any step, a kill or a rival leaves with the old state or the new one."""
 
 import errno
+import fcntl
 import os
 import pathlib
 import shutil
@@ -313,6 +314,21 @@ def test_a_lock_keeps_others_out_and_goes_with_its_holder(tmp_path):
         pass
     with locked(tmp_path, wait=False):
         pass
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    """The holder before may remove a directory's lock as its last step; others then lock a new file."""
+    flock, removed = fcntl.flock, []
+
+    def lock(descriptor, kind):
+        flock(descriptor, kind)
+        if not removed:
+            removed.append((tmp_path / ".lock").unlink())
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path, wait=False):
+        pass
+    assert removed
 
 
 def test_a_text_is_written_in_utf8_with_its_line_ends(tmp_path):

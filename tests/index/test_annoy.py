@@ -3,14 +3,16 @@
 import gc
 import json
 import shutil
+from types import SimpleNamespace
 
 import annoy as annoy_module
 import numpy as np
 import pytest
 
 from tests.index.test_bundle import reseal
-from tfrecall.errors import ConfigError, ReleaseError
+from tfrecall.errors import ConfigError, ExportError, ReleaseError
 from tfrecall.index import Annoy, AnnoyIndex, Exact, Hits, load_bundle, write_bundle
+from tfrecall.index.annoy import forest_bytes
 from tfrecall.index.approximate import _exclusions
 from tfrecall.index.manifest import write_manifest
 from tfrecall.index.tuning import recall_of, sample_queries
@@ -295,6 +297,22 @@ def test_shards_are_planted_alike_at_any_number_of_threads(exact, monkeypatch, t
 
 
 @pytest.mark.slow
+def test_a_disk_without_room_for_the_forests_is_told_before_they_are_planted(exact, monkeypatch):
+    settings = Annoy(n_trees=20, search_k=9, shards=2)
+    index = settings.build_over(exact)
+    size = sum(file.stat().st_size for file in index.folder.iterdir())
+    wanted = forest_bytes(COUNT, 20, DIMENSION + 1)
+    assert size <= wanted <= 1.5 * size
+    for free in (wanted - 1, wanted):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, usage=usage: usage)
+        if free < wanted:
+            with pytest.raises(ExportError, match=r"about 1 MB.*free space there is 1 MB.*TMPDIR"):
+                settings.build_over(exact)
+        else:
+            settings.build_over(exact)
+
+
 def test_files_of_forests_on_disk_go_with_their_index(exact):
     index = Annoy(n_trees=2, search_k=9, shards=2).build_over(exact)
     folder = index.folder

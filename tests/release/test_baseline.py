@@ -1,6 +1,8 @@
 """Releases of baselines: files that are refused, versions, histories of queries, commands."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -89,6 +91,28 @@ def test_versions_are_kept_and_another_kind_may_follow(root, train):
     assert versions(root) == [1, 2]
     assert load(root).name == "popularity"
     assert load(root, version=1).name == "item_cf"
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_parts_that_stay_are_stored_once_where_files_can_have_two_names(
+    root, tmp_path, monkeypatch, linked
+):
+    release = load(root)
+    if not linked:
+        monkeypatch.setattr(os, "link", _no_links)
+    release.copy_parts(("context",), tmp_path / "shared", shared=True)
+    release.copy_parts(("scorer",), tmp_path / "own")
+    for folder, part, same in (("shared", "context", linked), ("own", "scorer", False)):
+        names = [path.name for path in release.part(part).iterdir()]
+        assert sorted(path.name for path in (tmp_path / folder / part).iterdir()) == sorted(names) != []
+        for name in names:
+            before, after = release.part(part) / name, tmp_path / folder / part / name
+            assert before.read_bytes() == after.read_bytes()
+            assert before.samefile(after) == same
+
+
+def _no_links(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
 
 
 def test_a_full_disk_leaves_the_version_before(root, model, monkeypatch):

@@ -123,6 +123,11 @@ def test_a_version_that_was_damaged_does_not_stop_the_others(root):
     from tfrecall.release.reindex import reindex
 
     reindex(root, ANNOY)
+    # Of what an index does not change there is one copy on disk, and own files of all else.
+    for part in ("query", "candidate", "retrieval", "context", "index"):
+        for file in (path for path in (root / part / "1").rglob("*") if path.is_file()):
+            other = root / part / "2" / file.relative_to(root / part / "1")
+            assert file.samefile(other) == (part != "index"), file
     truncate(root / "index" / "2" / "vectors.npy")
     with pytest.raises(ReleaseError, match="index/2"):
         load(root)

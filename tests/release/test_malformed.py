@@ -12,8 +12,11 @@ from tfrecall.baselines.item_cf import ItemCF
 from tfrecall.core.manifests import describe, manifest_checksum
 from tfrecall.errors import DataError, ReleaseError
 from tfrecall.exporting.export import export
+from tfrecall.exporting.items import change_items
 from tfrecall.release import load
+from tfrecall.release.manifest import versions
 from tfrecall.release.parts import PARTS
+from tfrecall.release.reindex import reindex
 
 
 def reseal(root, change=lambda manifest: None, name="manifest.json"):
@@ -218,6 +221,17 @@ def test_deep_nesting_and_endless_numbers_are_refused(root, name, text):
 
 
 @pytest.mark.slow
+def test_documents_of_another_version_stop_whoever_would_copy_them(root):
+    """As an export of version 0.4.0 left them that was killed between its files."""
+    (root / "metrics.json").write_text(json.dumps({"version": 2}))
+    for publish in (lambda: reindex(root, None), lambda: change_items(root, removed=["i5"])):
+        with pytest.raises(
+            ReleaseError, match=r"metrics\.json.* not those of version 1.*Move them away"
+        ):
+            publish()
+    assert versions(root) == [1]
+
+
 def test_a_feature_that_the_manifest_lacks_is_named_when_the_model_is_asked(root):
     reseal(root, drop("query", "forms", "device"))
     release = load(root)

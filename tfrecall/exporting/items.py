@@ -154,7 +154,8 @@ def _stage(
 ) -> None:
     release, directory = change.release, staged.directory
     manifest = release.manifest
-    release.copy_parts(("query", "candidate", "context", STATE), directory)
+    release.copy_parts(("query", "candidate", STATE), directory, shared=True)
+    release.copy_parts(("context",), directory)
     stored = write_changed_context(
         directory / "context", change.table, change.rows, change.retired, release
     )

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from annoy import AnnoyIndex as Forest
 
-from tfrecall.errors import ConfigError, ReleaseError
+from tfrecall.errors import ConfigError, ExportError, ReleaseError
 from tfrecall.index.approximate import (
     LARGEST,
     Approximate,
@@ -95,6 +95,7 @@ class Annoy(Approximate):
             )
         if self.shards == 1:
             return AnnoyIndex(exact, [_plant(exact, augmented, self, 0, len(exact))], augmented, self)
+        _check_space(forest_bytes(len(exact), self.n_trees, exact.dimension + augmented))
         folder = Path(tempfile.mkdtemp(prefix="tfrecall-annoy-"))
         bounds = shard_bounds(len(exact), self.shards)
 
@@ -121,6 +122,30 @@ def shard_bounds(count: int, shards: int) -> np.ndarray:
     """
     parts = min(shards, count)
     return np.arange(parts + 1) * count // parts
+
+
+def forest_bytes(count: int, n_trees: int, width: int) -> int:
+    """Room for the files of forests over points of `width` numbers, up to 1.5 times what they take.
+
+    >>> forest_bytes(20_000, 10, 64)
+    9420606
+    """
+    # A node holds a point and three numbers of 4 bytes, or as many links as fit into their place. A tree
+    # has 2.6 to 3.1 nodes for each full node of links over random points, 4.7 where lengths differ much.
+    node, links = 12 + 4 * width, width + 2
+    return int(node * (count + 5 * n_trees * count / links))
+
+
+def _check_space(wanted: int) -> None:
+    """Refuses to plant on a disk that is too full: a mapped page without room ends the process by a signal."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise ExportError(
+            f"Forests in shards are planted in {folder}, where they take about {wanted / 1e6:,.0f} MB, and the "
+            f"free space there is {free / 1e6:,.0f} MB. Make room, set TMPDIR to a folder on another disk, or "
+            "leave `shards` at 1, which plants in memory."
+        )
 
 
 class AnnoyIndex(ApproximateIndex[Annoy]):

@@ -1,5 +1,6 @@
 """Base classes of all kinds of releases, and the protocol of the recommending ones."""
 
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -274,15 +275,31 @@ class Release:
         """Raise a `MissingColumnError` if the item table lacks one of them."""
         self.catalogue.check_columns(columns)
 
-    def copy_parts(self, parts: Sequence[str], directory: Path) -> None:
-        """Copy parts of this version to one in the making; not every version has `state`."""
+    def copy_parts(self, parts: Sequence[str], directory: Path, *, shared: bool = False) -> None:
+        """Copy parts of this version to one in the making; not every version has `state`.
+
+        Args:
+            parts: their names.
+            directory: where the other version is made.
+            shared: whether both versions have the same files, where the file system can link them: for parts
+                that nobody changes before they are published.
+        """
         for part in parts:
             if part != STATE or self.part(part).is_dir():
-                shutil.copytree(self.part(part), directory / part)
+                copy = _link if shared else shutil.copy2
+                shutil.copytree(self.part(part), directory / part, copy_function=copy)
 
     def part(self, part: str) -> Path:
         """The directory of a part of this version, such as `index`."""
         return self.root / part / str(self.version)
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where that cannot be: elsewhere, or without the right to."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 class RecommendingRelease(Release, ABC):

@@ -53,7 +53,8 @@ def reindex(
     root = release.root
     check_documents(root, release.manifest)
     with stage(root) as staged:
-        release.copy_parts(("query", "candidate", "retrieval", "context", STATE), staged.directory)
+        parts = ("query", "candidate", "retrieval", "context", STATE)
+        release.copy_parts(parts, staged.directory, shared=True)
         bundle = write_bundle(
             staged.directory / "index",
             np.asarray(release.bundle.exact.vectors),
