@@ -1,4 +1,4 @@
-"""The HTTP service under load and overload, beside a handler that calls the SavedModel once a request."""
+"""The HTTP service under load, beside a handler that calls the SavedModel once a request."""
 
 import argparse
 from contextlib import ExitStack
@@ -10,13 +10,8 @@ from typing import Any
 import tfrecall as tr
 from benchmarks.measure import movielens_folder, report
 from benchmarks.services import Service, bodies, naive, serving
-from tfrecall.serving.config import ServingConfig
 
 CLIENTS = 32
-# Arrivals over what 32 clients in closed loops get.
-OVERLOAD = 3
-# Niceness of clients that stand back from the service: their CPU time is not the service's.
-BEHIND = 10
 # Enough to fit the vectors of all items; how well they are fitted does not change the time.
 ROWS = 100_000
 USERS, ITEMS = 6040, 3883
@@ -55,13 +50,11 @@ class Side:
         self.asked = asked
         self.one: list[dict[str, Any]] = []
         self.many: list[dict[str, Any]] = []
-        self.flood: list[dict[str, Any]] = []
-        self.flood_behind: list[dict[str, Any]] = []
 
-    def load(self, *options: Any, nice: int = 0) -> dict[str, Any]:
+    def load(self, *options: Any) -> dict[str, Any]:
         """Load that must not fail."""
-        figures = self.service.load(self.path, self.asked, *options, nice=nice)
-        failed = {status: n for status, n in figures["counts"].items() if status not in _ACCOUNTED}
+        figures = self.service.load(self.path, self.asked, *options)
+        failed = {status: n for status, n in figures["counts"].items() if status != "200"}
         if failed:
             raise RuntimeError(f"{self.path}: {failed} of {figures['sent']} requests failed.")
         return figures
@@ -70,18 +63,6 @@ class Side:
         """One client, then many."""
         self.one.append(self.load("--clients", 1, "--seconds", seconds))
         self.many.append(self.load("--clients", CLIENTS, "--seconds", seconds))
-
-    def overload(self, seconds: float) -> None:
-        """Arrivals at a multiple of the rate of the last round."""
-        rate = OVERLOAD * self.many[-1]["good_per_second"]
-        options = ("--rate", rate, "--seconds", seconds, "--patience", 1)
-        self.flood.append(self.load(*options))
-        self.flood_behind.append(self.load(*options, nice=BEHIND))
-
-    def share(self, flood: list[dict[str, Any]]) -> float:
-        """Good answers under overload, of those of the round before; the median of the rounds."""
-        pairs = zip(flood, self.many, strict=True)
-        return median(f["good_per_second"] / m["good_per_second"] for f, m in pairs)
 
     def figures(self, name: str) -> dict[str, float]:
         """Medians over the rounds."""
@@ -93,10 +74,6 @@ class Side:
             for quantile in ("p50_ms", "p95_ms", "p99_ms"):
                 found[f"{name}_{clients}_{quantile}"] = median(one[quantile] for one in rounds)
         return found
-
-
-# Answers, refusals, and clients that gave up or found no connection; anything else is a failure.
-_ACCOUNTED = ("200", "429", "504", "-1", "-2")
 
 
 def compared(sides: dict[str, Side]) -> dict[str, float]:
@@ -146,28 +123,11 @@ def main() -> None:
         for _ in range(options.rounds):
             for side in sides.values():
                 side.round(options.seconds)
-            for name in ("exact", "threads"):
-                sides[name].overload(options.seconds)
-    ours_flooded, theirs_flooded = sides["exact"], sides["threads"]
-    # A request waits behind a full queue, the running call, and the call that was being answered.
-    defaults = ServingConfig({"two_tower": root})
-    places = defaults.max_waiting + 2 * defaults.max_batch
     report(
         "serving",
         data=data,
         **{k: v for name, side in sides.items() for k, v in side.figures(name).items()},
         **compared(sides),
-        overload_share=ours_flooded.share(ours_flooded.flood),
-        # The clients' CPU is left out: where both want a core, the service has it.
-        overload_behind_share=ours_flooded.share(ours_flooded.flood_behind),
-        overload_cpu_us=median(one["cpu_us"] for one in ours_flooded.flood),
-        overload_client_cpu_us=median(one["client_cpu_us"] for one in ours_flooded.flood),
-        overload_behind_p99_ms=median(one["p99_ms"] for one in ours_flooded.flood_behind),
-        overload_p99_ms=median(one["p99_ms"] for one in ours_flooded.flood),
-        overload_p99_of_queue=median(
-            one["p99_ms"] * one["good_per_second"] / 1000 / places for one in ours_flooded.flood
-        ),
-        naive_overload_share=theirs_flooded.share(theirs_flooded.flood),
     )
 
 

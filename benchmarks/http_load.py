@@ -2,6 +2,10 @@
 
     python -m benchmarks.http_load http://127.0.0.1:8500/v1/recommend --clients 32 --seconds 5
     python -m benchmarks.http_load http://127.0.0.1:8500/v1/recommend --rate 9000 --seconds 5
+    python -m benchmarks.http_load http://127.0.0.1:8500/v1/recommend --rate 9000 --seconds 5 --time-of 4711
+
+With `--time-of` all seconds are CPU seconds of that process, the service: arrivals, patience, latencies and
+rates are then those of a service that has a core for itself, whatever else runs on the machine.
 
 Bodies are read from standard input, one JSON object a line, and sent in turn. Connections stay open; answers
 are read only as far as status and length. So a request costs some 20 us here, a tenth of what it costs a
@@ -15,8 +19,10 @@ import re
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import cycle
-from time import perf_counter, process_time
+from math import inf
+from time import clock_gettime, perf_counter, process_time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,9 +32,11 @@ import numpy as np
 MOST_CONNECTIONS = 2000
 # Connections that are open before the first arrival: more than a server's queue accepts by default, so that
 # arrivals measure answers and refusals, not how fast connections are opened.
-FIRST = 600
+FIRST = 1200
 # Connections that are kept open for the next arrivals.
 FREE = 100
+# Wall time after which the clients wait no longer for a service that no request keeps busy.
+IDLE_SECONDS = 30.0
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -37,10 +45,14 @@ class Connection(asyncio.Protocol):
 
     Args:
         done: called with this connection and the status of the answer; 0 if the connection ends instead.
+        clock: gives the seconds by which latency counts.
     """
 
-    def __init__(self, done: Callable[["Connection", int], None]) -> None:
+    def __init__(
+        self, done: Callable[["Connection", int], None], clock: Callable[[], float] = perf_counter
+    ) -> None:
         self.done = done
+        self.clock = clock
         self.sent = 0.0
         self.received = b""
         self.waits = False
@@ -51,7 +63,7 @@ class Connection(asyncio.Protocol):
     def send(self, request: bytes) -> None:
         """Send a request; the latency counts from here."""
         self.waits, self.received = True, b""
-        self.sent = perf_counter()
+        self.sent = self.clock()
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -74,13 +86,27 @@ class Connection(asyncio.Protocol):
 class Load:
     """Requests under way and what became of them.
 
+    Args:
+        url: where the requests go.
+        bodies: their bodies, sent in turn.
+        headers: more headers of each.
+        time_of: process whose CPU time all seconds are; None for the time on the wall.
+
     Attributes:
         counts: status -> answers; 0 for connections that ended, -1 for clients that gave up, -2 for
             arrivals for which no connection was left.
         milliseconds: latency of each answer with status 200.
+        good_in_time: answers with status 200 while requests arrived; those that a queue still held then
+            would make it look faster than it is.
     """
 
-    def __init__(self, url: str, bodies: Sequence[bytes], headers: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        bodies: Sequence[bytes],
+        headers: Sequence[str] = (),
+        time_of: int | None = None,
+    ) -> None:
         self.host, self.port, path = _parts(url)
         head = [
             f"POST {path} HTTP/1.1",
@@ -91,18 +117,22 @@ class Load:
         self.requests: Iterator[bytes] = cycle([_request(head, body) for body in bodies])
         self.counts: Counter[int] = Counter()
         self.milliseconds: list[float] = []
+        self.good_in_time = 0
         self.sent = 0
+        self.follows_service = time_of is not None
+        self.clock = perf_counter if time_of is None else cpu_clock(time_of)
 
     def record(self, connection: Connection, status: int) -> None:
         """Count an answer."""
         self.counts[status] += 1
         if status == 200:
-            self.milliseconds.append(1000 * (perf_counter() - connection.sent))
+            self.milliseconds.append(1000 * (self.clock() - connection.sent))
 
     async def connect(self, done: Callable[[Connection, int], None]) -> Connection:
         """A new connection."""
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: Connection(done), self.host, self.port)
+        protocol = partial(Connection, done, self.clock)
+        _, connection = await loop.create_connection(protocol, self.host, self.port)
         return connection
 
     def send(self, connection: Connection) -> None:
@@ -119,13 +149,13 @@ class Load:
             most: number of requests after which no more are sent; None for no limit.
         """
         left = clients
-        end = perf_counter() + seconds
+        end = self.clock() + seconds
         finished = asyncio.Event()
 
         def done(connection: Connection, status: int) -> None:
             nonlocal left
             self.record(connection, status)
-            if status and perf_counter() < end and (most is None or self.sent < most):
+            if status and self.clock() < end and (most is None or self.sent < most):
                 self.send(connection)
                 return
             left -= 1
@@ -136,6 +166,7 @@ class Load:
         for connection in connections:
             self.send(connection)
         await finished.wait()
+        self.good_in_time = self.counts[200]
         for connection in connections:
             connection.transport.close()
 
@@ -147,36 +178,43 @@ class Load:
             seconds: how long they arrive.
             patience: seconds after which a client gives up and closes its connection.
         """
-        arrivals = _Arrivals(self, patience)
+        arrivals = _Arrivals(self)
         await arrivals.open_first()
-        start = now = perf_counter()
+        start = now = self.clock()
         while now < start + seconds:
-            arrivals.send(int((now - start) * rate) - self.sent - self.counts[-2])
+            due = int((now - start) * rate) - self.sent - self.counts[-2]
+            # Time of a service that has nothing to do does not pass.
+            arrivals.send(max(due, int(self.follows_service and not arrivals.under_way)))
             arrivals.give_up(now - patience)
             await arrivals.keep_free()
-            now = perf_counter()
-        await asyncio.sleep(patience)
-        arrivals.give_up(now)
+            now = self.clock()
+        self.good_in_time = self.counts[200]
+        await arrivals.end(patience)
 
     def figures(self, seconds: float) -> dict[str, Any]:
         """Rate of good answers, their latency, and the number of answers of each status."""
         quantiles = np.percentile(self.milliseconds or [np.nan], [50, 95, 99])
         return {
             "sent": self.sent,
-            "good_per_second": self.counts[200] / seconds,
+            "good_per_second": self.good_in_time / seconds,
             **dict(zip(("p50_ms", "p95_ms", "p99_ms"), quantiles.tolist(), strict=True)),
             "counts": dict(self.counts),
         }
 
 
 class _Arrivals:
-    """Clients that come and go: some connections are always free for the next ones."""
+    """Clients that come and go: some connections are always free for the next ones.
 
-    def __init__(self, load: Load, patience: float) -> None:
+    Attributes:
+        under_way: number of requests that wait for their answer.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.under_way = 0
         self._load = load
         self._free: deque[Connection] = deque()
         # In order of sending, so that the oldest is looked at first.
-        self._under_way: deque[tuple[float, Connection]] = deque()
+        self._sent: deque[tuple[float, Connection]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._open = 0
 
@@ -197,17 +235,26 @@ class _Arrivals:
                 continue
             connection = self._free.popleft()
             self._load.send(connection)
-            self._under_way.append((connection.sent, connection))
+            self._sent.append((connection.sent, connection))
+            self.under_way += 1
 
     def give_up(self, sent_before: float) -> None:
         """Close connections that wait for too long."""
-        while self._under_way and self._under_way[0][0] < sent_before:
-            sent, connection = self._under_way.popleft()
+        while self._sent and self._sent[0][0] < sent_before:
+            sent, connection = self._sent.popleft()
             if connection.waits and connection.sent == sent:
                 connection.waits = False
                 self._load.counts[-1] += 1
                 connection.transport.abort()
                 self._open -= 1
+                self.under_way -= 1
+
+    async def end(self, patience: float) -> None:
+        """Wait for the last answers, as long as their clients do."""
+        last, until = self._load.clock() + patience, perf_counter() + IDLE_SECONDS
+        while self.under_way and self._load.clock() < last and perf_counter() < until:
+            await asyncio.sleep(0.01)
+        self.give_up(inf)
 
     async def keep_free(self) -> None:
         """Open connections where few are left, and let answers come in."""
@@ -222,11 +269,18 @@ class _Arrivals:
         self._free.append(await self._load.connect(self._done))
 
     def _done(self, connection: Connection, status: int) -> None:
+        self.under_way -= 1
         self._load.record(connection, status)
         if status:
             self._free.append(connection)
         else:
             self._open -= 1
+
+
+def cpu_clock(process: int) -> Callable[[], float]:
+    """A clock of the CPU seconds of another process, of all of its threads. Of Linux alone."""
+    # As `clock_getcpuclockid` of the C library makes it, which Python does not have.
+    return partial(clock_gettime, (~process << 3) | 2)
 
 
 def _parts(url: str) -> tuple[str, int, str]:
@@ -248,22 +302,23 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--requests", type=int, help="of clients: number after which they end")
     parser.add_argument("--patience", type=float, default=1, help="of arrivals: seconds of waiting")
+    parser.add_argument("--time-of", type=int, help="process whose CPU time all seconds are")
     parser.add_argument("--header", action="append", default=[])
     options = parser.parse_args()
     bodies = [line.encode() for line in sys.stdin.read().splitlines()]
-    load = Load(options.url, bodies, options.header)
+    load = Load(options.url, bodies, options.header, options.time_of)
     if options.rate:
         work = load.open(options.rate, options.seconds, options.patience)
     else:
         work = load.closed(options.clients, options.seconds, options.requests)
-    started, cpu_before = perf_counter(), process_time()
+    started, cpu_before = load.clock(), process_time()
     try:
         import uvloop  # half the cost of a request here
 
         uvloop.run(work)
     except ImportError:
         asyncio.run(work)
-    took = options.seconds if options.rate else perf_counter() - started
+    took = options.seconds if options.rate else load.clock() - started
     cpu_us = 1e6 * (process_time() - cpu_before) / max(1, load.sent)
     print(json.dumps({**load.figures(took), "client_cpu_us": cpu_us}))
 

@@ -29,18 +29,20 @@ class Service:
     url: str
     process: "subprocess.Popen[str]"
 
-    def load(self, path: str, bodies: str, *options: Any, nice: int = 0) -> dict[str, Any]:
+    def load(self, path: str, bodies: str, *options: Any, in_its_time: bool = False) -> dict[str, Any]:
         """The line of `benchmarks.http_load`, with the server's CPU time a request.
 
         Args:
             path: path of the requests.
             bodies: their bodies, one a line.
             options: options of `benchmarks.http_load`.
-            nice: how far the clients stand back from the service on cores that both use.
+            in_its_time: whether all seconds are CPU seconds of the service, so that nothing counts but what
+                it costs itself: not its clients, nor others on the machine.
         """
         before = self.cpu_seconds()
-        command = ["nice", "-n", str(nice)] if nice else []
-        command += [sys.executable, "-m", "benchmarks.http_load", self.url + path]
+        command = [sys.executable, "-m", "benchmarks.http_load", self.url + path]
+        if in_its_time:
+            command += ["--time-of", str(self.process.pid)]
         done = subprocess.run(
             [*command, *map(str, options)], input=bodies, stdout=subprocess.PIPE, text=True, check=True
         )

@@ -1,13 +1,16 @@
 """The comparison of benchmark lines with the figures on record; no benchmark runs here."""
 
 import json
+import os
 from pathlib import Path
+from time import process_time
 
 import pytest
 
 from benchmarks import check
 from benchmarks.bench_shapes import COUNTING, best_of, least_over, winners
 from benchmarks.check import RATIOS, Guard, Verdict, compare, load, save, table, updated
+from benchmarks.http_load import cpu_clock
 
 HIGHER = Guard("training.ratio", 3.0, 0.1, "higher", bar=2.5)
 LOWER = Guard("log.seconds", 20.0, 0.5, "lower", bar=25.0)
@@ -123,3 +126,9 @@ def test_every_benchmark_is_guarded_and_explained():
     readme = Path(RATIOS.parent, "README.md").read_text("utf-8")
     assert all(f"`bench_{script}.py`" in readme for script in scripts)
     assert all(f"{name.split('.')[1]}" in readme for name in json.loads(RATIOS.read_text("utf-8")))
+
+
+def test_the_cpu_clock_of_a_process_is_that_of_the_process():
+    clock = cpu_clock(os.getpid())
+    before, told, after = process_time(), clock(), process_time()
+    assert before <= told <= after

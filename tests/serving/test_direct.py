@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
 from tfrecall.errors import DeadlineError, QueueFullError
-from tfrecall.serving import connections, direct
+from tfrecall.serving import connections, refusals
 from tfrecall.serving.config import ServingConfig
 from tfrecall.serving.direct import DirectProtocol, Front
 from tfrecall.serving.requests import Item, RecommendAnswer
@@ -96,7 +96,11 @@ class Connection:
             await send({"type": "http.response.body"})
 
         self._app = app
-        self.front = Front(self.service, lambda *what: self.seen.append(what[:2]))
+        self.front = Front(
+            self.service,
+            lambda *what: self.seen.append(what[:2]),
+            lambda endpoint, status, number: self.seen.extend([(endpoint, status)] * number),
+        )
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"today")]
         self.protocol = self.another()
@@ -357,11 +361,67 @@ def test_a_full_queue_says_the_same_of_whole_requests_and_of_those_in_pieces(hea
     assert whole == in_pieces
 
 
-def test_the_loop_stands_back_for_the_call_before_a_refusal():
+def test_the_loop_stands_back_for_the_call_once_in_a_round_of_refusals():
     async def test(connection):
-        await connection.send(request(), request()[:40], request()[40:])
-        assert [status for status, _, _ in connection.answers()] == [429, 429]
-        assert connection.service.pauses == 1  # the second is not known as a whole
+        other = connection.another()
+        other.data_received(request())
+        # The first of the next two is not known as a whole; all are of one round.
+        await connection.send(request()[:40], request()[40:], request())
+        assert [status for status, _, _ in connection.answers()] == [429, 429, 429]
+        assert connection.service.pauses == 1
+        await connection.send(request())
+        assert connection.service.pauses == 2
+        assert connection.seen == [("/v1/recommend", 429)] * 4
+        other.connection_lost(None)
+
+    run(test)
+
+
+def test_each_refusal_has_its_own_id_or_that_of_its_request():
+    async def test(connection):
+        mine = request(b"POST /v1/recommend HTTP/1.1", b"X-Request-ID: mine")
+        await connection.send(request(), request(), mine, mine, request())
+        ids = [headers["x-request-id"] for _, headers, _ in connection.answers()]
+        assert ids == [json.loads(body)["error"]["request_id"] for _, _, body in connection.answers()]
+        assert ids[2:4] == ["mine", "mine"]
+        assert len({ids[0], ids[1], ids[4]}) == 3
+
+    run(test)
+
+
+def test_a_head_that_was_refused_before_tells_no_longer_where_a_request_ends():
+    """A head is remembered with the length of its body: fewer bytes or more are parsed."""
+
+    async def test(connection):
+        whole = request()
+        await connection.send(whole, whole[:-3], whole[-3:], whole + whole[:5], whole[5:])
+        assert [status for status, _, _ in connection.answers()] == [429, 429, 429, 429]
+        assert connection.passed == []
+
+    run(test)
+
+
+def test_after_the_round_requests_are_accepted_as_soon_as_there_is_room():
+    async def test(connection):
+        await connection.send(request())
+        connection.service.full = False
+        await connection.send(request())
+        connection.service.answer()
+        assert [status for status, _, _ in connection.answers()] == [429, 200]
+
+    run(test)
+
+
+def test_few_heads_are_remembered_and_no_long_ones(monkeypatch):
+    monkeypatch.setattr(refusals, "_MOST_HEADS", 3)
+
+    async def test(connection):
+        for number in range(5):
+            await connection.send(request(b"POST /v1/recommend HTTP/1.1", b"X-A: %d" % number))
+        long = request(b"POST /v1/recommend HTTP/1.1", b"X-A: " + b"a" * refusals._LONGEST_HEAD)
+        await connection.send(long, long)
+        assert {status for status, _, _ in connection.answers()} == {429}
+        assert len(connection.front.refusals._heads) == 2
 
     run(test)
 
@@ -400,7 +460,7 @@ def test_a_token_is_asked_for_before_anything_is_told(full):
 
 
 def test_refusals_leave_one_line_with_their_number(monkeypatch, caplog):
-    monkeypatch.setattr(direct, "LOG_SECONDS", 0.01)
+    monkeypatch.setattr(refusals, "LOG_SECONDS", 0.01)
 
     async def test(connection):
         for _ in range(2):

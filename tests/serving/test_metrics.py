@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.serving.running import running
 from tfrecall.serving.app import create_app
 from tfrecall.serving.config import ServingConfig
+from tfrecall.serving.metrics import Metrics
 from tfrecall.serving.observer import Observer
 from tfrecall.serving.recall import RecallSample
 from tfrecall.serving.requests import Item, RecommendAnswer, RecommendRequest
@@ -143,3 +144,16 @@ def test_whichever_worker_is_asked_tells_the_sum_of_all(item_cf):
         while samples(service.get("/metrics").body).get(key) != 40:
             assert monotonic() < end
         assert {samples(service.get("/metrics").body)[key] for _ in range(10)} == {40}
+
+
+def test_refusals_at_the_socket_are_counted_without_times():
+    metrics = Metrics()
+    metrics.request("/v1/recommend", 200, 0.25)
+    metrics.refused("/v1/recommend", 429, 30)
+    metrics.refused("/v1/recommend", 429, 12)
+    told = samples(metrics.text()[0].decode())
+    refused = ("tfrecall_requests_total", ("code", "429"), ("endpoint", "/v1/recommend"))
+    assert told[refused] == 42
+    timed = ("endpoint", "/v1/recommend")
+    assert told["tfrecall_request_duration_seconds_count", timed] == 1
+    assert told["tfrecall_request_duration_seconds_sum", timed] == 0.25

@@ -4,10 +4,9 @@ The way through the application costs a request more than its list does: a task,
 responses of a framework. The route that load is about takes this one instead, without a task and with one
 write; whatever is not plain about a request (a slow body, a limit, a form that is wrong) goes to the
 application, which answers it. While the queue is full, a request that came in one piece is refused before
-it is parsed, and the event loop first lets the running call of the model end.
+it is parsed (`refusals`).
 """
 
-import asyncio
 import hmac
 import logging
 from collections.abc import Callable
@@ -21,25 +20,11 @@ from tfrecall.errors import QueueFullError, TfrecallError
 from tfrecall.serving.connections import LimitedProtocol
 from tfrecall.serving.gate import LEFT, LOG, SECURITY, has_long_head, log_request, unauthorized
 from tfrecall.serving.hosts import accepts
+from tfrecall.serving.refusals import ENDPOINT, PATH, Refusals
 from tfrecall.serving.requests import RecommendAnswer, RecommendRequest
 from tfrecall.serving.service import Service
-from tfrecall.serving.web import Exchange, deadline_of, encoded, form_of, problem, refused, routed
+from tfrecall.serving.web import Exchange, deadline_of, encoded, form_of, refused, routed
 
-PATH = b"/v1/recommend"
-ENDPOINT = PATH.decode()
-_LINE = b"POST " + PATH + b" HTTP/1.1\r\n"
-# Headers that change where a request ends, or how it is answered.
-_ODD = (b"transfer-encoding", b"expect", b"upgrade")
-# More digits than a body may have.
-_MOST_DIGITS = 18
-# Between two lines about refusals: one for each would cost more than the refusals.
-LOG_SECONDS = 1.0
-# Made once: while the queue is full, refusals are most of the work. An id of a request has no sign that JSON
-# would escape.
-_FULL_START, _FULL_END = encoded(
-    problem(QueueFullError("The queue is full. Try again later, or start more workers."), "{id}")[1]
-).split(b"{id}")
-_LOG = logging.getLogger("tfrecall.serving")
 _SAME = b"".join(
     name + b": " + value + b"\r\n"
     for name, value in (*SECURITY, (b"content-type", b"application/json"))
@@ -52,19 +37,27 @@ class Front:
     Args:
         service: the service that answers.
         observe: called at the end of each request with its route, status and seconds.
+        count: called with route, status and number of requests that a full queue refused.
+
+    Attributes:
+        refusals: the answers of a full queue.
     """
 
-    def __init__(self, service: Service, observe: Callable[[str, int, float], None]) -> None:
+    def __init__(
+        self,
+        service: Service,
+        observe: Callable[[str, int, float], None],
+        count: Callable[[str, int, int], None],
+    ) -> None:
         self.service = service
         self.observe = observe
         token = service.config.token
         self._token = None if token is None else f"Bearer {token}".encode()
         hosts = service.config.hosts
         self._accepts = None if hosts is None else accepts(hosts)
-        self._refusals = 0
+        self.refusals = Refusals(service.let_calls_run, self.may_ask, self.head, count)
         self._default: list[tuple[bytes, bytes]] = []
         self._head = _SAME
-        self._refusal_head = b""
 
     def may_ask(self, one: Exchange) -> bool:
         """Whether a request brings the token, if there is one."""
@@ -88,34 +81,7 @@ class Front:
         if default is not self._default:
             self._default = default
             self._head = b"".join(name + b": " + value + b"\r\n" for name, value in default) + _SAME
-            self._refusal_head = STATUS_LINE[429] + self._head + b"retry-after: 1\r\n"
         return self._head
-
-    def refusal(self, one: Exchange, default: list[tuple[bytes, bytes]]) -> bytes:
-        """The answer of a full queue, head and body."""
-        self.head(default)
-        known = one.request_id.encode()
-        trace = b"" if one.traceparent is None else b"\r\ntraceparent: " + one.traceparent
-        length = len(_FULL_START) + len(known) + len(_FULL_END)
-        return b"%bx-request-id: %b%b\r\ncontent-length: %d\r\n\r\n%b%b%b" % (
-            *(self._refusal_head, known, trace, length),
-            *(_FULL_START, known, _FULL_END),
-        )
-
-    def count_refusal(self, status: int) -> None:
-        """Count a refusal, and have a line in the log for all of the next second."""
-        self.observe(ENDPOINT, status, 0.0)
-        if not self._refusals:
-            asyncio.get_running_loop().call_later(LOG_SECONDS, self._log_refusals)
-        self._refusals += 1
-
-    def _log_refusals(self) -> None:
-        number, self._refusals = self._refusals, 0
-        _LOG.warning(
-            "%d requests were refused while the queue was full.",
-            number,
-            extra={"fields": {"refused": number, "seconds": LOG_SECONDS, "path": ENDPOINT}},
-        )
 
 
 class _Asked:
@@ -165,8 +131,7 @@ class DirectProtocol(LimitedProtocol):
     def data_received(self, data: bytes) -> None:
         if (
             self._is_between
-            and self._service.is_full(len(self.tasks))
-            and data.startswith(_LINE)
+            and (self._front.refusals.is_on or self._is_full())
             and self._refuse_unparsed(data)
         ):
             return
@@ -191,7 +156,7 @@ class DirectProtocol(LimitedProtocol):
             super().on_headers_complete()
             return
         self._note_head()
-        if self._service.is_full(len(self.tasks)):
+        if self._is_full():
             self._has_refused = True
             self._refuse(Exchange(dict(self.headers)))
         elif self._service.config.otel:  # spans are around the application
@@ -223,6 +188,7 @@ class DirectProtocol(LimitedProtocol):
         return (
             self.url == PATH
             and self.parser.get_method() == b"POST"
+            and self._service.ready
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
             and not self.expect_100_continue
@@ -230,22 +196,21 @@ class DirectProtocol(LimitedProtocol):
         )
 
     def _is_alone(self) -> bool:
-        """Whether nothing else is to be written first, by a service that goes on."""
-        return (
-            self._service.ready
-            and (self.cycle is None or self.cycle.response_complete)
-            and not self.flow.write_paused
-        )
+        """Whether nothing else is to be written first."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+
+    def _is_full(self) -> bool:
+        return self._service.is_full(len(self.tasks))
 
     def _refuse_unparsed(self, data: bytes) -> bool:
         """Refuse a request that is there as a whole and has nothing odd; others are parsed."""
-        headers = _headers_of(data)
-        if headers is None or self._is_surplus or not self._is_alone() or self.transport.is_closing():
+        if self._is_surplus or not self._is_alone() or self.transport.is_closing():
             return False
-        self._service.let_calls_run()
-        self.server_state.total_requests += 1
+        answer = self._front.refusals.unparsed(data, self.server_state)
+        if answer is None:
+            return False
         self._refused_at = self.loop.time()
-        self._refuse(Exchange(headers))
+        self.transport.write(answer)
         return True
 
     def _take_usual_way(self) -> None:
@@ -314,13 +279,13 @@ class DirectProtocol(LimitedProtocol):
     def _refuse(self, one: Exchange) -> None:
         """Refuse a request because the queue is full; without the token not even that is told."""
         if self._front.may_ask(one):
+            answer = self._front.refusals.parsed(one, self.server_state.default_headers)
             if not self.transport.is_closing():
-                self.transport.write(self._front.refusal(one, self.server_state.default_headers))
-            self._front.count_refusal(429)
+                self.transport.write(answer)
         else:
             status, content, headers = refused(one, unauthorized())
             self._write(one, status, encoded(content), headers)
-            self._front.count_refusal(status)
+            self._front.refusals.note(status, 1)
 
     def _ended(self, asked: _Asked, status: int) -> None:
         asked.withdraw, asked.one.status = None, status
@@ -328,25 +293,3 @@ class DirectProtocol(LimitedProtocol):
         self._front.observe(ENDPOINT, status, seconds)
         if LOG.isEnabledFor(logging.INFO):
             log_request(asked.one, "POST", ENDPOINT, self.client, seconds)
-
-
-def _headers_of(data: bytes) -> dict[bytes, bytes] | None:
-    """Headers of the one request that bytes are, from its first to its last; None for anything else or odd."""
-    end = data.find(b"\r\n\r\n")
-    headers: dict[bytes, bytes] = {}
-    for line in data[len(_LINE) : end].split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        name = name.lower()
-        if not colon or not name or name in headers or name.strip() != name:
-            return None
-        headers[name] = value.strip(b" \t")
-    length = headers.get(b"content-length", b"")
-    if (
-        end < 0
-        or not (length.isdigit() and len(length) <= _MOST_DIGITS)
-        or int(length) != len(data) - end - len(b"\r\n\r\n")
-        or headers.get(b"connection", b"keep-alive").lower() != b"keep-alive"
-        or any(name in headers for name in _ODD)
-    ):
-        return None
-    return headers

@@ -103,6 +103,10 @@ class Metrics(Observer):
         found[0].inc()
         found[1].observe(seconds)
 
+    def refused(self, endpoint: str, status: int, number: int) -> None:
+        """Requests were refused at the socket: counted, without times, which would be those of no answer."""
+        self._requests.labels(endpoint, str(status)).inc(number)
+
     def batch(self, release: str, waits: Sequence[float], seconds: float) -> None:
         self._batch_size.observe(len(waits))
         for wait in waits:

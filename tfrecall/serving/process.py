@@ -172,9 +172,11 @@ def _serve(config: ServingConfig, bound: socket.socket, *, wait: bool) -> None:
     _limit_threads(config.threads)
     _allow_files(config.max_connections + OTHER_FILES)
     app = create_app(config, wait=wait)
+    counted = app.state.metrics
+    front = Front(app.state.service, counted.request, counted.refused)
     settings = uvicorn.Config(
         app,
-        http=partial(DirectProtocol, Front(app.state.service, app.state.metrics.request)),  # type: ignore[arg-type]
+        http=partial(DirectProtocol, front),  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         lifespan="on",

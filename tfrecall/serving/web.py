@@ -108,7 +108,7 @@ class Exchange:
         elif trace is not None:
             self.request_id = trace[1].decode()
         else:
-            self.request_id = f"{_PROCESS}{next(_NUMBERS):012x}"
+            self.request_id = new_request_id()
 
     def fields(self, method: str, path: str, seconds: float) -> dict[str, Any]:
         """Fields of its line in the log."""
@@ -122,6 +122,11 @@ class Exchange:
             "milliseconds": round(1000 * seconds, 3),
             **self.facts,
         }
+
+
+def new_request_id() -> str:
+    """An id for a request that brings none."""
+    return f"{_PROCESS}{next(_NUMBERS):012x}"
 
 
 def exchange(request: Request) -> Exchange:
