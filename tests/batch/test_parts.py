@@ -15,7 +15,8 @@ from tfrecall.core.manifests import describe
 from tfrecall.engines import Engine, Local, engine_of
 from tfrecall.errors import ConfigError, DataError, EngineError, ExportError
 
-ENGINES = {"local": (), "local 2": ((), 2), "beam": (), "ray": ((), 2)}
+# Ray runs such a job in `tests.engines.test_contract`, beside its others: a cluster takes seconds to start.
+ENGINES = {"local": (), "local 2": ((), 2), "beam": ()}
 SLOW = [pytest.mark.slow]
 
 

@@ -56,7 +56,7 @@ def test_the_core_is_that_of_brute_force(rows, min_user, min_item):
 @pytest.mark.slow
 def test_a_long_chain_falls_completely():
     # u0-i0-u1-i1-u2-...: every one has two events but the ends, where the chain burns down.
-    n = 20_000
+    n = 5_000
     users, items = np.arange(1, 2 * n) // 2, np.arange(2 * n - 1) // 2
     assert np.bincount(users).max() == np.bincount(items).max() == 2
     assert not core(users, items, 2, 2).any()

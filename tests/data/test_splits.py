@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall.data import (
     Interactions,
     split_by_time,
@@ -188,6 +189,7 @@ def test_leave_last_out_lets_no_future_into_the_past(data):
 
 
 @pytest.mark.slow
+@examples(15)
 @given(logs())
 def test_baskets_are_kept_whole(data):
     # By hand: the distinct times of each user, the last of them tests, the one before validates.

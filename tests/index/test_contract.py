@@ -331,7 +331,7 @@ def searches(draw):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [one for one in EVERY_INDEX if "restored" not in str(one.values[0])])
-@examples(80)
+@examples(25)
 @given(search=searches())
 def test_any_search_equals_the_argsort(name, search):
     vectors, queries, k, exclude, allow = search

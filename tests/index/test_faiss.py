@@ -80,10 +80,11 @@ def test_exclusions_and_allowed_rows_are_kept_and_lists_stay_long(built, exact, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_settings_write_the_same_file(exact, method, tmp_path):
+def test_the_same_settings_write_the_same_file(method, tmp_path):
+    exact = Exact().build(VARIED[:500], IDS[:500])
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        Faiss(method, search_k=5).build_over(exact).save(tmp_path / name)
+        Faiss(method, search_k=5).build_over(exact, QUERIES).save(tmp_path / name)
     assert (tmp_path / "a" / FILE).read_bytes() == (tmp_path / "b" / FILE).read_bytes()
 
 

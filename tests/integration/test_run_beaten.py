@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cli.test_cli import ask
-from tests.integration.runs import write_files
+from tests.integration.runs import SMALL, options, write_files
 from tests.report.helpers import Page
 from tests.report.test_run_page import assert_alone
 from tfrecall.cli import console
@@ -13,7 +13,7 @@ from tfrecall.release import load
 
 pytestmark = pytest.mark.slow
 # So small a rate leaves the towers where they began: any count is better.
-IDLE = ["--set", "training.epochs=1", "--set", "training.learning_rate=0.00001"]
+IDLE = options("training.epochs=1", "training.learning_rate=0.00001")
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +82,8 @@ def test_evaluate_repeats_it_and_ends_with_0(ended):
 
 
 def test_a_baseline_without_figures_of_the_rule_beats_nothing(tmp_path):
-    settings = ["--set", "evaluation.seen=removed", "--set", 'evaluation.baselines=["own_most_recent"]']
-    told = ask("run", *write_files(tmp_path), *IDLE, *settings)
+    settings = ("evaluation.seen=removed", 'evaluation.baselines=["own_most_recent"]')
+    told = ask("run", *write_files(tmp_path), *IDLE, *options(*SMALL, *settings))
     assert "targets had been had before" in told.stdout
     assert load(tmp_path / "out").manifest["beaten_by"] is None
     assert_alone((tmp_path / "out" / "report.html").read_text("utf-8"))

@@ -6,20 +6,31 @@ import shutil
 import pytest
 
 from tests.cli.test_cli import ask
-from tests.integration.runs import write_files
+from tests.integration.runs import SMALL, options, write_files
 from tests.report.helpers import Page
 from tests.report.test_run_page import assert_alone
+from tfrecall.config.recipes import load_config
+from tfrecall.runs.run import run
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """`out` has two versions, of one and of two epochs."""
+    """`out` has a version of one epoch, and with `outcome` one of two epochs."""
     folder = tmp_path_factory.mktemp("report")
-    for epochs in (1, 2):
-        ask("run", *write_files(folder), "--set", f"training.epochs={epochs}", "--allow-worse")
+    ask("run", *write_files(folder), "--set", "training.epochs=1", "--allow-worse")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def outcome(folder):
+    """The second version, of a run from Python."""
+    recipe, *arguments = write_files(folder)
+    files = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    settings = [f"data.{name}='{files['--' + name]}'" for name in ("users", "items")]
+    config = load_config(recipe, [*settings, f"data.source='{files['--data']}'", "training.epochs=2"])
+    return run(config, folder / "out")
 
 
 def test_the_report_is_published_with_the_metrics(folder):
@@ -34,17 +45,9 @@ def test_the_report_is_published_with_the_metrics(folder):
     assert "because of" in text
 
 
-def test_the_report_can_be_drawn_again_from_python(tmp_path):
-    from tfrecall.config.recipes import load_config
-    from tfrecall.runs.run import run
-
-    recipe, *_ = arguments = write_files(tmp_path)
-    files = dict(zip(arguments[1::2], arguments[2::2], strict=True))
-    settings = [f"data.{n}='{files['--' + n]}'" for n in ("users", "items")]
-    config = load_config(recipe, [*settings, f"data.source='{files['--data']}'", "training.epochs=1"])
-    outcome = run(config, tmp_path / "out")
+def test_the_report_can_be_drawn_again_from_python(folder, outcome):
     again = Page(outcome.report())
-    first = Page((tmp_path / "out" / "report.html").read_text("utf-8"))
+    first = Page((folder / "out" / "report.html").read_text("utf-8"))
     # Scores come from the exported model now: what is told of users and figures is the same.
     assert again.text == first.text
 
@@ -74,21 +77,33 @@ def test_one_version_is_compared_with_baselines(folder):
     assert interval["low"] <= interval["difference"] <= interval["high"]
 
 
-def test_the_baselines_of_a_run_are_those_of_its_configuration(tmp_path):
-    settings = ["--set", "training.epochs=1", "--set", 'evaluation.baselines=["ease", "swing"]']
-    made = json.loads(ask("run", *write_files(tmp_path), *settings, "--allow-worse", "--json").stdout)
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The folder of a run with another split and other baselines, and its figures."""
+    folder = tmp_path_factory.mktemp("other")
+    settings = ("training.epochs=1", "split.seed=7", 'evaluation.baselines=["ease", "swing"]')
+    given = options(*SMALL, *settings)
+    told = ask("run", *write_files(folder), *given, "--allow-worse", "--json").stdout
+    return folder, json.loads(told)
+
+
+def test_the_baselines_of_a_run_are_those_of_its_configuration(other):
+    folder, made = other
     assert list(made["baselines"]) == ["ease", "swing"]
-    judged = json.loads(ask("evaluate", tmp_path / "out", "--json").stdout)
+    judged = json.loads(ask("evaluate", folder / "out", "--json").stdout)
     assert judged["baselines"] == made["baselines"]
 
 
-def test_runs_on_other_splits_are_refused(folder, tmp_path):
-    settings = ["--set", "training.epochs=1", "--set", "split.seed=7"]
-    ask("run", *write_files(tmp_path), *settings, "--allow-worse")
-    told = ask("compare", folder / "out", tmp_path / "out", status=1).stderr
+def test_runs_on_other_splits_are_refused(folder, other, tmp_path):
+    release = other[0] / "out"
+    told = ask("compare", folder / "out", release, status=1).stderr
     assert "split.seed is 42" in told
-    moved = shutil.move(tmp_path / "log.csv", tmp_path / "moved.csv")
-    again = ask("compare", folder / "out", tmp_path / "out", "--data", moved, status=1).stderr
+    log = other[0] / "log.csv"
+    moved = shutil.move(log, tmp_path / "moved.csv")
+    try:
+        again = ask("compare", folder / "out", release, "--data", moved, status=1).stderr
+    finally:
+        shutil.move(moved, log)
     assert "split.seed is 42" in again
 
 

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.commands import ask
-from tests.integration.runs import write_files
+from tests.integration.runs import SMALL, options, write_files
+from tests.processes import Forked
 from tfrecall.cli import app
 from tfrecall.runs import kinds, run
 
@@ -28,14 +29,14 @@ def tfrecall(*arguments, cwd=None):
     )
 
 
-def answer_of(ended):
+def answer_of(status, output, errors):
     """The one JSON object that is all of standard output."""
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert status == 0, errors[-3000:]
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    return json.loads(ended.stdout, parse_constant=refuse)
+    return json.loads(output, parse_constant=refuse)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def ended(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metrics(ended):
-    return answer_of(ended[1])
+    told = ended[1]
+    return answer_of(told.returncode, told.stdout, told.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -240,12 +242,16 @@ def test_a_damaged_release_is_named(root, tmp_path, file):
 
 
 def test_a_second_run_is_a_second_version(root, ended, tmp_path):
-    """The same seed gives the same figures; a file in Parquet gives the same as in CSV."""
+    """The same seed gives the same figures; a file in Parquet gives the same as in CSV.
+
+    In another process, as the first: the last digits of one that traces graphs for tests are others.
+    """
     copy = shutil.copytree(root, tmp_path / "copy")
     pl.read_csv(ended[0] / "log.csv").write_parquet(tmp_path / "log.parquet")
     files = [arg for arg in write_files(tmp_path) if not arg.endswith("log.csv")]
     files.insert(2, str(tmp_path / "log.parquet"))
-    again = answer_of(tfrecall("run", *files[:-1], copy, "--allow-worse", "--json"))
+    code = "from tfrecall import cli; cli.main()"
+    again = answer_of(*Forked(code, "run", *files[:-1], copy, "--allow-worse", "--json").ended())
     first = json.loads((root / "metrics.json").read_text())
     assert again["version"] == 2
     assert again["test"] == first["test"]
@@ -263,7 +269,8 @@ def test_an_interrupted_run_leaves_nothing_and_ends_with_130(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, step, interrupted)
-    result = CliRunner().invoke(app, ["run", *write_files(tmp_path), "--set", "training.epochs=1"])
+    given = options(*SMALL, "training.epochs=1")
+    result = CliRunner().invoke(app, ["run", *write_files(tmp_path), *given])
     assert result.exit_code == 130
     assert "Interrupted" in result.stderr
     assert result.stdout == ""
@@ -288,7 +295,7 @@ def test_an_interrupted_second_run_leaves_the_first(root, tmp_path, monkeypatch)
         lambda file, text: interrupted() if file == copy / "manifest.json" else original(file, text),
     )
     result = CliRunner().invoke(
-        app, ["run", *write_files(tmp_path)[:-1], str(copy), "--set", "training.epochs=1"]
+        app, ["run", *write_files(tmp_path)[:-1], str(copy), *options(*SMALL, "training.epochs=1")]
     )
     assert result.exit_code == 130, (result.output, result.exception)
     assert contents(copy) == before
@@ -297,28 +304,39 @@ def test_an_interrupted_second_run_leaves_the_first(root, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     "settings",
     [
-        ["split.method=leave_last_out", "training.refit=true", "training.patience=1"],
-        ["split.method=leave_last_out", "split.validation_fraction=0"],
-        ["split.method=by_time", "split.at=2020-09-13T20:00:00", "split.known_users=true"],
-        ["split.method=by_time", "split.at=1600030000", "split.validation_fraction=0"],
-        ["task={type='full_softmax'}", "model.normalize=true", "task.temperature=0.1"],
-        ["task={type='tfrs_retrieval'}", "model.correct_sampling_bias=false"],
-        ["recipe=Mein Rezept Ä", "data.rating_column=score"],
+        [
+            *("split.method=leave_last_out", "training.refit=true", "training.patience=1"),
+            *("task={type='full_softmax'}", "model.normalize=true", "task.temperature=0.1"),
+        ],
+        [
+            *("split.method=leave_last_out", "split.validation_fraction=0", "training.epochs=1"),
+            *("task={type='tfrs_retrieval'}", "model.correct_sampling_bias=false"),
+        ],
+        [
+            *("split.method=by_time", "split.at=2020-09-13T20:00:00", "split.known_users=true"),
+            *("recipe=Mein Rezept Ä", "data.rating_column=score", "training.epochs=1"),
+        ],
     ],
+    ids=["leave_last_out", "without validation", "by_time"],
 )
 def test_other_configurations_run(tmp_path, settings):
+    """Settings of different parts of a run, several at once."""
     from tests.tiny import tiny_interactions
 
     log = tiny_interactions().log.with_columns(score=pl.int_range(pl.len()) % 5)
-    options = [part for setting in settings for part in ("--set", setting)]
-    metrics = ask_json("run", *write_files(tmp_path, log=log), *options, "--allow-worse")
+    given = options(*SMALL, *settings)
+    metrics = ask_json("run", *write_files(tmp_path, log=log), *given, "--allow-worse")
     assert metrics["test"]["seen_removed"]["hit_rate@100"] > 0
 
 
 def test_the_tables_for_people_show_model_baselines_and_a_user(tmp_path):
-    shown = " ".join(
-        ask("run", *write_files(tmp_path), "--set", "training.epochs=1", "--allow-worse").stdout.split()
-    )
+    """Of a split at a number of seconds, without rows to validate by."""
+    settings = ("split.method=by_time", "split.at=1600030000", "split.validation_fraction=0")
+    given = options(*SMALL, *settings, "training.epochs=1")
+    told = ask("run", *write_files(tmp_path), *given, "--allow-worse").stdout
+    shown = " ".join(told.split())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))
+    assert metrics["test"]["seen_removed"]["hit_rate@100"] > 0
     for text in (
         "popularity",
         "item_cf",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.integration.runs import write_files
+from tests.integration.runs import SMALL, options, write_files
 from tests.processes import Forked
 from tests.training.workers import ports
 from tfrecall.release import load
@@ -17,7 +17,10 @@ os.environ["TF_CONFIG"] = sys.argv.pop(1)
 from tfrecall import cli
 cli.main()
 """
-SETTINGS = ("training.refit=true", "training.checkpoint_seconds=0", "evaluation.baselines=[]")
+SETTINGS = (
+    *SMALL,
+    *("training.refit=true", "training.checkpoint_seconds=0", "evaluation.baselines=[]"),
+)
 
 
 def test_the_chief_alone_writes_the_release(tmp_path):
@@ -27,8 +30,8 @@ def test_the_chief_alone_writes_the_release(tmp_path):
         folder = tmp_path / str(index)
         folder.mkdir()
         cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        options = [part for setting in SETTINGS for part in ("--set", setting)]
-        arguments = ["run", *write_files(folder), *options, "--strategy", "multi_worker_mirrored"]
+        given = options(*SETTINGS)
+        arguments = ["run", *write_files(folder), *given, "--strategy", "multi_worker_mirrored"]
         started.append(Forked(RUN, json.dumps(cluster), *arguments, "--allow-worse"))
     chief, worker = (process.ended() for process in started)
 

@@ -158,7 +158,7 @@ def test_rows_of_equal_hashes_are_compared_in_every_column(tmp_path, monkeypatch
 
 @pytest.mark.slow
 # Shrinking would prepare for minutes: rows are few anyway.
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     logs(),
     FILTERS,
