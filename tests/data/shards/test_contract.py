@@ -140,6 +140,12 @@ def test_a_plain_log_is_the_same_from_shards_with_its_notes(tmp_path, partitions
     assert shards.notes == tuple(note for note in memory.notes if not note.startswith(values))
 
 
+def test_repeated_rows_without_a_user_meet_wherever_they_stand(tmp_path):
+    (tmp_path / "log.csv").write_text(as_csv([*PLAIN, *[("", "a", "0", "1", "x")] * 4]))
+    *_, prepared = check_contract(tmp_path / "log.csv", tmp_path / "shards")
+    assert (prepared.counts.repeated, prepared.counts.no_user) == (3, 1)
+
+
 def test_rows_of_equal_hashes_are_compared_in_every_column(tmp_path, monkeypatch):
     """As among billions of rows two may have; here all have the same."""
     zeros = lambda rows, **_: pl.zeros(rows.height, pl.UInt64, eager=True)  # noqa: E731
