@@ -165,6 +165,7 @@ def test_regularisation_is_the_mean_square_of_what_a_row_uses(rating_log):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_the_task_of_tfrs_works_unchanged(rating_log):
     task = tfrs.tasks.Ranking(
         loss=keras.losses.MeanSquaredError(), metrics=[keras.metrics.RootMeanSquaredError("error")]
@@ -215,7 +216,7 @@ def test_validation_stops_by_the_auc_of_all_rows_together(rating_log):
     train, validation = split_random(rating_log, 0.3, seed=1)
     schema = Schema(query=[USER], candidate=[ITEM])
     model = Ranker(schema, [], crosses=["dot"], task=Clicks(), label=Label("rating", threshold=4))
-    fitted = fit(model, train, validation, epochs=2, patience=1, batch_size=64, verbose=0)
+    fitted = fit(model, train, validation, epochs=2, patience=1, batch_size=256, verbose=0)
     model.use_log(train)
     clicked = validation.log["rating"].to_numpy() >= 4
     scores = model.predictions(validation)
@@ -223,7 +224,7 @@ def test_validation_stops_by_the_auc_of_all_rows_together(rating_log):
     assert fitted.history["val_auc"][fitted.best_epoch - 1] == pytest.approx(expected, abs=1e-6)
     assert "auc" not in fitted.history  # training measures the loss alone
     # Whatever the batches, alone and by name.
-    rows = examples(validation, 7, forms=model.forms)
+    rows = examples(validation, 70, forms=model.forms)
     assert model.evaluate(rows, verbose=0, return_dict=True)["auc"] == pytest.approx(expected, abs=1e-6)
     assert model.evaluate(rows, verbose=0)[0] == pytest.approx(expected, abs=1e-6)
 
@@ -254,6 +255,7 @@ def test_batches_for_lists_hold_whole_lists(rating_log):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_lists_and_histories_of_the_past_go_together(rating_log):
     past = History("before", Categorical("item_id", DIM), 5)
     model = Ranker(Schema(query=[USER, past, RATED], candidate=[ITEM]), [4], task=Lists())
@@ -279,8 +281,9 @@ def test_a_list_needs_its_column(rating_log):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_the_same_seed_gives_the_same_model(rating_log):
-    some = rating_log.with_log(rating_log.log[:600])
+    some = rating_log.with_log(rating_log.log[:500])
     first, second = (rating_ranker(some, epochs=1, dropout=0.3) for _ in range(2))
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         assert np.array_equal(one, other)
@@ -309,9 +312,10 @@ def test_training_stops_where_the_error_is_least(rating_log):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_an_interrupted_training_goes_on_to_the_same_weights(rating_log, tmp_path):
     some = rating_log.with_log(rating_log.log[:600])
-    settings = {"optimizer": "adam", "learning_rate": 0.01, "epochs": 3, "batch_size": 200}
+    settings = {"optimizer": "adam", "learning_rate": 0.01, "epochs": 3, "batch_size": 300}
 
     class Killed(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

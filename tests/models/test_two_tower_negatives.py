@@ -71,7 +71,7 @@ def test_uniform_negatives_move_candidates_that_no_row_holds():
 @pytest.mark.slow
 def test_remembered_candidates_do_not_move():
     model = build(memory_size=100)
-    model.fit(encoded(model), verbose=0)
+    model.fit(encoded(model, batch_size=200), verbose=0)
     assert len(moved(model, one_batch(["i1", "i2", "i3"]))) == 3
 
 
@@ -112,7 +112,7 @@ def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
     fitted = []
     for eager in (False, False, True):
         model = build(eager, **EVERYTHING)
-        model.fit(encoded(model), epochs=2, verbose=0)
+        model.fit(encoded(model, batch_size=100), epochs=2, verbose=0)
         fitted.append(model.get_weights())
     for one, same, eager in zip(*fitted, strict=True):
         np.testing.assert_array_equal(one, same)
@@ -122,9 +122,9 @@ def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
 @pytest.mark.slow
 def test_validation_leaves_the_state_of_the_task_alone():
     model = build(**EVERYTHING)
-    model.fit(encoded(model), verbose=0)
+    model.fit(encoded(model, batch_size=200), verbose=0)
     before = [weight.numpy() for weight in model.task.weights]
-    model.evaluate(encoded(model), verbose=0)
+    model.evaluate(encoded(model, batch_size=200), verbose=0)
     assert len(before) == 10
     for old, new in zip(before, model.task.weights, strict=True):
         np.testing.assert_array_equal(old, new)
@@ -134,14 +134,14 @@ def test_validation_leaves_the_state_of_the_task_alone():
 @pytest.mark.parametrize("name", ["weights", "model.weights.h5"])
 def test_saved_weights_hold_the_state_of_the_task(name, tmp_path):
     model, copy = build(**EVERYTHING), build(**EVERYTHING)
-    model.fit(encoded(model), verbose=0)
+    model.fit(encoded(model, batch_size=200), verbose=0)
     model.save_weights(str(tmp_path / name))
     copy.load_weights(str(tmp_path / name))
     for one, other in zip(model.task.weights, copy.task.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     for trained in (model, copy):  # draws, memory and frequencies go on alike; SGD has no state
         trained.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
-        trained.fit(encoded(trained), verbose=0)
+        trained.fit(encoded(trained, batch_size=200), verbose=0)
     np.testing.assert_array_equal(model.embed_candidates(), copy.embed_candidates())
 
 

@@ -127,17 +127,19 @@ def test_the_optimizer_leaves_rows_alone_that_no_step_used(name, clip_norm):
 @every_form
 def test_the_validation_loss_is_that_of_the_full_softmax(schema, layers):
     models = twins(SampledSoftmax(3, temperature=0.5), schema, layers, temperature=0.5)
-    sampled, full = (model.evaluate(encoded(model), return_dict=True, verbose=0) for model in models)
+    sampled, full = (
+        model.evaluate(encoded(model, 200), return_dict=True, verbose=0) for model in models
+    )
     assert sampled == pytest.approx(full, rel=1e-5)
 
 
 @pytest.mark.slow
 def test_validation_draws_nothing():
     model = build(SampledSoftmax(3))
-    model.fit(encoded(model), verbose=0)
+    model.fit(encoded(model, 200), verbose=0)
     (state,) = (weight.numpy() for weight in model.task.weights)
-    first = model.evaluate(encoded(model), verbose=0)
-    assert first == model.evaluate(encoded(model), verbose=0)
+    first = model.evaluate(encoded(model, 200), verbose=0)
+    assert first == model.evaluate(encoded(model, 200), verbose=0)
     np.testing.assert_array_equal(model.task.weights[0], state)
 
 
@@ -146,7 +148,7 @@ def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
     fitted = []
     for eager in (False, False, True):
         model = build(SampledSoftmax(5, "unigram"), eager=eager)
-        model.fit(encoded(model), epochs=2, verbose=0)
+        model.fit(encoded(model, 100), epochs=2, verbose=0)
         fitted.append(model.get_weights())
     for one, same, eager in zip(*fitted, strict=True):
         np.testing.assert_array_equal(one, same)
@@ -157,11 +159,11 @@ def test_equal_seeds_give_equal_models_and_a_graph_gives_what_eager_gives():
 @pytest.mark.parametrize("name", ["weights", "model.weights.h5"])
 def test_training_goes_on_from_saved_weights_as_if_it_had_not_stopped(name, tmp_path):
     models = [build(SampledSoftmax(5), optimizer=keras.optimizers.SGD(0.1)) for _ in range(2)]
-    models[0].fit(encoded(models[0]), verbose=0)
+    models[0].fit(encoded(models[0], 200), verbose=0)
     models[0].save_weights(str(tmp_path / name))
     models[1].load_weights(str(tmp_path / name))
     for model in models:
-        model.fit(encoded(model), verbose=0)
+        model.fit(encoded(model, 200), verbose=0)
     np.testing.assert_array_equal(*(model.embed_candidates() for model in models))
 
 
