@@ -70,7 +70,9 @@ def test_recipes_are_listed_with_what_they_are():
     assert names == sorted(names)
     assert {"deep_retrieval_ml100k", "two_tower_ml100k"} <= set(names)
     assert all(row["description"] for row in listed)
-    assert "two_tower_ml100k" in ask("recipes", "list").stdout
+    told = ask("recipes", "list").stdout
+    assert "two_tower_ml100k" in told
+    assert "\\n" not in told
 
 
 def test_a_recipe_is_shown_as_it_can_be_saved(tmp_path):

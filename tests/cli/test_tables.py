@@ -172,6 +172,16 @@ def test_short_words_are_not_broken_while_there_is_room(width):
     assert ("coefficient" in text and "morning" in text) or width < 26
 
 
+def test_a_row_of_a_number_is_named_by_its_column():
+    text = printed(tables.item_table("Index", [{**TUNING[0], "kind": "angular"}]), 40)
+    assert text.splitlines()[1] == "search_k 1500"
+
+
+def test_names_of_rows_stay_whole_where_a_table_is_divided():
+    text = printed(tables.metric_table({**RUN, "test": BOTH, "baselines": BASELINES}), 40)
+    assert text.count("own_most_frequent,") == text.count("item_cf, kept") * 2 > 4
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_title_and_caption_stay(width):
     table = tables.metric_table({**RUN, "test": BOTH, "baselines": BASELINES})

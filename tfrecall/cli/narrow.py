@@ -9,6 +9,8 @@ from rich.table import Column, Table
 
 # Words of this length at most keep a line of their own; longer ones, such as ids, may be folded in a table.
 LONGEST_WORD = 12
+# The same of the names of rows where a table is divided: own_most_frequent.
+LONGEST_NAME = 20
 # A column's border and the blanks around its text; one more border ends the table.
 AROUND_COLUMN = 3
 
@@ -44,7 +46,9 @@ def _tables(table: Table, first: int, width: int) -> Iterator[Table]:
     numbers = table.columns[first:]
     while numbers:
         fit = [
-            n for n in range(1, len(numbers) + 1) if _needed([*named.columns, *numbers[:n]]) <= width
+            n
+            for n in range(1, len(numbers) + 1)
+            if _needed(named.columns, LONGEST_NAME) + _needed(numbers[:n]) - 1 <= width
         ]
         shown, numbers = numbers[: max(fit, default=1)], numbers[max(fit, default=1) :]
         part = Table(
@@ -59,7 +63,9 @@ def _blocks(table: Table, first: int, width: int) -> Iterator[RenderableType]:
     """Each row as its name and a line for each further cell."""
     names = [str(column.header).replace("\n", "") for column in table.columns]
     for cells in _rows(table):
-        yield _line(", ".join(filter(None, cells[:first])), "bold")
+        name = ", ".join(filter(None, cells[:first]))
+        # A number alone says nothing: search_k 100.
+        yield _line(f"{names[0]} {name}" if name[:1].isdigit() and first == 1 else name, "bold")
         block = Table.grid(padding=(0, 2, 0, 0))
         block.add_column(no_wrap=max(map(cell_len, names[first:]), default=0) <= width // 2)
         block.add_column(overflow="fold")
@@ -93,17 +99,17 @@ def _lines(column: Column) -> Iterator[str]:
         yield from str(text).splitlines()
 
 
-def _needed(columns: Sequence[Column]) -> int:
+def _needed(columns: Sequence[Column], longest: int = LONGEST_WORD) -> int:
     """Width of a table if only long words are folded; numbers stay whole."""
-    return sum(_words(columns)) + AROUND_COLUMN * len(columns) + 1
+    return sum(_words(columns, longest)) + AROUND_COLUMN * len(columns) + 1
 
 
-def _words(columns: Sequence[Column]) -> list[int]:
+def _words(columns: Sequence[Column], longest: int = LONGEST_WORD) -> list[int]:
     """Width of the longest word of each column, of long ones a part."""
     return [
         max(
             (
-                cell_len(word) if column.justify == "right" else min(cell_len(word), LONGEST_WORD)
+                cell_len(word) if column.justify == "right" else min(cell_len(word), longest)
                 for text in (column.header, *column.cells)
                 for word in str(text).split()
             ),

@@ -28,7 +28,8 @@ def recipes_list(as_json: Json = False) -> None:
     from tfrecall.cli.tables import item_table
     from tfrecall.config.recipes import load_config, recipe_names
 
-    rows = [{"recipe": n, "description": load_config(n).description.strip()} for n in recipe_names()]
+    texts = {name: load_config(name).description for name in recipe_names()}
+    rows = [{"recipe": name, "description": " ".join(text.split())} for name, text in texts.items()]
     show({"recipes": rows}, as_json, item_table("Recipes", rows, whole=["description"]))
 
 
