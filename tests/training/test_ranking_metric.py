@@ -27,11 +27,16 @@ def parts():
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["removed", "kept"])
 @pytest.mark.parametrize("metric", ["hit_rate@3", "ndcg@7"])
-def test_the_figure_is_that_of_the_table(parts, rule, metric):
+@pytest.mark.parametrize("repeats", [False, True])
+def test_the_figure_is_that_of_the_table(parts, rule, metric, repeats):
+    """Also where people come back: an item that the user had is a miss where seen ones are removed."""
+    if repeats:
+        parts = split_random(synthetic(30, 20, 600, seed=5), 0.2, seed=1)
     model = TwoTower(SCHEMA, layer_sizes=[])
     fitted = fit(model, *parts, epochs=1, monitor=f"seen_{rule}/{metric}", verbose=0)
 
     judged = evaluate(model, parts.test, seen=parts.train, ks=(3, 7), baselines=())
+    assert (judged.targets_had > 0) is repeats
     assert fitted.history[f"val_seen_{rule}/{metric}"] == [judged.test[f"seen_{rule}"][metric]]
 
 
