@@ -38,7 +38,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @pytest.mark.slow
-@examples(150)
+@examples(60)
 @given(cases(), st.integers(1, 5), st.sampled_from([1, 2, 256]))
 def test_every_metric_agrees_with_loops(case: Case, block_size: int, chunk_rows: int) -> None:
     model, test, seen = case
@@ -53,7 +53,7 @@ def test_every_metric_agrees_with_loops(case: Case, block_size: int, chunk_rows:
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(30)
 @given(cases())
 def test_metrics_stay_in_their_bounds_and_grow_with_k(case: Case) -> None:
     model, test, seen = case
@@ -67,7 +67,7 @@ def test_metrics_stay_in_their_bounds_and_grow_with_k(case: Case) -> None:
             assert values == sorted(values)
 
 
-@examples(60)
+@examples(30)
 @given(cases())
 def test_removing_makes_seen_targets_misses_and_no_other_rank_worse(case: Case) -> None:
     model, test, seen = case
@@ -82,7 +82,7 @@ def test_removing_makes_seen_targets_misses_and_no_other_rank_worse(case: Case) 
     assert found.targets_had == had.sum()
 
 
-@examples(40)
+@examples(20)
 @given(cases(), st.randoms(use_true_random=False))
 def test_order_of_the_catalogue_changes_no_rank(case: Case, random: Random) -> None:
     model, test, seen = case

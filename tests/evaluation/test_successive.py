@@ -58,7 +58,7 @@ def before_row(log, row):
     return own[: own.index(row)]
 
 
-@examples(60)
+@examples(25)
 @given(cases())
 def test_ranks_and_lists_agree_with_a_loop_that_lets_the_seen_items_grow(case):
     log, rows, model = case
@@ -88,7 +88,7 @@ def test_ranks_and_lists_agree_with_a_loop_that_lets_the_seen_items_grow(case):
             assert result.test["seen_removed"][name] == pytest.approx(value, abs=1e-12), name
 
 
-@examples(30)
+@examples(12)
 @given(cases())
 def test_the_last_events_are_the_rows_that_no_other_of_their_users_follows(case):
     log, _, model = case

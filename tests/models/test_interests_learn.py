@@ -53,5 +53,4 @@ def test_two_vectors_in_a_plane_point_at_two_tastes_and_one_cannot(parts):
 
 @pytest.mark.slow
 def test_sampled_candidates_do_too(parts):
-    assert share_found(parts, 1, SampledSoftmax(num_sampled=20)) < 0.7
     assert share_found(parts, 2, SampledSoftmax(num_sampled=20)) > 0.85

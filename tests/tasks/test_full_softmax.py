@@ -54,7 +54,7 @@ def test_agrees_with_numpy(temperature):
 
 
 @pytest.mark.slow
-@examples(30)
+@examples(12)
 @given(
     rows=st.integers(1, 8),
     items=st.integers(1, 30),

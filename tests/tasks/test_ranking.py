@@ -61,7 +61,7 @@ def test_clicks_are_measured_in_evaluation_only():
 
 @pytest.mark.slow
 @given(rows)
-@examples(30)
+@examples(12)
 def test_lists_lose_what_a_brute_force_softmax_loses(drawn):
     scores, labels, groups = (np.array(values) for values in zip(*drawn, strict=True))
     task = Lists(gain="exponential", k=3)

@@ -98,7 +98,7 @@ def test_temperature_scales_before_the_correction():
 
 
 @pytest.mark.slow
-@examples(40)
+@examples(15)
 @given(
     rows=st.integers(1, 12),
     num_sampled=st.integers(1, 11),

@@ -60,7 +60,7 @@ def in_front(events, cells, noise=9.0):
 
 @pytest.mark.slow
 @every_encoder
-@examples(15)
+@examples(6)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(0, 4))
 def test_each_cell_is_the_whole_history_that_ends_there(encoder, seed, cells, behind):
     vectors, mask = random_rows(seed, rows=3, cells=cells, behind=behind)

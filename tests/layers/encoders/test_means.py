@@ -49,7 +49,7 @@ def weighted_sums(values, length, rate, lag):
 
 
 @pytest.mark.slow
-@examples(60)
+@examples(25)
 @given(
     st.integers(0, 10**6),
     st.integers(1, 12),

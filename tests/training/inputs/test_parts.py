@@ -56,7 +56,7 @@ PAST = Schema(
         (PLAIN, HistoriesConfig(), 3),
         (PAST, HistoriesConfig(form="windows"), 3),
         (PAST, HistoriesConfig(form="sequences"), 2),
-        (PLAIN, HistoriesConfig(), 8),  # more replicas than rows of the last batch
+        (PLAIN, HistoriesConfig(), 4),  # more replicas than rows of the last batch
         (PAST, HistoriesConfig(form="sequences"), 8),
     ],
     ids=["rows", "windows", "sequences", "empty", "empty_sequences"],
