@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tfrecall.cli import console
 from tfrecall.cli.options import guarded
+from tfrecall.cli.run import _name_unused
 from tfrecall.cli.tables import item_table
 from tfrecall.errors import DataError
 
@@ -132,6 +133,15 @@ def test_closed_streams_do_no_harm(closed, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("{") is (1 not in closed)
+
+
+def test_settings_that_the_chosen_baseline_does_not_use_are_named(capsys):
+    _name_unused(["data.separator=;", "training.epochs=3"], "item_transitions")
+    told = capsys.readouterr().err
+    assert "has no use for training.epochs=3." in told
+    assert "--budget 0" in told
+    _name_unused(["evaluation.ks=[1]"], "item_transitions")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("opens", [True, False])

@@ -176,9 +176,24 @@ def run_recipe(
     if open_report:
         open_page(report)
     trained = outcome.release.manifest["kind"] != "baseline"
+    if not trained and invited:
+        _name_unused(settings or [], outcome.metrics["model"])
     if name_rivals(outcome.metrics["beaten_by"]) and trained and not allow_worse:
         stderr.print("Status 3, so that nothing goes on by itself; --allow-worse ends with 0.")
         raise typer.Exit(BEATEN)
+
+
+def _name_unused(settings: list[str], chosen: str) -> None:
+    """Name the settings that were given for networks where a baseline was chosen."""
+    from tfrecall.cli.console import stderr
+    from tfrecall.config.inference.entrants import of_networks
+
+    if unused := of_networks(settings):
+        stderr.print(
+            f"{chosen} is chosen, which counts and has no use for {', '.join(unused)}. To train what is "
+            "inferred with it, run again with --budget 0.",
+            soft_wrap=True,
+        )
 
 
 def _prepared(config: Any, found: Any, progress: Any) -> Any:

@@ -81,6 +81,16 @@ def _features(proposal: Proposal) -> str:
     return "; ".join(one.why for one in proposal.query if one.column in ("user_id", "history"))
 
 
+def of_networks(overrides: Sequence[str]) -> list[str]:
+    """The settings among some that baselines do without.
+
+    >>> of_networks(["training.epochs=3", "data.separator=;", "model.layer_sizes=[64]"])
+    ['training.epochs=3', 'model.layer_sizes=[64]']
+    """
+    sections = {*_OF_NETWORKS, "model", "schema"}
+    return [one for one in overrides if one.partition("=")[0].partition(".")[0].strip() in sections]
+
+
 def default_budget(rows: int) -> float:
     """Seconds of a tournament by the size of a log: a second for 500 events, from half a minute to ten.
 
