@@ -20,16 +20,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_sigterm_ends_with_status_0(item_cf, workers):
-    with running(item_cf, "--workers", workers) as service:
-        answer = service.post("/v1/recommend", {"user_id": "u1", "k": 3})
-        assert answer.status == 200
-        assert len(answer.body["items"]) == 3
-        service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log.read_text()
-
-
-@pytest.mark.parametrize("workers", [1, 2])
 def test_release_that_cannot_be_loaded_ends_the_service_with_its_reason(item_cf, tmp_path, workers):
     damaged = shutil.copytree(item_cf, tmp_path / "damaged")
     largest = max(damaged.rglob("*.np*"), key=lambda file: file.stat().st_size)
@@ -42,7 +32,10 @@ def test_release_that_cannot_be_loaded_ends_the_service_with_its_reason(item_cf,
 
 
 def test_end_is_not_ready_answers_what_comes_and_closes_connections(item_cf):
-    with running(item_cf, "--drain-seconds", 8) as service:
+    """SIGTERM to one process, which ends with status 0, too."""
+    with running(item_cf, "--workers", 1, "--drain-seconds", 8) as service:
+        before = service.post("/v1/recommend", {"user_id": "u1", "k": 3})
+        assert (before.status, len(before.body["items"])) == (200, 3)
         connection = http.client.HTTPConnection(service.url.removeprefix("http://"))
         service.process.send_signal(signal.SIGTERM)
         assert wait_for(lambda: not service.is_ready())
@@ -52,7 +45,7 @@ def test_end_is_not_ready_answers_what_comes_and_closes_connections(item_cf):
         answer = connection.getresponse()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         connection.close()
-        assert service.process.wait(PATIENCE_SECONDS) == 0
+        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log.read_text()
 
 
 def test_second_signal_ends_at_once(item_cf):
@@ -82,7 +75,7 @@ def test_worker_that_dies_is_replaced_and_none_outlives_its_parent(item_cf):
         assert wait_for(lambda: not any(map(runs, left)))
 
 
-def test_workers_share_the_arrays_of_a_release(tmp_path):
+def test_workers_share_the_arrays_of_a_release_and_end_with_status_0(tmp_path):
     # 3,000 items, 60,000 events: similarities of 2.3 MB.
     log = tr.data.synthetic(n_users=3000, n_items=3000, n_rows=60_000)
     root = tr.export(tr.ItemCF().fit(log), tmp_path / "wide").root
@@ -92,6 +85,8 @@ def test_workers_share_the_arrays_of_a_release(tmp_path):
         for _ in range(20):  # each on a new connection, so that both answer some
             assert service.post("/v1/recommend:batch", {"requests": users}).status == 200
         maps = [memory_of(one, file) for one in workers_of(service)]
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(PATIENCE_SECONDS) == 0, service.log.read_text()
     for resident, proportional, private in maps:
         assert resident > 0.5 * file.stat().st_size
         # A page that two processes map counts half for each.
