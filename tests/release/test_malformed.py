@@ -239,6 +239,17 @@ def test_a_feature_that_the_manifest_lacks_is_named_when_the_model_is_asked(root
         release.recommend(["u1"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["retrieval", "ranker"])
+def test_stages_of_a_pipeline_that_lack_what_joining_them_needs_are_refused(
+    pipeline_root, tmp_path, stage
+):
+    root = shutil.copytree(pipeline_root, tmp_path / "release")
+    reseal(root, put(stage, "query", "defaults", value={}))
+    with pytest.raises(ReleaseError, match=r"manifest\.json.* (retrieval|ranker|query).*foreign"):
+        load(root)
+
+
 def test_keys_of_later_versions_are_allowed(root):
     reseal(root, lambda m: (m.update(later=[1]), m["model"].update(later={"a": None})))
     assert load(root).recommend(["u1"], 3)

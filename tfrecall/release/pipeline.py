@@ -526,13 +526,12 @@ class PipelineRelease(BasePipeline):
         first, second = (
             {**manifest[of], "version": manifest["version"]} for of in ("retrieval", "ranker")
         )
-        facts = manifest["pipeline"]
-        place = f"{root / 'manifest.json'}, pipeline.rules"
-        pipeline = cls(
-            RetrieverRelease.load(root, first),
-            RankerRelease.load(root, second, RANKER_CONTEXT),
-            facts["n_candidates"],
-            restore(place, lambda: Rules.from_dict(facts["rules"])),
+        facts, place = manifest["pipeline"], root / "manifest.json"
+        rules = restore(f"{place}, pipeline.rules", lambda: Rules.from_dict(facts["rules"]))
+        stages = RetrieverRelease.load(root, first), RankerRelease.load(root, second, RANKER_CONTEXT)
+        # Facts of one stage may lack what those of the other name.
+        pipeline = restore(
+            f"{place}, retrieval or ranker", lambda: cls(*stages, facts["n_candidates"], rules)
         )
         pipeline.manifest = manifest
         return pipeline
