@@ -14,6 +14,7 @@ from tfrecall.errors import ConfigError, ExportError, ReleaseError
 from tfrecall.index import Annoy, AnnoyIndex, Exact, Hits, load_bundle, write_bundle
 from tfrecall.index.annoy import forest_bytes
 from tfrecall.index.approximate import _exclusions
+from tfrecall.index.exact import SLACK
 from tfrecall.index.manifest import write_manifest
 from tfrecall.index.tuning import recall_of, sample_queries
 
@@ -105,6 +106,19 @@ def test_long_exclusions_still_leave_k_good_answers(annoy, exact):
     assert (hits.rows >= 0).all()
     assert not any(set(hits.rows[i]) & set(exclude[i]) for i in range(len(QUERIES)))
     assert recall_of(hits, truth).mean() > 0.93
+
+
+def test_excluded_rows_are_asked_for_at_once(annoy, monkeypatch):
+    asked, nearest = [], AnnoyIndex.nearest
+
+    def ask(self, query, n, effort):
+        asked.append((n, effort))
+        return nearest(self, query, n, effort)
+
+    monkeypatch.setattr(AnnoyIndex, "nearest", ask)
+    annoy.search(QUERIES[:1], 20, [range(20)], search_k=200)
+    # 20 to give and 20 to leave out, twice as many as the effort was tuned for; a few more for ties.
+    assert asked == [(40 + SLACK, 400)]
 
 
 @pytest.mark.parametrize("allowed", [3, 300, 1500, COUNT])
