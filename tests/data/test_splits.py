@@ -245,6 +245,7 @@ def test_users_with_one_or_two_events_are_counted():
     assert (rows(train), rows(validation), rows(test)) == ([0, 3, 5], [1], [2, 4])
     assert any("1 users with a single event are in train only" in note for note in test.notes)
     assert any("1 users with two events have none" in note for note in validation.notes)
+    assert not any("users with" in note for note in split_leave_last_out(simple("aaabbb")).test.notes)
 
 
 def test_leave_last_out_of_single_events_is_refused():

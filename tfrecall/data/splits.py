@@ -135,7 +135,7 @@ def split_leave_last_out(
 
     Last is by time; events at the same time keep the order of the file. The event of a user with a single
     one stays in train, because there is no history to predict it from. A user with two has a test row and
-    no validation row, so that train keeps an event of every user. The notes count both.
+    no validation row, so that train keeps an event of every user. The notes count both, where there are any.
 
     Args:
         data: the log.
@@ -169,17 +169,18 @@ def split_leave_last_out(
             'test. Split by time (split.method="by_time", split.at) or at random '
             '(split.method="random"), or check that the user column is the right one.'
         )
-    kept = f"{single:,} users with a single {word} are in train only"
+    notes = ["leave-last-out split with validation" if validation else "leave-last-out split"]
+    if single:
+        notes.append(f"{single:,} users with a single {word} are in train only")
     if not validation:
-        why = "leave-last-out split"
-        return Split(part_of(data, ~test, "train", why, kept), part_of(data, test, "test", why, kept))
-    why = "leave-last-out split with validation"
-    second = f"{two:,} users with two {word}s have none in the validation"
+        return Split(part_of(data, ~test, "train", *notes), part_of(data, test, "test", *notes))
+    if two:
+        notes.append(f"{two:,} users with two {word}s have none in the validation")
     held = (from_end == 2) & (lengths > 2)
     return ValidatedSplit(
-        part_of(data, ~test & ~held, "train", why, kept, second),
-        part_of(data, held, "validation", why, kept, second),
-        part_of(data, test, "test", why, kept, second),
+        part_of(data, ~test & ~held, "train", *notes),
+        part_of(data, held, "validation", *notes),
+        part_of(data, test, "test", *notes),
     )
 
 
