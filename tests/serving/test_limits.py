@@ -1,6 +1,9 @@
-"""Open files of a service: as many as its connections need, as far as the process may."""
+"""Open files of a service, as many as its connections need, and threads of its libraries."""
+
+import os
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tfrecall.serving import process
 
@@ -39,3 +42,14 @@ def test_limit_is_raised_and_never_lowered(monkeypatch, caplog, before, after, i
     assert limits.now == after
     # 512 of the files are for others than connections.
     assert ("not enough for 4488 connections" in caplog.text) is is_short
+
+
+def test_libraries_compute_with_the_threads_of_the_service(monkeypatch):
+    for name in process.THREADS:
+        monkeypatch.setenv(name, "7")
+    with threadpool_limits(2):  # gives back at its end what was before
+        process._limit_threads(1)
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+    # For libraries that are loaded later, TensorFlow above all.
+    assert {os.environ[name] for name in process.THREADS} == {"1"}
+    assert {"OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"} < {*process.THREADS}
