@@ -1,6 +1,6 @@
 """The exported SavedModels, asked without Python: by a program in C on TensorFlow's C API, as a server does.
 
-Every signature is asked for three rows and for one, those of a release in one process: loading TensorFlow
+Every signature is asked for three rows and for one, those of all releases in one process: loading TensorFlow
 takes longer than its answers.
 """
 
@@ -85,17 +85,22 @@ def ask(program: Path, models: dict[Path, list[Request]]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("root", ROOTS)
-def test_each_signature_answers_c_as_it_answers_python(program, request, root):
+def test_each_signature_answers_c_as_it_answers_python(program, request):
     models, expected = {}, []
-    for model, served, asked in open_models(request.getfixturevalue(root)):
-        single = [(name, row(inputs, 0)) for name, inputs in asked.items()]
-        models[model] = [*asked.items(), *single]
-        expected += [served.ask(name, **inputs) for name, inputs in models[model]]
+    for root in ROOTS:
+        for model, served, asked in open_models(request.getfixturevalue(root)):
+            single = [(name, row(inputs, 0)) for name, inputs in asked.items()]
+            models[model] = [*asked.items(), *single]
+            answers = [served.ask(name, **inputs) for name, inputs in models[model]]
+            places = [(root, model.parent.name, name) for name, _ in models[model]]
+            expected += zip(places, answers, strict=True)
     status, text, errors = ask(program, models)
     assert status == 0, errors
-    for answer, wanted in zip(answers_of(text), expected, strict=True):
-        same_rows(answer, wanted)
+    for answer, (place, wanted) in zip(answers_of(text), expected, strict=True):
+        try:
+            same_rows(answer, wanted)
+        except AssertionError as error:
+            raise AssertionError(f"{place} answers otherwise") from error
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Exported models take what users had as lists of ids, and answer like the live model."""
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 import pytest
@@ -17,6 +19,7 @@ from tfrecall.release import load
 from tfrecall.schema.features import Categorical, History, MultiCategorical, Schema
 
 
+@cache
 def signatures(root, name):
     return tf.saved_model.load(str(root / name / "1")).signatures
 

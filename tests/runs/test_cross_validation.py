@@ -114,6 +114,7 @@ def test_retrievers_are_judged_by_the_rule_that_leads_their_tables(tmp_path):
     command = [
         "cross-validate",
         *runs.write_files(tmp_path)[:-2],
+        *runs.options(*runs.SMALL),
         "--folds",
         "2",
         "--out",

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from tests.integration.runs import write_files
+from tests.integration.runs import SMALL, write_files
 from tests.progress import RecordedProgress
 from tfrecall.cli.outcome import example_of
 from tfrecall.config.recipes import load_config
@@ -248,7 +248,7 @@ def test_split_by_user_rows_are_asked_with_histories_that_no_fit_learns_from(his
 
 @pytest.mark.slow
 def test_each_epoch_is_told_in_one_line(tmp_path):
-    config = tiny_run(tmp_path, "training.epochs=2", "training.patience=2")
+    config = tiny_run(tmp_path, *SMALL, "training.epochs=2", "training.patience=2")
     progress = RecordedProgress()
     train(config, prepare(config, progress), progress)
     told = [note for note in progress.notes if note.startswith("epoch ")]
