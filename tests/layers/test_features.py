@@ -1,10 +1,13 @@
 """Feature layers: what every one of them promises, then each alone."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties import examples
 from tfrecall._keras import keras, tf
 from tfrecall.errors import DataError
 from tfrecall.layers.features import LAYERS, string_lookup
@@ -55,6 +58,7 @@ def adapted(spec, values, **options):
     return layer
 
 
+@cache  # no test changes their weights
 def of_kind(kind, **options):
     spec, seen, unseen = KINDS[kind]
     return adapted(spec, seen, **options), tf.constant(seen), tf.constant(unseen)
@@ -231,6 +235,7 @@ def test_a_null_text_is_empty_and_no_word():
 
 
 @pytest.mark.slow
+@examples(10)  # Keras traces a graph for each
 @given(
     texts=st.lists(
         st.sampled_from(["a", "b", "é", "e", "[UNK]", "", "10", "2"]), min_size=1, max_size=12

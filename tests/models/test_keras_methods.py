@@ -92,6 +92,7 @@ def tensors():
 @pytest.mark.parametrize("name", MODELS)
 def test_a_call_and_predict_take_raw_batches_of_any_kind(name):
     model = adapted(name)
+    model.run_eagerly = name != "two_tower"  # one is enough of a graph, which takes long to trace
     lists = {**BATCH, "history": [["i1", "i2"], [], ["i9", "i3"], ["nothing"]]}
     lists["history_gap"] = [["start", "days"], [], ["", ""], [""]]
     arrays = {c: np.array(v, object) if c == "user_id" else v for c, v in lists.items()}
@@ -187,6 +188,7 @@ def test_an_optimizer_of_keras_3_is_refused_with_the_one_to_take():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 @pytest.mark.parametrize("name", LEARNS)
 def test_a_keras_file_gives_the_model_that_was_saved(name, tmp_path):
     model = adapted(name)

@@ -41,6 +41,7 @@ def test_the_figure_is_that_of_the_table(parts, rule, metric, repeats):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_the_epoch_with_the_best_figure_gives_its_weights(parts):
     class Forget(keras.callbacks.Callback):
         """From the second epoch on, all items score alike, which counts against the model."""
@@ -67,6 +68,7 @@ def test_the_epoch_with_the_best_figure_gives_its_weights(parts):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_it_measures_only_where_keras_validates(parts):
     name = "seen_kept/ndcg@5"
     fitted = fit(
@@ -77,6 +79,7 @@ def test_it_measures_only_where_keras_validates(parts):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_histories_of_the_rows_are_what_was_seen_before_and_the_log_of_the_model_stays(parts):
     """Trained on half of the users, judged on rows of the others, as `by_user` splits do."""
     everything, rows = parts
