@@ -110,7 +110,7 @@ def test_towers_and_their_release_read_shuffled_histories(tmp_path):
     from tests.tiny_histories import history_interactions, history_two_tower
 
     train, test = split_leave_last_out(history_interactions(), validation=False)
-    model = history_two_tower(train)
+    model = history_two_tower(train, epochs=3)
     live = order_test(model, test, seen=train, ks=(5, 10))
     assert live.ordered[Seen.KEPT] != live.shuffled[Seen.KEPT]
     released = order_test(export(model, tmp_path, index=None), test, seen=train, ks=(5, 10))

@@ -81,6 +81,7 @@ def test_the_retrieval_task_of_tfrs_works_unchanged(chosen_log):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_a_bag_of_items_retrieves_too(rating_log):
     model = MultiTask(SCHEMA, [4])
     fit(model, rating_log, epochs=1, verbose=0)

@@ -127,9 +127,10 @@ def test_it_learns_structure(log):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 def test_negatives_mined_from_its_own_lists_are_asked_for_with_bags(log):
     model = TwoTower(
         SCHEMA, layer_sizes=[], normalize=True, task=Pointwise(Hard(ranks=(1, 5), per_positive=2))
     )
-    fitted = fit(model, log, epochs=2, batch_size=64, optimizer="adam", verbose=0)
+    fitted = fit(model, log, epochs=2, batch_size=300, optimizer="adam", verbose=0)
     assert np.isfinite(fitted.history["loss"]).all()
