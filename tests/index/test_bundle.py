@@ -280,3 +280,16 @@ def test_bad_vectors_leave_no_directory(tmp_path):
     with pytest.raises(DataError, match='id "Amélie'):
         write_bundle(tmp_path / "1", np.full((300, 8), np.nan), IDS)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["index.ann", "ids.parquet", "vectors.npy"])
+def test_a_file_that_the_manifest_does_not_list_is_not_read(tmp_path, name):
+    write_bundle(
+        tmp_path / "1", np.eye(4, dtype=np.float32), list("abcd"), Annoy(n_trees=2, search_k=9)
+    )
+    manifest = json.loads((tmp_path / "1" / "manifest.json").read_text())
+    del manifest["sha256"]
+    files = [file for file in manifest.pop("files") if file != name]
+    write_manifest(tmp_path / "1", manifest, files)
+    with pytest.raises(ReleaseError, match=f"files: {name} is not listed"):
+        load_bundle(tmp_path / "1")
