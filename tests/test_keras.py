@@ -29,12 +29,6 @@ def test_what_needs_no_tensorflow_does_not_import_it():
 
 
 @pytest.mark.slow
-def test_keras_2_is_chosen_where_nobody_chose():
-    done = run("from tfrecall._keras import keras; print(keras.layers.Layer.__module__)")
-    assert done.stdout.startswith("tf_keras"), done.stderr
-
-
-@pytest.mark.slow
 def test_keras_3_already_in_use_is_refused_in_one_sentence():
     done = run(
         "import tensorflow as tf\n"
