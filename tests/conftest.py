@@ -13,8 +13,8 @@ from hypothesis import settings
 
 # Properties are not timed: the first call loads what later calls find loaded. The fast tests try fewer
 # examples, and equal code gives an equal verdict; `TFRECALL_PROPERTIES=thorough` tries more, others each time.
-settings.register_profile("fast", deadline=None, max_examples=6, derandomize=True)
-settings.register_profile("whole", deadline=None, max_examples=30, derandomize=True)
+settings.register_profile("fast", deadline=None, max_examples=4, derandomize=True)
+settings.register_profile("whole", deadline=None, max_examples=20, derandomize=True)
 settings.register_profile("thorough", deadline=None)
 # One thread a worker for a graph's operations: threads that wait for small tensors take time, too.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

@@ -3,7 +3,7 @@
 from hypothesis import settings
 
 # Of the profile `whole` in `tests/conftest.py`, which is chosen before test modules are imported.
-WHOLE = 30
+WHOLE = 20
 
 
 def examples(count: int) -> settings:

@@ -111,6 +111,7 @@ def run_recipe(
 
     with waiting("Read the recipe"):
         from tfrecall.config.inference import Entrant, default_budget, entrants, propose
+        from tfrecall.config.inference.entrants import of_training
         from tfrecall.config.recipes import load_config
         from tfrecall.data.datasets.grouplens import size_of
 
@@ -130,7 +131,15 @@ def run_recipe(
         )
         for text in proposal.messages:
             stderr.print(f"  {text}", soft_wrap=True)
-        if seconds is None:
+        if seconds is None and (asked := of_training(settings or [])):
+            # Who sets epochs wants a training: a baseline would answer without what was asked for.
+            stderr.print(
+                f"{', '.join(asked)}: settings of a training, so what is inferred is trained. Give `--budget` to "
+                "choose among models.",
+                soft_wrap=True,
+            )
+            seconds = 0.0
+        elif seconds is None:
             seconds = default_budget(proposal.description.usable_rows)
         config = proposal.config(settings or [])
         invited = entrants(proposal, settings or [], seconds) if seconds else []

@@ -91,6 +91,15 @@ def of_networks(overrides: Sequence[str]) -> list[str]:
     return [one for one in overrides if one.partition("=")[0].partition(".")[0].strip() in sections]
 
 
+def of_training(overrides: Sequence[str]) -> list[str]:
+    """The settings among some that only a training has a use for.
+
+    >>> of_training(["training.epochs=3", "index.kind=annoy"])
+    ['training.epochs=3']
+    """
+    return [one for one in of_networks(overrides) if not one.strip().startswith("index.")]
+
+
 def default_budget(rows: int) -> float:
     """Seconds of a tournament by the size of a log: a second for 500 events, from half a minute to ten.
 
