@@ -18,6 +18,7 @@ from tfrecall.errors import ConfigError, EngineError
 LIMIT_SECONDS = 300
 
 
+@pytest.mark.slow
 def test_one_process_is_this_one_and_several_are_others():
     assert Local().map(tasks.process, [1, 2], title="Ask") == [os.getpid()] * 2
     # More tasks than processes, so that one process serves several.
@@ -27,6 +28,7 @@ def test_one_process_is_this_one_and_several_are_others():
     assert not any(psutil.pid_exists(number) for number in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "told"),
     [
@@ -50,6 +52,7 @@ def test_results_and_functions_that_cannot_travel_are_named():
         Local(2).map(lambda number: number, [1, 2], title="Make")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cores", "share"), [(8, 4), (2, 1), (1, 1)])
 def test_workers_share_the_cores_unless_the_environment_says_otherwise(monkeypatch, cores, share):
     monkeypatch.setattr(local, "_cores", lambda: cores)

@@ -124,6 +124,7 @@ def shop():
     return make_log(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made", [ItemCF(), ItemTransitions(), Popularity(), OwnItems("frequency"), OwnItems("recency")]
 )

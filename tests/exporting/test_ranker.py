@@ -18,6 +18,7 @@ USERS = ["u3", "u8", "u3", "absent", "nobody"]
 ITEMS = ["i1", "i2", "i39", "i0", "i7"]
 
 
+@pytest.mark.slow
 def test_the_release_predicts_what_the_model_predicts(rating_model, rating_release):
     expected = rating_model.scores(USERS, ITEMS)
     assert rating_release.predict(USERS, ITEMS) == pytest.approx(expected, abs=1e-5)

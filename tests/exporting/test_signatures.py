@@ -122,6 +122,7 @@ def test_tags_of_any_number_reach_the_query_model(served, queries, tiny_model):
     )
 
 
+@pytest.mark.slow
 def test_the_exported_encoding_is_that_of_the_input_pipeline(tiny_model, tiny_log):
     """The towers that are exported encode in one graph; `examples` encodes in `Dataset.map`."""
     from tfrecall.data.batches import examples

@@ -281,6 +281,7 @@ def test_more_trees_than_a_forest_can_hold_are_refused_before_they_are_planted(e
         Annoy(n_trees=2_500_000).build_over(exact)
 
 
+@pytest.mark.slow
 def test_each_forest_gets_its_share_of_the_effort_and_the_nearest_of_all_are_ranked(exact):
     index = Annoy(n_trees=4, search_k=300, shards=3).build_over(exact)
     asked = []
@@ -328,6 +329,7 @@ def test_a_disk_without_room_for_the_forests_is_told_before_they_are_planted(exa
             settings.build_over(exact)
 
 
+@pytest.mark.slow
 def test_files_of_forests_on_disk_go_with_their_index(exact):
     index = Annoy(n_trees=2, search_k=9, shards=2).build_over(exact)
     folder = index.folder

@@ -41,6 +41,7 @@ def reseal(directory, **changes):
     write_manifest(directory, {**manifest, **changes}, files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mmap", [True, False])
 @pytest.mark.parametrize("name", ["exact", "annoy"])
 def test_what_is_loaded_answers_as_what_was_built(written, name, mmap):
@@ -233,6 +234,7 @@ def test_an_existing_bundle_is_never_changed(copy):
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failure", "raised"),
     [
@@ -251,6 +253,7 @@ def test_nothing_is_left_of_a_bundle_that_could_not_be_finished(tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     # vectors.npy takes 128 + 300 x 8 x 4 = 9,728 bytes, or 1,328 with one dimension; 300 random ids
     # of 64 hex digits between 9,600 and 20,000; the 30 trees more than 40,000.

@@ -118,6 +118,7 @@ def test_impossible_settings_are_refused_by_name(settings, said):
         Faiss(**settings)
 
 
+@pytest.mark.slow
 def test_without_the_library_the_extra_is_named(monkeypatch, exact, tmp_path):
     write_bundle(tmp_path / "1", VARIED, IDS, Faiss("ivf_flat", search_k=3))
     monkeypatch.setitem(sys.modules, "faiss", None)

@@ -85,6 +85,7 @@ def test_the_report_has_no_map_and_no_curves(ended):
     assert "Map of the items" not in text
 
 
+@pytest.mark.slow
 def test_its_own_configuration_gives_the_same_release_again(ended, tmp_path):
     _, _, root, metrics = ended
     again = json.loads(

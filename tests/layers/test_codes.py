@@ -95,6 +95,7 @@ def test_fewer_numbers_keep_what_counts_most():
     assert kept == pytest.approx(best, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["string", "strings"])
 def test_texts_and_lists_of_the_same_words_have_the_same_codes(form):
     lists = [text.split() for text in TEXTS]

@@ -93,6 +93,7 @@ def test_a_layer_from_the_configuration_encodes_and_embeds_alike(kind):
     np.testing.assert_array_equal(copy(copy.preprocess(seen)), vectors)
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_graph_gives_what_eager_gives(kind):
     layer, seen, _ = of_kind(kind)
@@ -256,6 +257,7 @@ def test_vocabularies_have_the_order_of_keras(texts):
                 adapted(spec, values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, 2, 4])
 def test_every_feature_keeps_as_many_values_as_asked_for(tokens):
     # a five times, b four times and so on; padding and the unknown value have rows beside them.
@@ -272,6 +274,7 @@ def test_every_feature_keeps_as_many_values_as_asked_for(tokens):
         assert layer.table.shape[0] == 2 + tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loud", "plain"),
     [

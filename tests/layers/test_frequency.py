@@ -46,6 +46,7 @@ def test_the_rate_falls_to_alpha_and_stays():
     np.testing.assert_allclose(look_up(layer, [5]), [1 / expected], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_an_id_counts_once_a_batch():
     once, often = StreamingFrequency(1000), StreamingFrequency(1000)
     feed(once, [[1], [2], [1]])

@@ -52,6 +52,7 @@ def flat_towers(data):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["count", "recency"])
 def test_the_fitted_numbers_are_those_that_made_the_log(by) -> None:
     train, validation, _ = split_leave_last_out(coming_back(0.7, by))

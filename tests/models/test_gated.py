@@ -56,6 +56,7 @@ def test_windows_and_whole_sequences_give_the_same_vectors(model, history_log, b
     assert same.mean() > 0.5
 
 
+@pytest.mark.slow
 def test_training_and_asking_encode_alike(model, history_log):
     train, test = split_leave_last_out(history_log, validation=False)
     asked = [b["query"] for b in validation_examples(model, test, train)]
@@ -66,6 +67,7 @@ def test_training_and_asking_encode_alike(model, history_log):
     assert not np.allclose(model.embed_queries(later, train), encoded, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_request_without_a_time_is_made_at_present(model):
     asked = pl.DataFrame({"user_id": ["u1", "u2"]})
     now = pl.Series("request_time", [tf.timestamp().numpy()] * 2)

@@ -99,6 +99,7 @@ def test_rows_of_the_log_itself_are_not_asked(svd, rating_log):
         svd.predictions(rating_log)
 
 
+@pytest.mark.slow
 def test_one_query_is_scored_with_many_candidates_as_with_each(rating_model):
     items = ["i1", "i5", "i7"]
     together = rating_model.scores(["u4"], items)

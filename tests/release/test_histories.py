@@ -41,6 +41,7 @@ def group_of(item):
 # Known users
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", [KNOWN, "u2", "u30"])
 def test_a_known_user_is_answered_from_what_was_had_up_to_the_end(
     history_release, history_model, history_log, user

@@ -33,6 +33,7 @@ def last_event(log, user):
 # Who is asked for
 
 
+@pytest.mark.slow
 def test_a_known_user_is_asked_as_of_the_last_event(tiny_release, tiny_model, tiny_log):
     (answer,) = tiny_release.recommend([KNOWN], 5)
     expected = best(tiny_model, last_event(tiny_log, KNOWN), had(tiny_log, KNOWN))[:5]

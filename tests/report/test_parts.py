@@ -275,6 +275,7 @@ def test_example_users_go_from_the_shortest_history_to_the_longest(tiny_log):
         assert len(user["missed"]) == min(5, len(missed))
 
 
+@pytest.mark.slow
 def test_beside_what_is_shown_stand_the_two_strongest_reasons(tiny_log):
     """Items by name, features by value; what speaks against an item is left out."""
     run = a_run(tiny_log)

@@ -166,6 +166,7 @@ def test_long_titles_are_cut_with_the_whole_in_the_tooltip(tiny_log):
     assert f'<span title="{whole}' in html.replace("&quot;", "&#34;")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

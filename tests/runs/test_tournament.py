@@ -103,6 +103,7 @@ def no_run(monkeypatch):
 # Who wins
 
 
+@pytest.mark.slow
 def test_the_baseline_is_run_where_no_network_is_above_it(proposal, stubs, tmp_path):
     shares, turns = stubs
     shares[0.5] = 0.1
@@ -137,6 +138,7 @@ def test_the_configuration_of_the_winner_gives_the_same_model_alone(proposal, st
         assert one.item_ids == other.item_ids
 
 
+@pytest.mark.slow
 def test_the_release_of_own_items_answers_as_they_do(proposal, stubs, tmp_path):
     stubs[0][0.5] = 0.0
     outcome = run_best(networks(proposal, 0.5), 60, tmp_path / "out")
@@ -165,6 +167,7 @@ def test_a_network_above_counting_by_more_than_noise_is_run(proposal, stubs, no_
     assert rows["network 0.2"]["lead"] > rows["network 0.2"]["noise"] > 0
 
 
+@pytest.mark.slow
 def test_who_cannot_be_judged_is_out_with_the_reason(proposal, stubs, no_run, tmp_path):
     stubs[0].update({0.1: DataError("too wide"), 0.2: 1.0})
     progress = RecordedProgress()
@@ -175,6 +178,7 @@ def test_who_cannot_be_judged_is_out_with_the_reason(proposal, stubs, no_run, tm
     assert rows["network 0.2"]["state"] == "chosen"
 
 
+@pytest.mark.slow
 def test_a_budget_of_nothing_has_a_turn_for_the_first_network_alone(proposal, stubs, no_run, tmp_path):
     stubs[0].update({0.1: 0.1, 0.2: 1.0})
     run_best(networks(proposal, 0.1, 0.2), 1e-9, tmp_path / "out")
@@ -215,6 +219,7 @@ def test_a_killed_tournament_goes_on_where_it_ended(proposal, stubs, no_run, tmp
     assert [one["name"] for one in resumed["entrants"]] == [one["name"] for one in ended["entrants"]]
 
 
+@pytest.mark.slow
 def test_records_of_other_settings_do_not_count(proposal, stubs, no_run, tmp_path, monkeypatch):
     shares, turns = stubs
     shares |= {0.1: 0.9, 0.2: 1.0}
@@ -367,6 +372,7 @@ def test_a_budget_beside_a_recipe_is_refused():
     assert "a recipe is a choice" in ask("run", "sasrec_ml1m", "--budget", "5m", status=1).stderr
 
 
+@pytest.mark.slow
 def test_a_baseline_that_is_chosen_ends_with_0_and_shows_the_table(tmp_path, stubs, monkeypatch):
     stubs[0][0.1] = 0.0
     log_of_habits().write_csv(tmp_path / "log.csv")

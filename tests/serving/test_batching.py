@@ -221,6 +221,7 @@ def test_too_few_answers_fail_all_of_the_call(caplog):
     assert "0 answers to 1 requests" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_call_that_hangs_fails_and_a_new_thread_answers_the_others(caplog):
     async def session():
         gate, free = threading.Event(), []
@@ -268,6 +269,7 @@ def test_closing_answers_what_was_accepted_and_refuses_the_rest():
     asyncio.run(session())
 
 
+@pytest.mark.slow
 def test_closing_does_not_wait_for_a_call_that_nobody_waits_for():
     async def session():
         gate = Gate()

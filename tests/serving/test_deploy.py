@@ -139,6 +139,7 @@ def test_batching_goes_without_warm_up(deployed):
     assert given["--tensorflow_intra_op_parallelism"] == str(settings.cores)
 
 
+@pytest.mark.slow
 def test_docker_compose_is_valid(deployed):
     _, out = deployed
     schema = files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"

@@ -426,6 +426,7 @@ def test_few_heads_are_remembered_and_no_long_ones(monkeypatch):
     run(test)
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_refused_again_and_again_is_not_idle():
     async def test(connection):
         protocol = connection.protocol

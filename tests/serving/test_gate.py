@@ -110,6 +110,7 @@ def test_limit_holds_for_bodies_of_unknown_size(place):
     assert b"connection: close" in written.lower()
 
 
+@pytest.mark.slow
 def test_slow_body_is_refused(place):
     written = raw(place, post(b'{"user', "Content-Length: 20"))
     assert written.startswith(b"HTTP/1.1 408")

@@ -97,6 +97,7 @@ def each(operations):
     return pytest.mark.parametrize("one", operations, ids=lambda one: f"{one.method} {one.path}")
 
 
+@pytest.mark.slow
 @each([one for one in OPERATIONS if one.asked and "versions" not in one.path])
 def test_no_request_makes_the_service_fail(schema, place, one):
     check_route(schema, place, one, 4)

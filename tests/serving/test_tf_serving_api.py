@@ -79,6 +79,7 @@ def client(request, server):
         yield client
 
 
+@pytest.mark.slow
 def test_each_signature_answers_the_client_as_it_answers_a_session(client, opened):
     for model, served, asked in opened:
         for signature, inputs in asked.items():
@@ -149,6 +150,7 @@ def post(server, path, body):
     return answer.status, json.loads(answer.data)
 
 
+@pytest.mark.slow
 def test_rows_and_columns_give_the_same(server, opened):
     for model, served, asked in opened:
         for name, inputs in asked.items():

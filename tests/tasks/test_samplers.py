@@ -101,6 +101,7 @@ def test_candidates_are_drawn_as_often_as_declared(sampler, num_sampled):
     assert distance < chdtri(max((~certain).sum(), 1), 0.001)
 
 
+@pytest.mark.slow
 @every_sampler
 def test_a_large_catalogue_is_drawn_as_often_as_declared(sampler):
     share = np.random.default_rng(0).zipf(1.3, 2000).clip(max=10**6).astype(float)

@@ -142,6 +142,7 @@ def test_slots_and_steps_of_the_optimizer_go_on(released):
         assert not array[len(known) :].any()  # as Adam begins
 
 
+@pytest.mark.slow
 def test_the_files_of_a_release_are_read_through_once(released, monkeypatch):
     """A run asks for its state when it splits, and before each of its two fits."""
     read, checksum = [], manifests.file_sha256

@@ -383,6 +383,7 @@ def test_settings_are_valid_for_logs_of_every_size(rows, items, has_validation):
 # At the command line
 
 
+@pytest.mark.slow
 def test_init_writes_a_file_that_loads_and_never_over_another(folder, tmp_path):
     file = tmp_path / "mine.toml"
     arguments = ["recipes", "init", folder / "purchases.csv", "--out", file]

@@ -64,6 +64,7 @@ def test_tables_that_were_read_give_what_reading_again_gives(tmp_path, write):
     assert (found.notes, found.name, found.fingerprint) == (again.notes, again.name, again.fingerprint)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_recipe_reads_each_file_once(tmp_path, monkeypatch):
     (log, _, items), names = german(tmp_path)
     read, original, seen = [], TableFiles.read, []

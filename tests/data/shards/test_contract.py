@@ -129,6 +129,7 @@ def as_csv(rows, mark=","):
 PLAIN = [("u", "a", "0", "1", "1"), ("v", "b", "60", "2", "x"), ("u", "b", "60", "3", "nan")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("partitions", [1, 3, 8])
 def test_a_plain_log_is_the_same_from_shards_with_its_notes(tmp_path, partitions):
     (tmp_path / "log.csv").write_text(as_csv(PLAIN * 2))

@@ -48,6 +48,7 @@ def states_by_brute_force(events, encoder):
     return norm(states, encoder._norm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ages", [False, True])
 @pytest.mark.parametrize("heads", [1, 2])
 def test_states_are_those_of_brute_force(heads, ages):

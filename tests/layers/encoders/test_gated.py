@@ -77,6 +77,7 @@ def states_by_brute_force(events, times, asked, encoder):
     return norm(states, encoder._norm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [ASKED, np.full(2, NOT_KNOWN, np.int32)], ids=["told", "hidden"])
 @pytest.mark.parametrize(("heads", "attention"), [(1, "silu"), (2, "silu"), (2, "softmax")])
 def test_states_are_those_of_brute_force(heads, attention, asked):
@@ -150,6 +151,7 @@ def test_training_hides_a_share_of_the_requests():
     np.testing.assert_allclose(answers, np.repeat(told, 200, axis=0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_copy_of_its_configuration_in_a_graph_gives_the_same():
     encoder = made(heads=2)
     copy = keras.layers.deserialize(keras.layers.serialize(encoder))

@@ -147,6 +147,7 @@ def test_errors_have_the_codes_of_grpc(channel, method, fields, code, message):
     assert message in details
 
 
+@pytest.mark.slow
 def test_health_follows_the_service(client, channel):
     stub, service = health_pb2_grpc.HealthStub(channel), client.app.state.service
     kinds = health_pb2.HealthCheckResponse

@@ -69,6 +69,7 @@ def both(request):
     double.close()
 
 
+@pytest.mark.slow
 def test_a_client_of_tf_serving_gets_the_same_from_both(both):
     release, name, ours, theirs = both
     path = f"/v1/models/{name}"
@@ -103,6 +104,7 @@ def definitions(client, path):
     }
 
 
+@pytest.mark.slow
 def test_both_refuse_the_same(both):
     release, name, ours, theirs = both
     path, values = f"/v1/models/{name}", inputs(release)
