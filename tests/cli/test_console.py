@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tfrecall.cli import console
 from tfrecall.cli.options import guarded
-from tfrecall.cli.run import _name_unused
+from tfrecall.cli.run import _name_unused, _usual_budget
 from tfrecall.cli.tables import item_table
 from tfrecall.errors import DataError
 
@@ -141,6 +141,13 @@ def test_settings_that_the_chosen_baseline_does_not_use_are_named(capsys):
     assert "has no use for training.epochs=3." in told
     assert "--budget 0" in told
     _name_unused(["evaluation.ks=[1]"], "item_transitions")
+    assert capsys.readouterr().err == ""
+
+
+def test_settings_of_a_training_ask_for_no_tournament(capsys):
+    assert _usual_budget(500_000, ["training.epochs=3", "evaluation.ks=[1]"]) == 0.0
+    assert capsys.readouterr().err.startswith("training.epochs=3: settings of a training")
+    assert _usual_budget(500_000, ["index.n_trees=3"]) == 600.0
     assert capsys.readouterr().err == ""
 
 

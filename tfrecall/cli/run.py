@@ -110,8 +110,7 @@ def run_recipe(
     )
 
     with waiting("Read the recipe"):
-        from tfrecall.config.inference import Entrant, default_budget, entrants, propose
-        from tfrecall.config.inference.entrants import of_training
+        from tfrecall.config.inference import Entrant, entrants, propose
         from tfrecall.config.recipes import load_config
         from tfrecall.data.datasets.grouplens import size_of
 
@@ -131,16 +130,8 @@ def run_recipe(
         )
         for text in proposal.messages:
             stderr.print(f"  {text}", soft_wrap=True)
-        if seconds is None and (asked := of_training(settings or [])):
-            # Who sets epochs wants a training: a baseline would answer without what was asked for.
-            stderr.print(
-                f"{', '.join(asked)}: settings of a training, so what is inferred is trained. Give `--budget` to "
-                "choose among models.",
-                soft_wrap=True,
-            )
-            seconds = 0.0
-        elif seconds is None:
-            seconds = default_budget(proposal.description.usable_rows)
+        if seconds is None:
+            seconds = _usual_budget(proposal.description.usable_rows, settings or [])
         config = proposal.config(settings or [])
         invited = entrants(proposal, settings or [], seconds) if seconds else []
         found = proposal.read_for(config)
@@ -190,6 +181,23 @@ def run_recipe(
     if name_rivals(outcome.metrics["beaten_by"]) and trained and not allow_worse:
         stderr.print("Status 3, so that nothing goes on by itself; --allow-worse ends with 0.")
         raise typer.Exit(BEATEN)
+
+
+def _usual_budget(rows: int, settings: list[str]) -> float:
+    """Seconds of a tournament that nobody named: none where settings ask for a training."""
+    from tfrecall.cli.console import stderr
+    from tfrecall.config.inference import default_budget
+    from tfrecall.config.inference.entrants import of_training
+
+    if not (asked := of_training(settings)):
+        return default_budget(rows)
+    # Who sets epochs wants a training: a baseline would answer without what was asked for.
+    stderr.print(
+        f"{', '.join(asked)}: settings of a training, so what is inferred is trained. Give `--budget` to "
+        "choose among models.",
+        soft_wrap=True,
+    )
+    return 0.0
 
 
 def _name_unused(settings: list[str], chosen: str) -> None:
