@@ -401,6 +401,24 @@ def test_a_head_that_was_refused_before_tells_no_longer_where_a_request_ends():
     run(test)
 
 
+def test_a_head_whose_end_has_not_come_is_not_taken_for_the_whole_request():
+    # Nothing ends the first piece, so `find` gives -1. Its bytes but the last are a head that came before, and
+    # len + 1 is what was left behind that head: 4 bytes of its end, and a body 2 bytes shorter than the head.
+    head = b"POST /v1/recommend HTTP/1.1\r\nHost: here\r\nContent-Length: "
+    length = len(head)  # of two digits, so that the head has two bytes more
+    whole = head + b"%d\r\n\r\n" % length + b" " * length
+
+    async def test(connection):
+        await connection.send(whole)
+        await connection.send(whole[: length + 3])
+        assert [status for status, _, _ in connection.answers()] == [429]
+        await connection.send(whole[length + 3 :])
+        assert [status for status, _, _ in connection.answers()] == [429, 429]
+        assert not connection.transport.closed
+
+    run(test)
+
+
 def test_after_the_round_requests_are_accepted_as_soon_as_there_is_room():
     async def test(connection):
         await connection.send(request())

@@ -77,22 +77,17 @@ class Refusals:
             The answer; None for a request that is odd, in pieces or without the token, and has to be parsed.
         """
         end = data.find(_END)
-        if self._heads.get(data[:end]) == len(data) - end:
-            if not self.is_on:
-                self._begin(state)
-            self._number += 1
-            return self._told(new_request_id().encode(), b"")
-        headers = _headers_of(data)
-        if headers is None:
-            return None
-        one = Exchange(headers)
-        if not self._may_ask(one):
-            return None
-        self._remember(data[:end], len(data) - end, headers)
+        one = None
+        # A head in pieces has no end: all of it but a byte could be a head that came before.
+        if end < 0 or self._heads.get(data[:end]) != len(data) - end:
+            headers = _headers_of(data)
+            if headers is None or not self._may_ask(one := Exchange(headers)):
+                return None
+            self._remember(data[:end], len(data) - end, headers)
         if not self.is_on:
             self._begin(state)
         self._number += 1
-        return self._of(one)
+        return self._told(new_request_id().encode(), b"") if one is None else self._of(one)
 
     def parsed(self, one: Exchange, default: list[tuple[bytes, bytes]]) -> bytes:
         """The answer to a request that was parsed; `default` has the headers of the server."""
