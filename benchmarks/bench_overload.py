@@ -5,16 +5,14 @@ count: the figures are those of a service that has a core for itself. Good answe
 with the clients on the same cores, stand beside them.
 """
 
-import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import tfrecall as tr
-from benchmarks.bench_serving import CLIENTS, exported
+from benchmarks.bench_serving import CLIENTS, options_of, release_of
 from benchmarks.measure import report
 from benchmarks.services import Service, bodies, naive, serving
 from tfrecall.serving.config import ServingConfig
@@ -73,15 +71,9 @@ def medians(name: str, rounds: Sequence[dict[str, Any]], *figures: str) -> dict[
 
 def main() -> None:
     """Exports, serves, floods."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2, help="of each measurement")
-    parser.add_argument("--release", type=Path, help="a release that is there, instead of a new one")
-    options = parser.parse_args()
+    options = options_of(__doc__, seconds=2)
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        root, data = options.release or Path(folder) / "release", "given"
-        if options.release is None:
-            data = exported(root)
+        root, data = release_of(options, folder)
         asked = bodies(tr.load(root).users.ids, index="exact")
         ours, theirs = stack.enter_context(serving(root)), stack.enter_context(naive(root))
         own = Flood(ours, "/v1/recommend", asked, CLIENTS, in_its_time=True)

@@ -99,17 +99,28 @@ def compared(sides: dict[str, Side]) -> dict[str, float]:
     }
 
 
+def options_of(description: str | None, seconds: float) -> argparse.Namespace:
+    """The options of a benchmark of the service; `seconds` of each measurement by default."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=seconds, help="of each measurement")
+    parser.add_argument("--release", type=Path, help="a release that is there, instead of a new one")
+    return parser.parse_args()
+
+
+def release_of(options: argparse.Namespace, folder: str) -> tuple[Path, str]:
+    """The release that was given, or a new one in a folder, and the data it is of."""
+    if options.release is not None:
+        return options.release, "given"
+    root = Path(folder) / "release"
+    return root, exported(root)
+
+
 def main() -> None:
     """Exports, serves, asks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3, help="of each measurement")
-    parser.add_argument("--release", type=Path, help="a release that is there, instead of a new one")
-    options = parser.parse_args()
+    options = options_of(__doc__, seconds=3)
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        root, data = options.release or Path(folder) / "release", "given"
-        if options.release is None:
-            data = exported(root)
+        root, data = release_of(options, folder)
         users = tr.load(root).users.ids
         ours, theirs = stack.enter_context(serving(root)), stack.enter_context(naive(root))
         sides = {
