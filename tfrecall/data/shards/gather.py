@@ -13,7 +13,7 @@ from tfrecall.data.cleaning import repeats
 from tfrecall.data.filters import steps_within_users
 from tfrecall.data.interactions import Interactions
 from tfrecall.data.shards.manifest import PLACE, ROW
-from tfrecall.data.shards.scatter import Scattered, dropped_file, kept_file
+from tfrecall.data.shards.scatter import Scattered, dropped_file, kept_file, read_range
 from tfrecall.data.shards.settings import Settings
 from tfrecall.data.time_doubts import days_of
 
@@ -87,12 +87,10 @@ class Gather:
 
     def _rows(self, partition: int, places: Sequence[tuple]) -> pl.DataFrame:  # type: ignore[type-arg]
         """The ranges of a partition in all pieces, in the order of the log."""
-        parts = []
-        for file, number, ends in places:
-            start = ends[partition - 1] if partition else 0
-            rows = pl.scan_parquet(file(self.folder, number), glob=False)
-            parts.append(rows.slice(start, ends[partition] - start).collect())
-        return pl.concat(parts)
+        parts = [
+            read_range(file(self.folder, number), ends, partition) for file, number, ends in places
+        ]
+        return pl.concat(parts, rechunk=True)
 
     def _absent(self, log: pl.DataFrame) -> np.ndarray:
         """Whether each event is of an item that the item table lacks."""

@@ -1,5 +1,6 @@
 """Second pass over a log: rows of each piece checked, and put into partitions by their users."""
 
+import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,8 @@ class Scattered:
 
     Attributes:
         number: number of the piece.
-        kept: ends of the ranges of checked rows.
-        dropped: ends of the ranges of rows without a user or an item.
+        kept: bytes at which the ranges of checked rows end.
+        dropped: bytes at which the ranges of rows without a user or an item end.
         kind: how times were read; empty without a row.
         schema: names and types of the columns.
     """
@@ -102,24 +103,43 @@ class Scatter:
         return log.with_columns(marks), dropped, kind if own.height else ""
 
     def _write(self, table: pl.DataFrame, owners: np.ndarray, file: Path) -> tuple[int, ...]:
-        """Writes rows in the order of their partitions, and gives the end of each partition's range."""
+        """Writes rows in the order of their partitions, and gives the byte where each one's range ends."""
         rows = table[np.argsort(owners, kind="stable")]
+        first, ends = 0, []
         with atomic_file(file) as stream:
-            # A partition reads its range alone.
-            size = max(rows.height // self.partitions, 1_000)
-            rows.write_parquet(stream, compression="lz4", row_group_size=size, statistics=False)
-        ends = np.cumsum(np.bincount(owners, minlength=self.partitions))
-        return tuple(int(end) for end in ends)
+            for last in np.cumsum(np.bincount(owners, minlength=self.partitions)).tolist():
+                # Each range is a stream of its own: a partition reads its bytes alone. In one Parquet file
+                # it reads what the file says of all ranges too, and that as often as there are partitions.
+                part = io.BytesIO()
+                rows.slice(first, last - first).write_ipc_stream(part, compression="lz4")
+                stream.write(part.getbuffer())
+                first = last
+                ends.append(stream.tell())
+        return tuple(ends)
+
+
+def read_range(file: Path, ends: tuple[int, ...], partition: int) -> pl.DataFrame:
+    """The rows of one partition in a file of a piece.
+
+    Args:
+        file: the file.
+        ends: bytes at which the ranges of the partitions end.
+        partition: number of the partition.
+    """
+    start = ends[partition - 1] if partition else 0
+    with file.open("rb") as stream:
+        stream.seek(start)
+        return pl.read_ipc_stream(io.BytesIO(stream.read(ends[partition] - start)))
 
 
 def kept_file(folder: Path, piece: int) -> Path:
     """Where the checked rows of a piece lie."""
-    return folder / f"piece-{piece:06d}.parquet"
+    return folder / f"piece-{piece:06d}.arrows"
 
 
 def dropped_file(folder: Path, piece: int) -> Path:
     """Where the rows of a piece without a user or an item lie."""
-    return folder / f"dropped-{piece:06d}.parquet"
+    return folder / f"dropped-{piece:06d}.arrows"
 
 
 def partition_of(users: pl.Series, partitions: int) -> np.ndarray:
