@@ -51,6 +51,7 @@ Every key except `schema` has a default. `tfrecall recipes show NAME` prints a s
 | variable | meaning |
 | --- | --- |
 | `TFRECALL_CACHE` | folder for fetched data sets; the platform's cache folder by default |
+| `TFRECALL_CASES` | folder of small inputs with the right answers, for `tests/test_cases.py` |
 | `TFRECALL_MOVIELENS` | folder with `ml-100k` and `ml-1m`, for tests, notebooks and benchmarks |
 | `TFRECALL_NOTEBOOK_BUDGET` | `small` for the run of the notebooks in CI; `part`, longer, in three of them |
 | `TFRECALL_REPLAY` | `in_process` spares an export the fresh process that compares answers; for tests |
