@@ -2,6 +2,7 @@
 
 import argparse
 import resource
+from time import process_time
 
 import polars as pl
 
@@ -29,6 +30,7 @@ def main() -> None:
         evaluation = tr.evaluate(tr.Popularity().fit(seen), test, seen=seen)
         figures.update(evaluation.baselines)
 
+    before = process_time()
     seconds = seconds_of(evaluate)
     report(
         "few_users",
@@ -37,6 +39,7 @@ def main() -> None:
         events=len(seen),
         test_rows=len(test),
         seconds=seconds,
+        cpu_seconds=process_time() - before,
         peak_rss_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         **{
             f"{name}_hit_rate_at_100": rules["seen_kept"]["hit_rate@100"]

@@ -10,6 +10,9 @@ import polars as pl
 
 from benchmarks.measure import report
 from tfrecall.config.inference import default_budget, entrants, propose
+from tfrecall.core.seen import Seen
+from tfrecall.evaluation.bootstrap import ratio_intervals
+from tfrecall.evaluation.metrics import hit_rate, ndcg
 from tfrecall.runs.run import run
 from tfrecall.runs.tournament import run_best
 
@@ -164,16 +167,46 @@ def judge(shape: str, folder: Path, budget: float | None = None) -> Figures:
     if budget is None:
         budget = default_budget(proposal.description.usable_rows)
     if budget:
-        metrics = run_best(entrants(proposal, [], budget), budget, out).metrics
-        print(shape, metrics["tournament"]["because"], flush=True)
+        outcome = run_best(entrants(proposal, [], budget), budget, out)
+        print(shape, outcome.metrics["tournament"]["because"], flush=True)
     else:
-        metrics = run(proposal.config(), out).metrics
+        outcome = run(proposal.config(), out)
+    metrics, evaluation = outcome.metrics, outcome.evaluation
     models = {"chosen": metrics["test"], **metrics["baselines"]}
     rule = metrics["leading"]
     # Baselines that answer with seen items only have no figures where these are removed.
-    return {
-        name: {m: rules[rule][m] for m in METRICS} for name, rules in models.items() if rule in rules
+    judged = {name: rules for name, rules in models.items() if rule in rules}
+    ranks = {
+        name: evaluation.rankings[evaluation.model if name == "chosen" else name].by(Seen(rule)).rows
+        for name in judged
     }
+    users = outcome.splits.test.log["user_id"].rank("dense").to_numpy() - 1
+    print(*(f"{shape}: {line}\n" for line in behind(ranks, users)), sep="", end="", flush=True)
+    return {name: {m: rules[rule][m] for m in METRICS} for name, rules in judged.items()}
+
+
+def behind(ranks: dict[str, np.ndarray], users: np.ndarray) -> list[str]:
+    """A line for people for each baseline that counts and each metric in which it is above the chosen model.
+
+    Args:
+        ranks: model -> int64 `[n_rows]`, the rank of each test row's item from 0.
+        users: int `[n_rows]`, the user of each row, from 0, over whom the interval of the ratio is.
+    """
+    values = {name: row_values(rows) for name, rows in ranks.items()}
+    lines = []
+    for name, of_rows in values.items():
+        for metric in METRICS if name.startswith(COUNTING) else ():
+            own, other = values["chosen"][metric], of_rows[metric]
+            if own.mean() < other.mean():
+                ((low, high),) = ratio_intervals([own], [other], users)
+                ratio = own.mean() / other.mean()
+                lines.append(f"{metric} is {ratio:.3f} ({low:.3f} to {high:.3f}) of that of {name}")
+    return lines
+
+
+def row_values(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """`METRICS` of each test row: float64 `[n_rows]`, from ranks from 0."""
+    return dict(zip(METRICS, (hit_rate(rows, 10), hit_rate(rows, 100), ndcg(rows, 10)), strict=True))
 
 
 def least_over(

@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 from time import process_time
 
+import numpy as np
 import pytest
 
 from benchmarks import check
-from benchmarks.bench_shapes import COUNTING, best_of, least_over, winners
+from benchmarks.bench_shapes import COUNTING, behind, best_of, least_over, winners
 from benchmarks.check import RATIOS, Guard, Verdict, compare, load, save, table, updated
 from benchmarks.http_load import cpu_clock
 
@@ -118,6 +119,18 @@ def test_the_smallest_ratio_to_counting_is_over_all_columns_of_all_logs():
     # .1 / .1 of the first log, .18 / .2 of the second.
     assert least_over({"one": LOG}, COUNTING, metrics) == 1.0
     assert least_over({"one": LOG, "other": weak}, COUNTING, metrics) == pytest.approx(0.9)
+
+
+def test_what_counts_and_is_above_the_model_is_named_with_the_interval_of_the_ratio():
+    ranks = {
+        "chosen": np.array([0, 50, 200, 4]),
+        "item_cf": np.array([3, 9, 300, 5]),  # three hits among ten in the place of two
+        "ease": np.array([0, 0, 0, 0]),  # solves for its weights
+    }
+    (line,) = behind(ranks, np.arange(4))
+    assert line.startswith("hit_rate@10 is 0.667 (")
+    assert line.endswith(" to 1.000) of that of item_cf")
+    assert behind({**ranks, "item_cf": ranks["chosen"]}, np.arange(4)) == []
 
 
 def test_every_benchmark_is_guarded_and_explained():
