@@ -19,6 +19,9 @@ from tfrecall.runs.preparation import prepare
 from tfrecall.runs.tournament import run_best
 from tfrecall.training.fitting import Fitted
 
+# A budget that a slow machine does not spend on baselines.
+HOUR = 3600
+
 
 def log_of_habits(n_users=60, n_items=80, events=25, seed=0):
     """Users who mostly come back to four items of their own: counting these is hard to beat."""
@@ -108,7 +111,7 @@ def test_the_baseline_is_run_where_no_network_is_above_it(proposal, stubs, tmp_p
     shares, turns = stubs
     shares[0.5] = 0.1
     progress = RecordedProgress()
-    outcome = run_best(networks(proposal, 0.5), 60, tmp_path / "out", progress)
+    outcome = run_best(networks(proposal, 0.5), HOUR, tmp_path / "out", progress)
     told = outcome.metrics["tournament"]
     assert told["chosen"] == outcome.metrics["model"] == "own_most_frequent"
     assert outcome.release.manifest["kind"] == "baseline"
@@ -128,7 +131,7 @@ def test_the_baseline_is_run_where_no_network_is_above_it(proposal, stubs, tmp_p
 @pytest.mark.slow
 def test_the_configuration_of_the_winner_gives_the_same_model_alone(proposal, stubs, tmp_path):
     stubs[0][0.5] = 0.0
-    first = run_best(networks(proposal, 0.5), 60, tmp_path / "out")
+    first = run_best(networks(proposal, 0.5), HOUR, tmp_path / "out")
     told = ask("run", tmp_path / "out" / "config.toml", "--out", tmp_path / "alone", "--json").stdout
     assert json.loads(told)["test"] == first.metrics["test"]
     ours, theirs = first.release, load(tmp_path / "alone")
@@ -141,7 +144,7 @@ def test_the_configuration_of_the_winner_gives_the_same_model_alone(proposal, st
 @pytest.mark.slow
 def test_the_release_of_own_items_answers_as_they_do(proposal, stubs, tmp_path):
     stubs[0][0.5] = 0.0
-    outcome = run_best(networks(proposal, 0.5), 60, tmp_path / "out")
+    outcome = run_best(networks(proposal, 0.5), HOUR, tmp_path / "out")
     own = OwnItems("frequency").fit(outcome.splits.known)
     queries = outcome.splits.test.queries
     np.testing.assert_array_equal(load(tmp_path / "out").scores(queries), own.scores(queries))
@@ -150,7 +153,7 @@ def test_the_release_of_own_items_answers_as_they_do(proposal, stubs, tmp_path):
 def test_a_network_above_counting_by_more_than_noise_is_run(proposal, stubs, no_run, tmp_path):
     shares, turns = stubs
     shares |= {0.1: 0.2, 0.2: 1.0, 0.3: 0.3, 0.4: 0.5}
-    run_best(networks(proposal, *shares), 60, tmp_path / "out")
+    run_best(networks(proposal, *shares), HOUR, tmp_path / "out")
     ((config, options),) = no_run
     assert config.training.learning_rate == 0.2
     assert "network 0.2 is chosen" in config.description
@@ -171,7 +174,7 @@ def test_a_network_above_counting_by_more_than_noise_is_run(proposal, stubs, no_
 def test_who_cannot_be_judged_is_out_with_the_reason(proposal, stubs, no_run, tmp_path):
     stubs[0].update({0.1: DataError("too wide"), 0.2: 1.0})
     progress = RecordedProgress()
-    run_best(networks(proposal, 0.1, 0.2), 60, tmp_path / "out", progress)
+    run_best(networks(proposal, 0.1, 0.2), HOUR, tmp_path / "out", progress)
     rows = {one["name"]: one for one in no_run[0][1]["tournament"]["entrants"]}
     assert (rows["network 0.1"]["state"], rows["network 0.1"]["why"]) == ("failed", "too wide")
     assert "network 0.1 is out: too wide" in progress.notes
@@ -196,7 +199,7 @@ def test_a_killed_tournament_goes_on_where_it_ended(proposal, stubs, no_run, tmp
     shares, turns = stubs
     shares |= {0.1: 0.2, 0.2: 1.0, 0.3: 0.1}
     whole = tmp_path / "whole"
-    run_best(networks(proposal, *shares), 60, whole)
+    run_best(networks(proposal, *shares), HOUR, whole)
     once = [*turns]
     turns.clear()
     judged = []
@@ -211,8 +214,8 @@ def test_a_killed_tournament_goes_on_where_it_ended(proposal, stubs, no_run, tmp
     monkeypatch.setattr(tournament._Tournament, "_fitted", fitted)
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            run_best(networks(proposal, *shares), 60, tmp_path / "out")
-    run_best(networks(proposal, *shares), 60, tmp_path / "out")
+            run_best(networks(proposal, *shares), HOUR, tmp_path / "out")
+    run_best(networks(proposal, *shares), HOUR, tmp_path / "out")
     assert turns == once, "what was judged is not repeated"
     ended, resumed = (options["tournament"] for _, options in no_run)
     assert resumed["because"] == ended["because"]
@@ -225,15 +228,15 @@ def test_records_of_other_settings_do_not_count(proposal, stubs, no_run, tmp_pat
     shares |= {0.1: 0.9, 0.2: 1.0}
     kept = tournament.Records.discard
     monkeypatch.setattr(tournament.Records, "discard", lambda self: None)
-    run_best(networks(proposal, 0.1), 60, tmp_path / "out")
+    run_best(networks(proposal, 0.1), HOUR, tmp_path / "out")
     renamed = [
         *networks(proposal, 0.1)[:-1],
         Entrant("network 0.1", "", networks(proposal, 0.2)[-1].config),
     ]
-    run_best(renamed, 60, tmp_path / "out")
+    run_best(renamed, HOUR, tmp_path / "out")
     assert turns == [0.1, 0.2]
     monkeypatch.setattr(tournament.Records, "discard", kept)
-    run_best(renamed, 60, tmp_path / "out", fresh=True)
+    run_best(renamed, HOUR, tmp_path / "out", fresh=True)
     assert turns == [0.1, 0.2, 0.2]
 
 
@@ -242,8 +245,8 @@ def test_checkpoints_of_another_run_are_not_replaced(proposal, stubs, no_run, tm
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "000001.npz").write_bytes(b"")
     with pytest.raises(CheckpointError, match="--budget 0"):
-        run_best(networks(proposal, 0.1), 60, tmp_path)
-    run_best(networks(proposal, 0.1), 60, tmp_path, fresh=True)
+        run_best(networks(proposal, 0.1), HOUR, tmp_path)
+    run_best(networks(proposal, 0.1), HOUR, tmp_path, fresh=True)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -259,7 +262,7 @@ def test_the_checkpoints_of_the_winner_are_those_of_its_run(
         return original(config, splits, progress, checkpoints)
 
     monkeypatch.setattr(tournament, "first_fit", first_fit)
-    run_best(networks(proposal, 0.1), 60, tmp_path / "out")
+    run_best(networks(proposal, 0.1), HOUR, tmp_path / "out")
     assert (tmp_path / "out" / "checkpoints" / "000001.npz").read_bytes() == b"weights"
 
 
@@ -267,7 +270,7 @@ def test_test_rows_are_not_looked_at(proposal, stubs, no_run, tmp_path):
     stubs[0][0.1] = 1.0
     invited = networks(proposal, 0.1)
     splits = prepare(invited[0].config)
-    run_best(invited, 60, tmp_path / "out")
+    run_best(invited, HOUR, tmp_path / "out")
     assert no_run[0][1]["tournament"]["rows"] == len(splits.validation)
     assert no_run[0][1]["splits"].test.fingerprint == splits.test.fingerprint
 
@@ -351,7 +354,7 @@ def test_without_validation_rows_what_is_inferred_is_run(proposal, no_run, tmp_p
     alone = entrants(
         proposal, ["split.validation_fraction=0", "training.refit=false", "model.repeats=false"]
     )
-    run_best(alone, 60, tmp_path / "out", progress)
+    run_best(alone, HOUR, tmp_path / "out", progress)
     assert no_run[0][0].model.type == "two_tower"
     assert any("no validation rows" in note for note in progress.notes)
 

@@ -146,7 +146,9 @@ class _Tournament:
             self._finish(name)
         records = {name: self.kept.of(one) for name, one in self.playing.items()}
         found, rows = self._standings(), len(self.rows)
-        return Verdict(found, records, self._counting(), rows, self.leading, self.budget)
+        return Verdict(
+            found, records, self._counting(), self._solved(), rows, self.leading, self.budget
+        )
 
     def _finish(self, name: str) -> None:
         """Train the last network to its end, unless it is above counting already: then its run does.
@@ -211,6 +213,11 @@ class _Tournament:
 
     def _counting(self) -> list[str]:
         return [name for name, one in self.playing.items() if one.config and one.config.counts]
+
+    def _solved(self) -> list[str]:
+        return [
+            name for name, one in self.playing.items() if one.config and one.config.model.type == "ease"
+        ]
 
     def _standings(self) -> dict[str, Standing]:
         ranks = {name: self.kept.ranks(one) for name, one in self.playing.items()}

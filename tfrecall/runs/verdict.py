@@ -30,6 +30,7 @@ class Verdict:
         standings: of each entrant that was judged, in the order of the table.
         records: of each entrant that took part.
         counting: names of the baselines.
+        solved: those of them whose weights are solved for, such as EASE.
         rows: validation rows that were judged.
         leading: rule of the figures.
         budget: seconds of the tournament.
@@ -41,6 +42,7 @@ class Verdict:
     standings: Mapping[str, Standing]
     records: Mapping[str, Record]
     counting: Sequence[str]
+    solved: Sequence[str]
     rows: int
     leading: Seen
     budget: float
@@ -57,8 +59,13 @@ class Verdict:
 
     @property
     def baseline(self) -> str | None:
-        """The best baseline; None if none was judged."""
-        return self._best([name for name in self.standings if name in self.counting])
+        """The best baseline; None if none was judged.
+
+        Weights that are solved for have to be above counts by more than noise, as networks have: a mean of
+        three ratios hides that they list fewer targets among a hundred and more among ten.
+        """
+        plain = [name for name in self._baselines if name not in self.solved and self._is_near(name)]
+        return self._best(plain or self._baselines)
 
     @property
     def chosen(self) -> str:
@@ -77,11 +84,13 @@ class Verdict:
             return (
                 f"{chosen} is chosen: {self._score(chosen)}{rival}, on {self.rows:,} validation rows."
             )
+        above = self._best(self._baselines)
+        noise = "" if above == chosen else f" {above} is above it by no more than noise."
         if network is None:
-            return f"{chosen} is chosen: no network was judged."
+            return f"{chosen} is chosen: no network was judged.{noise}"
         return (
             f"{chosen} is chosen, which counts: {network}, the best network, has {self._score(network)} of it "
-            f"on {self.rows:,} validation rows."
+            f"on {self.rows:,} validation rows.{noise}"
         )
 
     def config(self, winner: Entrant) -> RunConfig:
@@ -104,8 +113,17 @@ class Verdict:
             "entrants": [self._row(one) for one in invited],
         }
 
+    @property
+    def _baselines(self) -> list[str]:
+        """Names of the baselines that were judged."""
+        return [name for name in self.standings if name in self.counting]
+
     def _best(self, names: Sequence[str]) -> str | None:
         return max(names, key=lambda name: self.standings[name].score, default=None)
+
+    def _is_near(self, name: str) -> bool:
+        """Whether a baseline is below the best one by a standard error at most."""
+        return -self.standings[name].lead <= self.standings[name].noise
 
     def _score(self, name: str) -> str:
         one = self.standings[name]
