@@ -64,7 +64,9 @@ def _again(step: str, folder: Path, millions: int, processes: int) -> str:
     arguments = ["--step", step, "--folder", folder, "--processes", processes, "--millions", millions]
     command = [sys.executable, "-m", "benchmarks.bench_prepare", *map(str, arguments)]
     environment = {**os.environ, "POLARS_MAX_THREADS": "1"} if step == "work" else None
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+    ).stdout
 
 
 def main() -> None:
