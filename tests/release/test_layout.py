@@ -149,6 +149,15 @@ def published(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("place", [".", "manifests"])
+def test_what_a_killed_process_began_to_write_goes_with_the_next_writer(published, place):
+    begun = published / place / ".2.json.0123456789ab.unfinished"
+    begun.write_text("{")
+    with stage(published):
+        pass  # not the version that it was of
+    assert not begun.exists()
+
+
 def assert_version_answers(root, version, text):
     """The whole directory is that of one version: files, manifests, copies of documents."""
     manifest = read_manifest(root)

@@ -255,7 +255,8 @@ def finish_publishing(root: Path) -> None:
             else:
                 _discard(root, int(text))
         journal.unlink()
-    remove_unfinished(root)
+    for folder in (root, root / "manifests"):
+        remove_unfinished(folder)
     _remove_leftovers_of_0_4(root)
 
 
