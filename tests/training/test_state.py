@@ -14,6 +14,7 @@ from tfrecall.core import manifests
 from tfrecall.core.vocabulary import FIRST, UNKNOWN, Vocabulary
 from tfrecall.data import Interactions, synthetic
 from tfrecall.errors import ConfigError, DataError, ReleaseError
+from tfrecall.release import manifest
 from tfrecall.release.layout import stage
 from tfrecall.release.manifest import STATE, read_manifest
 from tfrecall.training import state
@@ -143,15 +144,21 @@ def test_slots_and_steps_of_the_optimizer_go_on(released):
 
 
 @pytest.mark.slow
-def test_the_files_of_a_release_are_read_through_once(released, monkeypatch):
+def test_the_files_of_a_release_are_checked_and_read_through_once(released, monkeypatch):
     """A run asks for its state when it splits, and before each of its two fits."""
     read, checksum = [], manifests.file_sha256
     monkeypatch.setattr(manifests, "file_sha256", lambda file: read.append(file) or checksum(file))
+    checked, check = [], manifest.check_file
+    monkeypatch.setattr(
+        manifest,
+        "check_file",
+        lambda file, *args, **kw: checked.append(file) or check(file, *args, **kw),
+    )
     state._opened.cache_clear()
     starts = [WarmStart.of(one) for one in (released.root, str(released.root), released.root)]
     assert starts[0] is starts[1] is starts[2]
     listed = read_manifest(released.root)["files"]
-    assert sorted(read) == sorted(released.root / name for name in listed)
+    assert sorted(read) == sorted(checked) == sorted(released.root / name for name in listed)
 
 
 @given(

@@ -15,7 +15,7 @@ from tfrecall.errors import CheckpointError, ConfigError, DataError, ReleaseErro
 from tfrecall.layers.features import CategoricalFeature
 from tfrecall.models.two_tower import TwoTower
 from tfrecall.release.loading import checked_manifest
-from tfrecall.release.manifest import STATE
+from tfrecall.release.manifest import STATE, read_manifest
 from tfrecall.training.checkpoints import (
     CheckpointFile,
     differences,
@@ -86,13 +86,14 @@ class WarmStart:
 
     @classmethod
     def of(cls, root: str | Path) -> "WarmStart":
-        """The state in the current version of a release; its files are read through once in a process.
+        """The state in the current version of a release, whose files are checked and read once in a process.
 
         Raises:
             ReleaseError: if there is no release, it is damaged, or it holds no such state.
         """
         root = Path(root)
-        return _opened(root, checked_manifest(root, verify=False)["sha256"])
+        manifest = read_manifest(root)
+        return _opened(root, manifest["version"], manifest["sha256"])
 
     @property
     def iterations(self) -> int:
@@ -209,9 +210,9 @@ class WarmStart:
 
 
 @lru_cache(maxsize=1)
-def _opened(root: Path, seal: str) -> WarmStart:
+def _opened(root: Path, version: int, seal: str) -> WarmStart:
     """The state of a version, by the checksum of its manifest: a run asks for it before each of its fits."""
-    manifest = checked_manifest(root)
+    manifest = checked_manifest(root, version)
     name = f"{STATE}/{manifest['version']}/{FILE}"
     if name not in manifest["files"]:
         raise ReleaseError(
