@@ -14,9 +14,9 @@ The manifest carries a checksum of itself. A bundle appears whole or not at all.
 
 Vectors of 200,000 x 64 take 51 MB here, and again in other places that cannot share the file: `index.ann`
 holds them in Annoy's own layout, scaled by the longest and with one more number, from which float32 cannot
-restore them to the bit; the SavedModel `retrieval` has them as a constant, because TF Serving reads no
-file but its own directory; the SavedModel `candidate` has the tables that vectors are computed from.
-In memory there is one copy: all indexes of a bundle map `vectors.npy`.
+restore them to the bit; the SavedModel `retrieval`, and that of a pipeline, have them in a variable,
+because TF Serving reads no file but those of one directory; the SavedModel `candidate` has the tables that
+vectors are computed from. In memory there is one copy: all indexes of a bundle map `vectors.npy`.
 """
 
 from collections.abc import Sequence

@@ -140,7 +140,9 @@ def write(table: pl.DataFrame, file: Path) -> None:
 
 def _once(kept: pl.DataFrame, lost: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows without those that repeat an earlier one."""
-    # Equal rows are equally clean, so they are all in one of the two tables.
+    # Equal rows are equally clean, so they are all in one of the two tables. Rows as read that differ only in
+    # what is gone, such as a column that is not read, are told by their hashes alone: one of 2^64 such pairs
+    # counts as a repetition. A second hash would take eight bytes more of each row.
     first, second = (~repeats(one.drop(PLACE, ROW), one[ROW]) for one in (kept, lost))
     return kept.filter(first), lost.filter(second)
 
