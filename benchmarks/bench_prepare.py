@@ -1,8 +1,9 @@
 """CPU seconds and peak memory to prepare logs of one, ten and more million events into shards.
 
 The logs are expansions of MovieLens-1M, or of a generated log of its size without it. Each is written by one
-process and prepared by another; the peak is that of the largest process, and CPU time is that of all. Polars has
-one thread a process: threads that wait for one another count as CPU time, which then says little of the work.
+process and prepared by another; the peak is that of the largest process, and CPU time is that of all. Polars
+has one thread a process: threads that wait for one another count as CPU time, which then says little of the
+work.
 """
 
 import argparse
