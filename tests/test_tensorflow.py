@@ -1,5 +1,6 @@
 """TensorFlow starts without notes on CUDA, TensorRT, CPU features and retracing; all other lines are kept."""
 
+import gc
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from tfrecall._tensorflow import is_note, is_of_interest, without_notes
+from tfrecall._tensorflow import is_note, is_of_interest, without_garbage_collection, without_notes
 
 NOTES = [
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
@@ -89,6 +90,19 @@ def test_standard_error_is_back_after_an_import_that_fails(capfd):
         raise ImportError
     os.write(2, b"later\n")
     assert capfd.readouterr().err == "the reason\nlater\n"
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_is_as_before_after_an_import_that_fails(collects):
+    set_before = gc.enable if collects else gc.disable
+    set_before()
+    try:
+        with suppress(ImportError), without_garbage_collection():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
 
 
 def test_a_closed_standard_error_is_left_alone():
