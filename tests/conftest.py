@@ -48,8 +48,19 @@ def pytest_configure(config: pytest.Config) -> None:
     # Until all tests are collected: what is imported stays, and looking through it again and again took a fifth
     # of the time.
     gc.disable()
+    config.pluginmanager.register(Examples())
     quick = config.option.markexpr == "not slow"
     settings.load_profile(os.environ.get("TFRECALL_PROPERTIES", "fast" if quick else "whole"))
+
+
+class Examples:
+    """Where doctest looks for examples, as a plugin: this file has no say beside the tests."""
+
+    @staticmethod
+    def pytest_ignore_collect(collection_path: Path) -> bool | None:
+        """Leave modules of the package that have none, more than half: some import libraries for seconds."""
+        is_of_package = ROOT / "tfrecall" in collection_path.parents and collection_path.suffix == ".py"
+        return True if is_of_package and ">>> " not in collection_path.read_text("utf-8") else None
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> None:

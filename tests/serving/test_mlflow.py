@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ import tfrecall as tr
 from tfrecall.errors import DataError, ReleaseError, UnsupportedError
 from tfrecall.serving.process import free_address
 
-pytest.importorskip("mlflow")
+if find_spec("mlflow") is None:  # without its import, which takes seconds of each worker
+    pytest.skip("MLflow is not installed.", allow_module_level=True)
 # Of MLflow's own code, where it looks at the input example.
 pytestmark = pytest.mark.filterwarnings("ignore:Operation with range is deprecated")
 pd = pytest.importorskip("pandas")

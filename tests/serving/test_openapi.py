@@ -2,11 +2,9 @@
 
 import msgspec
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
-from schemathesis import GenerationMode, checks
 from starlette.routing import Route
 
 from tests.serving.running import listening
@@ -17,11 +15,12 @@ from tfrecall.serving.operations import OPERATIONS
 from tfrecall.serving.web import SENTENCES
 
 PAGE = ("/", "/page/{name}")
+# Of schemathesis, which takes seconds to import: not where tests are collected, by each worker.
 KEPT = (
-    checks.not_a_server_error,
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_schema_conformance,
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
 )
 
 
@@ -39,6 +38,8 @@ def place(app):
 
 @pytest.fixture(scope="module")
 def schema(place):
+    import schemathesis
+
     return schemathesis.openapi.from_url(f"{place}/openapi.json")
 
 
@@ -75,6 +76,9 @@ def test_errors_have_the_form_of_their_protocol():
 
 def check_route(schema, place, one, max_examples):
     """Send requests drawn from the document, also such as it forbids."""
+    from schemathesis import GenerationMode, checks
+
+    kept = [getattr(checks, name) for name in KEPT]
 
     @settings(max_examples=max_examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
@@ -88,7 +92,7 @@ def check_route(schema, place, one, max_examples):
             assume(False)
         answer = case.call(base_url=place)
         if answer.status_code != 504:  # of a drawn X-Request-Timeout-Ms
-            case.validate_response(answer, checks=KEPT)
+            case.validate_response(answer, checks=kept)
 
     check()
 
