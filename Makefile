@@ -23,7 +23,8 @@ WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 KEEP_MEMORY := MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
 # Exports of the notebooks answer in the process of the notebook: the fresh one is tested by `make test`.
 # Notebooks of many models come first: one of two processes would end with them, and the other be idle. Workers
-# of pytest have the next test before they need it, so that one may wait behind another.
+# of pytest have the next test before they need it, so that one may wait behind another. Plugins of pytest other
+# than that of notebooks take longer to import than it does.
 AT_ONCE ?= 2
 LONGEST := $(patsubst %,notebooks/%.ipynb,02_youtube_dnn 03_dssm 01_two_tower)
 
@@ -61,8 +62,8 @@ docs: $(STAMP)
 
 notebooks: $(STAMP)
 	printf '%s\n' $(LONGEST) $(filter-out $(LONGEST),$(wildcard notebooks/*.ipynb)) | \
-	  TFRECALL_NOTEBOOK_BUDGET=small TFRECALL_REPLAY=in_process $(KEEP_MEMORY) \
-	  xargs -n 1 -P $(AT_ONCE) $(BIN)/pytest -q --nbmake --nbmake-timeout=900 -o addopts=
+	  TFRECALL_NOTEBOOK_BUDGET=small TFRECALL_REPLAY=in_process $(KEEP_MEMORY) PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
+	  xargs -n 1 -P $(AT_ONCE) $(BIN)/pytest -q -p nbmake.pytest_plugin --nbmake --nbmake-timeout=900 -o addopts=
 
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
