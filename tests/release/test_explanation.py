@@ -139,6 +139,7 @@ def test_of_several_interests_the_best_one_that_is_left_scores(interest_release,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
 @pytest.mark.parametrize("kind", ["DSSM", "YouTubeDNN"])
 def test_releases_of_every_model_of_towers_are_explained(kind, history_log, tmp_path):
     import tfrecall
@@ -149,7 +150,7 @@ def test_releases_of_every_model_of_towers_are_explained(kind, history_log, tmp_
 
     settings = {} if kind == "DSSM" else {"task": FullSoftmax()}
     model = getattr(tfrecall, kind)(SCHEMA, [8], **settings)
-    fit(model, history_log, epochs=2, batch_size=64, seed=1, verbose=0)
+    fit(model, history_log, epochs=1, batch_size=256, seed=1, verbose=0)
     told = check_items(export(model, tmp_path / "release", index=None), GIVEN)
     changes = of_items(told)
     assert all(changes[item] for item in ("i2", "i7", "i11"))

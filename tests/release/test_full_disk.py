@@ -27,8 +27,8 @@ from tfrecall.serving.events import EventLog, EventTail
 pytestmark = pytest.mark.slow
 
 PAGE = 4096
-# Of what an operation takes, the shares that find room; beside them all but a page, which is the last name.
-SHARES = (0, 0.1, 0.5)
+# Of what an operation takes, the shares that find room. Of all of it a page is missing, which is the last name.
+SHARES = (0, 0.1, 0.5, 1)
 TEXT = "7" * (50 * PAGE)
 TOLD = r"No space left|free space"
 
@@ -80,12 +80,10 @@ def check(disk, source, operation, shares=SHARES):
     operation(root)
     taken, failed = before - free(disk), 0
     shutil.rmtree(root)
-    for left in sorted(
-        {*(max(0, int(share * taken)) // PAGE * PAGE for share in shares), max(0, taken - PAGE)}
-    ):
+    for share in shares:
         root = shutil.copytree(source, disk / "release")
         whole, expected = contents(root), answers(root)
-        filler = fill(disk, left)
+        filler = fill(disk, max(0, min(int(share * taken), taken - PAGE)) // PAGE * PAGE)
         try:
             operation(root)
         except ExportError as error:
@@ -110,20 +108,21 @@ def two_versions(tiny_log, tmp_path_factory):
 
 def test_export(disk, two_versions, tiny_log):
     model = ItemCF().fit(tiny_log)
-    assert check(disk, two_versions, lambda root: export(model, root)) >= len(SHARES)
+    assert check(disk, two_versions, lambda root: export(model, root)) >= len(SHARES) - 1
 
 
 def test_index(disk, tiny_root):
-    assert check(disk, tiny_root, lambda root: reindex(root, ANNOY)) >= len(SHARES)
+    assert check(disk, tiny_root, lambda root: reindex(root, ANNOY)) >= len(SHARES) - 1
 
 
 def test_items(disk, tiny_root):
-    assert check(disk, tiny_root, lambda root: change_items(root, removed=["i5"]), (0.6,)) >= 1
+    """Only once, because each of its SavedModels takes seconds."""
+    assert check(disk, tiny_root, lambda root: change_items(root, removed=["i5"]), (0.6,)) == 1
 
 
 def test_rollback(disk, two_versions):
     """It writes the journal and a manifest beside that which it replaces."""
-    assert check(disk, two_versions, lambda root: make_current(root, 1), (0,)) >= 1
+    assert check(disk, two_versions, lambda root: make_current(root, 1), (0, 1)) >= 1
 
 
 def test_documents_that_find_no_room_beside_a_published_version_follow_later(disk, two_versions):
