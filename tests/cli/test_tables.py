@@ -182,6 +182,12 @@ def test_names_of_rows_stay_whole_where_a_table_is_divided():
     assert text.count("own_most_frequent,") == text.count("item_cf, kept") * 2 > 4
 
 
+@pytest.mark.parametrize("name", ["metrics", "ranking"])
+def test_a_long_name_of_a_model_is_folded_not_cut(description, name):
+    (table,) = all_tables(description)[name]
+    assert "…" not in printed(table, 80)
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_title_and_caption_stay(width):
     table = tables.metric_table({**RUN, "test": BOTH, "baselines": BASELINES})

@@ -90,7 +90,7 @@ def ranking_table(metrics: dict[str, Any]) -> Table:
     """Metrics of a ranker and its baselines."""
     metrics = as_named(metrics)
     table = Table(title=_title_of(metrics))
-    table.add_column("model")
+    table.add_column("model", overflow="fold")
     for name in metrics["test"]:
         table.add_column(name, justify="right")
     models = {metrics["model"]: metrics["test"], **metrics["baselines"]}
