@@ -1,6 +1,7 @@
 """Warm start: vocabularies that grow, weights and slots by value, and only events that are new."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import tfrecall as tr
 from tests.eager import eager_steps
+from tfrecall._keras import tf
 from tfrecall.core import manifests
 from tfrecall.core.vocabulary import FIRST, UNKNOWN, Vocabulary
 from tfrecall.data import Interactions, synthetic
@@ -17,6 +19,7 @@ from tfrecall.errors import ConfigError, DataError, ReleaseError
 from tfrecall.release import manifest
 from tfrecall.release.layout import stage
 from tfrecall.release.manifest import STATE, read_manifest
+from tfrecall.schema.targets import HistoriesConfig
 from tfrecall.training import state
 from tfrecall.training.state import WarmStart, learned_events, write_state
 
@@ -184,6 +187,29 @@ def test_new_events_are_those_after_as_many_as_were_learned(old, later):
     assert start.unlearned(data, log_of(old)).all()
     first = log_of(rows[:1])
     assert not start.unlearned(first, log_of([("q", "x")])).any()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("eager_steps")
+def test_candidates_are_corrected_by_their_share_of_the_targets(released):
+    model = make(released.kind)
+    settings = {"optimizer": "adam", "epochs": 1, "verbose": 0}
+    windows = HistoriesConfig(form="windows", minimum_history=0)
+    tr.fit(model, log_of(NEW), warm_start=str(released.root), histories=windows, **settings)
+    catalogue = model.catalogue
+    shares = dict(zip(catalogue.ids, catalogue.sampling.numpy()[FIRST:], strict=True))
+    # Of the five new events one is of c1 and none of a2, which counts as one; of all twelve, c1 is one, too.
+    assert shares["c1"] == shares["a2"] == pytest.approx(1 / 5)
+    assert catalogue.probability.numpy()[FIRST + catalogue.ids.tolist().index("c1")] == pytest.approx(
+        1 / 12
+    )
+    index = tf.constant([FIRST, FIRST + 1])
+    vectors = tf.zeros([2, 4])
+    # Equal scores: what tells the two candidates apart is the correction alone.
+    with mock.patch.object(model.task, "call", wraps=model.task.call) as call:
+        model._batch_loss(vectors, index, tf.ones(2), training=False)
+    given = call.call_args.kwargs["candidate_sampling_probability"]
+    np.testing.assert_array_equal(given, catalogue.sampling.numpy()[FIRST : FIRST + 2])
 
 
 @pytest.mark.slow

@@ -28,6 +28,8 @@ class Catalogue:
         encoded: encoded features, each with `n + 2` rows.
         probability: float32 `[n + 2]`, the share of the training rows that hold the candidate.
         vectors: float32 `[n, embedding_dim]`, of the last `refresh`.
+        sampling: float32 `[n + 2]`, the share of the targets of the training that are the candidate, by which
+            batches hold it: `probability`, but for a training on some of its rows (`sample_from`).
     """
 
     items: pl.DataFrame
@@ -35,6 +37,7 @@ class Catalogue:
     encoded: dict[str, tf.Tensor]
     probability: tf.Tensor
     vectors: tf.Variable | None = field(default=None)
+    sampling: tf.Tensor = field(init=False)
 
     @classmethod
     def build(
@@ -89,6 +92,17 @@ class Catalogue:
 
     def __post_init__(self) -> None:
         self.lookup = string_lookup(self.ids)
+        self.sampling = self.probability
+
+    def sample_from(self, index: np.ndarray) -> None:
+        """Counts the candidates of a training on some of the rows.
+
+        Args:
+            index: int `[n_targets]`, the index of the candidate of each target.
+        """
+        counts = np.bincount(index, minlength=len(self) + FIRST)
+        # At least one row, as in `build`.
+        self.sampling = tf.constant(np.maximum(counts, 1) / max(len(index), 1), tf.float32)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -98,12 +98,12 @@ class TaskLossModel(FeatureModel):
         # The first `size(index)` positions are those of the batch, the rest those of the draws.
         candidates = tf.gather(embedded, positions[: tf.size(index)])
         if self.correct_sampling_bias:
-            options["candidate_sampling_probability"] = tf.gather(self.catalogue.probability, index)
+            options["candidate_sampling_probability"] = tf.gather(self.catalogue.sampling, index)
         if uniform is not None:
             options["uniform"] = Candidates(
                 tf.cast(uniform, tf.int64),
                 tf.gather(embedded, positions[tf.size(index) :]),
-                tf.gather(self.catalogue.probability, uniform),
+                tf.gather(self.catalogue.sampling, uniform),
             )
             options["num_candidates"] = len(self.catalogue)
         if isinstance(self.task, InBatchSoftmax):

@@ -135,17 +135,7 @@ def fit(
         validation = only_new(validation, seen, start)
     if not model.is_adapted:
         model.adapt(train)
-    examples = TrainingExamples(
-        model,
-        train,
-        training.batch_size,
-        histories=histories,
-        new=new,
-        seed=training.seed,
-        progress=progress,
-    )
-    for text in examples.notes:
-        progress.note(text)
+    examples = _examples(model, train, training, histories, new, progress)
     steps, first = examples.steps * training.epochs, 0 if start is None else start.iterations
     model.compile(optimizer=_optimizer(optimizer, training, steps, first))
     state = Progress()
@@ -206,6 +196,32 @@ def _warm_start(model: TwoTower | Ranker, root: str | None) -> WarmStart | None:
     start = WarmStart.of(root)
     start.prepare(model)
     return start
+
+
+def _examples(
+    model: TwoTower | Ranker,
+    train: Interactions,
+    training: TrainingConfig,
+    histories: HistoriesConfig,
+    new: np.ndarray | None,
+    progress: ProgressReporter,
+) -> TrainingExamples:
+    """The training rows of an adapted model, of which a warm start has new ones alone as targets."""
+    examples = TrainingExamples(
+        model,
+        train,
+        training.batch_size,
+        histories=histories,
+        new=new,
+        seed=training.seed,
+        progress=progress,
+    )
+    for text in examples.notes:
+        progress.note(text)
+    if new is not None:
+        # An item that is new fills the batches of new events, though it is rare in the whole log.
+        model.catalogue.sample_from(examples.candidates)
+    return examples
 
 
 def _settings(

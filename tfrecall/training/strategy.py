@@ -119,6 +119,7 @@ class Replicas(OneReplica):
             copy.compile(optimizer=type(optimizer).from_config(optimizer.get_config()))
             copy.create_weights()
         copy.interactions = model.interactions
+        copy.catalogue.sampling = model.catalogue.sampling
         _assign(lasting_weights(copy), lasting_weights(model))
         return copy
 

@@ -38,7 +38,7 @@ class TrainingExamples:
         data: the training log.
         batch_size: number of targets a batch, approximate with whole sequences or lists.
         histories: rules by which events become targets, and the form they come in.
-        new: bool `[n_rows]`, the events that may be targets; None for all. For retrievers.
+        new: bool `[n_rows]`, the events that may be targets, of a warm start; None for all. For retrievers.
         seed: seed of the shuffling. The order of an epoch follows from the seed and the epoch's number.
         progress: receives the progress of mining a release's lists.
 
@@ -96,6 +96,12 @@ class TrainingExamples:
     def __len__(self) -> int:
         """Targets of an epoch."""
         return len(self._rows) if self._sequences is None else len(self._sequences)
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """The `candidate_index` of each target: int32 `[n]`."""
+        rows = self._rows if self._sequences is None else self._sequences.rows
+        return self._columns["candidate_index"].numpy()[rows]
 
     @property
     def steps(self) -> int:
