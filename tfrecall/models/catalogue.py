@@ -67,9 +67,8 @@ class Catalogue:
                 f'The column "{candidate_id}" of the item table names a candidate "{reserved[0]}", '
                 "which stands for padding or for what is unknown. Rename it or take it out."
             )
-        # Two ones in front for padding and the unknown candidate. A candidate without training rows counts as
-        # one row: log 0 has no place in a correction.
-        share = np.maximum(np.concatenate([[1, 1], counts]), 1) / max(counts.sum(), 1)
+        # Two ones in front for padding and the unknown candidate.
+        share = _shares(np.concatenate([[1, 1], counts]), counts.sum())
         return cls.of(items, candidate_id, tower, share)
 
     @classmethod
@@ -101,8 +100,7 @@ class Catalogue:
             index: int `[n_targets]`, the index of the candidate of each target.
         """
         counts = np.bincount(index, minlength=len(self) + FIRST)
-        # At least one row, as in `build`.
-        self.sampling = tf.constant(np.maximum(counts, 1) / max(len(index), 1), tf.float32)
+        self.sampling = tf.constant(_shares(counts, len(index)), tf.float32)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,6 +136,14 @@ class Catalogue:
             self.vectors = tf.Variable(vectors, trainable=False)
         self.vectors.assign(vectors)
         return self.vectors
+
+
+def _shares(counts: np.ndarray, rows: int) -> np.ndarray:
+    """The share of the rows that hold each candidate: float64 `[n + 2]`.
+
+    A candidate without rows counts as one row: log 0 has no place in a correction.
+    """
+    return np.maximum(counts, 1) / max(rows, 1)
 
 
 def _with_specials(values: np.ndarray, unknown: Any) -> np.ndarray:
